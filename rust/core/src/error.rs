@@ -1,0 +1,113 @@
+//! Every way in which the bus says no: one kind per thing a caller can do about it.
+//!
+//! A kind carries its facts as fields and renders them in its message, which ends in what to do. The border maps
+//! kinds one to one to Python exceptions; the wire maps those that cross it to [`Code`](crate::wire::text::Code)s.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The caller closed this bus or broker itself.
+    #[error("the connection is closed: {0}")]
+    ConnectionClosed(String),
+    /// It broke and will not be dialled again.
+    #[error("the connection to the broker was lost: {0}")]
+    ConnectionLost(String),
+    #[error("the subscription {0:?} is closed")]
+    SubscriptionClosed(String),
+    #[error("no broker answered at {path} within {timeout:?}; last cause: {cause}")]
+    ConnectTimeout {
+        path: PathBuf,
+        timeout: Duration,
+        cause: String,
+    },
+    #[error("the broker is busy: {0}; close a connection or raise its limit")]
+    BrokerBusy(String),
+    #[error("a broker is already running at {path}{}; stop it, or choose another path", .pid.map(|p| format!(" (pid {p})")).unwrap_or_default())]
+    BrokerAlreadyRunning { path: PathBuf, pid: Option<u32> },
+    #[error("refused to use {path}: {reason}")]
+    PathRefused { path: PathBuf, reason: String },
+    #[error("uid {uid} is not permitted: {reason}")]
+    PermissionRefused { uid: u32, reason: String },
+    #[error("authentication failed")]
+    AuthenticationFailed,
+    #[error("protocol error: {0}")]
+    Protocol(String),
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    #[error("frame of {size} bytes is above the limit of {limit}; send less at once or raise max_frame on both sides")]
+    FrameTooLarge { size: usize, limit: usize },
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+    /// `limit` is 0 where the refusal is not about a number.
+    #[error("subscription refused: {reason}")]
+    SubscriptionRefused { reason: String, limit: u64 },
+    #[error("nothing could be sent for {0:?}; the broker does not take what is published")]
+    PublishTimeout(Duration),
+    #[error("publishing is not supported: {0}")]
+    PublishNotSupported(String),
+    #[error("{0} would have to wait")]
+    WouldBlock(&'static str),
+    #[error("this object belongs to process {owner}, and this is process {current}; create a new one after fork")]
+    ForkedProcess { owner: u32, current: u32 },
+    /// A setting or argument out of range: names the field, the limit and what to do.
+    #[error("{field}: {reason}")]
+    Invalid { field: &'static str, reason: String },
+    /// What the operating system said, with what was being done.
+    #[error("{action}: {cause}")]
+    Io {
+        action: String,
+        cause: String,
+        errno: Option<i32>,
+    },
+}
+
+/// Bytes that are not what they should be. `offset` counts from the start of the decoded bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot decode {dialect} at offset {offset}: {reason}")]
+pub struct DecodeError {
+    pub dialect: &'static str,
+    pub offset: usize,
+    pub reason: String,
+}
+
+/// Why a topic was refused; the wording is the original's where it has one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("Topic error: {kind}: {}", .topic.escape_debug())]
+pub struct TopicError {
+    /// At most 256 bytes of the refused topic.
+    pub topic: String,
+    pub kind: String,
+}
+
+/// Why a pattern was refused; the wording is the original's where it has one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("Topic error: {kind}: {}", .pattern.escape_debug())]
+pub struct PatternError {
+    /// At most 256 bytes of the refused pattern.
+    pub pattern: String,
+    pub kind: String,
+}
+
+impl Error {
+    /// Wraps what the operating system said, with what was being done.
+    pub fn io(action: impl Into<String>, cause: &std::io::Error) -> Self {
+        Self::Io {
+            action: action.into(),
+            cause: cause.to_string(),
+            errno: cause.raw_os_error(),
+        }
+    }
+
+    pub fn invalid(field: &'static str, reason: impl Into<String>) -> Self {
+        Self::Invalid {
+            field,
+            reason: reason.into(),
+        }
+    }
+}

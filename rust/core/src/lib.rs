@@ -1,0 +1,24 @@
+//! The DaemonEye event bus without Python: broker, client, routing and wire.
+//!
+//! Read the rooms in this order; each imports only from those before it:
+//!
+//! * [`error`]: one enum, every kind with its facts
+//! * [`event`]: what travels: the five events, correlation, subscriptions, filters
+//! * [`topic`]: topics, patterns, and the trie that matches them
+//! * [`wire`]: frames, control texts and dialects: bytes to values and back
+//! * [`transport`]: local sockets: bytes in, bytes out, and who is there
+//! * [`queue`]: the bounded, accounted queue in front of every reader
+//! * [`client`]: one connection to a broker
+//! * [`broker`]: the listener, its sessions and the router between them
+#![cfg_attr(not(unix), allow(unused))] // The Windows transport follows; until then only the type check runs there.
+
+pub mod broker;
+pub mod client;
+pub mod error;
+pub mod event;
+pub mod queue;
+pub mod topic;
+pub mod transport;
+pub mod wire;
+
+pub use error::{Error, Result};
