@@ -1,0 +1,25 @@
+//! What travels on the bus: one Rust definition per wire type, from which every dialect follows by serde.
+//!
+//! The types of the hot path are *views*: they borrow their text and bytes from the frame they were decoded from (or
+//! from the caller's objects they are encoded from), so neither direction copies or allocates, and a forged length can
+//! only fail. Their map parameter `M` decides what decoding a map costs: [`Map`] collects the entries, [`Walk`] checks
+//! and forgets them. Types off the hot path own their text ([`Text`]).
+//! Field order is wire order (`docs/wire.md`).
+
+mod correlation;
+mod events;
+mod filter;
+mod map;
+mod subscription;
+mod text;
+mod timestamp;
+
+pub use correlation::CorrelationMetadata;
+pub use events::{
+    CollectionEvent, EventKind, FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent, TriggerRequest,
+};
+pub use filter::{CorrelationFilter, EventFilter, Filters};
+pub use map::{Map, Walk};
+pub use subscription::{EventBusStatistics, EventSubscription, SourceCaps};
+pub use text::{Text, TextMap};
+pub use timestamp::Timestamp;

@@ -1,0 +1,1 @@
+//! The original's topic names and builders (`docs/topics.md`).
