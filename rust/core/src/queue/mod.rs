@@ -1,1 +1,355 @@
-//! queue
+//! The bounded, accounted queue in front of every reader: a connection at the broker, a subscription at its consumer.
+//!
+//! Model: a producer pushes [`Run`]s (whole frames in one piece, or one in-process object) for the subscriptions that
+//! matched; one reader takes them out, either as bytes ([`Queue::write_to`]) or one by one ([`Queue::pop`]). The queue
+//! is bounded in messages and bytes. When it is full, its [`Overflow`] policy decides, or the producer waits, if it said so.
+//!
+//! Guarantees:
+//! * the unit of account is (message, subscription): `matched = delivered + dropped(by reason) + pending`, exactly;
+//! * a loss is told at its place in the stream by a [`Gap`]; neighbouring gaps of one reason are one;
+//! * answers are never dropped and stand where they were given; a subscription change and its answer are one step;
+//! * a frame that is being written is finished, never dropped; no lock is held across anything that can block;
+//! * nobody waits for a reader that took nothing for the stall timeout.
+
+mod budget;
+mod inner;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+pub use crate::wire::text::Overflow;
+pub use budget::Budget;
+pub use run::{Content, Gap, Object, Run, Subscriptions};
+
+use inner::Inner;
+
+/// Something that can be told that there is work; must neither block nor take a queue's lock.
+pub trait Wake: Send + Sync {
+    fn wake(&self);
+}
+
+/// Why a matched message did not reach its reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DropReason {
+    /// The reader's queue was full and its policy dropped.
+    Overflow,
+    /// All queues together were above `total_queue_bytes`.
+    Budget,
+    /// The frame is above the reader's `max_frame`.
+    TooLarge,
+    /// The subscription or connection was closed by its owner with this pending.
+    Closed,
+    /// The connection broke or was cut with this pending.
+    Disconnected,
+}
+
+impl DropReason {
+    pub const ALL: [Self; 5] = [
+        Self::Overflow,
+        Self::Budget,
+        Self::TooLarge,
+        Self::Closed,
+        Self::Disconnected,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Overflow => "overflow",
+            Self::Budget => "total_queue_bytes",
+            Self::TooLarge => "max_frame",
+            Self::Closed => "closed",
+            Self::Disconnected => "disconnected",
+        }
+    }
+}
+
+/// How much may wait. At least one message is always taken when nothing waits, however large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    pub messages: usize,
+    pub bytes: usize,
+}
+
+/// Unsent answers at which a connection is no longer read, until half are gone.
+pub const MAX_ANSWERS: usize = 1024;
+pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// What a producer does about a full queue.
+#[derive(Clone, Copy)]
+pub enum Patience<'a> {
+    /// The queue's policy applies at once.
+    None,
+    /// Nothing is dropped: what does not fit is left with the producer, who is woken when there is room again. A stalled queue's
+    /// policy applies all the same.
+    Wait(&'a Arc<dyn Wake>),
+}
+
+/// What became of a push.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// Taken, or dropped and counted by policy.
+    Done,
+    /// The first `taken` messages are in; try the rest when woken, or at `stalls_at` at the latest.
+    Full { taken: u32, stalls_at: Instant },
+    /// The subscriptions changed since the target was looked up; look again.
+    Stale,
+    /// Nobody reads this queue any more.
+    Closed,
+}
+
+/// One message taken out by [`Queue::pop`].
+#[derive(Debug)]
+pub struct Popped {
+    pub content: Content,
+    /// How many were lost right before it.
+    pub dropped_before: u64,
+}
+
+/// Why [`Queue::pop`] has nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Empty {
+    /// The reader will be woken.
+    Yet,
+    /// Finished and read to the end.
+    Ended,
+}
+
+/// How far [`Queue::write_to`] came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// Everything is with the kernel.
+    All,
+    /// The kernel takes no more for now.
+    Blocked,
+    /// Another flush waits for the kernel already; it will go on.
+    Armed,
+}
+
+/// One consistent look at a queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    pub messages: usize,
+    pub bytes: usize,
+    /// (message, subscription) pairs.
+    pub pending: u64,
+    pub delivered: u64,
+    pub dropped: [u64; DropReason::ALL.len()],
+}
+
+impl Snapshot {
+    pub fn dropped(&self) -> impl Iterator<Item = (DropReason, u64)> {
+        DropReason::ALL.into_iter().zip(self.dropped)
+    }
+}
+
+pub struct Queue {
+    inner: Mutex<Inner>,
+    reader: Arc<dyn Wake>,
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("snapshot", &self.snapshot())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    /// `reader` is woken when something comes into an empty queue, and when the queue ends.
+    pub fn new(
+        limits: Limits,
+        overflow: Overflow,
+        stall: Duration,
+        budget: Arc<Budget>,
+        reader: Arc<dyn Wake>,
+    ) -> Self {
+        Self {
+            inner: Mutex::new(Inner::new(limits, overflow, stall, budget)),
+            reader,
+        }
+    }
+
+    /// Offers `run`, matched by `subscriptions` as they stood at `epoch`.
+    pub fn push(&self, run: &Run, subscriptions: &Subscriptions, epoch: u64, patience: Patience<'_>) -> Pushed {
+        let mut inner = self.inner.lock();
+        if inner.epoch != epoch {
+            return Pushed::Stale;
+        }
+        let pushed = inner.push(run, subscriptions, patience);
+        let wake = inner.take_idle();
+        drop(inner);
+        if wake {
+            self.reader.wake();
+        }
+        pushed
+    }
+
+    /// Says that `messages` matched messages will not come, at this place of the stream. False if closed or out of date (`epoch`).
+    pub fn push_gap(&self, messages: u64, subscriptions: &Subscriptions, epoch: u64, reason: DropReason) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.is_closed() || inner.epoch != epoch {
+            return false;
+        }
+        inner.gap_at_tail(messages, subscriptions, reason);
+        let wake = inner.take_idle();
+        drop(inner);
+        if wake {
+            self.reader.wake();
+        }
+        true
+    }
+
+    /// Changes the subscriptions of this reader and says so in its stream as one step: nothing that was looked up before `change`
+    /// can come in after the answer, nothing looked up after it can come in before.
+    pub fn change<R>(&self, change: impl FnOnce(u64) -> (R, Option<Bytes>)) -> R {
+        let mut inner = self.inner.lock();
+        inner.epoch += 1;
+        let (result, answer) = change(inner.epoch);
+        if let Some(answer) = answer {
+            inner.answer(answer);
+        }
+        let wake = inner.take_idle();
+        drop(inner);
+        if wake {
+            self.reader.wake();
+        }
+        result
+    }
+
+    /// Appends an answer (a whole frame). True if so many are unsent that the connection must not be read for now.
+    pub fn answer(&self, frame: Bytes) -> bool {
+        let mut inner = self.inner.lock();
+        inner.answer(frame);
+        let full = inner.answers_full();
+        let wake = inner.take_idle();
+        drop(inner);
+        if wake {
+            self.reader.wake();
+        }
+        full
+    }
+
+    /// Lets `merge` rewrite the last unsent answer if that stands at the very end; false if there is none or `merge` declined.
+    pub fn merge_answer(&self, merge: impl FnOnce(&[u8]) -> Option<Bytes>) -> bool {
+        self.inner.lock().merge_answer(merge)
+    }
+
+    /// True while too many answers are unsent; then `waker` is woken when half are gone.
+    pub fn answers_full(&self, waker: &Arc<dyn Wake>) -> bool {
+        let mut inner = self.inner.lock();
+        let full = inner.answers_full();
+        if full {
+            inner.wait_for_room(waker);
+        }
+        full
+    }
+
+    /// True if there is room for one more message; otherwise `waker` is woken when there is.
+    pub fn has_room(&self, waker: &Arc<dyn Wake>) -> bool {
+        let mut inner = self.inner.lock();
+        let room = inner.has_room();
+        if !room {
+            inner.wait_for_room(waker);
+        }
+        room
+    }
+
+    /// Hands the kernel as much as it takes. `write` must not block. After `Blocked` the caller owns the wait for the kernel and ends it
+    /// with [`disarm`](Self::disarm); meanwhile other flushes return `Armed`.
+    pub fn write_to(&self, write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<Written> {
+        let mut inner = self.inner.lock();
+        let written = inner.write_to(write);
+        let room = inner.take_room();
+        drop(inner);
+        for waker in room {
+            waker.wake();
+        }
+        written
+    }
+
+    /// The kernel takes bytes again.
+    pub fn disarm(&self) {
+        self.inner.lock().armed = false;
+    }
+
+    /// Takes one message out.
+    pub fn pop(&self) -> Result<Popped, Empty> {
+        let mut inner = self.inner.lock();
+        let popped = inner.pop();
+        let room = inner.take_room();
+        drop(inner);
+        for waker in room {
+            waker.wake();
+        }
+        popped
+    }
+
+    /// Drops from the oldest until `bytes` are freed or nothing droppable is left; gives the bytes freed.
+    pub fn trim(&self, bytes: usize, reason: DropReason) -> usize {
+        let mut inner = self.inner.lock();
+        let freed = inner.trim_oldest(bytes, reason);
+        let room = inner.take_room();
+        drop(inner);
+        for waker in room {
+            waker.wake();
+        }
+        freed
+    }
+
+    /// Nothing more comes in; what is queued can still be read.
+    pub fn finish(&self) {
+        self.end(None);
+    }
+
+    /// Nothing more comes in and what is pending is dropped for `reason`. Gives how many messages that were.
+    pub fn discard(&self, reason: DropReason) -> u64 {
+        self.end(Some(reason))
+    }
+
+    fn end(&self, discard: Option<DropReason>) -> u64 {
+        let mut inner = self.inner.lock();
+        let lost = inner.close(discard);
+        let room = inner.take_all_waiting();
+        drop(inner);
+        for waker in room {
+            waker.wake();
+        }
+        self.reader.wake();
+        lost
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.inner.lock().is_closed()
+    }
+
+    /// True once an overflow with policy `disconnect` asked for the reader to be cut.
+    pub fn wants_disconnect(&self) -> bool {
+        self.inner.lock().wants_disconnect
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.inner.lock().is_empty()
+    }
+
+    pub fn epoch(&self) -> u64 {
+        self.inner.lock().epoch
+    }
+
+    /// True if a producer waited for this queue since it was last empty: lossless transfer is trimmed last.
+    pub fn fed_by_block(&self) -> bool {
+        self.inner.lock().fed_by_block
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        self.inner.lock().snapshot()
+    }
+}

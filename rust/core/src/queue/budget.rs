@@ -1,0 +1,45 @@
+//! The bytes that all queues of one broker hold together.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Charged by every queue for what it holds and given back when that leaves.
+#[derive(Debug)]
+pub struct Budget {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+impl Budget {
+    pub const fn new(limit: usize) -> Self {
+        Self {
+            used: AtomicUsize::new(0),
+            limit,
+        }
+    }
+
+    /// A budget that never runs out, for a queue that stands alone.
+    pub const fn unlimited() -> Self {
+        Self::new(usize::MAX)
+    }
+
+    pub(super) fn charge(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn release(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Bytes above the limit.
+    pub fn excess(&self) -> usize {
+        self.used().saturating_sub(self.limit)
+    }
+
+    pub fn is_used_up(&self) -> bool {
+        self.used() >= self.limit
+    }
+}

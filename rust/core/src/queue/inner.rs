@@ -1,0 +1,516 @@
+//! The queue under its lock: every change of what is held goes through `charge` and `release`, so that limits, budget and the
+//! account cannot drift from the items.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::{
+    Budget, Content, DropReason, Empty, Gap, Limits, MAX_ANSWER_BYTES, MAX_ANSWERS, Overflow, Patience, Popped, Pushed,
+    Run, Snapshot, Subscriptions, Wake, Written,
+};
+
+/// Slices handed to the kernel in one call, and the bytes after which no more are collected.
+const MAX_SLICES: usize = 64;
+const MAX_WRITE: usize = 256 * 1024;
+
+enum Item {
+    Run(Run, Subscriptions),
+    Answer(Bytes),
+    Gap(Gap),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    Finished,
+}
+
+pub(super) struct Inner {
+    items: VecDeque<Item>,
+    limits: Limits,
+    overflow: Overflow,
+    budget: Arc<Budget>,
+    messages: usize,
+    bytes: usize,
+    pending: u64,
+    delivered: u64,
+    dropped: [u64; DropReason::ALL.len()],
+    answers: usize,
+    answer_bytes: usize,
+    /// Bytes of the frame at the front that the kernel has already.
+    partial: usize,
+    pub(super) epoch: u64,
+    state: State,
+    pub(super) wants_disconnect: bool,
+    pub(super) fed_by_block: bool,
+    pub(super) armed: bool,
+    /// The reader found nothing and waits to be woken.
+    idle: bool,
+    waiting: SmallVec<[Arc<dyn Wake>; 1]>,
+    stall: Duration,
+    /// When a full queue last lost a byte to its reader, or became full.
+    progress: Instant,
+    stalled: bool,
+}
+
+impl Inner {
+    pub(super) fn new(limits: Limits, overflow: Overflow, stall: Duration, budget: Arc<Budget>) -> Self {
+        Self {
+            items: VecDeque::new(),
+            limits,
+            overflow,
+            budget,
+            messages: 0,
+            bytes: 0,
+            pending: 0,
+            delivered: 0,
+            dropped: [0; DropReason::ALL.len()],
+            answers: 0,
+            answer_bytes: 0,
+            partial: 0,
+            epoch: 0,
+            state: State::Open,
+            wants_disconnect: false,
+            fed_by_block: false,
+            armed: false,
+            idle: true,
+            waiting: SmallVec::new(),
+            stall,
+            progress: Instant::now(),
+            stalled: false,
+        }
+    }
+
+    pub(super) fn push(&mut self, run: &Run, subscriptions: &Subscriptions, patience: Patience<'_>) -> Pushed {
+        if self.is_closed() || self.wants_disconnect {
+            return Pushed::Closed;
+        }
+        let waits = match patience {
+            Patience::Wait(waker) if !self.has_stalled() => Some(waker),
+            _ => None,
+        };
+        self.fed_by_block |= matches!(patience, Patience::Wait(_));
+        // The usual case first: everything fits.
+        if self.messages + run.messages as usize <= self.limits.messages
+            && self.bytes + run.bytes() <= self.limits.bytes
+            && !(waits.is_some() && self.budget.is_used_up())
+        {
+            self.append(run.clone(), subscriptions);
+            return Pushed::Done;
+        }
+        if let Some(waker) = waits {
+            return self.push_part(run, subscriptions, waker);
+        }
+        match self.overflow {
+            Overflow::DropOldest => {
+                self.append(run.clone(), subscriptions);
+                self.trim_to_limits();
+            }
+            Overflow::DropNewest => {
+                let mut rest = run.clone();
+                if let Some(part) = self.split_room(&mut rest) {
+                    self.append(part, subscriptions);
+                }
+                if rest.messages > 0 {
+                    self.gap_at_tail(u64::from(rest.messages), subscriptions, DropReason::Overflow);
+                }
+            }
+            Overflow::Disconnect => {
+                self.wants_disconnect = true;
+                self.gap_at_tail(u64::from(run.messages), subscriptions, DropReason::Overflow);
+                return Pushed::Closed;
+            }
+        }
+        Pushed::Done
+    }
+
+    fn push_part(&mut self, run: &Run, subscriptions: &Subscriptions, waker: &Arc<dyn Wake>) -> Pushed {
+        let mut rest = run.clone();
+        let mut taken = 0;
+        // With the budget used up, an empty queue still takes one message, so that no reader starves for the others.
+        let part = if self.budget.is_used_up() {
+            (self.messages == 0)
+                .then(|| rest.split_fitting(1, usize::MAX, true))
+                .flatten()
+        } else {
+            self.split_room(&mut rest)
+        };
+        if let Some(part) = part {
+            taken = part.messages;
+            self.append(part, subscriptions);
+        }
+        if taken == run.messages {
+            return Pushed::Done;
+        }
+        self.wait_for_room(waker);
+        Pushed::Full {
+            taken,
+            stalls_at: self.progress + self.stall,
+        }
+    }
+
+    fn split_room(&self, run: &mut Run) -> Option<Run> {
+        run.split_fitting(
+            self.limits.messages.saturating_sub(self.messages),
+            self.limits.bytes.saturating_sub(self.bytes),
+            self.messages == 0,
+        )
+    }
+
+    fn append(&mut self, run: Run, subscriptions: &Subscriptions) {
+        let was_full = self.is_full();
+        self.messages += run.messages as usize;
+        self.bytes += run.bytes();
+        self.budget.charge(run.bytes());
+        self.pending += u64::from(run.messages) * subscriptions.len() as u64;
+        self.items.push_back(Item::Run(run, Arc::clone(subscriptions)));
+        if !was_full && self.is_full() {
+            self.progress = Instant::now();
+        }
+    }
+
+    /// Takes `run` off the books; the caller says where it went. Gives its (message, subscription) pairs.
+    fn release(&mut self, run: &Run, subscriptions: usize) -> u64 {
+        self.messages = self.messages.saturating_sub(run.messages as usize);
+        self.bytes = self.bytes.saturating_sub(run.bytes());
+        self.budget.release(run.bytes());
+        let pairs = u64::from(run.messages) * subscriptions as u64;
+        self.pending = self.pending.saturating_sub(pairs);
+        if self.messages == 0 {
+            self.fed_by_block = false;
+        }
+        if self.stalled && self.below_half() {
+            self.stalled = false;
+        }
+        pairs
+    }
+
+    fn count_dropped(&mut self, reason: DropReason, pairs: u64) {
+        if let Some(count) = self.dropped.get_mut(reason as usize) {
+            *count += pairs;
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.messages >= self.limits.messages || self.bytes >= self.limits.bytes
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.messages == 0 || !(self.is_full() || self.budget.is_used_up())
+    }
+
+    fn below_half(&self) -> bool {
+        self.messages <= self.limits.messages / 2 && self.bytes <= self.limits.bytes / 2
+    }
+
+    fn has_stalled(&mut self) -> bool {
+        if !self.stalled && self.is_full() && self.progress.elapsed() >= self.stall {
+            self.stalled = true;
+        }
+        self.stalled
+    }
+
+    fn trim_to_limits(&mut self) {
+        while self.messages > 1 && (self.messages > self.limits.messages || self.bytes > self.limits.bytes) {
+            let (messages, bytes) = (
+                self.messages.saturating_sub(self.limits.messages),
+                self.bytes.saturating_sub(self.limits.bytes),
+            );
+            if !self.drop_front(messages, bytes, DropReason::Overflow) {
+                break;
+            }
+        }
+    }
+
+    pub(super) fn trim_oldest(&mut self, bytes: usize, reason: DropReason) -> usize {
+        let before = self.bytes;
+        while before - self.bytes < bytes {
+            let missing = bytes - (before - self.bytes);
+            if !self.drop_front(0, missing, reason) {
+                break;
+            }
+        }
+        before - self.bytes
+    }
+
+    /// Drops messages of the oldest run that may be dropped, at least one, until `messages` and `bytes` are freed or that run is gone,
+    /// and leaves a gap in their place. False if nothing may be dropped. The newest message of the queue may go too.
+    fn drop_front(&mut self, messages: usize, bytes: usize, reason: DropReason) -> bool {
+        let Some(mut at) = self.items.iter().position(|item| matches!(item, Item::Run(..))) else {
+            return false;
+        };
+        // What the kernel has in part is not at our disposal.
+        if at == 0 && self.partial > 0 {
+            let Some(Item::Run(run, subscriptions)) = self.items.front_mut() else {
+                return false;
+            };
+            if run.messages > 1 {
+                let first = Item::Run(run.split_first(), Arc::clone(subscriptions));
+                self.items.push_front(first);
+                at = 1;
+            } else {
+                match self.items.iter().skip(1).position(|item| matches!(item, Item::Run(..))) {
+                    Some(next) => at = next + 1,
+                    None => return false,
+                }
+            }
+        }
+        let Some(Item::Run(run, subscriptions)) = self.items.get_mut(at) else {
+            return false;
+        };
+        let subscriptions = Arc::clone(subscriptions);
+        let lost = run.split_at_least(messages, bytes);
+        if run.messages == 0 {
+            self.items.remove(at);
+        }
+        let pairs = self.release(&lost, subscriptions.len());
+        self.count_dropped(reason, pairs);
+        self.gap_before(at, u64::from(lost.messages), &subscriptions, reason);
+        true
+    }
+
+    /// Adds to the gap of this reason among those right before `at`, or makes one there.
+    fn gap_before(&mut self, at: usize, messages: u64, subscriptions: &[u64], reason: DropReason) {
+        let mut look = at;
+        while let Some(before) = look.checked_sub(1) {
+            match self.items.get_mut(before) {
+                Some(Item::Gap(gap)) if gap.reason == reason => return gap.add(messages, subscriptions),
+                Some(Item::Gap(_)) => look = before,
+                _ => break,
+            }
+        }
+        self.items
+            .insert(at, Item::Gap(Gap::new(reason, messages, subscriptions)));
+    }
+
+    pub(super) fn gap_at_tail(&mut self, messages: u64, subscriptions: &[u64], reason: DropReason) {
+        self.count_dropped(reason, messages * subscriptions.len() as u64);
+        self.gap_before(self.items.len(), messages, subscriptions, reason);
+    }
+
+    pub(super) fn answer(&mut self, frame: Bytes) {
+        if self.is_closed() {
+            return;
+        }
+        self.answers += 1;
+        self.answer_bytes += frame.len();
+        self.items.push_back(Item::Answer(frame));
+    }
+
+    pub(super) fn merge_answer(&mut self, merge: impl FnOnce(&[u8]) -> Option<Bytes>) -> bool {
+        let in_flight = self.items.len() == 1 && self.partial > 0;
+        let Some(Item::Answer(last)) = self.items.back_mut() else {
+            return false;
+        };
+        let Some(merged) = (!in_flight).then(|| merge(last)).flatten() else {
+            return false;
+        };
+        self.answer_bytes = self.answer_bytes + merged.len() - last.len();
+        *last = merged;
+        true
+    }
+
+    pub(super) fn answers_full(&self) -> bool {
+        self.answers >= MAX_ANSWERS || self.answer_bytes >= MAX_ANSWER_BYTES
+    }
+
+    pub(super) fn wait_for_room(&mut self, waker: &Arc<dyn Wake>) {
+        if !self.waiting.iter().any(|known| Arc::ptr_eq(known, waker)) {
+            self.waiting.push(Arc::clone(waker));
+        }
+    }
+
+    /// Who waits for room, if there is enough of it now to be worth the wake.
+    pub(super) fn take_room(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
+        let answers_low = self.answers <= MAX_ANSWERS / 2 && self.answer_bytes <= MAX_ANSWER_BYTES / 2;
+        if self.waiting.is_empty() || !self.below_half() || !answers_low {
+            return SmallVec::new();
+        }
+        self.take_all_waiting()
+    }
+
+    pub(super) fn take_all_waiting(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// True once for a reader that waits and has something to read now.
+    pub(super) fn take_idle(&mut self) -> bool {
+        self.idle && (!self.items.is_empty() || self.wants_disconnect) && std::mem::replace(&mut self.idle, false)
+    }
+
+    pub(super) fn write_to(
+        &mut self,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<Written> {
+        if self.armed {
+            return Ok(Written::Armed);
+        }
+        loop {
+            // Only a gap at the very front is final: until then it may grow.
+            if let Some(front) = self.items.front_mut()
+                && let Item::Gap(gap) = front
+            {
+                let frame = gap.frame();
+                self.answers += 1;
+                self.answer_bytes += frame.len();
+                *front = Item::Answer(frame);
+            }
+            let mut slices: SmallVec<[IoSlice<'_>; MAX_SLICES]> = SmallVec::new();
+            let mut len = 0;
+            for item in &self.items {
+                let bytes = match item {
+                    Item::Run(
+                        Run {
+                            content: Content::Frames(bytes),
+                            ..
+                        },
+                        _,
+                    )
+                    | Item::Answer(bytes) => bytes,
+                    Item::Run(..) | Item::Gap(_) => break,
+                };
+                let skip = if len == 0 && slices.is_empty() { self.partial } else { 0 };
+                let bytes = bytes.get(skip..).unwrap_or_default();
+                slices.push(IoSlice::new(bytes));
+                len += bytes.len();
+                if slices.len() == MAX_SLICES || len >= MAX_WRITE {
+                    break;
+                }
+            }
+            if slices.is_empty() {
+                self.idle = true;
+                return Ok(Written::All);
+            }
+            match write(&slices) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    drop(slices);
+                    self.progress = Instant::now();
+                    self.advance(written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.armed = true;
+                    return Ok(Written::Blocked);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The kernel has taken `written` bytes more.
+    fn advance(&mut self, written: usize) {
+        let mut rest = self.partial + written;
+        self.partial = 0;
+        loop {
+            match self.items.front_mut() {
+                Some(Item::Run(run, subscriptions)) => {
+                    let subscriptions = subscriptions.len();
+                    let sent = run.split_fitting(usize::MAX, rest, false);
+                    let whole = run.messages == 0;
+                    if let Some(sent) = sent {
+                        rest -= sent.bytes();
+                        self.delivered += self.release(&sent, subscriptions);
+                    }
+                    if !whole {
+                        break;
+                    }
+                }
+                Some(Item::Answer(frame)) => {
+                    if rest < frame.len() {
+                        break;
+                    }
+                    rest -= frame.len();
+                    self.answers -= 1;
+                    self.answer_bytes -= frame.len();
+                }
+                Some(Item::Gap(_)) | None => break,
+            }
+            self.items.pop_front();
+        }
+        self.partial = rest;
+    }
+
+    pub(super) fn pop(&mut self) -> Result<Popped, Empty> {
+        let mut dropped_before = 0;
+        loop {
+            match self.items.front_mut() {
+                Some(Item::Run(run, subscriptions)) => {
+                    let subscriptions = subscriptions.len();
+                    let one = if run.messages > 1 {
+                        run.split_first()
+                    } else {
+                        let Some(Item::Run(run, _)) = self.items.pop_front() else {
+                            return Err(Empty::Yet);
+                        };
+                        run
+                    };
+                    self.delivered += self.release(&one, subscriptions);
+                    self.progress = Instant::now();
+                    return Ok(Popped {
+                        content: one.content,
+                        dropped_before,
+                    });
+                }
+                Some(Item::Gap(_)) => {
+                    // A gap without a message behind it waits for one to tell it.
+                    if self.items.len() == 1 || !self.items.iter().any(|item| matches!(item, Item::Run(..))) {
+                        break;
+                    }
+                    if let Some(Item::Gap(gap)) = self.items.pop_front() {
+                        dropped_before += gap.total();
+                    }
+                }
+                Some(Item::Answer(_)) => {
+                    self.items.pop_front();
+                }
+                None => break,
+            }
+        }
+        if self.is_closed() {
+            return Err(Empty::Ended);
+        }
+        self.idle = true;
+        Err(Empty::Yet)
+    }
+
+    pub(super) fn close(&mut self, discard: Option<DropReason>) -> u64 {
+        self.state = State::Finished;
+        let Some(reason) = discard else { return 0 };
+        let lost = self.messages as u64;
+        let pairs = self.pending;
+        self.budget.release(self.bytes);
+        (self.messages, self.bytes, self.pending, self.answers, self.answer_bytes) = (0, 0, 0, 0, 0);
+        self.count_dropped(reason, pairs);
+        self.items.clear();
+        lost
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state == State::Finished
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            messages: self.messages,
+            bytes: self.bytes,
+            pending: self.pending,
+            delivered: self.delivered,
+            dropped: self.dropped,
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.budget.release(self.bytes);
+    }
+}

@@ -1,0 +1,191 @@
+//! What stands in a queue: runs of frames, in-process objects, and gaps where something was lost.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use smallvec::SmallVec;
+
+use super::DropReason;
+use crate::wire::frame::PREFIX;
+
+/// The ids of one reader's subscriptions that matched, shared by every run that they match.
+pub type Subscriptions = Arc<[u64]>;
+
+/// A message of this process that was never encoded; the border knows what it is.
+pub type Object = Arc<dyn Any + Send + Sync>;
+
+#[derive(Clone)]
+pub enum Content {
+    /// Whole frames, prefix included, back to back.
+    Frames(Bytes),
+    /// One object, and the size its frame would have.
+    Object(Object, usize),
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frames(bytes) => write!(f, "Frames({} bytes)", bytes.len()),
+            Self::Object(_, size) => write!(f, "Object({size} bytes)"),
+        }
+    }
+}
+
+/// Messages for the same readers, in order.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub content: Content,
+    pub messages: u32,
+}
+
+impl Run {
+    /// `bytes` must be exactly `messages` whole frames; the queue keeps them alive, so they should not be a small part of a large buffer.
+    pub const fn frames(bytes: Bytes, messages: u32) -> Self {
+        Self {
+            content: Content::Frames(bytes),
+            messages,
+        }
+    }
+
+    pub const fn object(object: Object, size: usize) -> Self {
+        Self {
+            content: Content::Object(object, size),
+            messages: 1,
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        match &self.content {
+            Content::Frames(bytes) => bytes.len(),
+            Content::Object(_, size) => *size,
+        }
+    }
+
+    /// Bytes of the first message.
+    pub fn first_len(&self) -> usize {
+        match &self.content {
+            Content::Frames(bytes) => frame_len(bytes).min(bytes.len()),
+            Content::Object(_, size) => *size,
+        }
+    }
+
+    /// Takes the first message off; the run must hold more than one.
+    pub fn split_first(&mut self) -> Self {
+        let len = self.first_len();
+        match &mut self.content {
+            Content::Frames(bytes) => {
+                self.messages = self.messages.saturating_sub(1);
+                Self::frames(bytes.split_to(len), 1)
+            }
+            Content::Object(object, size) => {
+                self.messages = 0;
+                Self::object(Arc::clone(object), std::mem::take(size))
+            }
+        }
+    }
+
+    /// Takes off as many messages from the front as fit into `messages` and `bytes` (one more than fits in bytes if `at_least_one`).
+    /// `None` if not even one fits.
+    pub fn split_fitting(&mut self, messages: usize, bytes: usize, at_least_one: bool) -> Option<Self> {
+        let (count, len) = self.fitting(messages, bytes, at_least_one);
+        if count == 0 {
+            return None;
+        }
+        let taken = self.messages.min(count);
+        self.messages -= taken;
+        Some(match &mut self.content {
+            Content::Frames(frames) => Self::frames(frames.split_to(len), taken),
+            Content::Object(object, size) => Self::object(Arc::clone(object), *size),
+        })
+    }
+
+    /// Takes off messages from the front, at least one, until `messages` and `bytes` are reached or the run is used up.
+    pub fn split_at_least(&mut self, messages: usize, bytes: usize) -> Self {
+        let mut rest: &[u8] = match &self.content {
+            Content::Frames(frames) => frames,
+            Content::Object(..) => &[],
+        };
+        let (mut count, mut len) = (0_usize, 0);
+        while !rest.is_empty() && (count == 0 || count < messages || len < bytes) {
+            let frame = frame_len(rest).min(rest.len());
+            rest.advance(frame);
+            count += 1;
+            len += frame;
+        }
+        self.split_fitting(count.max(1), len, true)
+            .unwrap_or_else(|| self.clone())
+    }
+
+    fn fitting(&self, messages: usize, bytes: usize, at_least_one: bool) -> (u32, usize) {
+        if self.messages as usize <= messages && self.bytes() <= bytes {
+            return (self.messages, self.bytes());
+        }
+        let Content::Frames(frames) = &self.content else {
+            return if at_least_one { (1, self.bytes()) } else { (0, 0) };
+        };
+        let (mut count, mut len) = (0, 0);
+        let mut rest: &[u8] = frames;
+        while count < self.messages && !rest.is_empty() {
+            let frame = frame_len(rest).min(rest.len());
+            let fits = (count as usize) < messages && len + frame <= bytes;
+            if !fits && !(at_least_one && count == 0) {
+                break;
+            }
+            count += 1;
+            len += frame;
+            rest.advance(frame);
+        }
+        (count, len)
+    }
+}
+
+/// Length of the frame at the head of `bytes`, prefix included; runs hold whole frames only.
+pub(super) fn frame_len(bytes: &[u8]) -> usize {
+    bytes.first_chunk().map_or(usize::MAX, |prefix: &[u8; PREFIX]| {
+        PREFIX + u32::from_le_bytes(*prefix) as usize
+    })
+}
+
+/// So many messages are missing here, by subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    pub reason: DropReason,
+    pub counts: SmallVec<[(u64, u64); 1]>,
+}
+
+impl Gap {
+    pub(super) fn new(reason: DropReason, messages: u64, subscriptions: &[u64]) -> Self {
+        Self {
+            reason,
+            counts: subscriptions.iter().map(|id| (*id, messages)).collect(),
+        }
+    }
+
+    pub(super) fn add(&mut self, messages: u64, subscriptions: &[u64]) {
+        for id in subscriptions {
+            match self.counts.iter_mut().find(|(known, _)| known == id) {
+                Some((_, count)) => *count += messages,
+                None => self.counts.push((*id, messages)),
+            }
+        }
+    }
+
+    /// Over all subscriptions.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().map(|(_, count)| count).sum()
+    }
+
+    /// As the wire says it.
+    pub(super) fn frame(&self) -> Bytes {
+        use crate::wire::text::{Dropped, FromBroker};
+        Bytes::from(
+            FromBroker::Dropped(Dropped {
+                subscriptions: self.counts.iter().copied().collect(),
+                reason: self.reason.name().to_owned(),
+            })
+            .frame(),
+        )
+    }
+}
