@@ -1,0 +1,133 @@
+//! From a path to a connection on which the broker has answered: dial, CONNECT, INFO, and both proofs where a token is set.
+
+use std::io;
+use std::sync::Arc;
+
+use super::config::ClientConfig;
+use crate::error::Error;
+use crate::transport::{Address, DialError, Peer, Readable, Stream};
+use crate::wire::auth::{self, Role};
+use crate::wire::frame::{self, Kind, PREFIX};
+use crate::wire::text::{Auth, Connect, FromBroker, FromClient, Info, PROTOCOL};
+
+/// A connection whose broker answered, and what it sent beyond its answer.
+pub(super) struct Greeted {
+    pub(super) stream: Arc<Stream>,
+    pub(super) readable: Readable,
+    pub(super) info: Info,
+    pub(super) leftover: Vec<u8>,
+}
+
+pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<Greeted, DialError> {
+    let uids = config.server_uids.clone().unwrap_or_else(|| vec![Peer::own_uid(), 0]);
+    let stream = Arc::new(Stream::dial(address, &uids)?);
+    let readable = stream.readable().map_err(|error| retry(Error::io("watching the connection", &error)))?;
+    let mut line = Line { stream, readable, buf: Vec::new() };
+    let nonce = match &config.token {
+        Some(_) => Some(auth::nonce().map_err(last)?),
+        None => None,
+    };
+    line.send(&FromClient::Connect(Connect {
+        protocol: PROTOCOL,
+        min_protocol: None,
+        client: config.client.clone(),
+        dialect: config.dialect.name().to_owned(),
+        congestion: config.congestion,
+        overflow: config.broker_overflow,
+        queue_messages: config.broker_queue_messages,
+        queue_bytes: config.broker_queue_bytes,
+        max_frame: Some(config.max_frame as u64),
+        nonce: nonce.clone(),
+    }))
+    .await?;
+    let info = loop {
+        match line.receive(config.max_frame).await? {
+            Some(FromBroker::Info(info)) => break *info,
+            Some(FromBroker::Bye(_)) => return Err(retry(Error::ConnectionLost("the broker is stopping".to_owned()))),
+            _ => {}
+        }
+    };
+    if info.protocol != PROTOCOL || info.dialect != config.dialect.name() {
+        return Err(last(Error::Protocol(format!(
+            "the broker answered with protocol {} and dialect {:?}, asked were {PROTOCOL} and {:?}",
+            info.protocol,
+            info.dialect,
+            config.dialect.name()
+        ))));
+    }
+    match (&config.token, nonce, info.nonce.as_deref(), info.auth.as_str()) {
+        (None, _, _, "none") => {}
+        (Some(token), Some(own), Some(theirs), "token") => {
+            let proof = token.proof(Role::Client, &own, theirs);
+            line.send(&FromClient::Auth(Auth { proof })).await?;
+            let proved = loop {
+                if let Some(FromBroker::Ok(ok)) = line.receive(config.max_frame).await? {
+                    break ok.proof;
+                }
+            };
+            if !proved.is_some_and(|proof| token.verify(Role::Broker, &own, theirs, &proof)) {
+                return Err(last(Error::AuthenticationFailed));
+            }
+        }
+        // A token on one side only, or a broker that will not prove itself: never go on without.
+        _ => return Err(last(Error::AuthenticationFailed)),
+    }
+    Ok(Greeted { stream: line.stream, readable: line.readable, info, leftover: line.buf })
+}
+
+struct Line {
+    stream: Arc<Stream>,
+    readable: Readable,
+    buf: Vec<u8>,
+}
+
+impl Line {
+    /// A write error is not judged here: an ERR that explains it may be waiting to be read.
+    async fn send(&self, text: &FromClient) -> Result<(), DialError> {
+        let frame = text.frame();
+        let mut rest = frame.as_slice();
+        while !rest.is_empty() {
+            match self.stream.try_write(&[io::IoSlice::new(rest)]) {
+                Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.stream.writable().await.is_err() {
+                        return Ok(());
+                    }
+                }
+                Err(_) => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next text; `None` for a message, which nobody asked for yet.
+    async fn receive(&mut self, max_frame: usize) -> Result<Option<FromBroker>, DialError> {
+        loop {
+            let found = frame::next(&self.buf, max_frame).map_err(|error| last(error.into()))?;
+            if let Some((kind, body)) = found {
+                let text = if kind == Kind::Text { Some(FromBroker::parse(body).map_err(last)?) } else { None };
+                let len = PREFIX + body.len();
+                self.buf.drain(..len);
+                if let Some(FromBroker::Err(err)) = text {
+                    let retry = !err.code.is_final();
+                    return Err(DialError { error: err.into_error(), retry });
+                }
+                return Ok(text);
+            }
+            let mut chunk = [0; 4096];
+            match self.readable.read_with(|| self.stream.try_read(&mut chunk)).await {
+                Ok(0) => return Err(retry(Error::ConnectionLost("the broker closed the connection".to_owned()))),
+                Ok(n) => self.buf.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+                Err(error) => return Err(retry(Error::io("reading from the broker", &error))),
+            }
+        }
+    }
+}
+
+fn retry(error: Error) -> DialError {
+    DialError { error, retry: true }
+}
+
+fn last(error: Error) -> DialError {
+    DialError { error, retry: false }
+}

@@ -1,0 +1,297 @@
+//! The receiving half of a link: bytes in; messages for inboxes and happenings out. Does no I/O.
+//!
+//! The broker sends a message once per connection; here it is handed to each subscription that matches, with the same matcher and
+//! filters. Consecutive messages of one topic are handed over as one run.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+
+use super::inbox::Inbox;
+use super::ticket::{Answer, Ticket};
+use crate::error::{Error, Result};
+use crate::queue::{DropReason, Patience, Pushed, Run, Wake};
+use crate::topic::{Cache, Matcher};
+use crate::wire::frame::{self, Kind, PREFIX};
+use crate::wire::text::{self, FromBroker};
+use crate::wire::{self, Dialect, Refusal, Summary};
+
+/// A run is handed over at this size, so that one inbox entry stays a small piece of memory.
+const MAX_RUN: usize = 64 * 1024;
+const CACHED_TOPICS: usize = 1024;
+
+/// What the stream said besides messages and answers.
+#[derive(Debug)]
+pub(super) enum Happening {
+    Ping,
+    Pong,
+    Bye(Option<String>),
+    /// An `ERR` about the connection.
+    Error(text::Err),
+    /// An `ERR` about so many refused publishes.
+    Refused(u64),
+}
+
+pub(super) struct Entry {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) ticket: Option<Ticket>,
+    /// SUB was written on the present connection, and answered.
+    pub(super) sent: bool,
+    pub(super) live: bool,
+}
+
+pub(super) struct Inbound {
+    pub(super) dialect: Dialect,
+    pub(super) max_frame: usize,
+    pub(super) max_depth: usize,
+    pub(super) entries: HashMap<u64, Entry>,
+    pub(super) questions: HashMap<u64, Ticket>,
+    next_id: u64,
+    matcher: Matcher<u64>,
+    generation: u64,
+    routes: Cache<Arc<[Arc<Inbox>]>>,
+    /// Delivered and dropped by subscriptions that are gone.
+    pub(super) past: crate::queue::Snapshot,
+    pub(super) undecodable: u64,
+    /// Bytes consumed so far; tells whether anybody reads.
+    pub(super) consumed: u64,
+}
+
+impl Inbound {
+    pub(super) fn new(dialect: Dialect, max_frame: usize) -> Self {
+        Self {
+            dialect,
+            max_frame,
+            max_depth: crate::topic::DEFAULT_MAX_DEPTH,
+            entries: HashMap::new(),
+            questions: HashMap::new(),
+            next_id: 1,
+            matcher: Matcher::default(),
+            generation: 0,
+            routes: Cache::new(CACHED_TOPICS),
+            past: crate::queue::Snapshot::default(),
+            undecodable: 0,
+            consumed: 0,
+        }
+    }
+
+    pub(super) const fn next_id(&mut self) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        id
+    }
+
+    pub(super) fn insert(&mut self, id: u64, inbox: Arc<Inbox>, ticket: Option<Ticket>) {
+        for pattern in &inbox.patterns {
+            self.matcher.insert(pattern, id);
+        }
+        self.generation += 1;
+        self.entries.insert(id, Entry { inbox, ticket, sent: false, live: false });
+    }
+
+    pub(super) fn remove(&mut self, id: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&id)?;
+        for pattern in &entry.inbox.patterns {
+            self.matcher.remove(pattern, id);
+        }
+        self.generation += 1;
+        Some(entry)
+    }
+
+    /// Closes an inbox that left the table and keeps its account.
+    pub(super) fn settle(&mut self, inbox: &Inbox, discard: Option<DropReason>) {
+        match discard {
+            Some(reason) => {
+                inbox.queue.discard(reason);
+            }
+            None => inbox.queue.finish(),
+        }
+        let last = inbox.queue.snapshot();
+        self.past.delivered += last.delivered;
+        for (sum, count) in self.past.dropped.iter_mut().zip(last.dropped) {
+            *sum += count;
+        }
+    }
+
+    /// Takes whole frames off the front of `data`. Gives how many bytes were used and whether a full inbox stopped it (its waker is woken
+    /// when it goes on).
+    pub(super) fn ingest(
+        &mut self,
+        data: &[u8],
+        resume: &Arc<dyn Wake>,
+        happened: &mut Vec<Happening>,
+    ) -> Result<(usize, bool)> {
+        let mut at = 0;
+        let mut run: Option<Open<'_>> = None;
+        while let Some(rest) = data.get(at..) {
+            let Some((kind, body)) = frame::next(rest, self.max_frame)? else { break };
+            let len = PREFIX + body.len();
+            if kind == Kind::Message {
+                let summary = self.check(body)?;
+                match &mut run {
+                    Some(open) if open.takes(&summary, len) => open.add(len),
+                    _ => {
+                        if let Some(stopped_at) = self.hand_over(data, run.take(), resume) {
+                            return Ok((self.used(stopped_at), true));
+                        }
+                        run = Some(Open::new(summary, at, len, self.route(summary.topic)));
+                    }
+                }
+            } else {
+                if let Some(stopped_at) = self.hand_over(data, run.take(), resume) {
+                    return Ok((self.used(stopped_at), true));
+                }
+                self.text(body, happened)?;
+            }
+            at += len;
+        }
+        if let Some(stopped_at) = self.hand_over(data, run.take(), resume) {
+            return Ok((self.used(stopped_at), true));
+        }
+        Ok((self.used(at), false))
+    }
+
+    const fn used(&mut self, at: usize) -> usize {
+        self.consumed += at as u64;
+        at
+    }
+
+    fn check<'d>(&mut self, body: &'d [u8]) -> Result<Summary<'d>> {
+        wire::check(self.dialect, body, self.max_depth).map_err(|refusal| {
+            self.undecodable += 1;
+            match refusal {
+                Refusal::Malformed(error) => Error::Decode(error),
+                Refusal::Topic { error, .. } => Error::Topic(error),
+                Refusal::Type { reason, .. } => Error::Protocol(reason.to_owned()),
+            }
+        })
+    }
+
+    fn route(&mut self, topic: &str) -> Arc<[Arc<Inbox>]> {
+        let (matcher, entries) = (&self.matcher, &self.entries);
+        self.routes.get_or(topic, self.generation, || {
+            let mut ids = Vec::new();
+            matcher.find(topic, |_, id| ids.push(id));
+            ids.sort_unstable();
+            ids.dedup();
+            ids.iter().filter_map(|id| entries.get(id)).map(|entry| Arc::clone(&entry.inbox)).collect()
+        })
+    }
+
+    /// Pushes a finished run to its inboxes. `Some(offset)` = a blocking inbox is full from there on.
+    fn hand_over(&mut self, data: &[u8], run: Option<Open<'_>>, resume: &Arc<dyn Wake>) -> Option<usize> {
+        let open = run?;
+        let takers = || {
+            open.route.iter().filter(|inbox| open.summary.event.is_some() || inbox.subscription.include_control)
+        };
+        let bytes = data.get(open.start..open.end).unwrap_or_default();
+        // With one subscription the broker has applied its filters; with several it may have sent this for another.
+        if self.entries.len() > 1 && takers().any(|inbox| inbox.filters.is_some()) {
+            self.hand_over_filtered(bytes, takers());
+            return None;
+        }
+        let mut shared: Option<Run> = None;
+        for inbox in takers() {
+            let run = shared.get_or_insert_with(|| Run::frames(Bytes::copy_from_slice(bytes), open.messages));
+            let patience = if inbox.block { Patience::Wait(resume) } else { Patience::None };
+            if let Pushed::Full { taken, .. } = inbox.queue.push(run, &inbox.account, 0, patience) {
+                // A blocking subscription has the connection for itself, so nobody else has had the rest.
+                let taken = run.clone().split_at_least(taken as usize, 0).bytes() * usize::from(taken > 0);
+                return Some(open.start + taken);
+            }
+        }
+        None
+    }
+
+    fn hand_over_filtered<'i>(&self, bytes: &[u8], takers: impl Iterator<Item = &'i Arc<Inbox>> + Clone) {
+        let mut at = 0;
+        while let Some(Ok(Some((_, body)))) = bytes.get(at..).map(|rest| frame::next(rest, usize::MAX)) {
+            let len = PREFIX + body.len();
+            let run = Run::frames(Bytes::copy_from_slice(bytes.get(at..at + len).unwrap_or_default()), 1);
+            at += len;
+            let Ok((message, event)) = wire::read(self.dialect, body) else { continue };
+            for inbox in takers.clone() {
+                if inbox.filters.as_ref().is_none_or(|filters| filters.accept(&message, event.as_ref())) {
+                    inbox.queue.push(&run, &inbox.account, 0, Patience::None);
+                }
+            }
+        }
+    }
+
+    fn text(&mut self, body: &[u8], happened: &mut Vec<Happening>) -> Result<()> {
+        match FromBroker::parse(body)? {
+            FromBroker::Ping => happened.push(Happening::Ping),
+            FromBroker::Pong => happened.push(Happening::Pong),
+            FromBroker::Bye(bye) => happened.push(Happening::Bye(bye.reason)),
+            FromBroker::Ok(ok) => self.answered(ok),
+            FromBroker::Err(err) => match err.id {
+                Some(id) => self.refused(id, err),
+                None if err.topic.is_some() || err.sequence.is_some() => {
+                    happened.push(Happening::Refused(err.count.unwrap_or(1)));
+                }
+                None => happened.push(Happening::Error(err)),
+            },
+            FromBroker::Dropped(dropped) => {
+                for (id, count) in dropped.subscriptions {
+                    if let Some(entry) = self.entries.get(&id) {
+                        entry.inbox.queue.push_gap(count, &entry.inbox.account, 0, DropReason::AtBroker);
+                    }
+                }
+            }
+            // INFO belongs to the handshake; verbs of a newer broker are not for us.
+            FromBroker::Info(_) | FromBroker::Unknown(_) => {}
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, ok: text::Ok) {
+        let Some(id) = ok.id else { return };
+        if let Some(ticket) = self.questions.remove(&id) {
+            ticket.resolve(Ok(ok.statistics.map_or(Answer::Done, Answer::Statistics)));
+        } else if let Some(entry) = self.entries.get_mut(&id) {
+            entry.live = true;
+            if let Some(ticket) = entry.ticket.take() {
+                ticket.resolve(Ok(Answer::Done));
+            }
+        }
+    }
+
+    fn refused(&mut self, id: u64, err: text::Err) {
+        let error = err.into_error();
+        if let Some(ticket) = self.questions.remove(&id) {
+            ticket.resolve(Err(error));
+        } else if let Some(entry) = self.remove(id) {
+            self.settle(&entry.inbox, None);
+            if let Some(ticket) = entry.ticket {
+                ticket.resolve(Err(error));
+            }
+        }
+    }
+}
+
+/// A run that may still grow.
+struct Open<'d> {
+    summary: Summary<'d>,
+    start: usize,
+    end: usize,
+    messages: u32,
+    route: Arc<[Arc<Inbox>]>,
+}
+
+impl<'d> Open<'d> {
+    const fn new(summary: Summary<'d>, at: usize, len: usize, route: Arc<[Arc<Inbox>]>) -> Self {
+        Self { summary, start: at, end: at + len, messages: 1, route }
+    }
+
+    fn takes(&self, next: &Summary<'_>, len: usize) -> bool {
+        self.summary.topic == next.topic
+            && self.summary.event.is_some() == next.event.is_some()
+            && self.end - self.start + len <= MAX_RUN
+    }
+
+    const fn add(&mut self, len: usize) {
+        self.end += len;
+        self.messages += 1;
+    }
+}

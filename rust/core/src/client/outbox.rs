@@ -1,0 +1,280 @@
+//! What was published and is not with the kernel yet: bounded, whole frames, in order. Does no I/O of its own.
+//!
+//! Also keeps the count of what the broker has confirmed: a PING goes out behind every MiB (or second) of messages, and its PONG says
+//! that everything before it was routed.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::ticket::Ticket;
+use crate::error::{Error, Result};
+use crate::queue::Wake;
+use crate::wire::frame::{self, Kind, PREFIX};
+use crate::wire::text::FromClient;
+
+/// A write this long after the last one goes to the socket at once; closer ones share the next flush.
+const CORK: Duration = Duration::from_micros(50);
+/// Bytes that are written without waiting for the flush.
+const FULL_CORK: usize = 64 * 1024;
+/// Bytes of messages after which a PING asks for confirmation.
+const CONFIRM_BYTES: usize = 1024 * 1024;
+/// Sent bytes kept in front of the buffer before it is moved together.
+const COMPACT: usize = 256 * 1024;
+
+/// Where a publish went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// All is with the kernel.
+    Written,
+    /// In the buffer; [`Link::flush`](super::Link::flush) soon.
+    Buffered,
+    /// In the buffer; the kernel takes no more until the descriptor is writable: [`Link::on_writable`](super::Link::on_writable) then.
+    Blocked,
+    /// In the buffer; somebody waits for the kernel or the connection already.
+    Waiting,
+    /// Not taken, there is no room. The waker, if one was given, is woken when there is.
+    Full,
+}
+
+struct Ping {
+    /// Messages appended before it.
+    mark: u64,
+    ticket: Option<Ticket>,
+}
+
+pub(super) struct Outbox {
+    buf: Vec<u8>,
+    /// First byte that is not with the kernel.
+    head: usize,
+    /// Start of the frame in which `head` lies.
+    frame: usize,
+    limit: usize,
+    /// Messages may go out now.
+    live: bool,
+    /// Somebody waits for the kernel to take more.
+    armed: bool,
+    last_write: Instant,
+    appended: u64,
+    written: u64,
+    confirmed: u64,
+    /// Written and never confirmed on connections that broke, and frames that were cut in the middle.
+    unconfirmed: u64,
+    unpinged_bytes: usize,
+    pings: VecDeque<Ping>,
+    waiting: SmallVec<[Arc<dyn Wake>; 1]>,
+    pub(super) sequence: u64,
+}
+
+impl Outbox {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            buf: Vec::new(),
+            head: 0,
+            frame: 0,
+            limit,
+            live: false,
+            armed: false,
+            last_write: Instant::now(),
+            appended: 0,
+            written: 0,
+            confirmed: 0,
+            unconfirmed: 0,
+            unpinged_bytes: 0,
+            pings: VecDeque::new(),
+            waiting: SmallVec::new(),
+            sequence: 0,
+        }
+    }
+
+    pub(super) const fn pending(&self) -> usize {
+        self.buf.len() - self.head
+    }
+
+    /// Appends the message that `encode` writes, if it fits. `Ok(false)` = no room; one message always fits into an empty buffer.
+    pub(super) fn message(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> Result<usize>) -> Result<bool> {
+        self.compact();
+        let before = self.buf.len();
+        let pending = self.pending();
+        let len = encode(&mut self.buf)?;
+        if pending > 0 && pending + len > self.limit {
+            self.buf.truncate(before);
+            return Ok(false);
+        }
+        self.appended += 1;
+        self.unpinged_bytes += len;
+        if self.unpinged_bytes >= CONFIRM_BYTES {
+            self.ping(None);
+        }
+        Ok(true)
+    }
+
+    /// Appends a control text; these are few and never refused.
+    pub(super) fn text(&mut self, frame: &[u8]) {
+        self.compact();
+        self.buf.extend_from_slice(frame);
+    }
+
+    /// Appends a PING; its PONG confirms everything before it and resolves `ticket`.
+    pub(super) fn ping(&mut self, ticket: Option<Ticket>) {
+        self.unpinged_bytes = 0;
+        self.pings.push_back(Ping { mark: self.appended, ticket });
+        self.text(&FromClient::Ping.frame());
+    }
+
+    /// The oldest PING was answered.
+    pub(super) fn pong(&mut self) -> Option<Ticket> {
+        let ping = self.pings.pop_front()?;
+        self.confirmed = self.confirmed.max(ping.mark);
+        ping.ticket
+    }
+
+    pub(super) fn is_unconfirmed(&self) -> bool {
+        self.appended > self.confirmed
+    }
+
+    pub(super) fn has_unpinged(&self) -> bool {
+        self.unpinged_bytes > 0
+    }
+
+    /// Lost for certain or written without confirmation, over all connections so far.
+    pub(super) const fn unconfirmed(&self) -> u64 {
+        self.unconfirmed + self.written.saturating_sub(self.confirmed)
+    }
+
+    /// Messages that are not wholly with the kernel.
+    pub(super) const fn unsent(&self) -> u64 {
+        self.appended - self.written
+    }
+
+    pub(super) fn wait_for_room(&mut self, waker: &Arc<dyn Wake>) {
+        if !self.waiting.iter().any(|known| Arc::ptr_eq(known, waker)) {
+            self.waiting.push(Arc::clone(waker));
+        }
+    }
+
+    /// Who waits for room, once half of the buffer is free.
+    pub(super) fn take_room(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
+        if self.pending() <= self.limit / 2 { std::mem::take(&mut self.waiting) } else { SmallVec::new() }
+    }
+
+    pub(super) fn take_waiting(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// What to do with what was just appended: write at once, or leave it to the next flush.
+    pub(super) fn after_append(&self) -> Sent {
+        if !self.live || self.armed {
+            Sent::Waiting
+        } else if self.pending() >= FULL_CORK || self.last_write.elapsed() >= CORK {
+            Sent::Written
+        } else {
+            Sent::Buffered
+        }
+    }
+
+    pub(super) const fn go_live(&mut self) {
+        self.live = true;
+        self.armed = false;
+    }
+
+    /// The connection takes no more; what is unsent is kept.
+    pub(super) const fn go_dead(&mut self) {
+        self.live = false;
+    }
+
+    pub(super) const fn disarm(&mut self) {
+        self.armed = false;
+    }
+
+    pub(super) const fn is_armed(&self) -> bool {
+        self.armed
+    }
+
+    /// Hands the kernel as much as it takes.
+    pub(super) fn write_to(&mut self, mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<Sent> {
+        if !self.live || self.armed {
+            return Ok(Sent::Waiting);
+        }
+        while let Some(rest) = self.buf.get(self.head..).filter(|rest| !rest.is_empty()) {
+            match write(&[IoSlice::new(rest)]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    self.head += n;
+                    self.last_write = Instant::now();
+                    self.count_written();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.armed = true;
+                    return Ok(Sent::Blocked);
+                }
+                Err(error) => {
+                    self.live = false;
+                    return Err(error);
+                }
+            }
+        }
+        self.buf.clear();
+        (self.head, self.frame) = (0, 0);
+        Ok(Sent::Written)
+    }
+
+    fn count_written(&mut self) {
+        while let Some((kind, len)) = frame_at(&self.buf, self.frame) {
+            if self.frame + len > self.head {
+                break;
+            }
+            self.frame += len;
+            self.written += u64::from(kind == Kind::Message);
+        }
+    }
+
+    fn compact(&mut self) {
+        if self.frame >= COMPACT && self.frame >= self.buf.len() / 2 {
+            self.buf.drain(..self.frame);
+            self.head -= self.frame;
+            self.frame = 0;
+        }
+    }
+
+    /// The connection broke: a frame sent in part is lost, whole unsent messages are kept, control texts are forgotten. Gives the
+    /// flush tickets that a later connection must answer.
+    pub(super) fn lose(&mut self) -> Vec<Ticket> {
+        (self.live, self.armed) = (false, false);
+        if self.head > self.frame
+            && let Some((kind, len)) = frame_at(&self.buf, self.frame)
+        {
+            self.frame += len;
+            self.written += u64::from(kind == Kind::Message);
+        }
+        let mut kept = Vec::new();
+        let mut at = self.frame;
+        while let Some((kind, len)) = frame_at(&self.buf, at) {
+            if kind == Kind::Message {
+                kept.extend_from_slice(self.buf.get(at..at + len).unwrap_or_default());
+            }
+            at += len;
+        }
+        self.unconfirmed += self.written.saturating_sub(self.confirmed);
+        self.confirmed = self.written;
+        self.buf = kept;
+        (self.head, self.frame) = (0, 0);
+        self.unpinged_bytes = self.buf.len();
+        self.pings.drain(..).filter_map(|ping| ping.ticket).collect()
+    }
+}
+
+/// Kind and whole length of the frame that starts at `at`.
+fn frame_at(buf: &[u8], at: usize) -> Option<(Kind, usize)> {
+    let rest = buf.get(at..)?;
+    let (kind, body) = frame::next(rest, usize::MAX).ok()??;
+    Some((kind, PREFIX + body.len()))
+}
+
+/// The error of everybody who waits when a link ends.
+pub(super) fn closed(cause: Option<&Error>) -> Error {
+    cause.cloned().unwrap_or_else(|| Error::ConnectionClosed("it was shut down by its owner".to_owned()))
+}

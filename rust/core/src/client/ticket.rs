@@ -1,0 +1,45 @@
+//! A question to the broker and the place where its answer will lie.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::error::Result;
+use crate::event::EventBusStatistics;
+use crate::queue::Wake;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    Done,
+    Statistics(EventBusStatistics),
+}
+
+struct Slot {
+    answer: Mutex<Option<Result<Answer>>>,
+    waker: Arc<dyn Wake>,
+}
+
+/// Cheap to clone; the first answer counts.
+#[derive(Clone)]
+pub struct Ticket(Arc<Slot>);
+
+impl Ticket {
+    /// `waker` is woken once, when the answer is there.
+    pub fn new(waker: Arc<dyn Wake>) -> Self {
+        Self(Arc::new(Slot { answer: Mutex::new(None), waker }))
+    }
+
+    pub(super) fn resolve(&self, answer: Result<Answer>) {
+        let mut slot = self.0.answer.lock();
+        if slot.is_none() {
+            *slot = Some(answer);
+            drop(slot);
+            self.0.waker.wake();
+        }
+    }
+
+    /// The answer, if it has come.
+    pub fn poll(&self) -> Option<Result<Answer>> {
+        self.0.answer.lock().clone()
+    }
+}
