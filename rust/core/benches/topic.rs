@@ -37,10 +37,7 @@ fn hostile(literals: &[&'static str]) -> Matcher<usize> {
         let mut choose = |literals: &[&'static str]| {
             let chosen = rest % (literals.len() + 2);
             rest /= literals.len() + 2;
-            match chosen
-                .checked_sub(2)
-                .and_then(|at| literals.get(at).copied())
-            {
+            match chosen.checked_sub(2).and_then(|at| literals.get(at).copied()) {
                 Some(literal) => literal,
                 None if chosen == 0 => "+",
                 None => "*",
@@ -63,10 +60,7 @@ fn assert_p99_below(limit: Duration, matcher: &Matcher<usize>, topic: &str) {
         })
         .collect();
     samples.sort_unstable();
-    let p99 = samples
-        .get(samples.len() * 99 / 100)
-        .copied()
-        .unwrap_or_default();
+    let p99 = samples.get(samples.len() * 99 / 100).copied().unwrap_or_default();
     assert!(
         p99 < limit,
         "p99 of a look-up among hostile patterns is {p99:?}, limit {limit:?}"
@@ -75,9 +69,7 @@ fn assert_p99_below(limit: Duration, matcher: &Matcher<usize>, topic: &str) {
 
 fn benches(c: &mut Criterion) {
     c.bench_function("check", |b| b.iter(|| check(black_box(TOPIC), 8).is_ok()));
-    c.bench_function("parse", |b| {
-        b.iter(|| pattern(black_box("events.process.*")))
-    });
+    c.bench_function("parse", |b| b.iter(|| pattern(black_box("events.process.*"))));
     let matched = pattern("events.process.*");
     c.bench_function("matches", |b| b.iter(|| matched.matches(black_box(TOPIC))));
 
@@ -87,9 +79,7 @@ fn benches(c: &mut Criterion) {
     c.bench_function("find/100000", |b| b.iter(|| count(&many, TOPIC)));
 
     // New topics differ in the last segment, so that no two look-ups are for the same text.
-    let topics: Vec<String> = (0..65_536)
-        .map(|i| format!("events.process.t{i}"))
-        .collect();
+    let topics: Vec<String> = (0..65_536).map(|i| format!("events.process.t{i}")).collect();
     for (name, matcher) in [("new_topics/1", &one), ("new_topics/100000", &many)] {
         let mut next = topics.iter().cycle();
         let mut cache = Cache::new(4_096);
@@ -125,9 +115,7 @@ fn benches(c: &mut Criterion) {
     c.bench_function("crowd/insert_remove", |b| {
         b.iter(|| crowd.insert(&all, 10_000) && crowd.remove(&all, 10_000))
     });
-    let fresh: Vec<Pattern> = (0..10_000)
-        .map(|i| pattern(&format!("events.process.c{i}")))
-        .collect();
+    let fresh: Vec<Pattern> = (0..10_000).map(|i| pattern(&format!("events.process.c{i}"))).collect();
     c.bench_function("insert_10000_patterns", |b| {
         b.iter_batched(
             Matcher::default,

@@ -63,8 +63,7 @@ fn ten_thousand_subscriptions_take_a_few_mebibytes_and_leave_nothing() {
     let shallow = |i: usize| format!("events.process.collector-{i}");
     let wildcards = |i: usize| format!("events.+.c{}.*.d{}.#", i % 100, i / 100);
     let deep = |i: usize| format!("events.a{i}.b.c.d.e.f.#");
-    let texts: [(&dyn Fn(usize) -> String, isize); 3] =
-        [(&shallow, 4), (&wildcards, 6), (&deep, 20)];
+    let texts: [(&dyn Fn(usize) -> String, isize); 3] = [(&shallow, 4), (&wildcards, 6), (&deep, 20)];
     for (text, mebibytes) in texts {
         let before = LIVE_BYTES.get();
         let mut matcher = Matcher::default();
@@ -72,11 +71,7 @@ fn ten_thousand_subscriptions_take_a_few_mebibytes_and_leave_nothing() {
             assert!(matcher.insert(&pattern(&text(key)), key));
         }
         let held = LIVE_BYTES.get() - before;
-        assert!(
-            held < mebibytes << 20,
-            "{held} bytes for patterns like {}",
-            text(1)
-        );
+        assert!(held < mebibytes << 20, "{held} bytes for patterns like {}", text(1));
         for key in 0..10_000 {
             assert!(matcher.remove(&pattern(&text(key)), key));
         }
@@ -97,10 +92,7 @@ fn keys_under_one_pattern_leave_nothing() {
     for key in 1..10_000 {
         matcher.remove(&all, key);
     }
-    assert!(
-        LIVE_BYTES.get() - before < 2_048,
-        "tables shrink with what they hold"
-    );
+    assert!(LIVE_BYTES.get() - before < 2_048, "tables shrink with what they hold");
     matcher.remove(&all, 0);
     assert_eq!(LIVE_BYTES.get(), before);
 }

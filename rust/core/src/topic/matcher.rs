@@ -61,10 +61,7 @@ impl<K: Copy + Eq + Hash> Matcher<K> {
             }
         };
         match node.position(reach, pattern) {
-            Ok(at) => node
-                .ends
-                .get_mut(at)
-                .is_some_and(|end| end.keys.insert(key)),
+            Ok(at) => node.ends.get_mut(at).is_some_and(|end| end.keys.insert(key)),
             Err(at) => {
                 // Most nodes have one end; growing by doubling would hold room for four.
                 node.ends.reserve_exact(1);
@@ -129,9 +126,8 @@ impl<K: Copy + Eq + Hash> Node<K> {
     }
 
     fn position(&self, reach: Reach, pattern: &Pattern) -> Result<usize, usize> {
-        self.ends.binary_search_by(|end| {
-            (end.reach, end.pattern.as_str()).cmp(&(reach, pattern.as_str()))
-        })
+        self.ends
+            .binary_search_by(|end| (end.reach, end.pattern.as_str()).cmp(&(reach, pattern.as_str())))
     }
 
     /// Recursion is bounded by the depth of the patterns that were inserted, never by the topic.

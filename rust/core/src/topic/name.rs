@@ -81,12 +81,12 @@ fn well_formed(topic: &[u8], max_depth: usize) -> bool {
 }
 
 fn domain(topic: &str) -> Option<Domain> {
-    DOMAINS.iter().find_map(
-        |&(name, domain)| match topic.strip_prefix(name)?.as_bytes().first() {
+    DOMAINS
+        .iter()
+        .find_map(|&(name, domain)| match topic.strip_prefix(name)?.as_bytes().first() {
             None | Some(b'.') => Some(domain),
             Some(_) => None,
-        },
-    )
+        })
 }
 
 /// In the original's order, so that a topic wrong in several ways is refused with the words it always was.

@@ -85,9 +85,7 @@ fn count_wildcards(text: &str, max_depth: usize) -> Result<usize, String> {
         let (segment, remaining) = split(tail);
         match segment {
             "#" if remaining.is_some() => {
-                return Err(
-                    "Invalid topic format: Multi-level wildcard (#) must be at the end".to_owned(),
-                );
+                return Err("Invalid topic format: Multi-level wildcard (#) must be at the end".to_owned());
             }
             "*" | "+" | "#" => wildcards += 1,
             literal => {

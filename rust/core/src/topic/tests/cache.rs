@@ -11,11 +11,7 @@ fn remembers_until_the_generation_moves() {
     assert_eq!(cache.get_or("events.a", 1, missed), 10);
     assert_eq!(cache.get_or("events.a", 2, || 20), 20);
     assert_eq!(cache.get_or("events.a", 2, missed), 20);
-    assert_eq!(
-        cache.get_or("events.a", 1, || 30),
-        30,
-        "going back is moving too"
-    );
+    assert_eq!(cache.get_or("events.a", 1, || 30), 30, "going back is moving too");
 }
 
 #[test]

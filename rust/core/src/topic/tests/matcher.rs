@@ -46,10 +46,7 @@ fn a_pair_stands_once_and_each_pattern_keeps_its_own_text() {
             ("events.process.new", 7)
         ]
     );
-    assert_eq!(
-        found(&matcher, "events"),
-        [("events.#", 7), ("events.#", 8)]
-    );
+    assert_eq!(found(&matcher, "events"), [("events.#", 7), ("events.#", 8)]);
     assert!(matcher.remove(&pattern("events.+.new"), 7));
     assert!(!matcher.remove(&pattern("events.+.new"), 7));
     assert!(!matcher.remove(&pattern("events.#"), 9));

@@ -53,12 +53,11 @@ fn patterns() -> impl Strategy<Value = String> {
     let further = prop_oneof![2 => word(), 1 => wildcard()];
     let last = prop::sample::select(vec![None, None, Some("*"), Some("#")]);
     let lone_hash = Just("#".to_owned());
-    let general =
-        (first, prop::collection::vec(further, 0..7), last).prop_map(|(first, words, last)| {
-            let mut segments = vec![first];
-            segments.extend(words);
-            segments.extend(last);
-            segments.join(".")
-        });
+    let general = (first, prop::collection::vec(further, 0..7), last).prop_map(|(first, words, last)| {
+        let mut segments = vec![first];
+        segments.extend(words);
+        segments.extend(last);
+        segments.join(".")
+    });
     prop_oneof![20 => general, 1 => lone_hash]
 }

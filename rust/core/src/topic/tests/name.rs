@@ -30,10 +30,7 @@ fn refuses_hostile_topics_by_reason() {
         "Invalid topic format: 65536 bytes (max 256); use fewer or shorter segments"
     );
     assert!(kind(&vec!["a"; 1_000].join(".")).contains("1999 bytes (max 256)"));
-    assert_eq!(
-        kind("events.1.2.3.4.5.6.7.8"),
-        "Topic too deep: 9 levels (max 8)"
-    );
+    assert_eq!(kind("events.1.2.3.4.5.6.7.8"), "Topic too deep: 9 levels (max 8)");
     assert_eq!(
         check("events.a", 0).unwrap_err().kind,
         "Topic too deep: 2 levels (max 0)"
@@ -64,11 +61,7 @@ fn reserves_whole_segments_only() {
         "Reserved topic prefix: system; use events, control or health"
     );
     assert!(kind("debug").starts_with("Reserved topic prefix: debug"));
-    for (topic, domain) in [
-        ("systemd.x", "systemd"),
-        ("queue.a", "queue"),
-        ("event.x", "event"),
-    ] {
+    for (topic, domain) in [("systemd.x", "systemd"), ("queue.a", "queue"), ("event.x", "event")] {
         assert!(kind(topic).starts_with(&format!("Unknown topic domain: {domain};")));
     }
     assert!(kind("eventsx.y").starts_with("Unknown topic domain: eventsx;"));
@@ -81,14 +74,9 @@ fn an_error_repeats_at_most_256_bytes_of_the_topic_and_escapes_them() {
     assert_eq!(error.topic, "é".repeat(128));
     let error = check(&format!("x{}", "é".repeat(10_000)), 8).unwrap_err();
     assert_eq!(error.topic.len(), 255);
-    let message = check("events.\u{1b}[31m\n\u{202e}", 8)
-        .unwrap_err()
-        .to_string();
+    let message = check("events.\u{1b}[31m\n\u{202e}", 8).unwrap_err().to_string();
     assert!(message.starts_with("Topic error: Invalid character in topic: "));
-    assert!(
-        message.chars().all(|c| c == ' ' || c.is_ascii_graphic()),
-        "{message:?}"
-    );
+    assert!(message.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{message:?}");
 }
 
 fn model_accepts(topic: &str, max_depth: usize) -> bool {

@@ -6,11 +6,7 @@ use crate::topic::{DEFAULT_MAX_DEPTH, Pattern, check};
 fn every_name_is_a_topic_and_every_all_a_pattern() {
     for (name, text) in ALL_NAMES {
         let parsed = Pattern::parse(text, DEFAULT_MAX_DEPTH).unwrap();
-        assert_eq!(
-            check(text, DEFAULT_MAX_DEPTH).is_ok(),
-            !name.ends_with("ALL"),
-            "{name}"
-        );
+        assert_eq!(check(text, DEFAULT_MAX_DEPTH).is_ok(), !name.ends_with("ALL"), "{name}");
         assert_eq!(parsed.is_exact(), !name.ends_with("ALL"), "{name}");
     }
     let mut flat: Vec<_> = ALL_NAMES.iter().map(|(name, _)| name).collect();
@@ -23,19 +19,13 @@ fn every_name_is_a_topic_and_every_all_a_pattern() {
 
 #[test]
 fn builders() {
-    assert_eq!(
-        task_topic("process", "p-1"),
-        "control.collector.task.process.p-1"
-    );
+    assert_eq!(task_topic("process", "p-1"), "control.collector.task.process.p-1");
     assert_eq!(lifecycle_topic("p-1"), "control.collector.p-1");
     assert_eq!(config_topic("p-1"), "control.collector.config.p-1");
     assert_eq!(heartbeat_topic("p-1"), "control.health.heartbeat.p-1");
     assert_eq!(shutdown_topic("p-1"), "control.shutdown.p-1");
     assert_eq!(capability_pattern("process"), "events.process.*");
-    assert_eq!(
-        TopicBuilder::events().process().lifecycle().build(),
-        process::LIFECYCLE
-    );
+    assert_eq!(TopicBuilder::events().process().lifecycle().build(), process::LIFECYCLE);
     assert_eq!(
         TopicBuilder::control()
             .health()
@@ -47,12 +37,7 @@ fn builders() {
     assert_eq!(TopicBuilder::new().build(), "");
     assert!(TopicBuilder::new().build_validated().is_err());
     assert_eq!(TopicBuilder::events().segment("").build(), "events.");
-    assert!(
-        TopicBuilder::events()
-            .segment("P.1")
-            .build_validated()
-            .is_err()
-    );
+    assert!(TopicBuilder::events().segment("P.1").build_validated().is_err());
 }
 
 #[test]

@@ -44,20 +44,14 @@ fn truth_table() {
         ("health.#", "health.collector", true),
     ] {
         assert_eq!(pattern(text).matches(topic), expected, "{text} ~ {topic}");
-        assert_eq!(
-            model_matches(text, topic),
-            expected,
-            "the model: {text} ~ {topic}"
-        );
+        assert_eq!(model_matches(text, topic), expected, "the model: {text} ~ {topic}");
     }
 }
 
 #[test]
 fn refuses_what_no_topic_can_meet() {
     assert_eq!(
-        Pattern::parse("events.#.invalid", 8)
-            .unwrap_err()
-            .to_string(),
+        Pattern::parse("events.#.invalid", 8).unwrap_err().to_string(),
         "Topic error: Invalid topic format: Multi-level wildcard (#) must be at the end: events.#.invalid"
     );
     assert_eq!(kind(""), "Invalid topic format: empty topic pattern");
@@ -80,18 +74,9 @@ fn refuses_what_no_topic_can_meet() {
         "Unknown topic domain: queue; use events, control or health"
     );
     assert!(kind("system.#").starts_with("Reserved topic prefix: system"));
-    assert_eq!(
-        kind("events.+.+.+.+.+.+.+.#"),
-        "Topic too deep: 9 levels (max 8)"
-    );
+    assert_eq!(kind("events.+.+.+.+.+.+.+.#"), "Topic too deep: 9 levels (max 8)");
     assert!(kind(&"+.".repeat(200)).contains("400 bytes (max 256)"));
-    assert_eq!(
-        Pattern::parse(&"é".repeat(10_000), 8)
-            .unwrap_err()
-            .pattern
-            .len(),
-        256
-    );
+    assert_eq!(Pattern::parse(&"é".repeat(10_000), 8).unwrap_err().pattern.len(), 256);
 }
 
 #[test]
