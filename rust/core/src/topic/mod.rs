@@ -1,10 +1,15 @@
 //! Topics, patterns, and which patterns a topic meets.
+//!
+//! A topic is checked once, where it enters; a pattern is checked when it is made. [`Matcher`] answers which patterns
+//! a topic meets, [`Cache`] remembers the answer until the patterns change.
 
 mod cache;
 mod matcher;
 mod name;
 pub mod names;
 mod pattern;
+#[cfg(test)]
+mod tests;
 
 pub use cache::Cache;
 pub use matcher::Matcher;

@@ -1,0 +1,50 @@
+use crate::event::EventKind;
+use crate::topic::names::*;
+use crate::topic::{DEFAULT_MAX_DEPTH, Pattern, check};
+
+#[test]
+fn every_name_is_a_topic_and_every_all_a_pattern() {
+    for (name, text) in ALL_NAMES {
+        let parsed = Pattern::parse(text, DEFAULT_MAX_DEPTH).unwrap();
+        assert_eq!(check(text, DEFAULT_MAX_DEPTH).is_ok(), !name.ends_with("ALL"), "{name}");
+        assert_eq!(parsed.is_exact(), !name.ends_with("ALL"), "{name}");
+    }
+    let mut flat: Vec<_> = ALL_NAMES.iter().map(|(name, _)| name).collect();
+    flat.sort_unstable();
+    flat.dedup();
+    assert_eq!(flat.len(), ALL_NAMES.len());
+    // 17 event and 10 control topics, 8 patterns for all of a kind, and 8 that are only used.
+    assert_eq!(ALL_NAMES.len(), 17 + 10 + 8 + 8);
+}
+
+#[test]
+fn builders() {
+    assert_eq!(task_topic("process", "p-1"), "control.collector.task.process.p-1");
+    assert_eq!(lifecycle_topic("p-1"), "control.collector.p-1");
+    assert_eq!(config_topic("p-1"), "control.collector.config.p-1");
+    assert_eq!(heartbeat_topic("p-1"), "control.health.heartbeat.p-1");
+    assert_eq!(shutdown_topic("p-1"), "control.shutdown.p-1");
+    assert_eq!(capability_pattern("process"), "events.process.*");
+    assert_eq!(TopicBuilder::events().process().lifecycle().build(), process::LIFECYCLE);
+    assert_eq!(
+        TopicBuilder::control()
+            .health()
+            .heartbeat()
+            .segment("p-1")
+            .build_validated(),
+        Ok(heartbeat_topic("p-1"))
+    );
+    assert_eq!(TopicBuilder::new().build(), "");
+    assert!(TopicBuilder::new().build_validated().is_err());
+    assert_eq!(TopicBuilder::events().segment("").build(), "events.");
+    assert!(TopicBuilder::events().segment("P.1").build_validated().is_err());
+}
+
+#[test]
+fn what_is_published_by_default_is_heard_by_its_family() {
+    for kind in EventKind::ALL {
+        let family = Pattern::parse(family_pattern(kind), DEFAULT_MAX_DEPTH).unwrap();
+        assert!(family.matches(default_topic(kind)), "{kind:?}");
+        assert!(default_topic(kind).contains(kind.name()));
+    }
+}
