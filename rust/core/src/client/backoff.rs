@@ -11,7 +11,11 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) const fn new(initial: Duration, max: Duration) -> Self {
-        Self { ceiling: initial, initial, max }
+        Self {
+            ceiling: initial,
+            initial,
+            max,
+        }
     }
 
     pub(super) fn next(&mut self) -> Duration {

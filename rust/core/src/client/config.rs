@@ -66,8 +66,15 @@ impl ClientConfig {
     pub fn validate(&self) -> Result<()> {
         let positive = [
             ("send_buffer_bytes", self.send_buffer_bytes),
-            ("broker_queue_messages", self.broker_queue_messages.map_or(1, |n| usize::try_from(n).unwrap_or(1))),
-            ("broker_queue_bytes", self.broker_queue_bytes.map_or(1, |n| usize::try_from(n).unwrap_or(1))),
+            (
+                "broker_queue_messages",
+                self.broker_queue_messages
+                    .map_or(1, |n| usize::try_from(n).unwrap_or(1)),
+            ),
+            (
+                "broker_queue_bytes",
+                self.broker_queue_bytes.map_or(1, |n| usize::try_from(n).unwrap_or(1)),
+            ),
         ];
         for (field, value) in positive {
             if value == 0 {
@@ -75,16 +82,28 @@ impl ClientConfig {
             }
         }
         if !(1024..=64 * 1024 * 1024).contains(&self.max_frame) {
-            return Err(Error::invalid("max_frame", format!("{} bytes is outside 1 KiB..64 MiB", self.max_frame)));
+            return Err(Error::invalid(
+                "max_frame",
+                format!("{} bytes is outside 1 KiB..64 MiB", self.max_frame),
+            ));
         }
         if self.client.len() > 256 {
-            return Err(Error::invalid("client", format!("{} bytes, at most 256", self.client.len())));
+            return Err(Error::invalid(
+                "client",
+                format!("{} bytes, at most 256", self.client.len()),
+            ));
         }
         if self.reconnect_initial.is_zero() || self.reconnect_max < self.reconnect_initial {
-            return Err(Error::invalid("reconnect_initial", "must be above 0 and at most reconnect_max"));
+            return Err(Error::invalid(
+                "reconnect_initial",
+                "must be above 0 and at most reconnect_max",
+            ));
         }
         if self.peer == Peer::Original {
-            return Err(Error::invalid("peer", "\"original\" is not available in this version; use \"native\""));
+            return Err(Error::invalid(
+                "peer",
+                "\"original\" is not available in this version; use \"native\"",
+            ));
         }
         Ok(())
     }

@@ -21,8 +21,14 @@ pub(super) struct Greeted {
 pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<Greeted, DialError> {
     let uids = config.server_uids.clone().unwrap_or_else(|| vec![Peer::own_uid(), 0]);
     let stream = Arc::new(Stream::dial(address, &uids)?);
-    let readable = stream.readable().map_err(|error| retry(Error::io("watching the connection", &error)))?;
-    let mut line = Line { stream, readable, buf: Vec::new() };
+    let readable = stream
+        .readable()
+        .map_err(|error| retry(Error::io("watching the connection", &error)))?;
+    let mut line = Line {
+        stream,
+        readable,
+        buf: Vec::new(),
+    };
     let nonce = match &config.token {
         Some(_) => Some(auth::nonce().map_err(last)?),
         None => None,
@@ -72,7 +78,12 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<
         // A token on one side only, or a broker that will not prove itself: never go on without.
         _ => return Err(last(Error::AuthenticationFailed)),
     }
-    Ok(Greeted { stream: line.stream, readable: line.readable, info, leftover: line.buf })
+    Ok(Greeted {
+        stream: line.stream,
+        readable: line.readable,
+        info,
+        leftover: line.buf,
+    })
 }
 
 struct Line {
@@ -105,18 +116,29 @@ impl Line {
         loop {
             let found = frame::next(&self.buf, max_frame).map_err(|error| last(error.into()))?;
             if let Some((kind, body)) = found {
-                let text = if kind == Kind::Text { Some(FromBroker::parse(body).map_err(last)?) } else { None };
+                let text = if kind == Kind::Text {
+                    Some(FromBroker::parse(body).map_err(last)?)
+                } else {
+                    None
+                };
                 let len = PREFIX + body.len();
                 self.buf.drain(..len);
                 if let Some(FromBroker::Err(err)) = text {
                     let retry = !err.code.is_final();
-                    return Err(DialError { error: err.into_error(), retry });
+                    return Err(DialError {
+                        error: err.into_error(),
+                        retry,
+                    });
                 }
                 return Ok(text);
             }
             let mut chunk = [0; 4096];
             match self.readable.read_with(|| self.stream.try_read(&mut chunk)).await {
-                Ok(0) => return Err(retry(Error::ConnectionLost("the broker closed the connection".to_owned()))),
+                Ok(0) => {
+                    return Err(retry(Error::ConnectionLost(
+                        "the broker closed the connection".to_owned(),
+                    )));
+                }
                 Ok(n) => self.buf.extend_from_slice(chunk.get(..n).unwrap_or_default()),
                 Err(error) => return Err(retry(Error::io("reading from the broker", &error))),
             }

@@ -87,7 +87,15 @@ impl Inbound {
             self.matcher.insert(pattern, id);
         }
         self.generation += 1;
-        self.entries.insert(id, Entry { inbox, ticket, sent: false, live: false });
+        self.entries.insert(
+            id,
+            Entry {
+                inbox,
+                ticket,
+                sent: false,
+                live: false,
+            },
+        );
     }
 
     pub(super) fn remove(&mut self, id: u64) -> Option<Entry> {
@@ -125,7 +133,9 @@ impl Inbound {
         let mut at = 0;
         let mut run: Option<Open<'_>> = None;
         while let Some(rest) = data.get(at..) {
-            let Some((kind, body)) = frame::next(rest, self.max_frame)? else { break };
+            let Some((kind, body)) = frame::next(rest, self.max_frame)? else {
+                break;
+            };
             let len = PREFIX + body.len();
             if kind == Kind::Message {
                 let summary = self.check(body)?;
@@ -175,7 +185,10 @@ impl Inbound {
             matcher.find(topic, |_, id| ids.push(id));
             ids.sort_unstable();
             ids.dedup();
-            ids.iter().filter_map(|id| entries.get(id)).map(|entry| Arc::clone(&entry.inbox)).collect()
+            ids.iter()
+                .filter_map(|id| entries.get(id))
+                .map(|entry| Arc::clone(&entry.inbox))
+                .collect()
         })
     }
 
@@ -183,7 +196,9 @@ impl Inbound {
     fn hand_over(&mut self, data: &[u8], run: Option<Open<'_>>, resume: &Arc<dyn Wake>) -> Option<usize> {
         let open = run?;
         let takers = || {
-            open.route.iter().filter(|inbox| open.summary.event.is_some() || inbox.subscription.include_control)
+            open.route
+                .iter()
+                .filter(|inbox| open.summary.event.is_some() || inbox.subscription.include_control)
         };
         let bytes = data.get(open.start..open.end).unwrap_or_default();
         // With one subscription the broker has applied its filters; with several it may have sent this for another.
@@ -194,7 +209,11 @@ impl Inbound {
         let mut shared: Option<Run> = None;
         for inbox in takers() {
             let run = shared.get_or_insert_with(|| Run::frames(Bytes::copy_from_slice(bytes), open.messages));
-            let patience = if inbox.block { Patience::Wait(resume) } else { Patience::None };
+            let patience = if inbox.block {
+                Patience::Wait(resume)
+            } else {
+                Patience::None
+            };
             if let Pushed::Full { taken, .. } = inbox.queue.push(run, &inbox.account, 0, patience) {
                 // A blocking subscription has the connection for itself, so nobody else has had the rest.
                 let taken = run.clone().split_at_least(taken as usize, 0).bytes() * usize::from(taken > 0);
@@ -210,9 +229,15 @@ impl Inbound {
             let len = PREFIX + body.len();
             let run = Run::frames(Bytes::copy_from_slice(bytes.get(at..at + len).unwrap_or_default()), 1);
             at += len;
-            let Ok((message, event)) = wire::read(self.dialect, body) else { continue };
+            let Ok((message, event)) = wire::read(self.dialect, body) else {
+                continue;
+            };
             for inbox in takers.clone() {
-                if inbox.filters.as_ref().is_none_or(|filters| filters.accept(&message, event.as_ref())) {
+                if inbox
+                    .filters
+                    .as_ref()
+                    .is_none_or(|filters| filters.accept(&message, event.as_ref()))
+                {
                     inbox.queue.push(&run, &inbox.account, 0, Patience::None);
                 }
             }
@@ -235,7 +260,10 @@ impl Inbound {
             FromBroker::Dropped(dropped) => {
                 for (id, count) in dropped.subscriptions {
                     if let Some(entry) = self.entries.get(&id) {
-                        entry.inbox.queue.push_gap(count, &entry.inbox.account, 0, DropReason::AtBroker);
+                        entry
+                            .inbox
+                            .queue
+                            .push_gap(count, &entry.inbox.account, 0, DropReason::AtBroker);
                     }
                 }
             }
@@ -281,7 +309,13 @@ struct Open<'d> {
 
 impl<'d> Open<'d> {
     const fn new(summary: Summary<'d>, at: usize, len: usize, route: Arc<[Arc<Inbox>]>) -> Self {
-        Self { summary, start: at, end: at + len, messages: 1, route }
+        Self {
+            summary,
+            start: at,
+            end: at + len,
+            messages: 1,
+            route,
+        }
     }
 
     fn takes(&self, next: &Summary<'_>, len: usize) -> bool {

@@ -41,7 +41,13 @@ impl Inbox {
         reader: Arc<dyn Wake>,
     ) -> Self {
         Self {
-            queue: Queue::new(options.limits, options.overflow, NEVER, Arc::new(Budget::unlimited()), reader),
+            queue: Queue::new(
+                options.limits,
+                options.overflow,
+                NEVER,
+                Arc::new(Budget::unlimited()),
+                reader,
+            ),
             subscription,
             patterns,
             filters,

@@ -19,7 +19,6 @@ use super::{runtime, supervisor};
 use crate::error::{Error, Result};
 use crate::queue::{DropReason, Wake};
 use crate::transport::{Address, Stream};
-use crate::wire::frame::PREFIX;
 use crate::wire::text::{FromClient, Id, Sub};
 use crate::wire::{self, Draft};
 
@@ -117,7 +116,7 @@ impl Link {
                 paused: false,
             }),
             inbound: Mutex::new(Inbound::new(config.dialect, config.max_frame)),
-            outbox: Mutex::new(Outbox::new(config.send_buffer_bytes)),
+            outbox: Mutex::new(Outbox::new(config.send_buffer_bytes, config.max_frame)),
             notify: Notify::new(),
             published: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -178,13 +177,9 @@ impl Link {
     /// Takes a message into the send buffer and, if it is time, writes. Sets the draft's sequence.
     pub fn publish(&self, draft: &mut Draft<'_>, waker: Option<&Arc<dyn Wake>>) -> Result<Sent> {
         let shared = &self.shared;
-        let (dialect, max_frame, max_depth) = {
-            // The limits move only with the connection; the outbox keeps the copy that belongs to it.
-            let outbox = shared.outbox.lock();
-            (shared.config.dialect, outbox.max_frame, outbox.max_depth)
-        };
         let mut outbox = shared.outbox.lock();
         outbox.is_open()?;
+        let (dialect, max_frame, max_depth) = (shared.config.dialect, outbox.max_frame, outbox.max_depth);
         draft.sequence = outbox.sequence;
         if !outbox.message(|out| wire::write(dialect, draft, max_frame, max_depth, out))? {
             if let Some(waker) = waker {
@@ -194,14 +189,11 @@ impl Link {
         }
         outbox.sequence += 1;
         shared.published.fetch_add(1, Ordering::Relaxed);
-        let first = outbox.first_unpinged();
         let sent = match outbox.after_append() {
             Sent::Written => shared.write(&mut outbox),
             later => later,
         };
-        drop(outbox);
-        if first {
-            // The supervisor asks for confirmation within a second.
+        if outbox.wants_confirmation() {
             shared.notify.notify_one();
         }
         Ok(sent)
@@ -237,8 +229,7 @@ impl Link {
         if line.state == State::Connected {
             self.shared.send_subs(&mut inbound);
         }
-        drop((inbound, line));
-        self.flush_elsewhere();
+        self.shared.push_out();
         Ok(id)
     }
 
@@ -257,8 +248,7 @@ impl Link {
         } else {
             ticket.resolve(Ok(Answer::Done));
         }
-        drop((inbound, line));
-        self.flush_elsewhere();
+        self.shared.push_out();
     }
 
     /// Asks the broker to answer behind everything published so far, over a reconnect if need be.
@@ -268,8 +258,7 @@ impl Link {
             return ticket.resolve(Err(closed(line.cause.as_ref())));
         }
         self.shared.outbox.lock().ping(Some(ticket));
-        drop(line);
-        self.flush_elsewhere();
+        self.shared.push_out();
     }
 
     pub fn statistics(&self, ticket: Ticket) {
@@ -282,10 +271,11 @@ impl Link {
                 self.shared.outbox.lock().text(&FromClient::Stats(Id { id }).frame());
             }
             State::Closed => ticket.resolve(Err(closed(line.cause.as_ref()))),
-            _ => ticket.resolve(Err(Error::ConnectionLost("reconnecting; ask again when connected".to_owned()))),
+            _ => ticket.resolve(Err(Error::ConnectionLost(
+                "reconnecting; ask again when connected".to_owned(),
+            ))),
         }
-        drop(line);
-        self.flush_elsewhere();
+        self.shared.push_out();
     }
 
     /// Says BYE behind everything published so far: the broker sends what is queued and closes; then the state is `Closed`.
@@ -295,8 +285,7 @@ impl Link {
             line.leaving = true;
             self.shared.outbox.lock().text(&FromClient::Bye.frame());
         }
-        drop(line);
-        self.flush_elsewhere();
+        self.shared.push_out();
     }
 
     /// Ends the link now. Inboxes can still be read to their end.
@@ -337,7 +326,10 @@ impl Drop for Link {
 
 impl std::fmt::Debug for Link {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("address", self.address()).field("state", &self.state()).finish_non_exhaustive()
+        f.debug_struct("Link")
+            .field("address", self.address())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
     }
 }
 
@@ -353,6 +345,10 @@ impl Wake for Resume {
 }
 
 impl Shared {
+    pub(super) const fn resume(&self) -> &Arc<dyn Wake> {
+        &self.resume
+    }
+
     fn read(&self) -> Read {
         let mut line = self.line.lock();
         let Some(stream) = line.stream.clone() else {
@@ -365,7 +361,11 @@ impl Shared {
         }
         match stream.try_read(buf.get_mut(*filled..).unwrap_or_default()) {
             Ok(0) => {
-                self.lost(line, Error::ConnectionLost("the broker closed the connection".to_owned()));
+                self.lost(
+                    line,
+                    Error::ConnectionLost("the broker closed the connection".to_owned()),
+                    false,
+                );
                 Read::Ended
             }
             Ok(n) => {
@@ -374,7 +374,7 @@ impl Shared {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::Open,
             Err(error) => {
-                self.lost(line, Error::io("reading from the broker", &error));
+                self.lost(line, Error::io("reading from the broker", &error), false);
                 Read::Ended
             }
         }
@@ -384,12 +384,16 @@ impl Shared {
     fn use_up(&self, mut line: parking_lot::MutexGuard<'_, Line>) -> Read {
         let mut happened = Vec::new();
         let mut inbound = self.inbound.lock();
-        let used = inbound.ingest(line.buf.get(..line.filled).unwrap_or_default(), &self.resume, &mut happened);
+        let used = inbound.ingest(
+            line.buf.get(..line.filled).unwrap_or_default(),
+            &self.resume,
+            &mut happened,
+        );
         drop(inbound);
         let (used, paused) = match used {
             Ok(used) => used,
             Err(error) => {
-                self.lost(line, error);
+                self.lost(line, error, false);
                 return Read::Ended;
             }
         };
@@ -401,25 +405,20 @@ impl Shared {
             line.buf = Vec::new();
         }
         for happening in happened {
-            if let Some(end) = self.happened(&line, happening) {
-                self.lost(line, end);
+            if let Some((cause, last)) = self.happened(&line, happening) {
+                self.lost(line, cause, last);
                 return Read::Ended;
             }
         }
         if paused { Read::Paused } else { Read::Open }
     }
 
-    /// Acts on what the stream said; an error if that ends the connection.
-    pub(super) fn happened(&self, line: &Line, happening: Happening) -> Option<Error> {
+    /// Acts on what the stream said. If that ends the connection: why, and whether for good.
+    fn happened(&self, line: &Line, happening: Happening) -> Option<(Error, bool)> {
         match happening {
             Happening::Ping => {
-                let mut outbox = self.outbox.lock();
-                outbox.text(&FromClient::Pong.frame());
-                if self.write_and_wake(&mut outbox) == Sent::Blocked {
-                    outbox.disarm();
-                    drop(outbox);
-                    self.notify.notify_one();
-                }
+                self.outbox.lock().text(&FromClient::Pong.frame());
+                self.push_out();
                 None
             }
             Happening::Pong => {
@@ -433,29 +432,28 @@ impl Shared {
                 self.refused.fetch_add(count, Ordering::Relaxed);
                 None
             }
-            Happening::Bye(reason) if line.leaving => Some(Error::ConnectionClosed(reason.unwrap_or_default())),
             Happening::Bye(reason) => {
-                Some(Error::ConnectionLost(format!("the broker said goodbye: {}", reason.unwrap_or_default())))
+                let reason = reason.unwrap_or_default();
+                Some((
+                    Error::ConnectionLost(format!("the broker said goodbye: {reason}")),
+                    line.leaving,
+                ))
             }
             Happening::Error(err) => {
                 let last = err.code.is_final();
                 let error = err.into_error();
                 tracing::warn!(target: "daemoneye_eventbus::client", %error, "the broker refused");
-                last.then_some(error)
+                last.then_some((error, true))
             }
         }
     }
 
-    /// The connection is over: closes it, tells every subscription, and lets the supervisor decide what comes next.
-    pub(super) fn lost(&self, mut line: parking_lot::MutexGuard<'_, Line>, cause: Error) {
+    /// The connection is over: closes it, tells every subscription, and unless this is the `last` one has the supervisor dial again.
+    pub(super) fn lost(&self, mut line: parking_lot::MutexGuard<'_, Line>, cause: Error, last: bool) {
         let Some(stream) = line.stream.take() else { return };
         stream.shut_down();
         (line.filled, line.paused) = (0, false);
-        let is_final = matches!(
-            cause,
-            Error::PermissionRefused { .. } | Error::AuthenticationFailed | Error::ConnectionClosed(_)
-        );
-        if line.leaving || is_final || !self.config.reconnect {
+        if line.leaving || last || !self.config.reconnect {
             let cause = (!line.leaving).then_some(cause);
             return self.end_locked(line, cause);
         }
@@ -479,7 +477,9 @@ impl Shared {
         drop((outbox, line));
         for ticket in gone {
             // An UNSUB is done when the connection is; a question about statistics has lost its answer.
-            ticket.resolve(Err(Error::ConnectionLost("the connection broke before the answer came".to_owned())));
+            ticket.resolve(Err(Error::ConnectionLost(
+                "the connection broke before the answer came".to_owned(),
+            )));
         }
         self.host.wake();
         self.notify.notify_one();
@@ -504,12 +504,7 @@ impl Shared {
         drop(outbox);
         self.send_subs(&mut inbound);
         drop(inbound);
-        let mut outbox = self.outbox.lock();
-        if self.write_and_wake(&mut outbox) == Sent::Blocked {
-            outbox.disarm();
-            self.notify.notify_one();
-        }
-        drop(outbox);
+        self.push_out();
         self.use_up(line);
         self.host.wake();
     }
@@ -573,7 +568,9 @@ impl Shared {
     }
 
     fn write(&self, outbox: &mut Outbox) -> Sent {
-        let Some(stream) = outbox.stream.clone() else { return Sent::Waiting };
+        let Some(stream) = outbox.stream.clone() else {
+            return Sent::Waiting;
+        };
         match outbox.write_to(|slices| stream.try_write(slices)) {
             Ok(sent) => sent,
             Err(_) => {
@@ -581,6 +578,15 @@ impl Shared {
                 self.notify.notify_one();
                 Sent::Waiting
             }
+        }
+    }
+
+    /// Writes what is buffered; the wait for the kernel, if there is one, is the supervisor's.
+    fn push_out(&self) {
+        let mut outbox = self.outbox.lock();
+        if self.write_and_wake(&mut outbox) == Sent::Blocked {
+            outbox.disarm();
+            self.notify.notify_one();
         }
     }
 
@@ -616,6 +622,3 @@ pub(super) fn subs(inbound: &mut Inbound) -> Vec<Vec<u8>> {
         })
         .collect()
 }
-
-/// Bytes of the prefix, for readers of this file: a frame's body follows it.
-const _: usize = PREFIX;

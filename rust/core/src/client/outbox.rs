@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use super::ticket::Ticket;
 use crate::error::{Error, Result};
 use crate::queue::Wake;
+use crate::transport::Stream;
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::FromClient;
 
@@ -64,13 +65,21 @@ pub(super) struct Outbox {
     /// Written and never confirmed on connections that broke, and frames that were cut in the middle.
     unconfirmed: u64,
     unpinged_bytes: usize,
+    confirmation_due: bool,
     pings: VecDeque<Ping>,
     waiting: SmallVec<[Arc<dyn Wake>; 1]>,
     pub(super) sequence: u64,
+    /// The connection that takes the bytes, and what it allows.
+    pub(super) stream: Option<Arc<Stream>>,
+    pub(super) max_frame: usize,
+    pub(super) max_depth: usize,
+    /// A write failed on the present connection.
+    failed: bool,
+    closed: Option<Error>,
 }
 
 impl Outbox {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, max_frame: usize) -> Self {
         Self {
             buf: Vec::new(),
             head: 0,
@@ -84,10 +93,37 @@ impl Outbox {
             confirmed: 0,
             unconfirmed: 0,
             unpinged_bytes: 0,
+            confirmation_due: false,
             pings: VecDeque::new(),
             waiting: SmallVec::new(),
             sequence: 0,
+            stream: None,
+            max_frame,
+            max_depth: crate::topic::DEFAULT_MAX_DEPTH,
+            failed: false,
+            closed: None,
         }
+    }
+
+    pub(super) fn is_open(&self) -> Result<()> {
+        self.closed.as_ref().map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// Nothing is taken any more; `error` says why.
+    pub(super) fn close(&mut self, error: Error) {
+        self.closed = Some(error);
+        self.stream = None;
+    }
+
+    /// A new connection, not live yet.
+    pub(super) fn adopt(&mut self, stream: Arc<Stream>, max_frame: usize, max_depth: usize) {
+        self.stream = Some(stream);
+        (self.max_frame, self.max_depth) = (max_frame, max_depth);
+        self.failed = false;
+    }
+
+    pub(super) const fn is_failed(&self) -> bool {
+        self.failed
     }
 
     pub(super) const fn pending(&self) -> usize {
@@ -121,7 +157,10 @@ impl Outbox {
     /// Appends a PING; its PONG confirms everything before it and resolves `ticket`.
     pub(super) fn ping(&mut self, ticket: Option<Ticket>) {
         self.unpinged_bytes = 0;
-        self.pings.push_back(Ping { mark: self.appended, ticket });
+        self.pings.push_back(Ping {
+            mark: self.appended,
+            ticket,
+        });
         self.text(&FromClient::Ping.frame());
     }
 
@@ -132,12 +171,22 @@ impl Outbox {
         ping.ticket
     }
 
-    pub(super) fn is_unconfirmed(&self) -> bool {
-        self.appended > self.confirmed
+    /// True once, when messages were appended and nobody has been asked yet to have them confirmed.
+    pub(super) const fn wants_confirmation(&mut self) -> bool {
+        self.unpinged_bytes > 0 && !std::mem::replace(&mut self.confirmation_due, true)
     }
 
-    pub(super) fn has_unpinged(&self) -> bool {
-        self.unpinged_bytes > 0
+    /// The supervisor was asked to [`confirm`](Self::confirm).
+    pub(super) const fn is_confirmation_due(&self) -> bool {
+        self.confirmation_due
+    }
+
+    /// Appends a PING if a message stands behind the last one.
+    pub(super) fn confirm(&mut self) {
+        self.confirmation_due = false;
+        if self.unpinged_bytes > 0 {
+            self.ping(None);
+        }
     }
 
     /// Lost for certain or written without confirmation, over all connections so far.
@@ -158,7 +207,11 @@ impl Outbox {
 
     /// Who waits for room, once half of the buffer is free.
     pub(super) fn take_room(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
-        if self.pending() <= self.limit / 2 { std::mem::take(&mut self.waiting) } else { SmallVec::new() }
+        if self.pending() <= self.limit / 2 {
+            std::mem::take(&mut self.waiting)
+        } else {
+            SmallVec::new()
+        }
     }
 
     pub(super) fn take_waiting(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
@@ -181,17 +234,8 @@ impl Outbox {
         self.armed = false;
     }
 
-    /// The connection takes no more; what is unsent is kept.
-    pub(super) const fn go_dead(&mut self) {
-        self.live = false;
-    }
-
     pub(super) const fn disarm(&mut self) {
         self.armed = false;
-    }
-
-    pub(super) const fn is_armed(&self) -> bool {
-        self.armed
     }
 
     /// Hands the kernel as much as it takes.
@@ -212,7 +256,7 @@ impl Outbox {
                     return Ok(Sent::Blocked);
                 }
                 Err(error) => {
-                    self.live = false;
+                    (self.live, self.failed) = (false, true);
                     return Err(error);
                 }
             }
@@ -244,6 +288,7 @@ impl Outbox {
     /// flush tickets that a later connection must answer.
     pub(super) fn lose(&mut self) -> Vec<Ticket> {
         (self.live, self.armed) = (false, false);
+        self.stream = None;
         if self.head > self.frame
             && let Some((kind, len)) = frame_at(&self.buf, self.frame)
         {
@@ -276,5 +321,7 @@ fn frame_at(buf: &[u8], at: usize) -> Option<(Kind, usize)> {
 
 /// The error of everybody who waits when a link ends.
 pub(super) fn closed(cause: Option<&Error>) -> Error {
-    cause.cloned().unwrap_or_else(|| Error::ConnectionClosed("it was shut down by its owner".to_owned()))
+    cause
+        .cloned()
+        .unwrap_or_else(|| Error::ConnectionClosed("it was shut down by its owner".to_owned()))
 }

@@ -42,13 +42,20 @@ pub(super) fn handle() -> Result<tokio::runtime::Handle> {
             runtime.shutdown_background();
         })
         .map_err(|error| Error::io("starting the client thread", &error))?;
-    *running = Some(Running { handle: handle.clone(), stop, thread: Some(thread), pid });
+    *running = Some(Running {
+        handle: handle.clone(),
+        stop,
+        thread: Some(thread),
+        pid,
+    });
     Ok(handle)
 }
 
 /// Stops the thread and waits for it, `timeout` at most; for process exit, after the links were closed.
 pub fn shut_down(timeout: Duration) {
-    let Some(mut running) = RUNNING.lock().take() else { return };
+    let Some(mut running) = RUNNING.lock().take() else {
+        return;
+    };
     if running.pid != std::process::id() {
         std::mem::forget(running);
         return;

@@ -26,7 +26,10 @@ pub struct Ticket(Arc<Slot>);
 impl Ticket {
     /// `waker` is woken once, when the answer is there.
     pub fn new(waker: Arc<dyn Wake>) -> Self {
-        Self(Arc::new(Slot { answer: Mutex::new(None), waker }))
+        Self(Arc::new(Slot {
+            answer: Mutex::new(None),
+            waker,
+        }))
     }
 
     pub(super) fn resolve(&self, answer: Result<Answer>) {

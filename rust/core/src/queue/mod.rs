@@ -49,15 +49,18 @@ pub enum DropReason {
     Closed,
     /// The connection broke or was cut with this pending.
     Disconnected,
+    /// The broker said so (`DROPPED`): lost in its queue for this connection.
+    AtBroker,
 }
 
 impl DropReason {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Overflow,
         Self::Budget,
         Self::TooLarge,
         Self::Closed,
         Self::Disconnected,
+        Self::AtBroker,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -67,6 +70,7 @@ impl DropReason {
             Self::TooLarge => "max_frame",
             Self::Closed => "closed",
             Self::Disconnected => "disconnected",
+            Self::AtBroker => "broker",
         }
     }
 }

@@ -232,3 +232,8 @@ impl FromBroker {
         todo!()
     }
 }
+impl Err {
+    pub fn into_error(self) -> Error {
+        todo!()
+    }
+}

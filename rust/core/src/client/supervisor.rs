@@ -1,0 +1,244 @@
+//! The task behind a link: dials, shakes hands, subscribes again, keeps alive, and dials again with full jitter.
+//!
+//! It owns the socket only until the broker has answered everything of the handshake; from then on the host reads and publishers
+//! write. It flushes for callers that have no event loop, and speaks for a host that is busy elsewhere.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::backoff::Backoff;
+use super::handshake::{self, Greeted};
+use super::inbound::Happening;
+use super::link::{Shared, State, subs};
+use super::outbox::Sent;
+use crate::error::Error;
+use crate::transport::DialError;
+use crate::wire::text::FromClient;
+
+/// One attempt may take this long, so that a silent listener is left and dialled again.
+const ATTEMPT: Duration = Duration::from_secs(3);
+/// What was published is confirmed this soon.
+const CONFIRM: Duration = Duration::from_secs(1);
+/// After a failed write the reader has this long to find out why.
+const GRACE: Duration = Duration::from_millis(200);
+/// A connection that lived this long starts the back-off anew.
+const SETTLED: Duration = Duration::from_secs(1);
+
+pub(super) async fn supervise(shared: Arc<Shared>) {
+    let mut backoff = Backoff::new(shared.config.reconnect_initial, shared.config.reconnect_max);
+    let mut give_up = Some(Instant::now() + shared.config.connect_timeout);
+    loop {
+        match attempt(&shared, give_up).await {
+            Ok(ping_interval) => {
+                give_up = None;
+                let since = Instant::now();
+                attend(&shared, ping_interval).await;
+                if since.elapsed() >= SETTLED {
+                    backoff.reset();
+                }
+            }
+            Err(failed) => {
+                if !failed.retry {
+                    shared.end(Some(failed.error));
+                } else if give_up.is_some_and(|at| Instant::now() >= at) {
+                    shared.end(Some(Error::ConnectTimeout {
+                        path: shared.address.path().to_owned(),
+                        timeout: shared.config.connect_timeout,
+                        cause: failed.error.to_string(),
+                    }));
+                }
+            }
+        }
+        let mut wake = Instant::now() + backoff.next();
+        if let Some(at) = give_up {
+            wake = wake.min(at);
+        }
+        loop {
+            if shared.line.lock().state == State::Closed {
+                return;
+            }
+            tokio::select! {
+                () = sleep_until(wake) => break,
+                () = shared.notify.notified() => {}
+            }
+        }
+    }
+}
+
+/// One try to get a connection on which everything is subscribed again. Gives the broker's ping interval.
+async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Duration, DialError> {
+    let mut deadline = Instant::now() + ATTEMPT;
+    if let Some(at) = give_up {
+        // The last attempt may start just before the end; it still gets a moment to be answered.
+        deadline = deadline.min(at.max(Instant::now() + Duration::from_millis(50)));
+    }
+    let work = async {
+        let mut greeted = handshake::connect(&shared.address, &shared.config).await?;
+        let info = &greeted.info;
+        let ping_interval = Duration::try_from_secs_f64(info.ping_interval).unwrap_or(Duration::from_secs(30));
+        {
+            let max_frame = usize::try_from(info.max_frame)
+                .unwrap_or(usize::MAX)
+                .min(shared.config.max_frame);
+            let max_depth = usize::try_from(info.max_topic_depth).unwrap_or(crate::topic::DEFAULT_MAX_DEPTH);
+            let mut inbound = shared.inbound.lock();
+            inbound.max_depth = max_depth;
+            shared
+                .outbox
+                .lock()
+                .adopt(Arc::clone(&greeted.stream), max_frame, max_depth);
+        }
+        resubscribe(shared, &mut greeted).await?;
+        Ok((greeted, ping_interval))
+    };
+    match timeout_at(deadline, work).await {
+        Ok(Ok((greeted, ping_interval))) => {
+            let Greeted {
+                stream,
+                leftover,
+                readable,
+                ..
+            } = greeted;
+            drop(readable);
+            shared.go_live(stream, &leftover);
+            Ok(ping_interval)
+        }
+        Ok(Err(failed)) => Err(failed),
+        Err(_) => Err(DialError {
+            error: Error::ConnectionLost(
+                "something accepted the connection and did not answer CONNECT; if it is a broker of the original, \
+                 set peer=\"original\""
+                    .to_owned(),
+            ),
+            retry: true,
+        }),
+    }
+}
+
+/// Every SUB and its answer, before anything that was kept is sent.
+async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialError> {
+    let frames = {
+        let mut inbound = shared.inbound.lock();
+        for entry in inbound.entries.values_mut() {
+            (entry.sent, entry.live) = (false, false);
+        }
+        subs(&mut inbound)
+    };
+    let mut out = frames.concat();
+    let lost = |error| DialError { error, retry: true };
+    loop {
+        while !out.is_empty() {
+            match greeted.stream.try_write(&[IoSlice::new(&out)]) {
+                Ok(n) => drop(out.drain(..n)),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    greeted
+                        .stream
+                        .writable()
+                        .await
+                        .map_err(|error| lost(Error::io("waiting to write", &error)))?;
+                }
+                // Read on: an ERR may say why.
+                Err(_) => out.clear(),
+            }
+        }
+        let mut happened = Vec::new();
+        {
+            let mut inbound = shared.inbound.lock();
+            let (used, paused) = inbound
+                .ingest(&greeted.leftover, shared.resume(), &mut happened)
+                .map_err(lost)?;
+            greeted.leftover.drain(..used);
+            if paused || inbound.entries.values().all(|entry| entry.live || !entry.sent) {
+                return Ok(());
+            }
+        }
+        for happening in happened {
+            match happening {
+                Happening::Ping => out.extend(FromClient::Pong.frame()),
+                Happening::Error(err) => {
+                    let retry = !err.code.is_final();
+                    return Err(DialError {
+                        error: err.into_error(),
+                        retry,
+                    });
+                }
+                Happening::Bye(_) => return Err(lost(Error::ConnectionLost("the broker is stopping".to_owned()))),
+                Happening::Pong | Happening::Refused(_) => {}
+            }
+        }
+        if !out.is_empty() {
+            continue;
+        }
+        let mut chunk = vec![0; 64 * 1024];
+        match greeted.readable.read_with(|| greeted.stream.try_read(&mut chunk)).await {
+            Ok(0) => {
+                return Err(lost(Error::ConnectionLost(
+                    "the broker closed the connection".to_owned(),
+                )));
+            }
+            Ok(n) => greeted.leftover.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+            Err(error) => return Err(lost(Error::io("reading from the broker", &error))),
+        }
+    }
+}
+
+/// Stays with a live connection until it is lost.
+async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
+    let mut seen = 0;
+    let mut speak = Instant::now() + ping_interval;
+    let mut confirm: Option<Instant> = None;
+    loop {
+        let (stream, wants, failed) = {
+            let line = shared.line.lock();
+            let Some(stream) = line.stream.clone() else { return };
+            let mut outbox = shared.outbox.lock();
+            let sent = shared.write_and_wake(&mut outbox);
+            if confirm.is_none() && outbox.is_confirmation_due() {
+                confirm = Some(Instant::now() + CONFIRM);
+            }
+            (stream, sent == Sent::Blocked, outbox.is_failed())
+        };
+        if failed {
+            tokio::time::sleep(GRACE).await;
+            let line = shared.line.lock();
+            if line.stream.as_ref().is_some_and(|now| Arc::ptr_eq(now, &stream)) {
+                shared.lost(
+                    line,
+                    Error::ConnectionLost("the broker takes no more bytes".to_owned()),
+                    false,
+                );
+            }
+            return;
+        }
+        tokio::select! {
+            () = shared.notify.notified() => {}
+            writable = stream.writable(), if wants => {
+                drop(writable);
+                shared.outbox.lock().disarm();
+            }
+            () = sleep_until(confirm.unwrap_or(speak).min(speak)) => {
+                let now = Instant::now();
+                if confirm.is_some_and(|at| at <= now) {
+                    confirm = None;
+                    shared.outbox.lock().confirm();
+                }
+                if speak <= now {
+                    speak = now + ping_interval;
+                    // The host has not read since: it is paused or busy, and the broker must not take it for dead.
+                    let consumed = shared.inbound.lock().consumed;
+                    if consumed == seen {
+                        shared.outbox.lock().text(&FromClient::Pong.frame());
+                    }
+                    seen = consumed;
+                }
+            }
+        }
+        if wants {
+            // Whatever woke us, the wait for the kernel was ours and is over; the next round starts it again if need be.
+            shared.outbox.lock().disarm();
+        }
+    }
+}
