@@ -1,4 +1,6 @@
 //! Who a peer is, as the kernel says it.
+//!
+//! Nothing here comes from what a peer sends. The uid decides; the pid is for logs only.
 
 /// Credentials of connect time. `pid` is advice: it can be reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,7 +12,35 @@ pub struct Peer {
 
 impl Peer {
     /// The uid this process acts as.
+    #[cfg(unix)]
     pub fn own_uid() -> u32 {
-        todo!()
+        rustix::process::geteuid().as_raw()
+    }
+
+    /// Windows has no uids: there the pipe's access list decides before a peer is seen here.
+    #[cfg(not(unix))]
+    pub fn own_uid() -> u32 {
+        0
+    }
+
+    /// The other end of a connected socket: the client as of `connect`, or the server as of `listen`.
+    ///
+    /// `ConnectionReset` where the kernel names nobody: a connection that was never completed, a peer in a foreign pid
+    /// namespace, or one whose uid has no meaning here.
+    #[cfg(unix)]
+    pub(super) fn of(fd: std::os::fd::OwnedFd) -> std::io::Result<(std::os::fd::OwnedFd, Self)> {
+        use interprocess::{local_socket::traits::StreamCommon, os::unix::uds_local_socket};
+
+        // The library knows each system's call; the descriptor only passes through.
+        let stream = uds_local_socket::Stream::from(fd);
+        let credentials = stream.peer_creds()?;
+        let (Some(uid), Some(gid)) = (credentials.euid(), credentials.egid()) else {
+            return Err(std::io::ErrorKind::ConnectionReset.into());
+        };
+        if uid == u32::MAX {
+            return Err(std::io::ErrorKind::ConnectionReset.into());
+        }
+        let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
+        Ok((stream.into(), Self { uid, gid, pid }))
     }
 }

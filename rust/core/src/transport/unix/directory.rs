@@ -1,0 +1,192 @@
+//! The way to a socket: every directory on it is one that nobody else can turn against us.
+//!
+//! The walk starts at `/` and holds each directory open while it looks at the next, so what was checked is what is used. A
+//! directory belongs to us or to root, and nobody else can write to it unless it is root's and sticky (`/tmp`). A symbolic link is
+//! followed only if root made it where only root can (`/var/run`, `/tmp` on macOS). Missing directories are made 0700; what exists
+//! is never changed.
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, CWD, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::{refused, system};
+use crate::error::Result;
+use crate::transport::Peer;
+
+const MAX_LINKS: usize = 40;
+
+/// Only search permission is needed to pass through a directory; not every system can open one with just that.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+const PASS: OFlags = OFlags::PATH;
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+const PASS: OFlags = OFlags::RDONLY;
+
+/// Opens `path` (absolute) after checking every part of it, making the parts that are missing.
+pub(super) fn open_trusted(path: &Path) -> Result<OwnedFd> {
+    let mut walk = Walk::from_root()?;
+    let mut pending = names(path);
+    let mut links = 0;
+    while let Some(name) = pending.pop_front() {
+        if name == ".." {
+            walk.here.pop();
+            walk.enter(&name)?;
+            continue;
+        }
+        walk.here.push(&name);
+        match walk.look_or_make(&name)? {
+            FileType::Directory => walk.enter(&name)?,
+            FileType::Symlink => {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Err(refused(
+                        &walk.here,
+                        "there are more than 40 symbolic links on the way; name the directory itself",
+                    ));
+                }
+                let target = walk.trusted_target(&name)?;
+                walk.here.pop();
+                for part in names(&target).into_iter().rev() {
+                    pending.push_front(part);
+                }
+                if target.is_absolute() {
+                    walk = Walk::from_root()?;
+                }
+            }
+            _ => {
+                return Err(refused(
+                    &walk.here,
+                    "it is not a directory; choose another path for the socket",
+                ));
+            }
+        }
+    }
+    Ok(walk.at)
+}
+
+fn names(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter_map(|part| match part {
+            Component::Normal(name) => Some(name.to_os_string()),
+            Component::ParentDir => Some("..".into()),
+            _ => None,
+        })
+        .collect()
+}
+
+struct Walk {
+    at: OwnedFd,
+    /// The mode and owner of `at`.
+    stat: Stat,
+    /// What is being looked at, for messages.
+    here: PathBuf,
+}
+
+impl Walk {
+    fn from_root() -> Result<Self> {
+        let here = PathBuf::from("/");
+        let (at, stat) = open(CWD, here.as_os_str(), &here)?;
+        Ok(Self { at, stat, here })
+    }
+
+    fn enter(&mut self, name: &OsStr) -> Result<()> {
+        let (at, stat) = open(&self.at, name, &self.here)?;
+        self.at = at;
+        self.stat = stat;
+        Ok(())
+    }
+
+    fn look_or_make(&self, name: &OsStr) -> Result<FileType> {
+        match fs::statat(&self.at, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode)),
+            Err(Errno::NOENT) => self.make(name),
+            Err(errno) => Err(system("look at", &self.here, errno)),
+        }
+    }
+
+    fn make(&self, name: &OsStr) -> Result<FileType> {
+        let stat = || {
+            fs::statat(&self.at, name, AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|errno| system("look at", &self.here, errno))
+        };
+        match fs::mkdirat(&self.at, name, Mode::RWXU) {
+            Ok(()) => {}
+            // Somebody made it at the same moment; it is checked like any other.
+            Err(Errno::EXIST) => return Ok(FileType::from_raw_mode(stat()?.st_mode)),
+            Err(errno) => return Err(system("make the directory", &self.here, errno)),
+        }
+        if mode_of(&stat()?) != Mode::RWXU {
+            // A umask took from our own bits. Nobody else can have replaced the directory: its parent is trusted.
+            fs::chmodat(&self.at, name, Mode::RWXU, AtFlags::empty())
+                .map_err(|errno| system("set the mode of", &self.here, errno))?;
+        }
+        let made = stat()?;
+        if mode_of(&made) != Mode::RWXU {
+            return Err(refused(
+                &self.here,
+                "the file system does not give it mode 0700; choose a directory on another file system",
+            ));
+        }
+        Ok(FileType::from_raw_mode(made.st_mode))
+    }
+
+    /// Where a symbolic link leads, if only root can have made it.
+    fn trusted_target(&self, name: &OsStr) -> Result<PathBuf> {
+        let link = fs::statat(&self.at, name, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|errno| system("look at", &self.here, errno))?;
+        if link.st_uid != 0 || self.stat.st_uid != 0 || others_can_write(&self.stat) {
+            return Err(refused(
+                &self.here,
+                "it is a symbolic link that others than root could have made; name the directory itself",
+            ));
+        }
+        let target = fs::readlinkat(&self.at, name, Vec::new())
+            .map_err(|errno| system("read the symbolic link", &self.here, errno))?;
+        Ok(OsString::from_vec(target.into_bytes()).into())
+    }
+}
+
+fn open(at: impl std::os::fd::AsFd, name: &OsStr, here: &Path) -> Result<(OwnedFd, Stat)> {
+    let flags = PASS | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = fs::openat(at, name, flags, Mode::empty())
+        .map_err(|errno| system("open the directory", here, errno))?;
+    let stat = fs::fstat(&fd).map_err(|errno| system("look at", here, errno))?;
+    check(&stat, here)?;
+    Ok((fd, stat))
+}
+
+/// Permission bits alone: a directory may inherit set-group-id from its parent.
+fn mode_of(stat: &Stat) -> Mode {
+    Mode::from_raw_mode(stat.st_mode) & (Mode::RWXU | Mode::RWXG | Mode::RWXO)
+}
+
+fn others_can_write(stat: &Stat) -> bool {
+    Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH)
+}
+
+fn check(stat: &Stat, here: &Path) -> Result<()> {
+    let own = Peer::own_uid();
+    if stat.st_uid != own && stat.st_uid != 0 {
+        let owner = stat.st_uid;
+        return Err(refused(
+            here,
+            format!(
+                "the directory belongs to uid {owner}, and only uid {own} and root are trusted; choose a directory of your own"
+            ),
+        ));
+    }
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    if others_can_write(stat) && !(stat.st_uid == 0 && mode.contains(Mode::SVTX)) {
+        return Err(refused(
+            here,
+            format!(
+                "others can write to the directory (mode {:04o}); take that away with chmod go-w, or choose another directory",
+                mode.bits()
+            ),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! The listening socket of a broker.
+//!
+//! Start: trusted directory, lock, what is found at the path, a socket that is 0600 from its first visible moment, its group, and
+//! only then the reactor. Stop, in the reverse order: nothing more is accepted, the file goes if it is still ours, then the socket,
+//! then the lock. Dropping does the same as closing; in a forked child neither does anything.
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::net::{self, Shutdown};
+use socket2::SockRef;
+use tokio::io::Interest;
+
+use super::descriptor::{Descriptor, Watched};
+use super::lock::Lock;
+use super::place::{Place, SocketFile};
+use super::stream::Stream;
+use crate::error::{Error, Result};
+use crate::transport::{Address, ListenOptions, PathState, Peer};
+
+const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
+const OWNER_AND_GROUP: Mode = OWNER_ONLY.union(Mode::RGRP).union(Mode::WGRP);
+
+#[derive(Debug)]
+pub struct Listener {
+    // In the order of dropping.
+    file: SocketFile,
+    socket: Watched,
+    _lock: Lock,
+}
+
+impl Listener {
+    /// The start-up order of `docs/operations.md`. Must run inside a tokio runtime with I/O and time.
+    pub async fn bind(address: &Address, options: &ListenOptions) -> Result<Self> {
+        let mode = requested_mode(options)?;
+        let place = Place::open(address)?;
+        let lock = Lock::take(&place)?;
+        place.clear(options.probe_timeout).await?;
+        let path = address.path();
+        let socket = listen(path)
+            .map_err(|cause| Error::io(format!("listen at {}", path.display()), &cause))?;
+        let file = SocketFile::claim(place)?;
+        file.open_up(mode, options.group)?;
+        let socket = Watched::new(Arc::new(Descriptor::new(socket)), Interest::READABLE).map_err(
+            |cause| Error::io(format!("watch the listener at {}", path.display()), &cause),
+        )?;
+        Ok(Self {
+            file,
+            socket,
+            _lock: lock,
+        })
+    }
+
+    /// The next connection and the kernel's word on who it is. `Err` is the listener's trouble (descriptor limit, ...), never fatal
+    /// for those connected; back off and go on. Dropping the future loses no connection.
+    pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
+        let socket = self.socket.get()?;
+        loop {
+            let mut guard = socket.readable().await?;
+            let Ok(accepted) = guard.try_io(|socket| accept_one(socket.get_ref())) else {
+                continue;
+            };
+            match accepted {
+                Ok(stream) => {
+                    let peer = stream.peer();
+                    return Ok((stream, peer));
+                }
+                Err(cause) if is_of_the_peer(&cause) => {
+                    tracing::debug!(%cause, "a connection ended before it was accepted");
+                }
+                Err(cause) => return Err(cause),
+            }
+        }
+    }
+
+    pub fn path_state(&self) -> PathState {
+        if self.file.is_reachable() {
+            PathState::Ours
+        } else {
+            PathState::Lost
+        }
+    }
+
+    /// Closes, removes the socket file if it is still ours, releases the lock.
+    pub fn close(self) {}
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Ok(socket) = self.socket.get()
+            && socket.get_ref().is_own()
+            && let Ok(fd) = socket.get_ref().get()
+        {
+            // Refuses newcomers at once, also where a fork has left a copy of the socket behind.
+            let _ = net::shutdown(fd, Shutdown::Both);
+        }
+    }
+}
+
+fn requested_mode(options: &ListenOptions) -> Result<Mode> {
+    match (options.mode, options.group) {
+        (0o600, None) => Ok(OWNER_ONLY),
+        (0o660, Some(_)) => Ok(OWNER_AND_GROUP),
+        (0o600, Some(_)) => Err(Error::invalid(
+            "socket_mode",
+            "socket_group has no effect with mode 0600; set socket_mode to 0o660",
+        )),
+        (0o660, None) => Err(Error::invalid(
+            "socket_mode",
+            "mode 0660 needs a socket_group; name the group, or use 0o600",
+        )),
+        (mode, _) => Err(Error::invalid(
+            "socket_mode",
+            format!("{mode:04o} is neither 0o600 nor, with socket_group, 0o660; use one of them"),
+        )),
+    }
+}
+
+/// `fchmod` before `bind`: no moment in which a umask decides.
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "openbsd"
+))]
+fn listen(path: &Path) -> io::Result<OwnedFd> {
+    use interprocess::local_socket::{
+        GenericFilePath, ListenerNonblockingMode, ListenerOptions, ToFsName,
+    };
+    use interprocess::os::unix::{local_socket::ListenerOptionsExt, uds_local_socket};
+
+    ListenerOptions::new()
+        .name(path.to_fs_name::<GenericFilePath>()?)
+        .mode(OWNER_ONLY.bits())
+        // By name, it would remove a successor's socket too.
+        .reclaim_name(false)
+        .nonblocking(ListenerNonblockingMode::Accept)
+        .create_sync_as::<uds_local_socket::Listener>()
+        .map(OwnedFd::from)
+}
+
+/// Where the mode cannot be set beforehand, nobody gets in beforehand: the socket listens only once its mode is set.
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "openbsd"
+)))]
+fn listen(path: &Path) -> io::Result<OwnedFd> {
+    let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    rustix::fs::chmod(path, OWNER_ONLY)?;
+    socket.listen(i32::from(u8::MAX) + 1)?;
+    Ok(socket.into())
+}
+
+fn accept_one(listener: &Descriptor) -> io::Result<Stream> {
+    let fd = listener.get()?;
+    let (socket, _) = SockRef::from(&fd).accept()?;
+    socket.set_nonblocking(true)?;
+    // "Would block" would be taken for an empty queue.
+    Stream::adopt(socket.into()).map_err(|_| io::ErrorKind::ConnectionAborted.into())
+}
+
+/// Not the listener's trouble: the next connection may be fine.
+fn is_of_the_peer(cause: &io::Error) -> bool {
+    cause.kind() == io::ErrorKind::ConnectionAborted
+        || matches!(
+            Errno::from_io_error(cause),
+            Some(Errno::INTR | Errno::PROTO | Errno::CONNRESET)
+        )
+}

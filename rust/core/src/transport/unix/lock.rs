@@ -1,0 +1,172 @@
+//! One broker per path.
+//!
+//! `PATH.lock` is a file beside the socket on which the broker holds `flock` for life. It is never removed: whoever removed it could
+//! leave two brokers holding two locks. The kernel drops the lock with the process, however that ends; the pid inside is advice.
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::io::{self, Errno};
+
+use super::descriptor::Descriptor;
+use super::place::{Place, same_file};
+use super::{refused, system};
+use crate::error::{Error, Result};
+use crate::transport::Peer;
+
+/// How often the file may change under our hands before we give up.
+const ATTEMPTS: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Lock(Descriptor);
+
+impl Lock {
+    /// Never waits: a lock that is held means that a broker is running.
+    pub(super) fn take(place: &Place) -> Result<Self> {
+        let file = LockFile {
+            place,
+            name: with_suffix(place.name.clone()),
+            path: with_suffix(place.path.clone().into_os_string()).into(),
+        };
+        for _ in 0..ATTEMPTS {
+            if let Some(lock) = file.try_take()? {
+                return Ok(lock);
+            }
+        }
+        Err(refused(
+            &file.path,
+            "it is removed and made again all the time; find out by whom",
+        ))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // The owner releases it also for copies that a fork may have left behind. A child never does.
+        if self.0.is_own()
+            && let Ok(fd) = self.0.get()
+        {
+            let _ = fs::flock(fd, FlockOperation::Unlock);
+        }
+    }
+}
+
+fn with_suffix(mut name: OsString) -> OsString {
+    name.push(".lock");
+    name
+}
+
+struct LockFile<'a> {
+    place: &'a Place,
+    name: OsString,
+    path: PathBuf,
+}
+
+impl LockFile<'_> {
+    /// `None` if the file changed meanwhile.
+    fn try_take(&self) -> Result<Option<Lock>> {
+        let Some(fd) = self.open()? else {
+            return Ok(None);
+        };
+        let held = fs::fstat(&fd).map_err(|errno| system("look at", &self.path, errno))?;
+        check(&held, &self.path)?;
+        match fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                return Err(Error::BrokerAlreadyRunning {
+                    path: self.place.path.clone(),
+                    pid: read_pid(&fd),
+                });
+            }
+            Err(errno) => return Err(system("lock", &self.path, errno)),
+        }
+        if !self.stat()?.is_some_and(|now| same_file(&now, &held)) {
+            return Ok(None);
+        }
+        let pid = format!("{}\n", std::process::id());
+        fs::ftruncate(&fd, 0)
+            .and_then(|()| io::pwrite(&fd, pid.as_bytes(), 0))
+            .map_err(|errno| system("write to", &self.path, errno))?;
+        Ok(Some(Lock(Descriptor::new(fd))))
+    }
+
+    fn stat(&self) -> Result<Option<Stat>> {
+        match fs::statat(self.place.dir()?, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(system("look at", &self.path, errno)),
+        }
+    }
+
+    /// `None` if the file came or went meanwhile.
+    fn open(&self) -> Result<Option<OwnedFd>> {
+        let dir = self.place.dir()?;
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let Some(found) = self.stat()? else {
+            return match fs::openat(dir, &self.name, flags | OFlags::CREATE | OFlags::EXCL, mode) {
+                Ok(fd) => {
+                    // The umask may have taken from our own bits, and the next start has to open it again.
+                    fs::fchmod(&fd, mode)
+                        .map_err(|errno| system("set the mode of", &self.path, errno))?;
+                    Ok(Some(fd))
+                }
+                Err(Errno::EXIST) => Ok(None),
+                Err(errno) => Err(system("make the lock file", &self.path, errno)),
+            };
+        };
+        // Before opening, so that neither a pipe nor a device is touched, and so that the message can name the owner.
+        check(&found, &self.path)?;
+        match fs::openat(dir, &self.name, flags | OFlags::NONBLOCK, Mode::empty()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT | Errno::LOOP) => Ok(None),
+            Err(errno) => Err(system("open the lock file", &self.path, errno)),
+        }
+    }
+}
+
+fn check(stat: &Stat, path: &Path) -> Result<()> {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(refused(
+            path,
+            "the lock must be a regular file; move away what is there, or choose another socket path",
+        ));
+    }
+    let (owner, own) = (stat.st_uid, Peer::own_uid());
+    if owner != own {
+        return Err(refused(
+            path,
+            format!(
+                "the lock file belongs to uid {owner} and this process is uid {own}; have its owner remove it, or choose another socket path"
+            ),
+        ));
+    }
+    if stat.st_nlink != 1 {
+        return Err(refused(
+            path,
+            "the lock file has a second name (a hard link), and writing to it would change that file too; remove it",
+        ));
+    }
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    if mode.intersects(Mode::RWXG | Mode::RWXO) {
+        return Err(refused(
+            path,
+            format!(
+                "others could hold the lock file (mode {:04o}); remove it, or set it to 0600",
+                mode.bits()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn read_pid(fd: &OwnedFd) -> Option<u32> {
+    let mut text = [0; 16];
+    let length = io::pread(fd, &mut text[..], 0).ok()?;
+    std::str::from_utf8(text.get(..length)?)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}

@@ -1,0 +1,218 @@
+//! The socket file: what may be found at its path, and what we may remove.
+//!
+//! Nothing is removed that is not a socket of our own uid that nobody listens on, or the very file (device and inode) that we made.
+use std::ffi::OsString;
+use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::fs::{self, AtFlags, FileType, Mode, Stat};
+use rustix::io::Errno;
+
+use super::descriptor::Descriptor;
+use super::stream::{Stream, connect};
+use super::{directory, refused, system};
+use crate::error::{Error, Result};
+use crate::transport::{Address, Peer};
+
+/// A text frame that every dialect's broker answers.
+const PING: &[u8] = b"\x04\0\0\0PING";
+
+/// A name in a trusted directory.
+#[derive(Debug)]
+pub(super) struct Place {
+    dir: Descriptor,
+    pub(super) name: OsString,
+    pub(super) path: PathBuf,
+}
+
+impl Place {
+    pub(super) fn open(address: &Address) -> Result<Self> {
+        let path = address.path();
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(refused(
+                path,
+                "it names a directory; add the name of a socket file",
+            ));
+        };
+        Ok(Self {
+            dir: Descriptor::new(directory::open_trusted(parent)?),
+            name: name.to_os_string(),
+            path: path.to_path_buf(),
+        })
+    }
+
+    pub(super) fn dir(&self) -> Result<BorrowedFd<'_>> {
+        self.dir.get().map_err(|cause| {
+            Error::io(
+                format!("use the directory of {}", self.path.display()),
+                &cause,
+            )
+        })
+    }
+
+    pub(super) fn stat(&self) -> Result<Option<Stat>> {
+        match fs::statat(self.dir()?, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(errno) => Err(system("look at", &self.path, errno)),
+        }
+    }
+
+    /// Makes room for a new socket, or says why not. The lock must be held: then a refused connection means that whoever made the
+    /// socket is gone, also where a full backlog is refused too (Apple's systems).
+    pub(super) async fn clear(&self, probe_timeout: Duration) -> Result<()> {
+        let Some(found) = self.stat()? else {
+            return Ok(());
+        };
+        self.check(&found)?;
+        let cause = match connect(&self.path).and_then(Stream::adopt) {
+            Ok(stream) => {
+                if !answers(&stream, probe_timeout).await {
+                    tracing::warn!(path = ?self.path, pid = ?stream.peer().pid, "a process listens at the path but does not answer; it is left alone");
+                }
+                return Err(self.taken(stream.peer().pid));
+            }
+            Err(cause) => cause,
+        };
+        match Errno::from_io_error(&cause) {
+            Some(Errno::NOENT) => Ok(()),
+            Some(Errno::CONNREFUSED) => self.remove_stale(&found),
+            // A full backlog, no permission, or anything else that is not a clear no.
+            _ => Err(self.taken(None)),
+        }
+    }
+
+    fn taken(&self, pid: Option<u32>) -> Error {
+        Error::BrokerAlreadyRunning {
+            path: self.path.clone(),
+            pid,
+        }
+    }
+
+    fn check(&self, found: &Stat) -> Result<()> {
+        let kind = FileType::from_raw_mode(found.st_mode);
+        if kind != FileType::Socket {
+            return Err(refused(
+                &self.path,
+                format!(
+                    "there is something that is not a socket ({kind:?}); move it away, or choose another path"
+                ),
+            ));
+        }
+        let (owner, own) = (found.st_uid, Peer::own_uid());
+        if owner != own {
+            return Err(refused(
+                &self.path,
+                format!(
+                    "the socket there belongs to uid {owner} and this process is uid {own}; have its owner remove it, or choose another path"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn remove_stale(&self, found: &Stat) -> Result<()> {
+        if self.stat()?.is_some_and(|now| same_file(&now, found)) {
+            fs::unlinkat(self.dir()?, &self.name, AtFlags::empty())
+                .map_err(|errno| system("remove the stale socket", &self.path, errno))?;
+            tracing::warn!(path = ?self.path, "removed a stale socket: nobody listens on it and the lock is free");
+        }
+        Ok(())
+    }
+}
+
+/// Whether anything at all comes back: an answer, a refusal in words, or an end of file.
+async fn answers(stream: &Stream, timeout: Duration) -> bool {
+    let exchange = async {
+        stream.try_write(&[std::io::IoSlice::new(PING)])?;
+        let mut answer = [0; 64];
+        stream
+            .readable()?
+            .read_with(|| stream.try_read(&mut answer))
+            .await
+    };
+    tokio::time::timeout(timeout, exchange).await.is_ok()
+}
+
+pub(super) fn same_file(a: &Stat, b: &Stat) -> bool {
+    a.st_dev == b.st_dev && a.st_ino == b.st_ino
+}
+
+/// The socket file that we made. Dropped while the socket is still open: an open socket keeps its inode number from being given to
+/// another file, so that the comparison cannot be fooled.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    place: Place,
+    made: Stat,
+}
+
+impl SocketFile {
+    /// To be called right after binding.
+    pub(super) fn claim(place: Place) -> Result<Self> {
+        let Some(made) = place.stat()? else {
+            return Err(refused(
+                &place.path,
+                "the socket vanished right after it was made; find out who removes files there",
+            ));
+        };
+        place.check(&made)?;
+        Ok(Self { place, made })
+    }
+
+    /// Gives it the mode that was asked for and, before that opens anything to a group, the group.
+    pub(super) fn open_up(&self, mode: Mode, group: Option<u32>) -> Result<()> {
+        let Place { name, path, .. } = &self.place;
+        let dir = self.place.dir()?;
+        if let Some(gid) = group {
+            fs::chownat(dir, name, None, Some(fs::Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| match errno {
+                Errno::PERM => refused(path, format!("this process may not give the socket to group {gid}; make its user a member of the group")),
+                _ => system(&format!("give to group {gid}"), path, errno),
+            })?;
+        }
+        if permissions(&self.current()?) != mode {
+            // By name, because a socket file cannot be opened; nobody else can replace a file of ours in a trusted directory.
+            fs::chmodat(dir, name, mode, AtFlags::empty())
+                .map_err(|errno| system("set the mode of", path, errno))?;
+        }
+        let now = self.current()?;
+        if permissions(&now) != mode || group.is_some_and(|gid| now.st_gid != gid) {
+            return Err(refused(
+                path,
+                "the file system does not keep the mode and group of the socket; choose a path on another file system",
+            ));
+        }
+        Ok(())
+    }
+
+    fn current(&self) -> Result<Stat> {
+        match self.place.stat()? {
+            Some(now) if same_file(&now, &self.made) => Ok(now),
+            _ => Err(refused(
+                &self.place.path,
+                "the socket was replaced right after it was made; find out who changes files there",
+            )),
+        }
+    }
+
+    /// Whether the path, as others resolve it, still leads to our socket.
+    pub(super) fn is_reachable(&self) -> bool {
+        fs::lstat(&self.place.path).is_ok_and(|now| same_file(&now, &self.made))
+    }
+}
+
+fn permissions(stat: &Stat) -> Mode {
+    Mode::from_raw_mode(stat.st_mode)
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // What cannot be removed stays, as after a crash; the next start deals with it.
+        if self.place.dir.is_own()
+            && let Ok(dir) = self.place.dir()
+            && self.current().is_ok()
+        {
+            let _ = fs::unlinkat(dir, &self.place.name, AtFlags::empty());
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! A connected socket.
+//!
+//! Reading and writing are single system calls that never wait and never raise SIGPIPE, whatever mode the descriptor is in. Waiting
+//! uses registrations of one direction each, so nobody is woken by readiness it did not ask for.
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::io::Interest;
+
+use super::descriptor::{Descriptor, Watched};
+use crate::error::{Error, Result};
+use crate::transport::{Address, DialError, Peer};
+
+/// Linux's UIO_MAXIOV; more at once is an error there.
+const MAX_SLICES: usize = 1024;
+
+/// Apple's systems have no such flag; there every socket is made with SO_NOSIGPIPE.
+#[cfg(not(target_vendor = "apple"))]
+const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+#[cfg(target_vendor = "apple")]
+const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT;
+
+#[derive(Debug)]
+pub struct Stream {
+    fd: Arc<Descriptor>,
+    peer: Peer,
+}
+
+impl Stream {
+    /// Connects and checks the server's uid against `server_uids` before a byte is sent. `EAGAIN` (full backlog), no such file and
+    /// refused are `retry`; a wrong uid or missing permission is not.
+    pub fn dial(address: &Address, server_uids: &[u32]) -> Result<Self, DialError> {
+        let path = address.path();
+        let fd = connect(path).map_err(|cause| explain(path, &cause))?;
+        let stream = Self::adopt(fd).map_err(|cause| DialError {
+            error: Error::io(
+                format!(
+                    "ask who listens at {} (not known of a process outside this pid namespace)",
+                    path.display()
+                ),
+                &cause,
+            ),
+            retry: true,
+        })?;
+        let uid = stream.peer.uid;
+        if !server_uids.contains(&uid) {
+            return Err(DialError {
+                error: Error::PermissionRefused {
+                    uid,
+                    reason: format!(
+                        "the broker at {} runs as that uid, and server_uids is {server_uids:?}; check who made the socket, or add the uid",
+                        path.display()
+                    ),
+                },
+                retry: false,
+            });
+        }
+        Ok(stream)
+    }
+
+    /// Takes over a connected, non-blocking socket.
+    pub(super) fn adopt(fd: OwnedFd) -> io::Result<Self> {
+        let (fd, peer) = Peer::of(fd)?;
+        Ok(Self {
+            fd: Arc::new(Descriptor::new(fd)),
+            peer,
+        })
+    }
+
+    pub fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// 0 = end of file.
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let fd = self.fd.get()?;
+        loop {
+            match net::recv(fd, &mut *buf, RecvFlags::DONTWAIT) {
+                Ok((read, _)) => return Ok(read),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    pub fn try_write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        let fd = self.fd.get()?;
+        let bufs = bufs.get(..MAX_SLICES).unwrap_or(bufs);
+        loop {
+            match net::sendmsg(fd, bufs, &mut SendAncillaryBuffer::default(), SEND_FLAGS) {
+                Ok(written) => return Ok(written),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Waits until the kernel takes bytes again, or never will: the peer hung up, or somebody called [`shut_down`](Self::shut_down).
+    /// Registers for the wait only.
+    pub async fn writable(&self) -> io::Result<()> {
+        let watched = Watched::new(Arc::new(self.fd.duplicate()?), Interest::WRITABLE)?;
+        watched.get()?.writable().await.map(drop)
+    }
+
+    /// Registers for reading with the current tokio runtime.
+    pub fn readable(&self) -> io::Result<Readable> {
+        // Its own number as long as that is free in this reactor, so that a connection costs one descriptor and not two.
+        match Watched::new(Arc::clone(&self.fd), Interest::READABLE) {
+            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
+                Watched::new(Arc::new(self.fd.duplicate()?), Interest::READABLE)
+            }
+            registered => registered,
+        }
+        .map(Readable)
+    }
+
+    /// Ends both directions; reads and writes of other holders fail or give end of file at once.
+    pub fn shut_down(&self) {
+        // In a forked child this would end the parent's connection.
+        if self.fd.is_own()
+            && let Ok(fd) = self.fd.get()
+        {
+            // It fails only where there is nothing left to end.
+            let _ = net::shutdown(fd, Shutdown::Both);
+        }
+    }
+
+    /// Bytes the kernel still holds unsent (SIOCOUTQ), where it can say. Asking takes an `ioctl` that is not worth `unsafe`, so
+    /// Unix never says; what counts there is whether `try_write` gets anything taken.
+    pub fn unsent(&self) -> Option<usize> {
+        None
+    }
+
+    /// For an event loop that watches descriptors itself.
+    pub fn raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // Another process may hold a copy (a fork without our hook); the peer must see the end nevertheless.
+        self.shut_down();
+    }
+}
+
+/// A registration for read readiness.
+#[derive(Debug)]
+pub struct Readable(Watched);
+
+impl Readable {
+    /// Waits until `read` (normally [`Stream::try_read`]) gives something else than `WouldBlock`.
+    pub async fn read_with<T>(&self, mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        loop {
+            // Readiness is forgotten only when `read` says `WouldBlock`, so nothing is missed that arrives in between.
+            let mut guard = self.0.get()?.readable().await?;
+            if let Ok(result) = guard.try_io(|_| read()) {
+                return result;
+            }
+        }
+    }
+}
+
+/// Connects without waiting. A full backlog is `EAGAIN`, not a success.
+pub(super) fn connect(path: &Path) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket.into())
+}
+
+fn explain(path: &Path, cause: &io::Error) -> DialError {
+    let errno = Errno::from_io_error(cause);
+    // Some systems say "refused" for any file that is not a listening socket, which no retry would change.
+    if matches!(errno, Some(Errno::CONNREFUSED | Errno::NOTSOCK))
+        && std::fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket())
+    {
+        return DialError {
+            error: Error::PathRefused {
+                path: path.to_path_buf(),
+                reason: "a file is there that is not a socket; check the path".into(),
+            },
+            retry: false,
+        };
+    }
+    if let Some(Errno::ACCESS | Errno::PERM) = errno {
+        return DialError {
+            error: Error::PermissionRefused {
+                uid: Peer::own_uid(),
+                reason: format!(
+                    "it may not write to the socket at {} or not enter its directory; run as the broker's user, or have the broker use socket_group",
+                    path.display()
+                ),
+            },
+            retry: false,
+        };
+    }
+    let retry = matches!(
+        errno,
+        Some(
+            Errno::NOENT
+                | Errno::CONNREFUSED
+                | Errno::CONNRESET
+                | Errno::AGAIN
+                | Errno::INPROGRESS
+                | Errno::INTR
+                | Errno::TIMEDOUT
+        )
+    );
+    let action = match errno {
+        Some(Errno::AGAIN) => format!(
+            "connect to {} (the broker's queue of new connections is full)",
+            path.display()
+        ),
+        _ => format!("connect to {}", path.display()),
+    };
+    DialError {
+        error: Error::io(action, cause),
+        retry,
+    }
+}
