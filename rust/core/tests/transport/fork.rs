@@ -15,19 +15,17 @@ fn fault_60_a_forked_child_holds_nothing() {
     role.finish();
 }
 
-/// Forks; the child does `work` and ends with what it returns, or waits to be killed.
+/// Forks; the child does `work` and ends with what it returns, or lives on until it is killed.
 fn fork(work: impl FnOnce() -> Option<i32>) -> Pid {
     // SAFETY: this process runs one test only, and the child does no more than the hook, drops and checks before it ends.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        let code = work();
-        loop {
-            if let Some(code) = code {
-                // SAFETY: ends the child without running what belongs to the parent.
-                unsafe { libc::_exit(code) };
-            }
-            std::thread::park();
-        }
+        let code = work().unwrap_or_else(|| {
+            std::thread::sleep(std::time::Duration::from_secs(20));
+            0
+        });
+        // SAFETY: ends the child without running what belongs to the parent.
+        unsafe { libc::_exit(code) };
     }
     Pid::from_raw(pid).unwrap()
 }

@@ -85,20 +85,23 @@ fn bytes_travel_and_end() {
 
 #[test]
 fn a_blocking_descriptor_never_blocks() {
-    run(async {
-        let home = Home::new();
-        let (_listener, client, server) = pair(&home).await;
-        for stream in [&client, &server] {
-            // SAFETY: the stream outlives the borrow.
-            let fd = unsafe { BorrowedFd::borrow_raw(stream.raw_fd()) };
-            rustix::io::ioctl_fionbio(fd, false).unwrap();
-        }
-        assert_eq!(
-            server.try_read(&mut [0; 8]).unwrap_err().kind(),
-            ErrorKind::WouldBlock
-        );
-        assert!(fill(&client) > 0);
+    let (done, finished) = std::sync::mpsc::channel();
+    // On a thread, because a call that blocks would block every deadline on its own.
+    std::thread::spawn(move || {
+        run(async {
+            let home = Home::new();
+            let (_listener, client, server) = pair(&home).await;
+            for stream in [&client, &server] {
+                // SAFETY: the stream outlives the borrow.
+                let fd = unsafe { BorrowedFd::borrow_raw(stream.raw_fd()) };
+                rustix::io::ioctl_fionbio(fd, false).unwrap();
+            }
+            assert_eq!(server.try_read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            assert!(fill(&client) > 0);
+            done.send(()).unwrap();
+        });
     });
+    finished.recv_timeout(Duration::from_secs(10)).unwrap();
 }
 
 #[test]
