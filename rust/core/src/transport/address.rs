@@ -36,26 +36,24 @@ impl Address {
             return refuse("it is empty; give the path of the broker's socket".into());
         }
         if given.contains(&0) {
-            return refuse("it contains a NUL byte; give a file path (abstract socket names have no permissions and are not used)".into());
+            return refuse(
+                "it contains a NUL byte; give a file path (abstract socket names have no permissions and are not used)"
+                    .into(),
+            );
         }
         if given.ends_with(b"/") || path.file_name().is_none() {
             return refuse("it names a directory; add the name of a socket file".into());
         }
         let absolute = std::path::absolute(path).map_err(|cause| {
             Error::io(
-                format!(
-                    "make {} absolute against the working directory",
-                    path.display()
-                ),
+                format!("make {} absolute against the working directory", path.display()),
                 &cause,
             )
         })?;
         let length = absolute.as_os_str().as_encoded_bytes().len();
         if length > LIMIT {
             return Err(Error::PathRefused {
-                reason: format!(
-                    "it has {length} bytes and the limit is {LIMIT}; choose a shorter path"
-                ),
+                reason: format!("it has {length} bytes and the limit is {LIMIT}; choose a shorter path"),
                 path: absolute,
             });
         }
@@ -68,18 +66,13 @@ impl Address {
         if instance.is_empty() || instance.len() > INSTANCE_LIMIT {
             return Err(Error::invalid(
                 "instance",
-                format!(
-                    "it has {} bytes; give 1 to {INSTANCE_LIMIT}",
-                    instance.len()
-                ),
+                format!("it has {} bytes; give 1 to {INSTANCE_LIMIT}", instance.len()),
             ));
         }
         if instance.starts_with('.') || !instance.bytes().all(allowed) {
             return Err(Error::invalid(
                 "instance",
-                format!(
-                    "{instance:?} must be made of A-Z, a-z, 0-9, '.', '_' and '-', and not start with a dot"
-                ),
+                format!("{instance:?} must be made of A-Z, a-z, 0-9, '.', '_' and '-', and not start with a dot"),
             ));
         }
         Self::from_path(&Self::instance_path(instance))

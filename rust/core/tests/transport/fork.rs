@@ -123,11 +123,7 @@ fn wait_until_closed(child: Pid) {
         let open = std::fs::read_dir(&table)
             .unwrap()
             .map(|entry| entry.unwrap())
-            .filter(|entry| {
-                !["0", "1", "2"]
-                    .iter()
-                    .any(|standard| entry.file_name() == *standard)
-            })
+            .filter(|entry| !["0", "1", "2"].iter().any(|standard| entry.file_name() == *standard))
             .filter_map(|entry| std::fs::read_link(entry.path()).ok())
             .map(|target| target.display().to_string())
             .filter(|target| target.starts_with("socket:") || target.ends_with(".lock"))

@@ -151,9 +151,7 @@ fn role() {
         // One connection, held until killed.
         "dial" => {
             let stream = Stream::dial(&Address::from_path(&path).unwrap(), &[0]).unwrap();
-            stream
-                .try_write(&[std::io::IoSlice::new(b"hello")])
-                .unwrap();
+            stream.try_write(&[std::io::IoSlice::new(b"hello")]).unwrap();
             std::thread::sleep(Duration::from_secs(25));
         }
         "nofile" => crate::stream::accept_without_descriptors(&path),

@@ -1,5 +1,5 @@
-//! The transport on real sockets in temporary directories. The numbers in the test names are those of the fault catalogue in
-//! `docs/operations.md`. What needs another uid runs where the tests run as root, and says so elsewhere.
+//! The transport on real sockets in temporary directories. The numbers in the test names are those of the fault catalogue.
+//! What needs another uid runs where the tests run as root, and says so elsewhere.
 #![cfg(unix)]
 #![allow(
     clippy::unwrap_used,

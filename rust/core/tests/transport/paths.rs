@@ -53,10 +53,7 @@ fn fault_03_directories_that_others_can_write_are_refused() {
     for wide in [0o777, 0o775, 0o757, 0o770] {
         chmod(home.dir.path(), wide);
         assert_refused(run(bind(&home.path())), "others can write");
-        assert_refused(
-            run(bind(&home.dir.path().join("below/bus.sock"))),
-            "others can write",
-        );
+        assert_refused(run(bind(&home.dir.path().join("below/bus.sock"))), "others can write");
         assert_eq!(mode(home.dir.path()), wide);
     }
     assert_eq!(std::fs::read_dir(home.dir.path()).unwrap().count(), 0);
@@ -86,13 +83,9 @@ fn fault_04_a_file_at_the_path_is_left_alone() {
     std::fs::write(home.path(), "precious").unwrap();
     assert_refused(run(bind(&home.path())), "not a socket");
     assert_eq!(std::fs::read(home.path()).unwrap(), b"precious");
-    let error =
-        daemoneye_eventbus_core::transport::Stream::dial(&home.address(), &[0]).unwrap_err();
+    let error = daemoneye_eventbus_core::transport::Stream::dial(&home.address(), &[0]).unwrap_err();
     assert!(!error.retry);
-    assert!(
-        matches!(error.error, Error::PathRefused { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error.error, Error::PathRefused { .. }), "{error:?}");
     assert_refused(run(bind(&home.path().join("bus.sock"))), "not a directory");
 }
 
@@ -167,10 +160,7 @@ fn fault_11_addresses() {
         assert_refused(Address::from_path(Path::new(path)), word);
     }
     let relative = Address::from_path(Path::new("run/bus.sock")).unwrap();
-    assert_eq!(
-        relative.path(),
-        std::env::current_dir().unwrap().join("run/bus.sock")
-    );
+    assert_eq!(relative.path(), std::env::current_dir().unwrap().join("run/bus.sock"));
 
     let odd = home.dir.path().join(OsStr::from_bytes(b"b\xffs.sock"));
     run(async {
@@ -189,25 +179,8 @@ fn instances() {
     let address = Address::from_instance("main-1.x_Y").unwrap();
     assert_eq!(address.path(), Path::new("/tmp/daemoneye-main-1.x_Y.sock"));
     assert!(Address::from_instance(&"i".repeat(64)).is_ok());
-    for bad in [
-        "",
-        ".hidden",
-        "a/b",
-        "a b",
-        "\u{e9}",
-        "a\0",
-        &"i".repeat(65),
-    ] {
+    for bad in ["", ".hidden", "a/b", "a b", "\u{e9}", "a\0", &"i".repeat(65)] {
         let error = Address::from_instance(bad).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Error::Invalid {
-                    field: "instance",
-                    ..
-                }
-            ),
-            "{error:?}"
-        );
+        assert!(matches!(error, Error::Invalid { field: "instance", .. }), "{error:?}");
     }
 }

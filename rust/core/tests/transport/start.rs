@@ -21,26 +21,16 @@ fn fault_01_modes_under_every_umask() {
         let running = role.start();
         if umask == "777" {
             // What the role reports is unreadable for others than root under this mask; the socket itself tells.
-            while !std::fs::symlink_metadata(&path)
-                .is_ok_and(|found| found.permissions().mode() & 0o777 == 0o600)
-            {
+            while !std::fs::symlink_metadata(&path).is_ok_and(|found| found.permissions().mode() & 0o777 == 0o600) {
                 std::thread::sleep(Duration::from_millis(5));
             }
         } else {
             running.wait_ready();
         }
         assert_eq!(mode(&path), 0o600, "umask {umask}");
-        assert_eq!(
-            mode(&path.with_extension("sock.lock")),
-            0o600,
-            "umask {umask}"
-        );
+        assert_eq!(mode(&path.with_extension("sock.lock")), 0o600, "umask {umask}");
         assert_eq!(mode(&home.dir.path().join("made")), 0o700, "umask {umask}");
-        assert_eq!(
-            mode(&home.dir.path().join("made/deeper")),
-            0o700,
-            "umask {umask}"
-        );
+        assert_eq!(mode(&home.dir.path().join("made/deeper")), 0o700, "umask {umask}");
     }
 }
 
@@ -54,14 +44,9 @@ fn fault_01_nobody_slips_in_while_it_starts() {
     chmod(reports.dir.path(), 0o777);
     let counted = reports.dir.path().join("hammer");
     let mut hammer = Role::new("hammer", &home.path(), &counted, Some(NOBODY)).start();
-    let mut restart = Role::new(
-        "restart",
-        &home.path(),
-        &home.dir.path().join("restart"),
-        None,
-    )
-    .env("TRANSPORT_UMASK", "000")
-    .start();
+    let mut restart = Role::new("restart", &home.path(), &home.dir.path().join("restart"), None)
+        .env("TRANSPORT_UMASK", "000")
+        .start();
     restart.finish();
     std::fs::write(counted.with_extension("stop"), "").unwrap();
     let text = hammer.wait_ready();
@@ -107,10 +92,7 @@ fn a_group_is_let_in_only_as_asked() {
         };
         let _listener = Listener::bind(&home.address(), &options).await.unwrap();
         assert_eq!(mode(&home.path()), 0o660);
-        assert_eq!(
-            std::fs::symlink_metadata(home.path()).unwrap().gid(),
-            NOBODY
-        );
+        assert_eq!(std::fs::symlink_metadata(home.path()).unwrap().gid(), NOBODY);
         assert_eq!(mode(&home.lock()), 0o600);
     });
 }
@@ -139,16 +121,10 @@ fn fault_07_a_second_broker_disturbs_nothing() {
         let (listener, client, server) = pair(&home).await;
         let inode = std::fs::symlink_metadata(home.path()).unwrap().ino();
         let started = Instant::now();
-        assert_eq!(
-            assert_running(bind(&home.path()).await),
-            Some(std::process::id())
-        );
+        assert_eq!(assert_running(bind(&home.path()).await), Some(std::process::id()));
         // Also where somebody has removed the lock file.
         std::fs::remove_file(home.lock()).unwrap();
-        assert_eq!(
-            assert_running(bind(&home.path()).await),
-            Some(std::process::id())
-        );
+        assert_eq!(assert_running(bind(&home.path()).await), Some(std::process::id()));
         assert!(started.elapsed() < Duration::from_secs(1));
         assert_eq!(std::fs::symlink_metadata(home.path()).unwrap().ino(), inode);
         assert_eq!(listener.path_state(), PathState::Ours);
@@ -170,10 +146,7 @@ fn fault_08_a_silent_or_full_listener_is_never_replaced() {
         let mut waiting = Vec::new();
         let address = home.address();
         let full = loop {
-            match daemoneye_eventbus_core::transport::Stream::dial(
-                &address,
-                &[rustix::process::geteuid().as_raw()],
-            ) {
+            match daemoneye_eventbus_core::transport::Stream::dial(&address, &[rustix::process::geteuid().as_raw()]) {
                 Ok(stream) => waiting.push(stream),
                 Err(error) => break error,
             }

@@ -35,9 +35,7 @@ fn drain(stream: &Stream) -> usize {
 }
 
 async fn still_waits<T>(wait: impl Future<Output = T>) -> bool {
-    tokio::time::timeout(Duration::from_millis(50), wait)
-        .await
-        .is_err()
+    tokio::time::timeout(Duration::from_millis(50), wait).await.is_err()
 }
 
 #[test]
@@ -47,35 +45,18 @@ fn bytes_travel_and_end() {
         let (_listener, client, server) = pair(&home).await;
         let own = Peer::own_uid();
         assert_eq!((client.peer().uid, server.peer().uid), (own, own));
-        assert_eq!(
-            server.try_read(&mut [0; 8]).unwrap_err().kind(),
-            ErrorKind::WouldBlock
-        );
+        assert_eq!(server.try_read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
         let many: Vec<_> = (0..3000).map(|_| IoSlice::new(b"x")).collect();
         assert_eq!(client.try_write(&many).unwrap(), 1024);
         assert_eq!(drain(&server), 1024);
         let readable = server.readable().unwrap();
         let mut buffer = [0; 16];
         assert!(still_waits(readable.read_with(|| server.try_read(&mut buffer))).await);
-        client
-            .try_write(&[IoSlice::new(b"ab"), IoSlice::new(b"c")])
-            .unwrap();
-        assert_eq!(
-            readable
-                .read_with(|| server.try_read(&mut buffer))
-                .await
-                .unwrap(),
-            3
-        );
+        client.try_write(&[IoSlice::new(b"ab"), IoSlice::new(b"c")]).unwrap();
+        assert_eq!(readable.read_with(|| server.try_read(&mut buffer)).await.unwrap(), 3);
         assert_eq!(&buffer[..3], b"abc");
         drop(client);
-        assert_eq!(
-            readable
-                .read_with(|| server.try_read(&mut buffer))
-                .await
-                .unwrap(),
-            0
-        );
+        assert_eq!(readable.read_with(|| server.try_read(&mut buffer)).await.unwrap(), 0);
         assert_eq!(
             server.try_write(&[IoSlice::new(b"x")]).unwrap_err().kind(),
             ErrorKind::BrokenPipe
@@ -115,13 +96,7 @@ fn writers_wake_for_room_for_a_hangup_and_for_a_shutdown() {
         // What arrives to be read is no reason to wake a writer, and a reader may wait on the same stream meanwhile.
         server.try_write(&[IoSlice::new(b"ping")]).unwrap();
         let readable = client.readable().unwrap();
-        assert_eq!(
-            readable
-                .read_with(|| client.try_read(&mut [0; 8]))
-                .await
-                .unwrap(),
-            4
-        );
+        assert_eq!(readable.read_with(|| client.try_read(&mut [0; 8])).await.unwrap(), 4);
         assert!(still_waits(client.writable()).await);
         let client = Arc::new(client);
         let waiter = |stream: Arc<Stream>| tokio::spawn(async move { stream.writable().await });
@@ -243,9 +218,7 @@ fn dialling_says_what_may_be_tried_again() {
     );
     // Bound, and nobody listens: as after a crash.
     let stale = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
-    stale
-        .bind(&socket2::SockAddr::unix(home.path()).unwrap())
-        .unwrap();
+    stale.bind(&socket2::SockAddr::unix(home.path()).unwrap()).unwrap();
     assert!(Stream::dial(&home.address(), &[0]).unwrap_err().retry);
 }
 
@@ -286,9 +259,7 @@ pub(crate) fn write_with_default_sigpipe(path: &Path) {
         let client = dial(path);
         let (server, _) = listener.accept().await.unwrap();
         drop(client);
-        let error = server
-            .try_write(&[IoSlice::new(b"a"), IoSlice::new(b"b")])
-            .unwrap_err();
+        let error = server.try_write(&[IoSlice::new(b"a"), IoSlice::new(b"b")]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BrokenPipe);
     });
 }
@@ -332,13 +303,7 @@ fn two_registrations_of_one_stream() {
         let (first, second) = (server.readable().unwrap(), server.readable().unwrap());
         for readable in [&first, &second] {
             client.try_write(&[IoSlice::new(b"x")]).unwrap();
-            assert_eq!(
-                readable
-                    .read_with(|| server.try_read(&mut [0; 8]))
-                    .await
-                    .unwrap(),
-                1
-            );
+            assert_eq!(readable.read_with(|| server.try_read(&mut [0; 8])).await.unwrap(), 1);
         }
     });
 }

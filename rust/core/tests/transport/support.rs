@@ -66,11 +66,7 @@ pub(crate) fn chmod(path: &Path, mode: u32) {
 }
 
 pub(crate) fn mode(path: &Path) -> u32 {
-    std::fs::symlink_metadata(path)
-        .unwrap()
-        .permissions()
-        .mode()
-        & 0o7777
+    std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
 /// Runs on a runtime of its own, under a deadline.

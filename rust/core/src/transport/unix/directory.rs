@@ -109,8 +109,7 @@ impl Walk {
 
     fn make(&self, name: &OsStr) -> Result<FileType> {
         let stat = || {
-            fs::statat(&self.at, name, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(|errno| system("look at", &self.here, errno))
+            fs::statat(&self.at, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| system("look at", &self.here, errno))
         };
         match fs::mkdirat(&self.at, name, Mode::RWXU) {
             Ok(()) => {}
@@ -151,8 +150,7 @@ impl Walk {
 
 fn open(at: impl std::os::fd::AsFd, name: &OsStr, here: &Path) -> Result<(OwnedFd, Stat)> {
     let flags = PASS | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = fs::openat(at, name, flags, Mode::empty())
-        .map_err(|errno| system("open the directory", here, errno))?;
+    let fd = fs::openat(at, name, flags, Mode::empty()).map_err(|errno| system("open the directory", here, errno))?;
     let stat = fs::fstat(&fd).map_err(|errno| system("look at", here, errno))?;
     check(&stat, here)?;
     Ok((fd, stat))

@@ -40,13 +40,11 @@ impl Listener {
         let lock = Lock::take(&place)?;
         place.clear(options.probe_timeout).await?;
         let path = address.path();
-        let socket = listen(path)
-            .map_err(|cause| Error::io(format!("listen at {}", path.display()), &cause))?;
+        let socket = listen(path).map_err(|cause| Error::io(format!("listen at {}", path.display()), &cause))?;
         let file = SocketFile::claim(place)?;
         file.open_up(mode, options.group)?;
-        let socket = Watched::new(Arc::new(Descriptor::new(socket)), Interest::READABLE).map_err(
-            |cause| Error::io(format!("watch the listener at {}", path.display()), &cause),
-        )?;
+        let socket = Watched::new(Arc::new(Descriptor::new(socket)), Interest::READABLE)
+            .map_err(|cause| Error::io(format!("watch the listener at {}", path.display()), &cause))?;
         Ok(Self {
             file,
             socket,
@@ -127,9 +125,7 @@ fn requested_mode(options: &ListenOptions) -> Result<Mode> {
     target_os = "openbsd"
 ))]
 fn listen(path: &Path) -> io::Result<OwnedFd> {
-    use interprocess::local_socket::{
-        GenericFilePath, ListenerNonblockingMode, ListenerOptions, ToFsName,
-    };
+    use interprocess::local_socket::{GenericFilePath, ListenerNonblockingMode, ListenerOptions, ToFsName};
     use interprocess::os::unix::{local_socket::ListenerOptionsExt, uds_local_socket};
 
     ListenerOptions::new()

@@ -108,8 +108,7 @@ impl LockFile<'_> {
             return match fs::openat(dir, &self.name, flags | OFlags::CREATE | OFlags::EXCL, mode) {
                 Ok(fd) => {
                     // The umask may have taken from our own bits, and the next start has to open it again.
-                    fs::fchmod(&fd, mode)
-                        .map_err(|errno| system("set the mode of", &self.path, errno))?;
+                    fs::fchmod(&fd, mode).map_err(|errno| system("set the mode of", &self.path, errno))?;
                     Ok(Some(fd))
                 }
                 Err(Errno::EXIST) => Ok(None),
@@ -164,9 +163,5 @@ fn check(stat: &Stat, path: &Path) -> Result<()> {
 fn read_pid(fd: &OwnedFd) -> Option<u32> {
     let mut text = [0; 16];
     let length = io::pread(fd, &mut text[..], 0).ok()?;
-    std::str::from_utf8(text.get(..length)?)
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
+    std::str::from_utf8(text.get(..length)?).ok()?.trim().parse().ok()
 }

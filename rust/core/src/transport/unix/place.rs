@@ -30,10 +30,7 @@ impl Place {
     pub(super) fn open(address: &Address) -> Result<Self> {
         let path = address.path();
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(refused(
-                path,
-                "it names a directory; add the name of a socket file",
-            ));
+            return Err(refused(path, "it names a directory; add the name of a socket file"));
         };
         Ok(Self {
             dir: Descriptor::new(directory::open_trusted(parent)?),
@@ -43,12 +40,9 @@ impl Place {
     }
 
     pub(super) fn dir(&self) -> Result<BorrowedFd<'_>> {
-        self.dir.get().map_err(|cause| {
-            Error::io(
-                format!("use the directory of {}", self.path.display()),
-                &cause,
-            )
-        })
+        self.dir
+            .get()
+            .map_err(|cause| Error::io(format!("use the directory of {}", self.path.display()), &cause))
     }
 
     pub(super) fn stat(&self) -> Result<Option<Stat>> {
@@ -95,9 +89,7 @@ impl Place {
         if kind != FileType::Socket {
             return Err(refused(
                 &self.path,
-                format!(
-                    "there is something that is not a socket ({kind:?}); move it away, or choose another path"
-                ),
+                format!("there is something that is not a socket ({kind:?}); move it away, or choose another path"),
             ));
         }
         let (owner, own) = (found.st_uid, Peer::own_uid());
@@ -127,10 +119,7 @@ async fn answers(stream: &Stream, timeout: Duration) -> bool {
     let exchange = async {
         stream.try_write(&[std::io::IoSlice::new(PING)])?;
         let mut answer = [0; 64];
-        stream
-            .readable()?
-            .read_with(|| stream.try_read(&mut answer))
-            .await
+        stream.readable()?.read_with(|| stream.try_read(&mut answer)).await
     };
     tokio::time::timeout(timeout, exchange).await.is_ok()
 }
@@ -165,15 +154,21 @@ impl SocketFile {
         let Place { name, path, .. } = &self.place;
         let dir = self.place.dir()?;
         if let Some(gid) = group {
-            fs::chownat(dir, name, None, Some(fs::Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| match errno {
-                Errno::PERM => refused(path, format!("this process may not give the socket to group {gid}; make its user a member of the group")),
-                _ => system(&format!("give to group {gid}"), path, errno),
+            fs::chownat(dir, name, None, Some(fs::Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| {
+                match errno {
+                    Errno::PERM => refused(
+                        path,
+                        format!(
+                            "this process may not give the socket to group {gid}; make its user a member of the group"
+                        ),
+                    ),
+                    _ => system(&format!("give to group {gid}"), path, errno),
+                }
             })?;
         }
         if permissions(&self.current()?) != mode {
             // By name, because a socket file cannot be opened; nobody else can replace a file of ours in a trusted directory.
-            fs::chmodat(dir, name, mode, AtFlags::empty())
-                .map_err(|errno| system("set the mode of", path, errno))?;
+            fs::chmodat(dir, name, mode, AtFlags::empty()).map_err(|errno| system("set the mode of", path, errno))?;
         }
         let now = self.current()?;
         if permissions(&now) != mode || group.is_some_and(|gid| now.st_gid != gid) {
