@@ -90,6 +90,11 @@ impl EventKind {
         Self::Trigger,
     ];
 
+    /// The kind that `word` names, if any.
+    pub fn from_name(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == word)
+    }
+
     /// The word that filters, capabilities and topics use.
     pub const fn name(self) -> &'static str {
         match self {
@@ -103,6 +108,18 @@ impl EventKind {
 }
 
 impl<M> CollectionEvent<'_, M> {
+    #[inline]
+    pub const fn metadata(&self) -> &M {
+        match self {
+            Self::Process(event) => &event.metadata,
+            Self::Network(event) => &event.metadata,
+            Self::Filesystem(event) => &event.metadata,
+            Self::Performance(event) => &event.metadata,
+            Self::TriggerRequest(event) => &event.metadata,
+        }
+    }
+
+    #[inline]
     pub const fn kind(&self) -> EventKind {
         match self {
             Self::Process(_) => EventKind::Process,

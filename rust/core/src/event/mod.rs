@@ -9,16 +9,20 @@
 mod correlation;
 mod events;
 mod filter;
-mod map;
+mod glob;
+pub mod map;
 mod subscription;
+mod terms;
 mod text;
 mod timestamp;
 
 pub use correlation::CorrelationMetadata;
 pub use events::{
-    CollectionEvent, EventKind, FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent, TriggerRequest,
+    CollectionEvent, EventKind, FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent,
+    TriggerRequest,
 };
-pub use filter::{CorrelationFilter, EventFilter, Filters};
+pub use filter::{CorrelationFilter, EventFilter, Filters, KindSet};
+pub use glob::Glob;
 pub use map::{Map, Walk};
 pub use subscription::{EventBusStatistics, EventSubscription, SourceCaps};
 pub use text::{Text, TextMap};

@@ -1,12 +1,19 @@
 //! Owned text that never allocates from a peer's number.
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Deserializer, Visitor};
+use serde::ser::{Error as _, Serializer};
 use serde::{Deserialize, Serialize};
+
+use super::map::{Entries, MAX_ENTRIES, too_many};
 
 /// A `String` whose decoder first borrows the bytes that are there, then copies them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Text(pub String);
 
-/// An owned map in wire order.
+/// An owned map in wire order. A repeated key is kept here; readers let the last one win.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TextMap(pub Vec<(Text, Text)>);
 
@@ -30,19 +37,43 @@ impl From<String> for Text {
 }
 
 impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: serde::Deserializer<'de>>(_deserializer: D) -> Result<Self, D::Error> {
-        todo!()
+    /// Asks for borrowed text, never for an owned `String`: a decoder makes room for the announced length of the latter.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+struct TextVisitor;
+
+impl Visitor<'_> for TextVisitor {
+    type Value = Text;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Text, E> {
+        Ok(Text(value.to_owned()))
+    }
+
+    fn visit_string<E: serde::de::Error>(self, value: String) -> Result<Text, E> {
+        Ok(Text(value))
     }
 }
 
 impl Serialize for TextMap {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.len() > MAX_ENTRIES {
+            return Err(S::Error::custom(too_many(self.0.len())));
+        }
         serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
     }
 }
 
 impl<'de> Deserialize<'de> for TextMap {
-    fn deserialize<D: serde::Deserializer<'de>>(_deserializer: D) -> Result<Self, D::Error> {
-        todo!()
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer
+            .deserialize_map(Entries::<(Text, Text)>(PhantomData))
+            .map(Self)
     }
 }

@@ -1,13 +1,36 @@
 //! Wall-clock time on the wire: seconds and nanoseconds since 1970, as the original's `SystemTime`.
+//!
+//! What is written decodes to the same value: a time that a reader would refuse or change is refused here first.
 
+use serde::ser::{Error as _, SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 
+const NANOS_PER_SEC: u32 = 1_000_000_000;
+const MAX_SECS: u64 = i64::MAX.unsigned_abs();
+
 /// Times before 1970 cannot be written, as in the original. Decoding carries whole seconds out of `nanos`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "Raw")]
 pub struct Timestamp {
+    /// Whole seconds since 1970, below 2^63.
     pub secs: u64,
+    /// Nanoseconds of the second, below 1,000,000,000.
     pub nanos: u32,
+}
+
+impl Serialize for Timestamp {
+    #[inline]
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.nanos >= NANOS_PER_SEC || self.secs > MAX_SECS {
+            return Err(S::Error::custom(
+                "timestamp out of range: nanos must be below 1,000,000,000 and secs below 2^63",
+            ));
+        }
+        let mut fields = serializer.serialize_struct("Timestamp", 2)?;
+        fields.serialize_field("secs", &self.secs)?;
+        fields.serialize_field("nanos", &self.nanos)?;
+        fields.end()
+    }
 }
 
 #[derive(Deserialize)]
@@ -19,15 +42,16 @@ struct Raw {
 impl TryFrom<Raw> for Timestamp {
     type Error = &'static str;
 
+    #[inline]
     fn try_from(raw: Raw) -> Result<Self, Self::Error> {
         let secs = raw
             .secs
-            .checked_add(u64::from(raw.nanos / 1_000_000_000))
-            .filter(|secs| i64::try_from(*secs).is_ok())
+            .checked_add(u64::from(raw.nanos / NANOS_PER_SEC))
+            .filter(|secs| *secs <= MAX_SECS)
             .ok_or("seconds beyond the clock's range")?;
         Ok(Self {
             secs,
-            nanos: raw.nanos % 1_000_000_000,
+            nanos: raw.nanos % NANOS_PER_SEC,
         })
     }
 }

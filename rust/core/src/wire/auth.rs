@@ -1,6 +1,18 @@
 //! Mutual proof of a shared token: keyed BLAKE3 over both nonces, one label per role.
+//!
+//! A proof holds for one pair of nonces, one role and one protocol version: it can be neither replayed, nor sent back, nor
+//! carried over to another version. Tokens are overwritten when dropped, and shown to nobody.
+use blake3::Hash;
+use zeroize::Zeroize;
+
+use super::text::PROTOCOL;
+use crate::error::Error;
 
 pub const NONCE_BYTES: usize = 32;
+
+/// Separates keys made from the same token for other purposes.
+const KEY_CONTEXT: &str = "daemoneye-eventbus 2026 connection authentication";
+const LABEL: &[u8] = b"daemoneye-eventbus proof";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -8,8 +20,8 @@ pub enum Role {
     Broker,
 }
 
-/// A token that shows itself to nobody: hidden in Debug.
-#[derive(Clone, PartialEq, Eq)]
+/// A token that shows itself to nobody: hidden in Debug, overwritten on drop, compared in constant time.
+#[derive(Clone)]
 pub struct Token(Vec<u8>);
 
 impl std::fmt::Debug for Token {
@@ -18,21 +30,78 @@ impl std::fmt::Debug for Token {
     }
 }
 
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        blake3::hash(&self.0) == blake3::hash(&other.0)
+    }
+}
+
+impl Eq for Token {}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
 impl Token {
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(bytes)
     }
+
     /// 64 lower-case hex digits.
-    pub fn proof(&self, _role: Role, _client_nonce: &str, _broker_nonce: &str) -> String {
-        todo!()
+    pub fn proof(&self, role: Role, client_nonce: &str, broker_nonce: &str) -> String {
+        self.mac(role, client_nonce, broker_nonce)
+            .to_hex()
+            .to_string()
     }
+
     /// Constant-time comparison of a received proof.
-    pub fn verify(&self, _role: Role, _client_nonce: &str, _broker_nonce: &str, _proof: &str) -> bool {
-        todo!()
+    pub fn verify(&self, role: Role, client_nonce: &str, broker_nonce: &str, proof: &str) -> bool {
+        is_nonce(client_nonce)
+            && is_nonce(broker_nonce)
+            && Hash::from_hex(proof)
+                .is_ok_and(|proof| proof == self.mac(role, client_nonce, broker_nonce))
     }
+
+    fn mac(&self, role: Role, client_nonce: &str, broker_nonce: &str) -> Hash {
+        let mut key = blake3::derive_key(KEY_CONTEXT, &self.0);
+        let mut hasher = blake3::Hasher::new_keyed(&key);
+        key.zeroize();
+        let role: &[u8] = match role {
+            Role::Client => b"c",
+            Role::Broker => b"s",
+        };
+        for part in [
+            LABEL,
+            &PROTOCOL.to_le_bytes(),
+            role,
+            client_nonce.as_bytes(),
+            broker_nonce.as_bytes(),
+        ] {
+            // Each part's length goes before it, so that no two lists of parts give the same bytes.
+            hasher.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+            hasher.update(part);
+        }
+        hasher.finalize()
+    }
+}
+
+/// Whether `text` has the form of a nonce: 64 lower-case hex digits.
+pub fn is_nonce(text: &str) -> bool {
+    text.len() == 2 * NONCE_BYTES
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// A fresh nonce from the operating system, as 64 lower-case hex digits.
 pub fn nonce() -> crate::Result<String> {
-    todo!()
+    let mut bytes = [0; NONCE_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| Error::Io {
+        action: "getting random bytes from the operating system".to_owned(),
+        cause: error.to_string(),
+        errno: error.raw_os_error(),
+    })?;
+    Ok(Hash::from_bytes(bytes).to_hex().to_string())
 }

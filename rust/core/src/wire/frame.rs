@@ -35,8 +35,44 @@ impl From<FrameError> for Error {
     }
 }
 
+impl Kind {
+    #[inline]
+    const fn of(first: u8) -> Option<Self> {
+        match first {
+            0x10 => Some(Self::Message),
+            b'A'..=b'Z' => Some(Self::Text),
+            b'0'..=b'9' | b'a'..=b'f' => Some(Self::AuthText),
+            _ => None,
+        }
+    }
+}
+
 /// The first frame of `buf`: its kind and its body (the whole frame is `PREFIX + body.len()` bytes), or `None` while bytes
 /// are missing. Refuses as soon as the prefix (and for sizes between `max_frame` and [`MAX_TEXT`] the first byte) shows it.
-pub fn next(_buf: &[u8], _max_frame: usize) -> Result<Option<(Kind, &[u8])>, FrameError> {
-    todo!()
+#[inline]
+pub fn next(buf: &[u8], max_frame: usize) -> Result<Option<(Kind, &[u8])>, FrameError> {
+    let Some((prefix, rest)) = buf.split_first_chunk::<PREFIX>() else {
+        return Ok(None);
+    };
+    // A size that this machine cannot count is above every limit.
+    let size = usize::try_from(u32::from_le_bytes(*prefix)).unwrap_or(usize::MAX);
+    if size == 0 {
+        return Err(FrameError::Empty);
+    }
+    let most = max_frame.max(MAX_TEXT);
+    if size > most {
+        return Err(FrameError::TooLarge { size, limit: most });
+    }
+    let Some(first) = rest.first() else {
+        return Ok(None);
+    };
+    let kind = Kind::of(*first).ok_or(FrameError::UnknownKind(*first))?;
+    let limit = match kind {
+        Kind::Message => max_frame,
+        Kind::Text | Kind::AuthText => MAX_TEXT,
+    };
+    if size > limit {
+        return Err(FrameError::TooLarge { size, limit });
+    }
+    Ok(rest.get(..size).map(|body| (kind, body)))
 }

@@ -7,4 +7,6 @@ mod message;
 pub mod text;
 
 pub use dialect::Dialect;
-pub use message::{Draft, Message, MessageType, Payload, Refusal, Summary, check, encoded_len, read, write};
+pub use message::{
+    Draft, Message, MessageType, Payload, Refusal, Summary, check, encoded_len, read, write,
+};

@@ -1,0 +1,177 @@
+//! The reason codes of `ERR`, and how they become errors of the caller and back.
+use serde::{Deserialize, Serialize};
+
+use super::Err;
+use crate::error::{Error, PatternError, TopicError};
+
+/// The reason codes of `ERR`, one to one with [`Error`] kinds; lower_snake_case on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// Connections are used up; later there may be room.
+    Busy,
+    /// This uid may not connect.
+    NotPermitted,
+    AuthenticationFailed,
+    UnsupportedVersion,
+    UnsupportedDialect,
+    DisconnectedByOperator,
+    /// Bytes against the protocol, other than the two next.
+    Protocol,
+    Decode,
+    FrameTooLarge,
+    HandshakeTimeout,
+    FrameTimeout,
+    PingTimeout,
+    /// The queue of a connection that asked for `disconnect` was full.
+    SlowConsumer,
+    /// A refused publish: its topic.
+    Topic,
+    /// A refused publish: its topic does not take its type.
+    MessageType,
+    /// A refused publish: this client may not write there.
+    Rights,
+    /// A refused publish: too many at once.
+    RateLimit,
+    Pattern,
+    SubscriptionRefused,
+    UnknownSubscription,
+    UnknownVerb,
+    /// The broker is stopping.
+    Shutdown,
+    /// A code of a newer peer.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Code {
+    /// After these the client does not dial again.
+    pub const fn is_final(self) -> bool {
+        matches!(
+            self,
+            Self::NotPermitted
+                | Self::AuthenticationFailed
+                | Self::UnsupportedVersion
+                | Self::DisconnectedByOperator
+        )
+    }
+}
+
+impl Error {
+    /// The code that tells a peer; kinds that never leave their own process are [`Code::Unknown`].
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::BrokerBusy(_) => Code::Busy,
+            Self::PermissionRefused { .. } => Code::NotPermitted,
+            Self::AuthenticationFailed => Code::AuthenticationFailed,
+            Self::Protocol(_) | Self::Invalid { .. } => Code::Protocol,
+            Self::Decode(_) => Code::Decode,
+            Self::FrameTooLarge { .. } => Code::FrameTooLarge,
+            Self::Topic(_) => Code::Topic,
+            Self::Pattern(_) => Code::Pattern,
+            Self::SubscriptionRefused { .. } => Code::SubscriptionRefused,
+            Self::SubscriptionClosed(_) => Code::UnknownSubscription,
+            Self::PublishNotSupported(_) => Code::Rights,
+            Self::ConnectionClosed(_)
+            | Self::ConnectionLost(_)
+            | Self::ConnectTimeout { .. }
+            | Self::BrokerAlreadyRunning { .. }
+            | Self::PathRefused { .. }
+            | Self::PublishTimeout(_)
+            | Self::WouldBlock(_)
+            | Self::ForkedProcess { .. }
+            | Self::Io { .. } => Code::Unknown,
+        }
+    }
+}
+
+impl From<&Error> for Err {
+    fn from(error: &Error) -> Self {
+        let mut err = Self::new(error.code(), error.to_string());
+        match error {
+            Error::Topic(TopicError { topic, kind }) => {
+                err.message.clone_from(kind);
+                err.topic = Some(topic.clone());
+            }
+            Error::Pattern(PatternError { pattern, kind }) => {
+                err.message.clone_from(kind);
+                err.topic = Some(pattern.clone());
+            }
+            Error::SubscriptionRefused { reason, limit } => {
+                err.message.clone_from(reason);
+                err.limit = (*limit != 0).then_some(*limit);
+            }
+            Error::FrameTooLarge { limit, .. } => err.limit = u64::try_from(*limit).ok(),
+            Error::BrokerBusy(text)
+            | Error::Protocol(text)
+            | Error::SubscriptionClosed(text)
+            | Error::PublishNotSupported(text) => err.message.clone_from(text),
+            Error::PermissionRefused { reason, .. } => err.message.clone_from(reason),
+            _ => {}
+        }
+        err
+    }
+}
+
+impl Err {
+    /// What the caller is told. Kinds whose facts only the sender has keep them in the message.
+    pub fn into_error(self) -> Error {
+        let Self {
+            code,
+            message,
+            topic,
+            highest,
+            limit,
+            ..
+        } = self;
+        match code {
+            Code::Busy | Code::RateLimit => Error::BrokerBusy(message),
+            Code::NotPermitted | Code::Rights => Error::PermissionRefused {
+                uid: own_uid(),
+                reason: message,
+            },
+            Code::AuthenticationFailed => Error::AuthenticationFailed,
+            Code::UnsupportedVersion => Error::Protocol(match highest {
+                Some(highest) => {
+                    format!("{message}; the highest protocol that the broker speaks is {highest}")
+                }
+                None => message,
+            }),
+            Code::Topic | Code::MessageType => Error::Topic(TopicError {
+                topic: topic.unwrap_or_default(),
+                kind: message,
+            }),
+            Code::Pattern => Error::Pattern(PatternError {
+                pattern: topic.unwrap_or_default(),
+                kind: message,
+            }),
+            Code::SubscriptionRefused => Error::SubscriptionRefused {
+                reason: message,
+                limit: limit.unwrap_or(0),
+            },
+            Code::UnknownSubscription => Error::SubscriptionClosed(message),
+            Code::DisconnectedByOperator => {
+                Error::ConnectionLost(format!("disconnected by the operator: {message}"))
+            }
+            Code::HandshakeTimeout
+            | Code::FrameTimeout
+            | Code::PingTimeout
+            | Code::SlowConsumer
+            | Code::Shutdown => Error::ConnectionLost(message),
+            Code::UnsupportedDialect
+            | Code::Protocol
+            | Code::Decode
+            | Code::FrameTooLarge
+            | Code::UnknownVerb
+            | Code::Unknown => Error::Protocol(message),
+        }
+    }
+}
+
+/// The uid that a broker refuses is the one that its kernel saw: ours.
+fn own_uid() -> u32 {
+    #[cfg(unix)]
+    return rustix::process::geteuid().as_raw();
+    #[cfg(not(unix))]
+    return u32::MAX;
+}

@@ -1,0 +1,156 @@
+//! Control texts: `VERB` or `VERB {json}`. One struct per verb and direction; unknown JSON fields are ignored.
+//!
+//! Each struct renders itself as a whole frame and is parsed from a body; nothing here does I/O. Verbs of a newer peer are
+//! kept as `Unknown`, so that they can be answered; everything else that is not as it should be is a protocol error that
+//! names the verb.
+
+mod broker;
+mod client;
+mod code;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+use super::frame::{MAX_TEXT, PREFIX};
+use crate::error::{Error, Result};
+
+pub use broker::{Bye, Dropped, Err, FromBroker, Info, Ok};
+pub use client::{Auth, Congestion, Connect, FromClient, Id, Overflow, Sub};
+pub use code::Code;
+
+/// The protocol that this build speaks, and the highest.
+pub const PROTOCOL: u32 = 1;
+
+/// No verb of the protocol needs more than 5 levels.
+const MAX_NESTING: usize = 32;
+/// What is kept of an unknown verb, in bytes.
+const MAX_VERB: usize = 64;
+
+/// A body taken apart: the verb, and the text behind the one space.
+struct Parts<'a> {
+    verb: &'a str,
+    object: Option<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(body: &'a [u8]) -> Result<Self> {
+        if body.len() > MAX_TEXT {
+            return Result::Err(Error::FrameTooLarge {
+                size: body.len(),
+                limit: MAX_TEXT,
+            });
+        }
+        let text = std::str::from_utf8(body).map_err(|error| {
+            Error::Protocol(format!(
+                "control text is not UTF-8 from byte {}",
+                error.valid_up_to()
+            ))
+        })?;
+        Result::Ok(match text.split_once(' ') {
+            Some((verb, object)) => Self {
+                verb,
+                object: Some(object),
+            },
+            None => Self {
+                verb: text,
+                object: None,
+            },
+        })
+    }
+
+    /// The object of a verb that needs one.
+    fn object<T: Deserialize<'a>>(&self) -> Result<T> {
+        match self.object {
+            Some(object) => self.parse(object),
+            None => Result::Err(self.refuse("needs one space and a JSON object")),
+        }
+    }
+
+    /// The object of a verb that may stand alone.
+    fn object_or_default<T: Deserialize<'a> + Default>(&self) -> Result<T> {
+        self.object
+            .map_or_else(|| Result::Ok(T::default()), |object| self.parse(object))
+    }
+
+    /// A verb that has nothing to say may still bring an object.
+    fn bare<T>(&self, value: T) -> Result<T> {
+        #[derive(Default, Deserialize)]
+        struct Nothing {}
+        self.object_or_default::<Nothing>().map(|_| value)
+    }
+
+    fn parse<T: Deserialize<'a>>(&self, object: &'a str) -> Result<T> {
+        if !object.starts_with('{') {
+            return Result::Err(self.refuse("takes one space and a JSON object"));
+        }
+        if too_deep(object) {
+            return Result::Err(
+                self.refuse(&format!("nests deeper than the limit of {MAX_NESTING}")),
+            );
+        }
+        serde_json::from_str(object).map_err(|error| self.refuse(&error.to_string()))
+    }
+
+    fn refuse(&self, what: &str) -> Error {
+        Error::Protocol(format!("{}: {what}", self.verb))
+    }
+
+    fn unknown(&self) -> String {
+        let mut end = self.verb.len().min(MAX_VERB);
+        while !self.verb.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.verb.get(..end).unwrap_or_default().to_owned()
+    }
+}
+
+/// Whether brackets outside of strings nest too deep; ignored fields are not limited by the parser.
+fn too_deep(json: &str) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    json.bytes().any(|byte| {
+        if in_string {
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+            return false;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > MAX_NESTING
+    })
+}
+
+/// A whole frame: prefix, verb, and the object if there is one.
+fn frame(verb: &str, object: Option<&impl Serialize>) -> Vec<u8> {
+    let mut out = vec![0; PREFIX];
+    out.extend_from_slice(verb.as_bytes());
+    if let Some(object) = object {
+        let bare = out.len();
+        out.push(b' ');
+        // The structs of this room hold text, numbers and lists of them, all of which JSON takes; a Vec takes all writes.
+        if serde_json::to_writer(&mut out, object).is_err() {
+            out.truncate(bare);
+        }
+    }
+    let size = u32::try_from(out.len().saturating_sub(PREFIX)).unwrap_or(u32::MAX);
+    if let Some(prefix) = out.first_chunk_mut::<PREFIX>() {
+        *prefix = size.to_le_bytes();
+    }
+    out
+}
+
+/// Refuses a frame that the other side would refuse.
+fn fitting(frame: Vec<u8>) -> Result<Vec<u8>> {
+    let size = frame.len().saturating_sub(PREFIX);
+    if size > MAX_TEXT {
+        return Result::Err(Error::FrameTooLarge {
+            size,
+            limit: MAX_TEXT,
+        });
+    }
+    Result::Ok(frame)
+}

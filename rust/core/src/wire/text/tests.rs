@@ -1,0 +1,5 @@
+use super::*;
+
+fn client(body: &str) -> Result<FromClient> {
+    FromClient::parse(body.as_bytes())
+}
