@@ -2,9 +2,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use daemoneye_eventbus_core::event::{
-    CollectionEvent, CorrelationMetadata, Map, ProcessEvent, Timestamp, Walk,
-};
+use daemoneye_eventbus_core::event::{CollectionEvent, CorrelationMetadata, Map, ProcessEvent, Timestamp, Walk};
 use daemoneye_eventbus_core::topic::DEFAULT_MAX_DEPTH;
 use daemoneye_eventbus_core::wire::frame::{DEFAULT_MAX_FRAME, PREFIX};
 use daemoneye_eventbus_core::wire::{self, Dialect, Draft, Message, Payload};
@@ -52,13 +50,7 @@ fn codec(criterion: &mut Criterion) {
     let event = event();
     let draft = draft(&event);
     let mut frame = Vec::with_capacity(1024);
-    let written = wire::write(
-        dialect,
-        &draft,
-        DEFAULT_MAX_FRAME,
-        DEFAULT_MAX_DEPTH,
-        &mut frame,
-    );
+    let written = wire::write(dialect, &draft, DEFAULT_MAX_FRAME, DEFAULT_MAX_DEPTH, &mut frame);
     let size = written.unwrap_or_default();
     let body = frame.get(PREFIX..).unwrap_or_default().to_vec();
 
@@ -77,14 +69,7 @@ fn codec(criterion: &mut Criterion) {
         });
     });
     group.bench_function("encoded_len", |bencher| {
-        bencher.iter(|| {
-            wire::encoded_len(
-                dialect,
-                black_box(&draft),
-                DEFAULT_MAX_FRAME,
-                DEFAULT_MAX_DEPTH,
-            )
-        });
+        bencher.iter(|| wire::encoded_len(dialect, black_box(&draft), DEFAULT_MAX_FRAME, DEFAULT_MAX_DEPTH));
     });
     group.bench_function("check", |bencher| {
         bencher.iter(|| wire::check(dialect, black_box(&body), DEFAULT_MAX_DEPTH));
@@ -96,12 +81,7 @@ fn codec(criterion: &mut Criterion) {
         bencher.iter(|| wire::frame::next(black_box(&frame), DEFAULT_MAX_FRAME));
     });
     group.bench_function("topic::check", |bencher| {
-        bencher.iter(|| {
-            daemoneye_eventbus_core::topic::check(
-                black_box("events.process.new"),
-                DEFAULT_MAX_DEPTH,
-            )
-        });
+        bencher.iter(|| daemoneye_eventbus_core::topic::check(black_box("events.process.new"), DEFAULT_MAX_DEPTH));
     });
 
     // The same values through the crate's own entry points, without the rules.
@@ -110,10 +90,8 @@ fn codec(criterion: &mut Criterion) {
         bencher.iter(|| {
             frame.clear();
             let config = bincode::config::standard();
-            let event =
-                bincode::serde::encode_into_std_write(black_box(&event), &mut frame, config);
-            let message =
-                bincode::serde::encode_into_std_write(black_box(&message), &mut frame, config);
+            let event = bincode::serde::encode_into_std_write(black_box(&event), &mut frame, config);
+            let message = bincode::serde::encode_into_std_write(black_box(&message), &mut frame, config);
             (event.is_ok(), message.is_ok())
         });
     });

@@ -151,8 +151,7 @@ impl Filters {
         max_terms: usize,
         max_topic_depth: usize,
     ) -> Result<Option<Self>> {
-        let terms =
-            event.map_or(0, EventFilter::terms) + correlation.map_or(0, CorrelationFilter::terms);
+        let terms = event.map_or(0, EventFilter::terms) + correlation.map_or(0, CorrelationFilter::terms);
         if terms == 0 {
             return Ok(None);
         }
@@ -216,8 +215,7 @@ impl Filters {
         if self.excludes(event.map(CollectionEvent::kind), message.topic) {
             return false;
         }
-        self.summary_decides
-            || (self.accept_correlation(message) && self.accept_event(message, event))
+        self.summary_decides || (self.accept_correlation(message) && self.accept_event(message, event))
     }
 
     fn excludes(&self, event: Option<EventKind>, topic: &str) -> bool {
@@ -228,9 +226,7 @@ impl Filters {
 
     fn accept_event(&self, message: &Message<'_>, event: Option<&CollectionEvent<'_>>) -> bool {
         let pid_fits = || match event {
-            Some(CollectionEvent::Process(process)) => {
-                self.pids.binary_search(&process.pid).is_ok()
-            }
+            Some(CollectionEvent::Process(process)) => self.pids.binary_search(&process.pid).is_ok(),
             _ => false,
         };
         let priority_fits = |least: u8| match event {
@@ -241,18 +237,12 @@ impl Filters {
         let collector = || {
             metadata
                 .and_then(|metadata| metadata.get(COLLECTOR_KEY))
-                .or_else(|| {
-                    message
-                        .correlation_metadata
-                        .correlation_tags
-                        .get(SOURCE_TAG)
-                })
+                .or_else(|| message.correlation_metadata.correlation_tags.get(SOURCE_TAG))
         };
         (self.pids.is_empty() || pid_fits())
             && self.min_priority.is_none_or(priority_fits)
             && (self.collectors.is_empty() || self.collectors.has(collector()))
-            && (self.metadata.is_empty()
-                || metadata.is_some_and(|metadata| self.metadata.all_in(metadata)))
+            && (self.metadata.is_empty() || metadata.is_some_and(|metadata| self.metadata.all_in(metadata)))
     }
 
     fn accept_correlation(&self, message: &Message<'_>) -> bool {
@@ -264,11 +254,7 @@ impl Filters {
             && (self.stages.is_empty() || self.stages.has(of.workflow_stage))
             && (self.required.is_empty() || self.required.all_in(&of.correlation_tags))
             && (self.any.is_empty() || self.any.any_in(&of.correlation_tags))
-            && (self.patterns.is_empty()
-                || self
-                    .patterns
-                    .iter()
-                    .any(|pattern| pattern.matches_correlation(of)))
+            && (self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.matches_correlation(of)))
     }
 }
 

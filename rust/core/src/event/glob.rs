@@ -67,9 +67,7 @@ impl Glob {
     /// Tried against id, parent and root.
     pub fn matches_correlation<M>(&self, correlation: &CorrelationMetadata<'_, M>) -> bool {
         self.matches(correlation.correlation_id)
-            || correlation
-                .parent_correlation_id
-                .is_some_and(|id| self.matches(id))
+            || correlation.parent_correlation_id.is_some_and(|id| self.matches(id))
             || self.matches(correlation.root_correlation_id)
     }
 }

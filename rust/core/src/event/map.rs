@@ -25,11 +25,7 @@ pub struct Walk;
 impl<'a> Map<'a> {
     /// The value under `key`; the last one if it is repeated.
     pub fn get(&self, key: &str) -> Option<&'a str> {
-        self.0
-            .iter()
-            .rev()
-            .find(|entry| entry.0 == key)
-            .map(|entry| entry.1)
+        self.0.iter().rev().find(|entry| entry.0 == key).map(|entry| entry.1)
     }
 }
 
@@ -122,9 +118,7 @@ impl<'de> Visitor<'de> for WalkVisitor {
 }
 
 /// `deserialize_with` for lists: serde's own `Vec` makes up to 1 MiB of room for an announced count.
-pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Vec<T>, D::Error> {
+pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     struct Items<T>(PhantomData<T>);
 
     impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {

@@ -18,8 +18,7 @@ mod timestamp;
 
 pub use correlation::CorrelationMetadata;
 pub use events::{
-    CollectionEvent, EventKind, FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent,
-    TriggerRequest,
+    CollectionEvent, EventKind, FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent, TriggerRequest,
 };
 pub use filter::{CorrelationFilter, EventFilter, Filters, KindSet};
 pub use glob::Glob;

@@ -48,21 +48,11 @@ pub(super) enum Pairs {
 
 impl Pairs {
     pub(super) fn new(pairs: &TextMap) -> Self {
-        let unique: HashMap<&str, &str> = pairs
-            .0
-            .iter()
-            .map(|(key, value)| (&**key, &**value))
-            .collect();
-        let pairs = unique
-            .into_iter()
-            .map(|(key, value)| (key.into(), value.into()));
+        let unique: HashMap<&str, &str> = pairs.0.iter().map(|(key, value)| (&**key, &**value)).collect();
+        let pairs = unique.into_iter().map(|(key, value)| (key.into(), value.into()));
         if pairs.len() > FEW {
             let numbered = pairs.enumerate();
-            Self::Many(
-                numbered
-                    .map(|(number, (key, value))| (key, (number, value)))
-                    .collect(),
-            )
+            Self::Many(numbered.map(|(number, (key, value))| (key, (number, value))).collect())
         } else {
             Self::Few(pairs.collect())
         }
@@ -94,11 +84,7 @@ impl Pairs {
     }
 
     /// Tells `found`, for every wanted key of the map, whether its value is the wanted one; true as soon as it says so.
-    fn walk(
-        pairs: &HashMap<Box<str>, (usize, Box<str>)>,
-        map: &Map<'_>,
-        mut found: impl FnMut(bool) -> bool,
-    ) -> bool {
+    fn walk(pairs: &HashMap<Box<str>, (usize, Box<str>)>, map: &Map<'_>, mut found: impl FnMut(bool) -> bool) -> bool {
         let mut seen: SmallVec<[bool; 256]> = smallvec![false; pairs.len()];
         map.0.iter().rev().any(|(key, value)| {
             let Some((number, wanted)) = pairs.get(*key) else {

@@ -51,17 +51,14 @@ impl Token {
 
     /// 64 lower-case hex digits.
     pub fn proof(&self, role: Role, client_nonce: &str, broker_nonce: &str) -> String {
-        self.mac(role, client_nonce, broker_nonce)
-            .to_hex()
-            .to_string()
+        self.mac(role, client_nonce, broker_nonce).to_hex().to_string()
     }
 
     /// Constant-time comparison of a received proof.
     pub fn verify(&self, role: Role, client_nonce: &str, broker_nonce: &str, proof: &str) -> bool {
         is_nonce(client_nonce)
             && is_nonce(broker_nonce)
-            && Hash::from_hex(proof)
-                .is_ok_and(|proof| proof == self.mac(role, client_nonce, broker_nonce))
+            && Hash::from_hex(proof).is_ok_and(|proof| proof == self.mac(role, client_nonce, broker_nonce))
     }
 
     fn mac(&self, role: Role, client_nonce: &str, broker_nonce: &str) -> Hash {
@@ -89,10 +86,7 @@ impl Token {
 
 /// Whether `text` has the form of a nonce: 64 lower-case hex digits.
 pub fn is_nonce(text: &str) -> bool {
-    text.len() == 2 * NONCE_BYTES
-        && text
-            .bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    text.len() == 2 * NONCE_BYTES && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// A fresh nonce from the operating system, as 64 lower-case hex digits.

@@ -1,13 +1,11 @@
 //! The envelope, and the three things done with it: write a frame, check one, read one.
-use serde::ser::{SerializeSeq, Serializer};
 use serde::{Deserialize, Serialize};
-use serde_bytes::Bytes;
 use uuid::Uuid;
 
-use super::Dialect;
 use super::frame::PREFIX;
+use super::{Dialect, envelope};
 use crate::error::{DecodeError, Error, Result, TopicError};
-use crate::event::{CollectionEvent, CorrelationMetadata, EventKind, Map, Timestamp, Walk};
+use crate::event::{CollectionEvent, CorrelationMetadata, EventKind, Map, Timestamp};
 use crate::topic::{self, Domain};
 
 /// Where trigger requests travel.
@@ -56,6 +54,18 @@ pub enum Payload<'a> {
     Control(&'a [u8]),
 }
 
+impl Payload<'_> {
+    /// A size that the encoded payload is not below.
+    #[inline]
+    const fn least(&self) -> usize {
+        match self {
+            Self::Control(payload) => payload.len(),
+            Self::Event(CollectionEvent::TriggerRequest(trigger)) => trigger.payload.len(),
+            Self::Event(_) => 0,
+        }
+    }
+}
+
 /// What routing needs of a message that was found whole and well-formed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary<'a> {
@@ -82,53 +92,6 @@ pub enum Refusal<'a> {
     },
 }
 
-/// [`Message`] as it is written: the metadata by reference, the payload as whatever writes the same bytes.
-#[derive(Serialize)]
-#[serde(rename = "Message")]
-struct Envelope<'a, P> {
-    id: Uuid,
-    topic: &'a str,
-    correlation_metadata: &'a CorrelationMetadata<'a>,
-    payload: P,
-    sequence: u64,
-    timestamp: Timestamp,
-    message_type: MessageType,
-}
-
-impl<'a, P> Envelope<'a, P> {
-    #[inline]
-    fn new(draft: &'a Draft<'_>, message_type: MessageType, payload: P) -> Self {
-        Self {
-            id: draft.id,
-            topic: draft.topic,
-            correlation_metadata: &draft.correlation_metadata,
-            payload,
-            sequence: draft.sequence,
-            timestamp: draft.timestamp,
-            message_type,
-        }
-    }
-}
-
-/// An encoded value as the payload, written in place: in every dialect bytes are their number and then themselves, as is a
-/// list of that many elements, and an element is written without anything around it.
-struct Nested<'a> {
-    bytes: usize,
-    /// `None` to write the number alone.
-    event: Option<&'a CollectionEvent<'a>>,
-}
-
-impl Serialize for Nested<'_> {
-    #[inline]
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut list = serializer.serialize_seq(Some(self.bytes))?;
-        if let Some(event) = self.event {
-            list.serialize_element(event)?;
-        }
-        list.end()
-    }
-}
-
 /// Appends one whole frame (prefix and body) to `out`; on error `out` is as before. Checks the topic, its domain against the
 /// payload, and `max_frame`. Returns the length of the frame.
 #[inline]
@@ -140,71 +103,30 @@ pub fn write(
     out: &mut Vec<u8>,
 ) -> Result<usize> {
     let message_type = admit(draft, max_depth)?;
-    match draft.payload {
-        Payload::Control(payload) => append(
-            dialect,
-            draft,
-            message_type,
-            Bytes::new(payload),
-            max_frame,
-            out,
-        ),
-        Payload::Event(event) => {
-            let bytes = dialect.encoded_len(event)?;
-            let event = Some(event);
-            append(
-                dialect,
-                draft,
-                message_type,
-                Nested { bytes, event },
-                max_frame,
-                out,
-            )
-        }
+    if draft.payload.least() > max_frame {
+        // Not worth copying; only the exact size is still needed, for the error.
+        return encoded_len(dialect, draft, max_frame, max_depth);
     }
-}
-
-#[inline]
-fn append<P: Serialize>(
-    dialect: Dialect,
-    draft: &Draft<'_>,
-    message_type: MessageType,
-    payload: P,
-    max_frame: usize,
-    out: &mut Vec<u8>,
-) -> Result<usize> {
     let before = out.len();
     out.extend_from_slice(&[0; PREFIX]);
-    let result = dialect
-        .encode(&Envelope::new(draft, message_type, payload), out)
-        .and_then(|()| {
-            let size = out.len().saturating_sub(before + PREFIX);
-            let prefix = fitting(size, max_frame)?.to_le_bytes();
-            if let Some(place) = out.get_mut(before..before + PREFIX) {
-                place.copy_from_slice(&prefix);
-            }
-            Ok(PREFIX + size)
-        });
-    if result.is_err() {
+    let written = dialect.encode_draft(draft, message_type, out).and_then(|()| {
+        let size = out.len().saturating_sub(before + PREFIX);
+        let prefix = fitting(size, max_frame)?.to_le_bytes();
+        if let Some(place) = out.get_mut(before..before + PREFIX) {
+            place.copy_from_slice(&prefix);
+        }
+        Ok(PREFIX + size)
+    });
+    if written.is_err() {
         out.truncate(before);
     }
-    result
+    written
 }
 
 /// The length of the frame that [`write`] would append, without writing it; the same errors.
-pub fn encoded_len(
-    dialect: Dialect,
-    draft: &Draft<'_>,
-    max_frame: usize,
-    max_depth: usize,
-) -> Result<usize> {
+pub fn encoded_len(dialect: Dialect, draft: &Draft<'_>, max_frame: usize, max_depth: usize) -> Result<usize> {
     let message_type = admit(draft, max_depth)?;
-    let bytes = match draft.payload {
-        Payload::Control(payload) => payload.len(),
-        Payload::Event(event) => dialect.encoded_len(event)?,
-    };
-    let around = Envelope::new(draft, message_type, Nested { bytes, event: None });
-    let size = dialect.encoded_len(&around)?.saturating_add(bytes);
+    let size = envelope::encoded_len(dialect, draft, message_type)?;
     fitting(size, max_frame)?;
     Ok(PREFIX + size)
 }
@@ -212,22 +134,24 @@ pub fn encoded_len(
 /// Checks a whole body without allocating: full consumption of envelope and Event payload, topic grammar, type against domain.
 #[inline]
 pub fn check(dialect: Dialect, body: &[u8], max_depth: usize) -> Result<Summary<'_>, Refusal<'_>> {
-    let message: Message<'_, Walk> = dialect.decode(body).map_err(Refusal::Malformed)?;
-    let event = event_of::<Walk>(dialect, body, &message).map_err(Refusal::Malformed)?;
-    let (topic, sequence) = (message.topic, message.sequence);
-    let domain =
-        topic::check(topic, max_depth).map_err(|error| Refusal::Topic { error, sequence })?;
-    let kind = event.as_ref().map(CollectionEvent::kind);
-    let refused = match (message.message_type, domain, kind) {
-        (MessageType::Event, _, Some(EventKind::Trigger)) => {
-            Some("a trigger request travels as Control")
-        }
-        (MessageType::Event, Domain::Control, _) => {
-            Some("topics of `control` take Control messages only")
-        }
-        (MessageType::Control, Domain::Events, _) => {
-            Some("topics of `events` take Event messages only")
-        }
+    let outline = dialect.outline(body).map_err(Refusal::Malformed)?;
+    let (topic, sequence, message_type) = (outline.topic, outline.sequence, outline.message_type);
+    let kind = match carries(message_type, topic) {
+        Carries::Event => match dialect.event_kind(outline.payload) {
+            Ok(kind) => Some(kind),
+            Err(error) => return Err(Refusal::Malformed(in_payload(error, body, outline.payload))),
+        },
+        Carries::PerhapsTrigger => dialect
+            .event_kind(outline.payload)
+            .ok()
+            .filter(|kind| *kind == EventKind::Trigger),
+        Carries::Bytes => None,
+    };
+    let domain = topic::check(topic, max_depth).map_err(|error| Refusal::Topic { error, sequence })?;
+    let refused = match (message_type, domain, kind) {
+        (MessageType::Event, _, Some(EventKind::Trigger)) => Some("a trigger request travels as Control"),
+        (MessageType::Event, Domain::Control, _) => Some("topics of `control` take Control messages only"),
+        (MessageType::Control, Domain::Events, _) => Some("topics of `events` take Event messages only"),
         (MessageType::Heartbeat | MessageType::Shutdown, _, _) => {
             Some("messages of type Heartbeat and Shutdown are taken from no client")
         }
@@ -242,7 +166,7 @@ pub fn check(dialect: Dialect, body: &[u8], max_depth: usize) -> Result<Summary<
         }),
         None => Ok(Summary {
             topic,
-            message_type: message.message_type,
+            message_type,
             sequence,
             event: kind,
         }),
@@ -251,32 +175,37 @@ pub fn check(dialect: Dialect, body: &[u8], max_depth: usize) -> Result<Summary<
 
 /// Reads a body whole: the envelope, and its event (as [`Summary::event`] tells when there is one).
 #[inline]
-pub fn read(
-    dialect: Dialect,
-    body: &[u8],
-) -> Result<(Message<'_>, Option<CollectionEvent<'_>>), DecodeError> {
+pub fn read(dialect: Dialect, body: &[u8]) -> Result<(Message<'_>, Option<CollectionEvent<'_>>), DecodeError> {
     let message: Message<'_> = dialect.decode(body)?;
-    let event = event_of::<Map<'_>>(dialect, body, &message)?;
+    let event = match carries(message.message_type, message.topic) {
+        Carries::Event => match dialect.decode(message.payload) {
+            Ok(event) => Some(event),
+            Err(error) => return Err(in_payload(error, body, message.payload)),
+        },
+        Carries::PerhapsTrigger => dialect
+            .decode(message.payload)
+            .ok()
+            .filter(|event: &CollectionEvent<'_>| event.kind() == EventKind::Trigger),
+        Carries::Bytes => None,
+    };
     Ok((message, event))
 }
 
-/// The event of a message: always for type Event, for Control only a trigger request on its own topic.
+/// What the payload of a message is.
+enum Carries {
+    /// One whole event, or the message is malformed.
+    Event,
+    /// A trigger request if it decodes as one, else bytes.
+    PerhapsTrigger,
+    Bytes,
+}
+
 #[inline]
-fn event_of<'a, M: Deserialize<'a>>(
-    dialect: Dialect,
-    body: &'a [u8],
-    message: &Message<'a, M>,
-) -> Result<Option<CollectionEvent<'a, M>>, DecodeError> {
-    match message.message_type {
-        MessageType::Event => dialect
-            .decode(message.payload)
-            .map(Some)
-            .map_err(|error| in_payload(error, body, message.payload)),
-        MessageType::Control if message.topic == TRIGGER_TOPIC => Ok(dialect
-            .decode(message.payload)
-            .ok()
-            .filter(|event: &CollectionEvent<'_, M>| event.kind() == EventKind::Trigger)),
-        _ => Ok(None),
+fn carries(message_type: MessageType, topic: &str) -> Carries {
+    match message_type {
+        MessageType::Event => Carries::Event,
+        MessageType::Control if topic == TRIGGER_TOPIC => Carries::PerhapsTrigger,
+        _ => Carries::Bytes,
     }
 }
 
@@ -332,9 +261,6 @@ fn wrong_domain(topic: &str, rule: &str) -> Error {
 fn fitting(size: usize, max_frame: usize) -> Result<u32> {
     match u32::try_from(size) {
         Ok(prefix) if size <= max_frame => Ok(prefix),
-        _ => Err(Error::FrameTooLarge {
-            size,
-            limit: max_frame,
-        }),
+        _ => Err(Error::FrameTooLarge { size, limit: max_frame }),
     }
 }

@@ -1,6 +1,8 @@
 //! Dialects: how values become bytes. Adding one touches this folder only.
 //!
-//! A dialect is a module with the same three functions, generic over serde, and one line in each `match` here. A
+//! A dialect is a module with the same functions, generic over serde, and one line in each `match` here. `outline`,
+//! `event_kind` and `encode_draft` may be [`Outline::by_serde`], [`kind_by_serde`] and `envelope::encode`, or something
+//! faster that says the same. A
 //! generation whose *types* differ (an id in place of `CorrelationMetadata`, a field fewer in `EventSubscription`) is an
 //! adapter around the serializer of its codec that knows these structs by name; the types themselves stay as they are.
 //! Every decoder borrows, refuses trailing bytes, and allocates nothing for an announced length.
@@ -9,13 +11,47 @@ mod bincode;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Draft, Message, MessageType};
 use crate::error::DecodeError;
+use crate::event::{CollectionEvent, EventKind, Walk};
 
 /// The encodings that the bus speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// bincode 2 `config::standard()`: the default between native peers.
     Bincode,
+}
+
+/// What routing needs of an envelope that was decoded whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Outline<'a> {
+    pub(super) topic: &'a str,
+    pub(super) payload: &'a [u8],
+    pub(super) sequence: u64,
+    pub(super) message_type: MessageType,
+}
+
+impl<'a> Outline<'a> {
+    #[cold]
+    fn by_serde(
+        bytes: &'a [u8],
+        decode: impl FnOnce(&'a [u8]) -> Result<Message<'a, Walk>, DecodeError>,
+    ) -> Result<Self, DecodeError> {
+        decode(bytes).map(|message| Self {
+            topic: message.topic,
+            payload: message.payload,
+            sequence: message.sequence,
+            message_type: message.message_type,
+        })
+    }
+}
+
+#[cold]
+fn kind_by_serde<'a>(
+    bytes: &'a [u8],
+    decode: impl FnOnce(&'a [u8]) -> Result<CollectionEvent<'a, Walk>, DecodeError>,
+) -> Result<EventKind, DecodeError> {
+    decode(bytes).map(|event| event.kind())
 }
 
 impl Dialect {
@@ -28,10 +64,7 @@ impl Dialect {
     }
 
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|dialect| dialect.name() == name)
+        Self::ALL.iter().copied().find(|dialect| dialect.name() == name)
     }
 
     /// Appends the encoding of `value`; on error `out` is as before.
@@ -55,6 +88,35 @@ impl Dialect {
     pub fn decode<'de, T: Deserialize<'de>>(self, bytes: &'de [u8]) -> Result<T, DecodeError> {
         match self {
             Self::Bincode => bincode::decode(bytes),
+        }
+    }
+
+    /// Appends the body of `draft`; on error `out` holds no more than a part of it behind what it held.
+    #[inline]
+    pub(super) fn encode_draft(
+        self,
+        draft: &Draft<'_>,
+        message_type: MessageType,
+        out: &mut Vec<u8>,
+    ) -> crate::Result<()> {
+        match self {
+            Self::Bincode => bincode::encode_draft(draft, message_type, out),
+        }
+    }
+
+    /// Decodes an envelope whole, keeping what routing needs; allocates only for the error.
+    #[inline]
+    pub(super) fn outline(self, bytes: &[u8]) -> Result<Outline<'_>, DecodeError> {
+        match self {
+            Self::Bincode => bincode::outline(bytes),
+        }
+    }
+
+    /// Decodes an event whole, keeping its kind; allocates only for the error.
+    #[inline]
+    pub(super) fn event_kind(self, bytes: &[u8]) -> Result<EventKind, DecodeError> {
+        match self {
+            Self::Bincode => bincode::event_kind(bytes),
         }
     }
 }

@@ -104,11 +104,7 @@ pub struct Sub {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_filter: Option<CorrelationFilter>,
     /// Absent: derived from `capabilities.event_types`.
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "optional_list"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "optional_list")]
     pub topic_patterns: Option<Vec<Text>>,
     /// Default true; false: a wildcard in `topic_patterns` is refused.
     #[serde(default = "yes")]

@@ -49,10 +49,7 @@ impl Code {
     pub const fn is_final(self) -> bool {
         matches!(
             self,
-            Self::NotPermitted
-                | Self::AuthenticationFailed
-                | Self::UnsupportedVersion
-                | Self::DisconnectedByOperator
+            Self::NotPermitted | Self::AuthenticationFailed | Self::UnsupportedVersion | Self::DisconnectedByOperator
         )
     }
 }
@@ -150,14 +147,10 @@ impl Err {
                 limit: limit.unwrap_or(0),
             },
             Code::UnknownSubscription => Error::SubscriptionClosed(message),
-            Code::DisconnectedByOperator => {
-                Error::ConnectionLost(format!("disconnected by the operator: {message}"))
+            Code::DisconnectedByOperator => Error::ConnectionLost(format!("disconnected by the operator: {message}")),
+            Code::HandshakeTimeout | Code::FrameTimeout | Code::PingTimeout | Code::SlowConsumer | Code::Shutdown => {
+                Error::ConnectionLost(message)
             }
-            Code::HandshakeTimeout
-            | Code::FrameTimeout
-            | Code::PingTimeout
-            | Code::SlowConsumer
-            | Code::Shutdown => Error::ConnectionLost(message),
             Code::UnsupportedDialect
             | Code::Protocol
             | Code::Decode

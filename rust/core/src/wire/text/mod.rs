@@ -41,12 +41,8 @@ impl<'a> Parts<'a> {
                 limit: MAX_TEXT,
             });
         }
-        let text = std::str::from_utf8(body).map_err(|error| {
-            Error::Protocol(format!(
-                "control text is not UTF-8 from byte {}",
-                error.valid_up_to()
-            ))
-        })?;
+        let text = std::str::from_utf8(body)
+            .map_err(|error| Error::Protocol(format!("control text is not UTF-8 from byte {}", error.valid_up_to())))?;
         Result::Ok(match text.split_once(' ') {
             Some((verb, object)) => Self {
                 verb,
@@ -85,9 +81,7 @@ impl<'a> Parts<'a> {
             return Result::Err(self.refuse("takes one space and a JSON object"));
         }
         if too_deep(object) {
-            return Result::Err(
-                self.refuse(&format!("nests deeper than the limit of {MAX_NESTING}")),
-            );
+            return Result::Err(self.refuse(&format!("nests deeper than the limit of {MAX_NESTING}")));
         }
         serde_json::from_str(object).map_err(|error| self.refuse(&error.to_string()))
     }
@@ -147,10 +141,7 @@ fn frame(verb: &str, object: Option<&impl Serialize>) -> Vec<u8> {
 fn fitting(frame: Vec<u8>) -> Result<Vec<u8>> {
     let size = frame.len().saturating_sub(PREFIX);
     if size > MAX_TEXT {
-        return Result::Err(Error::FrameTooLarge {
-            size,
-            limit: MAX_TEXT,
-        });
+        return Result::Err(Error::FrameTooLarge { size, limit: MAX_TEXT });
     }
     Result::Ok(frame)
 }

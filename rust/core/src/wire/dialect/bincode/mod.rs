@@ -2,22 +2,22 @@
 //!
 //! The reader borrows everything from the input and knows where it stands, so that an error names its offset. Nothing is
 //! allocated for an announced length: text and bytes are taken from what is there, or the input is too short.
+mod fast;
+
 use bincode::config;
 use bincode::de::read::{BorrowReader, Reader};
 use bincode::de::{BorrowDecode, BorrowDecoder, DecoderImpl};
 use bincode::enc::write::{SizeWriter, Writer};
 use bincode::error::{DecodeError as Refused, EncodeError};
-use bincode::serde::{BorrowCompat, encode_into_writer};
+use bincode::serde::{BorrowCompat, borrow_decode_from_slice, encode_into_writer};
 use serde::{Deserialize, Serialize};
 
+use super::super::{Draft, MessageType, envelope};
+use super::{Dialect, Outline};
 use crate::error::{DecodeError, Error, Result};
+use crate::event::EventKind;
 
 pub(super) const NAME: &str = "bincode";
-
-/// The most bytes an integer of 64 bits takes.
-const LONGEST_VARINT: usize = 9;
-/// Below, the first byte of an integer is the integer; from here on it says how many bytes follow.
-const FIRST_TAG: u8 = 251;
 
 #[inline]
 pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
@@ -37,6 +37,15 @@ pub(super) fn encoded_len<T: Serialize + ?Sized>(value: &T) -> Result<usize> {
 
 #[inline]
 pub(super) fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
+    match borrow_decode_from_slice(bytes, config::standard()) {
+        Ok((value, used)) if used == bytes.len() => Ok(value),
+        _ => decode_tracked(bytes),
+    }
+}
+
+/// [`decode`] again, this time knowing where it stands: to do so always would double the price of what is right.
+#[cold]
+fn decode_tracked<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
     let mut decoder = DecoderImpl::new(Position::new(bytes), config::standard(), ());
     let decoded = BorrowCompat::<T>::borrow_decode(&mut decoder);
     let position = decoder.borrow_reader();
@@ -44,6 +53,35 @@ pub(super) fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, De
         Ok(BorrowCompat(value)) if position.rest.is_empty() => Ok(value),
         Ok(_) => Err(position.trailing(bytes.len())),
         Err(refused) => Err(position.refuse(bytes.len(), &refused)),
+    }
+}
+
+/// Appends the body of `draft`.
+#[inline]
+pub(super) fn encode_draft(draft: &Draft<'_>, message_type: MessageType, out: &mut Vec<u8>) -> Result<()> {
+    let before = out.len();
+    if fast::draft(draft, message_type, out).is_some() {
+        return Ok(());
+    }
+    out.truncate(before);
+    envelope::encode(Dialect::Bincode, draft, message_type, out)
+}
+
+/// [`decode`] of an envelope, for what routing needs of it.
+#[inline]
+pub(super) fn outline(bytes: &[u8]) -> Result<Outline<'_>, DecodeError> {
+    match fast::envelope(bytes) {
+        Some(outline) => Ok(outline),
+        None => Outline::by_serde(bytes, decode),
+    }
+}
+
+/// [`decode`] of an event, for its kind.
+#[inline]
+pub(super) fn event_kind(bytes: &[u8]) -> Result<EventKind, DecodeError> {
+    match fast::event(bytes) {
+        Some(kind) => Ok(kind),
+        None => super::kind_by_serde(bytes, decode),
     }
 }
 
@@ -62,41 +100,22 @@ struct Position<'de> {
     rest: &'de [u8],
     /// Where the item last begun begins: every integer and tag is peeked at first, everything longer is taken.
     item: usize,
-    /// A one-byte integer near the end of the input, with zeros behind it, so that it too can be peeked at.
-    last: [u8; LONGEST_VARINT],
 }
 
 impl<'de> Position<'de> {
-    #[inline]
     fn new(bytes: &'de [u8]) -> Self {
         Self {
             rest: bytes,
             item: bytes.len(),
-            last: [0; LONGEST_VARINT],
         }
     }
 
-    #[cold]
     fn short(&self, wanted: usize) -> Refused {
         Refused::UnexpectedEnd {
             additional: wanted.saturating_sub(self.rest.len()),
         }
     }
 
-    #[cold]
-    fn peek_near_end(&mut self, n: usize) -> Option<&[u8]> {
-        let byte = self
-            .rest
-            .first()
-            .copied()
-            .filter(|byte| *byte < FIRST_TAG)?;
-        if let Some(first) = self.last.first_mut() {
-            *first = byte;
-        }
-        self.last.get(..n)
-    }
-
-    #[cold]
     fn trailing(&self, whole: usize) -> DecodeError {
         DecodeError {
             dialect: NAME,
@@ -105,7 +124,6 @@ impl<'de> Position<'de> {
         }
     }
 
-    #[cold]
     fn refuse(&self, whole: usize, refused: &Refused) -> DecodeError {
         let to_end = match refused {
             Refused::UnexpectedEnd { .. } => self.rest.len(),
@@ -121,7 +139,6 @@ impl<'de> Position<'de> {
 }
 
 impl Reader for Position<'_> {
-    #[inline(always)]
     fn read(&mut self, bytes: &mut [u8]) -> Result<(), Refused> {
         let Some((taken, rest)) = self.rest.split_at_checked(bytes.len()) else {
             return Err(self.short(bytes.len()));
@@ -131,23 +148,17 @@ impl Reader for Position<'_> {
         Ok(())
     }
 
-    #[inline(always)]
     fn peek_read(&mut self, n: usize) -> Option<&[u8]> {
         self.item = self.rest.len();
-        match self.rest.get(..n) {
-            None => self.peek_near_end(n),
-            some => some,
-        }
+        self.rest.get(..n)
     }
 
-    #[inline(always)]
     fn consume(&mut self, n: usize) {
         self.rest = self.rest.get(n..).unwrap_or_default();
     }
 }
 
 impl<'de> BorrowReader<'de> for Position<'de> {
-    #[inline(always)]
     fn take_bytes(&mut self, length: usize) -> Result<&'de [u8], Refused> {
         let Some((taken, rest)) = self.rest.split_at_checked(length) else {
             return Err(self.short(length));
