@@ -2,7 +2,8 @@
 //!
 //! The reader borrows everything from the input and knows where it stands, so that an error names its offset. Nothing is
 //! allocated for an announced length: text and bytes are taken from what is there, or the input is too short.
-mod fast;
+mod put;
+mod walk;
 
 use bincode::config;
 use bincode::de::read::{BorrowReader, Reader};
@@ -60,7 +61,7 @@ fn decode_tracked<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Decod
 #[inline]
 pub(super) fn encode_draft(draft: &Draft<'_>, message_type: MessageType, out: &mut Vec<u8>) -> Result<()> {
     let before = out.len();
-    if fast::draft(draft, message_type, out).is_some() {
+    if put::draft(draft, message_type, out).is_some() {
         return Ok(());
     }
     out.truncate(before);
@@ -70,7 +71,7 @@ pub(super) fn encode_draft(draft: &Draft<'_>, message_type: MessageType, out: &m
 /// [`decode`] of an envelope, for what routing needs of it.
 #[inline]
 pub(super) fn outline(bytes: &[u8]) -> Result<Outline<'_>, DecodeError> {
-    match fast::envelope(bytes) {
+    match walk::envelope(bytes) {
         Some(outline) => Ok(outline),
         None => Outline::by_serde(bytes, decode),
     }
@@ -79,7 +80,7 @@ pub(super) fn outline(bytes: &[u8]) -> Result<Outline<'_>, DecodeError> {
 /// [`decode`] of an event, for its kind.
 #[inline]
 pub(super) fn event_kind(bytes: &[u8]) -> Result<EventKind, DecodeError> {
-    match fast::event(bytes) {
+    match walk::event(bytes) {
         Some(kind) => Ok(kind),
         None => super::kind_by_serde(bytes, decode),
     }
