@@ -99,3 +99,25 @@ pub fn nonce() -> crate::Result<String> {
     })?;
     Ok(Hash::from_bytes(bytes).to_hex().to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_holds_for_one_token_role_and_pair_of_nonces() {
+        let (client, broker) = (nonce().unwrap(), nonce().unwrap());
+        assert!(is_nonce(&client) && client != broker);
+        let token = Token::new(b"secret".to_vec());
+        let proof = token.proof(Role::Client, &client, &broker);
+        assert!(is_nonce(&proof));
+        assert!(token.verify(Role::Client, &client, &broker, &proof));
+        assert!(!token.verify(Role::Broker, &client, &broker, &proof));
+        assert!(!token.verify(Role::Client, &broker, &client, &proof));
+        assert!(!token.verify(Role::Client, &nonce().unwrap(), &broker, &proof));
+        assert!(!Token::new(b"Secret".to_vec()).verify(Role::Client, &client, &broker, &proof));
+        assert!(!token.verify(Role::Client, &client, &broker, ""));
+        assert!(!token.verify(Role::Client, "", "", &token.proof(Role::Client, "", "")));
+        assert_eq!(format!("{token:?}"), "Token(..)");
+    }
+}
