@@ -566,3 +566,19 @@ fn every_byte_with_every_value_is_judged_alike() {
         }
     }
 }
+
+#[test]
+fn a_map_has_at_most_4096_entries_on_every_way_in() {
+    let process_with = |entries: u16| {
+        let entries_of_two_empty_texts = vec![0; 2 * usize::from(entries)];
+        [&[0; 7][..], &[251], &entries.to_le_bytes(), &entries_of_two_empty_texts].concat()
+    };
+    assert!(agree(&body("events.a", MessageType::Event, &process_with(4096))));
+    let many = body("events.a", MessageType::Event, &process_with(4097));
+    assert!(!agree(&many));
+    let error = wire::read(DIALECT, &many).unwrap_err();
+    assert!(
+        error.reason.contains("4097") && error.reason.contains("4096"),
+        "{error}"
+    );
+}
