@@ -1,0 +1,226 @@
+"""``Timestamp``: a ``datetime`` in UTC that carries nanoseconds.
+
+It is what ``datetime`` is, plus the 0 to 999 nanoseconds beyond its microsecond. Sums with a ``timedelta`` keep them; a
+difference of two is a ``timedelta`` and has microseconds only (subtract ``ns`` for the exact one). What would leave UTC
+gives a plain ``datetime``.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TYPE_CHECKING, Any, Final, Self, SupportsIndex, overload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Timestamp"]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_NANOSECONDS: Final = 1000
+_FRACTION = re.compile(r"(?<=\.)(\d{6})(\d{1,3})(?=$|[Zz+-])")
+
+
+class Timestamp(datetime):
+    """A moment in UTC, to the nanosecond.
+
+    Equal to a plain ``datetime`` only if its nanoseconds are whole microseconds. ``Timestamp.from_ns(n)`` and ``ns`` count
+    from 1970; ``nanosecond`` is the part beyond the microsecond.
+    """
+
+    __slots__ = ("_nanosecond",)
+    _nanosecond: int
+
+    def __new__(
+        cls,
+        year: SupportsIndex,
+        month: SupportsIndex,
+        day: SupportsIndex,
+        hour: SupportsIndex = 0,
+        minute: SupportsIndex = 0,
+        second: SupportsIndex = 0,
+        microsecond: SupportsIndex = 0,
+        tzinfo: tzinfo | None = UTC,
+        *,
+        fold: int = 0,
+        nanosecond: int = 0,
+    ) -> Self:
+        """Make the moment of these parts; ``tzinfo`` can only be UTC."""
+        if tzinfo is not UTC:
+            raise ValueError("a Timestamp is in UTC; convert with Timestamp.of(value) from another zone")
+        if not 0 <= nanosecond < _NANOSECONDS:
+            raise ValueError(f"nanosecond must be between 0 and 999, got {nanosecond}")
+        self = super().__new__(cls, year, month, day, hour, minute, second, microsecond, UTC, fold=fold)
+        self._nanosecond = nanosecond
+        return self
+
+    @classmethod
+    def from_ns(cls, ns: int) -> Self:
+        """Make the moment ``ns`` nanoseconds after 1970; ``OverflowError`` beyond the years 1 to 9999."""
+        if not isinstance(ns, int) or isinstance(ns, bool):
+            raise TypeError(f"ns: expected int, got {type(ns).__name__}")
+        microseconds, nanosecond = divmod(ns, _NANOSECONDS)
+        return cls._of(_EPOCH + timedelta(microseconds=microseconds), nanosecond)
+
+    @classmethod
+    def of(cls, value: datetime) -> Self:
+        """Make the moment that an aware ``datetime`` means; a naive one is ``ValueError``."""
+        if value.utcoffset() is None:
+            raise ValueError("a naive datetime does not say which moment it means; give it a tzinfo")
+        return cls._of(datetime.astimezone(value, UTC), value._nanosecond if isinstance(value, Timestamp) else 0)
+
+    @classmethod
+    def _of(cls, value: datetime, nanosecond: int) -> Self:
+        return cls(
+            value.year,
+            value.month,
+            value.day,
+            value.hour,
+            value.minute,
+            value.second,
+            value.microsecond,
+            nanosecond=nanosecond,
+        )
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = UTC) -> Self:
+        """Read the clock, in nanoseconds; ``tz`` can only be UTC."""
+        if tz is not UTC:
+            raise ValueError("a Timestamp is in UTC; use datetime.now(tz) for another zone")
+        return cls.from_ns(time.time_ns())
+
+    @classmethod
+    def fromisoformat(cls, date_string: str, /) -> Self:
+        """Read ISO 8601 with an offset and up to nine digits of fraction."""
+        match = _FRACTION.search(date_string)
+        if match is None:
+            return cls.of(datetime.fromisoformat(date_string))
+        whole = date_string[: match.start(2)] + date_string[match.end(2) :]
+        return cls._of(cls.of(datetime.fromisoformat(whole)), int(match[2].ljust(3, "0")))
+
+    @property
+    def nanosecond(self) -> int:
+        """Nanoseconds beyond the microsecond, 0 to 999."""
+        return self._nanosecond
+
+    @property
+    def ns(self) -> int:
+        """Nanoseconds since 1970."""
+        return (self._plain() - _EPOCH) // _MICROSECOND * _NANOSECONDS + self._nanosecond
+
+    def _plain(self) -> datetime:
+        return datetime(self.year, self.month, self.day, self.hour, self.minute, self.second, self.microsecond, UTC)
+
+    def replace(  # type: ignore[override]  # `nanosecond` is ours, and leaving UTC leaves the class
+        self,
+        year: SupportsIndex | None = None,
+        month: SupportsIndex | None = None,
+        day: SupportsIndex | None = None,
+        hour: SupportsIndex | None = None,
+        minute: SupportsIndex | None = None,
+        second: SupportsIndex | None = None,
+        microsecond: SupportsIndex | None = None,
+        tzinfo: tzinfo | None = UTC,
+        *,
+        fold: int | None = None,
+        nanosecond: int | None = None,
+    ) -> datetime:
+        """Change parts; with a ``tzinfo`` other than UTC (``None`` included) the result is a plain ``datetime``."""
+        given = {
+            "year": year,
+            "month": month,
+            "day": day,
+            "hour": hour,
+            "minute": minute,
+            "second": second,
+            "microsecond": microsecond,
+            "fold": fold,
+        }
+        changes: dict[str, Any] = {name: part for name, part in given.items() if part is not None}
+        changed = self._plain().replace(tzinfo=tzinfo, **changes)
+        if tzinfo is not UTC:
+            return changed
+        return type(self)._of(changed, self._nanosecond if nanosecond is None else nanosecond)
+
+    def __replace__(self, /, **changes: Any) -> datetime:
+        return self.replace(**changes)
+
+    def astimezone(self, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # leaving UTC leaves the class
+        """Give the same moment in another zone, as a plain ``datetime`` to the microsecond."""
+        return self if tz is UTC else self._plain().astimezone(tz)
+
+    def isoformat(self, sep: str = "T", timespec: str = "auto") -> str:
+        """Write ISO 8601; nanoseconds appear if there are any, or with ``timespec="nanoseconds"``."""
+        if timespec == "nanoseconds" or (timespec == "auto" and self._nanosecond):
+            return f"{self._plain().isoformat(sep, 'microseconds')[:-6]}{self._nanosecond:03}+00:00"
+        return self._plain().isoformat(sep, timespec)
+
+    def __str__(self) -> str:
+        return self.isoformat(" ")
+
+    def __repr__(self) -> str:
+        parts = [self.year, self.month, self.day, self.hour, self.minute, self.second, self.microsecond]
+        while len(parts) > 3 and parts[-1] == 0:  # noqa: PLR2004  # a date has three parts
+            parts.pop()
+        texts = [str(part) for part in parts]
+        if self._nanosecond:
+            texts.append(f"nanosecond={self._nanosecond}")
+        return f"Timestamp({', '.join(texts)})"
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Timestamp):
+            return super().__eq__(other) and self._nanosecond == other._nanosecond
+        if isinstance(other, datetime):
+            return super().__eq__(other) and self._nanosecond == 0
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.ns,)) if self._nanosecond else super().__hash__()
+
+    def _ordered(self, other: datetime, compare: Callable[[tuple[datetime, int], tuple[datetime, int]], bool]) -> bool:
+        if not isinstance(other, datetime):
+            return NotImplemented
+        beyond = other._nanosecond if isinstance(other, Timestamp) else 0
+        plain = other._plain() if isinstance(other, Timestamp) else other
+        return compare((self._plain(), self._nanosecond), (plain, beyond))
+
+    def __lt__(self, other: datetime) -> bool:
+        return self._ordered(other, lambda a, b: a < b)
+
+    def __le__(self, other: datetime) -> bool:
+        return self._ordered(other, lambda a, b: a <= b)
+
+    def __gt__(self, other: datetime) -> bool:
+        return self._ordered(other, lambda a, b: a > b)
+
+    def __ge__(self, other: datetime) -> bool:
+        return self._ordered(other, lambda a, b: a >= b)
+
+    def __add__(self, other: timedelta) -> Self:
+        if not isinstance(other, timedelta):
+            return NotImplemented
+        return type(self)._of(self._plain() + other, self._nanosecond)
+
+    __radd__ = __add__
+
+    @overload  # type: ignore[override]  # a plain datetime minus a Timestamp is datetime's own affair
+    def __sub__(self, other: datetime) -> timedelta: ...
+    @overload
+    def __sub__(self, other: timedelta) -> Self: ...
+    def __sub__(self, other: datetime | timedelta) -> timedelta | Self:
+        if isinstance(other, timedelta):
+            return type(self)._of(self._plain() - other, self._nanosecond)
+        if isinstance(other, datetime):
+            return self._plain() - (other._plain() if isinstance(other, Timestamp) else other)
+        return NotImplemented
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return type(self).from_ns, (self.ns,)

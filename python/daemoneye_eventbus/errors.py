@@ -1,0 +1,304 @@
+"""Every way in which the bus says no.
+
+``EventBusError`` is the base; each leaf is one thing that a caller can do about it. Where Python has a word for it, the
+leaf derives from that too. Facts are attributes, and survive pickling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, ClassVar
+
+__all__ = [
+    "AuthenticationFailed",
+    "BrokerAlreadyRunning",
+    "BrokerBusy",
+    "ConnectTimeout",
+    "ConnectionClosed",
+    "ConnectionLost",
+    "DecodeError",
+    "EventBusError",
+    "ForkedProcess",
+    "FrameTooLarge",
+    "PathRefused",
+    "PatternError",
+    "PermissionRefused",
+    "ProtocolError",
+    "PublishNotSupported",
+    "PublishTimeout",
+    "SubscriptionClosed",
+    "SubscriptionRefused",
+    "TopicError",
+    "TransportError",
+    "WouldBlock",
+    "WrongLoop",
+]
+
+
+class EventBusError(Exception):
+    """Base of all errors of this package.
+
+    ``accepted`` is how many events of a ``publish_many`` were taken before the error, ``None`` for other calls.
+    """
+
+    _facts: ClassVar[tuple[str, ...]] = ()
+    accepted: int | None
+
+    def __init__(self, message: str = "", *, accepted: int | None = None) -> None:
+        super().__init__(message)
+        self.accepted = accepted
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        facts = {name: getattr(self, name) for name in ("accepted", *self._facts)}
+        return _rebuild, (type(self), str(self), facts)
+
+
+def _rebuild(cls: type[EventBusError], message: str, facts: dict[str, Any]) -> EventBusError:
+    return cls(message, **facts)
+
+
+class ConnectionClosed(EventBusError, ConnectionError):
+    """This bus or broker was closed by its own side; create a new one."""
+
+
+class ConnectionLost(EventBusError, ConnectionError):
+    """The connection broke and is not dialled again; connect anew."""
+
+
+class SubscriptionClosed(EventBusError):
+    """The subscription has ended; subscribe again if more is wanted."""
+
+    _facts = ("subscriber_id",)
+    subscriber_id: str | None
+
+    def __init__(self, message: str = "", *, subscriber_id: str | None = None, accepted: int | None = None) -> None:
+        super().__init__(message, accepted=accepted)
+        self.subscriber_id = subscriber_id
+
+
+class ConnectTimeout(EventBusError, TimeoutError):
+    """No broker answered at ``path`` within ``timeout`` seconds; ``cause`` is what the last attempt met."""
+
+    _facts = ("path", "timeout", "cause")
+    path: str | None
+    timeout: float | None
+    cause: str | None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        path: str | None = None,
+        timeout: float | None = None,
+        cause: str | None = None,
+        accepted: int | None = None,
+    ) -> None:
+        super().__init__(message, accepted=accepted)
+        self.path = path
+        self.timeout = timeout
+        self.cause = cause
+
+
+class BrokerBusy(EventBusError):
+    """The broker has no room for another connection."""
+
+
+class BrokerAlreadyRunning(EventBusError, OSError):
+    """Another broker listens at ``path``; ``pid`` is its process where that is known."""
+
+    _facts = ("path", "pid")
+    path: str | None
+    pid: int | None
+
+    def __init__(
+        self, message: str = "", *, path: str | None = None, pid: int | None = None, accepted: int | None = None
+    ) -> None:
+        super().__init__(message, accepted=accepted)
+        self.path = path
+        self.pid = pid
+
+
+class PathRefused(EventBusError, OSError):
+    """The broker's path is not safe to use: ``reason`` says what is wrong with ``path``."""
+
+    _facts = ("path", "reason")
+    path: str | None
+    reason: str | None
+
+    def __init__(
+        self, message: str = "", *, path: str | None = None, reason: str | None = None, accepted: int | None = None
+    ) -> None:
+        super().__init__(message, accepted=accepted)
+        self.path = path
+        self.reason = reason
+
+
+class PermissionRefused(EventBusError, PermissionError):
+    """``uid`` may not do this."""
+
+    _facts = ("uid", "reason")
+    uid: int | None
+    reason: str | None
+
+    def __init__(
+        self, message: str = "", *, uid: int | None = None, reason: str | None = None, accepted: int | None = None
+    ) -> None:
+        super().__init__(message, accepted=accepted)
+        self.uid = uid
+        self.reason = reason
+
+
+class AuthenticationFailed(EventBusError, PermissionError):
+    """The two sides do not hold the same token."""
+
+
+class ProtocolError(EventBusError):
+    """The peer said something that the protocol does not allow."""
+
+
+class DecodeError(EventBusError, ValueError):
+    """Bytes that are not what they should be: ``reason``, found ``offset`` bytes in, read as ``dialect``."""
+
+    _facts = ("dialect", "offset", "reason")
+    dialect: str | None
+    offset: int | None
+    reason: str | None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        dialect: str | None = None,
+        offset: int | None = None,
+        reason: str | None = None,
+        accepted: int | None = None,
+    ) -> None:
+        super().__init__(message, accepted=accepted)
+        self.dialect = dialect
+        self.offset = offset
+        self.reason = reason
+
+
+class FrameTooLarge(EventBusError, ValueError):
+    """The encoded message has ``size`` bytes, above the ``limit`` of one side; send less at once or raise ``max_frame``."""
+
+    _facts = ("size", "limit")
+    size: int | None
+    limit: int | None
+
+    def __init__(
+        self, message: str = "", *, size: int | None = None, limit: int | None = None, accepted: int | None = None
+    ) -> None:
+        super().__init__(message, accepted=accepted)
+        self.size = size
+        self.limit = limit
+
+
+class TopicError(EventBusError, ValueError):
+    """``topic`` is no topic that this message may be published on: ``reason``."""
+
+    _facts = ("topic", "reason")
+    topic: str | None
+    reason: str | None
+
+    def __init__(
+        self, message: str = "", *, topic: str | None = None, reason: str | None = None, accepted: int | None = None
+    ) -> None:
+        super().__init__(message, accepted=accepted)
+        self.topic = topic
+        self.reason = reason
+
+
+class PatternError(EventBusError, ValueError):
+    """``pattern`` is no pattern: ``reason``."""
+
+    _facts = ("pattern", "reason")
+    pattern: str | None
+    reason: str | None
+
+    def __init__(
+        self, message: str = "", *, pattern: str | None = None, reason: str | None = None, accepted: int | None = None
+    ) -> None:
+        super().__init__(message, accepted=accepted)
+        self.pattern = pattern
+        self.reason = reason
+
+
+class SubscriptionRefused(EventBusError):
+    """The subscription was not accepted: ``reason``, and the ``limit`` where it is about a number."""
+
+    _facts = ("reason", "limit")
+    reason: str | None
+    limit: int | None
+
+    def __init__(
+        self, message: str = "", *, reason: str | None = None, limit: int | None = None, accepted: int | None = None
+    ) -> None:
+        super().__init__(message, accepted=accepted)
+        self.reason = reason
+        self.limit = limit
+
+
+class PublishTimeout(EventBusError, TimeoutError):
+    """There was no room in the send buffer for ``timeout`` seconds."""
+
+    _facts = ("timeout",)
+    timeout: float | None
+
+    def __init__(self, message: str = "", *, timeout: float | None = None, accepted: int | None = None) -> None:
+        super().__init__(message, accepted=accepted)
+        self.timeout = timeout
+
+
+class PublishNotSupported(EventBusError):
+    """The broker at the other end reads nothing from its clients."""
+
+
+class WouldBlock(EventBusError, asyncio.QueueEmpty):
+    """Nothing is there, or there is no room, and the call must not wait."""
+
+
+class WrongLoop(EventBusError, RuntimeError):
+    """The object belongs to another event loop; use one bus per loop."""
+
+
+class ForkedProcess(EventBusError, RuntimeError):
+    """The object belongs to ``owner_pid`` and this is ``current_pid``; create a new one after the fork."""
+
+    _facts = ("owner_pid", "current_pid")
+    owner_pid: int | None
+    current_pid: int | None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        owner_pid: int | None = None,
+        current_pid: int | None = None,
+        accepted: int | None = None,
+    ) -> None:
+        super().__init__(message, accepted=accepted)
+        self.owner_pid = owner_pid
+        self.current_pid = current_pid
+
+
+class TransportError(EventBusError, OSError):
+    """What the operating system said (``cause``, ``errno``) while the bus was doing ``action``."""
+
+    _facts = ("action", "cause", "errno")
+    action: str | None
+    cause: str | None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        action: str | None = None,
+        cause: str | None = None,
+        errno: int | None = None,
+        accepted: int | None = None,
+    ) -> None:
+        super().__init__(message, accepted=accepted)
+        self.action = action
+        self.cause = cause
+        self.errno = errno

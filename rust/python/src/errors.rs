@@ -1,0 +1,160 @@
+//! The one conversion from the core's errors to the exceptions of `daemoneye_eventbus.errors`.
+//!
+//! The classes are written in Python; a kind here names its class and hands over its facts as keywords.
+use daemoneye_eventbus_core::Error;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{IntoPyDict, PyDict, PyModule};
+
+static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+
+/// The exception for `error`; if making it fails, the failure.
+#[cold]
+pub(crate) fn to_py(py: Python<'_>, error: Error) -> PyErr {
+    convert(py, error).unwrap_or_else(|failure| failure)
+}
+
+fn convert(py: Python<'_>, error: Error) -> PyResult<PyErr> {
+    let message = error.to_string();
+    let (class, facts) = match error {
+        Error::ConnectionClosed(_) => ("ConnectionClosed", PyDict::new(py)),
+        Error::ConnectionLost(_) => ("ConnectionLost", PyDict::new(py)),
+        Error::SubscriptionClosed(id) => ("SubscriptionClosed", [("subscriber_id", id)].into_py_dict(py)?),
+        Error::ConnectTimeout { path, timeout, cause } => {
+            let facts = [("path", path.to_string_lossy().into_owned()), ("cause", cause)].into_py_dict(py)?;
+            facts.set_item("timeout", timeout.as_secs_f64())?;
+            ("ConnectTimeout", facts)
+        }
+        Error::BrokerBusy(_) => ("BrokerBusy", PyDict::new(py)),
+        Error::BrokerAlreadyRunning { path, pid } => {
+            let facts = [("path", path.to_string_lossy().into_owned())].into_py_dict(py)?;
+            facts.set_item("pid", pid)?;
+            ("BrokerAlreadyRunning", facts)
+        }
+        Error::PathRefused { path, reason } => (
+            "PathRefused",
+            [("path", path.to_string_lossy().into_owned()), ("reason", reason)].into_py_dict(py)?,
+        ),
+        Error::PermissionRefused { uid, reason } => {
+            let facts = [("reason", reason)].into_py_dict(py)?;
+            facts.set_item("uid", uid)?;
+            ("PermissionRefused", facts)
+        }
+        Error::AuthenticationFailed => ("AuthenticationFailed", PyDict::new(py)),
+        Error::Protocol(_) => ("ProtocolError", PyDict::new(py)),
+        Error::Decode(error) => {
+            let facts = [("dialect", error.dialect), ("reason", &error.reason)].into_py_dict(py)?;
+            facts.set_item("offset", error.offset)?;
+            ("DecodeError", facts)
+        }
+        Error::FrameTooLarge { size, limit } => ("FrameTooLarge", [("size", size), ("limit", limit)].into_py_dict(py)?),
+        Error::Topic(error) => (
+            "TopicError",
+            [("topic", error.topic), ("reason", error.kind)].into_py_dict(py)?,
+        ),
+        Error::Pattern(error) => (
+            "PatternError",
+            [("pattern", error.pattern), ("reason", error.kind)].into_py_dict(py)?,
+        ),
+        Error::SubscriptionRefused { reason, limit } => {
+            let facts = [("reason", reason)].into_py_dict(py)?;
+            facts.set_item("limit", (limit != 0).then_some(limit))?;
+            ("SubscriptionRefused", facts)
+        }
+        Error::PublishTimeout(timeout) => ("PublishTimeout", [("timeout", timeout.as_secs_f64())].into_py_dict(py)?),
+        Error::PublishNotSupported(_) => ("PublishNotSupported", PyDict::new(py)),
+        Error::WouldBlock(_) => ("WouldBlock", PyDict::new(py)),
+        Error::ForkedProcess { owner, current } => (
+            "ForkedProcess",
+            [("owner_pid", owner), ("current_pid", current)].into_py_dict(py)?,
+        ),
+        Error::Invalid { .. } => return Ok(PyValueError::new_err(message)),
+        Error::Io { action, cause, errno } => {
+            let facts = [("action", action), ("cause", cause)].into_py_dict(py)?;
+            facts.set_item("errno", errno)?;
+            ("TransportError", facts)
+        }
+    };
+    let module = MODULE.get_or_try_init(py, || py.import("daemoneye_eventbus.errors").map(Bound::unbind))?;
+    Ok(PyErr::from_value(
+        module.bind(py).getattr(class)?.call((message,), Some(&facts))?,
+    ))
+}
+
+#[cfg(debug_assertions)]
+pub(crate) mod samples {
+    //! One error of every kind, converted: what the table test reads. Absent from release builds.
+    use std::time::Duration;
+
+    use daemoneye_eventbus_core::error::{DecodeError, PatternError, TopicError};
+
+    use super::*;
+
+    /// Every kind of the core's errors, converted to its exception (debug builds only).
+    #[pyfunction]
+    pub(crate) fn _error_samples(py: Python<'_>) -> Vec<Py<PyAny>> {
+        let text = || "why".to_owned();
+        let path = || std::path::PathBuf::from("/run/bus.sock");
+        let errors = vec![
+            Error::ConnectionClosed(text()),
+            Error::ConnectionLost(text()),
+            Error::SubscriptionClosed("s-1".to_owned()),
+            Error::ConnectTimeout {
+                path: path(),
+                timeout: Duration::from_secs(5),
+                cause: text(),
+            },
+            Error::BrokerBusy(text()),
+            Error::BrokerAlreadyRunning {
+                path: path(),
+                pid: Some(7),
+            },
+            Error::PathRefused {
+                path: path(),
+                reason: text(),
+            },
+            Error::PermissionRefused {
+                uid: 1000,
+                reason: text(),
+            },
+            Error::AuthenticationFailed,
+            Error::Protocol(text()),
+            Error::Decode(DecodeError {
+                dialect: "bincode",
+                offset: 3,
+                reason: text(),
+            }),
+            Error::FrameTooLarge { size: 2, limit: 1 },
+            Error::Topic(TopicError {
+                topic: "a..b".to_owned(),
+                kind: text(),
+            }),
+            Error::Pattern(PatternError {
+                pattern: "#.a".to_owned(),
+                kind: text(),
+            }),
+            Error::SubscriptionRefused {
+                reason: text(),
+                limit: 4,
+            },
+            Error::PublishTimeout(Duration::from_secs(10)),
+            Error::PublishNotSupported(text()),
+            Error::WouldBlock("get_nowait"),
+            Error::ForkedProcess { owner: 1, current: 2 },
+            Error::Invalid {
+                field: "path",
+                reason: text(),
+            },
+            Error::Io {
+                action: text(),
+                cause: text(),
+                errno: Some(13),
+            },
+        ];
+        errors
+            .into_iter()
+            .map(|error| to_py(py, error).into_value(py).into_any())
+            .collect()
+    }
+}

@@ -1,0 +1,226 @@
+//! `BusEvent`: an event as a subscription hands it over.
+use daemoneye_eventbus_core::event::{CollectionEvent, Timestamp, Walk};
+use daemoneye_eventbus_core::wire::Message;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyType};
+
+use super::correlation::CorrelationMetadata;
+use super::envelope::{Correlation, Envelope, Id};
+use super::frame::Payload;
+use super::record::Record;
+use crate::args::{Arg, Field, Origin};
+use crate::mapping::generic_alias;
+use crate::text::{Frame, Span, Text, decode_error};
+use crate::timestamp;
+
+/// An event as a subscription hands it over.
+#[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
+pub(crate) struct BusEvent {
+    envelope: Envelope,
+    event: Py<PyAny>,
+    matched_pattern: Py<PyString>,
+    subscriber_id: Py<PyString>,
+    dropped_before: u64,
+}
+
+const fn field(name: &'static str) -> Field {
+    Field("BusEvent", name)
+}
+
+impl BusEvent {
+    /// From the constructor's arguments in the order of the fields; `dropped_before` is no field.
+    pub(crate) fn build(
+        py: Python<'_>,
+        arguments: &[Arg<'_, '_>; 8],
+        dropped_before: u64,
+        origin: Origin,
+    ) -> PyResult<Self> {
+        let &[id, event, correlation, time, pattern, subscriber, topic, sequence] = arguments;
+        let text = |name, arg: Arg<'_, '_>| field(name).text(arg.required(field(name))?);
+        let id = Id::Text(text("event_id", id)?);
+        let event = event.required(field("event"))?;
+        super::check_event(field("event"), &event)?;
+        let correlation = correlation.required(field("correlation_metadata"))?;
+        let correlation = correlation
+            .cast::<CorrelationMetadata>()
+            .map_err(|_| field("correlation_metadata").type_error("CorrelationMetadata", &correlation))?;
+        let time = timestamp::take(field("bus_timestamp"), time.required(field("bus_timestamp"))?, origin)?;
+        let topic = match topic.present() {
+            Some(ob) => field("topic").text(ob)?,
+            None => PyString::new(py, "").unbind(),
+        };
+        let sequence = sequence.present().map_or(Ok(0), |ob| field("sequence").u64(ob))?;
+        let correlation = Correlation::Object(correlation.to_owned().unbind());
+        Ok(Self {
+            envelope: Envelope::new(id, Text::Owned(topic), correlation, time, sequence),
+            event: event.to_owned().unbind(),
+            matched_pattern: text("matched_pattern", pattern)?,
+            subscriber_id: text("subscriber_id", subscriber)?,
+            dropped_before,
+        })
+    }
+
+    pub(crate) fn new_local(
+        envelope: Envelope,
+        event: Py<PyAny>,
+        matched_pattern: Py<PyString>,
+        subscriber_id: Py<PyString>,
+        dropped_before: u64,
+    ) -> Self {
+        Self {
+            envelope,
+            event,
+            matched_pattern,
+            subscriber_id,
+            dropped_before,
+        }
+    }
+
+    pub(crate) fn into_object(self, py: Python<'_>) -> PyResult<Py<Self>> {
+        Py::new(py, PyClassInitializer::from(Record).add_subclass(self))
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped_before
+    }
+
+    pub(crate) fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    pub(crate) fn event_object(&self) -> &Py<PyAny> {
+        &self.event
+    }
+
+    pub(crate) fn names(&self) -> (&Py<PyString>, &Py<PyString>) {
+        (&self.matched_pattern, &self.subscriber_id)
+    }
+
+    pub(crate) fn time(&self) -> Timestamp {
+        self.envelope.time
+    }
+}
+
+/// The event in a message's payload, staying in the frame.
+pub(crate) fn event_of(py: Python<'_>, frame: &Frame, message: &Message<'_, Walk>) -> PyResult<Py<PyAny>> {
+    let event: CollectionEvent<'_, Walk> = frame
+        .dialect
+        .decode(message.payload)
+        .map_err(|error| decode_error(py, error))?;
+    let span = Span::of(&frame.body, message.payload)?;
+    super::of_wire(
+        py,
+        &event,
+        Payload {
+            frame: frame.clone(),
+            span,
+        },
+    )
+}
+
+#[pymethods]
+impl BusEvent {
+    #[new]
+    #[pyo3(
+        signature = (event_id, event, correlation_metadata, bus_timestamp, matched_pattern, subscriber_id, topic = Arg::MISSING, sequence = Arg::MISSING),
+        text_signature = "(event_id, event, correlation_metadata, bus_timestamp, matched_pattern, subscriber_id, topic='', sequence=0)"
+    )]
+    #[expect(clippy::too_many_arguments, reason = "one for each field")]
+    fn new(
+        py: Python<'_>,
+        event_id: Arg<'_, '_>,
+        event: Arg<'_, '_>,
+        correlation_metadata: Arg<'_, '_>,
+        bus_timestamp: Arg<'_, '_>,
+        matched_pattern: Arg<'_, '_>,
+        subscriber_id: Arg<'_, '_>,
+        topic: Arg<'_, '_>,
+        sequence: Arg<'_, '_>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let arguments = [
+            event_id,
+            event,
+            correlation_metadata,
+            bus_timestamp,
+            matched_pattern,
+            subscriber_id,
+            topic,
+            sequence,
+        ];
+        Ok(PyClassInitializer::from(Record).add_subclass(Self::build(py, &arguments, 0, Origin::Caller)?))
+    }
+
+    #[classattr]
+    const __match_args__: (&str, &str, &str, &str, &str, &str, &str, &str) = (
+        "event_id",
+        "event",
+        "correlation_metadata",
+        "bus_timestamp",
+        "matched_pattern",
+        "subscriber_id",
+        "topic",
+        "sequence",
+    );
+
+    #[getter]
+    fn event_id<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
+        self.envelope.id(py)
+    }
+
+    #[getter]
+    fn event<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.event.bind(py).clone()
+    }
+
+    #[getter]
+    fn correlation_metadata(&self, py: Python<'_>) -> PyResult<Py<CorrelationMetadata>> {
+        self.envelope.correlation_metadata(py)
+    }
+
+    #[getter]
+    fn bus_timestamp<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.envelope.time(py, "bus_timestamp")
+    }
+
+    #[getter]
+    fn bus_timestamp_ns(&self) -> u128 {
+        timestamp::nanoseconds(self.envelope.time)
+    }
+
+    #[getter]
+    fn matched_pattern<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
+        self.matched_pattern.bind(py).clone()
+    }
+
+    #[getter]
+    fn subscriber_id<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
+        self.subscriber_id.bind(py).clone()
+    }
+
+    #[getter]
+    fn topic<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.envelope.topic(py)
+    }
+
+    #[getter]
+    fn sequence(&self) -> u64 {
+        self.envelope.sequence
+    }
+
+    /// The id in `correlation_metadata`, without making the rest of it.
+    #[getter]
+    fn correlation_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.envelope.correlation_id(py)
+    }
+
+    /// How many matching events were lost right before this one.
+    #[getter]
+    fn dropped_before(&self) -> u64 {
+        self.dropped_before
+    }
+
+    #[classmethod]
+    fn __class_getitem__<'py>(class: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        generic_alias(class, item)
+    }
+}

@@ -1,0 +1,126 @@
+//! `ControlMessage`: raw bytes on a control or health topic.
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+use super::correlation::CorrelationMetadata;
+use super::envelope::{Correlation, Envelope, Id};
+use super::record::Record;
+use crate::args::{Arg, Field, Origin};
+use crate::text::Text;
+use crate::timestamp;
+
+/// Raw bytes on a control or health topic.
+#[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
+pub(crate) struct ControlMessage {
+    envelope: Envelope,
+    payload: Py<PyBytes>,
+}
+
+const fn field(name: &'static str) -> Field {
+    Field("ControlMessage", name)
+}
+
+impl ControlMessage {
+    /// From the constructor's arguments in the order of the fields.
+    pub(crate) fn build(arguments: &[Arg<'_, '_>; 6], origin: Origin) -> PyResult<Self> {
+        let &[topic, payload, correlation, time, sequence, id] = arguments;
+        let text = |name, arg: Arg<'_, '_>| field(name).text(arg.required(field(name))?);
+        let correlation = correlation.required(field("correlation_metadata"))?;
+        let correlation = correlation
+            .cast::<CorrelationMetadata>()
+            .map_err(|_| field("correlation_metadata").type_error("CorrelationMetadata", &correlation))?;
+        let envelope = Envelope::new(
+            Id::Text(text("message_id", id)?),
+            Text::Owned(text("topic", topic)?),
+            Correlation::Object(correlation.to_owned().unbind()),
+            timestamp::take(field("timestamp"), time.required(field("timestamp"))?, origin)?,
+            field("sequence").u64(sequence.required(field("sequence"))?)?,
+        );
+        let payload = field("payload").bytes(payload.required(field("payload"))?)?;
+        Ok(Self { envelope, payload })
+    }
+
+    pub(crate) fn of_envelope(envelope: Envelope, payload: Py<PyBytes>) -> Self {
+        Self { envelope, payload }
+    }
+
+    pub(crate) fn into_object(self, py: Python<'_>) -> PyResult<Py<Self>> {
+        Py::new(py, PyClassInitializer::from(Record).add_subclass(self))
+    }
+
+    pub(crate) fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    pub(crate) fn bytes<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
+        self.payload.bind(py).as_bytes()
+    }
+}
+
+#[pymethods]
+impl ControlMessage {
+    #[new]
+    #[pyo3(signature = (topic, payload, correlation_metadata, timestamp, sequence, message_id))]
+    fn new(
+        topic: Arg<'_, '_>,
+        payload: Arg<'_, '_>,
+        correlation_metadata: Arg<'_, '_>,
+        timestamp: Arg<'_, '_>,
+        sequence: Arg<'_, '_>,
+        message_id: Arg<'_, '_>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let arguments = [topic, payload, correlation_metadata, timestamp, sequence, message_id];
+        Ok(PyClassInitializer::from(Record).add_subclass(Self::build(&arguments, Origin::Caller)?))
+    }
+
+    #[classattr]
+    const __match_args__: (&str, &str, &str, &str, &str, &str) = (
+        "topic",
+        "payload",
+        "correlation_metadata",
+        "timestamp",
+        "sequence",
+        "message_id",
+    );
+
+    #[getter]
+    fn topic<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.envelope.topic(py)
+    }
+
+    #[getter]
+    fn payload<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        self.payload.bind(py).clone()
+    }
+
+    #[getter]
+    fn correlation_metadata(&self, py: Python<'_>) -> PyResult<Py<CorrelationMetadata>> {
+        self.envelope.correlation_metadata(py)
+    }
+
+    #[getter]
+    fn timestamp<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.envelope.time(py, "timestamp")
+    }
+
+    #[getter]
+    fn timestamp_ns(&self) -> u128 {
+        timestamp::nanoseconds(self.envelope.time)
+    }
+
+    #[getter]
+    fn sequence(&self) -> u64 {
+        self.envelope.sequence
+    }
+
+    #[getter]
+    fn message_id<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
+        self.envelope.id(py)
+    }
+
+    /// The id in `correlation_metadata`, without making the rest of it.
+    #[getter]
+    fn correlation_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.envelope.correlation_id(py)
+    }
+}

@@ -1,0 +1,137 @@
+//! What a bus event and a control message have in common: id, topic, correlation, time and sequence.
+//!
+//! A received one keeps its frame: its texts are made when they are read, its correlation metadata is decoded when it
+//! is first read. One made in this process holds the objects it was published with.
+use daemoneye_eventbus_core::event::{Map, Timestamp, Walk};
+use daemoneye_eventbus_core::wire::{Dialect, Message};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
+use uuid::Uuid;
+
+use super::correlation::CorrelationMetadata;
+use crate::args::Field;
+use crate::text::{Frame, Span, Text, decode_error, inconsistent};
+use crate::timestamp;
+
+/// An id: text that a caller gave, or a UUID that becomes text when it is read.
+pub(crate) enum Id {
+    Text(Py<PyString>),
+    Uuid(Uuid),
+}
+
+/// Where the correlation metadata comes from.
+pub(crate) enum Correlation {
+    Object(Py<CorrelationMetadata>),
+    /// Nothing but an id was given: the metadata is fresh, made at the time of the envelope.
+    Id(Py<PyString>),
+    Wire(Span),
+}
+
+pub(crate) struct Envelope {
+    pub id: Id,
+    pub topic: Text,
+    pub correlation: Correlation,
+    pub time: Timestamp,
+    pub sequence: u64,
+    pub frame: Option<Frame>,
+    made: PyOnceLock<Py<CorrelationMetadata>>,
+}
+
+impl Correlation {
+    /// A `str` or `CorrelationMetadata` that a publisher gave.
+    pub(crate) fn given(ob: &Bound<'_, PyAny>) -> PyResult<Self> {
+        if let Ok(id) = ob.cast_exact::<PyString>() {
+            return Ok(Self::Id(id.clone().unbind()));
+        }
+        let object = ob.cast::<CorrelationMetadata>();
+        let object =
+            object.map_err(|_| Field("publish", "correlation").type_error("str, CorrelationMetadata or None", ob))?;
+        Ok(Self::Object(object.clone().unbind()))
+    }
+}
+
+impl Envelope {
+    pub(crate) fn new(id: Id, topic: Text, correlation: Correlation, time: Timestamp, sequence: u64) -> Self {
+        Self {
+            id,
+            topic,
+            correlation,
+            time,
+            sequence,
+            frame: None,
+            made: PyOnceLock::new(),
+        }
+    }
+
+    /// The envelope of a received body, and the message it was read from.
+    pub(crate) fn read<'a>(py: Python<'a>, frame: &'a Frame) -> PyResult<(Self, Message<'a, Walk>)> {
+        let message: Message<'a, Walk> = frame
+            .dialect
+            .decode(&frame.body)
+            .map_err(|error| decode_error(py, error))?;
+        let made = Self {
+            id: Id::Uuid(message.id),
+            topic: Text::wire(&frame.body, message.topic)?,
+            correlation: Correlation::Wire(Span::of(
+                &frame.body,
+                message.correlation_metadata.correlation_id.as_bytes(),
+            )?),
+            time: message.timestamp,
+            sequence: message.sequence,
+            frame: Some(frame.clone()),
+            made: PyOnceLock::new(),
+        };
+        Ok((made, message))
+    }
+
+    pub(crate) fn id<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
+        match &self.id {
+            Id::Text(text) => text.bind(py).clone(),
+            Id::Uuid(id) => PyString::new(py, id.hyphenated().encode_lower(&mut Uuid::encode_buffer())),
+        }
+    }
+
+    pub(crate) fn topic<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.topic.get(py, self.frame.as_ref())
+    }
+
+    pub(crate) fn correlation_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        match (&self.correlation, &self.frame) {
+            (Correlation::Object(object), _) => Ok(object.get().id().bind(py).clone()),
+            (Correlation::Id(id), _) => Ok(id.bind(py).clone()),
+            (Correlation::Wire(span), Some(frame)) => Ok(PyString::new(py, span.str(&frame.body)?)),
+            (Correlation::Wire(_), None) => Err(inconsistent()),
+        }
+    }
+
+    pub(crate) fn correlation_metadata(&self, py: Python<'_>) -> PyResult<Py<CorrelationMetadata>> {
+        let made = self
+            .made
+            .get_or_try_init(py, || match (&self.correlation, &self.frame) {
+                (Correlation::Object(object), _) => Ok(object.clone_ref(py)),
+                (Correlation::Id(id), _) => CorrelationMetadata::fresh(py, id, self.time).into_object(py),
+                (Correlation::Wire(_), Some(frame)) => {
+                    let message: Message<'_, Map<'_>> = frame
+                        .dialect
+                        .decode(&frame.body)
+                        .map_err(|error| decode_error(py, error))?;
+                    CorrelationMetadata::of_view(py, &message.correlation_metadata)?.into_object(py)
+                }
+                (Correlation::Wire(_), None) => Err(inconsistent()),
+            });
+        Ok(made?.clone_ref(py))
+    }
+
+    pub(crate) fn time<'py>(&self, py: Python<'py>, field: &str) -> PyResult<Bound<'py, PyAny>> {
+        timestamp::to_py(py, self.time, field)
+    }
+}
+
+/// A body's own copy.
+pub(crate) fn frame(body: &[u8], dialect: Dialect) -> Frame {
+    Frame {
+        body: body.into(),
+        dialect,
+    }
+}

@@ -1,0 +1,121 @@
+//! `FilesystemEvent`.
+use daemoneye_eventbus_core::event::{CollectionEvent, FilesystemEvent as View, Walk};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::frame::{Metadata, Payload, mismatch};
+use super::record::Record;
+use crate::args::{Arg, Field, Origin};
+use crate::mapping::FrozenMap;
+use crate::text::Text;
+
+/// A change of a file as a collector saw it.
+#[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
+pub(crate) struct FilesystemEvent {
+    path: Text,
+    event_type: Text,
+    size: Option<u64>,
+    metadata: Metadata,
+    payload: Option<Payload>,
+}
+
+impl FilesystemEvent {
+    /// From the constructor's arguments in the order of the fields.
+    pub(crate) fn build(arguments: &[Arg<'_, '_>; 4], origin: Origin) -> PyResult<Self> {
+        let field = |name| Field("FilesystemEvent", name);
+        let &[path, event_type, size, metadata] = arguments;
+        Ok(Self {
+            path: Text::Owned(field("path").text(path.required(field("path"))?)?),
+            event_type: Text::Owned(field("event_type").text(event_type.required(field("event_type"))?)?),
+            size: size.optional().map(|ob| field("size").u64(ob)).transpose()?,
+            metadata: Metadata::take("FilesystemEvent", metadata, origin)?,
+            payload: None,
+        })
+    }
+
+    /// A copy of a decoded event.
+    pub(crate) fn of_view(py: Python<'_>, view: &View<'_>) -> PyResult<Self> {
+        Ok(Self {
+            path: Text::new(py, view.path),
+            event_type: Text::new(py, view.event_type),
+            size: view.size,
+            metadata: Metadata::of_map(py, &view.metadata)?,
+            payload: None,
+        })
+    }
+
+    /// An event that stays in its frame; `view` borrows from it.
+    pub(crate) fn of_wire(view: &View<'_, Walk>, payload: Payload) -> PyResult<Self> {
+        let body = &*payload.frame.body;
+        Ok(Self {
+            path: Text::wire(body, view.path)?,
+            event_type: Text::wire(body, view.event_type)?,
+            size: view.size,
+            metadata: Metadata::empty(),
+            payload: Some(payload),
+        })
+    }
+
+    /// What the encoder takes: borrowed from the objects and the frame.
+    pub(crate) fn view<'a>(&'a self, py: Python<'a>) -> PyResult<CollectionEvent<'a>> {
+        if let Some(payload) = &self.payload {
+            return match payload.decode(py)? {
+                event @ CollectionEvent::Filesystem(_) => Ok(event),
+                _ => mismatch(),
+            };
+        }
+        Ok(CollectionEvent::Filesystem(View {
+            path: self.path.as_str(py, None)?,
+            event_type: self.event_type.as_str(py, None)?,
+            size: self.size,
+            metadata: self.metadata.entries(py)?,
+        }))
+    }
+}
+
+#[pymethods]
+impl FilesystemEvent {
+    #[new]
+    #[pyo3(
+        signature = (path, event_type, size = Arg::MISSING, metadata = Arg::MISSING),
+        text_signature = "(path, event_type, size=None, metadata={})"
+    )]
+    fn new(
+        path: Arg<'_, '_>,
+        event_type: Arg<'_, '_>,
+        size: Arg<'_, '_>,
+        metadata: Arg<'_, '_>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let made = Self::build(&[path, event_type, size, metadata], Origin::Caller)?;
+        Ok(PyClassInitializer::from(Record).add_subclass(made))
+    }
+
+    #[classattr]
+    const __match_args__: (&str, &str, &str, &str) = ("path", "event_type", "size", "metadata");
+
+    #[getter]
+    fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.path.get(py, self.frame())
+    }
+
+    #[getter]
+    fn event_type<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.event_type.get(py, self.frame())
+    }
+
+    #[getter]
+    fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    #[getter]
+    fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
+        self.metadata.get(py, self.payload.as_ref())
+    }
+}
+
+impl FilesystemEvent {
+    fn frame(&self) -> Option<&crate::text::Frame> {
+        self.payload.as_ref().map(|payload| &payload.frame)
+    }
+}

@@ -1,0 +1,245 @@
+//! The native dataclasses, and the border's way in and out of them.
+//!
+//! In: [`view`] and [`correlation_view`] borrow what the encoder takes straight from the Python objects. Out:
+//! [`received`] makes the object of a received body, [`bus_event_local`] and [`control_message_local`] those of a message
+//! that never left this process. A received object keeps a copy of its own frame and makes texts, times and maps when
+//! they are read.
+
+mod bus_event;
+mod compare;
+mod control;
+mod correlation;
+mod envelope;
+mod filesystem;
+mod frame;
+mod network;
+mod performance;
+mod process;
+mod record;
+mod restore;
+mod trigger;
+
+use daemoneye_eventbus_core::event::{self as core, CollectionEvent, EventKind, Map, Timestamp, Walk};
+use daemoneye_eventbus_core::wire::{Dialect, MessageType};
+use pyo3::prelude::*;
+use pyo3::pyclass::PyClass;
+use pyo3::types::{PyBytes, PyString};
+use uuid::Uuid;
+
+pub(crate) use self::bus_event::BusEvent;
+pub(crate) use self::control::ControlMessage;
+pub(crate) use self::correlation::CorrelationMetadata;
+pub(crate) use self::filesystem::FilesystemEvent;
+pub(crate) use self::frame::Payload;
+pub(crate) use self::network::NetworkEvent;
+pub(crate) use self::performance::PerformanceEvent;
+pub(crate) use self::process::ProcessEvent;
+pub(crate) use self::record::Record;
+pub(crate) use self::restore::_restore;
+pub(crate) use self::trigger::TriggerRequest;
+use crate::args::Field;
+use crate::errors;
+use crate::text::{Frame, Text, decode_error};
+
+/// The only topic on which a Control payload may be an event.
+const TRIGGER_TOPIC: &str = "control.trigger.request";
+
+/// Which of the five `ob` is.
+pub(crate) fn as_event(ob: &Bound<'_, PyAny>) -> Option<EventKind> {
+    if ob.is_exact_instance_of::<ProcessEvent>() {
+        Some(EventKind::Process)
+    } else if ob.is_exact_instance_of::<NetworkEvent>() {
+        Some(EventKind::Network)
+    } else if ob.is_exact_instance_of::<FilesystemEvent>() {
+        Some(EventKind::Filesystem)
+    } else if ob.is_exact_instance_of::<PerformanceEvent>() {
+        Some(EventKind::Performance)
+    } else if ob.is_exact_instance_of::<TriggerRequest>() {
+        Some(EventKind::Trigger)
+    } else {
+        None
+    }
+}
+
+fn check_event(field: Field, ob: &Bound<'_, PyAny>) -> PyResult<EventKind> {
+    as_event(ob).ok_or_else(|| {
+        let expected = "ProcessEvent, NetworkEvent, FilesystemEvent, PerformanceEvent or TriggerRequest";
+        field.type_error(expected, ob)
+    })
+}
+
+/// The core's view of one of the five, borrowed from the object: no text is copied.
+pub(crate) fn view<'a>(ob: &'a Bound<'_, PyAny>) -> PyResult<CollectionEvent<'a>> {
+    let py = ob.py();
+    if let Ok(event) = ob.cast_exact::<ProcessEvent>() {
+        event.get().view(py)
+    } else if let Ok(event) = ob.cast_exact::<NetworkEvent>() {
+        event.get().view(py)
+    } else if let Ok(event) = ob.cast_exact::<FilesystemEvent>() {
+        event.get().view(py)
+    } else if let Ok(event) = ob.cast_exact::<PerformanceEvent>() {
+        event.get().view(py)
+    } else if let Ok(event) = ob.cast_exact::<TriggerRequest>() {
+        event.get().view(py)
+    } else {
+        Err(check_event(Field("publish", "event"), ob).map_or_else(|error| error, |_| crate::text::inconsistent()))
+    }
+}
+
+/// The core's view of a publisher's correlation: a `CorrelationMetadata`, or a `str` that becomes id and root of a
+/// fresh one made at `created_at`.
+pub(crate) fn correlation_view<'a>(
+    ob: &'a Bound<'_, PyAny>,
+    created_at: Timestamp,
+) -> PyResult<core::CorrelationMetadata<'a>> {
+    if let Ok(metadata) = ob.cast_exact::<CorrelationMetadata>() {
+        return metadata.get().view(ob.py());
+    }
+    let field = Field("publish", "correlation");
+    let id = ob
+        .cast::<PyString>()
+        .map_err(|_| field.type_error("str, CorrelationMetadata or None", ob))?;
+    field.short_text(ob.as_borrowed(), correlation::MAX_ID)?;
+    Ok(fresh_correlation(id.to_str()?, created_at))
+}
+
+/// The metadata of a message that was published with nothing but an id.
+pub(crate) fn fresh_correlation(id: &str, created_at: Timestamp) -> core::CorrelationMetadata<'_> {
+    core::CorrelationMetadata {
+        correlation_id: id,
+        parent_correlation_id: None,
+        root_correlation_id: id,
+        sequence_number: 0,
+        workflow_stage: None,
+        correlation_tags: Map::default(),
+        created_at,
+    }
+}
+
+/// What a received body is to a subscriber: a `BusEvent` if it holds an event, else a `ControlMessage`.
+///
+/// The body is copied, exactly; everything else is read from that copy when a field is read.
+pub(crate) fn received(
+    py: Python<'_>,
+    body: &[u8],
+    dialect: Dialect,
+    matched_pattern: &Py<PyString>,
+    subscriber_id: &Py<PyString>,
+    dropped_before: u64,
+) -> PyResult<Py<PyAny>> {
+    let frame = envelope::frame(body, dialect);
+    let (envelope, message) = envelope::Envelope::read(py, &frame)?;
+    let holds_event = match message.message_type {
+        MessageType::Event => true,
+        MessageType::Control if message.topic == TRIGGER_TOPIC => {
+            matches!(
+                dialect.decode(message.payload),
+                Ok(CollectionEvent::<'_, Walk>::TriggerRequest(_))
+            )
+        }
+        _ => false,
+    };
+    if holds_event {
+        let event = bus_event::event_of(py, &frame, &message)?;
+        let (matched_pattern, subscriber_id) = (matched_pattern.clone_ref(py), subscriber_id.clone_ref(py));
+        let made = BusEvent::new_local(envelope, event, matched_pattern, subscriber_id, dropped_before);
+        Ok(made.into_object(py)?.into_any())
+    } else {
+        let payload = PyBytes::new(py, message.payload).unbind();
+        Ok(ControlMessage::of_envelope(envelope, payload)
+            .into_object(py)?
+            .into_any())
+    }
+}
+
+/// A message of this process, as a publisher made it.
+pub(crate) struct Local<'a, 'py> {
+    pub id: Uuid,
+    pub topic: &'a Py<PyString>,
+    /// A `CorrelationMetadata`, or the `str` that stands for a fresh one.
+    pub correlation: &'a Bound<'py, PyAny>,
+    pub timestamp: Timestamp,
+    pub sequence: u64,
+}
+
+impl Local<'_, '_> {
+    fn envelope(&self, py: Python<'_>) -> PyResult<envelope::Envelope> {
+        Ok(envelope::Envelope::new(
+            envelope::Id::Uuid(self.id),
+            Text::Owned(self.topic.clone_ref(py)),
+            envelope::Correlation::given(self.correlation)?,
+            self.timestamp,
+            self.sequence,
+        ))
+    }
+}
+
+/// The `BusEvent` of an event that never left this process: the publisher's own object, no codec.
+pub(crate) fn bus_event_local(
+    py: Python<'_>,
+    local: &Local<'_, '_>,
+    event: Py<PyAny>,
+    matched_pattern: &Py<PyString>,
+    subscriber_id: &Py<PyString>,
+    dropped_before: u64,
+) -> PyResult<Py<PyAny>> {
+    let (matched_pattern, subscriber_id) = (matched_pattern.clone_ref(py), subscriber_id.clone_ref(py));
+    let made = BusEvent::new_local(
+        local.envelope(py)?,
+        event,
+        matched_pattern,
+        subscriber_id,
+        dropped_before,
+    );
+    Ok(made.into_object(py)?.into_any())
+}
+
+/// The `ControlMessage` of a payload that never left this process.
+pub(crate) fn control_message_local(
+    py: Python<'_>,
+    local: &Local<'_, '_>,
+    payload: Py<PyBytes>,
+) -> PyResult<Py<PyAny>> {
+    Ok(ControlMessage::of_envelope(local.envelope(py)?, payload)
+        .into_object(py)?
+        .into_any())
+}
+
+/// Wraps a native dataclass into its Python object.
+fn object<T>(py: Python<'_>, value: T) -> PyResult<Py<PyAny>>
+where
+    T: PyClass<BaseType = Record>,
+{
+    Ok(Py::new(py, PyClassInitializer::from(Record).add_subclass(value))?.into_any())
+}
+
+/// The object of an event that stays in its frame.
+fn of_wire(py: Python<'_>, event: &CollectionEvent<'_, Walk>, payload: Payload) -> PyResult<Py<PyAny>> {
+    match event {
+        CollectionEvent::Process(event) => object(py, ProcessEvent::of_wire(event, payload)?),
+        CollectionEvent::Network(event) => object(py, NetworkEvent::of_wire(event, payload)?),
+        CollectionEvent::Filesystem(event) => object(py, FilesystemEvent::of_wire(event, payload)?),
+        CollectionEvent::Performance(event) => object(py, PerformanceEvent::of_wire(event, payload)?),
+        CollectionEvent::TriggerRequest(event) => object(py, TriggerRequest::of_wire(event, payload)?),
+    }
+}
+
+/// The object of an encoded `CollectionEvent`.
+pub(crate) fn decode_event(py: Python<'_>, bytes: &[u8], dialect: Dialect) -> PyResult<Py<PyAny>> {
+    let frame: Frame = envelope::frame(bytes, dialect);
+    let span = crate::text::Span::of(&frame.body, &frame.body)?;
+    let event = dialect.decode(&frame.body).map_err(|error| decode_error(py, error))?;
+    of_wire(
+        py,
+        &event,
+        Payload {
+            frame: frame.clone(),
+            span,
+        },
+    )
+}
+
+/// A core error at a Python caller.
+pub(crate) fn raise<T>(py: Python<'_>, result: daemoneye_eventbus_core::Result<T>) -> PyResult<T> {
+    result.map_err(|error| errors::to_py(py, error))
+}

@@ -1,0 +1,145 @@
+//! `NetworkEvent`.
+use daemoneye_eventbus_core::event::{CollectionEvent, NetworkEvent as View, Walk};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::frame::{Metadata, Payload, mismatch};
+use super::record::Record;
+use crate::args::{Arg, Field, Origin};
+use crate::mapping::FrozenMap;
+use crate::text::Text;
+
+/// A network connection as a collector saw it.
+#[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
+pub(crate) struct NetworkEvent {
+    connection_id: Text,
+    source_address: Text,
+    destination_address: Text,
+    protocol: Text,
+    metadata: Metadata,
+    payload: Option<Payload>,
+}
+
+impl NetworkEvent {
+    /// From the constructor's arguments in the order of the fields.
+    pub(crate) fn build(arguments: &[Arg<'_, '_>; 5], origin: Origin) -> PyResult<Self> {
+        let field = |name| Field("NetworkEvent", name);
+        let &[connection_id, source_address, destination_address, protocol, metadata] = arguments;
+        Ok(Self {
+            connection_id: Text::Owned(field("connection_id").text(connection_id.required(field("connection_id"))?)?),
+            source_address: Text::Owned(
+                field("source_address").text(source_address.required(field("source_address"))?)?,
+            ),
+            destination_address: Text::Owned(
+                field("destination_address").text(destination_address.required(field("destination_address"))?)?,
+            ),
+            protocol: Text::Owned(field("protocol").text(protocol.required(field("protocol"))?)?),
+            metadata: Metadata::take("NetworkEvent", metadata, origin)?,
+            payload: None,
+        })
+    }
+
+    /// A copy of a decoded event.
+    pub(crate) fn of_view(py: Python<'_>, view: &View<'_>) -> PyResult<Self> {
+        Ok(Self {
+            connection_id: Text::new(py, view.connection_id),
+            source_address: Text::new(py, view.source_address),
+            destination_address: Text::new(py, view.destination_address),
+            protocol: Text::new(py, view.protocol),
+            metadata: Metadata::of_map(py, &view.metadata)?,
+            payload: None,
+        })
+    }
+
+    /// An event that stays in its frame; `view` borrows from it.
+    pub(crate) fn of_wire(view: &View<'_, Walk>, payload: Payload) -> PyResult<Self> {
+        let body = &*payload.frame.body;
+        Ok(Self {
+            connection_id: Text::wire(body, view.connection_id)?,
+            source_address: Text::wire(body, view.source_address)?,
+            destination_address: Text::wire(body, view.destination_address)?,
+            protocol: Text::wire(body, view.protocol)?,
+            metadata: Metadata::empty(),
+            payload: Some(payload),
+        })
+    }
+
+    /// What the encoder takes: borrowed from the objects and the frame.
+    pub(crate) fn view<'a>(&'a self, py: Python<'a>) -> PyResult<CollectionEvent<'a>> {
+        if let Some(payload) = &self.payload {
+            return match payload.decode(py)? {
+                event @ CollectionEvent::Network(_) => Ok(event),
+                _ => mismatch(),
+            };
+        }
+        Ok(CollectionEvent::Network(View {
+            connection_id: self.connection_id.as_str(py, None)?,
+            source_address: self.source_address.as_str(py, None)?,
+            destination_address: self.destination_address.as_str(py, None)?,
+            protocol: self.protocol.as_str(py, None)?,
+            metadata: self.metadata.entries(py)?,
+        }))
+    }
+}
+
+#[pymethods]
+impl NetworkEvent {
+    #[new]
+    #[pyo3(
+        signature = (connection_id, source_address, destination_address, protocol, metadata = Arg::MISSING),
+        text_signature = "(connection_id, source_address, destination_address, protocol, metadata={})"
+    )]
+    fn new(
+        connection_id: Arg<'_, '_>,
+        source_address: Arg<'_, '_>,
+        destination_address: Arg<'_, '_>,
+        protocol: Arg<'_, '_>,
+        metadata: Arg<'_, '_>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let made = Self::build(
+            &[connection_id, source_address, destination_address, protocol, metadata],
+            Origin::Caller,
+        )?;
+        Ok(PyClassInitializer::from(Record).add_subclass(made))
+    }
+
+    #[classattr]
+    const __match_args__: (&str, &str, &str, &str, &str) = (
+        "connection_id",
+        "source_address",
+        "destination_address",
+        "protocol",
+        "metadata",
+    );
+
+    #[getter]
+    fn connection_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.connection_id.get(py, self.frame())
+    }
+
+    #[getter]
+    fn source_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.source_address.get(py, self.frame())
+    }
+
+    #[getter]
+    fn destination_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.destination_address.get(py, self.frame())
+    }
+
+    #[getter]
+    fn protocol<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.protocol.get(py, self.frame())
+    }
+
+    #[getter]
+    fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
+        self.metadata.get(py, self.payload.as_ref())
+    }
+}
+
+impl NetworkEvent {
+    fn frame(&self) -> Option<&crate::text::Frame> {
+        self.payload.as_ref().map(|payload| &payload.frame)
+    }
+}

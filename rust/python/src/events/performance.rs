@@ -1,0 +1,121 @@
+//! `PerformanceEvent`.
+use daemoneye_eventbus_core::event::{CollectionEvent, PerformanceEvent as View, Walk};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::frame::{Metadata, Payload, mismatch};
+use super::record::Record;
+use crate::args::{Arg, Field, Origin};
+use crate::mapping::FrozenMap;
+use crate::text::Text;
+
+/// One measured value.
+#[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
+pub(crate) struct PerformanceEvent {
+    metric_name: Text,
+    value: f64,
+    unit: Text,
+    metadata: Metadata,
+    payload: Option<Payload>,
+}
+
+impl PerformanceEvent {
+    /// From the constructor's arguments in the order of the fields.
+    pub(crate) fn build(arguments: &[Arg<'_, '_>; 4], origin: Origin) -> PyResult<Self> {
+        let field = |name| Field("PerformanceEvent", name);
+        let &[metric_name, value, unit, metadata] = arguments;
+        Ok(Self {
+            metric_name: Text::Owned(field("metric_name").text(metric_name.required(field("metric_name"))?)?),
+            value: field("value").float(value.required(field("value"))?)?,
+            unit: Text::Owned(field("unit").text(unit.required(field("unit"))?)?),
+            metadata: Metadata::take("PerformanceEvent", metadata, origin)?,
+            payload: None,
+        })
+    }
+
+    /// A copy of a decoded event.
+    pub(crate) fn of_view(py: Python<'_>, view: &View<'_>) -> PyResult<Self> {
+        Ok(Self {
+            metric_name: Text::new(py, view.metric_name),
+            value: view.value,
+            unit: Text::new(py, view.unit),
+            metadata: Metadata::of_map(py, &view.metadata)?,
+            payload: None,
+        })
+    }
+
+    /// An event that stays in its frame; `view` borrows from it.
+    pub(crate) fn of_wire(view: &View<'_, Walk>, payload: Payload) -> PyResult<Self> {
+        let body = &*payload.frame.body;
+        Ok(Self {
+            metric_name: Text::wire(body, view.metric_name)?,
+            value: view.value,
+            unit: Text::wire(body, view.unit)?,
+            metadata: Metadata::empty(),
+            payload: Some(payload),
+        })
+    }
+
+    /// What the encoder takes: borrowed from the objects and the frame.
+    pub(crate) fn view<'a>(&'a self, py: Python<'a>) -> PyResult<CollectionEvent<'a>> {
+        if let Some(payload) = &self.payload {
+            return match payload.decode(py)? {
+                event @ CollectionEvent::Performance(_) => Ok(event),
+                _ => mismatch(),
+            };
+        }
+        Ok(CollectionEvent::Performance(View {
+            metric_name: self.metric_name.as_str(py, None)?,
+            value: self.value,
+            unit: self.unit.as_str(py, None)?,
+            metadata: self.metadata.entries(py)?,
+        }))
+    }
+}
+
+#[pymethods]
+impl PerformanceEvent {
+    #[new]
+    #[pyo3(
+        signature = (metric_name, value, unit, metadata = Arg::MISSING),
+        text_signature = "(metric_name, value, unit, metadata={})"
+    )]
+    fn new(
+        metric_name: Arg<'_, '_>,
+        value: Arg<'_, '_>,
+        unit: Arg<'_, '_>,
+        metadata: Arg<'_, '_>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let made = Self::build(&[metric_name, value, unit, metadata], Origin::Caller)?;
+        Ok(PyClassInitializer::from(Record).add_subclass(made))
+    }
+
+    #[classattr]
+    const __match_args__: (&str, &str, &str, &str) = ("metric_name", "value", "unit", "metadata");
+
+    #[getter]
+    fn metric_name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.metric_name.get(py, self.frame())
+    }
+
+    #[getter]
+    fn value(&self) -> f64 {
+        self.value
+    }
+
+    #[getter]
+    fn unit<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.unit.get(py, self.frame())
+    }
+
+    #[getter]
+    fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
+        self.metadata.get(py, self.payload.as_ref())
+    }
+}
+
+impl PerformanceEvent {
+    fn frame(&self) -> Option<&crate::text::Frame> {
+        self.payload.as_ref().map(|payload| &payload.frame)
+    }
+}

@@ -1,0 +1,183 @@
+//! `ProcessEvent`.
+use daemoneye_eventbus_core::event::{CollectionEvent, ProcessEvent as View, Timestamp, Walk};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::frame::{Metadata, Payload, mismatch};
+use super::record::Record;
+use crate::args::{Arg, Field, Origin};
+use crate::mapping::FrozenMap;
+use crate::text::{Text, as_optional_str, get_optional};
+use crate::timestamp;
+
+/// A process as a collector saw it.
+#[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
+pub(crate) struct ProcessEvent {
+    pid: u32,
+    name: Text,
+    command_line: Option<Text>,
+    executable_path: Option<Text>,
+    ppid: Option<u32>,
+    start_time: Option<Timestamp>,
+    metadata: Metadata,
+    payload: Option<Payload>,
+}
+
+impl ProcessEvent {
+    /// From the constructor's arguments in the order of the fields.
+    pub(crate) fn build(arguments: &[Arg<'_, '_>; 7], origin: Origin) -> PyResult<Self> {
+        let field = |name| Field("ProcessEvent", name);
+        let &[pid, name, command_line, executable_path, ppid, start_time, metadata] = arguments;
+        Ok(Self {
+            pid: field("pid").u32(pid.required(field("pid"))?)?,
+            name: Text::Owned(field("name").text(name.required(field("name"))?)?),
+            command_line: command_line
+                .optional()
+                .map(|ob| field("command_line").text(ob).map(Text::Owned))
+                .transpose()?,
+            executable_path: executable_path
+                .optional()
+                .map(|ob| field("executable_path").text(ob).map(Text::Owned))
+                .transpose()?,
+            ppid: ppid.optional().map(|ob| field("ppid").u32(ob)).transpose()?,
+            start_time: start_time
+                .optional()
+                .map(|ob| timestamp::take(field("start_time"), ob, origin))
+                .transpose()?,
+            metadata: Metadata::take("ProcessEvent", metadata, origin)?,
+            payload: None,
+        })
+    }
+
+    /// A copy of a decoded event.
+    pub(crate) fn of_view(py: Python<'_>, view: &View<'_>) -> PyResult<Self> {
+        Ok(Self {
+            pid: view.pid,
+            name: Text::new(py, view.name),
+            command_line: view.command_line.map(|text| Text::new(py, text)),
+            executable_path: view.executable_path.map(|text| Text::new(py, text)),
+            ppid: view.ppid,
+            start_time: view.start_time,
+            metadata: Metadata::of_map(py, &view.metadata)?,
+            payload: None,
+        })
+    }
+
+    /// An event that stays in its frame; `view` borrows from it.
+    pub(crate) fn of_wire(view: &View<'_, Walk>, payload: Payload) -> PyResult<Self> {
+        let body = &*payload.frame.body;
+        Ok(Self {
+            pid: view.pid,
+            name: Text::wire(body, view.name)?,
+            command_line: Text::wire_optional(body, view.command_line)?,
+            executable_path: Text::wire_optional(body, view.executable_path)?,
+            ppid: view.ppid,
+            start_time: view.start_time,
+            metadata: Metadata::empty(),
+            payload: Some(payload),
+        })
+    }
+
+    /// What the encoder takes: borrowed from the objects and the frame.
+    pub(crate) fn view<'a>(&'a self, py: Python<'a>) -> PyResult<CollectionEvent<'a>> {
+        if let Some(payload) = &self.payload {
+            return match payload.decode(py)? {
+                event @ CollectionEvent::Process(_) => Ok(event),
+                _ => mismatch(),
+            };
+        }
+        Ok(CollectionEvent::Process(View {
+            pid: self.pid,
+            name: self.name.as_str(py, None)?,
+            command_line: as_optional_str(self.command_line.as_ref(), py, None)?,
+            executable_path: as_optional_str(self.executable_path.as_ref(), py, None)?,
+            ppid: self.ppid,
+            start_time: self.start_time,
+            metadata: self.metadata.entries(py)?,
+        }))
+    }
+}
+
+#[pymethods]
+impl ProcessEvent {
+    #[new]
+    #[pyo3(
+        signature = (pid, name, command_line = Arg::MISSING, executable_path = Arg::MISSING, ppid = Arg::MISSING, start_time = Arg::MISSING, metadata = Arg::MISSING),
+        text_signature = "(pid, name, command_line=None, executable_path=None, ppid=None, start_time=None, metadata={})"
+    )]
+    #[expect(clippy::too_many_arguments, reason = "one for each field")]
+    fn new(
+        pid: Arg<'_, '_>,
+        name: Arg<'_, '_>,
+        command_line: Arg<'_, '_>,
+        executable_path: Arg<'_, '_>,
+        ppid: Arg<'_, '_>,
+        start_time: Arg<'_, '_>,
+        metadata: Arg<'_, '_>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let made = Self::build(
+            &[pid, name, command_line, executable_path, ppid, start_time, metadata],
+            Origin::Caller,
+        )?;
+        Ok(PyClassInitializer::from(Record).add_subclass(made))
+    }
+
+    #[classattr]
+    const __match_args__: (&str, &str, &str, &str, &str, &str, &str) = (
+        "pid",
+        "name",
+        "command_line",
+        "executable_path",
+        "ppid",
+        "start_time",
+        "metadata",
+    );
+
+    #[getter]
+    fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    #[getter]
+    fn name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.name.get(py, self.frame())
+    }
+
+    #[getter]
+    fn command_line<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
+        get_optional(self.command_line.as_ref(), py, self.frame())
+    }
+
+    #[getter]
+    fn executable_path<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
+        get_optional(self.executable_path.as_ref(), py, self.frame())
+    }
+
+    #[getter]
+    fn ppid(&self) -> Option<u32> {
+        self.ppid
+    }
+
+    #[getter]
+    fn start_time<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.start_time
+            .map(|time| timestamp::to_py(py, time, "start_time"))
+            .transpose()
+    }
+
+    #[getter]
+    fn start_time_ns(&self) -> Option<u128> {
+        self.start_time.map(timestamp::nanoseconds)
+    }
+
+    #[getter]
+    fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
+        self.metadata.get(py, self.payload.as_ref())
+    }
+}
+
+impl ProcessEvent {
+    fn frame(&self) -> Option<&crate::text::Frame> {
+        self.payload.as_ref().map(|payload| &payload.frame)
+    }
+}

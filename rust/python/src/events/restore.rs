@@ -1,0 +1,57 @@
+//! Pickles: `_restore(class, values)` rebuilds what `__reduce__` took apart, without the limits that callers are held to.
+use pyo3::prelude::*;
+use pyo3::types::{PyTuple, PyType};
+
+use super::bus_event::BusEvent;
+use super::control::ControlMessage;
+use super::correlation::CorrelationMetadata;
+use super::record::unknown_class;
+use super::{FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent, TriggerRequest, object};
+use crate::args::{Arg, Field, Origin};
+
+/// What a pickle keeps besides the fields.
+pub(crate) fn beyond_fields<'py>(ob: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match ob.cast::<BusEvent>() {
+        Ok(event) => Ok(Some(event.get().dropped().into_pyobject(ob.py())?.into_any())),
+        Err(_) => Ok(None),
+    }
+}
+
+fn arguments<'a, 'py, const N: usize>(values: &'a [Bound<'py, PyAny>]) -> [Arg<'a, 'py>; N] {
+    let mut arguments = [Arg::MISSING; N];
+    for (argument, value) in arguments.iter_mut().zip(values) {
+        *argument = Arg::given(value);
+    }
+    arguments
+}
+
+/// Rebuilds a pickled value; private to `__reduce__`.
+#[pyfunction]
+#[pyo3(signature = (class, values, /))]
+pub(crate) fn _restore(class: &Bound<'_, PyType>, values: &Bound<'_, PyTuple>) -> PyResult<Py<PyAny>> {
+    let py = class.py();
+    let values: Vec<_> = values.iter().collect();
+    let origin = Origin::Pickle;
+    if class.is(py.get_type::<ProcessEvent>()) {
+        object(py, ProcessEvent::build(&arguments(&values), origin)?)
+    } else if class.is(py.get_type::<NetworkEvent>()) {
+        object(py, NetworkEvent::build(&arguments(&values), origin)?)
+    } else if class.is(py.get_type::<FilesystemEvent>()) {
+        object(py, FilesystemEvent::build(&arguments(&values), origin)?)
+    } else if class.is(py.get_type::<PerformanceEvent>()) {
+        object(py, PerformanceEvent::build(&arguments(&values), origin)?)
+    } else if class.is(py.get_type::<TriggerRequest>()) {
+        object(py, TriggerRequest::build(py, &arguments(&values), origin)?)
+    } else if class.is(py.get_type::<CorrelationMetadata>()) {
+        object(py, CorrelationMetadata::build(py, &arguments(&values), origin)?)
+    } else if class.is(py.get_type::<ControlMessage>()) {
+        object(py, ControlMessage::build(&arguments(&values), origin)?)
+    } else if class.is(py.get_type::<BusEvent>()) {
+        let dropped = values.get(8).map_or(Ok(0), |value| {
+            Field("BusEvent", "dropped_before").u64(value.as_borrowed())
+        })?;
+        object(py, BusEvent::build(py, &arguments(&values), dropped, origin)?)
+    } else {
+        Err(unknown_class(class))
+    }
+}

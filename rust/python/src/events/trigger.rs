@@ -1,0 +1,162 @@
+//! `TriggerRequest`.
+use daemoneye_eventbus_core::event::{CollectionEvent, TriggerRequest as View, Walk};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+
+use super::frame::{Metadata, Payload, mismatch};
+use super::record::Record;
+use crate::args::{Arg, Field, Origin};
+use crate::mapping::FrozenMap;
+use crate::text::{Span, Text};
+
+/// The request itself: the caller's bytes, or a range of the frame.
+enum Request {
+    Owned(Py<PyBytes>),
+    Wire(Span),
+}
+
+/// A request to a collector to look closer.
+#[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
+pub(crate) struct TriggerRequest {
+    request_id: Text,
+    collector_type: Text,
+    priority: u8,
+    payload: Request,
+    metadata: Metadata,
+    source: Option<Payload>,
+}
+
+impl TriggerRequest {
+    /// From the constructor's arguments in the order of the fields.
+    pub(crate) fn build(py: Python<'_>, arguments: &[Arg<'_, '_>; 5], origin: Origin) -> PyResult<Self> {
+        let field = |name| Field("TriggerRequest", name);
+        let &[request_id, collector_type, priority, payload, metadata] = arguments;
+        Ok(Self {
+            request_id: Text::Owned(field("request_id").text(request_id.required(field("request_id"))?)?),
+            collector_type: Text::Owned(
+                field("collector_type").text(collector_type.required(field("collector_type"))?)?,
+            ),
+            priority: priority.present().map_or(Ok(0), |ob| field("priority").u8(ob))?,
+            payload: Request::Owned(
+                payload
+                    .present()
+                    .map_or_else(|| Ok(PyBytes::new(py, b"").unbind()), |ob| field("payload").bytes(ob))?,
+            ),
+            metadata: Metadata::take("TriggerRequest", metadata, origin)?,
+            source: None,
+        })
+    }
+
+    /// A copy of a decoded event.
+    pub(crate) fn of_view(py: Python<'_>, view: &View<'_>) -> PyResult<Self> {
+        Ok(Self {
+            request_id: Text::new(py, view.request_id),
+            collector_type: Text::new(py, view.collector_type),
+            priority: view.priority,
+            payload: Request::Owned(PyBytes::new(py, view.payload).unbind()),
+            metadata: Metadata::of_map(py, &view.metadata)?,
+            source: None,
+        })
+    }
+
+    /// An event that stays in its frame; `view` borrows from it.
+    pub(crate) fn of_wire(view: &View<'_, Walk>, payload: Payload) -> PyResult<Self> {
+        let body = &*payload.frame.body;
+        Ok(Self {
+            request_id: Text::wire(body, view.request_id)?,
+            collector_type: Text::wire(body, view.collector_type)?,
+            priority: view.priority,
+            payload: Request::Wire(Span::of(body, view.payload)?),
+            metadata: Metadata::empty(),
+            source: Some(payload),
+        })
+    }
+
+    /// What the encoder takes: borrowed from the objects and the frame.
+    pub(crate) fn view<'a>(&'a self, py: Python<'a>) -> PyResult<CollectionEvent<'a>> {
+        if let Some(payload) = &self.source {
+            return match payload.decode(py)? {
+                event @ CollectionEvent::TriggerRequest(_) => Ok(event),
+                _ => mismatch(),
+            };
+        }
+        let payload = self.bytes(py)?;
+        Ok(CollectionEvent::TriggerRequest(View {
+            request_id: self.request_id.as_str(py, None)?,
+            collector_type: self.collector_type.as_str(py, None)?,
+            priority: self.priority,
+            payload,
+            metadata: self.metadata.entries(py)?,
+        }))
+    }
+
+    fn bytes<'a>(&'a self, py: Python<'a>) -> PyResult<&'a [u8]> {
+        match (&self.payload, &self.source) {
+            (Request::Owned(bytes), _) => Ok(bytes.bind(py).as_bytes()),
+            (Request::Wire(span), Some(source)) => span.slice(&source.frame.body),
+            (Request::Wire(_), None) => mismatch(),
+        }
+    }
+}
+
+#[pymethods]
+impl TriggerRequest {
+    #[new]
+    #[pyo3(
+        signature = (request_id, collector_type, priority = Arg::MISSING, payload = Arg::MISSING, metadata = Arg::MISSING),
+        text_signature = "(request_id, collector_type, priority=0, payload=b'', metadata={})"
+    )]
+    fn new(
+        py: Python<'_>,
+        request_id: Arg<'_, '_>,
+        collector_type: Arg<'_, '_>,
+        priority: Arg<'_, '_>,
+        payload: Arg<'_, '_>,
+        metadata: Arg<'_, '_>,
+    ) -> PyResult<PyClassInitializer<Self>> {
+        let made = Self::build(
+            py,
+            &[request_id, collector_type, priority, payload, metadata],
+            Origin::Caller,
+        )?;
+        Ok(PyClassInitializer::from(Record).add_subclass(made))
+    }
+
+    #[classattr]
+    const __match_args__: (&str, &str, &str, &str, &str) =
+        ("request_id", "collector_type", "priority", "payload", "metadata");
+
+    #[getter]
+    fn request_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.request_id.get(py, self.frame())
+    }
+
+    #[getter]
+    fn collector_type<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        self.collector_type.get(py, self.frame())
+    }
+
+    #[getter]
+    fn priority(&self) -> u8 {
+        self.priority
+    }
+
+    #[getter]
+    fn payload<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        match &self.payload {
+            Request::Owned(bytes) => Ok(bytes.bind(py).clone()),
+            Request::Wire(_) => Ok(PyBytes::new(py, self.bytes(py)?)),
+        }
+    }
+
+    #[getter]
+    fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
+        self.metadata.get(py, self.source.as_ref())
+    }
+}
+
+impl TriggerRequest {
+    fn frame(&self) -> Option<&crate::text::Frame> {
+        self.source.as_ref().map(|payload| &payload.frame)
+    }
+}

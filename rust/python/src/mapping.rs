@@ -1,0 +1,227 @@
+//! `FrozenMap`: the read-only, hashable mapping that events return; and the entries that constructors take.
+//!
+//! It holds a dict of its own that nothing else can reach, so what was checked stays true. Keys and values are exact
+//! `str` (values of counters: `int`), which cannot refer back: no cycles, hence no garbage collector support.
+use daemoneye_eventbus_core::event::Map;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyInt, PyIterator, PyMapping, PyString, PyTuple, PyType};
+
+use crate::args::{Arg, Field, Origin};
+
+/// Checked entries, as an event keeps them.
+pub(crate) type Entries = Vec<(Py<PyString>, Py<PyString>)>;
+
+/// What limits a map that a caller gives, besides being text.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    pub entries: usize,
+    pub key: usize,
+    pub value: usize,
+}
+
+impl Limits {
+    pub(crate) const METADATA: Self = Self {
+        entries: daemoneye_eventbus_core::event::map::MAX_ENTRIES,
+        key: usize::MAX,
+        value: usize::MAX,
+    };
+}
+
+#[pyclass(frozen, mapping, module = "daemoneye_eventbus")]
+pub(crate) struct FrozenMap {
+    dict: Py<PyDict>,
+}
+
+/// A constructor's map, copied in.
+pub(crate) fn take(field: Field, arg: Arg<'_, '_>, limits: Limits, origin: Origin) -> PyResult<Entries> {
+    let Some(ob) = arg.present() else {
+        return Ok(Entries::new());
+    };
+    let dict = if let Ok(dict) = ob.cast_exact::<PyDict>() {
+        dict.to_owned()
+    } else if let Ok(map) = ob.cast_exact::<FrozenMap>() {
+        map.get().dict.bind(ob.py()).clone()
+    } else if let Ok(mapping) = ob.cast::<PyMapping>() {
+        let dict = PyDict::new(ob.py());
+        dict.update(&mapping)?;
+        dict
+    } else {
+        return Err(field.type_error("a mapping of str to str", &ob));
+    };
+    if origin == Origin::Caller && dict.len() > limits.entries {
+        return Err(field.value_error(format_args!(
+            "{} entries are above the limit of {}; leave some out",
+            dict.len(),
+            limits.entries
+        )));
+    }
+    let mut entries = Entries::with_capacity(dict.len());
+    for (key, value) in &dict {
+        let (key, value) = (key.as_borrowed(), value.as_borrowed());
+        let entry = if origin == Origin::Caller && limits.key != usize::MAX {
+            (
+                field.short_text(key, limits.key)?,
+                field.short_text(value, limits.value)?,
+            )
+        } else {
+            (field.text(key)?, field.text(value)?)
+        };
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// The entries as the encoder takes them.
+pub(crate) fn view<'a>(entries: &'a Entries, py: Python<'a>) -> PyResult<Map<'a>> {
+    let mut map = Vec::with_capacity(entries.len());
+    for (key, value) in entries {
+        map.push((key.bind(py).to_str()?, value.bind(py).to_str()?));
+    }
+    Ok(Map(map))
+}
+
+impl FrozenMap {
+    pub(crate) fn of_entries(py: Python<'_>, entries: &Entries) -> PyResult<Py<Self>> {
+        let dict = PyDict::new(py);
+        for (key, value) in entries {
+            dict.set_item(key, value)?;
+        }
+        Py::new(py, Self { dict: dict.unbind() })
+    }
+
+    pub(crate) fn of_map(py: Python<'_>, map: &Map<'_>) -> PyResult<Py<Self>> {
+        let dict = PyDict::new(py);
+        for (key, value) in &map.0 {
+            dict.set_item(key, value)?;
+        }
+        Py::new(py, Self { dict: dict.unbind() })
+    }
+}
+
+#[pymethods]
+impl FrozenMap {
+    #[new]
+    #[pyo3(signature = (mapping = Arg::MISSING, /), text_signature = "(mapping={}, /)")]
+    fn new(py: Python<'_>, mapping: Arg<'_, '_>) -> PyResult<Self> {
+        let dict = PyDict::new(py);
+        if let Some(given) = mapping.present() {
+            let given = given
+                .cast::<PyMapping>()
+                .map_err(|_| Field("FrozenMap", "mapping").type_error("a mapping of str to str or int", &given))?;
+            let copy = PyDict::new(py);
+            copy.update(&given)?;
+            for (key, value) in &copy {
+                let key = Field("FrozenMap", "key").text(key.as_borrowed())?;
+                if value.is_exact_instance_of::<PyInt>() {
+                    dict.set_item(key, value)?;
+                } else {
+                    dict.set_item(key, Field("FrozenMap", "value").text(value.as_borrowed())?)?;
+                }
+            }
+        }
+        Ok(Self { dict: dict.unbind() })
+    }
+
+    fn __len__(&self, py: Python<'_>) -> usize {
+        self.dict.bind(py).len()
+    }
+
+    fn __getitem__<'py>(&self, key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        self.dict.bind(key.py()).as_any().get_item(key)
+    }
+
+    fn __contains__(&self, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.dict.bind(key.py()).contains(key)
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        self.dict.bind(py).try_iter()
+    }
+
+    fn __reversed__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.dict.bind(py).call_method0("__reversed__")
+    }
+
+    #[pyo3(signature = (key, default = None, /))]
+    fn get<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(self.dict.bind(key.py()).get_item(key)?.or(default))
+    }
+
+    fn keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.dict.bind(py).call_method0("keys")
+    }
+
+    fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.dict.bind(py).call_method0("values")
+    }
+
+    fn items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.dict.bind(py).call_method0("items")
+    }
+
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let py = other.py();
+        let mine = self.dict.bind(py);
+        let equal = if let Ok(map) = other.cast_exact::<Self>() {
+            mine.eq(map.get().dict.bind(py))?
+        } else if let Ok(dict) = other.cast::<PyDict>() {
+            mine.eq(dict)?
+        } else if let Ok(mapping) = other.cast::<PyMapping>() {
+            let copy = PyDict::new(py);
+            copy.update(mapping)?;
+            mine.eq(copy)?
+        } else {
+            return Ok(py.NotImplemented());
+        };
+        Ok(equal.into_pyobject(py)?.to_owned().into_any().unbind())
+    }
+
+    /// Independent of the order of entries, as equality is.
+    fn __hash__(&self, py: Python<'_>) -> PyResult<isize> {
+        let mut sum = 0x9e37_isize;
+        for entry in self.dict.bind(py) {
+            sum = sum.wrapping_add(PyTuple::new(py, [entry.0, entry.1])?.hash()?);
+        }
+        Ok(sum)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<Py<PyString>> {
+        Ok(self.dict.bind(py).repr()?.unbind())
+    }
+
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    /// A plain dict, so that `dataclasses.asdict` gives plain dicts.
+    fn __deepcopy__<'py>(&self, py: Python<'py>, memo: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        let _ = memo;
+        self.dict.bind(py).copy()
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, (Bound<'py, PyDict>,))> {
+        Ok((slf.get_type(), (slf.get().dict.bind(slf.py()).copy()?,)))
+    }
+
+    #[classmethod]
+    fn __class_getitem__<'py>(class: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        generic_alias(class, item)
+    }
+}
+
+/// `Class[item]`, which only type checkers care about.
+pub(crate) fn generic_alias<'py>(class: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static ALIAS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    ALIAS.import(class.py(), "types", "GenericAlias")?.call1((class, item))
+}
+
+/// Makes `FrozenMap` a `collections.abc.Mapping` for `isinstance` and `match`.
+pub(crate) fn register(py: Python<'_>) -> PyResult<()> {
+    PyMapping::register::<FrozenMap>(py).map_err(|error| PyTypeError::new_err(error.to_string()))
+}

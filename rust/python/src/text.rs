@@ -1,0 +1,112 @@
+//! Text in two forms: a Python string as given, or a range of a frame that becomes a string when it is read.
+use std::sync::Arc;
+
+use daemoneye_eventbus_core::error::DecodeError;
+use daemoneye_eventbus_core::wire::Dialect;
+use pyo3::exceptions::PySystemError;
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::errors;
+
+/// A frame's body, an exact copy of its own, so that an event that is kept pins nothing else.
+#[derive(Clone)]
+pub(crate) struct Frame {
+    pub body: Arc<[u8]>,
+    pub dialect: Dialect,
+}
+
+/// A range of a frame's body.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Span {
+    start: u32,
+    end: u32,
+}
+
+pub(crate) enum Text {
+    Owned(Py<PyString>),
+    Wire(Span),
+}
+
+impl Span {
+    /// Where `part`, a slice of `body`, lies in it.
+    pub(crate) fn of(body: &[u8], part: &[u8]) -> PyResult<Self> {
+        if part.is_empty() {
+            return Ok(Self::default());
+        }
+        let start = part.as_ptr().addr().checked_sub(body.as_ptr().addr());
+        let end = start
+            .and_then(|start| start.checked_add(part.len()))
+            .filter(|end| *end <= body.len());
+        match (start.map(u32::try_from), end.map(u32::try_from)) {
+            (Some(Ok(start)), Some(Ok(end))) => Ok(Self { start, end }),
+            _ => Err(inconsistent()),
+        }
+    }
+
+    pub(crate) fn slice(self, body: &[u8]) -> PyResult<&[u8]> {
+        let range = usize::try_from(self.start)?..usize::try_from(self.end)?;
+        body.get(range).ok_or_else(inconsistent)
+    }
+
+    pub(crate) fn str(self, body: &[u8]) -> PyResult<&str> {
+        std::str::from_utf8(self.slice(body)?).map_err(|_| inconsistent())
+    }
+}
+
+impl Text {
+    pub(crate) fn wire(body: &[u8], part: &str) -> PyResult<Self> {
+        Span::of(body, part.as_bytes()).map(Self::Wire)
+    }
+
+    pub(crate) fn wire_optional(body: &[u8], part: Option<&str>) -> PyResult<Option<Self>> {
+        part.map(|part| Self::wire(body, part)).transpose()
+    }
+
+    pub(crate) fn new(py: Python<'_>, text: &str) -> Self {
+        Self::Owned(PyString::new(py, text).unbind())
+    }
+
+    pub(crate) fn as_str<'a>(&'a self, py: Python<'a>, frame: Option<&'a Frame>) -> PyResult<&'a str> {
+        match self {
+            Self::Owned(text) => text.bind(py).to_str(),
+            Self::Wire(span) => span.str(&frame.ok_or_else(inconsistent)?.body),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get<'py>(&self, py: Python<'py>, frame: Option<&Frame>) -> PyResult<Bound<'py, PyString>> {
+        match self {
+            Self::Owned(text) => Ok(text.bind(py).clone()),
+            Self::Wire(span) => Ok(PyString::new(py, span.str(&frame.ok_or_else(inconsistent)?.body)?)),
+        }
+    }
+}
+
+/// The same for a field that may be absent.
+pub(crate) fn get_optional<'py>(
+    text: Option<&Text>,
+    py: Python<'py>,
+    frame: Option<&Frame>,
+) -> PyResult<Option<Bound<'py, PyString>>> {
+    text.map(|text| text.get(py, frame)).transpose()
+}
+
+pub(crate) fn as_optional_str<'a>(
+    text: Option<&'a Text>,
+    py: Python<'a>,
+    frame: Option<&'a Frame>,
+) -> PyResult<Option<&'a str>> {
+    text.map(|text| text.as_str(py, frame)).transpose()
+}
+
+/// A frame was read whole when its object was built, so this cannot be reached by any input.
+#[cold]
+pub(crate) fn inconsistent() -> PyErr {
+    PySystemError::new_err("the event's frame and its fields disagree; please report this as a bug")
+}
+
+#[cold]
+pub(crate) fn decode_error(py: Python<'_>, error: DecodeError) -> PyErr {
+    errors::to_py(py, error.into())
+}
