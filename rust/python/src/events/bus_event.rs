@@ -76,6 +76,20 @@ impl BusEvent {
         }
     }
 
+    /// From values that were decoded, which no limit holds back.
+    pub(crate) fn of_parts(
+        py: Python<'_>,
+        event_id: Py<PyString>,
+        event: Py<PyAny>,
+        correlation: Py<CorrelationMetadata>,
+        time: Timestamp,
+        (matched_pattern, subscriber_id): (Py<PyString>, Py<PyString>),
+    ) -> Self {
+        let topic = Text::Owned(PyString::new(py, "").unbind());
+        let envelope = Envelope::new(Id::Text(event_id), topic, Correlation::Object(correlation), time, 0);
+        Self::new_local(envelope, event, matched_pattern, subscriber_id, 0)
+    }
+
     pub(crate) fn into_object(self, py: Python<'_>) -> PyResult<Py<Self>> {
         Py::new(py, PyClassInitializer::from(Record).add_subclass(self))
     }
@@ -94,10 +108,6 @@ impl BusEvent {
 
     pub(crate) fn names(&self) -> (&Py<PyString>, &Py<PyString>) {
         (&self.matched_pattern, &self.subscriber_id)
-    }
-
-    pub(crate) fn time(&self) -> Timestamp {
-        self.envelope.time
     }
 }
 
@@ -151,7 +161,8 @@ impl BusEvent {
     }
 
     #[classattr]
-    const __match_args__: (&str, &str, &str, &str, &str, &str, &str, &str) = (
+    #[pyo3(name = "__match_args__")]
+    const FIELDS: (&str, &str, &str, &str, &str, &str, &str, &str) = (
         "event_id",
         "event",
         "correlation_metadata",

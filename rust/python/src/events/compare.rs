@@ -12,6 +12,7 @@ use super::bus_event::BusEvent;
 use super::control::ControlMessage;
 use super::correlation::CorrelationMetadata;
 use super::envelope::Envelope;
+use super::message::Message;
 use super::{as_event, view};
 use crate::text::inconsistent;
 
@@ -39,6 +40,16 @@ pub(crate) fn equal(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<bool
         let (a, b) = (a.get(), b.get());
         return Ok(a.bytes(py) == b.bytes(py) && same_envelope(py, a.envelope(), b.envelope())?);
     }
+    if let (Ok(a), Ok(b)) = (a.cast::<Message>(), b.cast::<Message>()) {
+        let (a, b) = (a.get().view(py)?, b.get().view(py)?);
+        return Ok(a.id == b.id
+            && a.topic == b.topic
+            && a.payload == b.payload
+            && a.sequence == b.sequence
+            && a.timestamp == b.timestamp
+            && a.message_type == b.message_type
+            && same_correlation(&a.correlation_metadata, &b.correlation_metadata));
+    }
     Err(inconsistent())
 }
 
@@ -56,6 +67,17 @@ pub(crate) fn hash(ob: &Bound<'_, PyAny>) -> PyResult<u64> {
     } else if let Ok(message) = ob.cast::<ControlMessage>() {
         hash_envelope(py, message.get().envelope(), &mut state)?;
         message.get().bytes(py).hash(&mut state);
+    } else if let Ok(message) = ob.cast::<Message>() {
+        let message = message.get().view(py)?;
+        (
+            message.id,
+            message.topic,
+            message.payload,
+            message.sequence,
+            message.timestamp,
+        )
+            .hash(&mut state);
+        hash_correlation(&message.correlation_metadata, &mut state);
     } else {
         return Err(inconsistent());
     }

@@ -74,7 +74,8 @@ impl ControlMessage {
     }
 
     #[classattr]
-    const __match_args__: (&str, &str, &str, &str, &str, &str) = (
+    #[pyo3(name = "__match_args__")]
+    const FIELDS: (&str, &str, &str, &str, &str, &str) = (
         "topic",
         "payload",
         "correlation_metadata",

@@ -180,7 +180,8 @@ impl CorrelationMetadata {
     }
 
     #[classattr]
-    const __match_args__: (&str, &str, &str, &str, &str, &str, &str) = (
+    #[pyo3(name = "__match_args__")]
+    const FIELDS: (&str, &str, &str, &str, &str, &str, &str) = (
         "correlation_id",
         "parent_correlation_id",
         "root_correlation_id",

@@ -91,7 +91,8 @@ impl FilesystemEvent {
     }
 
     #[classattr]
-    const __match_args__: (&str, &str, &str, &str) = ("path", "event_type", "size", "metadata");
+    #[pyo3(name = "__match_args__")]
+    const FIELDS: (&str, &str, &str, &str) = ("path", "event_type", "size", "metadata");
 
     #[getter]
     fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {

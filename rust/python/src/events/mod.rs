@@ -12,6 +12,7 @@ mod correlation;
 mod envelope;
 mod filesystem;
 mod frame;
+mod message;
 mod network;
 mod performance;
 mod process;
@@ -31,6 +32,7 @@ pub(crate) use self::control::ControlMessage;
 pub(crate) use self::correlation::CorrelationMetadata;
 pub(crate) use self::filesystem::FilesystemEvent;
 pub(crate) use self::frame::Payload;
+pub(crate) use self::message::Message;
 pub(crate) use self::network::NetworkEvent;
 pub(crate) use self::performance::PerformanceEvent;
 pub(crate) use self::process::ProcessEvent;
@@ -206,7 +208,7 @@ pub(crate) fn control_message_local(
 }
 
 /// Wraps a native dataclass into its Python object.
-fn object<T>(py: Python<'_>, value: T) -> PyResult<Py<PyAny>>
+pub(crate) fn object<T>(py: Python<'_>, value: T) -> PyResult<Py<PyAny>>
 where
     T: PyClass<BaseType = Record>,
 {

@@ -104,7 +104,8 @@ impl NetworkEvent {
     }
 
     #[classattr]
-    const __match_args__: (&str, &str, &str, &str, &str) = (
+    #[pyo3(name = "__match_args__")]
+    const FIELDS: (&str, &str, &str, &str, &str) = (
         "connection_id",
         "source_address",
         "destination_address",

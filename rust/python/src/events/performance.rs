@@ -91,7 +91,8 @@ impl PerformanceEvent {
     }
 
     #[classattr]
-    const __match_args__: (&str, &str, &str, &str) = ("metric_name", "value", "unit", "metadata");
+    #[pyo3(name = "__match_args__")]
+    const FIELDS: (&str, &str, &str, &str) = ("metric_name", "value", "unit", "metadata");
 
     #[getter]
     fn metric_name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {

@@ -123,7 +123,8 @@ impl ProcessEvent {
     }
 
     #[classattr]
-    const __match_args__: (&str, &str, &str, &str, &str, &str, &str) = (
+    #[pyo3(name = "__match_args__")]
+    const FIELDS: (&str, &str, &str, &str, &str, &str, &str) = (
         "pid",
         "name",
         "command_line",

@@ -5,6 +5,7 @@ use pyo3::types::{PyTuple, PyType};
 use super::bus_event::BusEvent;
 use super::control::ControlMessage;
 use super::correlation::CorrelationMetadata;
+use super::message::Message;
 use super::record::unknown_class;
 use super::{FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent, TriggerRequest, object};
 use crate::args::{Arg, Field, Origin};
@@ -46,6 +47,8 @@ pub(crate) fn _restore(class: &Bound<'_, PyType>, values: &Bound<'_, PyTuple>) -
         object(py, CorrelationMetadata::build(py, &arguments(&values), origin)?)
     } else if class.is(py.get_type::<ControlMessage>()) {
         object(py, ControlMessage::build(&arguments(&values), origin)?)
+    } else if class.is(py.get_type::<Message>()) {
+        object(py, Message::build(py, &arguments(&values), origin)?)
     } else if class.is(py.get_type::<BusEvent>()) {
         let dropped = values.get(8).map_or(Ok(0), |value| {
             Field("BusEvent", "dropped_before").u64(value.as_borrowed())

@@ -123,8 +123,8 @@ impl TriggerRequest {
     }
 
     #[classattr]
-    const __match_args__: (&str, &str, &str, &str, &str) =
-        ("request_id", "collector_type", "priority", "payload", "metadata");
+    #[pyo3(name = "__match_args__")]
+    const FIELDS: (&str, &str, &str, &str, &str) = ("request_id", "collector_type", "priority", "payload", "metadata");
 
     #[getter]
     fn request_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {

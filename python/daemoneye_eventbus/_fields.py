@@ -1,0 +1,128 @@
+"""The dataclass protocol of the native classes: their ``__dataclass_fields__``, taken from private dataclasses.
+
+``dataclasses.fields``, ``asdict``, ``astuple`` and ``is_dataclass`` look for nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from daemoneye_eventbus import _native
+from daemoneye_eventbus._timestamp import Timestamp
+from daemoneye_eventbus._types import CollectionEvent
+
+__all__ = ["install"]
+
+
+def _no_texts() -> Mapping[str, str]:
+    return _native.FrozenMap()
+
+
+@dataclass(frozen=True, init=False)
+class _ProcessEvent:
+    pid: int
+    name: str
+    command_line: str | None = None
+    executable_path: str | None = None
+    ppid: int | None = None
+    start_time: Timestamp | None = None
+    metadata: Mapping[str, str] = field(default_factory=_no_texts)
+
+
+@dataclass(frozen=True, init=False)
+class _NetworkEvent:
+    connection_id: str
+    source_address: str
+    destination_address: str
+    protocol: str
+    metadata: Mapping[str, str] = field(default_factory=_no_texts)
+
+
+@dataclass(frozen=True, init=False)
+class _FilesystemEvent:
+    path: str
+    event_type: str
+    size: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=_no_texts)
+
+
+@dataclass(frozen=True, init=False)
+class _PerformanceEvent:
+    metric_name: str
+    value: float
+    unit: str
+    metadata: Mapping[str, str] = field(default_factory=_no_texts)
+
+
+@dataclass(frozen=True, init=False)
+class _TriggerRequest:
+    request_id: str
+    collector_type: str
+    priority: int = 0
+    payload: bytes = b""
+    metadata: Mapping[str, str] = field(default_factory=_no_texts)
+
+
+@dataclass(frozen=True, init=False)
+class _CorrelationMetadata:
+    correlation_id: str
+    parent_correlation_id: str | None = None
+    root_correlation_id: str | None = None
+    sequence_number: int = 0
+    workflow_stage: str | None = None
+    correlation_tags: Mapping[str, str] = field(default_factory=_no_texts)
+    created_at: Timestamp = field(default_factory=Timestamp.now)
+
+
+@dataclass(frozen=True, init=False)
+class _BusEvent:
+    event_id: str
+    event: CollectionEvent
+    correlation_metadata: _native.CorrelationMetadata
+    bus_timestamp: Timestamp
+    matched_pattern: str
+    subscriber_id: str
+    topic: str = ""
+    sequence: int = 0
+
+
+@dataclass(frozen=True, init=False)
+class _ControlMessage:
+    topic: str
+    payload: bytes
+    correlation_metadata: _native.CorrelationMetadata
+    timestamp: Timestamp
+    sequence: int
+    message_id: str
+
+
+@dataclass(frozen=True, init=False)
+class _Message:
+    id: str
+    topic: str
+    correlation_metadata: _native.CorrelationMetadata
+    payload: bytes
+    sequence: int
+    timestamp: Timestamp
+    message_type: str
+
+
+def install() -> None:
+    """Give every native class the fields of its private twin."""
+    twins = (
+        _ProcessEvent,
+        _NetworkEvent,
+        _FilesystemEvent,
+        _PerformanceEvent,
+        _TriggerRequest,
+        _CorrelationMetadata,
+        _BusEvent,
+        _ControlMessage,
+        _Message,
+    )
+    for twin in twins:
+        native: Any = getattr(_native, twin.__name__.removeprefix("_"))
+        for name in ("__dataclass_fields__", "__dataclass_params__"):
+            setattr(native, name, getattr(twin, name))

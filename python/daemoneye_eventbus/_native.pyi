@@ -1,0 +1,309 @@
+from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from dataclasses import dataclass
+from datetime import datetime
+from types import GenericAlias
+from typing import Any, Final, Generic, Literal, Self, final, overload
+
+from typing_extensions import TypeVar
+
+from daemoneye_eventbus._timestamp import Timestamp
+
+DEBUG_BUILD: Final[bool]
+__version__: Final[str]
+
+_V = TypeVar("_V", str, int, covariant=True, default=str)
+
+@final
+class FrozenMap(Mapping[str, _V]):
+    """A read-only, hashable mapping; its deep copy is a plain dict."""
+
+    def __new__(cls, mapping: Mapping[str, _V] = {}, /) -> Self: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, key: str, /) -> _V: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __reversed__(self) -> Iterator[str]: ...
+    @overload
+    def get(self, key: str, default: None = None, /) -> _V | None: ...
+    @overload
+    def get(self, key: str, default: Any, /) -> Any: ...
+    def keys(self) -> KeysView[str]: ...
+    def values(self) -> ValuesView[_V]: ...
+    def items(self) -> ItemsView[str, _V]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> Self: ...
+    def __deepcopy__(self, memo: object, /) -> dict[str, _V]: ...
+    def __reduce__(self) -> tuple[type[Self], tuple[dict[str, _V]]]: ...
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
+
+class _Record:
+    def __setattr__(self, name: str, value: Any, /) -> None: ...
+    def __delattr__(self, name: str, /) -> None: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> Self: ...
+    def __deepcopy__(self, memo: object) -> Self: ...
+    def __replace__(self, /, **changes: Any) -> Self: ...
+    def __reduce__(self) -> tuple[Any, tuple[type[Self], tuple[Any, ...]]]: ...
+
+@final
+@dataclass(frozen=True, init=False)
+class ProcessEvent(_Record):
+    """A process as a collector saw it."""
+
+    pid: int
+    name: str
+    command_line: str | None
+    executable_path: str | None
+    ppid: int | None
+    start_time: Timestamp | None
+    metadata: FrozenMap
+    def __new__(
+        cls,
+        pid: int,
+        name: str,
+        command_line: str | None = None,
+        executable_path: str | None = None,
+        ppid: int | None = None,
+        start_time: datetime | None = None,
+        metadata: Mapping[str, str] = {},
+    ) -> Self: ...
+    @property
+    def start_time_ns(self) -> int | None:
+        """Nanoseconds since 1970, also beyond year 9999."""
+
+@final
+@dataclass(frozen=True, init=False)
+class NetworkEvent(_Record):
+    """A network connection as a collector saw it."""
+
+    connection_id: str
+    source_address: str
+    destination_address: str
+    protocol: str
+    metadata: FrozenMap
+    def __new__(
+        cls,
+        connection_id: str,
+        source_address: str,
+        destination_address: str,
+        protocol: str,
+        metadata: Mapping[str, str] = {},
+    ) -> Self: ...
+
+@final
+@dataclass(frozen=True, init=False)
+class FilesystemEvent(_Record):
+    """A change of a file as a collector saw it."""
+
+    path: str
+    event_type: str
+    size: int | None
+    metadata: FrozenMap
+    def __new__(
+        cls,
+        path: str,
+        event_type: str,
+        size: int | None = None,
+        metadata: Mapping[str, str] = {},
+    ) -> Self: ...
+
+@final
+@dataclass(frozen=True, init=False)
+class PerformanceEvent(_Record):
+    """One measured value."""
+
+    metric_name: str
+    value: float
+    unit: str
+    metadata: FrozenMap
+    def __new__(
+        cls,
+        metric_name: str,
+        value: float,
+        unit: str,
+        metadata: Mapping[str, str] = {},
+    ) -> Self: ...
+
+@final
+@dataclass(frozen=True, init=False)
+class TriggerRequest(_Record):
+    """A request to a collector to look closer."""
+
+    request_id: str
+    collector_type: str
+    priority: int
+    payload: bytes
+    metadata: FrozenMap
+    def __new__(
+        cls,
+        request_id: str,
+        collector_type: str,
+        priority: int = 0,
+        payload: bytes = b'',
+        metadata: Mapping[str, str] = {},
+    ) -> Self: ...
+
+@final
+@dataclass(frozen=True, init=False)
+class CorrelationMetadata(_Record):
+    """Who asked for what, across processes. `CorrelationMetadata("id")` is the root of a new one."""
+
+    correlation_id: str
+    parent_correlation_id: str | None
+    root_correlation_id: str
+    sequence_number: int
+    workflow_stage: str | None
+    correlation_tags: FrozenMap
+    created_at: Timestamp
+    def __new__(
+        cls,
+        correlation_id: str,
+        parent_correlation_id: str | None = None,
+        root_correlation_id: str | None = None,
+        sequence_number: int = 0,
+        workflow_stage: str | None = None,
+        correlation_tags: Mapping[str, str] = {},
+        created_at: datetime | None = None,
+    ) -> Self: ...
+    @property
+    def created_at_ns(self) -> int:
+        """Nanoseconds since 1970, also beyond year 9999."""
+
+    def create_child(self, correlation_id: str) -> CorrelationMetadata:
+        """Metadata of work that this one caused: same root, stage and tags, this one as parent, sequence 0, made now."""
+
+    def with_stage(self, stage: str) -> CorrelationMetadata:
+        """A copy in another stage of its workflow."""
+
+    def with_tag(self, key: str, value: str) -> CorrelationMetadata:
+        """A copy with one more tag, or with another value for it."""
+
+    def matches_pattern(self, pattern: str) -> bool:
+        """Whether the id, the parent's or the root's is `pattern`, in which `*` stands for any run of characters."""
+
+_E_co = TypeVar(
+    "_E_co",
+    bound=ProcessEvent | NetworkEvent | FilesystemEvent | PerformanceEvent | TriggerRequest,
+    covariant=True,
+    default=ProcessEvent | NetworkEvent | FilesystemEvent | PerformanceEvent | TriggerRequest,
+)
+
+@final
+@dataclass(frozen=True, init=False)
+class BusEvent(_Record, Generic[_E_co]):
+    """An event as a subscription hands it over."""
+
+    event_id: str
+    event: _E_co
+    correlation_metadata: CorrelationMetadata
+    bus_timestamp: Timestamp
+    matched_pattern: str
+    subscriber_id: str
+    topic: str
+    sequence: int
+    def __new__(
+        cls,
+        event_id: str,
+        event: _E_co,
+        correlation_metadata: CorrelationMetadata,
+        bus_timestamp: datetime,
+        matched_pattern: str,
+        subscriber_id: str,
+        topic: str = '',
+        sequence: int = 0,
+    ) -> Self: ...
+    @property
+    def bus_timestamp_ns(self) -> int:
+        """Nanoseconds since 1970, also beyond year 9999."""
+
+    @property
+    def correlation_id(self) -> str:
+        """The id in `correlation_metadata`, without making the rest of it."""
+
+    @property
+    def dropped_before(self) -> int:
+        """How many matching events were lost right before this one; no field, not in `==`."""
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
+
+@final
+@dataclass(frozen=True, init=False)
+class ControlMessage(_Record):
+    """Raw bytes on a control or health topic."""
+
+    topic: str
+    payload: bytes
+    correlation_metadata: CorrelationMetadata
+    timestamp: Timestamp
+    sequence: int
+    message_id: str
+    def __new__(
+        cls,
+        topic: str,
+        payload: bytes,
+        correlation_metadata: CorrelationMetadata,
+        timestamp: datetime,
+        sequence: int,
+        message_id: str,
+    ) -> Self: ...
+    @property
+    def timestamp_ns(self) -> int:
+        """Nanoseconds since 1970, also beyond year 9999."""
+
+    @property
+    def correlation_id(self) -> str:
+        """The id in `correlation_metadata`, without making the rest of it."""
+
+@final
+@dataclass(frozen=True, init=False)
+class Message(_Record):
+    """The envelope as it is written."""
+
+    id: str
+    topic: str
+    correlation_metadata: CorrelationMetadata
+    payload: bytes
+    sequence: int
+    timestamp: Timestamp
+    message_type: Literal["Event", "Control", "Heartbeat", "Shutdown"]
+    def __new__(
+        cls,
+        id: str,
+        topic: str,
+        correlation_metadata: CorrelationMetadata,
+        payload: bytes,
+        sequence: int,
+        timestamp: datetime,
+        message_type: Literal["Event", "Control", "Heartbeat", "Shutdown"],
+    ) -> Self: ...
+    @property
+    def timestamp_ns(self) -> int:
+        """Nanoseconds since 1970, also beyond year 9999."""
+
+@final
+class TopicPattern:
+    """A parsed pattern: `*` and `+` one segment, a last `*` one or more, a last `#` zero or more."""
+
+    def __new__(cls, pattern: str) -> Self: ...
+    @property
+    def pattern(self) -> str: ...
+    @property
+    def is_exact(self) -> bool:
+        """Whether no segment is a wildcard."""
+
+    def matches(self, topic: str) -> bool:
+        """Whether a topic meets the pattern."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __copy__(self) -> Self: ...
+    def __deepcopy__(self, memo: object) -> Self: ...
+    def __reduce__(self) -> tuple[type[Self], tuple[str]]: ...
+
+def _restore(class_: type[Any], values: tuple[Any, ...], /) -> Any: ...
+def _dialects() -> list[str]: ...
+def _wire_encode(kind: str, value: object, dialect: str, /) -> bytes: ...
+def _wire_decode(kind: str, data: bytes, dialect: str, /) -> Any: ...
+def _topic_names() -> list[tuple[str, str]]: ...
+def _topic_build(builder: str, /, *segments: str) -> str | None: ...

@@ -1,0 +1,327 @@
+"""The types off the hot path: what a subscriber asks for, and numbers.
+
+True frozen dataclasses; what they are given is checked and, where it can change, copied: lists become tuples, maps become
+read-only mappings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from daemoneye_eventbus._native import (
+    FilesystemEvent,
+    FrozenMap,
+    NetworkEvent,
+    PerformanceEvent,
+    ProcessEvent,
+    TriggerRequest,
+)
+
+__all__ = [
+    "BrokerStatistics",
+    "ClientInfo",
+    "CollectionEvent",
+    "CorrelationFilter",
+    "EventBusStatistics",
+    "EventFilter",
+    "EventSubscription",
+    "SourceCaps",
+]
+
+CollectionEvent: TypeAlias = ProcessEvent | NetworkEvent | FilesystemEvent | PerformanceEvent | TriggerRequest
+"""Any of the five events."""
+
+_U8: Final = 2**8 - 1
+_U32: Final = 2**32 - 1
+_U64: Final = 2**64 - 1
+
+
+def _where(owner: object, name: str) -> str:
+    return f"{type(owner).__name__}.{name}"
+
+
+def _set(owner: object, name: str, value: object) -> None:
+    object.__setattr__(owner, name, value)
+
+
+def _wrong(where: str, expected: str, value: object) -> TypeError:
+    return TypeError(f"{where}: expected {expected}, got {type(value).__name__}")
+
+
+def _integer(where: str, value: object, maximum: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _wrong(where, "int", value)
+    if not 0 <= value <= maximum:
+        raise ValueError(f"{where}: must be between 0 and {maximum}")
+    return int(value)
+
+
+def _text(where: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise _wrong(where, "str", value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{where}: holds surrogates, which are not Unicode; escape it with os_text()") from None
+    return str(value)
+
+
+def _integers(owner: object, maximum: int, *names: str) -> None:
+    for name in names:
+        _set(owner, name, _integer(_where(owner, name), getattr(owner, name), maximum))
+
+
+def _optional_integers(owner: object, maximum: int, *names: str) -> None:
+    for name in names:
+        if getattr(owner, name) is not None:
+            _integers(owner, maximum, name)
+
+
+def _texts(owner: object, *names: str) -> None:
+    for name in names:
+        _set(owner, name, _text(_where(owner, name), getattr(owner, name)))
+
+
+def _tuple(where: str, value: object, expected: str) -> tuple[object, ...]:
+    # A str is a sequence of str, and giving one in place of a list is the usual mistake.
+    if isinstance(value, str | bytes | bytearray) or not isinstance(value, Sequence):
+        raise _wrong(where, expected, value)
+    return tuple(value)
+
+
+def _text_tuples(owner: object, *names: str) -> None:
+    for name in names:
+        where = _where(owner, name)
+        _set(owner, name, tuple(_text(where, item) for item in _tuple(where, getattr(owner, name), "a sequence of str")))
+
+
+def _maps(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        where = _where(owner, name)
+        if not isinstance(value, Mapping):
+            raise _wrong(where, "a mapping of str to str", value)
+        _set(owner, name, FrozenMap({_text(where, key): _text(where, item) for key, item in value.items()}))
+
+
+def _counters(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        where = _where(owner, name)
+        if not isinstance(value, Mapping):
+            raise _wrong(where, "a mapping of str to int", value)
+        _set(owner, name, FrozenMap({_text(where, key): _integer(where, item, _U64) for key, item in value.items()}))
+
+
+def _flags(owner: object, *names: str) -> None:
+    for name in names:
+        if not isinstance(getattr(owner, name), bool):
+            raise _wrong(_where(owner, name), "bool", getattr(owner, name))
+
+
+def _no_texts() -> Mapping[str, str]:
+    return FrozenMap()
+
+
+def _no_counts() -> Mapping[str, int]:
+    return FrozenMap()
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCaps:
+    """What a subscriber can work with; without patterns its subscription's patterns are ``events.{type}.*`` of these.
+
+    Capabilities filter nothing. ``event_types``: process, network, filesystem, performance, trigger.
+    """
+
+    event_types: Sequence[str] = ()
+    collectors: Sequence[str] = ()
+    max_priority: int = 0
+
+    def __post_init__(self) -> None:
+        _text_tuples(self, "event_types", "collectors")
+        _integers(self, _U8, "max_priority")
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which of the matching events a subscription takes.
+
+    Empty means no restriction; several restrictions must all hold; within one list any must. A restriction on something
+    that an event does not have excludes it.
+    """
+
+    event_types: Sequence[str] = ()
+    """Of process, network, filesystem, performance, trigger."""
+    pids: Sequence[int] = ()
+    """Of process events."""
+    min_priority: int | None = None
+    """Of trigger requests, 0 to 255."""
+    metadata_filters: Mapping[str, str] = field(default_factory=_no_texts)
+    """All of these pairs are in the event's metadata."""
+    topic_filters: Sequence[str] = ()
+    """Patterns, any of which the topic meets."""
+    source_collectors: Sequence[str] = ()
+    """The metadata key ``collector``, else the correlation tag ``source_process``."""
+
+    def __post_init__(self) -> None:
+        _text_tuples(self, "event_types", "topic_filters", "source_collectors")
+        where = _where(self, "pids")
+        pids = tuple(_integer(where, pid, _U32) for pid in _tuple(where, self.pids, "a sequence of int"))
+        _set(self, "pids", pids)
+        _optional_integers(self, _U8, "min_priority")
+        _maps(self, "metadata_filters")
+
+
+@dataclass(frozen=True, slots=True)
+class CorrelationFilter:
+    """Which of the matching messages a subscription takes, by their correlation metadata; the rules of `EventFilter`.
+
+    In ``correlation_patterns`` a ``*`` stands for any run of characters; they are tried against id, parent and root.
+    All of ``required_tags`` and at least one of ``any_tags`` must be there. The sequence limits are inclusive.
+    """
+
+    correlation_ids: Sequence[str] = ()
+    correlation_patterns: Sequence[str] = ()
+    parent_correlation_ids: Sequence[str] = ()
+    root_correlation_ids: Sequence[str] = ()
+    workflow_stages: Sequence[str] = ()
+    required_tags: Mapping[str, str] = field(default_factory=_no_texts)
+    any_tags: Mapping[str, str] = field(default_factory=_no_texts)
+    min_sequence: int | None = None
+    max_sequence: int | None = None
+
+    def __post_init__(self) -> None:
+        _text_tuples(
+            self,
+            "correlation_ids",
+            "correlation_patterns",
+            "parent_correlation_ids",
+            "root_correlation_ids",
+            "workflow_stages",
+        )
+        _maps(self, "required_tags", "any_tags")
+        _optional_integers(self, _U64, "min_sequence", "max_sequence")
+
+
+@dataclass(frozen=True, slots=True)
+class EventSubscription:
+    """One subscription as asked for.
+
+    Without ``topic_patterns`` the patterns come from ``capabilities``. With ``enable_wildcards=False`` a wildcard is
+    `PatternError`. With ``include_control`` control messages are delivered too.
+    """
+
+    subscriber_id: str
+    capabilities: SourceCaps = field(default_factory=SourceCaps)
+    event_filter: EventFilter | None = None
+    correlation_filter: CorrelationFilter | None = None
+    topic_patterns: Sequence[str] | None = None
+    enable_wildcards: bool = True
+    include_control: bool = False
+
+    def __post_init__(self) -> None:
+        _texts(self, "subscriber_id")
+        if not isinstance(self.capabilities, SourceCaps):
+            raise _wrong(_where(self, "capabilities"), "SourceCaps", self.capabilities)
+        if not isinstance(self.event_filter, EventFilter | None):
+            raise _wrong(_where(self, "event_filter"), "EventFilter or None", self.event_filter)
+        if not isinstance(self.correlation_filter, CorrelationFilter | None):
+            raise _wrong(_where(self, "correlation_filter"), "CorrelationFilter or None", self.correlation_filter)
+        if self.topic_patterns is not None:
+            _text_tuples(self, "topic_patterns")
+        _flags(self, "enable_wildcards", "include_control")
+
+
+@dataclass(frozen=True, slots=True)
+class EventBusStatistics:
+    """The broker's totals since it started."""
+
+    messages_published: int = 0
+    """Accepted publishes, with or without a reader."""
+    messages_delivered: int = 0
+    """(message, subscription) pairs handed to the kernel or to an in-process queue."""
+    active_subscribers: int = 0
+    """Live subscriptions, plus peers of the original."""
+    active_topics: int = 0
+    """Distinct patterns now subscribed."""
+    uptime_seconds: int = 0
+
+    def __post_init__(self) -> None:
+        _integers(
+            self,
+            _U64,
+            "messages_published",
+            "messages_delivered",
+            "active_subscribers",
+            "active_topics",
+            "uptime_seconds",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerStatistics:
+    """The broker's totals since it started, with what it dropped and refused by reason."""
+
+    messages_published: int = 0
+    """Accepted publishes, with or without a reader."""
+    messages_delivered: int = 0
+    """(message, subscription) pairs handed to the kernel or to an in-process queue."""
+    active_subscribers: int = 0
+    """Live subscriptions, plus peers of the original."""
+    active_topics: int = 0
+    """Distinct patterns now subscribed."""
+    uptime_seconds: int = 0
+    dropped: Mapping[str, int] = field(default_factory=_no_counts)
+    """(message, subscription) pairs that matched and were not delivered, by reason."""
+    refused: Mapping[str, int] = field(default_factory=_no_counts)
+    """Publishes, frames and connections that were not accepted, by reason."""
+    connections: int = 0
+    queued_messages: int = 0
+    queued_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        _integers(
+            self,
+            _U64,
+            "messages_published",
+            "messages_delivered",
+            "active_subscribers",
+            "active_topics",
+            "uptime_seconds",
+            "connections",
+            "queued_messages",
+            "queued_bytes",
+        )
+        _counters(self, "dropped", "refused")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientInfo:
+    """One connection, as the broker sees it."""
+
+    client_id: str
+    name: str
+    """What the client calls itself; not to be trusted."""
+    uid: int | None
+    """As the kernel says; ``None`` where it does not."""
+    pid: int | None
+    """As the kernel says; ``None`` where it does not."""
+    dialect: str
+    peer: Literal["native", "original"]
+    subscriptions: int = 0
+    queued_messages: int = 0
+    queued_bytes: int = 0
+    delivered: int = 0
+    dropped: Mapping[str, int] = field(default_factory=_no_counts)
+    """(message, subscription) pairs that matched and were not delivered, by reason."""
+
+    def __post_init__(self) -> None:
+        _texts(self, "client_id", "name", "dialect")
+        if self.peer not in ("native", "original"):
+            raise ValueError(f"{_where(self, 'peer')}: must be 'native' or 'original', got {self.peer!r}")
+        _optional_integers(self, _U32, "uid", "pid")
+        _integers(self, _U64, "subscriptions", "queued_messages", "queued_bytes", "delivered")
+        _counters(self, "dropped")

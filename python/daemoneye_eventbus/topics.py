@@ -1,0 +1,143 @@
+"""Topics and patterns: the original's names and builders, and what a pattern matches.
+
+A topic is 1 to 8 segments of ``[a-z0-9_-]`` joined by dots, in the domain ``events``, ``control`` or ``health``, at most 256
+bytes. In a pattern ``*`` and ``+`` stand for one segment, a last ``*`` for one or more, a last ``#`` for zero or more.
+
+Names that end in ``_ALL`` are patterns, all others are topics. The builders only join text; what they give is checked where
+it is used.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from daemoneye_eventbus._native import TopicPattern
+
+__all__ = [
+    "AGENT_ALL",
+    "AGENT_ORCHESTRATION",
+    "AGENT_POLICY",
+    "COLLECTOR_ALL",
+    "COLLECTOR_CONFIG",
+    "COLLECTOR_LIFECYCLE",
+    "COLLECTOR_REGISTRATION",
+    "COLLECTOR_TASK",
+    "FILESYSTEM_ACCESS",
+    "FILESYSTEM_ALL",
+    "FILESYSTEM_ANOMALY",
+    "FILESYSTEM_BULK",
+    "FILESYSTEM_NEW",
+    "FILESYSTEM_OPERATIONS",
+    "HEALTH_ALL",
+    "HEALTH_DIAGNOSTICS",
+    "HEALTH_HEARTBEAT",
+    "HEALTH_STATUS",
+    "NETWORK_ALL",
+    "NETWORK_ANOMALY",
+    "NETWORK_CONNECTIONS",
+    "NETWORK_DNS",
+    "NETWORK_NEW",
+    "NETWORK_TRAFFIC",
+    "PERFORMANCE_ALL",
+    "PERFORMANCE_ANOMALY",
+    "PERFORMANCE_NEW",
+    "PERFORMANCE_SYSTEM",
+    "PERFORMANCE_UTILIZATION",
+    "PROCESS_ALL",
+    "PROCESS_ANOMALY",
+    "PROCESS_BATCH",
+    "PROCESS_INTEGRITY",
+    "PROCESS_LIFECYCLE",
+    "PROCESS_METADATA",
+    "PROCESS_MODIFY",
+    "PROCESS_NEW",
+    "PROCESS_START",
+    "PROCESS_STOP",
+    "PROCESS_TREE",
+    "SHUTDOWN",
+    "SHUTDOWN_ALL",
+    "TRIGGER_REQUEST",
+    "TopicPattern",
+    "config_topic",
+    "heartbeat_topic",
+    "lifecycle_topic",
+    "shutdown_topic",
+    "task_topic",
+]
+
+PROCESS_LIFECYCLE: Final = "events.process.lifecycle"
+PROCESS_METADATA: Final = "events.process.metadata"
+PROCESS_TREE: Final = "events.process.tree"
+PROCESS_INTEGRITY: Final = "events.process.integrity"
+PROCESS_ANOMALY: Final = "events.process.anomaly"
+PROCESS_BATCH: Final = "events.process.batch"
+PROCESS_NEW: Final = "events.process.new"
+PROCESS_START: Final = "events.process.start"
+PROCESS_STOP: Final = "events.process.stop"
+PROCESS_MODIFY: Final = "events.process.modify"
+PROCESS_ALL: Final = "events.process.#"
+
+NETWORK_CONNECTIONS: Final = "events.network.connections"
+NETWORK_DNS: Final = "events.network.dns"
+NETWORK_TRAFFIC: Final = "events.network.traffic"
+NETWORK_ANOMALY: Final = "events.network.anomaly"
+NETWORK_NEW: Final = "events.network.new"
+NETWORK_ALL: Final = "events.network.#"
+
+FILESYSTEM_OPERATIONS: Final = "events.filesystem.operations"
+FILESYSTEM_ACCESS: Final = "events.filesystem.access"
+FILESYSTEM_BULK: Final = "events.filesystem.bulk"
+FILESYSTEM_ANOMALY: Final = "events.filesystem.anomaly"
+FILESYSTEM_NEW: Final = "events.filesystem.new"
+FILESYSTEM_ALL: Final = "events.filesystem.#"
+
+PERFORMANCE_UTILIZATION: Final = "events.performance.utilization"
+PERFORMANCE_SYSTEM: Final = "events.performance.system"
+PERFORMANCE_ANOMALY: Final = "events.performance.anomaly"
+PERFORMANCE_NEW: Final = "events.performance.new"
+PERFORMANCE_ALL: Final = "events.performance.#"
+
+COLLECTOR_LIFECYCLE: Final = "control.collector.lifecycle"
+COLLECTOR_CONFIG: Final = "control.collector.config"
+COLLECTOR_TASK: Final = "control.collector.task"
+COLLECTOR_REGISTRATION: Final = "control.collector.registration"
+COLLECTOR_ALL: Final = "control.collector.#"
+
+AGENT_ORCHESTRATION: Final = "control.agent.orchestration"
+AGENT_POLICY: Final = "control.agent.policy"
+AGENT_ALL: Final = "control.agent.#"
+
+HEALTH_HEARTBEAT: Final = "control.health.heartbeat"
+HEALTH_STATUS: Final = "control.health.status"
+HEALTH_DIAGNOSTICS: Final = "control.health.diagnostics"
+HEALTH_ALL: Final = "control.health.#"
+
+SHUTDOWN: Final = "control.shutdown"
+SHUTDOWN_ALL: Final = "control.shutdown.#"
+
+TRIGGER_REQUEST: Final = "control.trigger.request"
+
+
+def task_topic(collector_type: str, collector_id: str) -> str:
+    """Where tasks for one collector are sent."""
+    return f"{COLLECTOR_TASK}.{collector_type}.{collector_id}"
+
+
+def lifecycle_topic(collector_id: str) -> str:
+    """Where one collector's life is told."""
+    return f"control.collector.{collector_id}"
+
+
+def config_topic(collector_id: str) -> str:
+    """Where one collector's configuration is sent."""
+    return f"{COLLECTOR_CONFIG}.{collector_id}"
+
+
+def heartbeat_topic(collector_id: str) -> str:
+    """Where one collector's heartbeats go."""
+    return f"{HEALTH_HEARTBEAT}.{collector_id}"
+
+
+def shutdown_topic(collector_id: str) -> str:
+    """Where one collector is told to stop."""
+    return f"{SHUTDOWN}.{collector_id}"

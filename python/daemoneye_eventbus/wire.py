@@ -1,0 +1,88 @@
+"""Values as bytes and back, for tests, tools and forensics.
+
+The bytes are those of the bus itself. The five events, their union ``CollectionEvent``, ``CorrelationMetadata``,
+``EventSubscription``, ``SourceCaps``, ``EventFilter``, ``CorrelationFilter``, ``EventBusStatistics``, ``BusEvent`` (as the
+original would write it: without topic and sequence) and ``Message``, the envelope, have an encoding.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+
+from daemoneye_eventbus._native import (
+    BusEvent,
+    CorrelationMetadata,
+    FilesystemEvent,
+    Message,
+    NetworkEvent,
+    PerformanceEvent,
+    ProcessEvent,
+    TriggerRequest,
+    _dialects,
+    _wire_decode,
+    _wire_encode,
+)
+from daemoneye_eventbus._types import (
+    CollectionEvent,
+    CorrelationFilter,
+    EventBusStatistics,
+    EventFilter,
+    EventSubscription,
+    SourceCaps,
+)
+
+if TYPE_CHECKING:
+    from types import UnionType
+
+__all__ = ["DIALECTS", "Message", "decode", "encode"]
+
+_T = TypeVar("_T")
+
+DIALECTS: Final[tuple[str, ...]] = tuple(_dialects())
+"""The names of the dialects, the default first."""
+
+_CLASSES: Final[tuple[type[Any], ...]] = (
+    ProcessEvent,
+    NetworkEvent,
+    FilesystemEvent,
+    PerformanceEvent,
+    TriggerRequest,
+    CorrelationMetadata,
+    EventSubscription,
+    SourceCaps,
+    EventFilter,
+    CorrelationFilter,
+    EventBusStatistics,
+    BusEvent,
+    Message,
+)
+
+
+def encode(value: object, dialect: str = "bincode", *, type: type[Any] | UnionType | None = None) -> bytes:  # noqa: A002
+    """Encode ``value``.
+
+    ``type=CollectionEvent`` writes one of the five events as the enum, its index first, as in a message's payload; without
+    it, the plain struct is written. ``TypeError`` for what has no encoding, ``ValueError`` for an unknown dialect.
+    """
+    kind = _kind(value.__class__ if type is None else type)
+    if kind != "CollectionEvent" and value.__class__.__name__ != kind:
+        raise TypeError(f"value: expected {kind}, got {value.__class__.__name__}")
+    return _wire_encode(kind, value, dialect)
+
+
+@overload
+def decode(type: type[_T], data: bytes, dialect: str = "bincode") -> _T: ...
+@overload
+def decode(type: UnionType, data: bytes, dialect: str = "bincode") -> CollectionEvent: ...
+def decode(type: type[Any] | UnionType, data: bytes, dialect: str = "bincode") -> Any:  # noqa: A002
+    """Decode ``data`` whole as a ``type``; `DecodeError` for anything else, trailing bytes included."""
+    return _wire_decode(_kind(type), data, dialect)
+
+
+def _kind(given: object) -> str:
+    if given == CollectionEvent:
+        return "CollectionEvent"
+    for known in _CLASSES:
+        if given is known:
+            return known.__name__
+    raise TypeError(f"{given!r} has no encoding; see daemoneye_eventbus.wire for the types that have one")

@@ -1,0 +1,86 @@
+//! `TopicPattern`, and the table of names that `topics.py` states once more for type checkers.
+use daemoneye_eventbus_core::topic::{DEFAULT_MAX_DEPTH, Pattern, names};
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use crate::args::{Arg, Field};
+use crate::errors;
+
+/// A parsed pattern: `*` and `+` one segment, a last `*` one or more, a last `#` zero or more.
+#[pyclass(frozen, eq, hash, module = "daemoneye_eventbus")]
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct TopicPattern {
+    pattern: Pattern,
+}
+
+#[pymethods]
+impl TopicPattern {
+    #[new]
+    #[pyo3(text_signature = "(pattern)")]
+    fn new(py: Python<'_>, pattern: Arg<'_, '_>) -> PyResult<Self> {
+        let field = Field("TopicPattern", "pattern");
+        let text = field.text(pattern.required(field)?)?;
+        let pattern = Pattern::parse(text.bind(py).to_str()?, DEFAULT_MAX_DEPTH);
+        Ok(Self {
+            pattern: pattern.map_err(|error| errors::to_py(py, error.into()))?,
+        })
+    }
+
+    #[getter]
+    fn pattern(&self) -> &str {
+        self.pattern.as_str()
+    }
+
+    /// Whether no segment is a wildcard.
+    #[getter]
+    fn is_exact(&self) -> bool {
+        self.pattern.is_exact()
+    }
+
+    /// Whether a topic meets the pattern.
+    fn matches(&self, topic: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let text = Field("TopicPattern", "topic").text(topic.as_borrowed())?;
+        Ok(self.pattern.matches(text.bind(topic.py()).to_str()?))
+    }
+
+    fn __str__(&self) -> &str {
+        self.pattern.as_str()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("TopicPattern({:?})", self.pattern.as_str())
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> (Bound<'py, PyType>, (String,)) {
+        (slf.get_type(), (slf.get().pattern.as_str().to_owned(),))
+    }
+
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __deepcopy__(slf: Py<Self>, memo: &Bound<'_, PyAny>) -> Py<Self> {
+        let _ = memo;
+        slf
+    }
+}
+
+/// Every constant of `topics` with its value.
+#[pyfunction]
+pub(crate) fn _topic_names() -> Vec<(&'static str, &'static str)> {
+    names::ALL_NAMES.to_vec()
+}
+
+/// One of the original's builders, by name.
+#[pyfunction]
+#[pyo3(signature = (builder, /, *segments))]
+pub(crate) fn _topic_build(builder: &str, segments: Vec<String>) -> Option<String> {
+    Some(match (builder, segments.as_slice()) {
+        ("task_topic", [kind, id]) => names::task_topic(kind, id),
+        ("lifecycle_topic", [id]) => names::lifecycle_topic(id),
+        ("config_topic", [id]) => names::config_topic(id),
+        ("heartbeat_topic", [id]) => names::heartbeat_topic(id),
+        ("shutdown_topic", [id]) => names::shutdown_topic(id),
+        _ => return None,
+    })
+}
