@@ -26,8 +26,8 @@ _FRACTION = re.compile(r"(?<=\.)(\d{6})(\d{1,3})(?=$|[Zz+-])")
 class Timestamp(datetime):
     """A moment in UTC, to the nanosecond.
 
-    Equal to a plain ``datetime`` only if its nanoseconds are whole microseconds. ``Timestamp.from_ns(n)`` and ``ns`` count
-    from 1970; ``nanosecond`` is the part beyond the microsecond.
+    Equal to a plain ``datetime`` only if its nanoseconds are whole microseconds. ``Timestamp.from_ns(n)`` and ``ns``
+    count from 1970; ``nanosecond`` is the part beyond the microsecond.
     """
 
     __slots__ = ("_nanosecond",)
@@ -59,7 +59,7 @@ class Timestamp(datetime):
     @classmethod
     def from_ns(cls, ns: int) -> Self:
         """Make the moment ``ns`` nanoseconds after 1970; ``OverflowError`` beyond the years 1 to 9999."""
-        if not isinstance(ns, int) or isinstance(ns, bool):
+        if type(ns) is bool or not isinstance(ns, int):
             raise TypeError(f"ns: expected int, got {type(ns).__name__}")
         microseconds, nanosecond = divmod(ns, _NANOSECONDS)
         return cls._of(_EPOCH + timedelta(microseconds=microseconds), nanosecond)
@@ -186,16 +186,16 @@ class Timestamp(datetime):
         plain = other._plain() if isinstance(other, Timestamp) else other
         return compare((self._plain(), self._nanosecond), (plain, beyond))
 
-    def __lt__(self, other: datetime) -> bool:
+    def __lt__(self, other: datetime) -> bool:  # type: ignore[override]  # as in datetime itself
         return self._ordered(other, lambda a, b: a < b)
 
-    def __le__(self, other: datetime) -> bool:
+    def __le__(self, other: datetime) -> bool:  # type: ignore[override]  # as in datetime itself
         return self._ordered(other, lambda a, b: a <= b)
 
-    def __gt__(self, other: datetime) -> bool:
+    def __gt__(self, other: datetime) -> bool:  # type: ignore[override]  # as in datetime itself
         return self._ordered(other, lambda a, b: a > b)
 
-    def __ge__(self, other: datetime) -> bool:
+    def __ge__(self, other: datetime) -> bool:  # type: ignore[override]  # as in datetime itself
         return self._ordered(other, lambda a, b: a >= b)
 
     def __add__(self, other: timedelta) -> Self:

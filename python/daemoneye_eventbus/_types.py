@@ -1,14 +1,14 @@
 """The types off the hot path: what a subscriber asks for, and numbers.
 
-True frozen dataclasses; what they are given is checked and, where it can change, copied: lists become tuples, maps become
-read-only mappings.
+True frozen dataclasses; what they are given is checked and, where it can change, copied: lists become tuples, maps
+become read-only mappings.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Self, TypeAlias
 
 from daemoneye_eventbus._native import (
     FilesystemEvent,
@@ -94,7 +94,9 @@ def _tuple(where: str, value: object, expected: str) -> tuple[object, ...]:
 def _text_tuples(owner: object, *names: str) -> None:
     for name in names:
         where = _where(owner, name)
-        _set(owner, name, tuple(_text(where, item) for item in _tuple(where, getattr(owner, name), "a sequence of str")))
+        _set(
+            owner, name, tuple(_text(where, item) for item in _tuple(where, getattr(owner, name), "a sequence of str"))
+        )
 
 
 def _maps(owner: object, *names: str) -> None:
@@ -121,6 +123,16 @@ def _flags(owner: object, *names: str) -> None:
             raise _wrong(_where(owner, name), "bool", getattr(owner, name))
 
 
+class _Value:
+    """Immutable throughout, so a copy is the object itself."""
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+
 def _no_texts() -> Mapping[str, str]:
     return FrozenMap()
 
@@ -129,8 +141,8 @@ def _no_counts() -> Mapping[str, int]:
     return FrozenMap()
 
 
-@dataclass(frozen=True, slots=True)
-class SourceCaps:
+@dataclass(frozen=True)
+class SourceCaps(_Value):
     """What a subscriber can work with; without patterns its subscription's patterns are ``events.{type}.*`` of these.
 
     Capabilities filter nothing. ``event_types``: process, network, filesystem, performance, trigger.
@@ -145,8 +157,8 @@ class SourceCaps:
         _integers(self, _U8, "max_priority")
 
 
-@dataclass(frozen=True, slots=True)
-class EventFilter:
+@dataclass(frozen=True)
+class EventFilter(_Value):
     """Which of the matching events a subscription takes.
 
     Empty means no restriction; several restrictions must all hold; within one list any must. A restriction on something
@@ -175,8 +187,8 @@ class EventFilter:
         _maps(self, "metadata_filters")
 
 
-@dataclass(frozen=True, slots=True)
-class CorrelationFilter:
+@dataclass(frozen=True)
+class CorrelationFilter(_Value):
     """Which of the matching messages a subscription takes, by their correlation metadata; the rules of `EventFilter`.
 
     In ``correlation_patterns`` a ``*`` stands for any run of characters; they are tried against id, parent and root.
@@ -206,8 +218,8 @@ class CorrelationFilter:
         _optional_integers(self, _U64, "min_sequence", "max_sequence")
 
 
-@dataclass(frozen=True, slots=True)
-class EventSubscription:
+@dataclass(frozen=True)
+class EventSubscription(_Value):
     """One subscription as asked for.
 
     Without ``topic_patterns`` the patterns come from ``capabilities``. With ``enable_wildcards=False`` a wildcard is
@@ -235,8 +247,8 @@ class EventSubscription:
         _flags(self, "enable_wildcards", "include_control")
 
 
-@dataclass(frozen=True, slots=True)
-class EventBusStatistics:
+@dataclass(frozen=True)
+class EventBusStatistics(_Value):
     """The broker's totals since it started."""
 
     messages_published: int = 0
@@ -261,8 +273,8 @@ class EventBusStatistics:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class BrokerStatistics:
+@dataclass(frozen=True)
+class BrokerStatistics(_Value):
     """The broker's totals since it started, with what it dropped and refused by reason."""
 
     messages_published: int = 0
@@ -298,8 +310,8 @@ class BrokerStatistics:
         _counters(self, "dropped", "refused")
 
 
-@dataclass(frozen=True, slots=True)
-class ClientInfo:
+@dataclass(frozen=True)
+class ClientInfo(_Value):
     """One connection, as the broker sees it."""
 
     client_id: str

@@ -180,7 +180,7 @@ class DecodeError(EventBusError, ValueError):
 
 
 class FrameTooLarge(EventBusError, ValueError):
-    """The encoded message has ``size`` bytes, above the ``limit`` of one side; send less at once or raise ``max_frame``."""
+    """The encoded message has ``size`` bytes, above one side's ``limit``; send less at once or raise ``max_frame``."""
 
     _facts = ("size", "limit")
     size: int | None

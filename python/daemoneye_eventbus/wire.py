@@ -1,8 +1,8 @@
 """Values as bytes and back, for tests, tools and forensics.
 
 The bytes are those of the bus itself. The five events, their union ``CollectionEvent``, ``CorrelationMetadata``,
-``EventSubscription``, ``SourceCaps``, ``EventFilter``, ``CorrelationFilter``, ``EventBusStatistics``, ``BusEvent`` (as the
-original would write it: without topic and sequence) and ``Message``, the envelope, have an encoding.
+``EventSubscription``, ``SourceCaps``, ``EventFilter``, ``CorrelationFilter``, ``EventBusStatistics``, ``BusEvent`` (as
+the original would write it: without topic and sequence) and ``Message``, the envelope, have an encoding.
 """
 
 from __future__ import annotations
@@ -56,13 +56,14 @@ _CLASSES: Final[tuple[type[Any], ...]] = (
     BusEvent,
     Message,
 )
+_NAMES: Final[dict[object, str]] = {CollectionEvent: "CollectionEvent"} | {cls: cls.__name__ for cls in _CLASSES}
 
 
 def encode(value: object, dialect: str = "bincode", *, type: type[Any] | UnionType | None = None) -> bytes:  # noqa: A002
     """Encode ``value``.
 
-    ``type=CollectionEvent`` writes one of the five events as the enum, its index first, as in a message's payload; without
-    it, the plain struct is written. ``TypeError`` for what has no encoding, ``ValueError`` for an unknown dialect.
+    ``type=CollectionEvent`` writes one of the five events as the enum, its index first, as in a message's payload;
+    without it, the plain struct is written. ``TypeError`` for what has no encoding, ``ValueError`` for an unknown dialect.
     """
     kind = _kind(value.__class__ if type is None else type)
     if kind != "CollectionEvent" and value.__class__.__name__ != kind:
@@ -80,9 +81,7 @@ def decode(type: type[Any] | UnionType, data: bytes, dialect: str = "bincode") -
 
 
 def _kind(given: object) -> str:
-    if given == CollectionEvent:
-        return "CollectionEvent"
-    for known in _CLASSES:
-        if given is known:
-            return known.__name__
-    raise TypeError(f"{given!r} has no encoding; see daemoneye_eventbus.wire for the types that have one")
+    name = _NAMES.get(given)
+    if name is None:
+        raise TypeError(f"{given!r} has no encoding; see daemoneye_eventbus.wire for the types that have one")
+    return name

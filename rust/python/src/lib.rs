@@ -41,6 +41,8 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        // The list that PyO3 keeps names the private functions too; the facade states what is public.
+        module.delattr("__all__")?;
         mapping::register(module.py())
     }
 }

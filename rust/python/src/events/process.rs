@@ -105,7 +105,6 @@ impl ProcessEvent {
         signature = (pid, name, command_line = Arg::MISSING, executable_path = Arg::MISSING, ppid = Arg::MISSING, start_time = Arg::MISSING, metadata = Arg::MISSING),
         text_signature = "(pid, name, command_line=None, executable_path=None, ppid=None, start_time=None, metadata={})"
     )]
-    #[expect(clippy::too_many_arguments, reason = "one for each field")]
     fn new(
         pid: Arg<'_, '_>,
         name: Arg<'_, '_>,

@@ -10,6 +10,9 @@ use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use super::{compare, restore};
 
+/// What `copyreg` expects: a callable and its arguments, here a class and the values of its fields.
+type Reduced<'py> = (Bound<'py, PyAny>, (Bound<'py, PyType>, Bound<'py, PyTuple>));
+
 #[pyclass(subclass, frozen, module = "daemoneye_eventbus._native", name = "_Record")]
 pub(crate) struct Record;
 
@@ -114,9 +117,7 @@ impl Record {
         slf.get_type().call((), Some(&arguments))
     }
 
-    fn __reduce__<'py>(
-        slf: &Bound<'py, Self>,
-    ) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyType>, Bound<'py, PyTuple>))> {
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Reduced<'py>> {
         static RESTORE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let py = slf.py();
         let mut values = Vec::new();

@@ -1,0 +1,120 @@
+"""Timestamp: a datetime with nanoseconds."""
+
+import copy
+import pickle
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemoneye_eventbus import CorrelationMetadata, ProcessEvent, Timestamp
+
+NS = st.integers(min_value=0, max_value=253_402_300_799_999_999_999)
+T = Timestamp.from_ns(1_767_916_800_123_456_789)
+
+
+@given(NS)
+def test_every_nanosecond_survives(ns):
+    time = Timestamp.from_ns(ns)
+    assert time.ns == ns
+    assert pickle.loads(pickle.dumps(time)).ns == ns
+    assert Timestamp.fromisoformat(time.isoformat()) == time
+    assert eval(repr(time), {"Timestamp": Timestamp}) == time  # noqa: S307  # the repr is our own
+    assert (time + timedelta(0)).ns == ns
+
+
+@given(NS)
+def test_a_field_returns_what_was_given(ns):
+    event = ProcessEvent(1, "sh", start_time=Timestamp.from_ns(ns))
+    assert event.start_time_ns == ns
+    assert type(event.start_time) is Timestamp
+    assert event.start_time.ns == ns
+    assert event.start_time.tzinfo is UTC
+
+
+@given(NS, NS)
+def test_order_is_that_of_nanoseconds(a, b):
+    x, y = Timestamp.from_ns(a), Timestamp.from_ns(b)
+    assert (x < y, x <= y, x > y, x >= y, x == y) == (a < b, a <= b, a > b, a >= b, a == b)
+    plain = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=b // 1000)
+    b = b // 1000 * 1000
+    assert (x < plain, x <= plain, x > plain, x >= plain, x == plain) == (a < b, a <= b, a > b, a >= b, a == b)
+    assert (plain < x, plain <= x, plain > x, plain >= x, plain == x) == (b < a, b <= a, b > a, b >= a, b == a)
+    if x == plain:
+        assert hash(x) == hash(plain)
+
+
+def test_parts():
+    assert T.nanosecond == 789
+    assert T.microsecond == 123456
+    assert repr(T) == "Timestamp(2026, 1, 9, 0, 0, 0, 123456, nanosecond=789)"
+    assert str(T) == "2026-01-09 00:00:00.123456789+00:00"
+    assert T.isoformat(timespec="seconds") == "2026-01-09T00:00:00+00:00"
+    assert Timestamp.fromisoformat("2026-01-09T01:00:00.1234567+01:00").ns == 1_767_916_800_123_456_700
+
+
+def test_copies_are_the_same():
+    assert copy.copy(T) is T
+    assert copy.deepcopy(T) is T
+    assert T.replace(nanosecond=1).nanosecond == 1
+    assert T.replace(year=2027).nanosecond == 789
+    assert T.replace(tzinfo=None) == datetime(2026, 1, 9, 0, 0, 0, 123456)
+    assert type(T.replace(tzinfo=None)) is datetime
+
+
+def test_leaving_utc_leaves_the_class():
+    zone = timezone(timedelta(hours=2))
+    there = T.astimezone(zone)
+    assert type(there) is datetime
+    assert there.utcoffset() == timedelta(hours=2)
+    assert T.astimezone(UTC) is T
+    assert T - there == timedelta(0)
+    assert there - T == timedelta(0)
+
+
+def test_arithmetic():
+    assert (T + timedelta(seconds=1)).ns == T.ns + 10**9
+    assert (timedelta(seconds=1) + T).ns == T.ns + 10**9
+    assert (T - timedelta(seconds=1)).ns == T.ns - 10**9
+    assert T - (T - timedelta(hours=1)) == timedelta(hours=1)
+    with pytest.raises(TypeError):
+        T + 1
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="UTC"):
+        Timestamp(2026, 1, 1, tzinfo=None)
+    with pytest.raises(ValueError, match="nanosecond"):
+        Timestamp(2026, 1, 1, nanosecond=1000)
+    with pytest.raises(ValueError, match="naive"):
+        Timestamp.of(datetime(2026, 1, 1))
+    with pytest.raises(TypeError, match="ns"):
+        Timestamp.from_ns(True)
+    with pytest.raises(OverflowError):
+        Timestamp.from_ns(10**21)
+    with pytest.raises(TypeError):
+        T < datetime(2026, 1, 1)
+    assert T != datetime(2026, 1, 9, 0, 0, 0, 123456)
+
+
+def test_now():
+    assert abs(Timestamp.now() - datetime.now(UTC)) < timedelta(seconds=5)
+    assert abs(CorrelationMetadata("c").created_at - datetime.now(UTC)) < timedelta(seconds=5)
+
+
+@pytest.mark.parametrize("hours", [-14, -5, 0, 5.5, 14])
+def test_any_zone_is_taken(hours):
+    zone = timezone(timedelta(hours=hours))
+    given = datetime(2026, 3, 1, 12, 30, 15, 7, tzinfo=zone)
+    assert ProcessEvent(1, "sh", start_time=given).start_time == given
+
+
+def test_a_field_names_itself_in_refusals():
+    with pytest.raises(ValueError, match=r"ProcessEvent\.start_time: a naive"):
+        ProcessEvent(1, "sh", start_time=datetime(2026, 1, 1))
+    with pytest.raises(ValueError, match=r"ProcessEvent\.start_time: times before 1970"):
+        ProcessEvent(1, "sh", start_time=datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC))
+    with pytest.raises(TypeError, match=r"ProcessEvent\.start_time: expected datetime, got int"):
+        ProcessEvent(1, "sh", start_time=5)
+    assert ProcessEvent(1, "sh", start_time=datetime(9999, 12, 31, tzinfo=UTC)).start_time.year == 9999

@@ -1,0 +1,49 @@
+"""topics: names, builders, patterns."""
+
+import copy
+import pickle
+
+import pytest
+
+from daemoneye_eventbus import PatternError, TopicPattern, _native, topics
+
+
+def test_names_are_those_of_the_core():
+    stated = {name: value for name, value in vars(topics).items() if name.isupper()}
+    assert stated == dict(_native._topic_names())
+    assert set(stated) < set(topics.__all__)
+
+
+@pytest.mark.parametrize(
+    ("builder", "segments"),
+    [
+        ("task_topic", ("yara", "c1")),
+        ("lifecycle_topic", ("c1",)),
+        ("config_topic", ("c1",)),
+        ("heartbeat_topic", ("c1",)),
+        ("shutdown_topic", ("c1",)),
+    ],
+)
+def test_builders_are_those_of_the_core(builder, segments):
+    assert getattr(topics, builder)(*segments) == _native._topic_build(builder, *segments)
+
+
+def test_patterns():
+    pattern = TopicPattern("events.process.*")
+    assert pattern.matches("events.process.new")
+    assert pattern.matches("events.process.new.late")
+    assert not pattern.matches("events.process")
+    assert not pattern.is_exact
+    assert TopicPattern("events.#").matches("events")
+    assert (str(pattern), repr(pattern)) == ("events.process.*", 'TopicPattern("events.process.*")')
+    assert pickle.loads(pickle.dumps(pattern)) == pattern
+    assert copy.deepcopy(pattern) is pattern
+    assert hash(TopicPattern("events.process.*")) == hash(pattern)
+    assert pattern != TopicPattern("events.#")
+    with pytest.raises(PatternError) as error:
+        TopicPattern("events.#.process")
+    assert error.value.pattern == "events.#.process"
+    with pytest.raises(TypeError):
+        TopicPattern(5)
+    with pytest.raises(TypeError):
+        pattern.matches(None)
