@@ -102,7 +102,8 @@ def test_defaults():
     event = ProcessEvent(pid=1, name="sh")
     assert dataclasses.astuple(event) == (1, "sh", None, None, None, None, {})
     assert repr(event) == (
-        "ProcessEvent(pid=1, name='sh', command_line=None, executable_path=None, ppid=None, start_time=None, metadata={})"
+        "ProcessEvent(pid=1, name='sh', command_line=None, executable_path=None, ppid=None, start_time=None, "
+        "metadata={})"
     )
     root = CorrelationMetadata("c")
     assert (root.root_correlation_id, root.parent_correlation_id, root.sequence_number) == ("c", None, 0)

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping  # noqa: TC003  # tools that resolve the fields' types look for it here
 from dataclasses import dataclass, field
 from typing import Any
 
 from daemoneye_eventbus import _native
 from daemoneye_eventbus._timestamp import Timestamp
-from daemoneye_eventbus._types import CollectionEvent
+from daemoneye_eventbus._types import CollectionEvent  # noqa: TC001  # the same
 
 __all__ = ["install"]
 

@@ -1,8 +1,8 @@
 """Names from the operating system as Unicode, reversibly.
 
 The system's names are bytes (Unix) or 16-bit units (Windows) that need not be Unicode; Python carries what is not as
-lone surrogates, which no wire can. ``os_text`` writes those with an escape character that names hardly ever contain, U+241B;
-it is the identity for all other text, and no two names become the same text.
+lone surrogates, which no wire can. ``os_text`` writes those with an escape character that names hardly ever
+contain, U+241B; it is the identity for all other text, and no two names become the same text.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, cast
 
 from daemoneye_eventbus._native import (
     FilesystemEvent,
@@ -18,6 +18,9 @@ from daemoneye_eventbus._native import (
     ProcessEvent,
     TriggerRequest,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import ItemsView
 
 __all__ = [
     "BrokerStatistics",
@@ -88,7 +91,7 @@ def _tuple(where: str, value: object, expected: str) -> tuple[object, ...]:
     # A str is a sequence of str, and giving one in place of a list is the usual mistake.
     if isinstance(value, str | bytes | bytearray) or not isinstance(value, Sequence):
         raise _wrong(where, expected, value)
-    return tuple(value)
+    return tuple(cast("Sequence[object]", value))
 
 
 def _text_tuples(owner: object, *names: str) -> None:
@@ -99,22 +102,26 @@ def _text_tuples(owner: object, *names: str) -> None:
         )
 
 
+def _pairs(where: str, value: object, expected: str) -> ItemsView[object, object]:
+    if not isinstance(value, Mapping):
+        raise _wrong(where, expected, value)
+    return cast("Mapping[object, object]", value).items()
+
+
 def _maps(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
         where = _where(owner, name)
-        if not isinstance(value, Mapping):
-            raise _wrong(where, "a mapping of str to str", value)
-        _set(owner, name, FrozenMap({_text(where, key): _text(where, item) for key, item in value.items()}))
+        pairs = _pairs(where, value, "a mapping of str to str")
+        _set(owner, name, FrozenMap({_text(where, key): _text(where, item) for key, item in pairs}))
 
 
 def _counters(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
         where = _where(owner, name)
-        if not isinstance(value, Mapping):
-            raise _wrong(where, "a mapping of str to int", value)
-        _set(owner, name, FrozenMap({_text(where, key): _integer(where, item, _U64) for key, item in value.items()}))
+        pairs = _pairs(where, value, "a mapping of str to int")
+        _set(owner, name, FrozenMap({_text(where, key): _integer(where, item, _U64) for key, item in pairs}))
 
 
 def _flags(owner: object, *names: str) -> None:

@@ -1,7 +1,8 @@
 """Topics and patterns: the original's names and builders, and what a pattern matches.
 
 A topic is 1 to 8 segments of ``[a-z0-9_-]`` joined by dots, in the domain ``events``, ``control`` or ``health``, at
-most 256 bytes. In a pattern ``*`` and ``+`` stand for one segment, a last ``*`` for one or more, a last ``#`` for zero or more.
+most 256 bytes. In a pattern ``*`` and ``+`` stand for one segment, a last ``*`` for one or more, a last ``#``
+for zero or more.
 
 Names that end in ``_ALL`` are patterns, all others are topics. The builders only join text; what they give is checked
 where it is used.

@@ -56,17 +56,19 @@ _CLASSES: Final[tuple[type[Any], ...]] = (
     BusEvent,
     Message,
 )
-_NAMES: Final[dict[object, str]] = {CollectionEvent: "CollectionEvent"} | {cls: cls.__name__ for cls in _CLASSES}
+_NAMES: Final[dict[object, str]] = {cls: cls.__name__ for cls in _CLASSES}
+_NAMES[CollectionEvent] = "CollectionEvent"
 
 
 def encode(value: object, dialect: str = "bincode", *, type: type[Any] | UnionType | None = None) -> bytes:  # noqa: A002
     """Encode ``value``.
 
     ``type=CollectionEvent`` writes one of the five events as the enum, its index first, as in a message's payload;
-    without it, the plain struct is written. ``TypeError`` for what has no encoding, ``ValueError`` for an unknown dialect.
+    without it, the plain struct is written. ``TypeError`` for what has no encoding, ``ValueError`` for a dialect that
+    is not known.
     """
     kind = _kind(value.__class__ if type is None else type)
-    if kind != "CollectionEvent" and value.__class__.__name__ != kind:
+    if kind not in ("CollectionEvent", value.__class__.__name__):
         raise TypeError(f"value: expected {kind}, got {value.__class__.__name__}")
     return _wire_encode(kind, value, dialect)
 

@@ -144,7 +144,7 @@ impl FrozenMap {
         self.dict.bind(py).call_method0("__reversed__")
     }
 
-    #[pyo3(signature = (key, default = None, /))]
+    #[pyo3(signature = (key, /, default = None))]
     fn get<'py>(
         &self,
         key: &Bound<'py, PyAny>,
