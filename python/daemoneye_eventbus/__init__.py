@@ -5,6 +5,9 @@ from __future__ import annotations
 import warnings
 
 from daemoneye_eventbus import _fields, topics, wire
+from daemoneye_eventbus._broker import Broker
+from daemoneye_eventbus._bus import EventBus
+from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._native import (
     DEBUG_BUILD,
     BusEvent,
@@ -19,6 +22,7 @@ from daemoneye_eventbus._native import (
     TriggerRequest,
     __version__,
 )
+from daemoneye_eventbus._subscription import Subscription
 from daemoneye_eventbus._text import os_bytes, os_text
 from daemoneye_eventbus._timestamp import Timestamp
 from daemoneye_eventbus._types import (
@@ -58,10 +62,13 @@ from daemoneye_eventbus.errors import (
 
 __all__ = [
     "AuthenticationFailed",
+    "Broker",
     "BrokerAlreadyRunning",
     "BrokerBusy",
+    "BrokerConfig",
     "BrokerStatistics",
     "BusEvent",
+    "ClientConfig",
     "ClientInfo",
     "CollectionEvent",
     "ConnectTimeout",
@@ -71,6 +78,7 @@ __all__ = [
     "CorrelationFilter",
     "CorrelationMetadata",
     "DecodeError",
+    "EventBus",
     "EventBusError",
     "EventBusStatistics",
     "EventFilter",
@@ -89,6 +97,7 @@ __all__ = [
     "PublishNotSupported",
     "PublishTimeout",
     "SourceCaps",
+    "Subscription",
     "SubscriptionClosed",
     "SubscriptionRefused",
     "Timestamp",

@@ -321,7 +321,7 @@ class BrokerStatistics(_Value):
 class ClientInfo(_Value):
     """One connection, as the broker sees it."""
 
-    client_id: str
+    id: str
     name: str
     """What the client calls itself; not to be trusted."""
     uid: int | None
@@ -329,7 +329,8 @@ class ClientInfo(_Value):
     pid: int | None
     """As the kernel says; ``None`` where it does not."""
     dialect: str
-    peer: Literal["native", "original"]
+    peer: Literal["native", "original", "local"]
+    """``local`` is a bus in the broker's own process."""
     subscriptions: int = 0
     queued_messages: int = 0
     queued_bytes: int = 0
@@ -338,9 +339,9 @@ class ClientInfo(_Value):
     """(message, subscription) pairs that matched and were not delivered, by reason."""
 
     def __post_init__(self) -> None:
-        _texts(self, "client_id", "name", "dialect")
-        if self.peer not in ("native", "original"):
-            raise ValueError(f"{_where(self, 'peer')}: must be 'native' or 'original', got {self.peer!r}")
+        _texts(self, "id", "name", "dialect")
+        if self.peer not in ("native", "original", "local"):
+            raise ValueError(f"{_where(self, 'peer')}: must be 'native', 'original' or 'local', got {self.peer!r}")
         _optional_integers(self, _U32, "uid", "pid")
         _integers(self, _U64, "subscriptions", "queued_messages", "queued_bytes", "delivered")
         _counters(self, "dropped")

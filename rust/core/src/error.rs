@@ -55,6 +55,8 @@ pub enum Error {
     WouldBlock(&'static str),
     #[error("this object belongs to process {owner}, and this is process {current}; create a new one after fork")]
     ForkedProcess { owner: u32, current: u32 },
+    #[error("{0}")]
+    WrongLoop(String),
     /// A setting or argument out of range: names the field, the limit and what to do.
     #[error("{field}: {reason}")]
     Invalid { field: &'static str, reason: String },

@@ -65,6 +65,7 @@ fn convert(py: Python<'_>, error: Error) -> PyResult<PyErr> {
         Error::PublishTimeout(timeout) => ("PublishTimeout", [("timeout", timeout.as_secs_f64())].into_py_dict(py)?),
         Error::PublishNotSupported(_) => ("PublishNotSupported", PyDict::new(py)),
         Error::WouldBlock(_) => ("WouldBlock", PyDict::new(py)),
+        Error::WrongLoop(_) => ("WrongLoop", PyDict::new(py)),
         Error::ForkedProcess { owner, current } => (
             "ForkedProcess",
             [("owner_pid", owner), ("current_pid", current)].into_py_dict(py)?,

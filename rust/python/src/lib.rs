@@ -1,14 +1,27 @@
 //! `daemoneye_eventbus._native`: conversion and the asyncio border, nothing else. One file per Python class.
 use pyo3::prelude::*;
 
+mod address;
 mod args;
+mod broker;
+mod bus;
+mod config;
+mod doorbell;
 mod errors;
 mod events;
+mod lifecycle;
+mod link;
 mod mapping;
+mod operation;
+mod pace;
+mod port;
 mod requests;
 #[cfg(debug_assertions)]
 mod samples;
+mod statistics;
+mod subscription;
 mod text;
+mod ticket;
 mod timestamp;
 mod topic_pattern;
 mod wire;
@@ -33,6 +46,28 @@ mod _native {
     #[cfg(debug_assertions)]
     #[pymodule_export]
     use super::samples::{_error_samples, _local, _published, _received};
+
+    // The border.
+    #[pymodule_export]
+    use super::address::Address;
+    #[pymodule_export]
+    use super::broker::BrokerCore;
+    #[pymodule_export]
+    use super::bus::{BusCore, Pending};
+    #[pymodule_export]
+    use super::doorbell::Doorbell;
+    #[pymodule_export]
+    use super::lifecycle::{after_fork_in_child, shut_down_clients};
+    #[pymodule_export]
+    use super::link::Link;
+    #[pymodule_export]
+    use super::operation::Operation;
+    #[pymodule_export]
+    use super::port::PortHandle;
+    #[pymodule_export]
+    use super::subscription::{Source, SubscriptionCore};
+    #[pymodule_export]
+    use super::ticket::Ticket;
 
     /// Whether this is a debug build, which says nothing about speed.
     #[pymodule_export]

@@ -140,6 +140,7 @@ pub(crate) fn _error_samples(py: Python<'_>) -> Vec<Py<PyAny>> {
         Error::PublishNotSupported(text()),
         Error::WouldBlock("get_nowait"),
         Error::ForkedProcess { owner: 1, current: 2 },
+        Error::WrongLoop(text()),
         Error::Invalid {
             field: "path",
             reason: text(),

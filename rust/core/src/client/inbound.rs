@@ -320,7 +320,7 @@ impl<'d> Open<'d> {
 
     fn takes(&self, next: &Summary<'_>, len: usize) -> bool {
         self.summary.topic == next.topic
-            && self.summary.event.is_some() == next.event.is_some()
+            && self.summary.event == next.event
             && self.end - self.start + len <= MAX_RUN
     }
 

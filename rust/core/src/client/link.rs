@@ -17,7 +17,7 @@ use super::outbox::{Outbox, Sent, closed};
 use super::ticket::{Answer, Ticket};
 use super::{runtime, supervisor};
 use crate::error::{Error, Result};
-use crate::queue::{DropReason, Wake};
+use crate::queue::{DropReason, Snapshot, Wake};
 use crate::transport::{Address, Stream};
 use crate::wire::text::{FromClient, Id, Sub};
 use crate::wire::{self, Draft};
@@ -50,8 +50,8 @@ pub type Flushed = Sent;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LocalStatistics {
     pub published: u64,
-    pub delivered: u64,
-    pub dropped: [u64; DropReason::ALL.len()],
+    /// What the subscriptions handed over and lost, those that ended included.
+    pub account: Snapshot,
     /// Refused by the broker: topic, type, rights.
     pub refused: u64,
     /// Written to connections, never confirmed.
@@ -140,6 +140,11 @@ impl Link {
 
     pub fn state(&self) -> State {
         self.shared.line.lock().state
+    }
+
+    /// Segments that a topic may have here, as the broker last said.
+    pub fn max_topic_depth(&self) -> usize {
+        self.shared.outbox.lock().max_depth
     }
 
     /// The oldest state change nobody has seen yet.
@@ -307,8 +312,7 @@ impl Link {
         let outbox = self.shared.outbox.lock();
         LocalStatistics {
             published: self.shared.published.load(Ordering::Relaxed),
-            delivered: sum.delivered,
-            dropped: sum.dropped,
+            account: sum,
             refused: self.shared.refused.load(Ordering::Relaxed),
             unconfirmed: outbox.unconfirmed(),
             reconnects: self.shared.reconnects.load(Ordering::Relaxed),

@@ -8,6 +8,7 @@ mod matcher;
 mod name;
 pub mod names;
 mod pattern;
+mod subscribed;
 #[cfg(test)]
 mod tests;
 
@@ -15,5 +16,6 @@ pub use cache::Cache;
 pub use matcher::Matcher;
 pub use name::{Domain, MAX_TOPIC_BYTES, check};
 pub use pattern::Pattern;
+pub use subscribed::of_subscription;
 
 pub const DEFAULT_MAX_DEPTH: usize = 8;

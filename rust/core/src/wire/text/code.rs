@@ -77,6 +77,7 @@ impl Error {
             | Self::PublishTimeout(_)
             | Self::WouldBlock(_)
             | Self::ForkedProcess { .. }
+            | Self::WrongLoop(_)
             | Self::Io { .. } => Code::Unknown,
         }
     }

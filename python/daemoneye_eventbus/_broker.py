@@ -1,0 +1,110 @@
+"""The broker as Python starts, stops and watches it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from daemoneye_eventbus._config import BrokerConfig, ClientConfig
+from daemoneye_eventbus._lifecycle import watch_broker
+from daemoneye_eventbus._loop import Bridge
+from daemoneye_eventbus._native import Address, BrokerCore, PortHandle
+from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
+
+__all__ = ["Broker"]
+
+
+class Broker:
+    """A broker embedded in this process, on a thread of its own.
+
+    Use it as ``async with Broker(path)``, or `start` and `shutdown` it. ``instance="x"`` stands for
+    ``/tmp/daemoneye-x.sock``. Raises `BrokerAlreadyRunning` and `PathRefused` when started, ``ValueError`` for what
+    cannot be set. A broker that was shut down cannot be started again.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        instance: str | None = None,
+        config: BrokerConfig | None = None,
+    ) -> None:
+        if (path is None) == (instance is None):
+            raise ValueError("path: give exactly one of path and instance")
+        self._config = config or BrokerConfig()
+        self._address = Address(instance=instance) if path is None else Address(path=Path(path))
+        self._core = BrokerCore(self._address, self._config)
+        self._ends: set[Callable[[], None]] = set()
+
+    @property
+    def path(self) -> Path:
+        """The socket's absolute path."""
+        return self._address.path
+
+    @property
+    def running(self) -> bool:
+        """Whether it listens and routes."""
+        return self._core.running
+
+    def start(self) -> Coroutine[Any, Any, None]:
+        """Listens; when it returns, clients can connect."""
+        return self._start()
+
+    async def _start(self) -> None:
+        await Bridge.current().ask(self._core.start)
+        watch_broker(self._core)
+
+    def shutdown(self, timeout: float = 2.0) -> Coroutine[Any, Any, int]:
+        """Stops listening, sends what is queued for ``timeout`` seconds at most, says goodbye and closes. Idempotent.
+
+        Returns how many messages could not be delivered.
+        """
+        return self._shutdown(timeout)
+
+    async def _shutdown(self, timeout: float) -> int:
+        undelivered: int = await Bridge.current().ask(
+            lambda bell, token: self._core.shutdown(timeout, bell, token)
+        )
+        for tell in list(self._ends):
+            tell()
+        self._ends.clear()
+        return undelivered
+
+    def observe_end(self, tell: Callable[[], None]) -> Callable[[], None]:
+        """Calls ``tell`` once the broker was shut down; the result takes that back."""
+        self._ends.add(tell)
+        return lambda: self._ends.discard(tell)
+
+    def statistics(self) -> BrokerStatistics:
+        """What it has done since it started."""
+        return BrokerStatistics(**self._core.statistics())
+
+    def clients(self) -> list[ClientInfo]:
+        """Who is connected now."""
+        return [ClientInfo(**one) for one in self._core.clients()]
+
+    def subscribe_client(self, client_id: str, patterns: Sequence[str]) -> None:
+        """Sets what a peer of the original is sent."""
+        self._core.subscribe_client(client_id, list(patterns))
+
+    def disconnect_client(self, client_id: str) -> bool:
+        """Cuts a client, who will not come back by itself. False if there is no such client."""
+        return self._core.disconnect_client(client_id)
+
+    def _port(self, config: ClientConfig) -> PortHandle:
+        return self._core.port(config)
+
+    async def __aenter__(self) -> Self:
+        await self._start()
+        return self
+
+    async def __aexit__(
+        self, typ: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._shutdown(2.0)
+
+    def __repr__(self) -> str:
+        return f"<Broker {str(self.path)!r} {'running' if self.running else 'not running'}>"

@@ -1,0 +1,518 @@
+"""The bus: publish and subscribe, in the broker's process or in any other, with the same object and the same behaviour."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import uuid
+import warnings
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, TypeVar, overload
+
+from daemoneye_eventbus._config import ClientConfig
+from daemoneye_eventbus._connection import Connection, State
+from daemoneye_eventbus._loop import Bridge
+from daemoneye_eventbus._native import (
+    Address,
+    BusCore,
+    BusEvent,
+    ControlMessage,
+    CorrelationMetadata,
+    FilesystemEvent,
+    NetworkEvent,
+    Pending,
+    PerformanceEvent,
+    ProcessEvent,
+    TriggerRequest,
+)
+from daemoneye_eventbus._opening import Opening
+from daemoneye_eventbus._subscription import Reader, Subscription
+from daemoneye_eventbus._types import CollectionEvent, CorrelationFilter, EventBusStatistics, EventFilter, EventSubscription
+from daemoneye_eventbus._waiters import Waiters
+from daemoneye_eventbus._ways import Bounds, LocalWay, RemoteWay, Way, closed
+from daemoneye_eventbus.errors import (
+    EventBusError,
+    PublishTimeout,
+    SubscriptionClosed,
+    SubscriptionRefused,
+)
+
+if TYPE_CHECKING:
+    from daemoneye_eventbus._broker import Broker
+
+__all__ = ["EventBus"]
+
+Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "block"]
+E = TypeVar("E", ProcessEvent, NetworkEvent, FilesystemEvent, PerformanceEvent, TriggerRequest)
+
+_log = logging.getLogger("daemoneye_eventbus.client")
+
+_FLUSH_SECONDS: Final = 2.0
+_QUEUE_MESSAGES: Final = 65_536
+_QUEUE_BYTES: Final = 8 * 1024 * 1024
+_FAMILIES: Final[dict[type, tuple[str, str]]] = {
+    ProcessEvent: ("process", "events.process.*"),
+    NetworkEvent: ("network", "events.network.*"),
+    FilesystemEvent: ("filesystem", "events.filesystem.*"),
+    PerformanceEvent: ("performance", "events.performance.*"),
+    TriggerRequest: ("trigger", "control.trigger.request"),
+}
+"""By event type: the word that filters use, and the pattern that it stands for."""
+
+
+class EventBus(BusCore):
+    """One end of the bus. Make it with `connect` or `from_broker`; use it as ``async with`` or `shutdown` it.
+
+    `publish_nowait` may be called from any thread; everything else belongs to the event loop that made the bus.
+    """
+
+    _way: Way
+    _bridge: Bridge
+    _subscriptions: dict[str, weakref.ref[Subscription[Any]]]
+    _reserved: set[str]
+    _standing: int
+    _shut: bool
+
+    @classmethod
+    def connect(
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        instance: str | None = None,
+        config: ClientConfig | None = None,
+    ) -> Opening[EventBus]:
+        """Connects to the broker at ``path`` or of ``instance``; with neither, to ``$DAEMONEYE_BROKER_SOCKET``.
+
+        Retries until ``config.connect_timeout`` what may pass: no such file, refused, busy. Raises `ConnectTimeout` with
+        the last cause, and at once `PermissionRefused`, `AuthenticationFailed` and `ProtocolError`.
+        """
+        return Opening("connect", lambda: cls._connect(path, instance, config or ClientConfig()))
+
+    @classmethod
+    def from_broker(cls, broker: Broker, *, config: ClientConfig | None = None) -> Opening[EventBus]:
+        """A bus in the broker's own process: no socket and no codec between its ends.
+
+        Of ``config`` it uses congestion, broker_overflow, publish_timeout and client.
+        """
+        return Opening("from_broker", lambda: cls._from_broker(broker, config or ClientConfig()))
+
+    @classmethod
+    async def _connect(cls, path: str | os.PathLike[str] | None, instance: str | None, config: ClientConfig) -> EventBus:
+        if path is not None and instance is not None:
+            raise ValueError("path: give either path or instance, not both")
+        if path is None and instance is None:
+            path = os.environ.get("DAEMONEYE_BROKER_SOCKET") or None
+            if path is None:
+                raise ValueError("path: give a path or an instance, or set DAEMONEYE_BROKER_SOCKET")
+        address = Address(instance=instance) if path is None else Address(path=Path(path))
+        connection = Connection.shared(Bridge.current(), address, config)
+        way = RemoteWay(connection)
+        try:
+            await connection.opened()
+        except BaseException:
+            await way.close(0)
+            raise
+        return cls._make(way)
+
+    @classmethod
+    async def _from_broker(cls, broker: Broker, config: ClientConfig) -> EventBus:
+        bridge = Bridge.current()
+        return cls._make(LocalWay(bridge, broker, broker._port(config), config))  # noqa: SLF001  # the other half of this
+
+    @classmethod
+    def _make(cls, way: Way) -> EventBus:
+        self = cls.__new__(cls, way.native, way.bridge.bell, way.room_token)
+        self._way = way
+        self._bridge = way.bridge
+        self._subscriptions = {}
+        self._reserved = set()
+        self._standing = 0
+        self._shut = False
+        way.bridge.paced.add(self)
+        self._pace(way.bridge.pace)
+        return self
+
+    # -- publishing: the fast path is native (`BusCore`), this is where it waits
+
+    def _check(self) -> None:
+        if self._shut:
+            raise closed()
+
+    def _flush_soon(self) -> None:
+        if isinstance(self._way, RemoteWay):
+            self._way.connection.flush_soon()
+
+    def _kernel_is_full(self) -> None:
+        if isinstance(self._way, RemoteWay):
+            self._way.connection.kernel_is_full()
+
+    async def _publish_slow(
+        self,
+        message: object,
+        correlation: str | CorrelationMetadata | None,
+        topic: str | None,
+        control: bool,  # noqa: FBT001
+        rest: Pending | None,
+    ) -> None:
+        loop = self._bridge.check()
+        self._check()
+        room = self._way.room
+        deadline = loop.time() + self._way.config.publish_timeout
+        self._standing += 1
+        self._waiters(self._standing)
+        try:
+            while True:
+                until = deadline if rest is None else min(deadline, loop.time() + rest.stalls_in)
+                try:
+                    await room.wait(loop, until)
+                except TimeoutError:
+                    if loop.time() >= deadline:
+                        raise PublishTimeout(
+                            f"no room for {self._way.config.publish_timeout} s (publish_timeout): the broker, or a reader "
+                            'that congestion="block" waits for, takes nothing'
+                        ) from None
+                self._check()
+                left = self._offer(message, correlation, topic, control) if rest is None else self._resume(rest)
+                if left is None:
+                    return
+                rest = left or None
+        finally:
+            self._standing -= 1
+            self._waiters(self._standing)
+            # Whoever stands behind us was not heard by whoever makes room.
+            room.wake_one()
+
+    def publish_many(
+        self,
+        events: Iterable[CollectionEvent],
+        correlation: str | CorrelationMetadata | None = None,
+        *,
+        topic: str | None = None,
+    ) -> Coroutine[Any, Any, int]:
+        """Publishes each of ``events`` and returns how many were accepted; an error carries that as ``accepted``."""
+        return self._publish_many(events, correlation, topic)
+
+    async def _publish_many(
+        self, events: Iterable[CollectionEvent], correlation: str | CorrelationMetadata | None, topic: str | None
+    ) -> int:
+        self._bridge.check()
+        self._check()
+        source = iter(events)
+        accepted = 0
+        try:
+            while True:
+                taken, then = self._offer_many(source, correlation, topic)
+                accepted += taken
+                if then is None:
+                    return accepted
+                if then is True:
+                    await asyncio.sleep(0)
+                else:
+                    event, rest = then
+                    await self._publish_slow(event, correlation, topic, False, rest or None)  # noqa: FBT003
+                    accepted += 1
+        except EventBusError as error:
+            error.accepted = accepted + (error.accepted or 0)
+            raise
+
+    # -- subscribing
+
+    @overload
+    def subscribe(
+        self,
+        *types: type[E],
+        queue_messages: int = ...,
+        queue_bytes: int = ...,
+        overflow: Overflow = ...,
+        event_filter: EventFilter | None = ...,
+        correlation_filter: CorrelationFilter | None = ...,
+    ) -> Opening[Subscription[BusEvent[E]]]: ...
+    @overload
+    def subscribe(
+        self,
+        *patterns: str | type[CollectionEvent],
+        queue_messages: int = ...,
+        queue_bytes: int = ...,
+        overflow: Overflow = ...,
+        include_control: Literal[False] = False,
+        event_filter: EventFilter | None = ...,
+        correlation_filter: CorrelationFilter | None = ...,
+    ) -> Opening[Subscription[BusEvent[CollectionEvent]]]: ...
+    @overload
+    def subscribe(
+        self,
+        *patterns: str | type[CollectionEvent],
+        queue_messages: int = ...,
+        queue_bytes: int = ...,
+        overflow: Overflow = ...,
+        include_control: bool,
+        event_filter: EventFilter | None = ...,
+        correlation_filter: CorrelationFilter | None = ...,
+    ) -> Opening[Subscription[BusEvent[CollectionEvent] | ControlMessage]]: ...
+    @overload
+    def subscribe(
+        self,
+        subscription: EventSubscription,
+        /,
+        *,
+        queue_messages: int = ...,
+        queue_bytes: int = ...,
+        overflow: Overflow = ...,
+    ) -> Opening[Subscription[BusEvent[CollectionEvent] | ControlMessage]]: ...
+    def subscribe(
+        self,
+        *what: Any,
+        queue_messages: int = _QUEUE_MESSAGES,
+        queue_bytes: int = _QUEUE_BYTES,
+        overflow: Overflow = "drop_oldest",
+        include_control: bool = False,
+        event_filter: EventFilter | None = None,
+        correlation_filter: CorrelationFilter | None = None,
+    ) -> Opening[Any]:
+        """Subscribes to patterns, event types, or one `EventSubscription`; acknowledged by the broker before it returns.
+
+        An event type stands for its family's pattern; with only types, events of other types are filtered out.
+        ``queue_messages`` and ``queue_bytes`` bound what waits here; when that is full ``overflow`` drops the oldest, drops
+        the newest, or (``"block"``) stops reading, on a connection of its own. Raises `PatternError`,
+        `SubscriptionRefused` and ``ValueError``.
+        """
+        filters = (event_filter, correlation_filter)
+        bounds = Bounds(queue_messages, queue_bytes, overflow)
+        return Opening("subscribe", lambda: self._subscribe(what, filters, bounds, include_control=include_control))
+
+    async def _subscribe(
+        self,
+        what: tuple[Any, ...],
+        filters: tuple[EventFilter | None, CorrelationFilter | None],
+        bounds: Bounds,
+        *,
+        include_control: bool,
+    ) -> Subscription[Any]:
+        self._bridge.check()
+        self._check()
+        spec = _specification(what, filters, include_control=include_control)
+        name = spec.subscriber_id
+        if name in self._reserved or self._find(name) is not None:
+            raise SubscriptionRefused(f"subscriber_id {name!r} is open on this bus already; close it first", limit=0)
+        self._reserved.add(name)
+        try:
+            return await self._open(spec, bounds)
+        finally:
+            self._reserved.discard(name)
+
+    async def _open(self, spec: EventSubscription, bounds: Bounds) -> Subscription[Any]:
+        reader = Reader()
+        token = self._bridge.listen(reader.ring)
+        opened = self._way.open(spec, bounds, token)
+        subscription: Subscription[Any] = Subscription._make(  # noqa: SLF001  # ours
+            opened, spec.subscriber_id, self._bridge, reader, self._forget
+        )
+        try:
+            await opened.confirm()
+        except BaseException:
+            subscription._abandon()  # noqa: SLF001  # ours
+            raise
+        self._bridge.limit_pace(bounds.queue_messages)
+        self._subscriptions[spec.subscriber_id] = weakref.ref(subscription)
+        return subscription
+
+    def _find(self, subscriber_id: str) -> Subscription[Any] | None:
+        found = self._subscriptions.get(subscriber_id)
+        return None if found is None else found()
+
+    def _forget(self, subscription: Subscription[Any]) -> None:
+        self._subscriptions.pop(subscription.subscriber_id, None)
+
+    def _open_subscriptions(self) -> list[Subscription[Any]]:
+        found = (reference() for reference in self._subscriptions.values())
+        return [subscription for subscription in found if subscription is not None]
+
+    def unsubscribe(self, subscriber_id: str) -> Coroutine[Any, Any, None]:
+        """Closes the subscription of that id; `SubscriptionClosed` if there is none."""
+        return self._unsubscribe(subscriber_id)
+
+    async def _unsubscribe(self, subscriber_id: str) -> None:
+        self._bridge.check()
+        subscription = self._find(subscriber_id)
+        if subscription is None:
+            raise SubscriptionClosed(f"no subscription {subscriber_id!r} is open on this bus", subscriber_id=subscriber_id)
+        await subscription.close()
+
+    # -- the whole bus
+
+    @property
+    def state(self) -> State:
+        """``connecting``, ``connected``, ``reconnecting`` or ``closed``."""
+        return "closed" if self._shut else self._way.state
+
+    async def state_changes(self) -> AsyncIterator[State]:
+        """Each change of `state` from now on; ends after ``closed``."""
+        loop = self._bridge.check()
+        changes: deque[State] = deque()
+        waiting = Waiters()
+
+        def changed(state: State) -> None:
+            changes.append(state)
+            waiting.wake_all()
+
+        stop = self._way.observe(changed)
+        try:
+            if self.state == "closed":
+                changes.append("closed")
+            while True:
+                while changes:
+                    state = changes.popleft()
+                    yield state
+                    if state == "closed":
+                        return
+                await waiting.wait(loop)
+        finally:
+            stop()
+
+    def flush(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
+        """Returns when every earlier publish of this bus has been routed; ``TimeoutError`` after ``timeout`` seconds."""
+        return self._flush(timeout)
+
+    async def _flush(self, timeout: float) -> None:
+        self._bridge.check()
+        self._check()
+        async with asyncio.timeout(timeout):
+            await self._way.flush()
+
+    def statistics(self) -> Coroutine[Any, Any, EventBusStatistics]:
+        """The broker's five numbers."""
+        return self._statistics()
+
+    async def _statistics(self) -> EventBusStatistics:
+        self._check()
+        return await self._way.statistics()
+
+    def local_statistics(self) -> dict[str, Any]:
+        """This side's counters: published, delivered, dropped by reason, refused, unconfirmed, unsent, reconnects, decode_errors."""
+        return self._way.local_statistics()
+
+    def drain(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
+        """Flushes, lets readers take what is queued for them, and closes; ``TimeoutError`` after ``timeout`` seconds."""
+        return self._drain(timeout)
+
+    async def _drain(self, timeout: float) -> None:
+        self._bridge.check()
+        if self._shut:
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                await self._way.flush()
+                for subscription in self._open_subscriptions():
+                    await subscription._drained()  # noqa: SLF001  # ours
+        finally:
+            await self._close(goodbye=0 if self.state != "connected" else _FLUSH_SECONDS)
+
+    def shutdown(self) -> Coroutine[Any, Any, None]:
+        """Flushes for at most 2 s (with ``congestion="block"`` ``publish_timeout``), then closes. Idempotent."""
+        return self._shutdown()
+
+    async def _shutdown(self) -> None:
+        self._bridge.check()
+        if self._shut:
+            return
+        seconds = _FLUSH_SECONDS
+        if self._way.config.congestion == "block":
+            seconds = max(seconds, self._way.config.publish_timeout)
+        try:
+            if self.state == "connected":
+                async with asyncio.timeout(seconds):
+                    await self._way.flush()
+        except (TimeoutError, EventBusError) as error:
+            _log.warning("closing without the broker's confirmation of the last messages: %s", error)
+        finally:
+            await self._close(goodbye=_FLUSH_SECONDS)
+
+    async def _close(self, goodbye: float) -> None:
+        if self._shut:
+            return
+        self._shut = True
+        self._close_core()
+        try:
+            for subscription in self._open_subscriptions():
+                end = subscription._close_at_once()  # noqa: SLF001  # ours
+                if end is not None:
+                    await end
+        finally:
+            await self._way.close(goodbye)
+            self._way.room.wake_all()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, typ: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._shutdown()
+
+    def __del__(self) -> None:
+        if getattr(self, "_shut", True):
+            return
+        self._shut = True
+        warnings.warn(f"{self!r} was forgotten; shut it down or use async with", ResourceWarning, stacklevel=2)
+        self._way.abandon()
+
+    def __repr__(self) -> str:
+        return f"<EventBus {self.state}>"
+
+
+def _specification(
+    what: tuple[Any, ...],
+    filters: tuple[EventFilter | None, CorrelationFilter | None],
+    *,
+    include_control: bool,
+) -> EventSubscription:
+    """One `EventSubscription` out of everything that `subscribe` takes."""
+    if not what:
+        raise ValueError("subscribe: give patterns, event types or an EventSubscription")
+    event_filter, correlation_filter = filters
+    if isinstance(what[0], EventSubscription):
+        if len(what) > 1 or include_control or event_filter or correlation_filter:
+            raise ValueError("subscribe: an EventSubscription says everything itself; give nothing besides it")
+        spec = what[0]
+        if not spec.topic_patterns and not spec.capabilities.event_types:
+            raise ValueError("subscribe: the EventSubscription has neither topic_patterns nor capabilities")
+        return spec
+    patterns: list[str] = []
+    kinds: list[str] = []
+    for item in what:
+        if isinstance(item, str):
+            patterns.append(item)
+        elif isinstance(item, type) and item in _FAMILIES:
+            kind, pattern = _FAMILIES[item]
+            kinds.append(kind)
+            patterns.append(pattern)
+        else:
+            raise TypeError(f"subscribe: expected a pattern or one of the five event types, got {item!r}")
+    if len(kinds) == len(what):
+        event_filter = _only(kinds, event_filter)
+    return EventSubscription(
+        subscriber_id=str(uuid.uuid4()),
+        event_filter=event_filter,
+        correlation_filter=correlation_filter,
+        topic_patterns=list(dict.fromkeys(patterns)),
+        include_control=include_control,
+    )
+
+
+def _only(kinds: list[str], event_filter: EventFilter | None) -> EventFilter:
+    if event_filter is None:
+        return EventFilter(event_types=kinds)
+    if not event_filter.event_types:
+        return replace(event_filter, event_types=kinds)
+    both = [kind for kind in kinds if kind in event_filter.event_types]
+    if not both:
+        raise ValueError("subscribe: event_filter.event_types excludes every event type subscribed to")
+    return replace(event_filter, event_types=both)
+
+

@@ -1,0 +1,238 @@
+"""What can be set, checked together when it is made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Final, Literal
+
+__all__ = ["BrokerConfig", "ClientConfig"]
+
+_DIALECTS: Final = ("bincode",)
+_LARGEST_FRAME: Final = 64 * 1024 * 1024
+_SMALLEST_FRAME: Final = 1024
+_MAX_NAME: Final = 256
+
+
+def _integer(owner: object, name: str, low: int, high: int = 2**63 - 1) -> None:
+    value = getattr(owner, name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{type(owner).__name__}.{name}: expected int, got {type(value).__name__}")
+    if not low <= value <= high:
+        raise ValueError(f"{type(owner).__name__}.{name}: must be between {low} and {high}, got {value}")
+
+
+def _seconds(owner: object, *names: str, zero: bool = False) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise TypeError(f"{type(owner).__name__}.{name}: expected seconds as float, got {type(value).__name__}")
+        if not math.isfinite(value) or value < 0 or (value == 0 and not zero) or value > 10**9:
+            raise ValueError(f"{type(owner).__name__}.{name}: must be a number of seconds above 0, got {value}")
+
+
+def _choice(owner: object, name: str, *known: str) -> None:
+    value = getattr(owner, name)
+    if value not in known:
+        raise ValueError(f"{type(owner).__name__}.{name}: must be one of {', '.join(known)}, got {value!r}")
+
+
+def _flag(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if not isinstance(value, bool):
+            raise TypeError(f"{type(owner).__name__}.{name}: expected bool, got {type(value).__name__}")
+
+
+def _uids(owner: object, name: str) -> None:
+    value = getattr(owner, name)
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise TypeError(f"{type(owner).__name__}.{name}: expected a sequence of uids, got {type(value).__name__}")
+    for uid in value:
+        if not isinstance(uid, int) or isinstance(uid, bool) or not 0 <= uid < 2**32 - 1:
+            raise ValueError(f"{type(owner).__name__}.{name}: {uid!r} is not a uid")
+    object.__setattr__(owner, name, tuple(value))
+
+
+def _token(owner: object, value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError(f"{type(owner).__name__}.token: expected bytes, got {type(value).__name__}")
+    if len(value) < 16:
+        raise ValueError(f"{type(owner).__name__}.token: {len(value)} bytes are too few; use 32 random bytes")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerConfig:
+    """Every limit of a broker. Sizes are bytes, times seconds."""
+
+    max_frame: int = 1024 * 1024
+    """Largest frame body in bytes, 1 KiB to 64 MiB; exactly this much is taken."""
+    max_connections: int = 256
+    """Connections at once; more are told that the broker is busy."""
+    max_connections_per_uid: int = 64
+    """Connections at once of one foreign uid; the broker's own is exempt."""
+    allowed_uids: Sequence[int] = ()
+    """Uids that may connect besides the broker's own."""
+    socket_mode: int = 0o600
+    """Mode of the socket file: 0o600, or 0o660 with `socket_group`."""
+    socket_group: int | None = None
+    """Gid of the socket file; needed where `allowed_uids` names others."""
+    handshake_timeout: float = 2.0
+    """Seconds from accept to CONNECT."""
+    frame_timeout: float = 10.0
+    """Seconds from the first byte of a frame to its last."""
+    write_timeout: float = 5.0
+    """Seconds for an answer to leave during handshake and shutdown."""
+    stall_timeout: float = 5.0
+    """Seconds after which a full queue whose reader takes nothing stops nobody any more."""
+    ping_interval: float = 30.0
+    """Seconds of silence after which a client is asked for a sign of life."""
+    ping_timeout: float = 90.0
+    """Seconds of silence after which a client is cut."""
+    queue_messages: int = 65_536
+    """Messages that wait for one connection."""
+    queue_bytes: int = 8 * 1024 * 1024
+    """Bytes that wait for one connection."""
+    total_queue_bytes: int = 256 * 1024 * 1024
+    """Bytes in all queues; beyond it the largest queue is trimmed first."""
+    overflow: Literal["drop_oldest", "drop_newest", "disconnect"] = "drop_oldest"
+    """What a full queue does, unless the client asked for something else."""
+    max_patterns_per_client: int = 1024
+    """Patterns over all subscriptions of one connection."""
+    max_filter_terms: int = 256
+    """Terms over both filters of one subscription."""
+    max_topic_depth: int = 8
+    """Segments of a topic."""
+    dialect: Literal["bincode"] = "bincode"
+    """Encoding between native peers."""
+    original_peers: bool = True
+    """Whether peers of the Rust original are served."""
+    max_original_peers: int = 16
+    """Peers of the original at once."""
+    original_patterns: Sequence[str] = ("events.#",)
+    """What a peer of the original is sent."""
+    original_dialect: str = "postcard"
+    """What a peer of the original is spoken to in until it has spoken."""
+    original_auth: bool = False
+    """Whether peers of the original must prove the token; requires `token`."""
+    token: bytes | Sequence[bytes] | None = field(default=None, repr=False)
+    """Shared secret of at least 16 bytes, or several during rotation: each client must prove one. Never shown."""
+    rate_limit: None = None
+    """Reserved."""
+
+    def __post_init__(self) -> None:
+        _integer(self, "max_frame", _SMALLEST_FRAME, _LARGEST_FRAME)
+        for name in ("max_connections", "max_connections_per_uid", "queue_messages", "queue_bytes", "total_queue_bytes"):
+            _integer(self, name, 1)
+        for name in ("max_patterns_per_client", "max_filter_terms", "max_original_peers"):
+            _integer(self, name, 0)
+        _integer(self, "max_topic_depth", 1, 128)
+        _integer(self, "socket_mode", 0, 0o777)
+        if self.socket_group is not None:
+            _integer(self, "socket_group", 0, 2**32 - 2)
+        _uids(self, "allowed_uids")
+        _seconds(self, "handshake_timeout", "frame_timeout", "write_timeout", "stall_timeout")
+        _seconds(self, "ping_interval", "ping_timeout")
+        _choice(self, "overflow", "drop_oldest", "drop_newest", "disconnect")
+        _choice(self, "dialect", *_DIALECTS)
+        _flag(self, "original_peers", "original_auth")
+        object.__setattr__(self, "original_patterns", tuple(self.original_patterns))
+        if self.token is not None:
+            given = [self.token] if isinstance(self.token, bytes) else list(self.token)
+            object.__setattr__(self, "token", tuple(_token(self, token) for token in given))
+        if self.rate_limit is not None:
+            raise ValueError("BrokerConfig.rate_limit: this version has no rate limits; leave it None")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.socket_mode not in {0o600, 0o660}:
+            raise ValueError(f"BrokerConfig.socket_mode: must be 0o600 or 0o660, got {self.socket_mode:#o}")
+        if self.socket_mode == 0o660 and self.socket_group is None:
+            raise ValueError("BrokerConfig.socket_group: a socket of mode 0o660 needs the group that may use it")
+        # Root opens any socket; everybody else needs the mode to let them in.
+        if set(self.allowed_uids) - {0} and self.socket_mode != 0o660:
+            raise ValueError(
+                "BrokerConfig.allowed_uids: others cannot open a socket of mode 0o600; "
+                "set socket_mode=0o660 and socket_group to a group they are in"
+            )
+        if self.ping_timeout <= self.ping_interval:
+            raise ValueError("BrokerConfig.ping_timeout: must be above ping_interval")
+        if self.original_auth and not self.token:
+            raise ValueError("BrokerConfig.original_auth: needs a token")
+
+    @property
+    def _tokens(self) -> tuple[bytes, ...]:
+        return () if self.token is None else tuple(self.token)  # type: ignore[arg-type]  # made a tuple above
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientConfig:
+    """Every setting of a bus. Sizes are bytes, times seconds."""
+
+    client: str | None = None
+    """A name for operators, at most 256 bytes."""
+    dialect: Literal["bincode"] = "bincode"
+    """Encoding asked of the broker."""
+    peer: Literal["native", "original"] = "native"
+    """What is expected at the other end."""
+    congestion: Literal["drop", "block"] = "drop"
+    """Whether this publisher waits for readers that have no room, or their own policy applies."""
+    broker_overflow: Literal["drop_oldest", "drop_newest", "disconnect"] = "drop_oldest"
+    """What the broker's queue for this connection does when it is full."""
+    broker_queue_messages: int | None = None
+    """Messages that wait at the broker for this connection; ``None`` = the broker's limit, more is capped to it."""
+    broker_queue_bytes: int | None = None
+    """Bytes that wait at the broker for this connection; ``None`` = the broker's limit, more is capped to it."""
+    send_buffer_bytes: int = 4 * 1024 * 1024
+    """Bytes published and not with the kernel yet; beyond it publish waits."""
+    max_frame: int = 1024 * 1024
+    """Largest frame body in bytes; the smaller of both sides holds."""
+    connect_timeout: float = 5.0
+    """Seconds for the first connection, retries included."""
+    publish_timeout: float = 10.0
+    """Seconds that a publish waits for room."""
+    reconnect: bool = True
+    """Whether a broken connection is dialled again."""
+    reconnect_initial: float = 0.05
+    """Ceiling of the first wait before dialling again, in seconds; it doubles, and the wait is drawn below it."""
+    reconnect_max: float = 5.0
+    """Highest ceiling in seconds."""
+    server_uids: Sequence[int] | None = None
+    """Uids the broker may run as; ``None`` = our own and root."""
+    token: bytes | None = field(default=None, repr=False)
+    """Shared secret of at least 16 bytes that both sides prove. Never shown."""
+    pool: bool = True
+    """Whether buses of this process, loop, address and config share one connection."""
+
+    def __post_init__(self) -> None:
+        if self.client is not None:
+            if not isinstance(self.client, str):
+                raise TypeError(f"ClientConfig.client: expected str, got {type(self.client).__name__}")
+            if len(self.client.encode(errors="surrogateescape")) > _MAX_NAME:
+                raise ValueError(f"ClientConfig.client: at most {_MAX_NAME} bytes")
+        _choice(self, "dialect", *_DIALECTS)
+        _choice(self, "peer", "native", "original")
+        _choice(self, "congestion", "drop", "block")
+        _choice(self, "broker_overflow", "drop_oldest", "drop_newest", "disconnect")
+        for name in ("broker_queue_messages", "broker_queue_bytes"):
+            if getattr(self, name) is not None:
+                _integer(self, name, 1)
+        _integer(self, "send_buffer_bytes", 1)
+        _integer(self, "max_frame", _SMALLEST_FRAME, _LARGEST_FRAME)
+        _seconds(self, "connect_timeout", "publish_timeout", zero=True)
+        _seconds(self, "reconnect_initial", "reconnect_max")
+        if self.reconnect_max < self.reconnect_initial:
+            raise ValueError("ClientConfig.reconnect_max: must be at least reconnect_initial")
+        _flag(self, "reconnect", "pool")
+        if self.server_uids is not None:
+            _uids(self, "server_uids")
+        if self.token is not None:
+            _token(self, self.token)
+        if self.peer == "original":
+            raise ValueError('ClientConfig.peer: this version speaks to native brokers only; use "native"')
+
+    def _key(self) -> tuple[object, ...]:
+        """What two configs must agree on to share a connection."""
+        return tuple(getattr(self, item.name) for item in fields(self))

@@ -1,0 +1,170 @@
+"""One link to a broker and the loop that serves it; shared by the buses of a pool.
+
+The loop reads the socket itself: no thread stands between the kernel and a reader. It writes what publishers left behind once a
+turn, and waits for the kernel only when that has refused bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Literal, TypeAlias
+
+from daemoneye_eventbus._config import ClientConfig
+from daemoneye_eventbus._lifecycle import watch_link
+from daemoneye_eventbus._loop import Bridge
+from daemoneye_eventbus._native import Address, Link
+from daemoneye_eventbus._waiters import Waiters
+from daemoneye_eventbus.errors import ConnectionClosed
+
+__all__ = ["Connection", "State"]
+
+State: TypeAlias = Literal["connecting", "connected", "reconnecting", "closed"]
+_Key: TypeAlias = tuple[Bridge, Address, tuple[object, ...]]
+
+
+class Connection:
+    """A link, watched. ``users`` counts the buses and subscriptions that share it."""
+
+    _pool: Final[dict[_Key, Connection]] = {}
+
+    def __init__(self, bridge: Bridge, address: Address, config: ClientConfig) -> None:
+        self.bridge = bridge
+        self.config = config
+        self.address = address
+        self.users = 1
+        self._key: _Key | None = None
+        self._state_token = bridge.listen(self._on_change)
+        self.room_token = bridge.listen(self._on_room)
+        self.room = Waiters()
+        self.changed = Waiters()
+        self.observers: set[Callable[[State], None]] = set()
+        self._watched: tuple[int, int] | None = None
+        self._writing: int | None = None
+        self.link = Link(address, config, bridge.bell, self._state_token)
+        watch_link(self.link)
+
+    @classmethod
+    def shared(cls, bridge: Bridge, address: Address, config: ClientConfig) -> Connection:
+        """The pool's connection for this loop, address and config, or a new one."""
+        if not config.pool:
+            return cls(bridge, address, config)
+        for stale in [key for key in cls._pool if key[0].is_closed]:
+            cls._pool.pop(stale).link.close()
+        key = (bridge, address, config._key())  # noqa: SLF001  # ours
+        found = cls._pool.get(key)
+        if found is not None and found.state != "closed":
+            found.users += 1
+            return found
+        made = cls._pool[key] = cls(bridge, address, config)
+        made._key = key
+        return made
+
+    @property
+    def state(self) -> State:
+        """Where the link stands."""
+        return self.link.state
+
+    async def opened(self) -> None:
+        """Waits for the first connection; raises why there is none."""
+        loop = self.bridge.check()
+        while True:
+            state = self.state
+            if state in {"connected", "reconnecting"}:
+                return
+            if state == "closed":
+                raise self.link.cause() or ConnectionClosed("the bus was closed while it connected")
+            await self.changed.wait(loop)
+
+    def release(self) -> bool:
+        """One user less. True for the last one, who closes it."""
+        self.users -= 1
+        if self.users > 0:
+            return False
+        if self._key is not None and self._pool.get(self._key) is self:
+            del self._pool[self._key]
+        return True
+
+    def close(self) -> None:
+        """Ends the link at once and lets go of the loop."""
+        self.link.close()
+        if not self.bridge.is_closed:
+            self._rewatch()
+        self.changed.wake_all()
+        self.room.wake_all()
+
+    def abandon(self) -> None:
+        """Ends the link from any thread; the loop lets go when it gets to it."""
+        self.link.close()
+        if not self.bridge.is_closed:
+            self.bridge.loop.call_soon_threadsafe(self._rewatch)
+
+    def _on_change(self) -> None:
+        self.link.resume()
+        while (change := self.link.next_change()) is not None:
+            for observer in list(self.observers):
+                observer(change)
+        self._rewatch()
+        self.changed.wake_all()
+
+    def _on_room(self) -> None:
+        self.room.wake_all()
+
+    def _rewatch(self) -> None:
+        generation = self.link.generation()
+        if self._watched is not None and self._watched[0] == generation:
+            return
+        loop = self.bridge.loop
+        if self._watched is not None:
+            loop.remove_reader(self._watched[1])
+            self._stop_writing()
+            self._watched = None
+        # Only now may the old descriptor's number be used again.
+        self._watched = self.link.watch()
+        if self._watched is not None:
+            loop.add_reader(self._watched[1], self._on_readable)
+
+    def _on_readable(self) -> None:
+        ended = self.link.on_readable(self.bridge.bell)
+        self.bridge.drain()
+        if ended:
+            self._rewatch()
+
+    def flush_soon(self) -> None:
+        """One flush for everything published in this turn of the loop."""
+        self.bridge.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        if self.link.flush():
+            self.kernel_is_full()
+
+    def kernel_is_full(self) -> None:
+        """Goes on writing when the kernel takes bytes again."""
+        self._rewatch()
+        if self._watched is None or self._writing is not None:
+            # Paused or lost; whichever it is, the supervisor sees to the bytes.
+            if self._writing is None:
+                self.link.write_elsewhere()
+            return
+        self._writing = self._watched[1]
+        self.bridge.loop.add_writer(self._writing, self._on_writable)
+
+    def _on_writable(self) -> None:
+        if not self.link.on_writable():
+            self._stop_writing()
+
+    def _stop_writing(self) -> None:
+        if self._writing is not None:
+            self.bridge.loop.remove_writer(self._writing)
+            self._writing = None
+
+    async def left(self, timeout: float) -> None:
+        """Says goodbye and waits, ``timeout`` seconds at most, until the broker has sent what it still has for us."""
+        self.link.leave()
+        try:
+            async with asyncio.timeout(timeout):
+                while self.state == "connected":
+                    await self.changed.wait(self.bridge.check())
+        except TimeoutError:
+            pass
+        self.close()

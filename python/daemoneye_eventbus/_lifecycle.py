@@ -1,0 +1,59 @@
+"""Fork and the end of the interpreter.
+
+A forked child disowns everything of its parent. At exit, links and brokers that are still open are closed within bounds; what
+was accepted and not sent is warned about.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import warnings
+import weakref
+from typing import Final
+
+from daemoneye_eventbus import _native
+
+__all__ = ["watch_broker", "watch_link"]
+
+_BROKER_SECONDS: Final = 0.5
+_CLIENT_SECONDS: Final = 0.5
+
+_brokers: Final[weakref.WeakSet[_native.BrokerCore]] = weakref.WeakSet()
+_links: Final[weakref.WeakSet[_native.Link]] = weakref.WeakSet()
+
+
+def watch_broker(broker: _native.BrokerCore) -> None:
+    """Stops it at exit, if it still runs then."""
+    _brokers.add(broker)
+
+
+def watch_link(link: _native.Link) -> None:
+    """Closes it at exit, if it is still open then."""
+    _links.add(link)
+
+
+def _at_exit() -> None:
+    unsent = 0
+    for link in list(_links):
+        unsent += link.unsent
+        try:
+            link.close()
+        except Exception:  # noqa: BLE001, S112  # a forked child; its parent's links are none of its business
+            continue
+    for broker in list(_brokers):
+        broker.stop(_BROKER_SECONDS)
+    _native.shut_down_clients(_CLIENT_SECONDS)
+    if unsent:
+        warnings.warn(f"{unsent} published messages were not sent when the interpreter ended", ResourceWarning, stacklevel=1)
+
+
+def _after_fork() -> None:
+    _native.after_fork_in_child()
+    _brokers.clear()
+    _links.clear()
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,115 @@
+"""One bridge per event loop: how Rust's threads reach it, and how questions to them are awaited.
+
+The loop watches one descriptor. Whoever rings leaves a token; the bridge calls the method that the token stands for. Owners
+are held weakly, so that a forgotten object is collected and its token simply rings for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import weakref
+from collections.abc import Callable
+from typing import Any, Final
+
+from daemoneye_eventbus._native import BusCore, Doorbell, Ticket
+from daemoneye_eventbus.errors import WrongLoop
+
+__all__ = ["Bridge"]
+
+_PUBLISHES_A_TURN: Final = 64
+
+
+class Bridge:
+    """The doorbell of one loop and who listens to it."""
+
+    _bridges: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bridge]] = weakref.WeakKeyDictionary()
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)
+        self.bell = Doorbell()
+        self._tokens = itertools.count(1)
+        self._listeners: dict[int, Callable[[], Callable[[], object] | None]] = {}
+        self.pace = _PUBLISHES_A_TURN
+        self.paced: weakref.WeakSet[BusCore] = weakref.WeakSet()
+        loop.add_reader(self.bell.fileno(), self.drain)
+
+    @classmethod
+    def current(cls) -> Bridge:
+        """The bridge of the running loop."""
+        loop = asyncio.get_running_loop()
+        bridge = cls._bridges.get(loop)
+        if bridge is None:
+            bridge = cls._bridges[loop] = cls(loop)
+        return bridge
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop; raises `WrongLoop` when it is gone."""
+        loop = self._loop()
+        if loop is None or loop.is_closed():
+            raise WrongLoop("the event loop of this object is closed; make a new one in the running loop")
+        return loop
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing can be scheduled any more."""
+        loop = self._loop()
+        return loop is None or loop.is_closed()
+
+    def check(self) -> asyncio.AbstractEventLoop:
+        """The loop, if it is the running one."""
+        running = asyncio.get_running_loop()
+        if running is not self._loop():
+            raise WrongLoop("this object belongs to another event loop; make one in the loop that uses it")
+        return running
+
+    def listen(self, method: Callable[[], object]) -> int:
+        """A token that calls ``method``, a bound method, for as long as its owner lives."""
+        token = next(self._tokens)
+        self._listeners[token] = weakref.WeakMethod(method)
+        return token
+
+    def forget(self, token: int) -> None:
+        """The token rings for nobody from now on."""
+        self._listeners.pop(token, None)
+
+    def drain(self) -> None:
+        """Calls everybody who was rung for."""
+        for token in self.bell.drain():
+            listener = self._listeners.get(token)
+            if listener is None:
+                continue
+            method = listener()
+            if method is None:
+                self.forget(token)
+            else:
+                method()
+
+    def limit_pace(self, queue_messages: int) -> None:
+        """Buses of this loop give its readers a turn well before a queue of that size is full."""
+        self.pace = min(self.pace, max(1, queue_messages // 8))
+        for bus in self.paced:
+            bus._pace(self.pace)
+
+    async def ask(self, question: Callable[[Doorbell, int], Ticket]) -> Any:
+        """Asks, and waits for the answer; raises what was refused."""
+        answer = _Answer(self.check().create_future())
+        token = self.listen(answer.arrived)
+        try:
+            answer.ticket = question(self.bell, token)
+            await answer.future
+            return answer.ticket.result()
+        finally:
+            self.forget(token)
+
+
+class _Answer:
+    ticket: Ticket | None = None
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self.future = future
+
+    def arrived(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)

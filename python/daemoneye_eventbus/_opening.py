@@ -1,0 +1,71 @@
+"""What ``connect``, ``from_broker`` and ``subscribe`` return: awaited it gives the object, entered it also closes it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Opening"]
+
+T = TypeVar("T", bound=AbstractAsyncContextManager[Any, Any])
+
+
+class Opening(Coroutine[Any, Any, T], AbstractAsyncContextManager[T, None], Generic[T]):
+    """A coroutine and an asynchronous context manager in one. Nothing happens before the first await."""
+
+    __slots__ = ("__weakref__", "_coroutine", "_entered", "_make", "_name", "_used")
+
+    def __init__(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._name = name
+        self._make = make
+        self._used = False
+        self._coroutine: Coroutine[Any, Any, T] | None = None
+        self._entered: T | None = None
+
+    def _start(self) -> Coroutine[Any, Any, T]:
+        if self._used:
+            raise RuntimeError(f"{self._name}() was awaited already; call it again for another")
+        self._used = True
+        return self._make()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._start().__await__()
+
+    def send(self, value: Any, /) -> Any:
+        """Part of the coroutine protocol."""
+        if self._coroutine is None:
+            self._coroutine = self._start()
+        return self._coroutine.send(value)
+
+    def throw(self, typ: Any, val: Any = None, tb: TracebackType | None = None, /) -> Any:
+        """Part of the coroutine protocol."""
+        if self._coroutine is None:
+            self._coroutine = self._start()
+        if val is None and tb is None:
+            return self._coroutine.throw(typ)
+        return self._coroutine.throw(typ, val, tb)
+
+    def close(self) -> None:
+        """Part of the coroutine protocol."""
+        self._used = True
+        if self._coroutine is not None:
+            self._coroutine.close()
+
+    async def __aenter__(self) -> T:
+        self._entered = await self._start()
+        await self._entered.__aenter__()
+        return self._entered
+
+    async def __aexit__(
+        self, typ: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        entered, self._entered = self._entered, None
+        if entered is not None:
+            await entered.__aexit__(typ, value, traceback)
+
+    def __del__(self) -> None:
+        if not self._used:
+            warnings.warn(f"{self._name}() was never awaited; nothing happened", ResourceWarning, stacklevel=2)

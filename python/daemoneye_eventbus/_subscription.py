@@ -1,0 +1,189 @@
+"""A subscription: an asynchronous iterator over one bounded queue."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+import weakref
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from daemoneye_eventbus._native import SubscriptionCore
+from daemoneye_eventbus._waiters import Waiters
+from daemoneye_eventbus.errors import ConnectionClosed, SubscriptionClosed, WouldBlock
+
+if TYPE_CHECKING:
+    from daemoneye_eventbus._loop import Bridge
+    from daemoneye_eventbus._ways import Opened
+
+__all__ = ["Reader", "Subscription"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Reader:
+    """Stands between a queue, which needs somebody to ring for before its subscription exists, and that subscription."""
+
+    def __init__(self) -> None:
+        self.waiting = Waiters()
+        self.subscription: weakref.ref[Subscription[Any]] | None = None
+
+    def ring(self) -> None:
+        """The queue has something, or ended."""
+        subscription = None if self.subscription is None else self.subscription()
+        if subscription is not None and subscription._ended:
+            self.waiting.wake_all()
+        else:
+            self.waiting.wake_one()
+
+
+class Subscription(SubscriptionCore[T_co]):
+    """What was published and matches, in the order of each publisher.
+
+    Iterate over it (``async for``), or take messages with `get`, `get_nowait` and `get_many`. Cancelling a wait loses
+    nothing. Made by `EventBus.subscribe`; close it with `close` or ``async with``.
+    """
+
+    _reader: Reader
+    _waiting: Waiters
+    _bridge: Bridge
+    _opened: Opened
+    _on_close: Callable[[Self], None]
+    _closed: bool
+
+    @classmethod
+    def _make(
+        cls, opened: Opened, subscriber_id: str, bridge: Bridge, reader: Reader, on_close: Callable[[Self], None]
+    ) -> Self:
+        self = cls.__new__(cls, opened.source, subscriber_id)
+        reader.subscription = weakref.ref(self)
+        self._reader = reader
+        self._opened = opened
+        self._bridge = bridge
+        self._waiting = reader.waiting
+        self._on_close = on_close
+        self._closed = False
+        return self
+
+    def _end_error(self) -> BaseException:
+        failure = None if self._closed else self._opened.failure()
+        return failure or SubscriptionClosed(subscriber_id=self.subscriber_id)
+
+    async def _wait(self, deadline: float | None = None) -> None:
+        await self._waiting.wait(self._bridge.check(), deadline)
+
+    async def _get_slow(self, timeout: float | None) -> Any:
+        loop = self._bridge.check()
+        deadline = None if timeout is None else loop.time() + timeout
+        while (message := self._take()) is None:
+            await self._wait(deadline)
+        if message is Ellipsis:
+            raise self._end_error()
+        self._pass_on()
+        return message
+
+    async def _next_slow(self) -> Any:
+        while (message := self._take()) is None:
+            await self._wait()
+        if message is Ellipsis:
+            error = self._end_error()
+            if isinstance(error, SubscriptionClosed | ConnectionClosed):
+                raise StopAsyncIteration
+            raise error
+        self._pass_on()
+        return message
+
+    def _pass_on(self) -> None:
+        # The queue rings once for all it has; who was woken wakes the next.
+        if len(self._waiting) and self.pending:
+            self._waiting.wake_one()
+
+    def get_nowait(self) -> T_co:
+        """One message that is there already; `WouldBlock` if there is none, `SubscriptionClosed` at the end."""
+        message = self._take()
+        if message is None:
+            raise WouldBlock("no message is waiting; use get() to wait for one")
+        if message is Ellipsis:
+            raise self._end_error()
+        result: T_co = message
+        return result
+
+    def get_many(self, max: int, timeout: float | None = None) -> Coroutine[Any, Any, list[T_co]]:  # noqa: A002
+        """1 to ``max`` messages: all that wait, or the first that comes. ``TimeoutError`` after ``timeout`` seconds."""
+        return self._get_many(max, timeout)
+
+    async def _get_many(self, most: int, timeout: float | None) -> list[T_co]:
+        if most < 1:
+            raise ValueError(f"max: must be at least 1, got {most}")
+        loop = self._bridge.check()
+        deadline = None if timeout is None else loop.time() + timeout
+        if self._turn_is_due():
+            await asyncio.sleep(0)
+        messages: list[T_co] = []
+        while True:
+            going_on = self._take_many(most, messages)
+            if messages:
+                self._pass_on()
+                return messages
+            if not going_on:
+                raise self._end_error()
+            await self._wait(deadline)
+
+    async def close(self) -> None:
+        """Ends it. What still waits is dropped and counted; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._on_close(self)
+        self._end()
+        try:
+            await self._opened.end(False)
+        finally:
+            self._waiting.wake_all()
+
+    async def _drained(self) -> None:
+        """Returns when its reader has taken everything that waits."""
+        while self.pending and not self._closed:
+            await asyncio.sleep(0.005)
+
+    def _abandon(self) -> None:
+        """It never came to be: nothing to warn about."""
+        end = self._close_at_once()
+        if end is not None:
+            _run_through(end)
+
+    def _close_at_once(self) -> Coroutine[Any, Any, None] | None:
+        if self._closed:
+            return None
+        self._closed = True
+        self._on_close(self)
+        self._end()
+        end: Coroutine[Any, Any, None] = self._opened.end(True)
+        return end
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, typ: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<Subscription {self.subscriber_id!r} {', '.join(self.patterns)}>"
+
+    def __del__(self) -> None:
+        if getattr(self, "_closed", True) or self._bridge.is_closed:
+            return
+        warnings.warn(f"{self!r} was forgotten; close it or use async with", ResourceWarning, stacklevel=2)
+        self._abandon()
+
+
+def _run_through(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Runs a coroutine that suspends nowhere."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()

@@ -1,0 +1,288 @@
+"""The two ways from a bus to its broker: over a connection, or past it in the broker's own process. One interface."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from daemoneye_eventbus._config import ClientConfig
+from daemoneye_eventbus._connection import Connection, State
+from daemoneye_eventbus._native import Link, PortHandle, Source
+from daemoneye_eventbus._types import EventBusStatistics, EventSubscription
+from daemoneye_eventbus._waiters import Waiters
+from daemoneye_eventbus.errors import ConnectionClosed, PublishNotSupported
+
+if TYPE_CHECKING:
+    from daemoneye_eventbus._broker import Broker
+    from daemoneye_eventbus._loop import Bridge
+
+__all__ = ["Bounds", "LocalWay", "Opened", "RemoteWay", "Way"]
+
+_log = logging.getLogger("daemoneye_eventbus.client")
+
+_CLOSE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A subscription's queue: messages, bytes, and what it does when it is full."""
+
+    queue_messages: int
+    queue_bytes: int
+    overflow: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A subscription's queue, and how to end it."""
+
+    source: Source
+    confirm: Callable[[], Any]
+    """Coroutine function: waits for the broker's answer."""
+    end: Callable[[bool], Any]
+    """Coroutine function: ends it; with ``True`` without waiting for anybody."""
+    failure: Callable[[], BaseException | None]
+    """Why it ended, if not by its owner."""
+
+
+class Way(Protocol):
+    """What a bus needs of the way to its broker."""
+
+    bridge: Bridge
+    config: ClientConfig
+    room: Waiters
+    room_token: int
+
+    @property
+    def native(self) -> Link | PortHandle: ...
+    @property
+    def state(self) -> State: ...
+    def observe(self, observer: Callable[[State], None]) -> Callable[[], None]: ...
+    def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened: ...
+    async def flush(self) -> None: ...
+    async def statistics(self) -> EventBusStatistics: ...
+    def local_statistics(self) -> dict[str, Any]: ...
+    async def close(self, goodbye: float) -> None: ...
+    def abandon(self) -> None: ...
+
+
+class RemoteWay:
+    """Over a connection, which other buses may share."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.bridge = connection.bridge
+        self.config = connection.config
+        self.room = connection.room
+        self.room_token = connection.room_token
+        self._open = True
+
+    @property
+    def connection(self) -> Connection:
+        """The connection underneath."""
+        return self._connection
+
+    @property
+    def native(self) -> Link:
+        return self._connection.link
+
+    @property
+    def state(self) -> State:
+        return self._connection.state if self._open else "closed"
+
+    def observe(self, observer: Callable[[State], None]) -> Callable[[], None]:
+        """Tells ``observer`` of each change; the result ends that."""
+        observers = self._connection.observers
+        observers.add(observer)
+        return lambda: observers.discard(observer)
+
+    def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened:
+        """A subscription on this connection, or on one of its own if it may stop the reading."""
+        if bounds.overflow != "block":
+            return self._open_on(self._connection, spec, bounds, token, own=False)
+        if self.config.peer == "original":
+            raise PublishNotSupported('overflow="block" needs a native broker')
+        own = Connection(self.bridge, self._connection.address, replace(self.config, pool=False))
+        return self._open_on(own, spec, bounds, token, own=True)
+
+    def _open_on(
+        self, connection: Connection, spec: EventSubscription, bounds: Bounds, token: int, *, own: bool
+    ) -> Opened:
+        link, bridge = connection.link, self.bridge
+        try:
+            source = link.inbox(spec, bounds.queue_messages, bounds.queue_bytes, bounds.overflow, bridge.bell, token)
+        except BaseException:
+            if own:
+                connection.close()
+            raise
+        number = 0
+
+        async def confirm() -> None:
+            if own:
+                await connection.opened()
+
+            def ask(bell: Any, answer: int) -> Any:
+                nonlocal number
+                number, ticket = link.subscribe(source, bell, answer)
+                return ticket
+
+            await bridge.ask(ask)
+
+        async def end(at_once: bool) -> None:  # noqa: FBT001
+            if own:
+                link.unsubscribe(number, True, bridge.bell, 0)
+                connection.close()
+                return
+            if at_once or link.state != "connected":
+                link.unsubscribe(number, True, bridge.bell, 0)
+                return
+            try:
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await bridge.ask(lambda bell, answer: link.unsubscribe(number, True, bell, answer))
+            except TimeoutError:
+                _log.warning("the broker did not confirm the end of subscription %r", spec.subscriber_id)
+            except ConnectionError:
+                # Broken or closed meanwhile: the subscription ended with it.
+                return
+
+        return Opened(source, confirm, end, link.cause)
+
+    async def flush(self) -> None:
+        """Everything published before has been routed."""
+        await self.bridge.ask(self.native.ping)
+
+    async def statistics(self) -> EventBusStatistics:
+        """The broker's numbers."""
+        answer: EventBusStatistics = await self.bridge.ask(self.native.statistics)
+        return answer
+
+    def local_statistics(self) -> dict[str, Any]:
+        """This side's numbers."""
+        return self.native.local_statistics()
+
+    async def close(self, goodbye: float) -> None:
+        """Leaves the pool; the last one says goodbye for at most so many seconds and closes."""
+        if not self._open:
+            return
+        self._open = False
+        if not self._connection.release():
+            return
+        if self._connection.state == "connected" and goodbye > 0:
+            await self._connection.left(goodbye)
+        else:
+            self._connection.close()
+        self._account()
+
+    def abandon(self) -> None:
+        """Leaves without a word, from any thread; the last one closes."""
+        if not self._open:
+            return
+        self._open = False
+        if self._connection.release():
+            self._connection.abandon()
+
+    def _account(self) -> None:
+        unsent = self.native.unsent
+        if unsent:
+            _log.warning("%d published messages were not sent before the bus was closed", unsent)
+
+
+class LocalWay:
+    """In the broker's own process: no socket, no codec."""
+
+    def __init__(self, bridge: Bridge, broker: Broker, port: PortHandle, config: ClientConfig) -> None:
+        self.bridge = bridge
+        self.config = config
+        self.room = Waiters()
+        self.room_token = bridge.listen(self._on_room)
+        self._broker = broker
+        self._port = port
+        self._open = True
+        self._observers: set[Callable[[State], None]] = set()
+        self._stop_observing = broker.observe_end(self._broker_ended)
+
+    def _on_room(self) -> None:
+        self.room.wake_all()
+
+    def _broker_ended(self) -> None:
+        for observer in list(self._observers):
+            observer("closed")
+        self.room.wake_all()
+
+    @property
+    def native(self) -> PortHandle:
+        return self._port
+
+    @property
+    def state(self) -> State:
+        return "connected" if self._open and self._broker.running else "closed"
+
+    def observe(self, observer: Callable[[State], None]) -> Callable[[], None]:
+        """Tells ``observer`` of each change; the result ends that."""
+        self._observers.add(observer)
+        return lambda: self._observers.discard(observer)
+
+    def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened:
+        """A queue at the broker itself."""
+        source = self._port.subscribe(
+            spec,
+            bounds.queue_messages,
+            bounds.queue_bytes,
+            bounds.overflow,
+            self.config.broker_overflow,
+            self.bridge.bell,
+            token,
+        )
+
+        async def nothing_to_wait_for() -> None:
+            return None
+
+        async def end(_at_once: bool) -> None:  # noqa: FBT001
+            return None
+
+        return Opened(source, nothing_to_wait_for, end, lambda: None)
+
+    async def flush(self) -> None:
+        """Publishing in process routes at once."""
+        self.bridge.check()
+
+    async def statistics(self) -> EventBusStatistics:
+        """The broker's numbers."""
+        self.bridge.check()
+        now = self._broker.statistics()
+        return EventBusStatistics(
+            messages_published=now.messages_published,
+            messages_delivered=now.messages_delivered,
+            active_subscribers=now.active_subscribers,
+            active_topics=now.active_topics,
+            uptime_seconds=now.uptime_seconds,
+        )
+
+    def local_statistics(self) -> dict[str, Any]:
+        """This side's numbers."""
+        return self._port.local_statistics()
+
+    async def close(self, goodbye: float) -> None:
+        """Ends this bus at its broker."""
+        del goodbye
+        if not self._open:
+            return
+        self._open = False
+        self._stop_observing()
+        self._port.close()
+        self._broker_ended()
+
+    def abandon(self) -> None:
+        """Leaves without a word, from any thread."""
+        if self._open:
+            self._open = False
+            self._stop_observing()
+            self._port.close()
+
+
+def closed() -> ConnectionClosed:
+    """For every call on a bus that its owner has shut down."""
+    return ConnectionClosed("this bus was shut down; make a new one")

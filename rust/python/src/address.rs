@@ -1,0 +1,37 @@
+//! Where a bus lives, checked once.
+use std::path::PathBuf;
+
+use daemoneye_eventbus_core::transport;
+use pyo3::prelude::*;
+
+use crate::events::raise;
+
+#[pyclass(frozen, eq, hash, module = "daemoneye_eventbus._native")]
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct Address(transport::Address);
+
+impl Address {
+    pub(crate) const fn core(&self) -> &transport::Address {
+        &self.0
+    }
+}
+
+#[pymethods]
+impl Address {
+    /// Exactly one of both.
+    #[new]
+    #[pyo3(signature = (path=None, instance=None))]
+    fn new(py: Python<'_>, path: Option<PathBuf>, instance: Option<&str>) -> PyResult<Self> {
+        let address = match (path, instance) {
+            (Some(path), None) => transport::Address::from_path(&path),
+            (None, Some(instance)) => transport::Address::from_instance(instance),
+            _ => Err(daemoneye_eventbus_core::Error::invalid("path", "give either path or instance")),
+        };
+        raise(py, address).map(Self)
+    }
+
+    #[getter]
+    fn path(&self) -> PathBuf {
+        self.0.path().to_owned()
+    }
+}

@@ -1,0 +1,145 @@
+//! A broker that lives in this process on its own thread.
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use daemoneye_eventbus_core::broker::{self, BrokerConfig, PortOptions};
+use pyo3::prelude::*;
+use pyo3::types::{IntoPyDict, PyDict, PyList};
+use uuid::Uuid;
+
+use crate::address::Address;
+use crate::config::{self, BrokerConfigFields, ClientConfigFields};
+use crate::doorbell::Doorbell;
+use crate::events::raise;
+use crate::lifecycle::Owned;
+use crate::port::PortHandle;
+use crate::ticket::{Reply, Ticket};
+
+#[pyclass(frozen, module = "daemoneye_eventbus._native")]
+pub(crate) struct BrokerCore {
+    broker: Owned<broker::Broker>,
+    dialect: daemoneye_eventbus_core::wire::Dialect,
+    max_frame: usize,
+    max_depth: usize,
+}
+
+fn counts<'py>(py: Python<'py>, counts: &BTreeMap<&'static str, u64>) -> PyResult<Bound<'py, PyDict>> {
+    counts.iter().filter(|(_, count)| **count > 0).into_py_dict(py)
+}
+
+fn client_id(py: Python<'_>, text: &str) -> PyResult<Uuid> {
+    let error = |_| daemoneye_eventbus_core::Error::invalid("client_id", format!("{text:?} is not the id of a client"));
+    raise(py, Uuid::try_parse(text).map_err(error))
+}
+
+#[pymethods]
+impl BrokerCore {
+    #[new]
+    fn new(py: Python<'_>, address: &Address, config: BrokerConfigFields) -> PyResult<Self> {
+        let config: BrokerConfig = raise(py, config.into_core())?;
+        let (dialect, max_frame, max_depth) = (config.dialect, config.max_frame, config.max_topic_depth);
+        let broker = raise(py, broker::Broker::new(address.core().clone(), config))?;
+        Ok(Self {
+            broker: Owned::new(broker),
+            dialect,
+            max_frame,
+            max_depth,
+        })
+    }
+
+    /// Answered when the broker listens, or with why it cannot.
+    fn start(&self, py: Python<'_>, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
+        let (ticket, answer) = Ticket::of_call(py, bell, token)?;
+        self.broker.get(py)?.start(move |result| answer(result.map(|()| Reply::Done)));
+        Ok(ticket)
+    }
+
+    /// Answered, with the number of messages that could not be delivered, when everything is closed.
+    fn shutdown(&self, py: Python<'_>, timeout: f64, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
+        let (ticket, answer) = Ticket::of_call(py, bell, token)?;
+        let timeout = raise(py, config::seconds("timeout", timeout))?;
+        self.broker
+            .get(py)?
+            .shutdown(timeout, move |lost| answer(Ok(Reply::Count(lost.messages))));
+        Ok(ticket)
+    }
+
+    /// Stops within `timeout` seconds from a thread that may wait, without an event loop: for the end of the interpreter.
+    fn stop(&self, py: Python<'_>, timeout: f64) {
+        let Some(broker) = self.broker.here() else { return };
+        let timeout = Duration::try_from_secs_f64(timeout).unwrap_or_default();
+        py.detach(|| {
+            let (tell, told) = std::sync::mpsc::channel();
+            broker.shutdown(timeout, move |_| {
+                // The other end may have given up waiting.
+                let _late = tell.send(());
+            });
+            if told.recv_timeout(timeout + Duration::from_millis(200)).is_err() {
+                broker.abandon();
+            }
+        });
+    }
+
+    #[getter]
+    fn running(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.broker.get(py)?.is_running())
+    }
+
+    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let now = self.broker.get(py)?.statistics();
+        let all = PyDict::new(py);
+        all.set_item("messages_published", now.bus.messages_published)?;
+        all.set_item("messages_delivered", now.bus.messages_delivered)?;
+        all.set_item("active_subscribers", now.bus.active_subscribers)?;
+        all.set_item("active_topics", now.bus.active_topics)?;
+        all.set_item("uptime_seconds", now.bus.uptime_seconds)?;
+        all.set_item("dropped", counts(py, &now.dropped)?)?;
+        all.set_item("refused", counts(py, &now.refused)?)?;
+        all.set_item("connections", now.connections)?;
+        all.set_item("queued_messages", now.queued_messages)?;
+        all.set_item("queued_bytes", now.queued_bytes)?;
+        Ok(all)
+    }
+
+    fn clients<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        for client in self.broker.get(py)?.clients() {
+            let one = PyDict::new(py);
+            one.set_item("id", client.id.to_string())?;
+            one.set_item("name", client.name)?;
+            one.set_item("uid", client.uid)?;
+            one.set_item("pid", client.pid)?;
+            one.set_item("dialect", client.dialect.name())?;
+            one.set_item("peer", client.kind.name())?;
+            one.set_item("subscriptions", client.subscriptions)?;
+            one.set_item("queued_messages", client.queued_messages)?;
+            one.set_item("queued_bytes", client.queued_bytes)?;
+            one.set_item("delivered", client.delivered)?;
+            one.set_item("dropped", counts(py, &client.dropped)?)?;
+            list.append(one)?;
+        }
+        Ok(list)
+    }
+
+    fn subscribe_client(&self, py: Python<'_>, id: &str, patterns: Vec<String>) -> PyResult<()> {
+        let id = client_id(py, id)?;
+        raise(py, self.broker.get(py)?.subscribe_client(id, &patterns))
+    }
+
+    /// False if there is no such client.
+    fn disconnect_client(&self, py: Python<'_>, id: &str) -> PyResult<bool> {
+        let id = client_id(py, id)?;
+        Ok(self.broker.get(py)?.disconnect_client(id))
+    }
+
+    /// A bus of this process.
+    fn port(&self, py: Python<'_>, config: ClientConfigFields) -> PyResult<PortHandle> {
+        let config = raise(py, config.into_core())?;
+        let options = PortOptions {
+            name: config.client,
+            congestion: config.congestion,
+        };
+        let port = raise(py, self.broker.get(py)?.port(options))?;
+        Ok(PortHandle::new(port, self.dialect, self.max_frame, self.max_depth))
+    }
+}

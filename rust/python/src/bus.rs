@@ -1,0 +1,489 @@
+//! The hot half of a bus: takes an event from Python into a connection's send buffer, or past it to the readers of this process.
+//!
+//! One native step does all of it on the caller's thread: check, encode straight from the object's fields, append, and write if it is
+//! time. Where that cannot finish, Python's half (`_publish_slow`) waits for room and offers again.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use daemoneye_eventbus_core::broker::{Port, Published, Waiting};
+use daemoneye_eventbus_core::client::{self, Sent};
+use daemoneye_eventbus_core::error::TopicError;
+use daemoneye_eventbus_core::event::{EventKind, Timestamp};
+use daemoneye_eventbus_core::queue::{Object, Wake};
+use daemoneye_eventbus_core::topic::names::default_topic;
+use daemoneye_eventbus_core::wire::{self, Draft, Payload};
+use daemoneye_eventbus_core::Error;
+use parking_lot::Mutex;
+use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyString, PyTuple};
+use uuid::Uuid;
+
+use crate::doorbell::Doorbell;
+use crate::events::{self, Local, raise};
+use crate::lifecycle::Owned;
+use crate::link::Link;
+use crate::operation::{Kind, Operation};
+use crate::pace::Pace;
+use crate::port::PortHandle;
+
+/// Publishes taken without giving the loop a turn.
+const PUBLISHES_A_TURN: u32 = 64;
+
+/// A publish with its arguments, not looked at before it is awaited.
+pub(crate) struct Outgoing {
+    pub(crate) what: What,
+    pub(crate) correlation: Option<Py<PyAny>>,
+    /// Required for `Control`.
+    pub(crate) topic: Option<Py<PyAny>>,
+}
+
+pub(crate) enum What {
+    Event(Py<PyAny>),
+    Control(Py<PyAny>),
+}
+
+impl Outgoing {
+    /// The coroutine that waits for room and goes on with `rest`.
+    pub(crate) fn become_slow(&self, bus: &Bound<'_, BusCore>, rest: Option<Pending>) -> PyResult<Py<PyAny>> {
+        let py = bus.py();
+        let (object, control) = match &self.what {
+            What::Event(event) => (event, false),
+            What::Control(payload) => (payload, true),
+        };
+        let rest = rest.map(|rest| Py::new(py, rest)).transpose()?;
+        let slow = bus.call_method1(
+            intern!(py, "_publish_slow"),
+            (object, self.correlation.as_ref(), self.topic.as_ref(), control, rest),
+        )?;
+        Ok(slow.unbind())
+    }
+}
+
+/// A message of this process in an in-process queue.
+pub(crate) struct LocalMessage {
+    what: What,
+    correlation: Py<PyAny>,
+    id: Uuid,
+    pub(crate) topic: Py<PyString>,
+    timestamp: Timestamp,
+    sequence: u64,
+}
+
+impl LocalMessage {
+    pub(crate) fn deliver(
+        &self,
+        py: Python<'_>,
+        pattern: &Py<PyString>,
+        subscriber_id: &Py<PyString>,
+        dropped_before: u64,
+    ) -> PyResult<Py<PyAny>> {
+        let local = Local {
+            id: self.id,
+            topic: &self.topic,
+            correlation: self.correlation.bind(py),
+            timestamp: self.timestamp,
+            sequence: self.sequence,
+        };
+        match &self.what {
+            What::Event(event) => {
+                events::bus_event_local(py, &local, event.clone_ref(py), pattern, subscriber_id, dropped_before)
+            }
+            What::Control(payload) => {
+                events::control_message_local(py, &local, payload.bind(py).cast::<PyBytes>()?.clone().unbind())
+            }
+        }
+    }
+}
+
+/// The readers of an in-process publish that had no room yet.
+#[pyclass(frozen, module = "daemoneye_eventbus._native")]
+pub(crate) struct Pending {
+    waiting: Mutex<Option<Owned<Waiting>>>,
+}
+
+impl Pending {
+    fn new(waiting: Waiting) -> Self {
+        Self {
+            waiting: Mutex::new(Some(Owned::new(waiting))),
+        }
+    }
+}
+
+#[pymethods]
+impl Pending {
+    /// Seconds until a reader that takes nothing stops nobody any more; offer again then at the latest.
+    #[getter]
+    fn stalls_in(&self) -> f64 {
+        let waiting = self.waiting.lock();
+        let at = waiting.as_ref().and_then(Owned::here).map(Waiting::stalls_at);
+        at.map_or(0.0, |at| at.saturating_duration_since(std::time::Instant::now()).as_secs_f64())
+    }
+}
+
+/// What became of an offer.
+pub(crate) enum Offer {
+    Taken,
+    Full(Option<Pending>),
+}
+
+enum Way {
+    Link(Py<Link>, Owned<Arc<client::Link>>),
+    Port(Py<PortHandle>, Owned<Arc<Port>>),
+}
+
+#[pyclass(subclass, frozen, module = "daemoneye_eventbus._native")]
+pub(crate) struct BusCore {
+    way: Way,
+    pace: Pace,
+    /// Coroutines that wait for room; newcomers stand behind them.
+    queue_of_waiters: AtomicUsize,
+    thread: usize,
+    /// Wakes the waiters.
+    room: Arc<dyn Wake>,
+    closed: AtomicBool,
+}
+
+/// Tells threads apart, at the price of one address.
+fn this_thread() -> usize {
+    thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| std::ptr::from_ref(mark).addr())
+}
+
+/// A random id; ids need to differ, not to be secret.
+fn fresh_id() -> Uuid {
+    uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid()
+}
+
+fn default_topic_text(py: Python<'_>, kind: EventKind) -> Py<PyString> {
+    static TEXTS: PyOnceLock<[Py<PyString>; 5]> = PyOnceLock::new();
+    let texts = TEXTS.get_or_init(py, || EventKind::ALL.map(|kind| PyString::new(py, default_topic(kind)).unbind()));
+    texts.get(kind as usize).map_or_else(|| PyString::new(py, default_topic(kind)).unbind(), |text| text.clone_ref(py))
+}
+
+impl BusCore {
+    pub(crate) fn turn_is_due(&self) -> bool {
+        self.pace.turn_is_due()
+    }
+
+    /// The first step of an awaited publish: on the loop's thread, behind those who wait already.
+    pub(crate) fn offer_now(slf: &Bound<'_, Self>, outgoing: &Outgoing) -> PyResult<Offer> {
+        let py = slf.py();
+        let bus = slf.get();
+        if this_thread() != bus.thread {
+            return Err(raise_wrong_loop(py));
+        }
+        if bus.queue_of_waiters.load(Ordering::Relaxed) > 0 {
+            return Ok(Offer::Full(None));
+        }
+        Self::offer(slf, outgoing, true, true)
+    }
+
+    /// Offers once. `waits` tells an in-process publish that its caller will wait for full readers; `on_loop` that the loop flushes.
+    fn offer(slf: &Bound<'_, Self>, outgoing: &Outgoing, waits: bool, on_loop: bool) -> PyResult<Offer> {
+        let py = slf.py();
+        let bus = slf.get();
+        if bus.closed.load(Ordering::Relaxed) {
+            return Err(crate::errors::to_py(py, Error::ConnectionClosed("this bus was shut down; make a new one".to_owned())));
+        }
+        let timestamp = Timestamp::now();
+        let id = fresh_id();
+        let mut buffer = Uuid::encode_buffer();
+        // What a view borrows from must outlive it.
+        let object = match &outgoing.what {
+            What::Event(object) | What::Control(object) => object.bind(py),
+        };
+        let view = match &outgoing.what {
+            What::Event(_) => Some(events::view(object)?),
+            What::Control(_) => None,
+        };
+        let payload = match &view {
+            Some(event) => Payload::Event(event),
+            None => Payload::Control(control_payload(object)?),
+        };
+        let correlation = match &outgoing.correlation {
+            Some(given) => events::correlation_view(given.bind(py), timestamp)?,
+            None => events::fresh_correlation(fresh_id().hyphenated().encode_lower(&mut buffer), timestamp),
+        };
+        let topic = match (&outgoing.topic, &view) {
+            (Some(topic), _) => topic_text(topic.bind(py))?,
+            (None, Some(event)) => default_topic(event.kind()),
+            (None, None) => return Err(PyTypeError::new_err("publish_control needs a topic")),
+        };
+        let mut draft = Draft {
+            id,
+            topic,
+            correlation_metadata: correlation,
+            payload,
+            sequence: 0,
+            timestamp,
+        };
+        match &bus.way {
+            Way::Link(handle, link) => {
+                let waker = waits.then_some(&bus.room);
+                match raise(py, link.get(py)?.publish(&mut draft, waker))? {
+                    Sent::Full => return Ok(Offer::Full(None)),
+                    Sent::Buffered | Sent::Blocked if !on_loop => link.get(py)?.flush_elsewhere(),
+                    Sent::Buffered => {
+                        if !handle.get().flush_scheduled.swap(true, Ordering::Relaxed) {
+                            slf.call_method0(intern!(py, "_flush_soon"))?;
+                        }
+                    }
+                    Sent::Blocked => {
+                        slf.call_method0(intern!(py, "_kernel_is_full"))?;
+                    }
+                    Sent::Written | Sent::Waiting => {}
+                }
+                Ok(Offer::Taken)
+            }
+            Way::Port(handle, port) => {
+                let settings = handle.get();
+                let size = wire::encoded_len(settings.dialect, &draft, settings.max_frame, settings.max_depth);
+                let size = raise(py, size)?;
+                let sequence = settings.sequence.fetch_add(1, Ordering::Relaxed);
+                draft.sequence = sequence;
+                let local: Object = Arc::new(LocalMessage {
+                    what: match &outgoing.what {
+                        What::Event(event) => What::Event(event.clone_ref(py)),
+                        What::Control(payload) => What::Control(payload.clone_ref(py)),
+                    },
+                    correlation: match &outgoing.correlation {
+                        Some(given) => given.clone_ref(py),
+                        None => PyString::new(py, draft.correlation_metadata.correlation_id).into_any().unbind(),
+                    },
+                    id,
+                    topic: match (&outgoing.topic, &view) {
+                        (None, Some(event)) => default_topic_text(py, event.kind()),
+                        _ => PyString::new(py, topic).unbind(),
+                    },
+                    timestamp,
+                    sequence,
+                });
+                let waker = waits.then_some(&bus.room);
+                Ok(match raise(py, port.get(py)?.publish(&draft, size, &local, waker))? {
+                    Published::Done => Offer::Taken,
+                    Published::Wait(waiting) => Offer::Full(Some(Pending::new(waiting))),
+                })
+            }
+        }
+    }
+}
+
+fn control_payload<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
+    let bytes = object.cast::<PyBytes>().map_err(|_| {
+        PyTypeError::new_err(format!("publish_control: payload must be bytes, not {}", type_name(object)))
+    })?;
+    Ok(bytes.as_bytes())
+}
+
+fn topic_text<'a>(topic: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
+    let text = topic
+        .cast::<PyString>()
+        .map_err(|_| PyTypeError::new_err(format!("publish: topic must be str, not {}", type_name(topic))))?;
+    text.to_str().map_err(|_| {
+        let error = TopicError {
+            topic: text.to_string_lossy().into_owned(),
+            kind: "Invalid topic format: not Unicode".to_owned(),
+        };
+        crate::errors::to_py(topic.py(), Error::Topic(error))
+    })
+}
+
+pub(crate) fn type_name(object: &Bound<'_, PyAny>) -> String {
+    object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string())
+}
+
+fn raise_wrong_loop(py: Python<'_>) -> PyErr {
+    crate::errors::to_py(
+        py,
+        Error::WrongLoop("this bus belongs to the event loop of another thread; make one here, or use publish_nowait".to_owned()),
+    )
+}
+
+#[pymethods]
+impl BusCore {
+    /// `way` is a `Link` or a `PortHandle`; `token` is rung when those who wait for room should offer again.
+    #[new]
+    #[pyo3(signature = (way, bell, token, *_args, **_kwargs))]
+    fn new(
+        py: Python<'_>,
+        way: &Bound<'_, PyAny>,
+        bell: &Doorbell,
+        token: u64,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let way = if let Ok(link) = way.cast::<Link>() {
+            let core = Arc::clone(link.get().core(py)?);
+            Way::Link(link.clone().unbind(), Owned::new(core))
+        } else {
+            let handle = way.cast::<PortHandle>()?;
+            let core = Arc::clone(handle.get().core(py)?);
+            Way::Port(handle.clone().unbind(), Owned::new(core))
+        };
+        Ok(Self {
+            way,
+            pace: Pace::new(PUBLISHES_A_TURN),
+            queue_of_waiters: AtomicUsize::new(0),
+            thread: this_thread(),
+            room: bell.waker(py, token)?,
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Publishes `event`; see the class for what the arguments mean.
+    #[pyo3(signature = (event, correlation=None, *, topic=None))]
+    fn publish(slf: Bound<'_, Self>, event: Py<PyAny>, correlation: Option<Py<PyAny>>, topic: Option<Py<PyAny>>) -> Operation {
+        let outgoing = Outgoing {
+            what: What::Event(event),
+            correlation,
+            topic,
+        };
+        Operation::new(Kind::Publish {
+            bus: slf.unbind(),
+            outgoing,
+        })
+    }
+
+    /// Publishes raw bytes as a Control message.
+    #[pyo3(signature = (topic, payload, correlation=None))]
+    fn publish_control(
+        slf: Bound<'_, Self>,
+        topic: Py<PyAny>,
+        payload: Py<PyAny>,
+        correlation: Option<Py<PyAny>>,
+    ) -> Operation {
+        let outgoing = Outgoing {
+            what: What::Control(payload),
+            correlation,
+            topic: Some(topic),
+        };
+        Operation::new(Kind::Publish {
+            bus: slf.unbind(),
+            outgoing,
+        })
+    }
+
+    /// Publishes from any thread without waiting.
+    #[pyo3(signature = (event, correlation=None, *, topic=None))]
+    fn publish_nowait(
+        slf: &Bound<'_, Self>,
+        event: Py<PyAny>,
+        correlation: Option<Py<PyAny>>,
+        topic: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        let outgoing = Outgoing {
+            what: What::Event(event),
+            correlation,
+            topic,
+        };
+        let on_loop = this_thread() == slf.get().thread;
+        match Self::offer(slf, &outgoing, false, on_loop)? {
+            Offer::Taken => Ok(()),
+            Offer::Full(_) => Err(crate::errors::to_py(slf.py(), Error::WouldBlock("publish_nowait"))),
+        }
+    }
+
+    /// Offers again for a coroutine that waits. `None` = taken, `False` = no room yet, else what is still to be handed over.
+    #[pyo3(signature = (object, correlation, topic, control))]
+    fn _offer(
+        slf: &Bound<'_, Self>,
+        object: Py<PyAny>,
+        correlation: Option<Py<PyAny>>,
+        topic: Option<Py<PyAny>>,
+        control: bool,
+    ) -> PyResult<Py<PyAny>> {
+        let outgoing = Outgoing {
+            what: if control { What::Control(object) } else { What::Event(object) },
+            correlation,
+            topic,
+        };
+        Self::answer(slf.py(), Self::offer(slf, &outgoing, true, true)?)
+    }
+
+    /// Goes on with what is still to be handed over; answers like `_offer`.
+    fn _resume(&self, py: Python<'_>, pending: &Pending) -> PyResult<Py<PyAny>> {
+        let waiting = pending.waiting.lock().take();
+        let (Some(waiting), Way::Port(_, port)) = (waiting, &self.way) else {
+            return Ok(py.None());
+        };
+        let Some(waiting) = waiting.into_inner() else { return Ok(py.None()) };
+        let offer = match port.get(py)?.resume(waiting, &self.room) {
+            Published::Done => Offer::Taken,
+            Published::Wait(waiting) => Offer::Full(Some(Pending::new(waiting))),
+        };
+        Self::answer(py, offer)
+    }
+
+    /// Nothing is published through this bus any more.
+    fn _close_core(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// So many coroutines wait for room now.
+    fn _waiters(&self, count: usize) {
+        self.queue_of_waiters.store(count, Ordering::Relaxed);
+    }
+
+    /// A small queue of the same loop is fed: never fill it before its reader has had a turn.
+    fn _pace(&self, publishes: u32) {
+        self.pace.limit(publishes);
+    }
+
+    /// Publishes from the iterator until it ends, the loop is due a turn, or there is no room. Gives how many were taken, and what to do:
+    /// `None` = ended, `True` = turn, else the event that found no room with what is still to be handed over.
+    #[pyo3(signature = (events, correlation, topic))]
+    fn _offer_many(
+        slf: &Bound<'_, Self>,
+        events: &Bound<'_, PyAny>,
+        correlation: Option<Py<PyAny>>,
+        topic: Option<Py<PyAny>>,
+    ) -> PyResult<(usize, Py<PyAny>)> {
+        let py = slf.py();
+        let mut taken = 0;
+        let result = (|| {
+            if this_thread() != slf.get().thread {
+                return Err(raise_wrong_loop(py));
+            }
+            loop {
+                if slf.get().turn_is_due() {
+                    return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
+                }
+                let Some(event) = events.try_iter()?.next().transpose()? else { return Ok(py.None()) };
+                let outgoing = Outgoing {
+                    what: What::Event(event.unbind()),
+                    correlation: correlation.as_ref().map(|value| value.clone_ref(py)),
+                    topic: topic.as_ref().map(|value| value.clone_ref(py)),
+                };
+                match Self::offer_now(slf, &outgoing)? {
+                    Offer::Taken => taken += 1,
+                    Offer::Full(rest) => {
+                        let What::Event(event) = outgoing.what else { return Ok(py.None()) };
+                        let rest = Self::answer(py, Offer::Full(rest))?;
+                        return Ok((event, rest).into_pyobject(py)?.into_any().unbind());
+                    }
+                }
+            }
+        })();
+        match result {
+            Ok(next) => Ok((taken, next)),
+            Err(error) => {
+                // The caller reports how many were taken, whatever went wrong.
+                error.value(py).setattr(intern!(py, "accepted"), taken)?;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl BusCore {
+    fn answer(py: Python<'_>, offer: Offer) -> PyResult<Py<PyAny>> {
+        Ok(match offer {
+            Offer::Taken => py.None(),
+            Offer::Full(None) => false.into_pyobject(py)?.to_owned().into_any().unbind(),
+            Offer::Full(Some(pending)) => Py::new(py, pending)?.into_any(),
+        })
+    }
+}

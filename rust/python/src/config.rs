@@ -1,0 +1,171 @@
+//! Python's frozen configuration dataclasses, read field by field into the core's.
+use std::time::Duration;
+
+use daemoneye_eventbus_core::broker::BrokerConfig;
+use daemoneye_eventbus_core::client::{ClientConfig, Peer};
+use daemoneye_eventbus_core::queue::{Limits, Overflow};
+use daemoneye_eventbus_core::wire::Dialect;
+use daemoneye_eventbus_core::wire::auth::Token;
+use daemoneye_eventbus_core::wire::text::Congestion;
+use daemoneye_eventbus_core::{Error, Result};
+use pyo3::prelude::*;
+
+/// `daemoneye_eventbus.ClientConfig`, whose own checks have run.
+#[derive(FromPyObject)]
+pub(crate) struct ClientConfigFields {
+    client: Option<String>,
+    dialect: String,
+    peer: String,
+    congestion: String,
+    broker_overflow: String,
+    broker_queue_messages: Option<u64>,
+    broker_queue_bytes: Option<u64>,
+    send_buffer_bytes: usize,
+    max_frame: usize,
+    connect_timeout: f64,
+    publish_timeout: f64,
+    reconnect: bool,
+    reconnect_initial: f64,
+    reconnect_max: f64,
+    server_uids: Option<Vec<u32>>,
+    token: Option<Vec<u8>>,
+}
+
+impl ClientConfigFields {
+    pub(crate) fn into_core(self) -> Result<ClientConfig> {
+        Ok(ClientConfig {
+            client: self.client.unwrap_or_default(),
+            dialect: dialect(&self.dialect)?,
+            peer: if self.peer == "original" { Peer::Original } else { Peer::Native },
+            congestion: congestion(&self.congestion)?,
+            broker_overflow: overflow("broker_overflow", &self.broker_overflow)?,
+            broker_queue_messages: self.broker_queue_messages,
+            broker_queue_bytes: self.broker_queue_bytes,
+            send_buffer_bytes: self.send_buffer_bytes,
+            max_frame: self.max_frame,
+            connect_timeout: seconds("connect_timeout", self.connect_timeout)?,
+            publish_timeout: seconds("publish_timeout", self.publish_timeout)?,
+            reconnect: self.reconnect,
+            reconnect_initial: seconds("reconnect_initial", self.reconnect_initial)?,
+            reconnect_max: seconds("reconnect_max", self.reconnect_max)?,
+            server_uids: self.server_uids,
+            token: self.token.map(Token::new),
+        })
+    }
+}
+
+/// `daemoneye_eventbus.BrokerConfig`, whose own checks have run.
+#[derive(FromPyObject)]
+pub(crate) struct BrokerConfigFields {
+    max_frame: usize,
+    max_connections: usize,
+    max_connections_per_uid: usize,
+    allowed_uids: Vec<u32>,
+    socket_mode: u32,
+    socket_group: Option<u32>,
+    handshake_timeout: f64,
+    frame_timeout: f64,
+    write_timeout: f64,
+    stall_timeout: f64,
+    ping_interval: f64,
+    ping_timeout: f64,
+    queue_messages: usize,
+    queue_bytes: usize,
+    total_queue_bytes: usize,
+    overflow: String,
+    max_patterns_per_client: usize,
+    max_filter_terms: usize,
+    max_topic_depth: usize,
+    dialect: String,
+    original_peers: bool,
+    max_original_peers: usize,
+    original_patterns: Vec<String>,
+    original_auth: bool,
+    #[pyo3(attribute("_tokens"))]
+    tokens: Vec<Vec<u8>>,
+}
+
+impl BrokerConfigFields {
+    pub(crate) fn into_core(self) -> Result<BrokerConfig> {
+        Ok(BrokerConfig {
+            max_frame: self.max_frame,
+            max_connections: self.max_connections,
+            max_connections_per_uid: self.max_connections_per_uid,
+            allowed_uids: self.allowed_uids,
+            socket_mode: self.socket_mode,
+            socket_group: self.socket_group,
+            handshake_timeout: seconds("handshake_timeout", self.handshake_timeout)?,
+            frame_timeout: seconds("frame_timeout", self.frame_timeout)?,
+            write_timeout: seconds("write_timeout", self.write_timeout)?,
+            stall_timeout: seconds("stall_timeout", self.stall_timeout)?,
+            ping_interval: seconds("ping_interval", self.ping_interval)?,
+            ping_timeout: seconds("ping_timeout", self.ping_timeout)?,
+            queue_messages: self.queue_messages,
+            queue_bytes: self.queue_bytes,
+            total_queue_bytes: self.total_queue_bytes,
+            overflow: overflow("overflow", &self.overflow)?,
+            max_patterns_per_client: self.max_patterns_per_client,
+            max_filter_terms: self.max_filter_terms,
+            max_topic_depth: self.max_topic_depth,
+            dialect: dialect(&self.dialect)?,
+            original_peers: self.original_peers,
+            max_original_peers: self.max_original_peers,
+            original_patterns: self.original_patterns,
+            original_auth: self.original_auth,
+            tokens: self.tokens.into_iter().map(Token::new).collect(),
+        })
+    }
+}
+
+pub(crate) fn dialect(name: &str) -> Result<Dialect> {
+    Dialect::from_name(name).ok_or_else(|| {
+        let known: Vec<_> = Dialect::ALL.iter().map(|dialect| dialect.name()).collect();
+        Error::invalid("dialect", format!("{name:?} is not one of {}", known.join(", ")))
+    })
+}
+
+pub(crate) fn congestion(name: &str) -> Result<Congestion> {
+    match name {
+        "drop" => Ok(Congestion::Drop),
+        "block" => Ok(Congestion::Block),
+        _ => Err(Error::invalid("congestion", format!("{name:?} is neither \"drop\" nor \"block\""))),
+    }
+}
+
+pub(crate) fn overflow(field: &'static str, name: &str) -> Result<Overflow> {
+    match name {
+        "drop_oldest" => Ok(Overflow::DropOldest),
+        "drop_newest" => Ok(Overflow::DropNewest),
+        "disconnect" => Ok(Overflow::Disconnect),
+        _ => Err(Error::invalid(
+            field,
+            format!("{name:?} is not one of \"drop_oldest\", \"drop_newest\", \"disconnect\""),
+        )),
+    }
+}
+
+pub(crate) fn seconds(field: &'static str, value: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(value).map_err(|_| Error::invalid(field, format!("{value} is not a number of seconds")))
+}
+
+/// A subscription's own bounds, as `subscribe` was given them.
+pub(crate) fn bounds(queue_messages: usize, queue_bytes: usize, overflow_name: &str) -> Result<(Limits, Overflow, bool)> {
+    for (field, value) in [("queue_messages", queue_messages), ("queue_bytes", queue_bytes)] {
+        if value == 0 {
+            return Err(Error::invalid(field, "must be at least 1"));
+        }
+    }
+    let limits = Limits {
+        messages: queue_messages,
+        bytes: queue_bytes,
+    };
+    match overflow_name {
+        "block" => Ok((limits, Overflow::DropOldest, true)),
+        "drop_oldest" => Ok((limits, Overflow::DropOldest, false)),
+        "drop_newest" => Ok((limits, Overflow::DropNewest, false)),
+        _ => Err(Error::invalid(
+            "overflow",
+            format!("{overflow_name:?} is not one of \"drop_oldest\", \"drop_newest\", \"block\""),
+        )),
+    }
+}

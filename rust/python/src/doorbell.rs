@@ -1,0 +1,105 @@
+//! How threads of Rust reach an event loop: they note a token and ring; the loop watches one descriptor and asks for the tokens.
+//!
+//! Nobody who rings attaches to Python. However many ring before the loop looks, the descriptor is written once. While the loop itself
+//! is at work here ([`Doorbell::hold`]) nothing is written at all; it looks at the tokens when it is done.
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use daemoneye_eventbus_core::queue::Wake;
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+
+use crate::lifecycle::Owned;
+
+struct Bell {
+    tokens: Mutex<Vec<u64>>,
+    /// Somebody rang, or the loop holds the bell: no need to write.
+    rung: AtomicBool,
+    written: AtomicBool,
+    rope: UnixStream,
+}
+
+impl Bell {
+    fn ring(&self, token: u64) {
+        self.tokens.lock().push(token);
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.written.store(true, Ordering::Release);
+            // A full pipe is as good as a written one: the loop will look.
+            let _full = (&self.rope).write(&[1]);
+        }
+    }
+}
+
+/// Rings for one token.
+struct Ringer {
+    bell: Arc<Bell>,
+    token: u64,
+}
+
+impl Wake for Ringer {
+    fn wake(&self) {
+        self.bell.ring(self.token);
+    }
+}
+
+/// One per event loop.
+#[pyclass(frozen, module = "daemoneye_eventbus._native")]
+pub(crate) struct Doorbell {
+    inner: Owned<(Arc<Bell>, UnixStream)>,
+}
+
+impl Doorbell {
+    /// What a core object is given to reach the holder of `token`.
+    pub(crate) fn waker(&self, py: Python<'_>, token: u64) -> PyResult<Arc<dyn Wake>> {
+        let (bell, _) = self.inner.get(py)?;
+        Ok(Arc::new(Ringer {
+            bell: Arc::clone(bell),
+            token,
+        }))
+    }
+}
+
+#[pymethods]
+impl Doorbell {
+    #[new]
+    fn new() -> PyResult<Self> {
+        let (read, rope) = UnixStream::pair()?;
+        read.set_nonblocking(true)?;
+        rope.set_nonblocking(true)?;
+        let bell = Bell {
+            tokens: Mutex::new(Vec::new()),
+            rung: AtomicBool::new(false),
+            written: AtomicBool::new(false),
+            rope,
+        };
+        Ok(Self {
+            inner: Owned::new((Arc::new(bell), read)),
+        })
+    }
+
+    /// The descriptor that becomes readable when somebody rings.
+    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
+        Ok(self.inner.get(py)?.1.as_raw_fd())
+    }
+
+    /// From now to the next `drain` nobody needs to ring: the caller will look.
+    pub(crate) fn hold(&self, py: Python<'_>) -> PyResult<()> {
+        self.inner.get(py)?.0.rung.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Who rang since the last time.
+    fn drain(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
+        let (bell, read) = self.inner.get(py)?;
+        if bell.written.swap(false, Ordering::AcqRel) {
+            let mut bytes = [0; 64];
+            while matches!((&*read).read(&mut bytes), Ok(n) if n == bytes.len()) {}
+        }
+        // Cleared before looking: who rings after the look writes again.
+        bell.rung.store(false, Ordering::Release);
+        Ok(std::mem::take(&mut *bell.tokens.lock()))
+    }
+}

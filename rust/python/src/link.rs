@@ -1,0 +1,221 @@
+//! One connection as the loop sees it: which descriptor to watch, and what to do when it is ready.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use daemoneye_eventbus_core::client::{self, Inbox, InboxOptions, Read, Sent, State};
+use daemoneye_eventbus_core::event::Filters;
+use daemoneye_eventbus_core::queue::DropReason;
+use daemoneye_eventbus_core::topic;
+use daemoneye_eventbus_core::transport::{Address, Stream};
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::config::{self, ClientConfigFields};
+use crate::doorbell::Doorbell;
+use crate::events::raise;
+use crate::lifecycle::Owned;
+use crate::subscription::{Source, Spring};
+use crate::ticket::Ticket;
+use crate::requests;
+use crate::statistics;
+
+/// Pattern and filter-term limits are the broker's to judge; this one only keeps nonsense off the wire.
+const MAX_FILTER_TERMS: usize = 64 * 1024;
+
+#[pyclass(frozen, module = "daemoneye_eventbus._native")]
+pub(crate) struct Link {
+    link: Owned<Arc<client::Link>>,
+    /// What the loop watches; held so that the descriptor stays the same file until the loop has let go.
+    watched: Mutex<Option<Arc<Stream>>>,
+    /// A flush is scheduled on the loop.
+    pub(crate) flush_scheduled: AtomicBool,
+}
+
+impl Link {
+    pub(crate) fn core(&self, py: Python<'_>) -> PyResult<&Arc<client::Link>> {
+        self.link.get(py)
+    }
+}
+
+const fn state_name(state: State) -> &'static str {
+    match state {
+        State::Connecting => "connecting",
+        State::Connected => "connected",
+        State::Reconnecting => "reconnecting",
+        State::Closed => "closed",
+    }
+}
+
+#[pymethods]
+impl Link {
+    /// Starts dialling; `token` is rung when state, descriptor or room changed.
+    #[new]
+    fn open(
+        py: Python<'_>,
+        address: &crate::address::Address,
+        config: ClientConfigFields,
+        bell: &Doorbell,
+        token: u64,
+    ) -> PyResult<Self> {
+        let config = raise(py, config.into_core())?;
+        let address: Address = address.core().clone();
+        let link = raise(py, client::Link::open(address, config, bell.waker(py, token)?))?;
+        Ok(Self {
+            link: Owned::new(Arc::new(link)),
+            watched: Mutex::new(None),
+            flush_scheduled: AtomicBool::new(false),
+        })
+    }
+
+    #[getter]
+    fn state(&self, py: Python<'_>) -> PyResult<&'static str> {
+        Ok(state_name(self.core(py)?.state()))
+    }
+
+    fn next_change(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
+        Ok(self.core(py)?.next_change().map(state_name))
+    }
+
+    /// Why it is closed, as an exception to raise; `None` if its owner closed it or it is open.
+    fn cause(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let cause = self.core(py)?.cause();
+        Ok(cause.map(|error| crate::errors::to_py(py, error).into_value(py).into_any()))
+    }
+
+    /// The connection to watch now: its number, or `None` if there is nothing to watch.
+    fn generation(&self, py: Python<'_>) -> PyResult<Option<u64>> {
+        Ok(self.core(py)?.watch().map(|(generation, _)| generation))
+    }
+
+    /// Holds the present connection for watching and gives its number and descriptor.
+    fn watch(&self, py: Python<'_>) -> PyResult<Option<(u64, i32)>> {
+        let target = self.core(py)?.watch();
+        let mut watched = self.watched.lock();
+        *watched = target.as_ref().map(|(_, stream)| Arc::clone(stream));
+        Ok(target.map(|(generation, stream)| (generation, stream.raw_fd())))
+    }
+
+    /// The loop watches nothing any more.
+    fn unwatch(&self) {
+        *self.watched.lock() = None;
+    }
+
+    /// The descriptor is readable. True if what to watch may have changed.
+    fn on_readable(&self, py: Python<'_>, bell: &Doorbell) -> PyResult<bool> {
+        bell.hold(py)?;
+        Ok(self.core(py)?.on_readable() != Read::Open)
+    }
+
+    /// Goes on after a full blocking subscription has room again. True if it is still full.
+    fn resume(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.core(py)?.resume() == Read::Paused)
+    }
+
+    /// The scheduled flush. True if the descriptor must be watched for writing.
+    fn flush(&self, py: Python<'_>) -> PyResult<bool> {
+        self.flush_scheduled.store(false, Ordering::Relaxed);
+        Ok(self.core(py)?.flush() == Sent::Blocked)
+    }
+
+    /// The descriptor is writable. True if it must be watched for writing further on.
+    fn on_writable(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.core(py)?.on_writable() == Sent::Blocked)
+    }
+
+    /// The queue of a new subscription; `token` is rung when it has something for a reader who waits.
+    #[pyo3(signature = (spec, queue_messages, queue_bytes, overflow, bell, token))]
+    fn inbox(
+        &self,
+        py: Python<'_>,
+        spec: &Bound<'_, PyAny>,
+        queue_messages: usize,
+        queue_bytes: usize,
+        overflow: &str,
+        bell: &Doorbell,
+        token: u64,
+    ) -> PyResult<Source> {
+        let link = self.core(py)?;
+        let (limits, overflow, block) = raise(py, config::bounds(queue_messages, queue_bytes, overflow))?;
+        let asked = requests::subscription(spec)?;
+        let depth = topic::DEFAULT_MAX_DEPTH.max(link.max_topic_depth());
+        let patterns = raise(py, topic::of_subscription(&asked, depth))?;
+        let filters = raise(
+            py,
+            Filters::compile(asked.event_filter.as_ref(), asked.correlation_filter.as_ref(), MAX_FILTER_TERMS, depth),
+        )?;
+        let options = InboxOptions {
+            limits,
+            overflow,
+            block,
+        };
+        let inbox = Arc::new(Inbox::new(asked, patterns.clone(), filters, options, bell.waker(py, token)?));
+        Ok(Source::new(Spring::Inbox(inbox), patterns, link.config().dialect))
+    }
+
+    /// Subscribes with the queue of `source`; the id and the ticket of the broker's answer.
+    fn subscribe(&self, py: Python<'_>, source: &Source, bell: &Doorbell, token: u64) -> PyResult<(u64, Ticket)> {
+        let (ticket, question) = Ticket::of_link(py, bell, token)?;
+        let inbox = source.inbox(py)?;
+        let id = raise(py, self.core(py)?.subscribe(inbox, question))?;
+        Ok((id, ticket))
+    }
+
+    /// Ends a subscription; what waits in it is kept for its reader unless `discard`.
+    fn unsubscribe(&self, py: Python<'_>, id: u64, discard: bool, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
+        let (ticket, question) = Ticket::of_link(py, bell, token)?;
+        let reason = discard.then_some(DropReason::Closed);
+        self.core(py)?.unsubscribe(id, question, reason);
+        Ok(ticket)
+    }
+
+    /// Answered when everything published so far has been routed.
+    fn ping(&self, py: Python<'_>, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
+        let (ticket, question) = Ticket::of_link(py, bell, token)?;
+        self.core(py)?.ping(question);
+        Ok(ticket)
+    }
+
+    /// Answered with the broker's statistics.
+    fn statistics(&self, py: Python<'_>, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
+        let (ticket, question) = Ticket::of_link(py, bell, token)?;
+        self.core(py)?.statistics(question);
+        Ok(ticket)
+    }
+
+    /// Leaves writing what is buffered to the supervisor.
+    fn write_elsewhere(&self, py: Python<'_>) -> PyResult<()> {
+        self.core(py)?.flush_elsewhere();
+        Ok(())
+    }
+
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
+        self.core(py)?.leave();
+        Ok(())
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.core(py)?.close();
+        Ok(())
+    }
+
+    /// Messages accepted and not wholly with the kernel; 0 in a forked child.
+    #[getter]
+    fn unsent(&self) -> u64 {
+        self.link.here().map_or(0, |link| link.local_statistics().unsent)
+    }
+
+    fn local_statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let numbers = self.core(py)?.local_statistics();
+        let all = PyDict::new(py);
+        all.set_item("published", numbers.published)?;
+        all.set_item("delivered", numbers.account.delivered)?;
+        all.set_item("dropped", statistics::dropped(py, &numbers.account)?)?;
+        all.set_item("refused", numbers.refused)?;
+        all.set_item("unconfirmed", numbers.unconfirmed)?;
+        all.set_item("unsent", numbers.unsent)?;
+        all.set_item("reconnects", numbers.reconnects)?;
+        all.set_item("decode_errors", numbers.decode_errors)?;
+        Ok(all)
+    }
+}

@@ -1,0 +1,185 @@
+//! Awaitables that finish without suspending when they can.
+//!
+//! An operation does nothing until it is first awaited. Then it takes one native step; only if that cannot finish does it become the
+//! Python coroutine of the same meaning (`_publish_slow`, `_get_slow`), to which it hands everything on. It speaks the whole
+//! coroutine protocol, so that `create_task`, `gather` and `wait_for` take it.
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyResourceWarning, PyRuntimeError, PyStopIteration};
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use crate::bus::{BusCore, Offer, Outgoing};
+use crate::subscription::{SubscriptionCore, Taken};
+
+pub(crate) enum Kind {
+    Publish { bus: Py<BusCore>, outgoing: Outgoing },
+    Get { subscription: Py<SubscriptionCore>, timeout: Option<Py<PyAny>> },
+    Next { subscription: Py<SubscriptionCore> },
+}
+
+enum State {
+    New(Kind),
+    /// Gave the loop a turn; goes on where it was.
+    Turned(Kind),
+    /// Became this coroutine.
+    Coroutine(Py<PyAny>),
+    Done,
+}
+
+enum Step {
+    Return(Py<PyAny>),
+    Become(Py<PyAny>),
+}
+
+#[pyclass(frozen, module = "daemoneye_eventbus._native")]
+pub(crate) struct Operation {
+    state: Mutex<State>,
+}
+
+impl Kind {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Publish { .. } => "publish",
+            Self::Get { .. } => "get",
+            Self::Next { .. } => "__anext__",
+        }
+    }
+
+    fn turn_is_due(&self) -> bool {
+        match self {
+            Self::Publish { bus, .. } => bus.get().turn_is_due(),
+            Self::Get { subscription, .. } | Self::Next { subscription } => subscription.get().turn_is_due(),
+        }
+    }
+
+    fn step(&self, py: Python<'_>) -> PyResult<Step> {
+        match self {
+            Self::Publish { bus, outgoing } => match BusCore::offer_now(bus.bind(py), outgoing)? {
+                Offer::Taken => Ok(Step::Return(py.None())),
+                Offer::Full(rest) => outgoing.become_slow(bus.bind(py), rest).map(Step::Become),
+            },
+            Self::Get { subscription, timeout } => match subscription.get().take(py)? {
+                Taken::Message(message) => Ok(Step::Return(message)),
+                Taken::Empty | Taken::Ended => {
+                    let timeout = timeout.as_ref().map_or_else(|| py.None(), |timeout| timeout.clone_ref(py));
+                    let slow = subscription.bind(py).call_method1(intern!(py, "_get_slow"), (timeout,))?;
+                    Ok(Step::Become(slow.unbind()))
+                }
+            },
+            Self::Next { subscription } => match subscription.get().take(py)? {
+                Taken::Message(message) => Ok(Step::Return(message)),
+                Taken::Empty | Taken::Ended => {
+                    let slow = subscription.bind(py).call_method0(intern!(py, "_next_slow"))?;
+                    Ok(Step::Become(slow.unbind()))
+                }
+            },
+        }
+    }
+}
+
+impl Operation {
+    pub(crate) const fn new(kind: Kind) -> Self {
+        Self {
+            state: Mutex::new(State::New(kind)),
+        }
+    }
+
+    fn take(&self) -> State {
+        std::mem::replace(&mut *self.state.lock(), State::Done)
+    }
+
+    /// One `send`. `Ok` is what is yielded to the loop; a result comes as `StopIteration`.
+    fn advance(&self, py: Python<'_>, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
+        let kind = match self.take() {
+            State::New(kind) => {
+                if kind.turn_is_due() {
+                    *self.state.lock() = State::Turned(kind);
+                    return Ok(py.None());
+                }
+                kind
+            }
+            State::Turned(kind) => kind,
+            State::Coroutine(coroutine) => return self.hand_on(py, coroutine, "send", value),
+            State::Done => return Err(PyRuntimeError::new_err("cannot reuse already awaited operation")),
+        };
+        match kind.step(py)? {
+            Step::Return(value) => Err(stop(value)),
+            Step::Become(coroutine) => self.hand_on(py, coroutine, "send", py.None()),
+        }
+    }
+
+    fn hand_on(&self, py: Python<'_>, coroutine: Py<PyAny>, verb: &str, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
+        let yielded = coroutine.bind(py).call_method1(verb, (value,))?;
+        *self.state.lock() = State::Coroutine(coroutine);
+        Ok(yielded.unbind())
+    }
+}
+
+fn stop(value: Py<PyAny>) -> PyErr {
+    PyStopIteration::new_err((value,))
+}
+
+#[pymethods]
+impl Operation {
+    fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.advance(py, py.None())
+    }
+
+    fn send(&self, py: Python<'_>, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
+        self.advance(py, value)
+    }
+
+    #[pyo3(signature = (typ, val=None, tb=None))]
+    fn throw(
+        &self,
+        py: Python<'_>,
+        typ: Bound<'_, PyAny>,
+        val: Option<Bound<'_, PyAny>>,
+        tb: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Py<PyAny>> {
+        if let State::Coroutine(coroutine) = self.take() {
+            let thrown = match (val, tb) {
+                (None, None) => coroutine.bind(py).call_method1(intern!(py, "throw"), (typ,)),
+                (val, tb) => coroutine.bind(py).call_method1(intern!(py, "throw"), (typ, val, tb)),
+            }?;
+            *self.state.lock() = State::Coroutine(coroutine);
+            return Ok(thrown.unbind());
+        }
+        // Nothing has happened yet, or nothing more will: the exception is all there is.
+        let error = match val {
+            Some(val) if !val.is_none() => val,
+            _ if typ.is_instance_of::<pyo3::types::PyType>() => typ.call0()?,
+            _ => typ,
+        };
+        Err(PyErr::from_value(error))
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        if let State::Coroutine(coroutine) = self.take() {
+            coroutine.bind(py).call_method0(intern!(py, "close"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        let State::New(kind) = self.state.get_mut() else { return };
+        let message = format!("{} was never awaited; nothing happened", kind.name());
+        // Only reached from Python's own deallocation, so this attaches to nothing new; at exit there is nobody to warn.
+        let _no_interpreter = Python::try_attach(|py| {
+            let Ok(message) = std::ffi::CString::new(message) else { return };
+            if let Err(error) = PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &message, 1) {
+                error.write_unraisable(py, None);
+            }
+        });
+    }
+}

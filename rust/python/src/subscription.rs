@@ -1,0 +1,269 @@
+//! The hot half of a subscription: takes one message after the other out of its queue and makes its Python object, on the loop's thread.
+use std::sync::Arc;
+
+use daemoneye_eventbus_core::broker::LocalSubscription;
+use daemoneye_eventbus_core::client::Inbox;
+use daemoneye_eventbus_core::queue::{Content, Empty, Queue};
+use daemoneye_eventbus_core::topic::Pattern;
+use daemoneye_eventbus_core::wire::frame::PREFIX;
+use daemoneye_eventbus_core::wire::{self, Dialect};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyString, PyTuple, PyType};
+
+use crate::bus::LocalMessage;
+use crate::events;
+use crate::lifecycle::Owned;
+use crate::operation::{Kind, Operation};
+use crate::pace::Pace;
+use crate::text::inconsistent;
+
+/// Messages handed over without giving the loop a turn.
+const MESSAGES_A_TURN: u32 = 128;
+/// Topics whose best pattern a subscription with several patterns remembers.
+const REMEMBERED_TOPICS: usize = 1024;
+
+/// Where messages come from.
+pub(crate) enum Spring {
+    Inbox(Arc<Inbox>),
+    Local(LocalSubscription),
+}
+
+/// A queue on its way into a [`SubscriptionCore`].
+#[pyclass(frozen, module = "daemoneye_eventbus._native")]
+pub(crate) struct Source {
+    spring: Mutex<Option<Owned<Spring>>>,
+    inbox: Option<Owned<Arc<Inbox>>>,
+    patterns: Vec<Pattern>,
+    dialect: Dialect,
+}
+
+impl Source {
+    pub(crate) fn new(spring: Spring, patterns: Vec<Pattern>, dialect: Dialect) -> Self {
+        let inbox = match &spring {
+            Spring::Inbox(inbox) => Some(Owned::new(Arc::clone(inbox))),
+            Spring::Local(_) => None,
+        };
+        Self {
+            spring: Mutex::new(Some(Owned::new(spring))),
+            inbox,
+            patterns,
+            dialect,
+        }
+    }
+
+    pub(crate) fn inbox(&self, py: Python<'_>) -> PyResult<Arc<Inbox>> {
+        match &self.inbox {
+            Some(inbox) => inbox.get(py).map(Arc::clone),
+            None => Err(pyo3::exceptions::PyTypeError::new_err("this queue is in process")),
+        }
+    }
+}
+
+/// What a look into the queue gave.
+pub(crate) enum Taken {
+    Message(Py<PyAny>),
+    Empty,
+    Ended,
+}
+
+#[pyclass(subclass, frozen, module = "daemoneye_eventbus._native")]
+pub(crate) struct SubscriptionCore {
+    spring: Owned<Spring>,
+    subscriber_id: Py<PyString>,
+    /// Best first.
+    patterns: Vec<(Pattern, Py<PyString>)>,
+    /// The best pattern by topic, where there are several.
+    best: Mutex<HashMap<Box<str>, usize>>,
+    dialect: Dialect,
+    pace: Pace,
+}
+
+impl SubscriptionCore {
+    fn queue(&self, py: Python<'_>) -> PyResult<&Queue> {
+        Ok(match self.spring.get(py)? {
+            Spring::Inbox(inbox) => &inbox.queue,
+            Spring::Local(local) => &local.queue,
+        })
+    }
+
+    /// True if the loop should have a turn before the next message.
+    pub(crate) fn turn_is_due(&self) -> bool {
+        self.pace.turn_is_due()
+    }
+
+    pub(crate) fn take(&self, py: Python<'_>) -> PyResult<Taken> {
+        let popped = match self.queue(py)?.pop() {
+            Ok(popped) => popped,
+            Err(Empty::Yet) => return Ok(Taken::Empty),
+            Err(Empty::Ended) => return Ok(Taken::Ended),
+        };
+        let dropped_before = popped.dropped_before;
+        let made = match popped.content {
+            Content::Frames(frame) => {
+                let body = frame.get(PREFIX..).unwrap_or_default();
+                let pattern = self.pattern_of_body(body)?;
+                events::received(py, body, self.dialect, pattern, &self.subscriber_id, dropped_before)
+            }
+            Content::Object(object, _) => {
+                let Some(message) = object.downcast_ref::<LocalMessage>() else {
+                    return Err(pyo3::exceptions::PyTypeError::new_err("a foreign object is in the queue"));
+                };
+                let topic = message.topic.bind(py).to_str()?;
+                message.deliver(py, self.pattern(topic), &self.subscriber_id, dropped_before)
+            }
+        };
+        made.map(Taken::Message)
+    }
+
+    fn pattern_of_body(&self, body: &[u8]) -> PyResult<&Py<PyString>> {
+        if let [(_, only)] = self.patterns.as_slice() {
+            return Ok(only);
+        }
+        let topic = wire::check(self.dialect, body, usize::MAX).map_err(|_| inconsistent())?.topic;
+        Ok(self.pattern(topic))
+    }
+
+    /// The most specific pattern that matches `topic`.
+    fn pattern(&self, topic: &str) -> &Py<PyString> {
+        let mut best = self.best.lock();
+        let known = best.get(topic).copied().filter(|_| self.patterns.len() > 1);
+        let index = known.unwrap_or_else(|| {
+            let found = self.patterns.iter().position(|(pattern, _)| pattern.matches(topic)).unwrap_or(0);
+            if best.len() >= REMEMBERED_TOPICS {
+                best.clear();
+            }
+            best.insert(topic.into(), found);
+            found
+        });
+        self.patterns.get(index).map_or(&self.subscriber_id, |(_, text)| text)
+    }
+}
+
+#[pymethods]
+impl SubscriptionCore {
+    #[new]
+    #[pyo3(signature = (source, subscriber_id, *_args, **_kwargs))]
+    fn new(
+        py: Python<'_>,
+        source: &Source,
+        subscriber_id: Py<PyString>,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let spring = source
+            .spring
+            .lock()
+            .take()
+            .ok_or_else(|| pyo3::exceptions::PyRuntimeError::new_err("this queue has a subscription already"))?;
+        let mut patterns: Vec<_> = source
+            .patterns
+            .iter()
+            .map(|pattern| (pattern.clone(), PyString::new(py, pattern.as_str()).unbind()))
+            .collect();
+        patterns.sort_by_key(|(pattern, _)| pattern.rank());
+        Ok(Self {
+            spring,
+            subscriber_id,
+            patterns,
+            best: Mutex::new(HashMap::new()),
+            dialect: source.dialect,
+            pace: Pace::new(MESSAGES_A_TURN),
+        })
+    }
+
+    #[getter]
+    fn subscriber_id(&self) -> &Py<PyString> {
+        &self.subscriber_id
+    }
+
+    /// The patterns subscribed to, most specific first.
+    #[getter]
+    fn patterns(&self, py: Python<'_>) -> PyResult<Py<PyTuple>> {
+        Ok(PyTuple::new(py, self.patterns.iter().map(|(_, text)| text))?.unbind())
+    }
+
+    /// Everything that matched and was not handed over, at the broker and here.
+    #[getter]
+    fn dropped(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.queue(py)?.snapshot().dropped.iter().sum())
+    }
+
+    /// How often the connection was interrupted.
+    #[getter]
+    fn gaps(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(match self.spring.get(py)? {
+            Spring::Inbox(inbox) => inbox.gaps(),
+            Spring::Local(_) => 0,
+        })
+    }
+
+    /// Messages that wait to be taken.
+    #[getter]
+    fn pending(&self, py: Python<'_>) -> PyResult<usize> {
+        Ok(self.queue(py)?.snapshot().messages)
+    }
+
+    /// True once nothing more can come in.
+    #[getter]
+    fn _ended(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.queue(py)?.is_closed())
+    }
+
+    /// Ends the in-process subscription; what waits is dropped.
+    fn _end(&self, py: Python<'_>) -> PyResult<()> {
+        if let Spring::Local(local) = self.spring.get(py)? {
+            local.close();
+        }
+        Ok(())
+    }
+
+    /// True if the loop should have a turn before the next message.
+    fn _turn_is_due(&self) -> bool {
+        self.turn_is_due()
+    }
+
+    /// One message, `None` if there is none yet, `Ellipsis` at the end.
+    fn _take(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        Ok(match self.take(py)? {
+            Taken::Message(message) => message,
+            Taken::Empty => py.None(),
+            Taken::Ended => py.Ellipsis(),
+        })
+    }
+
+    /// Up to `most` messages, appended to `into`; false at the end.
+    fn _take_many(&self, py: Python<'_>, most: usize, into: &Bound<'_, PyList>) -> PyResult<bool> {
+        for _ in 0..most {
+            match self.take(py)? {
+                Taken::Message(message) => into.append(message)?,
+                Taken::Empty => break,
+                Taken::Ended => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    #[classmethod]
+    fn __class_getitem__<'py>(class: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        crate::mapping::generic_alias(class, item)
+    }
+
+    /// The next message, as soon as there is one.
+    #[pyo3(signature = (timeout=None))]
+    fn get(slf: Bound<'_, Self>, timeout: Option<Py<PyAny>>) -> Operation {
+        Operation::new(Kind::Get {
+            subscription: slf.unbind(),
+            timeout,
+        })
+    }
+
+    fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __anext__(slf: Bound<'_, Self>) -> Operation {
+        Operation::new(Kind::Next { subscription: slf.unbind() })
+    }
+}
