@@ -15,7 +15,7 @@ use crate::lifecycle::Owned;
 use crate::port::PortHandle;
 use crate::ticket::{Reply, Ticket};
 
-#[pyclass(frozen, module = "daemoneye_eventbus._native")]
+#[pyclass(frozen, weakref, module = "daemoneye_eventbus._native")]
 pub(crate) struct BrokerCore {
     broker: Owned<broker::Broker>,
     dialect: daemoneye_eventbus_core::wire::Dialect,

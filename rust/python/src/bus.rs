@@ -134,7 +134,7 @@ enum Way {
     Port(Py<PortHandle>, Owned<Arc<Port>>),
 }
 
-#[pyclass(subclass, frozen, module = "daemoneye_eventbus._native")]
+#[pyclass(subclass, frozen, weakref, module = "daemoneye_eventbus._native")]
 pub(crate) struct BusCore {
     way: Way,
     pace: Pace,

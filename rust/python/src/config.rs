@@ -113,6 +113,7 @@ impl BrokerConfigFields {
             original_patterns: self.original_patterns,
             original_auth: self.original_auth,
             tokens: self.tokens.into_iter().map(Token::new).collect(),
+            ..BrokerConfig::default()
         })
     }
 }

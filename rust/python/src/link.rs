@@ -23,7 +23,7 @@ use crate::statistics;
 /// Pattern and filter-term limits are the broker's to judge; this one only keeps nonsense off the wire.
 const MAX_FILTER_TERMS: usize = 64 * 1024;
 
-#[pyclass(frozen, module = "daemoneye_eventbus._native")]
+#[pyclass(frozen, weakref, module = "daemoneye_eventbus._native")]
 pub(crate) struct Link {
     link: Owned<Arc<client::Link>>,
     /// What the loop watches; held so that the descriptor stays the same file until the loop has let go.

@@ -68,7 +68,7 @@ pub(crate) enum Taken {
     Ended,
 }
 
-#[pyclass(subclass, frozen, module = "daemoneye_eventbus._native")]
+#[pyclass(subclass, frozen, weakref, module = "daemoneye_eventbus._native")]
 pub(crate) struct SubscriptionCore {
     spring: Owned<Spring>,
     subscriber_id: Py<PyString>,

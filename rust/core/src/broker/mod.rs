@@ -1,1 +1,193 @@
-//! broker
+//! The broker: listener, sessions, and the router between them.
+//!
+//! Model: a broker is one thread with an event loop of its own ([`server`]). Each connection is a task there ([`session`]) and owns one
+//! bounded queue ([`connection`]). Publishers, remote or of this process ([`port`]), look up who reads a topic ([`router`]) and put
+//! runs of frames into those readers' queues ([`deliver`]) on their own thread.
+//!
+//! Guarantees: no lock is held across a wait; a slow or hostile peer costs only itself; everything is counted ([`statistics`]); one
+//! publisher's messages reach each subscription in order.
+
+mod config;
+mod connection;
+mod deliver;
+mod port;
+mod router;
+mod server;
+mod session;
+mod shared;
+mod statistics;
+mod subscription;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+pub use config::BrokerConfig;
+pub use deliver::Waiting;
+pub use port::{LocalSubscription, Port, PortOptions, Published};
+pub use statistics::{BrokerStatistics, ClientInfo, ClientKind, Refusal, Undelivered};
+
+use self::server::Control;
+use self::shared::{Phase, Shared};
+use crate::error::{Error, Result};
+use crate::queue::Wake;
+use crate::transport::{Address, PathState};
+
+/// Added to "now" where a caller names a time beyond counting.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(24 * 3600);
+
+/// A handle on one broker. Handles are cheap to clone; when the last is dropped, the broker is abandoned.
+#[derive(Clone)]
+pub struct Broker(Arc<Handle>);
+
+struct Handle {
+    address: Address,
+    shared: Arc<Shared>,
+    control: Arc<Control>,
+    process: u32,
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").field("address", &self.0.address).finish_non_exhaustive()
+    }
+}
+
+impl Broker {
+    /// Checks the configuration; opens nothing.
+    pub fn new(address: Address, config: BrokerConfig) -> Result<Self> {
+        config.validate()?;
+        Ok(Self(Arc::new(Handle {
+            address,
+            shared: Arc::new(Shared::new(config)),
+            control: Arc::default(),
+            process: std::process::id(),
+        })))
+    }
+
+    /// Starts the broker's thread. `done` is called once: from there when it listens or cannot, or at once if this broker was started
+    /// before.
+    pub fn start(&self, done: impl FnOnce(Result<()>) + Send + 'static) {
+        let Handle {
+            address,
+            shared,
+            control,
+            ..
+        } = &*self.0;
+        if !shared.advance(Phase::Starting) {
+            return done(Err(Error::ConnectionClosed(match shared.phase() {
+                Phase::Starting | Phase::Running => "this broker has been started already".to_owned(),
+                _ => "a broker that was shut down cannot be started again; make a new one".to_owned(),
+            })));
+        }
+        // Whoever gets the box first calls it: the thread, or we if there is no thread.
+        let done: Arc<parking_lot::Mutex<Option<server::Started>>> =
+            Arc::new(parking_lot::Mutex::new(Some(Box::new(done))));
+        let call = |done: &parking_lot::Mutex<Option<server::Started>>, result| {
+            let done = done.lock().take();
+            if let Some(done) = done {
+                done(result);
+            }
+        };
+        let work = {
+            let (address, shared, control, done) =
+                (address.clone(), Arc::clone(shared), Arc::clone(control), Arc::clone(&done));
+            move || server::run(&shared, &control, &address, Box::new(move |result| call(&done, result)))
+        };
+        if let Err(cause) = std::thread::Builder::new().name("daemoneye-broker".to_owned()).spawn(work) {
+            shared.advance(Phase::Stopped);
+            control.finish(Undelivered::default());
+            call(&done, Err(Error::io("start the broker's thread", &cause)));
+        }
+    }
+
+    /// Stops accepting, routes what has been read, writes what is queued and `BYE` to each client, for `timeout` at most. `done` is
+    /// called once with what could not be delivered: from the broker's thread, or at once if it has ended or never began.
+    pub fn shutdown(&self, timeout: Duration, done: impl FnOnce(Undelivered) + Send + 'static) {
+        let Handle { shared, control, .. } = &*self.0;
+        if shared.advance_from_new_to_stopped() {
+            control.finish(Undelivered::default());
+        }
+        control.stop(Instant::now() + timeout.min(LONGEST_SHUTDOWN), Box::new(done));
+    }
+
+    /// Ends without waiting for anything, for the end of a process. In a forked child only marks the broker as gone: its thread
+    /// is in the parent.
+    pub fn abandon(&self) {
+        self.0.abandon();
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.0.shared.phase() == Phase::Running && self.0.process == std::process::id()
+    }
+
+    pub fn address(&self) -> &Address {
+        &self.0.address
+    }
+
+    /// Whether new clients can find this broker; looked at once per second while it runs.
+    pub fn path_state(&self) -> PathState {
+        self.0.control.path_state()
+    }
+
+    pub fn config(&self) -> &BrokerConfig {
+        &self.0.shared.config
+    }
+
+    pub fn statistics(&self) -> BrokerStatistics {
+        self.0.shared.statistics()
+    }
+
+    pub fn clients(&self) -> Vec<ClientInfo> {
+        self.0.shared.clients()
+    }
+
+    /// Sets what an original peer is sent. Native clients say themselves what they want.
+    pub fn subscribe_client(&self, id: Uuid, _patterns: &[String]) -> Result<()> {
+        let reason = match self.0.shared.connection(id) {
+            Some(_) => "this client is a native one and subscribes itself; only original peers are subscribed by the broker",
+            None => "no such client is connected; look it up in clients()",
+        };
+        Err(Error::SubscriptionRefused {
+            reason: reason.to_owned(),
+            limit: 0,
+        })
+    }
+
+    /// Disconnects a client, telling it why. False if there is none of this id.
+    pub fn disconnect_client(&self, id: Uuid) -> bool {
+        let Some(connection) = self.0.shared.connection(id) else { return false };
+        connection.unwanted.store(true, Ordering::Release);
+        connection.bell.wake();
+        true
+    }
+
+    /// A bus of this process. The broker must be running.
+    pub fn port(&self, options: PortOptions) -> Result<Port> {
+        Port::new(Arc::clone(&self.0.shared), options)
+    }
+}
+
+impl Handle {
+    fn abandon(&self) {
+        if self.process == std::process::id() {
+            if self.shared.advance_from_new_to_stopped() {
+                self.control.finish(Undelivered::default());
+            }
+            self.control.abandon();
+        } else {
+            // Locks may have been held by threads that do not exist here.
+            self.shared.advance(Phase::Stopped);
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}

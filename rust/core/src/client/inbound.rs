@@ -216,7 +216,7 @@ impl Inbound {
             };
             if let Pushed::Full { taken, .. } = inbox.queue.push(run, &inbox.account, 0, patience) {
                 // A blocking subscription has the connection for itself, so nobody else has had the rest.
-                let taken = run.clone().split_at_least(taken as usize, 0).bytes() * usize::from(taken > 0);
+                let taken = run.clone().split_fitting(taken as usize, usize::MAX, false).map_or(0, |taken| taken.bytes());
                 return Some(open.start + taken);
             }
         }

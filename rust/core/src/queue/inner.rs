@@ -17,6 +17,8 @@ use super::{
 /// Slices handed to the kernel in one call, and the bytes after which no more are collected.
 const MAX_SLICES: usize = 64;
 const MAX_WRITE: usize = 256 * 1024;
+/// Places for items that an empty queue keeps.
+const KEPT_ITEMS: usize = 256;
 
 enum Item {
     Run(Run, Subscriptions),
@@ -53,8 +55,8 @@ pub(super) struct Inner {
     idle: bool,
     waiting: SmallVec<[Arc<dyn Wake>; 1]>,
     stall: Duration,
-    /// When a full queue last lost a byte to its reader, or became full.
-    progress: Instant,
+    /// Since when a queue without room has not lost a byte to its reader; `None` once it is below half.
+    crowded: Option<Instant>,
     stalled: bool,
 }
 
@@ -81,7 +83,7 @@ impl Inner {
             idle: true,
             waiting: SmallVec::new(),
             stall,
-            progress: Instant::now(),
+            crowded: None,
             stalled: false,
         }
     }
@@ -94,17 +96,27 @@ impl Inner {
             Patience::Wait(waker) if !self.has_stalled() => Some(waker),
             _ => None,
         };
-        self.fed_by_block |= matches!(patience, Patience::Wait(_));
+        let blocks = matches!(patience, Patience::Wait(_) | Patience::Try { block: true });
+        self.fed_by_block |= blocks;
+        let no_budget = blocks && !self.stalled && self.budget.is_used_up();
         // The usual case first: everything fits.
-        if self.messages + run.messages as usize <= self.limits.messages
-            && self.bytes + run.bytes() <= self.limits.bytes
-            && !(waits.is_some() && self.budget.is_used_up())
-        {
+        let fits =
+            self.messages + run.messages as usize <= self.limits.messages && self.bytes + run.bytes() <= self.limits.bytes;
+        if (fits && !no_budget) || matches!(patience, Patience::Exceed) {
             self.append(run.clone(), subscriptions);
             return Pushed::Done;
         }
+        if matches!(patience, Patience::Try { .. }) {
+            let taken = self.take_part(run, subscriptions, no_budget);
+            return self.taken(run, taken, self.crowded.unwrap_or_else(Instant::now));
+        }
+        let crowded = *self.crowded.get_or_insert_with(Instant::now);
         if let Some(waker) = waits {
-            return self.push_part(run, subscriptions, waker);
+            let taken = self.take_part(run, subscriptions, no_budget);
+            if taken < run.messages {
+                self.wait_for_room(waker);
+            }
+            return self.taken(run, taken, crowded);
         }
         match self.overflow {
             Overflow::DropOldest => {
@@ -114,7 +126,7 @@ impl Inner {
             Overflow::DropNewest => {
                 let mut rest = run.clone();
                 if let Some(part) = self.split_room(&mut rest) {
-                    self.append(part, subscriptions);
+                    self.append(part.unshared_from(run), subscriptions);
                 }
                 if rest.messages > 0 {
                     self.gap_at_tail(u64::from(rest.messages), subscriptions, DropReason::Overflow);
@@ -129,29 +141,39 @@ impl Inner {
         Pushed::Done
     }
 
-    fn push_part(&mut self, run: &Run, subscriptions: &Subscriptions, waker: &Arc<dyn Wake>) -> Pushed {
-        let mut rest = run.clone();
-        let mut taken = 0;
-        // With the budget used up, an empty queue still takes one message, so that no reader starves for the others.
-        let part = if self.budget.is_used_up() {
-            (self.messages == 0)
-                .then(|| rest.split_fitting(1, usize::MAX, true))
-                .flatten()
-        } else {
-            self.split_room(&mut rest)
-        };
-        if let Some(part) = part {
-            taken = part.messages;
-            self.append(part, subscriptions);
-        }
+    fn taken(&self, run: &Run, taken: u32, crowded: Instant) -> Pushed {
         if taken == run.messages {
             return Pushed::Done;
         }
-        self.wait_for_room(waker);
         Pushed::Full {
             taken,
-            stalls_at: self.progress + self.stall,
+            stalls_at: crowded + self.stall,
         }
+    }
+
+    /// Takes what fits. With no budget left an empty queue still takes one message, so that no reader starves for the others.
+    fn take_part(&mut self, run: &Run, subscriptions: &Subscriptions, no_budget: bool) -> u32 {
+        let mut rest = run.clone();
+        let part = if no_budget {
+            (self.messages == 0).then(|| rest.split_fitting(1, usize::MAX, true)).flatten()
+        } else {
+            self.split_room(&mut rest)
+        };
+        let Some(part) = part else { return 0 };
+        let taken = part.messages;
+        self.append(part.unshared_from(run), subscriptions);
+        taken
+    }
+
+    /// True if a message of `bytes` would come in now without a drop and without a wait.
+    pub(super) fn takes(&mut self, bytes: usize) -> bool {
+        self.is_closed()
+            || self.wants_disconnect
+            || self.messages == 0
+            || (self.messages < self.limits.messages
+                && self.bytes + bytes <= self.limits.bytes
+                && !self.budget.is_used_up())
+            || self.has_stalled()
     }
 
     fn split_room(&self, run: &mut Run) -> Option<Run> {
@@ -170,7 +192,7 @@ impl Inner {
         self.pending += u64::from(run.messages) * subscriptions.len() as u64;
         self.items.push_back(Item::Run(run, Arc::clone(subscriptions)));
         if !was_full && self.is_full() {
-            self.progress = Instant::now();
+            self.crowded.get_or_insert_with(Instant::now);
         }
     }
 
@@ -184,8 +206,8 @@ impl Inner {
         if self.messages == 0 {
             self.fed_by_block = false;
         }
-        if self.stalled && self.below_half() {
-            self.stalled = false;
+        if self.crowded.is_some() && self.below_half() {
+            (self.crowded, self.stalled) = (None, false);
         }
         pairs
     }
@@ -209,10 +231,17 @@ impl Inner {
     }
 
     fn has_stalled(&mut self) -> bool {
-        if !self.stalled && self.is_full() && self.progress.elapsed() >= self.stall {
+        if !self.stalled && self.crowded.is_some_and(|since| since.elapsed() >= self.stall) {
             self.stalled = true;
         }
         self.stalled
+    }
+
+    /// The reader took something: its stall clock starts anew.
+    fn note_progress(&mut self) {
+        if self.crowded.is_some() {
+            self.crowded = Some(Instant::now());
+        }
     }
 
     fn trim_to_limits(&mut self) {
@@ -221,7 +250,9 @@ impl Inner {
                 self.messages.saturating_sub(self.limits.messages),
                 self.bytes.saturating_sub(self.limits.bytes),
             );
-            if !self.drop_front(messages, bytes, DropReason::Overflow) {
+            // The newest message stays, however large: otherwise a queue smaller than a frame would never deliver one.
+            let spare = self.messages.saturating_sub(1);
+            if !self.drop_front(messages, bytes, spare, DropReason::Overflow) {
                 break;
             }
         }
@@ -231,16 +262,16 @@ impl Inner {
         let before = self.bytes;
         while before - self.bytes < bytes {
             let missing = bytes - (before - self.bytes);
-            if !self.drop_front(0, missing, reason) {
+            if !self.drop_front(0, missing, usize::MAX, reason) {
                 break;
             }
         }
         before - self.bytes
     }
 
-    /// Drops messages of the oldest run that may be dropped, at least one, until `messages` and `bytes` are freed or that run is gone,
-    /// and leaves a gap in their place. False if nothing may be dropped. The newest message of the queue may go too.
-    fn drop_front(&mut self, messages: usize, bytes: usize, reason: DropReason) -> bool {
+    /// Drops messages of the oldest run that may be dropped, at least one and at most `most`, until `messages` and `bytes` are freed or
+    /// that run is gone, and leaves a gap in their place. False if nothing may be dropped.
+    fn drop_front(&mut self, messages: usize, bytes: usize, most: usize, reason: DropReason) -> bool {
         let Some(mut at) = self.items.iter().position(|item| matches!(item, Item::Run(..))) else {
             return false;
         };
@@ -264,7 +295,7 @@ impl Inner {
             return false;
         };
         let subscriptions = Arc::clone(subscriptions);
-        let lost = run.split_at_least(messages, bytes);
+        let lost = run.split_at_least(messages, bytes, most);
         if run.messages == 0 {
             self.items.remove(at);
         }
@@ -383,22 +414,32 @@ impl Inner {
                 }
             }
             if slices.is_empty() {
+                drop(slices);
                 self.idle = true;
+                self.shrink();
                 return Ok(Written::All);
             }
             match write(&slices) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     drop(slices);
-                    self.progress = Instant::now();
+                    self.note_progress();
                     self.advance(written);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.armed = true;
                     return Ok(Written::Blocked);
                 }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Gives back what a burst has left behind; an idle reader should cost little.
+    fn shrink(&mut self) {
+        if self.items.capacity() > KEPT_ITEMS && self.items.is_empty() {
+            self.items = VecDeque::new();
         }
     }
 
@@ -450,7 +491,7 @@ impl Inner {
                         run
                     };
                     self.delivered += self.release(&one, subscriptions);
-                    self.progress = Instant::now();
+                    self.note_progress();
                     return Ok(Popped {
                         content: one.content,
                         dropped_before,
@@ -475,6 +516,7 @@ impl Inner {
             return Err(Empty::Ended);
         }
         self.idle = true;
+        self.shrink();
         Err(Empty::Yet)
     }
 
@@ -487,6 +529,42 @@ impl Inner {
         (self.messages, self.bytes, self.pending, self.answers, self.answer_bytes) = (0, 0, 0, 0, 0);
         self.count_dropped(reason, pairs);
         self.items.clear();
+        lost
+    }
+
+    /// Drops what is pending except the frame that is being written, then lets `last` be the end of the stream.
+    pub(super) fn end_with(&mut self, last: Option<Bytes>, reason: DropReason) -> u64 {
+        let kept = self.items.pop_front().and_then(|front| match front {
+            _ if self.partial == 0 => {
+                self.items.push_front(front);
+                None
+            }
+            Item::Run(mut run, subscriptions) if run.messages > 1 => {
+                let first = run.split_first();
+                self.items.push_front(Item::Run(run, Arc::clone(&subscriptions)));
+                Some(Item::Run(first, subscriptions))
+            }
+            whole => Some(whole),
+        });
+        let (mut lost, mut pairs) = (0, 0);
+        for item in std::mem::take(&mut self.items) {
+            match item {
+                Item::Run(run, subscriptions) => {
+                    lost += u64::from(run.messages);
+                    pairs += self.release(&run, subscriptions.len());
+                }
+                Item::Answer(frame) => self.items.push_back(Item::Answer(frame)),
+                Item::Gap(_) => {}
+            }
+        }
+        self.count_dropped(reason, pairs);
+        if let Some(kept) = kept {
+            self.items.push_front(kept);
+        }
+        if let Some(last) = last {
+            self.answer(last);
+        }
+        self.state = State::Finished;
         lost
     }
 

@@ -94,6 +94,12 @@ pub enum Patience<'a> {
     /// Nothing is dropped: what does not fit is left with the producer, who is woken when there is room again. A stalled queue's
     /// policy applies all the same.
     Wait(&'a Arc<dyn Wake>),
+    /// What fits is taken; the rest is left with the producer, whom nobody wakes. Nothing is dropped, and no stall clock starts.
+    /// `block`: for a producer who will wait for the rest, and so minds the budget.
+    Try { block: bool },
+    /// Taken whatever the limits say: for a producer that asked [`Queue::takes`] of several queues a moment ago and must not be left
+    /// with half a delivery. The limits are exceeded by at most one message per racing producer.
+    Exceed,
 }
 
 /// What became of a push.
@@ -188,8 +194,10 @@ impl Queue {
         if inner.epoch != epoch {
             return Pushed::Stale;
         }
+        let cut_before = inner.wants_disconnect;
         let pushed = inner.push(run, subscriptions, patience);
-        let wake = inner.take_idle();
+        // A reader to be cut is told also while it waits for the kernel.
+        let wake = inner.take_idle() || (inner.wants_disconnect && !cut_before);
         drop(inner);
         if wake {
             self.reader.wake();
@@ -329,6 +337,25 @@ impl Queue {
         }
         self.reader.wake();
         lost
+    }
+
+    /// Drops what is pending for `reason`, except a frame that is being written and unsent answers; then comes `last`, then the end.
+    /// Gives how many messages were dropped.
+    pub fn end_with(&self, last: Option<Bytes>, reason: DropReason) -> u64 {
+        let mut inner = self.inner.lock();
+        let lost = inner.end_with(last, reason);
+        let room = inner.take_all_waiting();
+        drop(inner);
+        for waker in room {
+            waker.wake();
+        }
+        self.reader.wake();
+        lost
+    }
+
+    /// True if a message of `bytes` would come in now without a drop and without a wait.
+    pub fn takes(&self, bytes: usize) -> bool {
+        self.inner.lock().takes(bytes)
     }
 
     pub fn is_closed(&self) -> bool {

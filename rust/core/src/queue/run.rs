@@ -101,14 +101,25 @@ impl Run {
         })
     }
 
-    /// Takes off messages from the front, at least one, until `messages` and `bytes` are reached or the run is used up.
-    pub fn split_at_least(&mut self, messages: usize, bytes: usize) -> Self {
+    /// This part of `whole`, in memory of its own if it would keep much more than itself alive: what is charged is what is held.
+    pub(crate) fn unshared_from(self, whole: &Self) -> Self {
+        match self.content {
+            Content::Frames(bytes) if bytes.len() < whole.bytes() / 4 => {
+                Self::frames(Bytes::copy_from_slice(&bytes), self.messages)
+            }
+            content => Self { content, ..self },
+        }
+    }
+
+    /// Takes off messages from the front, at least one and at most `most`, until `messages` and `bytes` are reached or the run is
+    /// used up.
+    pub fn split_at_least(&mut self, messages: usize, bytes: usize, most: usize) -> Self {
         let mut rest: &[u8] = match &self.content {
             Content::Frames(frames) => frames,
             Content::Object(..) => &[],
         };
         let (mut count, mut len) = (0_usize, 0);
-        while !rest.is_empty() && (count == 0 || count < messages || len < bytes) {
+        while !rest.is_empty() && (count == 0 || (count < most && (count < messages || len < bytes))) {
             let frame = frame_len(rest).min(rest.len());
             rest.advance(frame);
             count += 1;
@@ -157,17 +168,27 @@ pub struct Gap {
 
 impl Gap {
     pub(super) fn new(reason: DropReason, messages: u64, subscriptions: &[u64]) -> Self {
-        Self {
-            reason,
-            counts: subscriptions.iter().map(|id| (*id, messages)).collect(),
-        }
+        let mut counts: SmallVec<[(u64, u64); 1]> = subscriptions.iter().map(|id| (*id, messages)).collect();
+        counts.sort_unstable();
+        Self { reason, counts }
     }
 
+    /// The same subscriptions again, in the same order, is the usual case and costs one pass.
     pub(super) fn add(&mut self, messages: u64, subscriptions: &[u64]) {
+        if self.counts.iter().map(|(id, _)| id).eq(subscriptions) {
+            for (_, count) in &mut self.counts {
+                *count += messages;
+            }
+            return;
+        }
         for id in subscriptions {
-            match self.counts.iter_mut().find(|(known, _)| known == id) {
-                Some((_, count)) => *count += messages,
-                None => self.counts.push((*id, messages)),
+            match self.counts.binary_search_by_key(id, |(known, _)| *known) {
+                Ok(at) => {
+                    if let Some((_, count)) = self.counts.get_mut(at) {
+                        *count += messages;
+                    }
+                }
+                Err(at) => self.counts.insert(at, (*id, messages)),
             }
         }
     }

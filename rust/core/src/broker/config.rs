@@ -1,0 +1,226 @@
+//! What a broker may be told, and which settings go together.
+//!
+//! All fields are checked at once before anything is opened; a refusal names the field, its limit and what to do.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::queue::{Limits, Overflow};
+use crate::topic::{DEFAULT_MAX_DEPTH, MAX_TOPIC_BYTES, Pattern};
+use crate::transport::{ListenOptions, Peer};
+use crate::wire::Dialect;
+use crate::wire::auth::Token;
+use crate::wire::frame::DEFAULT_MAX_FRAME;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+/// Nobody means to wait longer, and clocks can be added to it without a care.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// What the kernel shows where a user has no number of its own; several users may hide behind it.
+const OVERFLOW_UID: u32 = 65_534;
+
+#[derive(Debug, Clone)]
+pub struct BrokerConfig {
+    /// Bytes of the largest frame body that is taken; a connection may ask for less.
+    pub max_frame: usize,
+    pub max_connections: usize,
+    /// Connections of one uid; the broker's own uid is exempt.
+    pub max_connections_per_uid: usize,
+    /// Users who may connect besides the broker's own. Root is none of them unless listed.
+    pub allowed_uids: Vec<u32>,
+    /// 0600, or 0660 with `socket_group`.
+    pub socket_mode: u32,
+    /// The gid that the socket is given to.
+    pub socket_group: Option<u32>,
+    /// From accept to the first whole frame.
+    pub handshake_timeout: Duration,
+    /// From a frame's first byte to its last.
+    pub frame_timeout: Duration,
+    /// How long a connection that is being closed may take to read what it is still owed.
+    pub write_timeout: Duration,
+    /// How long a full queue may lose nothing to its reader before nobody waits for it.
+    pub stall_timeout: Duration,
+    /// Silence after which a client is pinged.
+    pub ping_interval: Duration,
+    /// Silence after which a client counts as dead.
+    pub ping_timeout: Duration,
+    /// Messages in the queue of one connection; a connection may ask for less.
+    pub queue_messages: usize,
+    /// Bytes in the queue of one connection; a connection may ask for less.
+    pub queue_bytes: usize,
+    /// Bytes in all queues together; above it the largest queue is trimmed first.
+    pub total_queue_bytes: usize,
+    /// The policy of queues whose readers cannot ask for one.
+    pub overflow: Overflow,
+    pub max_patterns_per_client: usize,
+    pub max_filter_terms: usize,
+    pub max_topic_depth: usize,
+    pub dialect: Dialect,
+    pub original_peers: bool,
+    pub max_original_peers: usize,
+    pub original_patterns: Vec<String>,
+    pub original_dialect: Dialect,
+    pub original_auth: bool,
+    /// Empty: no token is asked for. Several are valid at once during rotation.
+    pub tokens: Vec<Token>,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            max_frame: DEFAULT_MAX_FRAME,
+            max_connections: 256,
+            max_connections_per_uid: 64,
+            allowed_uids: Vec::new(),
+            socket_mode: 0o600,
+            socket_group: None,
+            handshake_timeout: Duration::from_secs(2),
+            frame_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(5),
+            stall_timeout: Duration::from_secs(5),
+            ping_interval: Duration::from_secs(30),
+            ping_timeout: Duration::from_secs(90),
+            queue_messages: 65_536,
+            queue_bytes: 8 * MIB,
+            total_queue_bytes: 256 * MIB,
+            overflow: Overflow::DropOldest,
+            max_patterns_per_client: 1024,
+            max_filter_terms: 256,
+            max_topic_depth: DEFAULT_MAX_DEPTH,
+            dialect: Dialect::Bincode,
+            original_peers: true,
+            max_original_peers: 16,
+            original_patterns: vec!["events.#".to_owned()],
+            original_dialect: Dialect::from_name("postcard").unwrap_or(Dialect::Bincode),
+            original_auth: false,
+            tokens: Vec::new(),
+        }
+    }
+}
+
+impl BrokerConfig {
+    /// Checks every field, and the fields against each other.
+    pub fn validate(&self) -> Result<()> {
+        between("max_frame", self.max_frame, 64, 256 * MIB)?;
+        between("max_connections", self.max_connections, 1, 65_536)?;
+        between("max_connections_per_uid", self.max_connections_per_uid, 1, 65_536)?;
+        between("queue_messages", self.queue_messages, 1, 1 << 30)?;
+        between("queue_bytes", self.queue_bytes, 1, 1 << 40)?;
+        between("total_queue_bytes", self.total_queue_bytes, 1, 1 << 40)?;
+        between("max_patterns_per_client", self.max_patterns_per_client, 1, 1 << 20)?;
+        between("max_filter_terms", self.max_filter_terms, 0, 1 << 20)?;
+        // A segment takes two bytes with its dot.
+        between("max_topic_depth", self.max_topic_depth, 1, MAX_TOPIC_BYTES / 2)?;
+        between("max_original_peers", self.max_original_peers, 0, 65_536)?;
+        for (field, duration) in [
+            ("handshake_timeout", self.handshake_timeout),
+            ("frame_timeout", self.frame_timeout),
+            ("write_timeout", self.write_timeout),
+            ("stall_timeout", self.stall_timeout),
+            ("ping_interval", self.ping_interval),
+            ("ping_timeout", self.ping_timeout),
+        ] {
+            if duration.is_zero() || duration > LONGEST {
+                return Err(Error::invalid(
+                    field,
+                    format!("{} s is not above 0 and at most 7 days; choose a time in between", duration.as_secs_f64()),
+                ));
+            }
+        }
+        if self.ping_timeout <= self.ping_interval {
+            return Err(Error::invalid(
+                "ping_timeout",
+                "must be longer than ping_interval, or every silent client would be cut before it can answer; raise it",
+            ));
+        }
+        self.validate_socket()?;
+        self.validate_original()
+    }
+
+    fn validate_socket(&self) -> Result<()> {
+        if self.socket_mode & 0o007 != 0 {
+            return Err(Error::invalid(
+                "socket_mode",
+                format!(
+                    "{:04o} lets every user in, which is refused always; use 0600, or 0660 with socket_group and allowed_uids",
+                    self.socket_mode
+                ),
+            ));
+        }
+        match (self.socket_mode, self.socket_group) {
+            (0o600, None) | (0o660, Some(_)) => {}
+            (0o660, None) => {
+                return Err(Error::invalid(
+                    "socket_group",
+                    "socket_mode 0660 needs the group that it lets in; name it, or use mode 0600",
+                ));
+            }
+            (0o600, Some(_)) => {
+                return Err(Error::invalid(
+                    "socket_group",
+                    "has no effect with socket_mode 0600; use mode 0660, or leave the group out",
+                ));
+            }
+            (mode, _) => {
+                return Err(Error::invalid(
+                    "socket_mode",
+                    format!("{mode:04o} is neither 0600 nor 0660; use one of them"),
+                ));
+            }
+        }
+        // Root passes every mode.
+        let own = Peer::own_uid();
+        let foreign = self.allowed_uids.iter().find(|uid| **uid != own && **uid != 0);
+        match foreign {
+            Some(uid) if self.socket_mode == 0o600 => Err(Error::invalid(
+                "allowed_uids",
+                format!("uid {uid} could not pass socket_mode 0600; use mode 0660 and a socket_group that it is in"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn validate_original(&self) -> Result<()> {
+        if self.original_auth && self.tokens.is_empty() {
+            return Err(Error::invalid("original_auth", "needs a token to compare with; set token, or turn it off"));
+        }
+        if self.original_auth && !self.original_peers {
+            return Err(Error::invalid("original_auth", "has no effect without original_peers; turn one of them over"));
+        }
+        for pattern in &self.original_patterns {
+            Pattern::parse(pattern, self.max_topic_depth)
+                .map_err(|error| Error::invalid("original_patterns", error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the kernel's word on who somebody is lets them in.
+    pub(super) fn admits(&self, uid: u32, own: u32) -> bool {
+        (uid == own && uid != OVERFLOW_UID) || self.allowed_uids.contains(&uid)
+    }
+
+    pub(super) fn queue_limits(&self, messages: Option<u64>, bytes: Option<u64>) -> Limits {
+        let capped = |asked: Option<u64>, most: usize| {
+            asked.map_or(most, |asked| usize::try_from(asked).unwrap_or(usize::MAX).clamp(1, most))
+        };
+        Limits {
+            messages: capped(messages, self.queue_messages),
+            bytes: capped(bytes, self.queue_bytes),
+        }
+    }
+
+    pub(super) fn listen_options(&self) -> ListenOptions {
+        ListenOptions {
+            mode: self.socket_mode,
+            group: self.socket_group,
+            ..ListenOptions::default()
+        }
+    }
+}
+
+fn between(field: &'static str, value: usize, least: usize, most: usize) -> Result<()> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(field, format!("{value} is not within {least} to {most}; choose a value in between")))
+}

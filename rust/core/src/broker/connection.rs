@@ -1,0 +1,177 @@
+//! The half of a connection that others reach: its queue, the socket to empty it into, and the bell of its task.
+//!
+//! Whoever fills the queue may also empty it: bytes go to the kernel from the thread that has them, in one call per batch. Only when
+//! the kernel takes no more is the connection's own task told to wait for it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::router::{Outlet, Router, Sink};
+use crate::queue::{Budget, Limits, Overflow, Queue, Wake, Written};
+use crate::transport::{Peer, Stream};
+use crate::wire::Dialect;
+
+/// The bell of a connection's task.
+#[derive(Default)]
+pub(super) struct Bell(Notify);
+
+impl Bell {
+    pub(super) async fn rung(&self) {
+        self.0.notified().await;
+    }
+}
+
+impl Wake for Bell {
+    fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// What a client and the broker have agreed on.
+pub(super) struct Terms {
+    pub(super) name: String,
+    pub(super) dialect: Dialect,
+    pub(super) max_frame: usize,
+    pub(super) limits: Limits,
+    pub(super) overflow: Overflow,
+}
+
+pub(super) struct Connection {
+    pub(super) id: Uuid,
+    pub(super) name: String,
+    pub(super) peer: Peer,
+    pub(super) stream: Arc<Stream>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) sink: Arc<Sink>,
+    pub(super) bell: Arc<Bell>,
+    /// The kernel takes no more; the task is to wait for it.
+    blocked: AtomicBool,
+    /// Writing failed.
+    broken: AtomicBool,
+    /// An operator wants it gone.
+    pub(super) unwanted: AtomicBool,
+    /// It has routed all that it has read, and reads no more.
+    pub(super) quiet: AtomicBool,
+    /// Messages read, but not routed to every reader yet.
+    pub(super) unrouted: AtomicU64,
+}
+
+impl Connection {
+    pub(super) fn new(
+        router: &Router,
+        budget: &Arc<Budget>,
+        stall: Duration,
+        stream: Arc<Stream>,
+        terms: Terms,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this: &Weak<Self>| {
+            let reader = Arc::new(Reader(Weak::clone(this)));
+            let queue = Arc::new(Queue::new(terms.limits, terms.overflow, stall, Arc::clone(budget), reader));
+            let outlet: Weak<dyn Outlet> = Weak::<Self>::clone(this);
+            Self {
+                id: Uuid::new_v4(),
+                name: terms.name,
+                peer: stream.peer(),
+                stream,
+                sink: router.join(Arc::clone(&queue), terms.dialect, terms.max_frame, Some(outlet)),
+                queue,
+                bell: Arc::default(),
+                blocked: AtomicBool::new(false),
+                broken: AtomicBool::new(false),
+                unwanted: AtomicBool::new(false),
+                quiet: AtomicBool::new(false),
+                unrouted: AtomicU64::new(0),
+            }
+        })
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Acquire)
+    }
+
+    /// The kernel takes bytes again.
+    pub(super) fn unblock(&self) {
+        self.blocked.store(false, Ordering::Release);
+        self.queue.disarm();
+        self.flush();
+    }
+}
+
+impl Outlet for Connection {
+    fn flush(&self) {
+        match self.queue.write_to(|slices| self.stream.try_write(slices)) {
+            Ok(Written::All | Written::Armed) => return,
+            Ok(Written::Blocked) => self.blocked.store(true, Ordering::Release),
+            Err(_) => self.broken.store(true, Ordering::Release),
+        }
+        self.bell.wake();
+    }
+}
+
+/// Told when something comes into the queue while its task sleeps.
+struct Reader(Weak<Connection>);
+
+impl Wake for Reader {
+    fn wake(&self) {
+        if let Some(connection) = self.0.upgrade()
+            && let Some(connection) = batch::postpone(connection)
+        {
+            connection.bell.wake();
+        }
+    }
+}
+
+/// On the broker's own thread the queues that a piece of work has filled are emptied at its end, once each, without waking their
+/// tasks for it.
+pub(super) mod batch {
+    use std::cell::RefCell;
+    use std::sync::Arc;
+
+    use super::{Connection, Outlet};
+
+    thread_local! {
+        static FILLED: RefCell<Option<Vec<Arc<Connection>>>> = const { RefCell::new(None) };
+    }
+
+    /// Runs `work`, then empties what it has filled.
+    pub(in crate::broker) fn run<R>(work: impl FnOnce() -> R) -> R {
+        struct End;
+        impl Drop for End {
+            fn drop(&mut self) {
+                flush();
+                FILLED.with_borrow_mut(|filled| *filled = None);
+            }
+        }
+        FILLED.with_borrow_mut(|filled| {
+            filled.get_or_insert_default();
+        });
+        let _end = End;
+        work()
+    }
+
+    /// Empties what has been filled so far.
+    pub(in crate::broker) fn flush() {
+        while let Some(connection) = FILLED.with_borrow_mut(|filled| filled.as_mut()?.pop()) {
+            connection.flush();
+        }
+    }
+
+    /// Keeps the connection for the end of the piece of work under way; gives it back if there is none.
+    pub(super) fn postpone(connection: Arc<Connection>) -> Option<Arc<Connection>> {
+        FILLED.with_borrow_mut(|filled| match filled {
+            Some(filled) => {
+                filled.push(connection);
+                None
+            }
+            None => Some(connection),
+        })
+    }
+}

@@ -1,0 +1,400 @@
+//! From one publisher to the queues of a lane: whole runs where nothing speaks against it, message by message where a filter, a
+//! smaller `max_frame` or another dialect does.
+//!
+//! What a full queue leaves with a publisher who waits is kept per reader, in order, as [`Waiting`]; the other readers have theirs
+//! already. A queue that refuses because its reader's subscriptions changed meanwhile gets its messages matched anew, one by one.
+
+use std::cell::OnceCell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use super::router::{Lane, Router, Sink, Target, Way};
+use crate::event::{CollectionEvent, Filters};
+use crate::queue::{Content, DropReason, Patience, Pushed, Run, Subscriptions};
+use crate::wire::frame::PREFIX;
+use crate::wire::{self, Dialect, Message, Summary};
+
+/// Subscriptions may change while a message is matched anew; somebody who does nothing else is not served for ever.
+const REMATCHES: usize = 16;
+
+enum Piece {
+    Run(Run, Subscriptions),
+    /// So many messages that this reader cannot take.
+    Gap(u64, Subscriptions, DropReason),
+}
+
+/// What one reader has still to get.
+struct Parcel {
+    sink: Arc<Sink>,
+    epoch: u64,
+    pieces: VecDeque<Piece>,
+}
+
+/// What full queues have left with a publisher.
+pub struct Waiting {
+    parcels: Vec<Parcel>,
+    stalls_at: Instant,
+}
+
+impl Waiting {
+    /// When the first of the full queues counts as stalled, if it takes nothing before: time to try again.
+    pub const fn stalls_at(&self) -> Instant {
+        self.stalls_at
+    }
+
+    /// Messages in it, each as often as it has readers left.
+    pub fn messages(&self) -> u64 {
+        let of_piece = |piece: &Piece| match piece {
+            Piece::Run(run, _) => u64::from(run.messages),
+            Piece::Gap(..) => 0,
+        };
+        self.parcels.iter().flat_map(|parcel| &parcel.pieces).map(of_piece).sum()
+    }
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiting").field("messages", &self.messages()).field("stalls_at", &self.stalls_at).finish()
+    }
+}
+
+/// One delivery under way.
+pub(super) struct Delivery<'a> {
+    router: &'a Router,
+    max_depth: usize,
+    patience: Patience<'a>,
+    waiting: Option<Waiting>,
+}
+
+impl<'a> Delivery<'a> {
+    pub(super) fn new(router: &'a Router, max_depth: usize, patience: Patience<'a>) -> Self {
+        Self {
+            router,
+            max_depth,
+            patience,
+            waiting: None,
+        }
+    }
+
+    /// What is left to deliver, if queues were full and the publisher waits.
+    pub(super) fn finish(self) -> Option<Waiting> {
+        self.waiting
+    }
+
+    /// Tries again what was left.
+    pub(super) fn resume(&mut self, waiting: Waiting) {
+        for parcel in waiting.parcels {
+            for piece in parcel.pieces {
+                self.offer(&parcel.sink, parcel.epoch, piece);
+            }
+        }
+    }
+
+    /// Frames of one dialect for everyone in `lane`; `largest` is the largest body among them.
+    pub(super) fn frames(&mut self, lane: &Lane, run: &Run, dialect: Dialect, largest: usize) {
+        let mut sifted: SmallVec<[&Target; 4]> = SmallVec::new();
+        for target in &lane.targets {
+            let sink = &target.sink;
+            if target.filtered.is_empty() && sink.dialect == dialect && largest <= sink.max_frame {
+                self.push(sink, target.epoch, run, &target.plain);
+            } else {
+                sifted.push(target);
+            }
+        }
+        if !sifted.is_empty() {
+            self.sift(&sifted, run, dialect);
+        }
+    }
+
+    /// One piece for one reader, behind what that reader waits for already.
+    pub(super) fn one(&mut self, target: &Target, run: Run, subscriptions: Subscriptions) {
+        self.offer(&target.sink, target.epoch, Piece::Run(run, subscriptions));
+    }
+
+    /// One message that a reader cannot take for its size.
+    pub(super) fn too_large(&mut self, target: &Target, subscriptions: Subscriptions) {
+        self.offer(&target.sink, target.epoch, Piece::Gap(1, subscriptions, DropReason::TooLarge));
+    }
+
+    fn parcel(&mut self, sink: &Sink) -> Option<&mut Parcel> {
+        self.waiting.as_mut()?.parcels.iter_mut().find(|parcel| parcel.sink.id == sink.id)
+    }
+
+    fn offer(&mut self, sink: &Arc<Sink>, epoch: u64, piece: Piece) {
+        match piece {
+            Piece::Run(run, subscriptions) => self.push(sink, epoch, &run, &subscriptions),
+            Piece::Gap(messages, subscriptions, reason) => self.gap(sink, epoch, messages, subscriptions, reason),
+        }
+    }
+
+    fn push(&mut self, sink: &Arc<Sink>, epoch: u64, run: &Run, subscriptions: &Subscriptions) {
+        if let Some(parcel) = self.parcel(sink) {
+            parcel.pieces.push_back(Piece::Run(run.clone(), Arc::clone(subscriptions)));
+            return;
+        }
+        match sink.queue.push(run, subscriptions, epoch, self.first_try()) {
+            Pushed::Done | Pushed::Closed => {}
+            Pushed::Full { taken, .. } => self.push_rest(sink, epoch, behind(run.clone(), taken), subscriptions),
+            Pushed::Stale => self.rematch(sink, run, subscriptions),
+        }
+    }
+
+    fn first_try(&self) -> Patience<'a> {
+        match self.patience {
+            Patience::Wait(_) => Patience::Try { block: true },
+            Patience::Exceed => Patience::Exceed,
+            Patience::None | Patience::Try { .. } => Patience::Try { block: false },
+        }
+    }
+
+    /// The queue is full: the kernel is asked first; then patience decides.
+    #[cold]
+    fn push_rest(&mut self, sink: &Arc<Sink>, epoch: u64, mut rest: Run, subscriptions: &Subscriptions) {
+        loop {
+            sink.flush();
+            match sink.queue.push(&rest, subscriptions, epoch, self.first_try()) {
+                Pushed::Done | Pushed::Closed => return,
+                Pushed::Stale => return self.rematch(sink, &rest, subscriptions),
+                Pushed::Full { taken: 0, .. } => break,
+                Pushed::Full { taken, .. } => rest = behind(rest, taken),
+            }
+        }
+        match sink.queue.push(&rest, subscriptions, epoch, self.patience) {
+            Pushed::Done | Pushed::Closed => {}
+            Pushed::Stale => self.rematch(sink, &rest, subscriptions),
+            Pushed::Full { taken, stalls_at } => {
+                let rest = Piece::Run(behind(rest, taken), Arc::clone(subscriptions));
+                let waiting = self.waiting.get_or_insert_with(|| Waiting {
+                    parcels: Vec::new(),
+                    stalls_at,
+                });
+                waiting.stalls_at = waiting.stalls_at.min(stalls_at);
+                waiting.parcels.push(Parcel {
+                    sink: Arc::clone(sink),
+                    epoch,
+                    pieces: VecDeque::from([rest]),
+                });
+            }
+        }
+    }
+
+    fn gap(&mut self, sink: &Arc<Sink>, mut epoch: u64, messages: u64, mut ids: Subscriptions, reason: DropReason) {
+        if let Some(parcel) = self.parcel(sink) {
+            parcel.pieces.push_back(Piece::Gap(messages, ids, reason));
+            return;
+        }
+        for _ in 0..REMATCHES {
+            if sink.queue.push_gap(messages, &ids, epoch, reason) || sink.queue.is_closed() {
+                return;
+            }
+            let Some((now, live)) = self.router.standing(sink) else { return };
+            epoch = now;
+            ids = ids.iter().copied().filter(|id| live.contains(id)).collect();
+            if ids.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// The reader's subscriptions are not those that `run` was matched with: each message is matched with what holds now.
+    #[cold]
+    fn rematch(&mut self, sink: &Arc<Sink>, run: &Run, subscriptions: &Subscriptions) {
+        let frames = match &run.content {
+            Content::Frames(frames) => frames,
+            // A reader of this process has one subscription, which ends with its queue.
+            Content::Object(..) => {
+                if let Some((epoch, _)) = self.router.standing(sink) {
+                    self.offer_again(sink, epoch, run, subscriptions);
+                }
+                return;
+            }
+        };
+        for (frame, body) in split(frames) {
+            let Ok(summary) = wire::check(sink.dialect, body, self.max_depth) else { continue };
+            let lens = Lens::new(sink.dialect, body, &summary);
+            let one = Run::frames(Bytes::copy_from_slice(frame), 1);
+            for _ in 0..REMATCHES {
+                let route = self.router.resolve(summary.topic);
+                let Some(target) = route.lane(Way::of(&summary)).target(sink.id) else { break };
+                let Some(accepted) = target.accepted(|filters| lens.accepts(filters)) else { break };
+                if self.offer_again(sink, target.epoch, &one, &accepted) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// False if the subscriptions changed once more.
+    fn offer_again(&mut self, sink: &Arc<Sink>, epoch: u64, run: &Run, subscriptions: &Subscriptions) -> bool {
+        if self.parcel(sink).is_none() && sink.queue.epoch() != epoch {
+            return false;
+        }
+        self.push(sink, epoch, run, subscriptions);
+        true
+    }
+
+    /// Message by message, for readers who do not take every message as it is.
+    fn sift(&mut self, targets: &[&Target], run: &Run, dialect: Dialect) {
+        let Content::Frames(frames) = &run.content else { return };
+        let mut sieves: SmallVec<[Sieve<'_>; 4]> = targets.iter().map(|target| Sieve::new(target)).collect();
+        let mut translations: SmallVec<[(Dialect, Option<Bytes>); 2]> = SmallVec::new();
+        let mut at = 0;
+        for (frame, body) in split(frames) {
+            // It was checked on its way in, so this finds nothing new.
+            let Ok(summary) = wire::check(dialect, body, self.max_depth) else { continue };
+            let lens = Lens::new(dialect, body, &summary);
+            translations.clear();
+            for sieve in &mut sieves {
+                let target = sieve.target;
+                let Some(accepted) = target.accepted(|filters| lens.accepts(filters)) else { continue };
+                let sink = &target.sink;
+                if sink.dialect == dialect {
+                    if body.len() > sink.max_frame {
+                        self.empty(sieve, run);
+                        self.too_large(target, accepted);
+                        continue;
+                    }
+                    if !sieve.extend(at, frame.len(), &accepted) {
+                        self.empty(sieve, run);
+                        sieve.extend(at, frame.len(), &accepted);
+                    }
+                    continue;
+                }
+                let translated = match translations.iter().find(|(known, _)| *known == sink.dialect) {
+                    Some((_, translated)) => translated.clone(),
+                    None => {
+                        let translated = lens.translate(sink.dialect);
+                        translations.push((sink.dialect, translated.clone()));
+                        translated
+                    }
+                };
+                match translated.filter(|frame| frame.len() <= PREFIX.saturating_add(sink.max_frame)) {
+                    Some(frame) => self.one(target, Run::frames(frame, 1), accepted),
+                    None => self.too_large(target, accepted),
+                }
+            }
+            at += frame.len();
+        }
+        for sieve in &mut sieves {
+            self.empty(sieve, run);
+        }
+    }
+
+    /// Pushes what a sieve has gathered.
+    fn empty(&mut self, sieve: &mut Sieve<'_>, run: &Run) {
+        let Content::Frames(frames) = &run.content else { return };
+        if let Some(subscriptions) = sieve.subscriptions.take() {
+            let part = Run::frames(frames.slice(sieve.start..sieve.end), std::mem::take(&mut sieve.messages));
+            self.one(sieve.target, part.unshared_from(run), subscriptions);
+        }
+    }
+}
+
+fn behind(mut run: Run, taken: u32) -> Run {
+    if taken > 0 {
+        run.split_fitting(taken as usize, usize::MAX, true);
+    }
+    run
+}
+
+/// The frames of a run, each whole and its body.
+fn split(frames: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = frames;
+    std::iter::from_fn(move || {
+        let (prefix, _) = rest.split_first_chunk::<PREFIX>()?;
+        let len = PREFIX.saturating_add(usize::try_from(u32::from_le_bytes(*prefix)).ok()?);
+        let (frame, behind) = rest.split_at_checked(len)?;
+        rest = behind;
+        Some((frame, frame.get(PREFIX..)?))
+    })
+}
+
+/// Neighbouring messages of a run that one reader takes for the same subscriptions.
+struct Sieve<'t> {
+    target: &'t Target,
+    start: usize,
+    end: usize,
+    messages: u32,
+    subscriptions: Option<Subscriptions>,
+}
+
+impl<'t> Sieve<'t> {
+    fn new(target: &'t Target) -> Self {
+        Self {
+            target,
+            start: 0,
+            end: 0,
+            messages: 0,
+            subscriptions: None,
+        }
+    }
+
+    /// False if the message does not go with those gathered so far.
+    fn extend(&mut self, at: usize, len: usize, accepted: &Subscriptions) -> bool {
+        match &self.subscriptions {
+            None => {
+                (self.start, self.end, self.messages) = (at, at + len, 1);
+                self.subscriptions = Some(Arc::clone(accepted));
+                true
+            }
+            Some(same) if self.end == at && same == accepted => {
+                self.end += len;
+                self.messages += 1;
+                true
+            }
+            Some(_) => false,
+        }
+    }
+}
+
+/// One message as filters and other dialects see it: read whole at most once, and only if somebody needs it.
+struct Lens<'a> {
+    dialect: Dialect,
+    body: &'a [u8],
+    summary: &'a Summary<'a>,
+    read: OnceCell<Option<(Message<'a>, Option<CollectionEvent<'a>>)>>,
+}
+
+impl<'a> Lens<'a> {
+    fn new(dialect: Dialect, body: &'a [u8], summary: &'a Summary<'a>) -> Self {
+        Self {
+            dialect,
+            body,
+            summary,
+            read: OnceCell::new(),
+        }
+    }
+
+    fn read(&self) -> Option<&(Message<'a>, Option<CollectionEvent<'a>>)> {
+        self.read.get_or_init(|| wire::read(self.dialect, self.body).ok()).as_ref()
+    }
+
+    fn accepts(&self, filters: &Filters) -> bool {
+        filters.accept_summary(self.summary).unwrap_or_else(|| {
+            self.read().is_some_and(|(message, event)| filters.accept(message, event.as_ref()))
+        })
+    }
+
+    /// The whole frame in another dialect, payload included.
+    fn translate(&self, dialect: Dialect) -> Option<Bytes> {
+        let (message, event) = self.read()?;
+        let mut payload = Vec::new();
+        if let Some(event) = event {
+            dialect.encode(event, &mut payload).ok()?;
+        }
+        let translated = Message {
+            payload: if event.is_some() { &payload } else { message.payload },
+            ..message.clone()
+        };
+        let mut body = Vec::new();
+        dialect.encode(&translated, &mut body).ok()?;
+        let mut frame = BytesMut::with_capacity(PREFIX.saturating_add(body.len()));
+        frame.extend_from_slice(&u32::try_from(body.len()).ok()?.to_le_bytes());
+        frame.extend_from_slice(&body);
+        Some(frame.freeze())
+    }
+}

@@ -1,0 +1,351 @@
+//! A bus in the broker's own process: the same router and queues, without socket and without codec.
+//!
+//! What is published here is routed on the caller's thread. Readers of this process get the object itself; a frame is encoded only if a
+//! reader behind a socket matches, once per dialect. A subscription's queue is its only stage.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use super::deliver::{Delivery, Waiting};
+use super::router::{Lane, Route, Sink, Way};
+use super::shared::{Phase, Shared};
+use super::subscription;
+use crate::error::{Error, Result};
+use crate::event::{CollectionEvent, EventKind, EventSubscription, Filters};
+use crate::queue::{Limits, Object, Overflow, Patience, Queue, Run, Wake};
+use crate::topic::Cache;
+use crate::topic::names::trigger;
+use crate::wire::frame::PREFIX;
+use crate::wire::text::Congestion;
+use crate::wire::{self, Dialect, Draft, Message, MessageType, Payload, Summary};
+
+/// Topics whose routes one publisher remembers.
+pub(super) const CACHED_TOPICS: usize = 1024;
+/// The one subscription of a local queue.
+const ONLY: u64 = 0;
+
+/// How a bus of this process behaves.
+#[derive(Debug, Clone, Default)]
+pub struct PortOptions {
+    pub name: String,
+    pub congestion: Congestion,
+}
+
+/// What became of a publish.
+#[derive(Debug)]
+pub enum Published {
+    Done,
+    /// Some queues are full: to be resumed when the waker rings, or at [`Waiting::stalls_at`] at the latest.
+    Wait(Waiting),
+}
+
+/// One bus of this process.
+pub struct Port {
+    shared: Arc<Shared>,
+    id: Uuid,
+    congestion: Congestion,
+    closed: AtomicBool,
+    routes: Mutex<Cache<Arc<Route>>>,
+    held: Arc<Mutex<Held>>,
+}
+
+/// The subscriptions of one port.
+#[derive(Default)]
+struct Held {
+    sinks: HashMap<u64, (Arc<Sink>, usize)>,
+    patterns: usize,
+}
+
+impl std::fmt::Debug for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Port").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Port {
+    pub(super) fn new(shared: Arc<Shared>, options: PortOptions) -> Result<Self> {
+        let port = Self {
+            id: Uuid::new_v4(),
+            congestion: options.congestion,
+            closed: AtomicBool::new(false),
+            routes: Mutex::new(Cache::new(CACHED_TOPICS)),
+            held: Arc::default(),
+            shared,
+        };
+        port.open()?;
+        port.shared.register_local(port.id, options.name);
+        Ok(port)
+    }
+
+    /// As in [`ClientInfo`](super::ClientInfo).
+    pub const fn id(&self) -> Uuid {
+        self.id
+    }
+
+    fn open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::ConnectionClosed("this bus has been shut down".to_owned()));
+        }
+        match self.shared.phase() {
+            Phase::Running => Ok(()),
+            Phase::New | Phase::Starting => {
+                Err(Error::ConnectionClosed("the broker is not running yet; start it first".to_owned()))
+            }
+            _ => Err(Error::ConnectionClosed("the broker has been shut down".to_owned())),
+        }
+    }
+
+    /// Routes one message, checked before by [`wire::encoded_len`], which gave `size`, the length of its frame.
+    ///
+    /// With congestion `block` and a waker, full queues are waited for. Without waker a full queue is [`Error::WouldBlock`], and then
+    /// nobody has got anything. With congestion `drop` each queue's own policy applies.
+    pub fn publish(
+        &self,
+        draft: &Draft<'_>,
+        size: usize,
+        object: &Object,
+        waker: Option<&Arc<dyn Wake>>,
+    ) -> Result<Published> {
+        self.open()?;
+        let limit = self.shared.config.max_frame;
+        let body = size.saturating_sub(PREFIX);
+        if body > limit {
+            return Err(Error::FrameTooLarge { size: body, limit });
+        }
+        let router = &self.shared.router;
+        let generation = router.generation();
+        let route = self.routes.lock().get_or(draft.topic, generation, || router.resolve(draft.topic));
+        let parcel = Outgoing::new(draft, self.shared.config.dialect);
+        let lane = route.lane(Way::of(&parcel.summary));
+        let patience = match (self.congestion, waker) {
+            (Congestion::Drop, _) => Patience::None,
+            (Congestion::Block, Some(waker)) => Patience::Wait(waker),
+            (Congestion::Block, None) => {
+                if !self.has_room(lane, &parcel, size) {
+                    return Err(Error::WouldBlock("publish"));
+                }
+                Patience::Exceed
+            }
+        };
+        self.shared.counters.note_published(1);
+        if lane.targets.is_empty() {
+            return Ok(Published::Done);
+        }
+        let mut delivery = Delivery::new(router, self.shared.config.max_topic_depth, patience);
+        self.deliver(&mut delivery, lane, &parcel, size, object);
+        self.shared.trim();
+        Ok(delivery.finish().map_or(Published::Done, Published::Wait))
+    }
+
+    /// Tries again what was left of a publish.
+    pub fn resume(&self, waiting: Waiting, waker: &Arc<dyn Wake>) -> Published {
+        let mut delivery =
+            Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, Patience::Wait(waker));
+        delivery.resume(waiting);
+        self.shared.trim();
+        delivery.finish().map_or(Published::Done, Published::Wait)
+    }
+
+    fn has_room(&self, lane: &Lane, parcel: &Outgoing<'_>, size: usize) -> bool {
+        lane.targets.iter().all(|target| {
+            if target.sink.queue.takes(size) || target.accepted(|filters| parcel.accepts(filters)).is_none() {
+                return true;
+            }
+            // The kernel may have room for what waits.
+            target.sink.flush();
+            target.sink.queue.takes(size)
+        })
+    }
+
+    fn deliver(
+        &self,
+        delivery: &mut Delivery<'_>,
+        lane: &Lane,
+        parcel: &Outgoing<'_>,
+        size: usize,
+        object: &Object,
+    ) {
+        let mut frames: SmallVec<[(Dialect, Option<Bytes>); 1]> = SmallVec::new();
+        for target in &lane.targets {
+            let Some(accepted) = target.accepted(|filters| parcel.accepts(filters)) else { continue };
+            let sink = &target.sink;
+            if sink.is_local() {
+                delivery.one(target, Run::object(Arc::clone(object), size), accepted);
+                continue;
+            }
+            let frame = match frames.iter().find(|(dialect, _)| *dialect == sink.dialect) {
+                Some((_, frame)) => frame.clone(),
+                None => {
+                    let frame = self.encode(sink.dialect, parcel.draft);
+                    frames.push((sink.dialect, frame.clone()));
+                    frame
+                }
+            };
+            match frame.filter(|frame| frame.len() <= PREFIX.saturating_add(sink.max_frame)) {
+                Some(frame) => delivery.one(target, Run::frames(frame, 1), accepted),
+                None => delivery.too_large(target, accepted),
+            }
+        }
+    }
+
+    /// `None` if it outgrows the broker's own limit in this dialect.
+    fn encode(&self, dialect: Dialect, draft: &Draft<'_>) -> Option<Bytes> {
+        let mut frame = Vec::new();
+        let config = &self.shared.config;
+        wire::write(dialect, draft, config.max_frame, config.max_topic_depth, &mut frame).ok()?;
+        frame.shrink_to_fit();
+        Some(Bytes::from(frame))
+    }
+
+    /// Subscribes; live when it returns. `reader` is woken when something comes into the empty queue.
+    pub fn subscribe(
+        &self,
+        subscription: &EventSubscription,
+        limits: Limits,
+        overflow: Overflow,
+        reader: Arc<dyn Wake>,
+    ) -> Result<LocalSubscription> {
+        self.open()?;
+        let config = &self.shared.config;
+        let mut held = self.held.lock();
+        let interest = subscription::compile(config, subscription, held.patterns)?;
+        let patterns = interest.patterns.len();
+        let queue =
+            Arc::new(Queue::new(limits, overflow, config.stall_timeout, Arc::clone(&self.shared.budget), reader));
+        let sink = self.shared.router.join(Arc::clone(&queue), config.dialect, config.max_frame, None);
+        if !self.shared.register_queue(self.id, &sink) {
+            self.shared.router.leave(&sink);
+            return Err(Error::ConnectionClosed("this bus has been shut down".to_owned()));
+        }
+        self.shared.router.subscribe(&sink, ONLY, interest, None);
+        held.sinks.insert(sink.id, (Arc::clone(&sink), patterns));
+        held.patterns += patterns;
+        drop(held);
+        // A broker that began to stop in between has not seen this queue.
+        if self.shared.phase() != Phase::Running {
+            queue.finish();
+        }
+        Ok(LocalSubscription {
+            id: sink.id,
+            queue,
+            client: self.id,
+            sink,
+            shared: Arc::clone(&self.shared),
+            held: Arc::clone(&self.held),
+        })
+    }
+
+    /// Ends every subscription of this bus; what they have not handed over is dropped as `closed`. Idempotent.
+    pub fn close(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let sinks = std::mem::take(&mut *self.held.lock()).sinks;
+        for (sink, _) in sinks.into_values() {
+            self.shared.retire_queue(self.id, &sink);
+        }
+        self.shared.retire_local(self.id);
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// One subscription of a [`Port`]; dropping it unsubscribes.
+pub struct LocalSubscription {
+    pub queue: Arc<Queue>,
+    pub id: u64,
+    client: Uuid,
+    sink: Arc<Sink>,
+    shared: Arc<Shared>,
+    held: Arc<Mutex<Held>>,
+}
+
+impl std::fmt::Debug for LocalSubscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalSubscription").field("id", &self.id).field("queue", &self.queue).finish_non_exhaustive()
+    }
+}
+
+impl LocalSubscription {
+    /// Unsubscribes; what has not been taken out is dropped as `closed`. Idempotent.
+    pub fn close(&self) {
+        let mut held = self.held.lock();
+        if let Some((_, patterns)) = held.sinks.remove(&self.id) {
+            held.patterns = held.patterns.saturating_sub(patterns);
+            drop(held);
+            self.shared.retire_queue(self.client, &self.sink);
+        }
+    }
+}
+
+impl Drop for LocalSubscription {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// A draft as filters see it.
+struct Outgoing<'a> {
+    draft: &'a Draft<'a>,
+    summary: Summary<'a>,
+    /// The event, also of a control payload that is a whole trigger request.
+    event: Option<CollectionEvent<'a>>,
+}
+
+impl<'a> Outgoing<'a> {
+    fn new(draft: &'a Draft<'a>, dialect: Dialect) -> Self {
+        let (event, kind) = match draft.payload {
+            Payload::Event(event) => (None, Some(event.kind())),
+            Payload::Control(payload) if draft.topic == trigger::REQUEST => {
+                let event = dialect.decode(payload).ok();
+                let event = event.filter(|event: &CollectionEvent<'_>| event.kind() == EventKind::Trigger);
+                let kind = event.as_ref().map(CollectionEvent::kind);
+                (event, kind)
+            }
+            Payload::Control(_) => (None, None),
+        };
+        let message_type = match kind {
+            Some(EventKind::Trigger) | None => MessageType::Control,
+            Some(_) => MessageType::Event,
+        };
+        Self {
+            draft,
+            summary: Summary {
+                topic: draft.topic,
+                message_type,
+                sequence: draft.sequence,
+                event: kind,
+            },
+            event,
+        }
+    }
+
+    fn accepts(&self, filters: &Filters) -> bool {
+        filters.accept_summary(&self.summary).unwrap_or_else(|| {
+            let message = Message {
+                id: self.draft.id,
+                topic: self.draft.topic,
+                correlation_metadata: self.draft.correlation_metadata.clone(),
+                payload: &[],
+                sequence: self.draft.sequence,
+                timestamp: self.draft.timestamp,
+                message_type: self.summary.message_type,
+            };
+            let event = match self.draft.payload {
+                Payload::Event(event) => Some(event),
+                Payload::Control(_) => self.event.as_ref(),
+            };
+            filters.accept(&message, event)
+        })
+    }
+}

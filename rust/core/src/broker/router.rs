@@ -1,0 +1,349 @@
+//! Who reads what: one table of subscriptions, and routes looked up in it.
+//!
+//! A look-up takes the table's lock once; its result, a [`Route`], is kept by whoever publishes until the generation moves, so the
+//! usual message takes no lock but those of the queues it goes to. Every target carries the epoch of its reader's subscriptions: a
+//! queue refuses what was looked up before a change, so a message is matched either wholly before a change or wholly after it.
+//!
+//! Locks: a queue's, then the table's. Nothing here locks a queue while it holds the table.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use hashbrown::{HashMap, HashSet};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use crate::event::Filters;
+use crate::queue::{Queue, Subscriptions};
+use crate::topic::{Matcher, Pattern};
+use crate::wire::{Dialect, MessageType, Summary};
+
+/// Routes remembered to be shared by topics that lead to the same readers.
+const SHARED_ROUTES: usize = 256;
+
+/// Something that can hand a queue's bytes to the kernel at once.
+pub(super) trait Outlet: Send + Sync {
+    fn flush(&self);
+}
+
+/// One reader: a connection, or one subscription of this process.
+pub(super) struct Sink {
+    pub(super) id: u64,
+    pub(super) queue: Arc<Queue>,
+    pub(super) dialect: Dialect,
+    /// Bytes of the largest frame body that it takes.
+    pub(super) max_frame: usize,
+    /// `None` for a reader of this process, who takes objects.
+    pub(super) outlet: Option<Weak<dyn Outlet>>,
+}
+
+impl Sink {
+    pub(super) fn is_local(&self) -> bool {
+        self.outlet.is_none()
+    }
+
+    pub(super) fn flush(&self) {
+        if let Some(outlet) = self.outlet.as_ref().and_then(Weak::upgrade) {
+            outlet.flush();
+        }
+    }
+}
+
+/// What one subscription asks for.
+pub(super) struct Interest {
+    pub(super) patterns: Vec<Pattern>,
+    pub(super) filters: Option<Arc<Filters>>,
+    pub(super) include_control: bool,
+}
+
+/// One reader in a route, and which of its subscriptions match.
+pub(super) struct Target {
+    pub(super) sink: Arc<Sink>,
+    pub(super) epoch: u64,
+    /// Those without filters, by id.
+    pub(super) plain: Subscriptions,
+    pub(super) filtered: Vec<(u64, Arc<Filters>)>,
+    /// Both together, by id.
+    pub(super) all: Subscriptions,
+}
+
+impl Target {
+    fn new(sink: Arc<Sink>, epoch: u64, matches: &[(u64, Option<Arc<Filters>>)]) -> Self {
+        let all: Subscriptions = matches.iter().map(|(id, _)| *id).collect();
+        let filtered: Vec<_> =
+            matches.iter().filter_map(|(id, filters)| Some((*id, Arc::clone(filters.as_ref()?)))).collect();
+        let plain = if filtered.is_empty() {
+            Arc::clone(&all)
+        } else {
+            matches.iter().filter(|(_, filters)| filters.is_none()).map(|(id, _)| *id).collect()
+        };
+        Self {
+            sink,
+            epoch,
+            plain,
+            filtered,
+            all,
+        }
+    }
+
+    /// Which subscriptions take a message, asking `accepts` about each filter; `None` if none does.
+    pub(super) fn accepted(&self, mut accepts: impl FnMut(&Filters) -> bool) -> Option<Subscriptions> {
+        if self.filtered.is_empty() {
+            return Some(Arc::clone(&self.plain));
+        }
+        let ids: SmallVec<[u64; 8]> =
+            self.filtered.iter().filter(|(_, filters)| accepts(filters)).map(|(id, _)| *id).collect();
+        if ids.is_empty() {
+            return (!self.plain.is_empty()).then(|| Arc::clone(&self.plain));
+        }
+        if ids.len() == self.filtered.len() {
+            return Some(Arc::clone(&self.all));
+        }
+        let taken = |id: &u64| ids.contains(id) || self.plain.binary_search(id).is_ok();
+        Some(self.all.iter().copied().filter(taken).collect())
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.sink.id == other.sink.id && self.epoch == other.epoch && self.all == other.all && self.plain == other.plain
+    }
+}
+
+/// The readers of one kind of message on one topic.
+#[derive(Default)]
+pub(super) struct Lane {
+    pub(super) targets: Vec<Target>,
+}
+
+impl Lane {
+    pub(super) fn target(&self, sink: u64) -> Option<&Target> {
+        self.targets.iter().find(|target| target.sink.id == sink)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.targets.len() == other.targets.len()
+            && self.targets.iter().zip(&other.targets).all(|(one, two)| one.is_same(two))
+    }
+}
+
+/// Which of a route's lanes a message takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Events and trigger requests: whoever's pattern matches.
+    Everyone,
+    /// Other control messages: who asked for them besides.
+    Control,
+}
+
+impl Way {
+    pub(super) fn of(summary: &Summary<'_>) -> Self {
+        match (summary.message_type, summary.event) {
+            (MessageType::Event, _) | (_, Some(_)) => Self::Everyone,
+            _ => Self::Control,
+        }
+    }
+}
+
+/// The readers of one topic.
+#[derive(Default)]
+pub(super) struct Route {
+    everyone: Lane,
+    control: Lane,
+}
+
+impl Route {
+    pub(super) fn lane(&self, way: Way) -> &Lane {
+        match way {
+            Way::Everyone => &self.everyone,
+            Way::Control => &self.control,
+        }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.everyone.is_same(&other.everyone) && self.control.is_same(&other.control)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Key {
+    sink: u64,
+    subscription: u64,
+}
+
+struct Reader {
+    sink: Arc<Sink>,
+    epoch: u64,
+    interests: HashMap<u64, Interest>,
+}
+
+#[derive(Default)]
+struct Table {
+    matcher: Matcher<Key>,
+    readers: HashMap<u64, Reader>,
+    subscriptions: usize,
+    shared: Vec<Arc<Route>>,
+}
+
+/// The table and its generation.
+#[derive(Default)]
+pub(super) struct Router {
+    /// Moves with every change of the table, under its lock.
+    generation: AtomicU64,
+    next_sink: AtomicU64,
+    table: Mutex<Table>,
+}
+
+impl Router {
+    /// To be read *before* a look-up that is to be kept under it.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// A new reader, without subscriptions so far.
+    pub(super) fn join(
+        &self,
+        queue: Arc<Queue>,
+        dialect: Dialect,
+        max_frame: usize,
+        outlet: Option<Weak<dyn Outlet>>,
+    ) -> Arc<Sink> {
+        let sink = Arc::new(Sink {
+            id: self.next_sink.fetch_add(1, Ordering::Relaxed),
+            queue,
+            dialect,
+            max_frame,
+            outlet,
+        });
+        let epoch = sink.queue.epoch();
+        let reader = Reader {
+            sink: Arc::clone(&sink),
+            epoch,
+            interests: HashMap::new(),
+        };
+        self.table.lock().readers.insert(sink.id, reader);
+        sink
+    }
+
+    /// Takes a reader out with all its subscriptions.
+    pub(super) fn leave(&self, sink: &Sink) {
+        let mut table = self.table.lock();
+        let Some(reader) = table.readers.remove(&sink.id) else { return };
+        for (id, interest) in &reader.interests {
+            table.forget(sink.id, *id, interest);
+        }
+        self.moved(&mut table);
+    }
+
+    /// Subscribes, with `answer` standing where it begins to count. The caller has made sure that `id` is free.
+    pub(super) fn subscribe(&self, sink: &Sink, id: u64, interest: Interest, answer: Option<Bytes>) {
+        sink.queue.change(|epoch| {
+            let mut table = self.table.lock();
+            if let Some(reader) = table.readers.get_mut(&sink.id) {
+                reader.epoch = epoch;
+                let patterns = interest.patterns.clone();
+                reader.interests.insert(id, interest);
+                table.subscriptions += 1;
+                for pattern in &patterns {
+                    let key = Key {
+                        sink: sink.id,
+                        subscription: id,
+                    };
+                    table.matcher.insert(pattern, key);
+                }
+            }
+            self.moved(&mut table);
+            ((), answer)
+        });
+    }
+
+    /// Ends a subscription, with `answer` standing where it ends. The caller has made sure that there is one.
+    pub(super) fn unsubscribe(&self, sink: &Sink, id: u64, answer: Option<Bytes>) {
+        sink.queue.change(|epoch| {
+            let mut table = self.table.lock();
+            let interest = table.readers.get_mut(&sink.id).and_then(|reader| {
+                reader.epoch = epoch;
+                reader.interests.remove(&id)
+            });
+            if let Some(interest) = interest {
+                table.forget(sink.id, id, &interest);
+            }
+            self.moved(&mut table);
+            ((), answer)
+        });
+    }
+
+    fn moved(&self, table: &mut Table) {
+        table.shared.clear();
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Who reads `topic` now.
+    pub(super) fn resolve(&self, topic: &str) -> Arc<Route> {
+        let mut table = self.table.lock();
+        let route = table.resolve(topic);
+        if let Some(known) = table.shared.iter().find(|known| known.is_same(&route)) {
+            return Arc::clone(known);
+        }
+        let route = Arc::new(route);
+        if table.shared.len() < SHARED_ROUTES {
+            table.shared.push(Arc::clone(&route));
+        }
+        route
+    }
+
+    /// The epoch of a reader's subscriptions and their ids, if it is still one.
+    pub(super) fn standing(&self, sink: &Sink) -> Option<(u64, HashSet<u64>)> {
+        let table = self.table.lock();
+        let reader = table.readers.get(&sink.id)?;
+        Some((reader.epoch, reader.interests.keys().copied().collect()))
+    }
+
+    /// How many subscriptions a reader has.
+    pub(super) fn subscriptions_of(&self, sink: &Sink) -> usize {
+        self.table.lock().readers.get(&sink.id).map_or(0, |reader| reader.interests.len())
+    }
+
+    /// Live subscriptions, and distinct patterns among them.
+    pub(super) fn subscriptions_and_patterns(&self) -> (usize, usize) {
+        let table = self.table.lock();
+        (table.subscriptions, table.matcher.patterns())
+    }
+
+    pub(super) fn queues(&self) -> Vec<Arc<Queue>> {
+        self.table.lock().readers.values().map(|reader| Arc::clone(&reader.sink.queue)).collect()
+    }
+}
+
+impl Table {
+    fn forget(&mut self, sink: u64, subscription: u64, interest: &Interest) {
+        self.subscriptions = self.subscriptions.saturating_sub(1);
+        for pattern in &interest.patterns {
+            self.matcher.remove(pattern, Key { sink, subscription });
+        }
+    }
+
+    fn resolve(&self, topic: &str) -> Route {
+        let mut keys: Vec<Key> = Vec::new();
+        self.matcher.find(topic, |_, key| keys.push(key));
+        // In order of reader and id, each subscription once, however many of its patterns match.
+        keys.sort_unstable();
+        keys.dedup();
+        let mut route = Route::default();
+        for of_one in keys.chunk_by(|one, two| one.sink == two.sink) {
+            let Some(reader) = of_one.first().and_then(|key| self.readers.get(&key.sink)) else { continue };
+            let interests =
+                || of_one.iter().filter_map(|key| Some((key.subscription, reader.interests.get(&key.subscription)?)));
+            let target = |matches: Vec<(u64, Option<Arc<Filters>>)>| {
+                (!matches.is_empty()).then(|| Target::new(Arc::clone(&reader.sink), reader.epoch, &matches))
+            };
+            let everyone = interests().map(|(id, interest)| (id, interest.filters.clone())).collect();
+            let control = interests()
+                .filter(|(_, interest)| interest.include_control)
+                .map(|(id, interest)| (id, interest.filters.clone()))
+                .collect();
+            route.everyone.targets.extend(target(everyone));
+            route.control.targets.extend(target(control));
+        }
+        route
+    }
+}

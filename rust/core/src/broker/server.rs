@@ -1,0 +1,277 @@
+//! The broker's thread: it listens, lets in who may come in, and ends everything when told to.
+//!
+//! One thread, one runtime of its own. Each connection is a task; a panic in one ends that connection and is counted. The loop here
+//! never waits for a peer: who is not let in gets one `ERR` if the kernel takes it at once.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinSet};
+
+use super::session;
+use super::shared::{Phase, Shared};
+use super::statistics::{Refusal, Undelivered};
+use crate::error::{Error, Result};
+use crate::queue::Wake;
+use crate::transport::{Address, Listener, PathState, Peer, Stream};
+use crate::wire::text::{Code, Err as ErrText};
+
+const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
+const BACK_OFF_MOST: Duration = Duration::from_secs(1);
+/// How often the socket file is looked at.
+const PATH_CHECK: Duration = Duration::from_secs(1);
+
+pub(super) type Started = Box<dyn FnOnce(Result<()>) + Send>;
+pub(super) type Stopped = Box<dyn FnOnce(Undelivered) + Send>;
+
+/// What the handles of a broker tell its thread, and what it tells them.
+#[derive(Default)]
+pub(super) struct Control {
+    changed: Notify,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// When a shutdown must be over.
+    deadline: Option<Instant>,
+    abandoned: bool,
+    path_lost: bool,
+    result: Option<Undelivered>,
+    waiting: Vec<Stopped>,
+}
+
+impl Control {
+    /// Asks for the end by `deadline`; `done` is called with the result, at once if there is one already.
+    pub(super) fn stop(&self, deadline: Instant, done: Stopped) {
+        let mut state = self.state.lock();
+        if let Some(result) = state.result {
+            drop(state);
+            return done(result);
+        }
+        state.waiting.push(done);
+        state.deadline = Some(state.deadline.map_or(deadline, |known| known.min(deadline)));
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    pub(super) fn abandon(&self) {
+        self.state.lock().abandoned = true;
+        self.changed.notify_one();
+    }
+
+    /// Everything has ended.
+    pub(super) fn finish(&self, result: Undelivered) {
+        let mut state = self.state.lock();
+        let result = *state.result.get_or_insert(result);
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        for done in waiting {
+            done(result);
+        }
+    }
+
+    pub(super) fn path_state(&self) -> PathState {
+        if self.state.lock().path_lost { PathState::Lost } else { PathState::Ours }
+    }
+
+    fn note_path(&self, lost: bool) -> bool {
+        std::mem::replace(&mut self.state.lock().path_lost, lost) != lost
+    }
+
+    fn order(&self) -> Option<Order> {
+        let state = self.state.lock();
+        if state.abandoned {
+            return Some(Order::Abandon);
+        }
+        state.deadline.map(Order::Stop)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    Stop(Instant),
+    Abandon,
+}
+
+/// The thread's work, from listening to the end.
+pub(super) fn run(shared: &Arc<Shared>, control: &Arc<Control>, address: &Address, started: Started) {
+    // However this ends, nobody is left waiting.
+    struct End<'a>(&'a Shared, &'a Control);
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.advance(Phase::Stopped);
+            self.0.finish_locals();
+            self.1.finish(self.0.lost_at_end());
+        }
+    }
+    let end = End(shared, control);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(cause) => return started(Err(Error::io("start the broker's event loop", &cause))),
+    };
+    runtime.block_on(async {
+        let listener = match Listener::bind(address, &shared.config.listen_options()).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                shared.advance(Phase::Stopped);
+                return started(Err(error));
+            }
+        };
+        if !shared.advance(Phase::Running) || control.order().is_some() {
+            listener.close();
+            let error = Error::ConnectionClosed("the broker was shut down while it started".to_owned());
+            return started(Err(error));
+        }
+        tracing::info!(target: "daemoneye_eventbus::broker", path = %address.path().display(), "listening");
+        started(Ok(()));
+        let mut server = Server {
+            shared: Arc::clone(shared),
+            control: Arc::clone(control),
+            sessions: JoinSet::new(),
+            back_off: BACK_OFF_FIRST,
+        };
+        if let Order::Stop(deadline) = server.listen(&listener).await {
+            server.stop(listener, deadline).await;
+        }
+    });
+    // Tasks are dropped here, and with them what they hold.
+    drop(runtime);
+    drop(end);
+}
+
+struct Server {
+    shared: Arc<Shared>,
+    control: Arc<Control>,
+    sessions: JoinSet<()>,
+    back_off: Duration,
+}
+
+impl Server {
+    async fn listen(&mut self, listener: &Listener) -> Order {
+        let mut look = tokio::time::interval(PATH_CHECK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            if let Some(order) = self.control.order() {
+                return order;
+            }
+            tokio::select! {
+                () = self.control.changed.notified() => {}
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        self.back_off = BACK_OFF_FIRST;
+                        self.admit(stream, peer);
+                    }
+                    Err(cause) => self.wait_a_little(&cause).await,
+                },
+                Some(ended) = self.sessions.join_next() => self.note_end(&ended),
+                _ = look.tick() => self.look_at_path(listener),
+            }
+        }
+    }
+
+    /// The kernel says who it is; nothing has been read yet.
+    fn admit(&mut self, stream: Stream, peer: Peer) {
+        let shared = &self.shared;
+        if !shared.config.admits(peer.uid, shared.own_uid) {
+            shared.counters.note_uid(peer.uid);
+            if shared.counters.note_and_log(Refusal::NotPermitted) {
+                tracing::warn!(
+                    target: "daemoneye_eventbus::broker",
+                    uid = peer.uid, pid = peer.pid, "connection refused: this uid is not in allowed_uids"
+                );
+            }
+            let message = format!("uid {} is not in the broker's allowed_uids", peer.uid);
+            return session::say(&stream, ErrText::new(Code::NotPermitted, message));
+        }
+        match shared.take_place(peer.uid) {
+            Ok(place) => {
+                self.sessions.spawn(session::serve(Arc::clone(shared), stream, place));
+            }
+            Err(reason) => {
+                let limit = if reason == Refusal::Busy { "max_connections" } else { "max_connections_per_uid" };
+                if shared.counters.note_and_log(reason) {
+                    tracing::warn!(
+                        target: "daemoneye_eventbus::broker",
+                        uid = peer.uid, pid = peer.pid, limit, "connection refused: no place is free"
+                    );
+                }
+                let message = format!("all connections of {limit} are in use; close one, or raise it");
+                session::say(&stream, ErrText::new(Code::Busy, message));
+            }
+        }
+    }
+
+    /// Descriptors may be used up: those connected go on, and the loop must not spin.
+    async fn wait_a_little(&mut self, cause: &std::io::Error) {
+        if self.shared.counters.note_and_log(Refusal::Accept) {
+            tracing::warn!(target: "daemoneye_eventbus::broker", %cause, "cannot accept connections for now");
+        }
+        tokio::select! {
+            () = self.control.changed.notified() => self.control.changed.notify_one(),
+            // A connection that ends frees descriptors.
+            Some(ended) = self.sessions.join_next() => self.note_end(&ended),
+            () = tokio::time::sleep(self.back_off) => self.back_off = (self.back_off * 2).min(BACK_OFF_MOST),
+        }
+    }
+
+    fn note_end(&self, ended: &std::result::Result<(), JoinError>) {
+        if ended.as_ref().is_err_and(JoinError::is_panic) && self.shared.counters.note_and_log(Refusal::Panic) {
+            tracing::error!(target: "daemoneye_eventbus::broker", "a connection ended by a defect of the broker");
+        }
+    }
+
+    fn look_at_path(&self, listener: &Listener) {
+        let lost = listener.path_state() == PathState::Lost;
+        if self.control.note_path(lost) && lost {
+            tracing::error!(
+                target: "daemoneye_eventbus::broker",
+                "the socket file was removed or replaced: those connected go on, others cannot connect; start a new broker"
+            );
+        }
+    }
+
+    /// Routes what has been read, writes what is queued and `BYE`, and cuts who is left at the deadline.
+    async fn stop(&mut self, listener: Listener, deadline: Instant) {
+        listener.close();
+        self.shared.advance(Phase::Quiescing);
+        self.ring_all();
+        // A publisher who waits for somebody's queue must not take the others their goodbye.
+        let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
+        self.wait_until(half, |shared| {
+            shared.connections().iter().all(|connection| connection.quiet.load(Ordering::Acquire))
+        })
+        .await;
+        self.shared.advance(Phase::Leaving);
+        self.shared.finish_locals();
+        self.ring_all();
+        self.wait_until(deadline, |shared| shared.connections().is_empty()).await;
+        self.sessions.shutdown().await;
+    }
+
+    fn ring_all(&self) {
+        for connection in self.shared.connections() {
+            connection.bell.wake();
+        }
+    }
+
+    /// Until `done`, or `deadline`, or whatever was ordered meanwhile.
+    async fn wait_until(&mut self, deadline: Instant, done: impl Fn(&Shared) -> bool) {
+        while !done(&self.shared) {
+            let deadline = match self.control.order() {
+                Some(Order::Stop(ordered)) => deadline.min(ordered),
+                Some(Order::Abandon) => return,
+                None => deadline,
+            };
+            tokio::select! {
+                () = self.shared.progress.notified() => {}
+                () = self.control.changed.notified() => {}
+                Some(ended) = self.sessions.join_next() => self.note_end(&ended),
+                () = tokio::time::sleep_until(deadline.into()) => return,
+            }
+        }
+    }
+}

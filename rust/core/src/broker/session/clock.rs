@@ -1,0 +1,157 @@
+//! The deadlines of one connection, kept with one coarse timer: it is moved forward only when something nearer comes up, and finds
+//! out what is due when it rings. An idle connection rings once per `ping_interval`.
+//!
+//! Time in which the broker does not read, or in which the peer has not taken what it was sent, counts as heard.
+
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::time::{Sleep, sleep_until};
+
+use super::{Session, Stage};
+use crate::wire::text::{Code, FromBroker};
+
+/// How often a peer that is not read is asked whether it is still there.
+const PROBE: Duration = Duration::from_millis(50);
+const FAR: Duration = Duration::from_secs(3600);
+
+pub(super) struct Clock {
+    sleep: Pin<Box<Sleep>>,
+    armed: Instant,
+    heard: Instant,
+    pinged: bool,
+    /// Since when a frame is incomplete.
+    frame_since: Option<Instant>,
+    /// Until when a leaving peer must have taken something, and how much it had left then.
+    leaving: Option<(Instant, usize)>,
+}
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        let armed = now + FAR;
+        Self {
+            sleep: Box::pin(sleep_until(armed.into())),
+            armed,
+            heard: now,
+            pinged: false,
+            frame_since: None,
+            leaving: None,
+        }
+    }
+
+    pub(super) async fn rings(&mut self) {
+        self.sleep.as_mut().await;
+    }
+
+    pub(super) fn note_heard(&mut self) {
+        self.heard = Instant::now();
+        self.pinged = false;
+    }
+
+    /// The peer has taken something, so it is there.
+    pub(super) fn note_written(&mut self) {
+        self.heard = Instant::now();
+    }
+
+    /// `whole`: frames were completed by the last read; `partial`: another has begun.
+    pub(super) fn note_frames(&mut self, whole: bool, partial: bool) {
+        if !partial {
+            self.frame_since = None;
+        } else if whole || self.frame_since.is_none() {
+            self.frame_since = Some(self.heard);
+        }
+    }
+
+    pub(super) fn begin_leaving(&mut self, bytes: usize) {
+        self.leaving = Some((Instant::now(), bytes));
+    }
+
+    fn arm(&mut self, at: Instant) {
+        if at < self.armed {
+            self.armed = at;
+            self.sleep.as_mut().reset(at.into());
+        }
+    }
+}
+
+impl Session {
+    /// True while the broker does not read this peer, or the peer does not take what it is sent.
+    fn stands_still(&self) -> bool {
+        self.stop.is_some() || self.writable.is_some() || self.connection.queue.is_closed()
+    }
+
+    pub(super) fn set_clock(&mut self) {
+        let config = &self.shared.config;
+        let next = match self.stage {
+            Stage::Ended => return,
+            Stage::Leaving => self.clock.leaving.map(|(since, _)| since + config.write_timeout),
+            Stage::Open if self.stop.is_some() => {
+                let stalls = self.waiting.as_ref().map(|waiting| waiting.stalls_at());
+                let probe = Instant::now() + PROBE;
+                Some(stalls.map_or(probe, |stalls| stalls.min(probe)))
+            }
+            Stage::Open => {
+                let quiet = if self.clock.pinged { config.ping_timeout } else { config.ping_interval };
+                let silence = self.clock.heard + quiet;
+                let frame = self.clock.frame_since.map(|since| since + config.frame_timeout);
+                Some(frame.map_or(silence, |frame| frame.min(silence)))
+            }
+        };
+        if let Some(next) = next {
+            self.clock.arm(next);
+        }
+    }
+
+    /// Does what is due.
+    pub(super) fn on_time(&mut self) {
+        let now = Instant::now();
+        // The timer has fired; `set_clock` winds it up again.
+        self.clock.armed = now + FAR;
+        self.clock.sleep.as_mut().reset(self.clock.armed.into());
+        let shared = std::sync::Arc::clone(&self.shared);
+        let config = &shared.config;
+        if let Some((since, left)) = self.clock.leaving {
+            if now >= since + config.write_timeout {
+                let bytes = self.connection.queue.snapshot().bytes;
+                if bytes >= left {
+                    self.shared.counters.note(super::Refusal::WriteTimeout);
+                    self.stage = Stage::Ended;
+                    return;
+                }
+                self.clock.leaving = Some((now, bytes));
+            }
+            return;
+        }
+        if self.stop.is_some() && !self.connection.queue.is_closed() && self.is_gone() {
+            self.hang_up();
+        }
+        if self.stands_still() {
+            self.clock.heard = now;
+            self.clock.pinged = false;
+        }
+        if self.stop.is_some() {
+            self.clock.frame_since = None;
+            return;
+        }
+        if self.clock.frame_since.is_some_and(|since| now >= since + config.frame_timeout) {
+            let limit = config.frame_timeout;
+            self.cut(Code::FrameTimeout, &format!("a frame was begun and not completed within {limit:?}"));
+            return;
+        }
+        if now >= self.clock.heard + config.ping_timeout {
+            let limit = config.ping_timeout;
+            self.cut(Code::PingTimeout, &format!("no frame of any kind came within {limit:?}"));
+        } else if now >= self.clock.heard + config.ping_interval && !self.clock.pinged {
+            self.clock.pinged = true;
+            self.connection.queue.answer(Bytes::from(FromBroker::Ping.frame()));
+        }
+    }
+
+    /// Whether the peer has closed its end, which a connection that is not read learns from nobody else: sending nothing fails
+    /// then, and does nothing otherwise.
+    fn is_gone(&self) -> bool {
+        matches!(self.connection.stream.try_write(&[]), Err(error) if error.kind() != std::io::ErrorKind::WouldBlock)
+    }
+}

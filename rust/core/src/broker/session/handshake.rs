@@ -1,0 +1,318 @@
+//! From an accepted connection to a session: `CONNECT`, `INFO`, and the proof of a token where one is set.
+//!
+//! Nothing is sent before the first frame, one `ERR` excepted; every wait has a deadline; nothing is kept for a peer but its first
+//! frames, of at most 64 KiB each. Whoever fails the proof gets one uniform answer, after one uniform delay.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Session, Stage, blocks, read, with_read};
+use crate::broker::connection::{Connection, Terms};
+use crate::broker::router::Outlet;
+use crate::broker::shared::{Place, Shared};
+use crate::broker::statistics::Refusal;
+use crate::error::Error;
+use crate::queue::{DropReason, Wake};
+use crate::transport::{Readable, Stream};
+use crate::wire::Dialect;
+use crate::wire::auth::{self, Role};
+use crate::wire::frame::{self, Kind, PREFIX};
+use crate::wire::text::{Code, Connect, Err as ErrText, FromBroker, FromClient, Info, Ok as OkText, PROTOCOL};
+
+const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Before a refused proof is answered: guessing costs time, and the time tells nothing.
+const AUTH_DELAY: Duration = Duration::from_millis(100);
+/// Read at once before anybody is known.
+const FIRST_READ: usize = 16 * 1024;
+/// Bytes of the name that a client gives itself.
+const MAX_NAME: usize = 256;
+
+/// Why there will be no session.
+enum Fault {
+    /// It went away.
+    Gone,
+    Said(Box<ErrText>),
+}
+
+impl Fault {
+    fn new(code: Code, message: impl Into<String>) -> Self {
+        Self::Said(Box::new(ErrText::new(code, message)))
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Said(Box::new(ErrText::from(&error)))
+    }
+}
+
+/// Bytes of a peer who is not known yet.
+struct Entry {
+    stream: Arc<Stream>,
+    readable: Readable,
+    pending: Vec<u8>,
+}
+
+impl Entry {
+    /// The next text of the peer, whole.
+    async fn text(&mut self) -> Result<FromClient, Fault> {
+        loop {
+            // The first byte of the first body says who speaks, before the rest is there.
+            if self.pending.get(PREFIX) == Some(&0x10) {
+                return Err(Fault::new(Code::Protocol, "a message came before CONNECT; connect first"));
+            }
+            if let Some((kind, body)) = frame::next(&self.pending, 0).map_err(Error::from)? {
+                if kind != Kind::Text {
+                    return Err(Fault::new(Code::Protocol, "authentication text of the original came before CONNECT"));
+                }
+                let text = FromClient::parse(body)?;
+                let len = PREFIX + body.len();
+                self.pending.drain(..len);
+                return Ok(text);
+            }
+            let stream = &self.stream;
+            match self.readable.read_with(|| read(stream, FIRST_READ)).await {
+                Ok(len) if len > 0 => with_read(len, |data| self.pending.extend_from_slice(data)),
+                _ => return Err(Fault::Gone),
+            }
+        }
+    }
+}
+
+/// Agrees with a new peer on how to talk.
+pub(super) async fn greet(shared: Arc<Shared>, stream: Arc<Stream>, place: Place) -> Option<Session> {
+    let readable = stream.readable().ok()?;
+    let mut entry = Entry {
+        stream,
+        readable,
+        pending: Vec::new(),
+    };
+    let first = within(shared.config.handshake_timeout, Code::HandshakeTimeout, entry.text()).await;
+    let agreed = first.and_then(|first| match first {
+        FromClient::Connect(connect) => agree(&shared, connect),
+        _ => Err(Fault::new(Code::Protocol, "the first frame is not CONNECT; connect first")),
+    });
+    let agreed = match agreed {
+        Ok(agreed) => agreed,
+        Err(fault) => {
+            refuse(&shared, &entry.stream, fault);
+            return None;
+        }
+    };
+    let session = Session::open(&shared, entry, agreed, place);
+    session.authenticate().await
+}
+
+async fn within<T>(limit: Duration, code: Code, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    match timeout_at(Instant::now() + limit, work).await {
+        Ok(done) => done,
+        Err(_) => Err(Fault::new(code, format!("nothing whole came within {limit:?}"))),
+    }
+}
+
+/// What `CONNECT` and the broker's limits come to.
+struct Agreed {
+    connect: Connect,
+    dialect: Dialect,
+    max_frame: usize,
+    /// Both nonces, where a proof is asked for.
+    nonces: Option<(String, String)>,
+}
+
+fn agree(shared: &Shared, connect: Connect) -> Result<Agreed, Fault> {
+    let lowest = connect.min_protocol.unwrap_or(connect.protocol);
+    if connect.protocol < 1 || lowest > PROTOCOL {
+        let mut err = ErrText::new(
+            Code::UnsupportedVersion,
+            format!("this broker speaks protocol {PROTOCOL}; use a client of that version"),
+        );
+        err.highest = Some(PROTOCOL);
+        return Err(Fault::Said(Box::new(err)));
+    }
+    let Some(dialect) = Dialect::from_name(&connect.dialect) else {
+        let known: Vec<_> = Dialect::ALL.iter().map(|dialect| dialect.name()).collect();
+        return Err(Fault::new(Code::UnsupportedDialect, format!("this broker speaks {}", known.join(", "))));
+    };
+    if connect.client.len() > MAX_NAME {
+        return Err(Fault::new(Code::Protocol, format!("CONNECT: client is longer than {MAX_NAME} bytes; shorten it")));
+    }
+    let most = shared.config.max_frame;
+    let max_frame = connect.max_frame.map_or(most, |asked| usize::try_from(asked).unwrap_or(usize::MAX).min(most));
+    let nonces = if shared.config.tokens.is_empty() {
+        None
+    } else {
+        let ours = auth::nonce()?;
+        Some((connect.nonce.clone().unwrap_or_default(), ours))
+    };
+    Ok(Agreed {
+        connect,
+        dialect,
+        max_frame,
+        nonces,
+    })
+}
+
+/// Counts a peer who comes no further, and tells it why if that can be told at once.
+fn refuse(shared: &Shared, stream: &Stream, fault: Fault) {
+    let Fault::Said(err) = fault else {
+        shared.counters.note(Refusal::HandshakeIncomplete);
+        return;
+    };
+    let reason = Refusal::of(err.code);
+    if shared.counters.note_and_log(reason) {
+        let peer = stream.peer();
+        tracing::warn!(
+            target: "daemoneye_eventbus::broker",
+            reason = reason.name(),
+            uid = peer.uid,
+            pid = peer.pid,
+            "connection refused: {}",
+            err.message.escape_debug()
+        );
+    }
+    say(stream, *err);
+}
+
+/// Before a queue exists nothing was written, so the kernel has room for one `ERR`.
+pub(in crate::broker) fn say(stream: &Stream, err: ErrText) {
+    let frame = FromBroker::Err(err).frame();
+    // If it cannot be told, the end of the connection says it.
+    let _ = stream.try_write(&[std::io::IoSlice::new(&frame)]);
+}
+
+/// A session between `INFO` and its proof.
+struct Unproven {
+    session: Session,
+    nonces: Option<(String, String)>,
+}
+
+impl Session {
+    /// Makes the queue; `INFO` is the first thing in it.
+    fn open(shared: &Arc<Shared>, entry: Entry, agreed: Agreed, place: Place) -> Unproven {
+        let config = &shared.config;
+        let connect = &agreed.connect;
+        let limits = config.queue_limits(connect.queue_messages, connect.queue_bytes);
+        let terms = Terms {
+            name: connect.client.clone(),
+            dialect: agreed.dialect,
+            max_frame: agreed.max_frame,
+            limits,
+            overflow: connect.overflow,
+        };
+        let connection =
+            Connection::new(&shared.router, &shared.budget, config.stall_timeout, Arc::clone(&entry.stream), terms);
+        let room: Arc<dyn Wake> = Arc::clone(&connection.bell) as _;
+        let session = Self {
+            block: blocks(connect.congestion),
+            room,
+            readable: entry.readable,
+            stage: Stage::Open,
+            pending: entry.pending,
+            stop: None,
+            waiting: None,
+            ingest: super::Ingest::new(),
+            subscriptions: hashbrown::HashMap::new(),
+            clock: super::Clock::new(),
+            writable: None,
+            read_this_turn: 0,
+            last_reads: 0,
+            _place: place,
+            connection,
+            shared: Arc::clone(shared),
+        };
+        let info = Info {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            client_id: session.connection.id,
+            dialect: agreed.dialect.name().to_owned(),
+            max_frame: agreed.max_frame as u64,
+            queue_messages: limits.messages as u64,
+            queue_bytes: limits.bytes as u64,
+            max_patterns_per_client: config.max_patterns_per_client as u64,
+            max_filter_terms: config.max_filter_terms as u64,
+            max_topic_depth: config.max_topic_depth as u64,
+            ping_interval: config.ping_interval.as_secs_f64(),
+            nonce: agreed.nonces.as_ref().map(|(_, ours)| ours.clone()),
+            auth: if agreed.nonces.is_some() { "token" } else { "none" }.to_owned(),
+        };
+        session.connection.queue.answer(Bytes::from(FromBroker::Info(Box::new(info)).frame()));
+        session.connection.flush();
+        Unproven {
+            session,
+            nonces: agreed.nonces,
+        }
+    }
+}
+
+impl Unproven {
+    /// Asks for the proof where one is due. Whoever has passed is in the register.
+    async fn authenticate(self) -> Option<Session> {
+        let Self { mut session, nonces } = self;
+        if let Some((theirs, ours)) = nonces {
+            let proof = session.proof(&theirs, &ours).await;
+            let Some(proof) = proof else {
+                tokio::time::sleep(AUTH_DELAY).await;
+                session.refuse_proof();
+                return None;
+            };
+            let ok = OkText {
+                proof: Some(proof),
+                ..OkText::default()
+            };
+            session.connection.queue.answer(Bytes::from(FromBroker::Ok(ok).frame()));
+        }
+        session.shared.register(&session.connection);
+        // What came together with the first frames.
+        super::batch::run(|| session.take(&[]));
+        Some(session)
+    }
+}
+
+impl Session {
+    /// Our proof, if theirs holds.
+    async fn proof(&mut self, theirs: &str, ours: &str) -> Option<String> {
+        let auth = loop {
+            let asked = frame::next(&self.pending, 0).ok()?;
+            if let Some((kind, body)) = asked {
+                let text = (kind == Kind::Text).then(|| FromClient::parse(body).ok()).flatten();
+                let len = PREFIX + body.len();
+                self.pending.drain(..len);
+                match text? {
+                    FromClient::Auth(auth) => break auth,
+                    _ => return None,
+                }
+            }
+            let stream = &self.connection.stream;
+            let reading = self.readable.read_with(|| read(stream, FIRST_READ));
+            match timeout_at(Instant::now() + AUTH_TIMEOUT, reading).await {
+                Ok(Ok(len)) if len > 0 => with_read(len, |data| self.pending.extend_from_slice(data)),
+                _ => return None,
+            }
+        };
+        let tokens = &self.shared.config.tokens;
+        // Every token is tried, so that the time does not tell which one held.
+        let valid = tokens.iter().filter(|token| token.verify(Role::Client, theirs, ours, &auth.proof));
+        let valid: Vec<_> = valid.collect();
+        Some(valid.first()?.proof(Role::Broker, theirs, ours))
+    }
+
+    fn refuse_proof(&self) {
+        let peer = self.connection.peer;
+        if self.shared.counters.note_and_log(Refusal::AuthenticationFailed) {
+            tracing::warn!(
+                target: "daemoneye_eventbus::broker",
+                reason = Refusal::AuthenticationFailed.name(),
+                uid = peer.uid,
+                pid = peer.pid,
+                "connection refused"
+            );
+        }
+        let err = ErrText::new(Code::AuthenticationFailed, Error::AuthenticationFailed.to_string());
+        let frame = Bytes::from(FromBroker::Err(err).frame());
+        self.connection.queue.end_with(Some(frame), DropReason::Disconnected);
+        self.connection.flush();
+    }
+}

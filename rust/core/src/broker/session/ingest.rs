@@ -1,0 +1,247 @@
+//! From bytes that were read to runs in queues: frames are split in place, each is checked whole, and neighbours for the same readers
+//! are forwarded as one run, copied once.
+//!
+//! Guarantees: the order of the connection is kept, between messages as well as between messages and verbs; a run's copy is exact, so
+//! that what a queue charges is what it holds; nothing is sized by a number that the peer sent.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{KEPT_PENDING, Session, Stage, Stop};
+use crate::broker::deliver::Delivery;
+use crate::broker::port::CACHED_TOPICS;
+use crate::broker::router::{Route, Router, Way};
+use crate::error::Error;
+use crate::queue::{Patience, Run};
+use crate::topic::Cache;
+use crate::wire::frame::{self, Kind, PREFIX};
+use crate::wire::text::Code;
+use crate::wire::{self, Refusal, Summary};
+
+/// Bytes after which a run is forwarded.
+const RUN: usize = 64 * 1024;
+
+/// What one publisher remembers of the routes to its readers.
+pub(super) struct Ingest {
+    routes: Cache<Arc<Route>>,
+    last: Option<Last>,
+    open: Option<Open>,
+}
+
+/// The topic of the message before, and its route: most messages have the same.
+struct Last {
+    topic: String,
+    generation: u64,
+    route: Arc<Route>,
+}
+
+/// Neighbouring frames for the same readers.
+struct Open {
+    route: Arc<Route>,
+    way: Way,
+    bytes: Range<usize>,
+    messages: u32,
+    /// The largest body among them.
+    largest: usize,
+}
+
+impl Ingest {
+    pub(super) fn new() -> Self {
+        Self {
+            routes: Cache::new(CACHED_TOPICS),
+            last: None,
+            open: None,
+        }
+    }
+
+    fn route(&mut self, router: &Router, topic: &str) -> &Arc<Route> {
+        let generation = router.generation();
+        let routes = &mut self.routes;
+        let last = self.last.get_or_insert_with(|| Last {
+            topic: topic.to_owned(),
+            generation,
+            route: routes.get_or(topic, generation, || router.resolve(topic)),
+        });
+        if last.generation != generation || last.topic != topic {
+            last.route = routes.get_or(topic, generation, || router.resolve(topic));
+            last.generation = generation;
+            last.topic.clear();
+            last.topic.push_str(topic);
+        }
+        &last.route
+    }
+
+    /// Adds the frame to the open run, or says that it does not go with it.
+    fn extend(&mut self, router: &Router, summary: &Summary<'_>, at: usize, body: usize) -> bool {
+        let way = Way::of(summary);
+        let len = PREFIX + body;
+        let Some(mut open) = self.open.take() else {
+            let route = Arc::clone(self.route(router, summary.topic));
+            self.open = Some(Open {
+                route,
+                way,
+                bytes: at..at + len,
+                messages: 1,
+                largest: body,
+            });
+            return true;
+        };
+        let fits = open.way == way
+            && open.bytes.len() + len <= RUN
+            && Arc::ptr_eq(&open.route, self.route(router, summary.topic));
+        if fits {
+            open.bytes.end = at + len;
+            open.messages += 1;
+            open.largest = open.largest.max(body);
+        }
+        self.open = Some(open);
+        fits
+    }
+}
+
+impl Session {
+    /// Works off what was read before together with `data`; keeps what cannot be worked off yet.
+    pub(super) fn take(&mut self, mut data: &[u8]) {
+        let mut whole = false;
+        if !self.pending.is_empty() {
+            if self.stop.is_none() {
+                data = top_up(&mut self.pending, data);
+            }
+            let pending = std::mem::take(&mut self.pending);
+            let used = self.work_off(&pending);
+            whole |= used > 0;
+            if self.stage != Stage::Open {
+                return;
+            }
+            self.pending = pending;
+            if used == self.pending.len() {
+                self.pending.clear();
+            } else {
+                self.pending.drain(..used);
+                self.pending.extend_from_slice(data);
+                data = &[];
+            }
+        }
+        if !data.is_empty() {
+            let used = self.work_off(data);
+            whole |= used > 0;
+            if self.stage != Stage::Open {
+                return;
+            }
+            self.pending.extend_from_slice(data.get(used..).unwrap_or_default());
+        }
+        if self.pending.is_empty() && self.pending.capacity() > KEPT_PENDING {
+            self.pending = Vec::new();
+        }
+        self.clock.note_frames(whole, !self.pending.is_empty() && self.stop.is_none());
+    }
+
+    /// Routes and answers whole frames from the front of `data` until one is incomplete or something stops the session. Gives the bytes
+    /// that are done with.
+    fn work_off(&mut self, data: &[u8]) -> usize {
+        let max_frame = self.connection.sink.max_frame;
+        let max_depth = self.shared.config.max_topic_depth;
+        let dialect = self.connection.sink.dialect;
+        let mut at = 0;
+        while let Some(rest) = data.get(at..) {
+            let (kind, body) = match frame::next(rest, max_frame) {
+                Ok(Some(found)) => found,
+                Ok(None) => break,
+                Err(error) => {
+                    if self.ship(data) {
+                        let error = Error::from(error);
+                        self.cut(error.code(), &error.to_string());
+                    }
+                    return at;
+                }
+            };
+            match kind {
+                Kind::Message => match wire::check(dialect, body, max_depth) {
+                    Ok(summary) => {
+                        if !self.ingest.extend(&self.shared.router, &summary, at, body.len()) {
+                            if !self.ship(data) {
+                                return at;
+                            }
+                            self.ingest.extend(&self.shared.router, &summary, at, body.len());
+                        }
+                    }
+                    Err(refusal) => {
+                        if !self.ship(data) {
+                            return at;
+                        }
+                        self.refuse(refusal);
+                    }
+                },
+                Kind::Text => {
+                    if !self.ship(data) {
+                        return at;
+                    }
+                    self.obey(body);
+                }
+                Kind::AuthText => {
+                    if self.ship(data) {
+                        self.cut(Code::Protocol, "authentication text of the original has no place in this connection");
+                    }
+                    return at;
+                }
+            }
+            at += PREFIX + body.len();
+            if self.stop.is_some() || self.stage != Stage::Open {
+                return at;
+            }
+        }
+        self.ship(data);
+        at
+    }
+
+    /// Forwards the open run. False if full queues make this publisher wait; then the run is done with all the same.
+    fn ship(&mut self, data: &[u8]) -> bool {
+        let Some(open) = self.ingest.open.take() else { return true };
+        self.shared.counters.note_published(u64::from(open.messages));
+        let lane = open.route.lane(open.way);
+        if lane.targets.is_empty() {
+            return true;
+        }
+        let bytes = Bytes::copy_from_slice(data.get(open.bytes).unwrap_or_default());
+        let patience = if self.block { Patience::Wait(&self.room) } else { Patience::None };
+        let mut delivery = Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, patience);
+        delivery.frames(lane, &Run::frames(bytes, open.messages), self.connection.sink.dialect, open.largest);
+        self.waiting = delivery.finish();
+        self.shared.trim();
+        if self.waiting.is_some() {
+            self.stop = Some(Stop::Congested);
+            self.note_unrouted();
+        }
+        self.waiting.is_none()
+    }
+
+    fn refuse(&mut self, refusal: Refusal<'_>) {
+        match refusal {
+            Refusal::Malformed(error) => self.cut(Code::Decode, &error.to_string()),
+            Refusal::Topic { error, sequence } => {
+                self.refuse_publish(Code::Topic, &error.kind, &error.topic, sequence);
+            }
+            Refusal::Type {
+                reason,
+                topic,
+                sequence,
+            } => self.refuse_publish(Code::MessageType, reason, topic, sequence),
+        }
+    }
+}
+
+/// Moves from `data` to `pending` what its first frame still lacks; gives the rest. A forged length moves no more than was read.
+fn top_up<'d>(pending: &mut Vec<u8>, data: &'d [u8]) -> &'d [u8] {
+    let data = fill(pending, PREFIX, data);
+    let Some(prefix) = pending.first_chunk::<PREFIX>() else { return data };
+    let size = usize::try_from(u32::from_le_bytes(*prefix)).unwrap_or(usize::MAX);
+    fill(pending, PREFIX.saturating_add(size), data)
+}
+
+fn fill<'d>(pending: &mut Vec<u8>, len: usize, data: &'d [u8]) -> &'d [u8] {
+    let (missing, rest) = data.split_at_checked(len.saturating_sub(pending.len())).unwrap_or((data, &[]));
+    pending.extend_from_slice(missing);
+    rest
+}

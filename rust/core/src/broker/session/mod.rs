@@ -1,0 +1,305 @@
+//! One connection's task: it reads, routes, answers, keeps the clocks, and waits for the kernel when its queue must.
+//!
+//! Model: every wait is in one place, the `select` of [`Session::run`]; whatever has happened is worked off in one piece without a
+//! wait in between ([`batch::run`]), so that nothing is half done when the task is dropped at any time. While a queue that this
+//! connection feeds is full, or too many of its answers are unsent, it does not read: frames that it has read already stay in
+//! `pending`. Dropping a session ends its subscriptions and settles its account.
+
+mod clock;
+mod handshake;
+mod ingest;
+mod verbs;
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+
+pub(super) use self::handshake::say;
+
+use self::clock::Clock;
+use self::ingest::Ingest;
+use super::connection::{Connection, batch};
+use super::deliver::{Delivery, Waiting};
+use super::router::Outlet;
+use super::shared::{Phase, Place, Shared};
+use super::statistics::Refusal;
+use crate::queue::{DropReason, Patience, Wake};
+use crate::transport::{Readable, Stream};
+use crate::wire::text::{Bye, Code, Congestion, Err as ErrText, FromBroker};
+
+/// Read at once; shared by all connections of the thread, so that an idle one costs no buffer.
+const SCRATCH: usize = 256 * 1024;
+/// Read from one connection before others have their turn.
+const TURN: usize = 64 * 1024;
+/// What an idle connection may keep for partial frames.
+const KEPT_PENDING: usize = 4 * 1024;
+/// What a stopping broker still reads of one client.
+const LAST_READS: usize = 4 * 1024 * 1024;
+
+thread_local! {
+    static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
+}
+
+/// Why frames that have been read are not worked off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// A queue is full and this publisher waits.
+    Congested,
+    /// Too many answers are unsent.
+    Answers,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// Nothing more comes in; what is queued goes out, then the connection ends.
+    Leaving,
+    Ended,
+}
+
+struct Session {
+    shared: Arc<Shared>,
+    connection: Arc<Connection>,
+    readable: Readable,
+    /// Rings when there is room again in a queue that this session waits for.
+    room: Arc<dyn Wake>,
+    block: bool,
+    stage: Stage,
+    /// Read, not worked off yet: at most one frame's beginning, unless stopped.
+    pending: Vec<u8>,
+    stop: Option<Stop>,
+    waiting: Option<Waiting>,
+    ingest: Ingest,
+    /// Patterns by live subscription.
+    subscriptions: HashMap<u64, usize>,
+    clock: Clock,
+    writable: Option<Pin<Box<dyn Future<Output = io::Result<()>> + Send>>>,
+    read_this_turn: usize,
+    last_reads: usize,
+    _place: Place,
+}
+
+/// Serves one accepted connection to its end.
+pub(super) async fn serve(shared: Arc<Shared>, stream: Stream, place: Place) {
+    if let Some(session) = handshake::greet(shared, Arc::new(stream), place).await {
+        session.run().await;
+    }
+}
+
+/// Appends nothing, keeps nothing: one read into the thread's buffer.
+fn read(stream: &Stream, most: usize) -> io::Result<usize> {
+    READ.with_borrow_mut(|buffer| stream.try_read(buffer.get_mut(..most).unwrap_or_default()))
+}
+
+/// What the last [`read`] of this piece of work has brought.
+fn with_read<R>(len: usize, work: impl FnOnce(&[u8]) -> R) -> R {
+    READ.with_borrow(|buffer| work(buffer.get(..len).unwrap_or_default()))
+}
+
+impl Session {
+    async fn run(mut self) {
+        batch::run(|| self.settle());
+        while self.stage != Stage::Ended {
+            let (reads, blocked) = (self.reads(), self.writable.is_some());
+            let stream = &self.connection.stream;
+            tokio::select! {
+                biased;
+                () = self.connection.bell.rung() => {}
+                _ = ready(&mut self.writable), if blocked => {
+                    self.writable = None;
+                    self.clock.note_written();
+                    self.connection.unblock();
+                }
+                got = self.readable.read_with(|| read(stream, SCRATCH)), if reads => self.on_read(got),
+                () = self.clock.rings() => batch::run(|| self.on_time()),
+            }
+            batch::run(|| self.settle());
+            if self.read_this_turn >= TURN {
+                self.read_this_turn = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn reads(&self) -> bool {
+        self.stage == Stage::Open && self.stop.is_none() && self.shared.phase() == Phase::Running
+    }
+
+    fn on_read(&mut self, got: io::Result<usize>) {
+        match got {
+            Ok(len) if len > 0 => {
+                self.read_this_turn += len;
+                self.clock.note_heard();
+                batch::run(|| with_read(len, |data| self.take(data)));
+            }
+            // An end of file, or a connection that broke.
+            _ => self.stage = Stage::Ended,
+        }
+    }
+
+    /// Brings the session in line with what others have done to it.
+    fn settle(&mut self) {
+        if self.connection.unwanted.load(Ordering::Acquire) && self.stage == Stage::Open {
+            self.cut(Code::DisconnectedByOperator, "an operator has disconnected this client");
+        }
+        if self.connection.queue.wants_disconnect() && self.stage == Stage::Open {
+            self.cut(Code::SlowConsumer, "the queue of this connection is full, and it asked to be disconnected then");
+        }
+        self.go_on();
+        if self.shared.phase() >= Phase::Quiescing && self.stage == Stage::Open {
+            self.wind_up();
+        }
+        batch::flush();
+        self.connection.flush();
+        if self.connection.is_broken() {
+            self.hang_up();
+        }
+        if self.stage == Stage::Leaving && (self.connection.queue.is_empty() || self.connection.is_broken()) {
+            self.stage = Stage::Ended;
+        }
+        if self.connection.is_blocked() && self.writable.is_none() && self.stage != Stage::Ended {
+            let stream = Arc::clone(&self.connection.stream);
+            self.writable = Some(Box::pin(async move { stream.writable().await }));
+        }
+        self.set_clock();
+    }
+
+    /// Tries to get over what has stopped the session.
+    fn go_on(&mut self) {
+        while let Some(stop) = self.stop {
+            match stop {
+                Stop::Congested => {
+                    if let Some(waiting) = self.waiting.take() {
+                        let mut delivery = Delivery::new(
+                            &self.shared.router,
+                            self.shared.config.max_topic_depth,
+                            Patience::Wait(&self.room),
+                        );
+                        delivery.resume(waiting);
+                        self.waiting = delivery.finish();
+                        self.note_unrouted();
+                    }
+                    if self.waiting.is_some() {
+                        return;
+                    }
+                }
+                Stop::Answers => {
+                    self.connection.flush();
+                    if self.connection.queue.answers_full(&self.room) {
+                        return;
+                    }
+                }
+            }
+            self.stop = None;
+            self.clock.note_heard();
+            if self.stage == Stage::Open {
+                self.take(&[]);
+            }
+        }
+    }
+
+    fn note_unrouted(&self) {
+        let messages = self.waiting.as_ref().map_or(0, Waiting::messages);
+        self.connection.unrouted.store(messages, Ordering::Relaxed);
+    }
+
+    /// The broker stops: what the client has sent before that is routed, then what is queued for it goes out.
+    fn wind_up(&mut self) {
+        while self.stop.is_none() && !self.connection.quiet.load(Ordering::Acquire) {
+            let got = if self.last_reads < LAST_READS { read(&self.connection.stream, SCRATCH).unwrap_or(0) } else { 0 };
+            self.last_reads += got;
+            if got == 0 {
+                self.connection.quiet.store(true, Ordering::Release);
+                self.shared.progress.notify_one();
+            } else {
+                with_read(got, |data| self.take(data));
+            }
+        }
+        if self.shared.phase() >= Phase::Leaving && self.stage == Stage::Open {
+            self.leave(Bye {
+                reason: Some("shutdown".to_owned()),
+            });
+        }
+    }
+
+    /// Says goodbye behind what is queued.
+    fn leave(&mut self, bye: Bye) {
+        let frame = Bytes::from(FromBroker::Bye(bye).frame());
+        self.connection.queue.change(|_| {
+            self.shared.router.leave(&self.connection.sink);
+            ((), Some(frame))
+        });
+        self.connection.queue.finish();
+        self.begin_leaving();
+    }
+
+    /// Says why, and ends. What is queued is dropped, except a frame that is half written.
+    fn cut(&mut self, code: Code, message: &str) {
+        if self.stage != Stage::Open {
+            return;
+        }
+        let reason = Refusal::of(code);
+        if self.shared.counters.note_and_log(reason) {
+            tracing::warn!(
+                target: "daemoneye_eventbus::broker",
+                reason = reason.name(),
+                client = ?self.connection.name,
+                uid = self.connection.peer.uid,
+                pid = self.connection.peer.pid,
+                "connection cut: {}",
+                message.escape_debug()
+            );
+        }
+        let frame = Bytes::from(FromBroker::Err(ErrText::new(code, message)).frame());
+        self.shared.router.leave(&self.connection.sink);
+        self.connection.queue.end_with(Some(frame), DropReason::Disconnected);
+        self.begin_leaving();
+    }
+
+    fn begin_leaving(&mut self) {
+        self.stage = Stage::Leaving;
+        self.pending = Vec::new();
+        self.connection.quiet.store(true, Ordering::Release);
+        self.clock.begin_leaving(self.connection.queue.snapshot().bytes);
+    }
+
+    /// The peer takes nothing any more: its subscriptions end now. What it has sent before is still read and routed.
+    fn hang_up(&mut self) {
+        if !self.connection.queue.is_closed() {
+            self.shared.router.leave(&self.connection.sink);
+        }
+        self.connection.queue.discard(DropReason::Disconnected);
+        self.writable = None;
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Who waited for room has gone: the queues decide by their own policy, so that everything is accounted for.
+        if let Some(waiting) = self.waiting.take() {
+            let depth = self.shared.config.max_topic_depth;
+            Delivery::new(&self.shared.router, depth, Patience::None).resume(waiting);
+            self.connection.unrouted.store(0, Ordering::Relaxed);
+        }
+        self.shared.retire(&self.connection);
+        self.connection.stream.shut_down();
+    }
+}
+
+/// Waits for a future that may not be there; then it is not polled.
+async fn ready(future: &mut Option<Pin<Box<dyn Future<Output = io::Result<()>> + Send>>>) {
+    if let Some(future) = future {
+        // Whatever it says, the next write finds out what is true.
+        let _ = future.await;
+    }
+}
+
+fn blocks(congestion: Congestion) -> bool {
+    congestion == Congestion::Block
+}

@@ -1,0 +1,335 @@
+//! What all parts of one broker share, and the register of who is there.
+//!
+//! A queue leaves the register only together with its last numbers, under one lock, so that sums over the register and over what has
+//! gone count everything exactly once. Locks: the register's, then a queue's; never the other way round.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::config::BrokerConfig;
+use super::connection::{Connection, batch};
+use super::router::{Router, Sink};
+use super::statistics::{BrokerStatistics, ClientInfo, ClientKind, Counters, Refusal, Totals, Undelivered};
+use crate::event::EventBusStatistics;
+use crate::queue::{Budget, DropReason, Queue};
+use crate::transport::Peer;
+
+/// Trimmed besides the excess, so that a total at its limit is not trimmed for every message.
+const TRIM_SLACK: usize = 64 * 1024;
+
+/// How far a broker has come; it only goes forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Phase {
+    New,
+    Starting,
+    Running,
+    /// Nothing more is read; what has been read is routed.
+    Quiescing,
+    /// What is queued is written, then `BYE`.
+    Leaving,
+    Stopped,
+}
+
+/// A bus of this process and its subscriptions.
+pub(super) struct LocalClient {
+    pub(super) name: String,
+    pub(super) queues: HashMap<u64, Arc<Queue>>,
+    /// Of subscriptions that have ended.
+    gone: Totals,
+}
+
+#[derive(Default)]
+struct Register {
+    connections: HashMap<Uuid, Arc<Connection>>,
+    locals: HashMap<Uuid, LocalClient>,
+    gone: Totals,
+}
+
+pub(super) struct Shared {
+    pub(super) config: BrokerConfig,
+    pub(super) own_uid: u32,
+    pub(super) router: Router,
+    pub(super) budget: Arc<Budget>,
+    pub(super) counters: Counters,
+    /// Told when a connection came a step nearer to the end.
+    pub(super) progress: Notify,
+    phase: AtomicU8,
+    connected: AtomicUsize,
+    per_uid: Mutex<HashMap<u32, usize>>,
+    register: Mutex<Register>,
+    lost_at_end: Mutex<Undelivered>,
+    created: Instant,
+}
+
+impl Shared {
+    pub(super) fn new(config: BrokerConfig) -> Self {
+        Self {
+            budget: Arc::new(Budget::new(config.total_queue_bytes)),
+            config,
+            own_uid: Peer::own_uid(),
+            router: Router::default(),
+            counters: Counters::new(),
+            progress: Notify::new(),
+            phase: AtomicU8::new(Phase::New as u8),
+            connected: AtomicUsize::new(0),
+            per_uid: Mutex::default(),
+            register: Mutex::default(),
+            lost_at_end: Mutex::default(),
+            created: Instant::now(),
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::New,
+            1 => Phase::Starting,
+            2 => Phase::Running,
+            3 => Phase::Quiescing,
+            4 => Phase::Leaving,
+            _ => Phase::Stopped,
+        }
+    }
+
+    /// Moves forward to `phase`; false if it was there or further already.
+    pub(super) fn advance(&self, phase: Phase) -> bool {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel) < phase as u8
+    }
+
+    /// For a broker that ends before it began.
+    pub(super) fn advance_from_new_to_stopped(&self) -> bool {
+        self.phase
+            .compare_exchange(Phase::New as u8, Phase::Stopped as u8, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// Takes one of the places for connections, or says which limit is reached.
+    pub(super) fn take_place(self: &Arc<Self>, uid: u32) -> Result<Place, Refusal> {
+        let mut per_uid = self.per_uid.lock();
+        if self.connected.load(Ordering::Relaxed) >= self.config.max_connections {
+            return Err(Refusal::Busy);
+        }
+        let of_uid = per_uid.entry(uid).or_default();
+        if uid != self.own_uid && *of_uid >= self.config.max_connections_per_uid {
+            return Err(Refusal::BusyUid);
+        }
+        *of_uid += 1;
+        self.connected.fetch_add(1, Ordering::Relaxed);
+        Ok(Place {
+            shared: Arc::clone(self),
+            uid,
+        })
+    }
+
+    pub(super) fn register(&self, connection: &Arc<Connection>) {
+        self.register.lock().connections.insert(connection.id, Arc::clone(connection));
+    }
+
+    /// Ends a connection's subscriptions, counts what it has not got as lost, and keeps its numbers.
+    pub(super) fn retire(&self, connection: &Connection) {
+        self.router.leave(&connection.sink);
+        let lost = connection.queue.discard(DropReason::Disconnected) + connection.unrouted.load(Ordering::Relaxed);
+        if lost > 0 && self.phase() >= Phase::Leaving {
+            let mut at_end = self.lost_at_end.lock();
+            at_end.messages += lost;
+            at_end.connections += 1;
+        }
+        let mut register = self.register.lock();
+        if register.connections.remove(&connection.id).is_some() {
+            register.gone.add(&connection.queue.snapshot(), false);
+        }
+        drop(register);
+        self.progress.notify_one();
+    }
+
+    /// What those who were connected when the broker ended have not got.
+    pub(super) fn lost_at_end(&self) -> Undelivered {
+        *self.lost_at_end.lock()
+    }
+
+    pub(super) fn connection(&self, id: Uuid) -> Option<Arc<Connection>> {
+        self.register.lock().connections.get(&id).cloned()
+    }
+
+    pub(super) fn connections(&self) -> Vec<Arc<Connection>> {
+        self.register.lock().connections.values().cloned().collect()
+    }
+
+    pub(super) fn register_local(&self, id: Uuid, name: String) {
+        let client = LocalClient {
+            name,
+            queues: HashMap::new(),
+            gone: Totals::default(),
+        };
+        self.register.lock().locals.insert(id, client);
+    }
+
+    /// False if that bus has been closed.
+    pub(super) fn register_queue(&self, client: Uuid, sink: &Sink) -> bool {
+        let mut register = self.register.lock();
+        let client = register.locals.get_mut(&client);
+        client.is_some_and(|client| client.queues.insert(sink.id, Arc::clone(&sink.queue)).is_none())
+    }
+
+    /// Ends one subscription of this process; what it has not handed over is dropped as closed.
+    pub(super) fn retire_queue(&self, client: Uuid, sink: &Sink) {
+        self.router.leave(sink);
+        sink.queue.discard(DropReason::Closed);
+        let mut register = self.register.lock();
+        let Some(client) = register.locals.get_mut(&client) else { return };
+        if let Some(queue) = client.queues.remove(&sink.id) {
+            client.gone.add(&queue.snapshot(), true);
+        }
+    }
+
+    /// Takes a bus of this process out; its subscriptions have been retired before.
+    pub(super) fn retire_local(&self, client: Uuid) {
+        let mut register = self.register.lock();
+        if let Some(local) = register.locals.remove(&client) {
+            let gone = &mut register.gone;
+            gone.merge(&local.gone);
+            for queue in local.queues.values() {
+                gone.add(&queue.snapshot(), true);
+            }
+        }
+    }
+
+    /// Nothing more comes into the subscriptions of this process; what is there can still be taken out.
+    pub(super) fn finish_locals(&self) {
+        let register = self.register.lock();
+        let queues: Vec<_> = register.locals.values().flat_map(|client| client.queues.values().cloned()).collect();
+        drop(register);
+        for queue in queues {
+            queue.finish();
+        }
+    }
+
+    /// Brings all queues together under `total_queue_bytes`: the largest first, lossless ones last.
+    pub(super) fn trim(&self) {
+        if self.budget.excess() == 0 {
+            return;
+        }
+        // The kernel may have room for what waits.
+        batch::flush();
+        if self.budget.excess() == 0 {
+            return;
+        }
+        let mut queues: Vec<_> = self
+            .router
+            .queues()
+            .into_iter()
+            .map(|queue| (queue.fed_by_block(), std::cmp::Reverse(queue.snapshot().bytes), queue))
+            .collect();
+        queues.sort_unstable_by_key(|(lossless, bytes, _)| (*lossless, *bytes));
+        for (_, _, queue) in queues {
+            let excess = self.budget.excess();
+            if excess == 0 {
+                break;
+            }
+            queue.trim(excess + TRIM_SLACK.min(self.config.total_queue_bytes / 8), DropReason::Budget);
+        }
+    }
+
+    pub(super) fn bus_statistics(&self) -> EventBusStatistics {
+        self.statistics().bus
+    }
+
+    pub(super) fn statistics(&self) -> BrokerStatistics {
+        let register = self.register.lock();
+        let mut totals = register.gone;
+        for connection in register.connections.values() {
+            totals.add(&connection.queue.snapshot(), false);
+        }
+        for client in register.locals.values() {
+            totals.merge(&client.gone);
+            for queue in client.queues.values() {
+                totals.add(&queue.snapshot(), true);
+            }
+        }
+        drop(register);
+        let (subscriptions, patterns) = self.router.subscriptions_and_patterns();
+        BrokerStatistics {
+            bus: EventBusStatistics {
+                messages_published: self.counters.published(),
+                messages_delivered: totals.delivered,
+                active_subscribers: subscriptions as u64,
+                active_topics: patterns as u64,
+                uptime_seconds: self.created.elapsed().as_secs(),
+            },
+            pending: totals.pending,
+            dropped: totals.dropped(),
+            refused: self.counters.refused(),
+            refused_uids: self.counters.refused_uids(),
+            connections: self.connected.load(Ordering::Relaxed),
+            queued_messages: totals.messages,
+            queued_bytes: totals.bytes,
+        }
+    }
+
+    pub(super) fn clients(&self) -> Vec<ClientInfo> {
+        let register = self.register.lock();
+        let remote = register.connections.values().map(|connection| {
+            let mut totals = Totals::default();
+            totals.add(&connection.queue.snapshot(), false);
+            ClientInfo {
+                id: connection.id,
+                name: connection.name.clone(),
+                uid: connection.peer.uid,
+                pid: connection.peer.pid,
+                dialect: connection.sink.dialect,
+                kind: ClientKind::Native,
+                subscriptions: self.router.subscriptions_of(&connection.sink),
+                queued_messages: totals.messages,
+                queued_bytes: totals.bytes,
+                delivered: totals.delivered,
+                dropped: totals.dropped(),
+            }
+        });
+        let local = register.locals.iter().map(|(id, client)| {
+            let mut totals = client.gone;
+            for queue in client.queues.values() {
+                totals.add(&queue.snapshot(), true);
+            }
+            ClientInfo {
+                id: *id,
+                name: client.name.clone(),
+                uid: self.own_uid,
+                pid: Some(std::process::id()),
+                dialect: self.config.dialect,
+                kind: ClientKind::Local,
+                subscriptions: client.queues.len(),
+                queued_messages: totals.messages,
+                queued_bytes: totals.bytes,
+                delivered: totals.delivered,
+                dropped: totals.dropped(),
+            }
+        });
+        remote.chain(local).collect()
+    }
+}
+
+/// A place among the connections, given back when dropped.
+pub(super) struct Place {
+    shared: Arc<Shared>,
+    uid: u32,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut per_uid = self.shared.per_uid.lock();
+        self.shared.connected.fetch_sub(1, Ordering::Relaxed);
+        if let Some(of_uid) = per_uid.get_mut(&self.uid) {
+            *of_uid -= 1;
+            if *of_uid == 0 {
+                per_uid.remove(&self.uid);
+            }
+        }
+        self.shared.progress.notify_one();
+    }
+}
