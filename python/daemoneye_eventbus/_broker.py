@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._lifecycle import watch_broker
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._native import Address, BrokerCore, PortHandle
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Coroutine, Sequence
+    from types import TracebackType
 
 __all__ = ["Broker"]
 
@@ -65,9 +67,7 @@ class Broker:
         return self._shutdown(timeout)
 
     async def _shutdown(self, timeout: float) -> int:
-        undelivered: int = await Bridge.current().ask(
-            lambda bell, token: self._core.shutdown(timeout, bell, token)
-        )
+        undelivered: int = await Bridge.current().ask(lambda bell, token: self._core.shutdown(timeout, bell, token))
         for tell in list(self._ends):
             tell()
         self._ends.clear()

@@ -1,18 +1,14 @@
-"""The bus: publish and subscribe, in the broker's process or in any other, with the same object and the same behaviour."""
+"""The bus: publish and subscribe, in the broker's process or in any other, by the same object."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-import uuid
 import warnings
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterable
-from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, TypeVar, overload
 
 from daemoneye_eventbus._config import ClientConfig
@@ -32,8 +28,8 @@ from daemoneye_eventbus._native import (
     TriggerRequest,
 )
 from daemoneye_eventbus._opening import Opening
+from daemoneye_eventbus._specification import specification
 from daemoneye_eventbus._subscription import Reader, Subscription
-from daemoneye_eventbus._types import CollectionEvent, CorrelationFilter, EventBusStatistics, EventFilter, EventSubscription
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus._ways import Bounds, LocalWay, RemoteWay, Way, closed
 from daemoneye_eventbus.errors import (
@@ -44,7 +40,17 @@ from daemoneye_eventbus.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine, Iterable
+    from types import TracebackType
+
     from daemoneye_eventbus._broker import Broker
+    from daemoneye_eventbus._types import (
+        CollectionEvent,
+        CorrelationFilter,
+        EventBusStatistics,
+        EventFilter,
+        EventSubscription,
+    )
 
 __all__ = ["EventBus"]
 
@@ -56,14 +62,6 @@ _log = logging.getLogger("daemoneye_eventbus.client")
 _FLUSH_SECONDS: Final = 2.0
 _QUEUE_MESSAGES: Final = 65_536
 _QUEUE_BYTES: Final = 8 * 1024 * 1024
-_FAMILIES: Final[dict[type, tuple[str, str]]] = {
-    ProcessEvent: ("process", "events.process.*"),
-    NetworkEvent: ("network", "events.network.*"),
-    FilesystemEvent: ("filesystem", "events.filesystem.*"),
-    PerformanceEvent: ("performance", "events.performance.*"),
-    TriggerRequest: ("trigger", "control.trigger.request"),
-}
-"""By event type: the word that filters use, and the pattern that it stands for."""
 
 
 class EventBus(BusCore):
@@ -89,8 +87,8 @@ class EventBus(BusCore):
     ) -> Opening[EventBus]:
         """Connects to the broker at ``path`` or of ``instance``; with neither, to ``$DAEMONEYE_BROKER_SOCKET``.
 
-        Retries until ``config.connect_timeout`` what may pass: no such file, refused, busy. Raises `ConnectTimeout` with
-        the last cause, and at once `PermissionRefused`, `AuthenticationFailed` and `ProtocolError`.
+        Retries until ``config.connect_timeout`` what may pass: no such file, refused, busy. Raises `ConnectTimeout`
+        with the last cause, and at once `PermissionRefused`, `AuthenticationFailed` and `ProtocolError`.
         """
         return Opening("connect", lambda: cls._connect(path, instance, config or ClientConfig()))
 
@@ -103,7 +101,9 @@ class EventBus(BusCore):
         return Opening("from_broker", lambda: cls._from_broker(broker, config or ClientConfig()))
 
     @classmethod
-    async def _connect(cls, path: str | os.PathLike[str] | None, instance: str | None, config: ClientConfig) -> EventBus:
+    async def _connect(
+        cls, path: str | os.PathLike[str] | None, instance: str | None, config: ClientConfig
+    ) -> EventBus:
         if path is not None and instance is not None:
             raise ValueError("path: give either path or instance, not both")
         if path is None and instance is None:
@@ -123,7 +123,7 @@ class EventBus(BusCore):
     @classmethod
     async def _from_broker(cls, broker: Broker, config: ClientConfig) -> EventBus:
         bridge = Bridge.current()
-        return cls._make(LocalWay(bridge, broker, broker._port(config), config))  # noqa: SLF001  # the other half of this
+        return cls._make(LocalWay(bridge, broker, broker._port(config), config))  # the other half of this
 
     @classmethod
     def _make(cls, way: Way) -> EventBus:
@@ -157,7 +157,7 @@ class EventBus(BusCore):
         message: object,
         correlation: str | CorrelationMetadata | None,
         topic: str | None,
-        control: bool,  # noqa: FBT001
+        control: bool,
         rest: Pending | None,
     ) -> None:
         loop = self._bridge.check()
@@ -174,8 +174,8 @@ class EventBus(BusCore):
                 except TimeoutError:
                     if loop.time() >= deadline:
                         raise PublishTimeout(
-                            f"no room for {self._way.config.publish_timeout} s (publish_timeout): the broker, or a reader "
-                            'that congestion="block" waits for, takes nothing'
+                            f"no room for {self._way.config.publish_timeout} s (publish_timeout): the broker, "
+                            'or a reader that congestion="block" waits for, takes nothing'
                         ) from None
                 self._check()
                 left = self._offer(message, correlation, topic, control) if rest is None else self._resume(rest)
@@ -215,7 +215,7 @@ class EventBus(BusCore):
                     await asyncio.sleep(0)
                 else:
                     event, rest = then
-                    await self._publish_slow(event, correlation, topic, False, rest or None)  # noqa: FBT003
+                    await self._publish_slow(event, correlation, topic, False, rest or None)
                     accepted += 1
         except EventBusError as error:
             error.accepted = accepted + (error.accepted or 0)
@@ -275,11 +275,11 @@ class EventBus(BusCore):
         event_filter: EventFilter | None = None,
         correlation_filter: CorrelationFilter | None = None,
     ) -> Opening[Any]:
-        """Subscribes to patterns, event types, or one `EventSubscription`; acknowledged by the broker before it returns.
+        """Subscribes to patterns, event types, or one `EventSubscription`; acknowledged when it returns.
 
         An event type stands for its family's pattern; with only types, events of other types are filtered out.
-        ``queue_messages`` and ``queue_bytes`` bound what waits here; when that is full ``overflow`` drops the oldest, drops
-        the newest, or (``"block"``) stops reading, on a connection of its own. Raises `PatternError`,
+        ``queue_messages`` and ``queue_bytes`` bound what waits here; when that is full ``overflow`` drops the oldest,
+        drops the newest, or (``"block"``) stops reading, on a connection of its own. Raises `PatternError`,
         `SubscriptionRefused` and ``ValueError``.
         """
         filters = (event_filter, correlation_filter)
@@ -296,7 +296,7 @@ class EventBus(BusCore):
     ) -> Subscription[Any]:
         self._bridge.check()
         self._check()
-        spec = _specification(what, filters, include_control=include_control)
+        spec = specification(what, filters, include_control=include_control)
         name = spec.subscriber_id
         if name in self._reserved or self._find(name) is not None:
             raise SubscriptionRefused(f"subscriber_id {name!r} is open on this bus already; close it first", limit=0)
@@ -310,13 +310,13 @@ class EventBus(BusCore):
         reader = Reader()
         token = self._bridge.listen(reader.ring)
         opened = self._way.open(spec, bounds, token)
-        subscription: Subscription[Any] = Subscription._make(  # noqa: SLF001  # ours
+        subscription: Subscription[Any] = Subscription._make(  # ours
             opened, spec.subscriber_id, self._bridge, reader, self._forget
         )
         try:
             await opened.confirm()
         except BaseException:
-            subscription._abandon()  # noqa: SLF001  # ours
+            subscription._abandon()  # ours
             raise
         self._bridge.limit_pace(bounds.queue_messages)
         self._subscriptions[spec.subscriber_id] = weakref.ref(subscription)
@@ -341,7 +341,9 @@ class EventBus(BusCore):
         self._bridge.check()
         subscription = self._find(subscriber_id)
         if subscription is None:
-            raise SubscriptionClosed(f"no subscription {subscriber_id!r} is open on this bus", subscriber_id=subscriber_id)
+            raise SubscriptionClosed(
+                f"no subscription {subscriber_id!r} is open on this bus", subscriber_id=subscriber_id
+            )
         await subscription.close()
 
     # -- the whole bus
@@ -376,7 +378,7 @@ class EventBus(BusCore):
             stop()
 
     def flush(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
-        """Returns when every earlier publish of this bus has been routed; ``TimeoutError`` after ``timeout`` seconds."""
+        """Returns when every earlier publish of this bus has been routed; ``TimeoutError`` after ``timeout`` s."""
         return self._flush(timeout)
 
     async def _flush(self, timeout: float) -> None:
@@ -394,11 +396,15 @@ class EventBus(BusCore):
         return await self._way.statistics()
 
     def local_statistics(self) -> dict[str, Any]:
-        """This side's counters: published, delivered, dropped by reason, refused, unconfirmed, unsent, reconnects, decode_errors."""
+        """This side's counters since it connected.
+
+        ``published``, ``delivered``, ``dropped`` by reason, ``refused``, ``unconfirmed``, ``unsent``, ``reconnects``,
+        ``decode_errors``.
+        """
         return self._way.local_statistics()
 
     def drain(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
-        """Flushes, lets readers take what is queued for them, and closes; ``TimeoutError`` after ``timeout`` seconds."""
+        """Flushes, lets readers take what is queued for them, and closes; ``TimeoutError`` after ``timeout`` s."""
         return self._drain(timeout)
 
     async def _drain(self, timeout: float) -> None:
@@ -409,7 +415,7 @@ class EventBus(BusCore):
             async with asyncio.timeout(timeout):
                 await self._way.flush()
                 for subscription in self._open_subscriptions():
-                    await subscription._drained()  # noqa: SLF001  # ours
+                    await subscription._drained()  # ours
         finally:
             await self._close(goodbye=0 if self.state != "connected" else _FLUSH_SECONDS)
 
@@ -440,7 +446,7 @@ class EventBus(BusCore):
         self._close_core()
         try:
             for subscription in self._open_subscriptions():
-                end = subscription._close_at_once()  # noqa: SLF001  # ours
+                end = subscription._close_at_once()  # ours
                 if end is not None:
                     await end
         finally:
@@ -464,55 +470,3 @@ class EventBus(BusCore):
 
     def __repr__(self) -> str:
         return f"<EventBus {self.state}>"
-
-
-def _specification(
-    what: tuple[Any, ...],
-    filters: tuple[EventFilter | None, CorrelationFilter | None],
-    *,
-    include_control: bool,
-) -> EventSubscription:
-    """One `EventSubscription` out of everything that `subscribe` takes."""
-    if not what:
-        raise ValueError("subscribe: give patterns, event types or an EventSubscription")
-    event_filter, correlation_filter = filters
-    if isinstance(what[0], EventSubscription):
-        if len(what) > 1 or include_control or event_filter or correlation_filter:
-            raise ValueError("subscribe: an EventSubscription says everything itself; give nothing besides it")
-        spec = what[0]
-        if not spec.topic_patterns and not spec.capabilities.event_types:
-            raise ValueError("subscribe: the EventSubscription has neither topic_patterns nor capabilities")
-        return spec
-    patterns: list[str] = []
-    kinds: list[str] = []
-    for item in what:
-        if isinstance(item, str):
-            patterns.append(item)
-        elif isinstance(item, type) and item in _FAMILIES:
-            kind, pattern = _FAMILIES[item]
-            kinds.append(kind)
-            patterns.append(pattern)
-        else:
-            raise TypeError(f"subscribe: expected a pattern or one of the five event types, got {item!r}")
-    if len(kinds) == len(what):
-        event_filter = _only(kinds, event_filter)
-    return EventSubscription(
-        subscriber_id=str(uuid.uuid4()),
-        event_filter=event_filter,
-        correlation_filter=correlation_filter,
-        topic_patterns=list(dict.fromkeys(patterns)),
-        include_control=include_control,
-    )
-
-
-def _only(kinds: list[str], event_filter: EventFilter | None) -> EventFilter:
-    if event_filter is None:
-        return EventFilter(event_types=kinds)
-    if not event_filter.event_types:
-        return replace(event_filter, event_types=kinds)
-    both = [kind for kind in kinds if kind in event_filter.event_types]
-    if not both:
-        raise ValueError("subscribe: event_filter.event_types excludes every event type subscribed to")
-    return replace(event_filter, event_types=both)
-
-

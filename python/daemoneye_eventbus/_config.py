@@ -13,6 +13,9 @@ _DIALECTS: Final = ("bincode",)
 _LARGEST_FRAME: Final = 64 * 1024 * 1024
 _SMALLEST_FRAME: Final = 1024
 _MAX_NAME: Final = 256
+_SHORTEST_TOKEN: Final = 16
+_OWNER_ONLY: Final = 0o600
+_OWNER_AND_GROUP: Final = 0o660
 
 
 def _integer(owner: object, name: str, low: int, high: int = 2**63 - 1) -> None:
@@ -58,7 +61,7 @@ def _uids(owner: object, name: str) -> None:
 def _token(owner: object, value: object) -> bytes:
     if not isinstance(value, bytes):
         raise TypeError(f"{type(owner).__name__}.token: expected bytes, got {type(value).__name__}")
-    if len(value) < 16:
+    if len(value) < _SHORTEST_TOKEN:
         raise ValueError(f"{type(owner).__name__}.token: {len(value)} bytes are too few; use 32 random bytes")
     return value
 
@@ -124,7 +127,13 @@ class BrokerConfig:
 
     def __post_init__(self) -> None:
         _integer(self, "max_frame", _SMALLEST_FRAME, _LARGEST_FRAME)
-        for name in ("max_connections", "max_connections_per_uid", "queue_messages", "queue_bytes", "total_queue_bytes"):
+        for name in (
+            "max_connections",
+            "max_connections_per_uid",
+            "queue_messages",
+            "queue_bytes",
+            "total_queue_bytes",
+        ):
             _integer(self, name, 1)
         for name in ("max_patterns_per_client", "max_filter_terms", "max_original_peers"):
             _integer(self, name, 0)
@@ -147,12 +156,12 @@ class BrokerConfig:
         self._check_together()
 
     def _check_together(self) -> None:
-        if self.socket_mode not in {0o600, 0o660}:
+        if self.socket_mode not in {_OWNER_ONLY, _OWNER_AND_GROUP}:
             raise ValueError(f"BrokerConfig.socket_mode: must be 0o600 or 0o660, got {self.socket_mode:#o}")
-        if self.socket_mode == 0o660 and self.socket_group is None:
+        if self.socket_mode == _OWNER_AND_GROUP and self.socket_group is None:
             raise ValueError("BrokerConfig.socket_group: a socket of mode 0o660 needs the group that may use it")
         # Root opens any socket; everybody else needs the mode to let them in.
-        if set(self.allowed_uids) - {0} and self.socket_mode != 0o660:
+        if set(self.allowed_uids) - {0} and self.socket_mode != _OWNER_AND_GROUP:
             raise ValueError(
                 "BrokerConfig.allowed_uids: others cannot open a socket of mode 0o600; "
                 "set socket_mode=0o660 and socket_group to a group they are in"

@@ -1,21 +1,24 @@
 """One link to a broker and the loop that serves it; shared by the buses of a pool.
 
-The loop reads the socket itself: no thread stands between the kernel and a reader. It writes what publishers left behind once a
-turn, and waits for the kernel only when that has refused bytes.
+The loop reads the socket itself: no thread stands between the kernel and a reader. It writes what publishers left
+behind once a turn, and waits for the kernel only when that has refused bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from daemoneye_eventbus._config import ClientConfig
 from daemoneye_eventbus._lifecycle import watch_link
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._native import Address, Link
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus.errors import ConnectionClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from daemoneye_eventbus._config import ClientConfig
 
 __all__ = ["Connection", "State"]
 
@@ -51,7 +54,7 @@ class Connection:
             return cls(bridge, address, config)
         for stale in [key for key in cls._pool if key[0].is_closed]:
             cls._pool.pop(stale).link.close()
-        key = (bridge, address, config._key())  # noqa: SLF001  # ours
+        key = (bridge, address, config._key())  # ours
         found = cls._pool.get(key)
         if found is not None and found.state != "closed":
             found.users += 1

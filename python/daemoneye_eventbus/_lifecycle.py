@@ -1,7 +1,7 @@
 """Fork and the end of the interpreter.
 
-A forked child disowns everything of its parent. At exit, links and brokers that are still open are closed within bounds; what
-was accepted and not sent is warned about.
+A forked child disowns everything of its parent. At exit, links and brokers that are still open are closed within
+bounds; what was accepted and not sent is warned about.
 """
 
 from __future__ import annotations
@@ -37,15 +37,14 @@ def _at_exit() -> None:
     unsent = 0
     for link in list(_links):
         unsent += link.unsent
-        try:
-            link.close()
-        except Exception:  # noqa: BLE001, S112  # a forked child; its parent's links are none of its business
-            continue
+        link.close()
     for broker in list(_brokers):
         broker.stop(_BROKER_SECONDS)
     _native.shut_down_clients(_CLIENT_SECONDS)
     if unsent:
-        warnings.warn(f"{unsent} published messages were not sent when the interpreter ended", ResourceWarning, stacklevel=1)
+        warnings.warn(
+            f"{unsent} published messages were not sent when the interpreter ended", ResourceWarning, stacklevel=1
+        )
 
 
 def _after_fork() -> None:

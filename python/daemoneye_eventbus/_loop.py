@@ -1,7 +1,7 @@
 """One bridge per event loop: how Rust's threads reach it, and how questions to them are awaited.
 
-The loop watches one descriptor. Whoever rings leaves a token; the bridge calls the method that the token stands for. Owners
-are held weakly, so that a forgotten object is collected and its token simply rings for nobody.
+The loop watches one descriptor. Whoever rings leaves a token; the bridge calls the method that the token stands for.
+Owners are held weakly, so that a forgotten object is collected and its token simply rings for nobody.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import weakref
-from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus._native import BusCore, Doorbell, Ticket
 from daemoneye_eventbus.errors import WrongLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Bridge"]
 

@@ -274,7 +274,7 @@ class Message(_Record):
     message_type: Literal["Event", "Control", "Heartbeat", "Shutdown"]
     def __new__(
         cls,
-        id: str,  # noqa: A002
+        id: str,
         topic: str,
         correlation_metadata: CorrelationMetadata,
         payload: bytes,
@@ -315,7 +315,7 @@ def _topic_build(builder: str, /, *segments: str) -> str | None: ...
 
 # -- The asyncio border. Private: the public names are in _bus.py, _broker.py and _subscription.py.
 
-_Message = TypeVar("_Message")
+_Message_co = TypeVar("_Message_co", covariant=True)
 
 @final
 class Address:
@@ -339,8 +339,8 @@ class Ticket:
     def result(self) -> Any: ...
 
 @final
-class Operation(Coroutine[Any, Any, _Message]):
-    def __await__(self) -> Generator[Any, Any, _Message]: ...
+class Operation(Coroutine[Any, Any, _Message_co]):
+    def __await__(self) -> Generator[Any, Any, _Message_co]: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> Any: ...
     def send(self, value: Any, /) -> Any: ...
@@ -429,15 +429,15 @@ class BusCore:
     ) -> Coroutine[Any, Any, None]:
         """Publishes one of the five events on ``topic``, by default that of its type.
 
-        ``correlation``: an id, metadata, or ``None`` for a fresh id. Returns once the message is in the bounded send buffer;
-        waits while there is no room, ``publish_timeout`` seconds at most (`PublishTimeout`). Raises `TopicError`,
-        `FrameTooLarge`, `ConnectionClosed`, `ConnectionLost`, ``TypeError``.
+        ``correlation``: an id, metadata, or ``None`` for a fresh id. Returns once the message is in the bounded send
+        buffer; waits while there is no room, ``publish_timeout`` seconds at most (`PublishTimeout`). Raises
+        `TopicError`, `FrameTooLarge`, `ConnectionClosed`, `ConnectionLost`, ``TypeError``.
         """
 
     def publish_control(
         self, topic: str, payload: bytes, correlation: str | CorrelationMetadata | None = None
     ) -> Coroutine[Any, Any, None]:
-        """Publishes raw bytes as a Control message on a topic of ``control`` or ``health``; otherwise like `publish`."""
+        """Publishes raw bytes as a Control message on a topic of ``control`` or ``health``; else like `publish`."""
 
     def publish_nowait(
         self,
@@ -466,7 +466,7 @@ class BusCore:
     def _waiters(self, count: int) -> None: ...
     def _pace(self, publishes: int) -> None: ...
 
-class SubscriptionCore(Generic[_Message]):
+class SubscriptionCore(Generic[_Message_co]):
     def __new__(cls, source: Source, subscriber_id: str, *_args: Any, **_kwargs: Any) -> Self: ...
     @property
     def subscriber_id(self) -> str:
@@ -494,11 +494,12 @@ class SubscriptionCore(Generic[_Message]):
     def _turn_is_due(self) -> bool: ...
     def _take(self) -> Any: ...
     def _take_many(self, most: int, into: list[Any]) -> bool: ...
-    def get(self, timeout: float | None = None) -> Coroutine[Any, Any, _Message]:
-        """The next message; ``TimeoutError`` after ``timeout`` seconds, `SubscriptionClosed` or `ConnectionLost` at the end."""
+    def get(self, timeout: float | None = None) -> Coroutine[Any, Any, _Message_co]:
+        """The next message; ``TimeoutError`` after ``timeout`` seconds, `SubscriptionClosed` or `ConnectionLost` at the
+        end."""
 
     def __aiter__(self) -> Self: ...
-    def __anext__(self) -> Coroutine[Any, Any, _Message]: ...
+    def __anext__(self) -> Coroutine[Any, Any, _Message_co]: ...
 
 def after_fork_in_child() -> None: ...
 def shut_down_clients(timeout: float) -> None: ...

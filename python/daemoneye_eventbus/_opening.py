@@ -1,12 +1,14 @@
-"""What ``connect``, ``from_broker`` and ``subscribe`` return: awaited it gives the object, entered it also closes it."""
+"""What ``connect``, ``from_broker`` and ``subscribe`` return: await it for the object, enter it to have it closed."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
-from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 __all__ = ["Opening"]
 

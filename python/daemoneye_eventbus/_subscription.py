@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import warnings
 import weakref
-from collections.abc import Callable, Coroutine
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from daemoneye_eventbus._native import SubscriptionCore
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus.errors import ConnectionClosed, SubscriptionClosed, WouldBlock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from types import TracebackType
+
     from daemoneye_eventbus._loop import Bridge
     from daemoneye_eventbus._ways import Opened
 
@@ -23,7 +24,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Reader:
-    """Stands between a queue, which needs somebody to ring for before its subscription exists, and that subscription."""
+    """Between a queue, which needs somebody to ring for before its subscription exists, and that subscription."""
 
     def __init__(self) -> None:
         self.waiting = Waiters()
@@ -49,12 +50,17 @@ class Subscription(SubscriptionCore[T_co]):
     _waiting: Waiters
     _bridge: Bridge
     _opened: Opened
-    _on_close: Callable[[Self], None]
+    _on_close: Callable[[Subscription[Any]], None]
     _closed: bool
 
     @classmethod
     def _make(
-        cls, opened: Opened, subscriber_id: str, bridge: Bridge, reader: Reader, on_close: Callable[[Self], None]
+        cls,
+        opened: Opened,
+        subscriber_id: str,
+        bridge: Bridge,
+        reader: Reader,
+        on_close: Callable[[Subscription[Any]], None],
     ) -> Self:
         self = cls.__new__(cls, opened.source, subscriber_id)
         reader.subscription = weakref.ref(self)
@@ -109,7 +115,7 @@ class Subscription(SubscriptionCore[T_co]):
         result: T_co = message
         return result
 
-    def get_many(self, max: int, timeout: float | None = None) -> Coroutine[Any, Any, list[T_co]]:  # noqa: A002
+    def get_many(self, max: int, timeout: float | None = None) -> Coroutine[Any, Any, list[T_co]]:
         """1 to ``max`` messages: all that wait, or the first that comes. ``TimeoutError`` after ``timeout`` seconds."""
         return self._get_many(max, timeout)
 
@@ -144,7 +150,8 @@ class Subscription(SubscriptionCore[T_co]):
 
     async def _drained(self) -> None:
         """Returns when its reader has taken everything that waits."""
-        while self.pending and not self._closed:
+        # The native fast path takes messages without telling anybody.
+        while self.pending and not self._closed:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
     def _abandon(self) -> None:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from daemoneye_eventbus._config import ClientConfig
 from daemoneye_eventbus._connection import Connection, State
-from daemoneye_eventbus._native import Link, PortHandle, Source
 from daemoneye_eventbus._types import EventBusStatistics, EventSubscription
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus.errors import ConnectionClosed, PublishNotSupported
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from daemoneye_eventbus._broker import Broker
+    from daemoneye_eventbus._config import ClientConfig
     from daemoneye_eventbus._loop import Bridge
+    from daemoneye_eventbus._native import Link, PortHandle, Source
 
 __all__ = ["Bounds", "LocalWay", "Opened", "RemoteWay", "Way"]
 
@@ -131,7 +132,7 @@ class RemoteWay:
 
             await bridge.ask(ask)
 
-        async def end(at_once: bool) -> None:  # noqa: FBT001
+        async def end(at_once: bool) -> None:
             if own:
                 link.unsubscribe(number, True, bridge.bell, 0)
                 connection.close()
@@ -240,7 +241,7 @@ class LocalWay:
         async def nothing_to_wait_for() -> None:
             return None
 
-        async def end(_at_once: bool) -> None:  # noqa: FBT001
+        async def end(_at_once: bool) -> None:
             return None
 
         return Opened(source, nothing_to_wait_for, end, lambda: None)

@@ -60,7 +60,7 @@ _NAMES: Final[dict[object, str]] = {cls: cls.__name__ for cls in _CLASSES}
 _NAMES[CollectionEvent] = "CollectionEvent"
 
 
-def encode(value: object, dialect: str = "bincode", *, type: type[Any] | UnionType | None = None) -> bytes:  # noqa: A002
+def encode(value: object, dialect: str = "bincode", *, type: type[Any] | UnionType | None = None) -> bytes:
     """Encode ``value``.
 
     ``type=CollectionEvent`` writes one of the five events as the enum, its index first, as in a message's payload;
@@ -77,7 +77,7 @@ def encode(value: object, dialect: str = "bincode", *, type: type[Any] | UnionTy
 def decode(type: type[_T], data: bytes, dialect: str = "bincode") -> _T: ...
 @overload
 def decode(type: UnionType, data: bytes, dialect: str = "bincode") -> CollectionEvent: ...
-def decode(type: type[Any] | UnionType, data: bytes, dialect: str = "bincode") -> Any:  # noqa: A002
+def decode(type: type[Any] | UnionType, data: bytes, dialect: str = "bincode") -> Any:
     """Decode ``data`` whole as a ``type``; `DecodeError` for anything else, trailing bytes included."""
     return _wire_decode(_kind(type), data, dialect)
 

@@ -1,0 +1,77 @@
+"""What `EventBus.subscribe` was asked, as one `EventSubscription`."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from typing import Any, Final
+
+from daemoneye_eventbus._native import (
+    FilesystemEvent,
+    NetworkEvent,
+    PerformanceEvent,
+    ProcessEvent,
+    TriggerRequest,
+)
+from daemoneye_eventbus._types import CorrelationFilter, EventFilter, EventSubscription
+
+__all__ = ["specification"]
+
+_FAMILIES: Final[dict[type, tuple[str, str]]] = {
+    ProcessEvent: ("process", "events.process.*"),
+    NetworkEvent: ("network", "events.network.*"),
+    FilesystemEvent: ("filesystem", "events.filesystem.*"),
+    PerformanceEvent: ("performance", "events.performance.*"),
+    TriggerRequest: ("trigger", "control.trigger.request"),
+}
+"""By event type: the word that filters use, and the pattern that it stands for."""
+
+
+def specification(
+    what: tuple[Any, ...],
+    filters: tuple[EventFilter | None, CorrelationFilter | None],
+    *,
+    include_control: bool,
+) -> EventSubscription:
+    """One `EventSubscription` out of everything that `subscribe` takes."""
+    if not what:
+        raise ValueError("subscribe: give patterns, event types or an EventSubscription")
+    event_filter, correlation_filter = filters
+    if isinstance(what[0], EventSubscription):
+        if len(what) > 1 or include_control or event_filter or correlation_filter:
+            raise ValueError("subscribe: an EventSubscription says everything itself; give nothing besides it")
+        spec = what[0]
+        if not spec.topic_patterns and not spec.capabilities.event_types:
+            raise ValueError("subscribe: the EventSubscription has neither topic_patterns nor capabilities")
+        return spec
+    patterns: list[str] = []
+    kinds: list[str] = []
+    for item in what:
+        if isinstance(item, str):
+            patterns.append(item)
+        elif isinstance(item, type) and item in _FAMILIES:
+            kind, pattern = _FAMILIES[item]
+            kinds.append(kind)
+            patterns.append(pattern)
+        else:
+            raise TypeError(f"subscribe: expected a pattern or one of the five event types, got {item!r}")
+    if len(kinds) == len(what):
+        event_filter = _only(kinds, event_filter)
+    return EventSubscription(
+        subscriber_id=str(uuid.uuid4()),
+        event_filter=event_filter,
+        correlation_filter=correlation_filter,
+        topic_patterns=list(dict.fromkeys(patterns)),
+        include_control=include_control,
+    )
+
+
+def _only(kinds: list[str], event_filter: EventFilter | None) -> EventFilter:
+    if event_filter is None:
+        return EventFilter(event_types=kinds)
+    if not event_filter.event_types:
+        return replace(event_filter, event_types=kinds)
+    both = [kind for kind in kinds if kind in event_filter.event_types]
+    if not both:
+        raise ValueError("subscribe: event_filter.event_types excludes every event type subscribed to")
+    return replace(event_filter, event_types=both)
