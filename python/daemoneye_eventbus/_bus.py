@@ -9,10 +9,10 @@ import warnings
 import weakref
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 from daemoneye_eventbus._config import ClientConfig
-from daemoneye_eventbus._connection import Connection, State
+from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._native import (
     Address,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from daemoneye_eventbus._broker import Broker
+    from daemoneye_eventbus._native import _Overflow, _State
     from daemoneye_eventbus._types import (
         CollectionEvent,
         CorrelationFilter,
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EventBus"]
 
-Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "block"]
 E = TypeVar("E", ProcessEvent, NetworkEvent, FilesystemEvent, PerformanceEvent, TriggerRequest)
 
 _log = logging.getLogger("daemoneye_eventbus.client")
@@ -229,7 +229,7 @@ class EventBus(BusCore):
         *types: type[E],
         queue_messages: int = ...,
         queue_bytes: int = ...,
-        overflow: Overflow = ...,
+        overflow: _Overflow = ...,
         event_filter: EventFilter | None = ...,
         correlation_filter: CorrelationFilter | None = ...,
     ) -> Opening[Subscription[BusEvent[E]]]: ...
@@ -239,7 +239,7 @@ class EventBus(BusCore):
         *patterns: str | type[CollectionEvent],
         queue_messages: int = ...,
         queue_bytes: int = ...,
-        overflow: Overflow = ...,
+        overflow: _Overflow = ...,
         include_control: Literal[False] = False,
         event_filter: EventFilter | None = ...,
         correlation_filter: CorrelationFilter | None = ...,
@@ -250,7 +250,7 @@ class EventBus(BusCore):
         *patterns: str | type[CollectionEvent],
         queue_messages: int = ...,
         queue_bytes: int = ...,
-        overflow: Overflow = ...,
+        overflow: _Overflow = ...,
         include_control: bool,
         event_filter: EventFilter | None = ...,
         correlation_filter: CorrelationFilter | None = ...,
@@ -263,14 +263,14 @@ class EventBus(BusCore):
         *,
         queue_messages: int = ...,
         queue_bytes: int = ...,
-        overflow: Overflow = ...,
+        overflow: _Overflow = ...,
     ) -> Opening[Subscription[BusEvent[CollectionEvent] | ControlMessage]]: ...
     def subscribe(
         self,
         *what: Any,
         queue_messages: int = _QUEUE_MESSAGES,
         queue_bytes: int = _QUEUE_BYTES,
-        overflow: Overflow = "drop_oldest",
+        overflow: _Overflow = "drop_oldest",
         include_control: bool = False,
         event_filter: EventFilter | None = None,
         correlation_filter: CorrelationFilter | None = None,
@@ -310,7 +310,7 @@ class EventBus(BusCore):
         reader = Reader()
         token = self._bridge.listen(reader.ring)
         opened = self._way.open(spec, bounds, token)
-        subscription: Subscription[Any] = Subscription._make(  # ours
+        subscription = Subscription[Any]._make(  # ours
             opened, spec.subscriber_id, self._bridge, reader, self._forget
         )
         try:
@@ -339,7 +339,7 @@ class EventBus(BusCore):
 
     async def _unsubscribe(self, subscriber_id: str) -> None:
         self._bridge.check()
-        subscription = self._find(subscriber_id)
+        subscription: Subscription[Any] | None = self._find(subscriber_id)
         if subscription is None:
             raise SubscriptionClosed(
                 f"no subscription {subscriber_id!r} is open on this bus", subscriber_id=subscriber_id
@@ -349,17 +349,17 @@ class EventBus(BusCore):
     # -- the whole bus
 
     @property
-    def state(self) -> State:
+    def state(self) -> _State:
         """``connecting``, ``connected``, ``reconnecting`` or ``closed``."""
         return "closed" if self._shut else self._way.state
 
-    async def state_changes(self) -> AsyncIterator[State]:
+    async def state_changes(self) -> AsyncIterator[_State]:
         """Each change of `state` from now on; ends after ``closed``."""
         loop = self._bridge.check()
-        changes: deque[State] = deque()
+        changes: deque[_State] = deque()
         waiting = Waiters()
 
-        def changed(state: State) -> None:
+        def changed(state: _State) -> None:
             changes.append(state)
             waiting.wake_all()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 __all__ = ["BrokerConfig", "ClientConfig"]
 
@@ -52,10 +52,11 @@ def _uids(owner: object, name: str) -> None:
     value = getattr(owner, name)
     if isinstance(value, str | bytes) or not isinstance(value, Sequence):
         raise TypeError(f"{type(owner).__name__}.{name}: expected a sequence of uids, got {type(value).__name__}")
-    for uid in value:
+    uids = cast("Sequence[object]", value)
+    for uid in uids:
         if not isinstance(uid, int) or isinstance(uid, bool) or not 0 <= uid < 2**32 - 1:
             raise ValueError(f"{type(owner).__name__}.{name}: {uid!r} is not a uid")
-    object.__setattr__(owner, name, tuple(value))
+    object.__setattr__(owner, name, tuple(uids))
 
 
 def _token(owner: object, value: object) -> bytes:

@@ -7,7 +7,7 @@ behind once a turn, and waits for the kernel only when that has refused bytes.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from daemoneye_eventbus._lifecycle import watch_link
 from daemoneye_eventbus._loop import Bridge
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daemoneye_eventbus._config import ClientConfig
+    from daemoneye_eventbus._native import _State
 
-__all__ = ["Connection", "State"]
+__all__ = ["Connection"]
 
-State: TypeAlias = Literal["connecting", "connected", "reconnecting", "closed"]
 _Key: TypeAlias = tuple[Bridge, Address, tuple[object, ...]]
 
 
@@ -41,7 +41,7 @@ class Connection:
         self.room_token = bridge.listen(self._on_room)
         self.room = Waiters()
         self.changed = Waiters()
-        self.observers: set[Callable[[State], None]] = set()
+        self.observers: set[Callable[[_State], None]] = set()
         self._watched: tuple[int, int] | None = None
         self._writing: int | None = None
         self.link = Link(address, config, bridge.bell, self._state_token)
@@ -64,7 +64,7 @@ class Connection:
         return made
 
     @property
-    def state(self) -> State:
+    def state(self) -> _State:
         """Where the link stands."""
         return self.link.state
 

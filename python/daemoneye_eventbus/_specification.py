@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus._native import (
     FilesystemEvent,
@@ -14,6 +14,9 @@ from daemoneye_eventbus._native import (
     TriggerRequest,
 )
 from daemoneye_eventbus._types import CorrelationFilter, EventFilter, EventSubscription
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["specification"]
 
@@ -28,7 +31,7 @@ _FAMILIES: Final[dict[type, tuple[str, str]]] = {
 
 
 def specification(
-    what: tuple[Any, ...],
+    what: Sequence[Any],
     filters: tuple[EventFilter | None, CorrelationFilter | None],
     *,
     include_control: bool,

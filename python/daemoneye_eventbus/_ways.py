@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from daemoneye_eventbus._connection import Connection, State
+from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._types import EventBusStatistics, EventSubscription
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus.errors import ConnectionClosed, PublishNotSupported
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from daemoneye_eventbus._broker import Broker
     from daemoneye_eventbus._config import ClientConfig
     from daemoneye_eventbus._loop import Bridge
-    from daemoneye_eventbus._native import Link, PortHandle, Source
+    from daemoneye_eventbus._native import Link, PortHandle, Source, _State
 
 __all__ = ["Bounds", "LocalWay", "Opened", "RemoteWay", "Way"]
 
@@ -60,8 +60,8 @@ class Way(Protocol):
     @property
     def native(self) -> Link | PortHandle: ...
     @property
-    def state(self) -> State: ...
-    def observe(self, observer: Callable[[State], None]) -> Callable[[], None]: ...
+    def state(self) -> _State: ...
+    def observe(self, observer: Callable[[_State], None]) -> Callable[[], None]: ...
     def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened: ...
     async def flush(self) -> None: ...
     async def statistics(self) -> EventBusStatistics: ...
@@ -91,10 +91,10 @@ class RemoteWay:
         return self._connection.link
 
     @property
-    def state(self) -> State:
+    def state(self) -> _State:
         return self._connection.state if self._open else "closed"
 
-    def observe(self, observer: Callable[[State], None]) -> Callable[[], None]:
+    def observe(self, observer: Callable[[_State], None]) -> Callable[[], None]:
         """Tells ``observer`` of each change; the result ends that."""
         observers = self._connection.observers
         observers.add(observer)
@@ -202,7 +202,7 @@ class LocalWay:
         self._broker = broker
         self._port = port
         self._open = True
-        self._observers: set[Callable[[State], None]] = set()
+        self._observers: set[Callable[[_State], None]] = set()
         self._stop_observing = broker.observe_end(self._broker_ended)
 
     def _on_room(self) -> None:
@@ -218,10 +218,10 @@ class LocalWay:
         return self._port
 
     @property
-    def state(self) -> State:
+    def state(self) -> _State:
         return "connected" if self._open and self._broker.running else "closed"
 
-    def observe(self, observer: Callable[[State], None]) -> Callable[[], None]:
+    def observe(self, observer: Callable[[_State], None]) -> Callable[[], None]:
         """Tells ``observer`` of each change; the result ends that."""
         self._observers.add(observer)
         return lambda: self._observers.discard(observer)
