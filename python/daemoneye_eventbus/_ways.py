@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from daemoneye_eventbus._broker import Broker
     from daemoneye_eventbus._config import ClientConfig
     from daemoneye_eventbus._loop import Bridge
-    from daemoneye_eventbus._native import Link, PortHandle, Source, _State
+    from daemoneye_eventbus._native import Link, PortHandle, Source, _Overflow, _State
 
 __all__ = ["Bounds", "LocalWay", "Opened", "RemoteWay", "Way"]
 
@@ -33,7 +33,7 @@ class Bounds:
 
     queue_messages: int
     queue_bytes: int
-    overflow: str
+    overflow: _Overflow
 
 
 @dataclass(frozen=True, slots=True)
