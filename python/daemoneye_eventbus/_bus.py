@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 from daemoneye_eventbus._config import ClientConfig
 from daemoneye_eventbus._connection import Connection
+from daemoneye_eventbus._lifecycle import is_forked
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._native import (
     Address,
@@ -76,6 +77,7 @@ class EventBus(BusCore):
     _reserved: set[str]
     _standing: int
     _shut: bool
+    _pid: int
 
     @classmethod
     def connect(
@@ -134,6 +136,7 @@ class EventBus(BusCore):
         self._reserved = set()
         self._standing = 0
         self._shut = False
+        self._pid = os.getpid()
         way.bridge.paced.add(self)
         self._pace(way.bridge.pace)
         return self
@@ -462,7 +465,7 @@ class EventBus(BusCore):
         await self._shutdown()
 
     def __del__(self) -> None:
-        if getattr(self, "_shut", True):
+        if getattr(self, "_shut", True) or is_forked(self._pid):
             return
         self._shut = True
         warnings.warn(f"{self!r} was forgotten; shut it down or use async with", ResourceWarning, stacklevel=2)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from daemoneye_eventbus._lifecycle import watch_link
+from daemoneye_eventbus._lifecycle import after_fork, watch_link
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._native import Address, Link
 from daemoneye_eventbus._waiters import Waiters
@@ -171,3 +171,6 @@ class Connection:
         except TimeoutError:
             pass
         self.close()
+
+
+after_fork(Connection._pool.clear)  # ours

@@ -10,17 +10,21 @@ import atexit
 import os
 import warnings
 import weakref
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from daemoneye_eventbus import _native
 
-__all__ = ["watch_broker", "watch_link"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["after_fork", "is_forked", "watch_broker", "watch_link"]
 
 _BROKER_SECONDS: Final = 0.5
 _CLIENT_SECONDS: Final = 0.5
 
 _brokers: Final[weakref.WeakSet[_native.BrokerCore]] = weakref.WeakSet()
 _links: Final[weakref.WeakSet[_native.Link]] = weakref.WeakSet()
+_forgetters: Final[list[Callable[[], object]]] = []
 
 
 def watch_broker(broker: _native.BrokerCore) -> None:
@@ -31,6 +35,16 @@ def watch_broker(broker: _native.BrokerCore) -> None:
 def watch_link(link: _native.Link) -> None:
     """Closes it at exit, if it is still open then."""
     _links.add(link)
+
+
+def is_forked(pid: int) -> bool:
+    """Whether what was made in process ``pid`` is met in a forked child."""
+    return pid != os.getpid()
+
+
+def after_fork(forget: Callable[[], object]) -> None:
+    """Calls ``forget`` in each forked child, after native objects were disowned."""
+    _forgetters.append(forget)
 
 
 def _at_exit() -> None:
@@ -51,6 +65,8 @@ def _after_fork() -> None:
     _native.after_fork_in_child()
     _brokers.clear()
     _links.clear()
+    for forget in _forgetters:
+        forget()
 
 
 atexit.register(_at_exit)

@@ -85,8 +85,11 @@ class Bridge:
             method = listener()
             if method is None:
                 self.forget(token)
-            else:
+                continue
+            try:
                 method()
+            except Exception as error:  # noqa: BLE001  # one listener's trouble must not cost the others their wake-up
+                self.loop.call_exception_handler({"message": f"waking {method!r} failed", "exception": error})
 
     def limit_pace(self, queue_messages: int) -> None:
         """Buses of this loop give its readers a turn well before a queue of that size is full."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import warnings
 import weakref
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from daemoneye_eventbus._lifecycle import is_forked
 from daemoneye_eventbus._native import SubscriptionCore
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus.errors import ConnectionClosed, SubscriptionClosed, WouldBlock
@@ -52,6 +54,7 @@ class Subscription(SubscriptionCore[T_co]):
     _opened: Opened
     _on_close: Callable[[Subscription[Any]], None]
     _closed: bool
+    _pid: int
 
     @classmethod
     def _make(
@@ -70,6 +73,7 @@ class Subscription(SubscriptionCore[T_co]):
         self._waiting = reader.waiting
         self._on_close = on_close
         self._closed = False
+        self._pid = os.getpid()
         return self
 
     def _end_error(self) -> BaseException:
@@ -181,7 +185,7 @@ class Subscription(SubscriptionCore[T_co]):
         return f"<Subscription {self.subscriber_id!r} {', '.join(self.patterns)}>"
 
     def __del__(self) -> None:
-        if getattr(self, "_closed", True) or self._bridge.is_closed:
+        if getattr(self, "_closed", True) or self._bridge.is_closed or is_forked(self._pid):
             return
         warnings.warn(f"{self!r} was forgotten; close it or use async with", ResourceWarning, stacklevel=2)
         self._abandon()
