@@ -321,6 +321,7 @@ class EventBus(BusCore):
         except BaseException:
             subscription._abandon()  # ours
             raise
+        self._track(subscription)
         self._bridge.limit_pace(bounds.queue_messages)
         self._subscriptions[spec.subscriber_id] = weakref.ref(subscription)
         return subscription
@@ -404,7 +405,7 @@ class EventBus(BusCore):
         ``published``, ``delivered``, ``dropped`` by reason, ``refused``, ``unconfirmed``, ``unsent``, ``reconnects``,
         ``decode_errors``.
         """
-        return self._way.local_statistics()
+        return self._own_statistics() | self._way.local_statistics()
 
     def drain(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
         """Flushes, lets readers take what is queued for them, and closes; ``TimeoutError`` after ``timeout`` s."""
@@ -433,14 +434,16 @@ class EventBus(BusCore):
         seconds = _FLUSH_SECONDS
         if self._way.config.congestion == "block":
             seconds = max(seconds, self._way.config.publish_timeout)
+        goodbye = 0.0
         try:
             if self.state == "connected":
                 async with asyncio.timeout(seconds):
                     await self._way.flush()
+                goodbye = _FLUSH_SECONDS
         except (TimeoutError, EventBusError) as error:
-            _log.warning("closing without the broker's confirmation of the last messages: %s", error)
+            _log.warning("closing without the broker's confirmation of the last messages: %s", error or "no answer")
         finally:
-            await self._close(goodbye=_FLUSH_SECONDS)
+            await self._close(goodbye)
 
     async def _close(self, goodbye: float) -> None:
         if self._shut:

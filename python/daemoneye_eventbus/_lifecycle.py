@@ -1,6 +1,6 @@
 """Fork and the end of the interpreter.
 
-A forked child disowns everything of its parent. At exit, links and brokers that are still open are closed within
+A forked child disowns everything of its parent. At exit, brokers that still run are stopped within
 bounds; what was accepted and not sent is warned about.
 """
 
@@ -33,7 +33,7 @@ def watch_broker(broker: _native.BrokerCore) -> None:
 
 
 def watch_link(link: _native.Link) -> None:
-    """Closes it at exit, if it is still open then."""
+    """Counts at exit what it has not sent then."""
     _links.add(link)
 
 
@@ -48,13 +48,11 @@ def after_fork(forget: Callable[[], object]) -> None:
 
 
 def _at_exit() -> None:
-    unsent = 0
-    for link in list(_links):
-        unsent += link.unsent
-        link.close()
+    _native.begin_exit()
     for broker in list(_brokers):
         broker.stop(_BROKER_SECONDS)
     _native.shut_down_clients(_CLIENT_SECONDS)
+    unsent = sum(link.unsent for link in list(_links))
     if unsent:
         warnings.warn(
             f"{unsent} published messages were not sent when the interpreter ended", ResourceWarning, stacklevel=1

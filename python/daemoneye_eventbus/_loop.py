@@ -60,7 +60,8 @@ class Bridge:
         return loop is None or loop.is_closed()
 
     def check(self) -> asyncio.AbstractEventLoop:
-        """The loop, if it is the running one."""
+        """The loop, if it is the running one and this is not a forked child."""
+        self.bell.check()
         running = asyncio.get_running_loop()
         if running is not self._loop():
             raise WrongLoop("this object belongs to another event loop; make one in the loop that uses it")

@@ -72,7 +72,8 @@ class SubscriptionClosed(EventBusError):
     subscriber_id: str | None
 
     def __init__(self, message: str = "", *, subscriber_id: str | None = None, accepted: int | None = None) -> None:
-        super().__init__(message, accepted=accepted)
+        told = message or f"the subscription {subscriber_id!r} is closed; subscribe again if more is wanted"
+        super().__init__(told, accepted=accepted)
         self.subscriber_id = subscriber_id
 
 

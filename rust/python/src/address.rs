@@ -25,7 +25,10 @@ impl Address {
         let address = match (path, instance) {
             (Some(path), None) => transport::Address::from_path(&path),
             (None, Some(instance)) => transport::Address::from_instance(instance),
-            _ => Err(daemoneye_eventbus_core::Error::invalid("path", "give either path or instance")),
+            _ => Err(daemoneye_eventbus_core::Error::invalid(
+                "path",
+                "give either path or instance",
+            )),
         };
         raise(py, address).map(Self)
     }

@@ -50,7 +50,9 @@ impl BrokerCore {
     /// Answered when the broker listens, or with why it cannot.
     fn start(&self, py: Python<'_>, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
         let (ticket, answer) = Ticket::of_call(py, bell, token)?;
-        self.broker.get(py)?.start(move |result| answer(result.map(|()| Reply::Done)));
+        self.broker
+            .get(py)?
+            .start(move |result| answer(result.map(|()| Reply::Done)));
         Ok(ticket)
     }
 

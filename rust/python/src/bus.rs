@@ -3,31 +3,33 @@
 //! One native step does all of it on the caller's thread: check, encode straight from the object's fields, append, and write if it is
 //! time. Where that cannot finish, Python's half (`_publish_slow`) waits for room and offers again.
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::broker::{Port, Published, Waiting};
 use daemoneye_eventbus_core::client::{self, Sent};
 use daemoneye_eventbus_core::error::TopicError;
-use daemoneye_eventbus_core::event::{EventKind, Timestamp};
+use daemoneye_eventbus_core::event::{CollectionEvent, EventKind, Timestamp};
 use daemoneye_eventbus_core::queue::{Object, Wake};
-use daemoneye_eventbus_core::topic::names::default_topic;
-use daemoneye_eventbus_core::wire::{self, Draft, Payload};
-use daemoneye_eventbus_core::Error;
+use daemoneye_eventbus_core::topic::names::{default_topic, trigger};
+use daemoneye_eventbus_core::wire::{self, Dialect, Draft, Payload};
 use parking_lot::Mutex;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use uuid::Uuid;
 
 use crate::doorbell::Doorbell;
 use crate::events::{self, Local, raise};
-use crate::lifecycle::Owned;
+use crate::lifecycle::{Owned, is_exiting};
 use crate::link::Link;
 use crate::operation::{Kind, Operation};
 use crate::pace::Pace;
 use crate::port::PortHandle;
+use crate::statistics::{self, Account};
+use crate::subscription::SubscriptionCore;
 
 /// Publishes taken without giving the loop a turn.
 const PUBLISHES_A_TURN: u32 = 64;
@@ -119,7 +121,9 @@ impl Pending {
     fn stalls_in(&self) -> f64 {
         let waiting = self.waiting.lock();
         let at = waiting.as_ref().and_then(Owned::here).map(Waiting::stalls_at);
-        at.map_or(0.0, |at| at.saturating_duration_since(std::time::Instant::now()).as_secs_f64())
+        at.map_or(0.0, |at| {
+            at.saturating_duration_since(std::time::Instant::now()).as_secs_f64()
+        })
     }
 }
 
@@ -144,6 +148,8 @@ pub(crate) struct BusCore {
     /// Wakes the waiters.
     room: Arc<dyn Wake>,
     closed: AtomicBool,
+    published: AtomicU64,
+    account: Mutex<Account>,
 }
 
 /// Tells threads apart, at the price of one address.
@@ -159,8 +165,13 @@ fn fresh_id() -> Uuid {
 
 fn default_topic_text(py: Python<'_>, kind: EventKind) -> Py<PyString> {
     static TEXTS: PyOnceLock<[Py<PyString>; 5]> = PyOnceLock::new();
-    let texts = TEXTS.get_or_init(py, || EventKind::ALL.map(|kind| PyString::new(py, default_topic(kind)).unbind()));
-    texts.get(kind as usize).map_or_else(|| PyString::new(py, default_topic(kind)).unbind(), |text| text.clone_ref(py))
+    let texts = TEXTS.get_or_init(py, || {
+        EventKind::ALL.map(|kind| PyString::new(py, default_topic(kind)).unbind())
+    });
+    texts.get(kind as usize).map_or_else(
+        || PyString::new(py, default_topic(kind)).unbind(),
+        |text| text.clone_ref(py),
+    )
 }
 
 impl BusCore {
@@ -186,7 +197,10 @@ impl BusCore {
         let py = slf.py();
         let bus = slf.get();
         if bus.closed.load(Ordering::Relaxed) {
-            return Err(crate::errors::to_py(py, Error::ConnectionClosed("this bus was shut down; make a new one".to_owned())));
+            return Err(crate::errors::to_py(
+                py,
+                Error::ConnectionClosed("this bus was shut down; make a new one".to_owned()),
+            ));
         }
         let timestamp = Timestamp::now();
         let id = fresh_id();
@@ -236,22 +250,42 @@ impl BusCore {
                     }
                     Sent::Written | Sent::Waiting => {}
                 }
+                bus.published.fetch_add(1, Ordering::Relaxed);
                 Ok(Offer::Taken)
             }
             Way::Port(handle, port) => {
                 let settings = handle.get();
+                // Over a socket a reader knows a trigger request by its topic alone; in process it is no different.
+                let what = match (&outgoing.what, &view) {
+                    (What::Event(_), Some(event))
+                        if event.kind() == EventKind::Trigger && topic != trigger::REQUEST =>
+                    {
+                        let mut bytes = Vec::new();
+                        raise(py, settings.dialect.encode(event, &mut bytes))?;
+                        What::Control(PyBytes::new(py, &bytes).into_any().unbind())
+                    }
+                    (What::Control(_), _) if topic == trigger::REQUEST => trigger_in(object, settings.dialect)?,
+                    (What::Event(event), _) => What::Event(event.clone_ref(py)),
+                    (What::Control(payload), _) => What::Control(payload.clone_ref(py)),
+                };
+                let payload = match &what {
+                    What::Control(payload) => Some(payload.bind(py).clone()),
+                    What::Event(_) => None,
+                };
+                if let Some(payload) = &payload {
+                    draft.payload = Payload::Control(control_payload(payload)?);
+                }
                 let size = wire::encoded_len(settings.dialect, &draft, settings.max_frame, settings.max_depth);
                 let size = raise(py, size)?;
                 let sequence = settings.sequence.fetch_add(1, Ordering::Relaxed);
                 draft.sequence = sequence;
                 let local: Object = Arc::new(LocalMessage {
-                    what: match &outgoing.what {
-                        What::Event(event) => What::Event(event.clone_ref(py)),
-                        What::Control(payload) => What::Control(payload.clone_ref(py)),
-                    },
+                    what,
                     correlation: match &outgoing.correlation {
                         Some(given) => given.clone_ref(py),
-                        None => PyString::new(py, draft.correlation_metadata.correlation_id).into_any().unbind(),
+                        None => PyString::new(py, draft.correlation_metadata.correlation_id)
+                            .into_any()
+                            .unbind(),
                     },
                     id,
                     topic: match (&outgoing.topic, &view) {
@@ -262,7 +296,9 @@ impl BusCore {
                     sequence,
                 });
                 let waker = waits.then_some(&bus.room);
-                Ok(match raise(py, port.get(py)?.publish(&draft, size, &local, waker))? {
+                let published = raise(py, port.get(py)?.publish(&draft, size, &local, waker))?;
+                bus.published.fetch_add(1, Ordering::Relaxed);
+                Ok(match published {
                     Published::Done => Offer::Taken,
                     Published::Wait(waiting) => Offer::Full(Some(Pending::new(waiting))),
                 })
@@ -273,9 +309,24 @@ impl BusCore {
 
 fn control_payload<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     let bytes = object.cast::<PyBytes>().map_err(|_| {
-        PyTypeError::new_err(format!("publish_control: payload must be bytes, not {}", type_name(object)))
+        PyTypeError::new_err(format!(
+            "publish_control: payload must be bytes, not {}",
+            type_name(object)
+        ))
     })?;
     Ok(bytes.as_bytes())
+}
+
+/// The trigger request that a control payload is, or the payload.
+fn trigger_in(payload: &Bound<'_, PyAny>, dialect: Dialect) -> PyResult<What> {
+    let bytes = control_payload(payload)?;
+    let decoded: Result<CollectionEvent<'_>, _> = dialect.decode(bytes);
+    Ok(match decoded {
+        Ok(event) if event.kind() == EventKind::Trigger => {
+            What::Event(events::decode_event(payload.py(), bytes, dialect)?)
+        }
+        _ => What::Control(payload.clone().unbind()),
+    })
 }
 
 fn topic_text<'a>(topic: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
@@ -292,13 +343,18 @@ fn topic_text<'a>(topic: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
 }
 
 pub(crate) fn type_name(object: &Bound<'_, PyAny>) -> String {
-    object.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string())
+    object
+        .get_type()
+        .name()
+        .map_or_else(|_| "object".to_owned(), |name| name.to_string())
 }
 
 fn raise_wrong_loop(py: Python<'_>) -> PyErr {
     crate::errors::to_py(
         py,
-        Error::WrongLoop("this bus belongs to the event loop of another thread; make one here, or use publish_nowait".to_owned()),
+        Error::WrongLoop(
+            "this bus belongs to the event loop of another thread; make one here, or use publish_nowait".to_owned(),
+        ),
     )
 }
 
@@ -330,12 +386,19 @@ impl BusCore {
             thread: this_thread(),
             room: bell.waker(py, token)?,
             closed: AtomicBool::new(false),
+            published: AtomicU64::new(0),
+            account: Mutex::default(),
         })
     }
 
     /// Publishes `event`; see the class for what the arguments mean.
     #[pyo3(signature = (event, correlation=None, *, topic=None))]
-    fn publish(slf: Bound<'_, Self>, event: Py<PyAny>, correlation: Option<Py<PyAny>>, topic: Option<Py<PyAny>>) -> Operation {
+    fn publish(
+        slf: Bound<'_, Self>,
+        event: Py<PyAny>,
+        correlation: Option<Py<PyAny>>,
+        topic: Option<Py<PyAny>>,
+    ) -> Operation {
         let outgoing = Outgoing {
             what: What::Event(event),
             correlation,
@@ -379,6 +442,9 @@ impl BusCore {
             correlation,
             topic,
         };
+        if is_exiting() {
+            return Ok(());
+        }
         let on_loop = this_thread() == slf.get().thread;
         match Self::offer(slf, &outgoing, false, on_loop)? {
             Offer::Taken => Ok(()),
@@ -396,7 +462,11 @@ impl BusCore {
         control: bool,
     ) -> PyResult<Py<PyAny>> {
         let outgoing = Outgoing {
-            what: if control { What::Control(object) } else { What::Event(object) },
+            what: if control {
+                What::Control(object)
+            } else {
+                What::Event(object)
+            },
             correlation,
             topic,
         };
@@ -409,12 +479,30 @@ impl BusCore {
         let (Some(waiting), Way::Port(_, port)) = (waiting, &self.way) else {
             return Ok(py.None());
         };
-        let Some(waiting) = waiting.into_inner() else { return Ok(py.None()) };
+        let Some(waiting) = waiting.into_inner() else {
+            return Ok(py.None());
+        };
         let offer = match port.get(py)?.resume(waiting, &self.room) {
             Published::Done => Offer::Taken,
             Published::Wait(waiting) => Offer::Full(Some(Pending::new(waiting))),
         };
         Self::answer(py, offer)
+    }
+
+    /// Counts what becomes of what `subscription` matches.
+    fn _track(&self, py: Python<'_>, subscription: &SubscriptionCore) -> PyResult<()> {
+        self.account.lock().track(subscription.tracked(py)?);
+        Ok(())
+    }
+
+    /// What this bus published, handed over and lost.
+    fn _own_statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let sum = self.account.lock().total();
+        let all = PyDict::new(py);
+        all.set_item("published", self.published.load(Ordering::Relaxed))?;
+        all.set_item("delivered", sum.delivered)?;
+        all.set_item("dropped", statistics::dropped(py, &sum)?)?;
+        Ok(all)
     }
 
     /// Nothing is published through this bus any more.
@@ -451,7 +539,9 @@ impl BusCore {
                 if slf.get().turn_is_due() {
                     return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
                 }
-                let Some(event) = events.try_iter()?.next().transpose()? else { return Ok(py.None()) };
+                let Some(event) = events.try_iter()?.next().transpose()? else {
+                    return Ok(py.None());
+                };
                 let outgoing = Outgoing {
                     what: What::Event(event.unbind()),
                     correlation: correlation.as_ref().map(|value| value.clone_ref(py)),
@@ -460,7 +550,9 @@ impl BusCore {
                 match Self::offer_now(slf, &outgoing)? {
                     Offer::Taken => taken += 1,
                     Offer::Full(rest) => {
-                        let What::Event(event) = outgoing.what else { return Ok(py.None()) };
+                        let What::Event(event) = outgoing.what else {
+                            return Ok(py.None());
+                        };
                         let rest = Self::answer(py, Offer::Full(rest))?;
                         return Ok((event, rest).into_pyobject(py)?.into_any().unbind());
                     }

@@ -36,7 +36,11 @@ impl ClientConfigFields {
         Ok(ClientConfig {
             client: self.client.unwrap_or_default(),
             dialect: dialect(&self.dialect)?,
-            peer: if self.peer == "original" { Peer::Original } else { Peer::Native },
+            peer: if self.peer == "original" {
+                Peer::Original
+            } else {
+                Peer::Native
+            },
             congestion: congestion(&self.congestion)?,
             broker_overflow: overflow("broker_overflow", &self.broker_overflow)?,
             broker_queue_messages: self.broker_queue_messages,
@@ -129,7 +133,10 @@ pub(crate) fn congestion(name: &str) -> Result<Congestion> {
     match name {
         "drop" => Ok(Congestion::Drop),
         "block" => Ok(Congestion::Block),
-        _ => Err(Error::invalid("congestion", format!("{name:?} is neither \"drop\" nor \"block\""))),
+        _ => Err(Error::invalid(
+            "congestion",
+            format!("{name:?} is neither \"drop\" nor \"block\""),
+        )),
     }
 }
 
@@ -150,7 +157,11 @@ pub(crate) fn seconds(field: &'static str, value: f64) -> Result<Duration> {
 }
 
 /// A subscription's own bounds, as `subscribe` was given them.
-pub(crate) fn bounds(queue_messages: usize, queue_bytes: usize, overflow_name: &str) -> Result<(Limits, Overflow, bool)> {
+pub(crate) fn bounds(
+    queue_messages: usize,
+    queue_bytes: usize,
+    overflow_name: &str,
+) -> Result<(Limits, Overflow, bool)> {
     for (field, value) in [("queue_messages", queue_messages), ("queue_bytes", queue_bytes)] {
         if value == 0 {
             return Err(Error::invalid(field, "must be at least 1"));

@@ -85,6 +85,11 @@ impl Doorbell {
         Ok(self.inner.get(py)?.1.as_raw_fd())
     }
 
+    /// Raises `ForkedProcess` in a forked child.
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        self.inner.get(py).map(|_| ())
+    }
+
     /// From now to the next `drain` nobody needs to ring: the caller will look.
     pub(crate) fn hold(&self, py: Python<'_>) -> PyResult<()> {
         self.inner.get(py)?.0.rung.store(true, Ordering::Release);

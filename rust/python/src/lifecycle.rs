@@ -2,7 +2,7 @@
 //!
 //! A forked child has the objects of its parent but none of its threads, and locks that were held at the fork stay held there. So
 //! everything that owns a thread's work or a lock is [`Owned`]: the child is refused at each entry and forgets on drop.
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use daemoneye_eventbus_core::Error;
@@ -60,6 +60,19 @@ impl<T> Drop for Owned<T> {
             std::mem::forget(self.value.take());
         }
     }
+}
+
+/// Set when the interpreter ends: nobody is left to hear or to be told.
+static EXITING: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn is_exiting() -> bool {
+    EXITING.load(Ordering::Relaxed)
+}
+
+/// The first thing done at exit: threads that go on publishing are no longer told that their bus is gone.
+#[pyfunction]
+pub(crate) fn begin_exit() {
+    EXITING.store(true, Ordering::Relaxed);
 }
 
 /// Registered with `os.register_at_fork`: closes what a child must not keep alive, and disowns everything made before.

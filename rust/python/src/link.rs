@@ -15,10 +15,9 @@ use crate::config::{self, ClientConfigFields};
 use crate::doorbell::Doorbell;
 use crate::events::raise;
 use crate::lifecycle::Owned;
+use crate::requests;
 use crate::subscription::{Source, Spring};
 use crate::ticket::Ticket;
-use crate::requests;
-use crate::statistics;
 
 /// Pattern and filter-term limits are the broker's to judge; this one only keeps nonsense off the wire.
 const MAX_FILTER_TERMS: usize = 64 * 1024;
@@ -142,14 +141,25 @@ impl Link {
         let patterns = raise(py, topic::of_subscription(&asked, depth))?;
         let filters = raise(
             py,
-            Filters::compile(asked.event_filter.as_ref(), asked.correlation_filter.as_ref(), MAX_FILTER_TERMS, depth),
+            Filters::compile(
+                asked.event_filter.as_ref(),
+                asked.correlation_filter.as_ref(),
+                MAX_FILTER_TERMS,
+                depth,
+            ),
         )?;
         let options = InboxOptions {
             limits,
             overflow,
             block,
         };
-        let inbox = Arc::new(Inbox::new(asked, patterns.clone(), filters, options, bell.waker(py, token)?));
+        let inbox = Arc::new(Inbox::new(
+            asked,
+            patterns.clone(),
+            filters,
+            options,
+            bell.waker(py, token)?,
+        ));
         Ok(Source::new(Spring::Inbox(inbox), patterns, link.config().dialect))
     }
 
@@ -205,12 +215,10 @@ impl Link {
         self.link.here().map_or(0, |link| link.local_statistics().unsent)
     }
 
-    fn local_statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    /// What befell the connection; what its buses did they know themselves.
+    fn statistics_of_connection<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let numbers = self.core(py)?.local_statistics();
         let all = PyDict::new(py);
-        all.set_item("published", numbers.published)?;
-        all.set_item("delivered", numbers.account.delivered)?;
-        all.set_item("dropped", statistics::dropped(py, &numbers.account)?)?;
         all.set_item("refused", numbers.refused)?;
         all.set_item("unconfirmed", numbers.unconfirmed)?;
         all.set_item("unsent", numbers.unsent)?;

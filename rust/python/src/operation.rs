@@ -12,9 +12,17 @@ use crate::bus::{BusCore, Offer, Outgoing};
 use crate::subscription::{SubscriptionCore, Taken};
 
 pub(crate) enum Kind {
-    Publish { bus: Py<BusCore>, outgoing: Outgoing },
-    Get { subscription: Py<SubscriptionCore>, timeout: Option<Py<PyAny>> },
-    Next { subscription: Py<SubscriptionCore> },
+    Publish {
+        bus: Py<BusCore>,
+        outgoing: Outgoing,
+    },
+    Get {
+        subscription: Py<SubscriptionCore>,
+        timeout: Option<Py<PyAny>>,
+    },
+    Next {
+        subscription: Py<SubscriptionCore>,
+    },
 }
 
 enum State {
@@ -33,6 +41,7 @@ enum Step {
 
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
 pub(crate) struct Operation {
+    name: &'static str,
     state: Mutex<State>,
 }
 
@@ -61,8 +70,12 @@ impl Kind {
             Self::Get { subscription, timeout } => match subscription.get().take(py)? {
                 Taken::Message(message) => Ok(Step::Return(message)),
                 Taken::Empty | Taken::Ended => {
-                    let timeout = timeout.as_ref().map_or_else(|| py.None(), |timeout| timeout.clone_ref(py));
-                    let slow = subscription.bind(py).call_method1(intern!(py, "_get_slow"), (timeout,))?;
+                    let timeout = timeout
+                        .as_ref()
+                        .map_or_else(|| py.None(), |timeout| timeout.clone_ref(py));
+                    let slow = subscription
+                        .bind(py)
+                        .call_method1(intern!(py, "_get_slow"), (timeout,))?;
                     Ok(Step::Become(slow.unbind()))
                 }
             },
@@ -80,6 +93,7 @@ impl Kind {
 impl Operation {
     pub(crate) const fn new(kind: Kind) -> Self {
         Self {
+            name: kind.name(),
             state: Mutex::new(State::New(kind)),
         }
     }
@@ -162,6 +176,16 @@ impl Operation {
         Err(PyErr::from_value(error))
     }
 
+    #[getter]
+    fn __name__(&self) -> &'static str {
+        self.name
+    }
+
+    #[getter]
+    fn __qualname__(&self) -> &'static str {
+        self.name
+    }
+
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         if let State::Coroutine(coroutine) = self.take() {
             coroutine.bind(py).call_method0(intern!(py, "close"))?;
@@ -176,7 +200,9 @@ impl Drop for Operation {
         let message = format!("{} was never awaited; nothing happened", kind.name());
         // Only reached from Python's own deallocation, so this attaches to nothing new; at exit there is nobody to warn.
         let _no_interpreter = Python::try_attach(|py| {
-            let Ok(message) = std::ffi::CString::new(message) else { return };
+            let Ok(message) = std::ffi::CString::new(message) else {
+                return;
+            };
             if let Err(error) = PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &message, 1) {
                 error.write_unraisable(py, None);
             }

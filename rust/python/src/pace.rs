@@ -34,7 +34,8 @@ impl Pace {
         let steps = self.steps.load(Ordering::Relaxed);
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let slice = u64::try_from(SLICE.as_nanos()).unwrap_or(u64::MAX);
-        if steps < self.every.load(Ordering::Relaxed) && now.saturating_sub(self.turned.load(Ordering::Relaxed)) < slice {
+        if steps < self.every.load(Ordering::Relaxed) && now.saturating_sub(self.turned.load(Ordering::Relaxed)) < slice
+        {
             self.steps.store(steps + 1, Ordering::Relaxed);
             return false;
         }

@@ -1,21 +1,17 @@
 //! One in-process bus at its broker.
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use daemoneye_eventbus_core::broker::Port;
-use daemoneye_eventbus_core::queue::{Queue, Snapshot};
 use daemoneye_eventbus_core::topic;
 use daemoneye_eventbus_core::wire::Dialect;
-use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use crate::config;
 use crate::doorbell::Doorbell;
 use crate::events::raise;
 use crate::lifecycle::Owned;
 use crate::requests;
-use crate::statistics;
 use crate::subscription::{Source, Spring};
 
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
@@ -24,34 +20,8 @@ pub(crate) struct PortHandle {
     pub(crate) dialect: Dialect,
     pub(crate) max_frame: usize,
     pub(crate) max_depth: usize,
-    /// The next message's sequence, which is also how many were taken.
+    /// The next message's sequence.
     pub(crate) sequence: AtomicU64,
-    account: Mutex<Account>,
-}
-
-/// What the subscriptions of this bus did, those that ended included.
-#[derive(Default)]
-struct Account {
-    queues: Vec<Arc<Queue>>,
-    past: Snapshot,
-}
-
-impl Account {
-    fn settle(&mut self) -> Snapshot {
-        let mut sum = self.past;
-        self.queues.retain(|queue| {
-            let now = queue.snapshot();
-            let over = queue.is_closed() && now.messages == 0;
-            for total in std::iter::once(&mut sum).chain(over.then_some(&mut self.past)) {
-                total.delivered += now.delivered;
-                for (all, one) in total.dropped.iter_mut().zip(now.dropped) {
-                    *all += one;
-                }
-            }
-            !over
-        });
-        sum
-    }
 }
 
 impl PortHandle {
@@ -62,7 +32,6 @@ impl PortHandle {
             max_frame,
             max_depth,
             sequence: AtomicU64::new(0),
-            account: Mutex::default(),
         }
     }
 
@@ -97,24 +66,7 @@ impl PortHandle {
         let patterns = raise(py, topic::of_subscription(&asked, self.max_depth))?;
         let reader = bell.waker(py, token)?;
         let local = raise(py, self.core(py)?.subscribe(&asked, limits, overflow, reader))?;
-        let mut account = self.account.lock();
-        account.settle();
-        account.queues.push(Arc::clone(&local.queue));
-        drop(account);
         Ok(Source::new(Spring::Local(local), patterns, self.dialect))
-    }
-
-    fn local_statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let sum = self.account.lock().settle();
-        let all = PyDict::new(py);
-        all.set_item("published", self.sequence.load(Ordering::Relaxed))?;
-        all.set_item("delivered", sum.delivered)?;
-        all.set_item("dropped", statistics::dropped(py, &sum)?)?;
-        // Nothing lies between this bus and its broker that could lose, refuse or reconnect.
-        for name in ["refused", "unconfirmed", "unsent", "reconnects", "decode_errors"] {
-            all.set_item(name, 0)?;
-        }
-        Ok(all)
     }
 
     /// Ends every subscription of this bus.

@@ -1,9 +1,64 @@
-//! Counters by reason, as dicts that name only what happened.
-use daemoneye_eventbus_core::queue::Snapshot;
+//! What one bus did: its publishes, and what became of what its subscriptions matched.
+use std::sync::Arc;
+
+use daemoneye_eventbus_core::client::Inbox;
+use daemoneye_eventbus_core::queue::{Queue, Snapshot};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 
-/// What was lost, by reason.
+/// The queue of a subscription, which outlives its Python object here until it is settled.
+pub(crate) enum Tracked {
+    Inbox(Arc<Inbox>),
+    Local(Arc<Queue>),
+}
+
+impl Tracked {
+    fn queue(&self) -> &Queue {
+        match self {
+            Self::Inbox(inbox) => &inbox.queue,
+            Self::Local(queue) => queue,
+        }
+    }
+}
+
+/// The account of all subscriptions of one bus, those that ended included.
+#[derive(Default)]
+pub(crate) struct Account {
+    open: Vec<Tracked>,
+    past: Snapshot,
+}
+
+impl Account {
+    pub(crate) fn track(&mut self, queue: Tracked) {
+        self.total();
+        self.open.push(queue);
+    }
+
+    /// Sums up, and lets go of queues that ended and are empty.
+    pub(crate) fn total(&mut self) -> Snapshot {
+        let mut sum = self.past;
+        let past = &mut self.past;
+        self.open.retain(|tracked| {
+            let now = tracked.queue().snapshot();
+            let over = tracked.queue().is_closed() && now.messages == 0;
+            add(&mut sum, &now);
+            if over {
+                add(past, &now);
+            }
+            !over
+        });
+        sum
+    }
+}
+
+fn add(total: &mut Snapshot, one: &Snapshot) {
+    total.delivered += one.delivered;
+    for (all, count) in total.dropped.iter_mut().zip(one.dropped) {
+        *all += count;
+    }
+}
+
+/// What was lost, by reason; only what happened is named.
 pub(crate) fn dropped<'py>(py: Python<'py>, snapshot: &Snapshot) -> PyResult<Bound<'py, PyDict>> {
     let lost = snapshot.dropped().filter(|(_, count)| *count > 0);
     lost.map(|(reason, count)| (reason.name(), count)).into_py_dict(py)

@@ -17,6 +17,7 @@ use crate::events;
 use crate::lifecycle::Owned;
 use crate::operation::{Kind, Operation};
 use crate::pace::Pace;
+use crate::statistics::Tracked;
 use crate::text::inconsistent;
 
 /// Messages handed over without giving the loop a turn.
@@ -88,6 +89,14 @@ impl SubscriptionCore {
         })
     }
 
+    /// The queue, for the account of the bus.
+    pub(crate) fn tracked(&self, py: Python<'_>) -> PyResult<Tracked> {
+        Ok(match self.spring.get(py)? {
+            Spring::Inbox(inbox) => Tracked::Inbox(Arc::clone(inbox)),
+            Spring::Local(local) => Tracked::Local(Arc::clone(&local.queue)),
+        })
+    }
+
     /// True if the loop should have a turn before the next message.
     pub(crate) fn turn_is_due(&self) -> bool {
         self.pace.turn_is_due()
@@ -108,7 +117,9 @@ impl SubscriptionCore {
             }
             Content::Object(object, _) => {
                 let Some(message) = object.downcast_ref::<LocalMessage>() else {
-                    return Err(pyo3::exceptions::PyTypeError::new_err("a foreign object is in the queue"));
+                    return Err(pyo3::exceptions::PyTypeError::new_err(
+                        "a foreign object is in the queue",
+                    ));
                 };
                 let topic = message.topic.bind(py).to_str()?;
                 message.deliver(py, self.pattern(topic), &self.subscriber_id, dropped_before)
@@ -121,7 +132,9 @@ impl SubscriptionCore {
         if let [(_, only)] = self.patterns.as_slice() {
             return Ok(only);
         }
-        let topic = wire::check(self.dialect, body, usize::MAX).map_err(|_| inconsistent())?.topic;
+        let topic = wire::check(self.dialect, body, usize::MAX)
+            .map_err(|_| inconsistent())?
+            .topic;
         Ok(self.pattern(topic))
     }
 
@@ -130,7 +143,11 @@ impl SubscriptionCore {
         let mut best = self.best.lock();
         let known = best.get(topic).copied().filter(|_| self.patterns.len() > 1);
         let index = known.unwrap_or_else(|| {
-            let found = self.patterns.iter().position(|(pattern, _)| pattern.matches(topic)).unwrap_or(0);
+            let found = self
+                .patterns
+                .iter()
+                .position(|(pattern, _)| pattern.matches(topic))
+                .unwrap_or(0);
             if best.len() >= REMEMBERED_TOPICS {
                 best.clear();
             }
@@ -264,6 +281,8 @@ impl SubscriptionCore {
     }
 
     fn __anext__(slf: Bound<'_, Self>) -> Operation {
-        Operation::new(Kind::Next { subscription: slf.unbind() })
+        Operation::new(Kind::Next {
+            subscription: slf.unbind(),
+        })
     }
 }

@@ -70,7 +70,13 @@ impl Connection {
     ) -> Arc<Self> {
         Arc::new_cyclic(|this: &Weak<Self>| {
             let reader = Arc::new(Reader(Weak::clone(this)));
-            let queue = Arc::new(Queue::new(terms.limits, terms.overflow, stall, Arc::clone(budget), reader));
+            let queue = Arc::new(Queue::new(
+                terms.limits,
+                terms.overflow,
+                stall,
+                Arc::clone(budget),
+                reader,
+            ));
             let outlet: Weak<dyn Outlet> = Weak::<Self>::clone(this);
             Self {
                 id: Uuid::new_v4(),

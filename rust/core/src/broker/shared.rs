@@ -105,7 +105,12 @@ impl Shared {
     /// For a broker that ends before it began.
     pub(super) fn advance_from_new_to_stopped(&self) -> bool {
         self.phase
-            .compare_exchange(Phase::New as u8, Phase::Stopped as u8, Ordering::AcqRel, Ordering::Acquire)
+            .compare_exchange(
+                Phase::New as u8,
+                Phase::Stopped as u8,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            )
             .is_ok()
     }
 
@@ -128,7 +133,10 @@ impl Shared {
     }
 
     pub(super) fn register(&self, connection: &Arc<Connection>) {
-        self.register.lock().connections.insert(connection.id, Arc::clone(connection));
+        self.register
+            .lock()
+            .connections
+            .insert(connection.id, Arc::clone(connection));
     }
 
     /// Ends a connection's subscriptions, counts what it has not got as lost, and keeps its numbers.
@@ -182,7 +190,9 @@ impl Shared {
         self.router.leave(sink);
         sink.queue.discard(DropReason::Closed);
         let mut register = self.register.lock();
-        let Some(client) = register.locals.get_mut(&client) else { return };
+        let Some(client) = register.locals.get_mut(&client) else {
+            return;
+        };
         if let Some(queue) = client.queues.remove(&sink.id) {
             client.gone.add(&queue.snapshot(), true);
         }
@@ -203,7 +213,11 @@ impl Shared {
     /// Nothing more comes into the subscriptions of this process; what is there can still be taken out.
     pub(super) fn finish_locals(&self) {
         let register = self.register.lock();
-        let queues: Vec<_> = register.locals.values().flat_map(|client| client.queues.values().cloned()).collect();
+        let queues: Vec<_> = register
+            .locals
+            .values()
+            .flat_map(|client| client.queues.values().cloned())
+            .collect();
         drop(register);
         for queue in queues {
             queue.finish();
@@ -232,7 +246,10 @@ impl Shared {
             if excess == 0 {
                 break;
             }
-            queue.trim(excess + TRIM_SLACK.min(self.config.total_queue_bytes / 8), DropReason::Budget);
+            queue.trim(
+                excess + TRIM_SLACK.min(self.config.total_queue_bytes / 8),
+                DropReason::Budget,
+            );
         }
     }
 

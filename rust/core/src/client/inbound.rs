@@ -216,7 +216,10 @@ impl Inbound {
             };
             if let Pushed::Full { taken, .. } = inbox.queue.push(run, &inbox.account, 0, patience) {
                 // A blocking subscription has the connection for itself, so nobody else has had the rest.
-                let taken = run.clone().split_fitting(taken as usize, usize::MAX, false).map_or(0, |taken| taken.bytes());
+                let taken = run
+                    .clone()
+                    .split_fitting(taken as usize, usize::MAX, false)
+                    .map_or(0, |taken| taken.bytes());
                 return Some(open.start + taken);
             }
         }
@@ -319,9 +322,7 @@ impl<'d> Open<'d> {
     }
 
     fn takes(&self, next: &Summary<'_>, len: usize) -> bool {
-        self.summary.topic == next.topic
-            && self.summary.event == next.event
-            && self.end - self.start + len <= MAX_RUN
+        self.summary.topic == next.topic && self.summary.event == next.event && self.end - self.start + len <= MAX_RUN
     }
 
     const fn add(&mut self, len: usize) {

@@ -217,8 +217,9 @@ impl Link {
         self.shared.write_and_wake(&mut outbox)
     }
 
-    /// Leaves flushing, and waiting for the kernel, to the supervisor: for callers without an event loop.
+    /// Leaves flushing, and the wait for the kernel if it was the caller's, to the supervisor: for callers without an event loop.
     pub fn flush_elsewhere(&self) {
+        self.shared.outbox.lock().disarm();
         self.shared.notify.notify_one();
     }
 

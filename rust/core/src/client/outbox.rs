@@ -205,9 +205,9 @@ impl Outbox {
         }
     }
 
-    /// Who waits for room, once half of the buffer is free.
+    /// Who waits for room, as soon as there is some: a publisher may be what its own reader waits for.
     pub(super) fn take_room(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
-        if self.pending() <= self.limit / 2 {
+        if self.pending() < self.limit {
             std::mem::take(&mut self.waiting)
         } else {
             SmallVec::new()

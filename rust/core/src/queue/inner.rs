@@ -100,8 +100,8 @@ impl Inner {
         self.fed_by_block |= blocks;
         let no_budget = blocks && !self.stalled && self.budget.is_used_up();
         // The usual case first: everything fits.
-        let fits =
-            self.messages + run.messages as usize <= self.limits.messages && self.bytes + run.bytes() <= self.limits.bytes;
+        let fits = self.messages + run.messages as usize <= self.limits.messages
+            && self.bytes + run.bytes() <= self.limits.bytes;
         if (fits && !no_budget) || matches!(patience, Patience::Exceed) {
             self.append(run.clone(), subscriptions);
             return Pushed::Done;
@@ -155,7 +155,9 @@ impl Inner {
     fn take_part(&mut self, run: &Run, subscriptions: &Subscriptions, no_budget: bool) -> u32 {
         let mut rest = run.clone();
         let part = if no_budget {
-            (self.messages == 0).then(|| rest.split_fitting(1, usize::MAX, true)).flatten()
+            (self.messages == 0)
+                .then(|| rest.split_fitting(1, usize::MAX, true))
+                .flatten()
         } else {
             self.split_room(&mut rest)
         };

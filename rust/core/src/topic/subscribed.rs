@@ -7,7 +7,12 @@ use crate::event::EventSubscription;
 pub fn of_subscription(asked: &EventSubscription, max_depth: usize) -> Result<Vec<Pattern>> {
     let texts: Vec<String> = match &asked.topic_patterns {
         Some(patterns) => patterns.iter().map(|text| text.to_string()).collect(),
-        None => asked.capabilities.event_types.iter().map(|kind| names::capability_pattern(kind)).collect(),
+        None => asked
+            .capabilities
+            .event_types
+            .iter()
+            .map(|kind| names::capability_pattern(kind))
+            .collect(),
     };
     if texts.is_empty() {
         return Err(Error::SubscriptionRefused {

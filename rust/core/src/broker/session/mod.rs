@@ -149,7 +149,10 @@ impl Session {
             self.cut(Code::DisconnectedByOperator, "an operator has disconnected this client");
         }
         if self.connection.queue.wants_disconnect() && self.stage == Stage::Open {
-            self.cut(Code::SlowConsumer, "the queue of this connection is full, and it asked to be disconnected then");
+            self.cut(
+                Code::SlowConsumer,
+                "the queue of this connection is full, and it asked to be disconnected then",
+            );
         }
         self.go_on();
         if self.shared.phase() >= Phase::Quiescing && self.stage == Stage::Open {
@@ -212,7 +215,11 @@ impl Session {
     /// The broker stops: what the client has sent before that is routed, then what is queued for it goes out.
     fn wind_up(&mut self) {
         while self.stop.is_none() && !self.connection.quiet.load(Ordering::Acquire) {
-            let got = if self.last_reads < LAST_READS { read(&self.connection.stream, SCRATCH).unwrap_or(0) } else { 0 };
+            let got = if self.last_reads < LAST_READS {
+                read(&self.connection.stream, SCRATCH).unwrap_or(0)
+            } else {
+                0
+            };
             self.last_reads += got;
             if got == 0 {
                 self.connection.quiet.store(true, Ordering::Release);
