@@ -15,7 +15,7 @@ mod postcard;
 use serde::{Deserialize, Serialize};
 
 use super::{Draft, Message, MessageType};
-use crate::error::DecodeError;
+use crate::error::{DecodeError, Error};
 use crate::event::{CollectionEvent, EventKind, Walk};
 
 /// The encodings that the bus speaks.
@@ -95,6 +95,14 @@ impl Dialect {
         Self::from_name(name)
             .filter(|dialect| dialect.on_connections())
             .ok_or_else(|| Self::names(Self::CONNECTIONS))
+    }
+
+    /// Refuses a setting that no connection can have.
+    pub fn must_be_on_connections(self, field: &'static str) -> crate::Result<()> {
+        Self::for_connection(self.name()).map(|_| ()).map_err(|known| {
+            let reason = format!("{} is never spoken on a connection; use one of {known}", self.name());
+            Error::invalid(field, reason)
+        })
     }
 
     /// The names of `dialects`, for people.
