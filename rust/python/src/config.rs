@@ -115,7 +115,6 @@ impl BrokerConfigFields {
             original_dialect: dialect("original_dialect", &self.original_dialect)?,
             original_auth: self.original_auth,
             tokens: self.tokens.into_iter().map(Token::new).collect(),
-            ..BrokerConfig::default()
         })
     }
 }

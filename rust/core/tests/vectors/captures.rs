@@ -46,7 +46,10 @@ fn what_the_original_sent_is_read_and_written_again() {
                 Ok(_) | Err(Refusal::Topic { .. } | Refusal::Type { .. }) => {}
                 Err(Refusal::Malformed(error)) => {
                     // The recorder once had the original publish bytes that are no event, which it forwards.
-                    assert_eq!(wanted.correlation_metadata.correlation_id, "undecodable-payload", "{error}");
+                    assert_eq!(
+                        wanted.correlation_metadata.correlation_id, "undecodable-payload",
+                        "{error}"
+                    );
                     assert!(error.reason.starts_with("payload"), "{error}");
                     continue;
                 }
