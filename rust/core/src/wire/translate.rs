@@ -4,7 +4,8 @@ use super::{Dialect, Draft, Payload, read};
 use crate::error::{Error, Result};
 
 /// The whole frame (prefix and body) that says in `to` what `body` says in `from`, the event in the payload included. Other
-/// payloads are kept as they are. What is read well is read back well: a value that `to` cannot express is an error.
+/// payloads are kept as they are. What `to` cannot express is an error, and `from == to` is a copy that checks nothing. The
+/// size may differ: whoever has a limit compares the result.
 pub fn translate(from: Dialect, to: Dialect, body: &[u8]) -> Result<Vec<u8>> {
     let mut frame = vec![0; PREFIX];
     if from == to {
