@@ -9,7 +9,8 @@ from typing import Final, Literal, cast
 
 __all__ = ["BrokerConfig", "ClientConfig"]
 
-_DIALECTS: Final = ("bincode",)
+_DIALECTS: Final = ("bincode", "postcard")
+"""What a connection can speak; `wire` knows more."""
 _LARGEST_FRAME: Final = 64 * 1024 * 1024
 _SMALLEST_FRAME: Final = 1024
 _MAX_NAME: Final = 256
@@ -109,7 +110,7 @@ class BrokerConfig:
     """Terms over both filters of one subscription."""
     max_topic_depth: int = 8
     """Segments of a topic."""
-    dialect: Literal["bincode"] = "bincode"
+    dialect: Literal["bincode", "postcard"] = "bincode"
     """Encoding between native peers."""
     original_peers: bool = True
     """Whether peers of the Rust original are served."""
@@ -117,7 +118,7 @@ class BrokerConfig:
     """Peers of the original at once."""
     original_patterns: Sequence[str] = ("events.#",)
     """What a peer of the original is sent."""
-    original_dialect: str = "postcard"
+    original_dialect: Literal["bincode", "postcard"] = "postcard"
     """What a peer of the original is spoken to in until it has spoken."""
     original_auth: bool = False
     """Whether peers of the original must prove the token; requires `token`."""
@@ -147,6 +148,7 @@ class BrokerConfig:
         _seconds(self, "ping_interval", "ping_timeout")
         _choice(self, "overflow", "drop_oldest", "drop_newest", "disconnect")
         _choice(self, "dialect", *_DIALECTS)
+        _choice(self, "original_dialect", *_DIALECTS)
         _flag(self, "original_peers", "original_auth")
         object.__setattr__(self, "original_patterns", tuple(self.original_patterns))
         if self.token is not None:
@@ -183,7 +185,7 @@ class ClientConfig:
 
     client: str | None = None
     """A name for operators, at most 256 bytes."""
-    dialect: Literal["bincode"] = "bincode"
+    dialect: Literal["bincode", "postcard"] = "bincode"
     """Encoding asked of the broker."""
     peer: Literal["native", "original"] = "native"
     """What is expected at the other end."""

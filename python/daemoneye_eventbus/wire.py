@@ -3,6 +3,11 @@
 The bytes are those of the bus itself. The five events, their union ``CollectionEvent``, ``CorrelationMetadata``,
 ``EventSubscription``, ``SourceCaps``, ``EventFilter``, ``CorrelationFilter``, ``EventBusStatistics``, ``BusEvent`` (as
 the original would write it: without topic and sequence) and ``Message``, the envelope, have an encoding.
+
+Connections speak ``bincode`` (the default) and ``postcard`` (the original today). ``bincode-v0`` is the original's
+first generation, for old captures: it knew a correlation id only, two lists of `CorrelationFilter`, and no
+``include_control``. What it did not know is read as empty, the root as the correlation id itself, and ``created_at`` as
+1970; encoding a value that has more is a ``ValueError`` that names the field. ``created_at`` alone is left out unasked.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ impl ClientConfigFields {
     pub(crate) fn into_core(self) -> Result<ClientConfig> {
         Ok(ClientConfig {
             client: self.client.unwrap_or_default(),
-            dialect: dialect(&self.dialect)?,
+            dialect: dialect("dialect", &self.dialect)?,
             peer: if self.peer == "original" {
                 Peer::Original
             } else {
@@ -84,6 +84,7 @@ pub(crate) struct BrokerConfigFields {
     original_peers: bool,
     max_original_peers: usize,
     original_patterns: Vec<String>,
+    original_dialect: String,
     original_auth: bool,
     #[pyo3(attribute("_tokens"))]
     tokens: Vec<Vec<u8>>,
@@ -111,22 +112,19 @@ impl BrokerConfigFields {
             max_patterns_per_client: self.max_patterns_per_client,
             max_filter_terms: self.max_filter_terms,
             max_topic_depth: self.max_topic_depth,
-            dialect: dialect(&self.dialect)?,
+            dialect: dialect("dialect", &self.dialect)?,
             original_peers: self.original_peers,
             max_original_peers: self.max_original_peers,
             original_patterns: self.original_patterns,
+            original_dialect: dialect("original_dialect", &self.original_dialect)?,
             original_auth: self.original_auth,
             tokens: self.tokens.into_iter().map(Token::new).collect(),
-            ..BrokerConfig::default()
         })
     }
 }
 
-pub(crate) fn dialect(name: &str) -> Result<Dialect> {
-    Dialect::from_name(name).ok_or_else(|| {
-        let known: Vec<_> = Dialect::ALL.iter().map(|dialect| dialect.name()).collect();
-        Error::invalid("dialect", format!("{name:?} is not one of {}", known.join(", ")))
-    })
+fn dialect(field: &'static str, name: &str) -> Result<Dialect> {
+    Dialect::for_connection(name).map_err(|known| Error::invalid(field, format!("{name:?} is not one of {known}")))
 }
 
 pub(crate) fn congestion(name: &str) -> Result<Congestion> {

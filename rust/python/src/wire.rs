@@ -29,8 +29,8 @@ struct BusEventView<'a> {
 
 fn dialect(name: &str) -> PyResult<Dialect> {
     Dialect::from_name(name).ok_or_else(|| {
-        let known: Vec<_> = Dialect::ALL.iter().map(|dialect| dialect.name()).collect();
-        PyValueError::new_err(format!("dialect must be one of {}, got {name:?}", known.join(", ")))
+        let known = Dialect::names(Dialect::ALL);
+        PyValueError::new_err(format!("dialect must be one of {known}, got {name:?}"))
     })
 }
 

@@ -91,7 +91,7 @@ impl Default for BrokerConfig {
             original_peers: true,
             max_original_peers: 16,
             original_patterns: vec!["events.#".to_owned()],
-            original_dialect: Dialect::from_name("postcard").unwrap_or(Dialect::Bincode),
+            original_dialect: Dialect::Postcard,
             original_auth: false,
             tokens: Vec::new(),
         }
@@ -135,6 +135,9 @@ impl BrokerConfig {
                 "ping_timeout",
                 "must be longer than ping_interval, or every silent client would be cut before it can answer; raise it",
             ));
+        }
+        for (field, dialect) in [("dialect", self.dialect), ("original_dialect", self.original_dialect)] {
+            dialect.must_be_on_connections(field)?;
         }
         self.validate_socket()?;
         self.validate_original()

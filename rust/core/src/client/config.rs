@@ -87,6 +87,7 @@ impl ClientConfig {
                 format!("{} bytes is outside 1 KiB..64 MiB", self.max_frame),
             ));
         }
+        self.dialect.must_be_on_connections("dialect")?;
         if self.client.len() > 256 {
             return Err(Error::invalid(
                 "client",

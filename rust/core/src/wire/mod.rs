@@ -5,7 +5,11 @@ pub mod dialect;
 mod envelope;
 pub mod frame;
 mod message;
+mod sniff;
 pub mod text;
+mod translate;
 
 pub use dialect::Dialect;
 pub use message::{Draft, Message, MessageType, Payload, Refusal, Summary, check, encoded_len, read, write};
+pub use sniff::sniff;
+pub use translate::translate;

@@ -9,8 +9,10 @@
     reason = "helpers of tests stand outside of #[test]"
 )]
 
+mod dialects;
 mod random;
 mod rules;
+mod sniff;
 
 use daemoneye_eventbus_core::event::CollectionEvent;
 use daemoneye_eventbus_core::topic;
@@ -21,9 +23,9 @@ const DEPTH: usize = topic::DEFAULT_MAX_DEPTH;
 const MAX: usize = frame::DEFAULT_MAX_FRAME;
 
 /// `check` and `read` of one body agree; true if both take it.
-fn agree(body: &[u8]) -> bool {
-    let whole = wire::read(DIALECT, body);
-    match (wire::check(DIALECT, body, DEPTH), &whole) {
+fn agree(dialect: Dialect, body: &[u8]) -> bool {
+    let whole = wire::read(dialect, body);
+    match (wire::check(dialect, body, DEPTH), &whole) {
         (Ok(summary), Ok((message, event))) => {
             assert_eq!(
                 (summary.topic, summary.message_type, summary.sequence, summary.event),

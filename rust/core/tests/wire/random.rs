@@ -5,15 +5,15 @@ use daemoneye_eventbus_core::event::{
     Timestamp, TriggerRequest,
 };
 use daemoneye_eventbus_core::wire::frame::{self, Kind, PREFIX};
-use daemoneye_eventbus_core::wire::{self, Draft, MessageType, Payload};
+use daemoneye_eventbus_core::wire::{self, Dialect, Draft, MessageType, Payload};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::{DEPTH, DIALECT, MAX, agree};
+use crate::{DEPTH, MAX, agree};
 
 /// What a message is made of, owned.
 #[derive(Debug, Clone)]
-struct Parts {
+pub(crate) struct Parts {
     texts: Vec<String>,
     options: Vec<bool>,
     numbers: Vec<u64>,
@@ -42,7 +42,12 @@ fn some_text() -> impl Strategy<Value = String> {
     ]
 }
 
-fn parts() -> impl Strategy<Value = Parts> {
+/// Those whose every value can be written.
+pub(crate) fn dialect() -> impl Strategy<Value = Dialect> {
+    prop::sample::select(Dialect::CONNECTIONS)
+}
+
+pub(crate) fn parts() -> impl Strategy<Value = Parts> {
     (
         prop::collection::vec(some_text(), 8),
         prop::collection::vec(any::<bool>(), 8),
@@ -88,7 +93,7 @@ impl Parts {
     }
 
     /// `None`: raw Control bytes.
-    fn event(&self) -> Option<CollectionEvent<'_>> {
+    pub(crate) fn event(&self) -> Option<CollectionEvent<'_>> {
         let metadata = self.map();
         Some(match self.kind {
             0 => CollectionEvent::Process(ProcessEvent {
@@ -119,14 +124,18 @@ impl Parts {
                 unit: self.text(1),
                 metadata,
             }),
-            4 => CollectionEvent::TriggerRequest(TriggerRequest {
-                request_id: self.text(0),
-                collector_type: self.text(1),
-                priority: u8::try_from(self.numbers[0] & 0xff).unwrap(),
-                payload: &self.bytes,
-                metadata,
-            }),
+            4 => self.trigger(),
             _ => return None,
+        })
+    }
+
+    pub(crate) fn trigger(&self) -> CollectionEvent<'_> {
+        CollectionEvent::TriggerRequest(TriggerRequest {
+            request_id: self.text(0),
+            collector_type: self.text(1),
+            priority: u8::try_from(self.numbers[0] & 0xff).unwrap(),
+            payload: &self.bytes,
+            metadata: self.map(),
         })
     }
 
@@ -158,7 +167,7 @@ impl Parts {
         }
     }
 
-    fn draft<'a>(&'a self, event: Option<&'a CollectionEvent<'a>>) -> Draft<'a> {
+    pub(crate) fn draft<'a>(&'a self, event: Option<&'a CollectionEvent<'a>>) -> Draft<'a> {
         Draft {
             id: Uuid::from_u64_pair(self.numbers[5], self.numbers[6]),
             topic: self.topic(),
@@ -174,18 +183,18 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn what_is_written_is_read_unchanged(parts in parts()) {
+    fn what_is_written_is_read_unchanged(parts in parts(), dialect in dialect()) {
         let event = parts.event();
         let draft = parts.draft(event.as_ref());
         let mut out = b"before".to_vec();
-        let size = wire::write(DIALECT, &draft, MAX, DEPTH, &mut out).unwrap();
+        let size = wire::write(dialect, &draft, MAX, DEPTH, &mut out).unwrap();
         prop_assert_eq!(out.len(), 6 + size);
-        prop_assert_eq!(wire::encoded_len(DIALECT, &draft, MAX, DEPTH).unwrap(), size);
+        prop_assert_eq!(wire::encoded_len(dialect, &draft, MAX, DEPTH).unwrap(), size);
         let (kind, body) = frame::next(&out[6..], MAX).unwrap().unwrap();
         prop_assert_eq!((kind, body.len()), (Kind::Message, size - PREFIX));
-        prop_assert!(agree(body));
+        prop_assert!(agree(dialect, body));
 
-        let (message, read) = wire::read(DIALECT, body).unwrap();
+        let (message, read) = wire::read(dialect, body).unwrap();
         prop_assert_eq!(&read, &event);
         prop_assert_eq!(&message.correlation_metadata, &draft.correlation_metadata);
         prop_assert_eq!((message.id, message.sequence, message.timestamp), (draft.id, draft.sequence, draft.timestamp));
@@ -194,23 +203,24 @@ proptest! {
         // The same bytes as the generic encoder.
         let mut payload = Vec::new();
         match &event {
-            Some(event) => DIALECT.encode(event, &mut payload).unwrap(),
+            Some(event) => dialect.encode(event, &mut payload).unwrap(),
             None => payload.clone_from(&parts.bytes),
         }
         prop_assert_eq!(message.payload, payload.as_slice());
         let mut generic = Vec::new();
-        DIALECT.encode(&message, &mut generic).unwrap();
+        dialect.encode(&message, &mut generic).unwrap();
         prop_assert!(generic == body);
     }
 
     #[test]
     fn checking_and_reading_agree_on_mutated_bodies(
         parts in parts(),
+        dialect in dialect(),
         mutations in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 1..4),
     ) {
         let event = parts.event();
         let mut body = Vec::new();
-        wire::write(DIALECT, &parts.draft(event.as_ref()), MAX, DEPTH, &mut body).unwrap();
+        wire::write(dialect, &parts.draft(event.as_ref()), MAX, DEPTH, &mut body).unwrap();
         body.drain(..PREFIX);
         for (index, byte, how) in mutations {
             let at = index.index(body.len());
@@ -224,23 +234,23 @@ proptest! {
             if body.is_empty() {
                 break;
             }
-            agree(&body);
+            agree(dialect, &body);
         }
     }
 
     #[test]
-    fn every_strict_prefix_is_malformed(parts in parts(), cut in any::<prop::sample::Index>()) {
+    fn every_strict_prefix_is_malformed(parts in parts(), dialect in dialect(), cut in any::<prop::sample::Index>()) {
         let event = parts.event();
         let mut body = Vec::new();
-        wire::write(DIALECT, &parts.draft(event.as_ref()), MAX, DEPTH, &mut body).unwrap();
+        wire::write(dialect, &parts.draft(event.as_ref()), MAX, DEPTH, &mut body).unwrap();
         let body = &body[PREFIX..];
-        prop_assert!(!agree(&body[..cut.index(body.len())]));
-        prop_assert!(!agree(&[body, &[0]].concat()));
+        prop_assert!(!agree(dialect, &body[..cut.index(body.len())]));
+        prop_assert!(!agree(dialect, &[body, &[0]].concat()));
     }
 
     #[test]
-    fn random_bytes_are_judged_alike(body in prop::collection::vec(any::<u8>(), 0..200)) {
-        agree(&body);
+    fn random_bytes_are_judged_alike(body in prop::collection::vec(any::<u8>(), 0..200), dialect in dialect()) {
+        agree(dialect, &body);
     }
 
     #[test]
@@ -284,21 +294,21 @@ fn every_byte_with_every_value_is_judged_alike() {
         value: 1.5,
         kind: 0,
     };
-    for kind in 0..6 {
+    for (kind, dialect) in (0..6).flat_map(|kind| Dialect::CONNECTIONS.iter().map(move |dialect| (kind, *dialect))) {
         let parts = Parts { kind, ..parts.clone() };
         let event = parts.event();
         let mut body = Vec::new();
-        wire::write(DIALECT, &parts.draft(event.as_ref()), MAX, DEPTH, &mut body).unwrap();
+        wire::write(dialect, &parts.draft(event.as_ref()), MAX, DEPTH, &mut body).unwrap();
         body.drain(..PREFIX);
-        assert!(agree(&body));
+        assert!(agree(dialect, &body));
         for at in 0..body.len() {
             let (before, rest) = body.split_at(at);
-            agree(&[before, &rest[1..]].concat());
-            agree(&[before, &rest[..1], rest].concat());
+            agree(dialect, &[before, &rest[1..]].concat());
+            agree(dialect, &[before, &rest[..1], rest].concat());
             let mut changed = body.clone();
             for value in 0..=255 {
                 changed[at] = value;
-                agree(&changed);
+                agree(dialect, &changed);
             }
         }
     }

@@ -183,7 +183,7 @@ fn types_are_held_against_domains() {
     let (process, trigger) = (encoded(&process()), encoded(&trigger()));
     let verdict = |topic: &str, message_type, payload: &[u8]| {
         let body = body(topic, message_type, payload);
-        agree(&body);
+        agree(DIALECT, &body);
         match wire::check(DIALECT, &body, DEPTH) {
             Ok(summary) => Ok(summary.event),
             Err(Refusal::Malformed(_)) => Err("malformed"),
@@ -237,9 +237,12 @@ fn a_map_has_at_most_4096_entries_on_every_way_in() {
         let entries_of_two_empty_texts = vec![0; 2 * usize::from(entries)];
         [&[0; 7][..], &[251], &entries.to_le_bytes(), &entries_of_two_empty_texts].concat()
     };
-    assert!(agree(&body("events.a", MessageType::Event, &process_with(4096))));
+    assert!(agree(
+        DIALECT,
+        &body("events.a", MessageType::Event, &process_with(4096))
+    ));
     let many = body("events.a", MessageType::Event, &process_with(4097));
-    assert!(!agree(&many));
+    assert!(!agree(DIALECT, &many));
     let error = wire::read(DIALECT, &many).unwrap_err();
     assert!(
         error.reason.contains("4097") && error.reason.contains("4096"),

@@ -141,13 +141,8 @@ fn agree(shared: &Shared, connect: Connect) -> Result<Agreed, Fault> {
         err.highest = Some(PROTOCOL);
         return Err(Fault::Said(Box::new(err)));
     }
-    let Some(dialect) = Dialect::from_name(&connect.dialect) else {
-        let known: Vec<_> = Dialect::ALL.iter().map(|dialect| dialect.name()).collect();
-        return Err(Fault::new(
-            Code::UnsupportedDialect,
-            format!("this broker speaks {}", known.join(", ")),
-        ));
-    };
+    let dialect = Dialect::for_connection(&connect.dialect)
+        .map_err(|known| Fault::new(Code::UnsupportedDialect, format!("this broker speaks {known}")))?;
     if connect.client.len() > MAX_NAME {
         return Err(Fault::new(
             Code::Protocol,

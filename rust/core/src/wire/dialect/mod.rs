@@ -3,16 +3,19 @@
 //! A dialect is a module with the same functions, generic over serde, and one line in each `match` here. `outline`,
 //! `event_kind` and `encode_draft` may be [`Outline::by_serde`], [`kind_by_serde`] and `envelope::encode`, or something
 //! faster that says the same. A
-//! generation whose *types* differ (an id in place of `CorrelationMetadata`, a field fewer in `EventSubscription`) is an
-//! adapter around the serializer of its codec that knows these structs by name; the types themselves stay as they are.
+//! generation whose *types* differ (an id in place of `CorrelationMetadata`, a field fewer in `EventSubscription`) knows
+//! these structs by name as serde tells it; the types themselves stay as they are.
 //! Every decoder borrows, refuses trailing bytes, and allocates nothing for an announced length.
 
 mod bincode;
+mod bincode_v0;
+mod plain;
+mod postcard;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Draft, Message, MessageType};
-use crate::error::DecodeError;
+use crate::error::{DecodeError, Error};
 use crate::event::{CollectionEvent, EventKind, Walk};
 
 /// The encodings that the bus speaks.
@@ -20,6 +23,10 @@ use crate::event::{CollectionEvent, EventKind, Walk};
 pub enum Dialect {
     /// bincode 2 `config::standard()`: the default between native peers.
     Bincode,
+    /// postcard 1.1: what the original speaks today.
+    Postcard,
+    /// bincode 2 with the types of the original's first generation: for tools, never on a connection.
+    BincodeV0,
 }
 
 /// What routing needs of an envelope that was decoded whole.
@@ -37,12 +44,17 @@ impl<'a> Outline<'a> {
         bytes: &'a [u8],
         decode: impl FnOnce(&'a [u8]) -> Result<Message<'a, Walk>, DecodeError>,
     ) -> Result<Self, DecodeError> {
-        decode(bytes).map(|message| Self {
+        decode(bytes).map(|message| Self::of(&message))
+    }
+
+    #[inline]
+    fn of(message: &Message<'a, Walk>) -> Self {
+        Self {
             topic: message.topic,
             payload: message.payload,
             sequence: message.sequence,
             message_type: message.message_type,
-        })
+        }
     }
 }
 
@@ -55,11 +67,17 @@ fn kind_by_serde<'a>(
 }
 
 impl Dialect {
-    pub const ALL: &'static [Self] = &[Self::Bincode];
+    /// Every dialect, the default first.
+    pub const ALL: &'static [Self] = &[Self::Bincode, Self::Postcard, Self::BincodeV0];
+
+    /// Those that a connection can speak, the default first.
+    pub const CONNECTIONS: &'static [Self] = &[Self::Bincode, Self::Postcard];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Bincode => bincode::NAME,
+            Self::Postcard => postcard::NAME,
+            Self::BincodeV0 => bincode_v0::NAME,
         }
     }
 
@@ -67,11 +85,39 @@ impl Dialect {
         Self::ALL.iter().copied().find(|dialect| dialect.name() == name)
     }
 
+    /// Whether a connection can speak this dialect.
+    pub fn on_connections(self) -> bool {
+        Self::CONNECTIONS.contains(&self)
+    }
+
+    /// The dialect of that name, if a connection can speak it; otherwise the names of those that one can.
+    pub fn for_connection(name: &str) -> Result<Self, String> {
+        Self::from_name(name)
+            .filter(|dialect| dialect.on_connections())
+            .ok_or_else(|| Self::names(Self::CONNECTIONS))
+    }
+
+    /// Refuses a setting that no connection can have.
+    pub fn must_be_on_connections(self, field: &'static str) -> crate::Result<()> {
+        Self::for_connection(self.name()).map(|_| ()).map_err(|known| {
+            let reason = format!("{} is never spoken on a connection; use one of {known}", self.name());
+            Error::invalid(field, reason)
+        })
+    }
+
+    /// The names of `dialects`, for people.
+    pub fn names(dialects: &[Self]) -> String {
+        let names: Vec<_> = dialects.iter().map(|dialect| dialect.name()).collect();
+        names.join(", ")
+    }
+
     /// Appends the encoding of `value`; on error `out` is as before.
     #[inline]
     pub fn encode<T: Serialize + ?Sized>(self, value: &T, out: &mut Vec<u8>) -> crate::Result<()> {
         match self {
             Self::Bincode => bincode::encode(value, out),
+            Self::Postcard => postcard::encode(value, out),
+            Self::BincodeV0 => bincode_v0::encode(value, out),
         }
     }
 
@@ -80,6 +126,8 @@ impl Dialect {
     pub fn encoded_len<T: Serialize + ?Sized>(self, value: &T) -> crate::Result<usize> {
         match self {
             Self::Bincode => bincode::encoded_len(value),
+            Self::Postcard => postcard::encoded_len(value),
+            Self::BincodeV0 => bincode_v0::encoded_len(value),
         }
     }
 
@@ -88,6 +136,8 @@ impl Dialect {
     pub fn decode<'de, T: Deserialize<'de>>(self, bytes: &'de [u8]) -> Result<T, DecodeError> {
         match self {
             Self::Bincode => bincode::decode(bytes),
+            Self::Postcard => postcard::decode(bytes),
+            Self::BincodeV0 => bincode_v0::decode(bytes),
         }
     }
 
@@ -101,6 +151,8 @@ impl Dialect {
     ) -> crate::Result<()> {
         match self {
             Self::Bincode => bincode::encode_draft(draft, message_type, out),
+            Self::Postcard => postcard::encode_draft(draft, message_type, out),
+            Self::BincodeV0 => bincode_v0::encode_draft(draft, message_type, out),
         }
     }
 
@@ -109,6 +161,8 @@ impl Dialect {
     pub(super) fn outline(self, bytes: &[u8]) -> Result<Outline<'_>, DecodeError> {
         match self {
             Self::Bincode => bincode::outline(bytes),
+            Self::Postcard => postcard::outline(bytes),
+            Self::BincodeV0 => bincode_v0::outline(bytes),
         }
     }
 
@@ -117,6 +171,8 @@ impl Dialect {
     pub(super) fn event_kind(self, bytes: &[u8]) -> Result<EventKind, DecodeError> {
         match self {
             Self::Bincode => bincode::event_kind(bytes),
+            Self::Postcard => postcard::event_kind(bytes),
+            Self::BincodeV0 => bincode_v0::event_kind(bytes),
         }
     }
 }

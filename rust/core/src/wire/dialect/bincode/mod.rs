@@ -171,7 +171,7 @@ impl<'de> BorrowReader<'de> for Position<'de> {
 }
 
 #[cold]
-fn reason(refused: &Refused) -> String {
+pub(super) fn reason(refused: &Refused) -> String {
     match refused {
         Refused::UnexpectedEnd { additional } => {
             format!("{additional} more bytes announced than there are")

@@ -1,0 +1,87 @@
+//! Decoding by serde for codecs of the family that bincode and postcard belong to: values one after another, nothing said
+//! about their types. They are alike but for how an integer is written, which is left to the codec's own crate.
+//!
+//! Two dialects need this: a crate whose errors say neither what was wrong nor where (the reading of what its crate has
+//! refused), and a generation whose structs lacked fields that they have now. The reader borrows everything, knows where it
+//! stands, and allocates nothing for an announced length.
+mod read;
+
+use std::fmt::{self, Display};
+
+use serde::Deserialize;
+
+use crate::error::DecodeError;
+use read::Reader;
+
+/// What sets one of these codecs apart.
+pub(super) trait Codec {
+    const NAME: &'static str;
+
+    /// The integer that `bytes` begin with and how many bytes it took, or what is wrong with it.
+    fn u32(bytes: &[u8]) -> Result<(u32, usize), String>;
+
+    /// As [`u32`](Self::u32); lengths are such integers too.
+    fn u64(bytes: &[u8]) -> Result<(u64, usize), String>;
+
+    /// Whether this generation's struct of that name had this field.
+    fn field(structure: &str, field: &str) -> Field {
+        let _ = (structure, field);
+        Field::Written
+    }
+}
+
+/// What became of a field in an earlier generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
+    Written,
+    /// Not there: empty, zero or none.
+    Absent,
+    /// Not there: the same as the struct's first field.
+    LikeFirst,
+    /// Not there, and whatever it is, nobody misses it; read as [`Absent`](Self::Absent).
+    Forgotten,
+}
+
+/// Decodes `bytes` whole: trailing bytes are refused.
+pub(super) fn decode<'de, C: Codec, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
+    let mut reader = Reader::<C>::new(bytes);
+    let refused = match T::deserialize(&mut reader) {
+        Ok(value) if reader.rest.is_empty() => return Ok(value),
+        Ok(_) => Refused {
+            to_end: Some(reader.rest.len()),
+            reason: format!("{} bytes too many behind the value", reader.rest.len()),
+        },
+        Err(refused) => refused,
+    };
+    Err(DecodeError {
+        dialect: C::NAME,
+        offset: bytes.len().saturating_sub(refused.to_end.unwrap_or(reader.item)),
+        reason: refused.reason,
+    })
+}
+
+/// Why a value was not decoded. Places are kept as the number of bytes from there to the end.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// `None`: where the item last begun begins.
+    to_end: Option<usize>,
+    reason: String,
+}
+
+impl Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl serde::de::Error for Refused {
+    #[cold]
+    fn custom<T: Display>(reason: T) -> Self {
+        Self {
+            to_end: None,
+            reason: reason.to_string(),
+        }
+    }
+}
