@@ -123,7 +123,10 @@ impl BrokerConfig {
             if duration.is_zero() || duration > LONGEST {
                 return Err(Error::invalid(
                     field,
-                    format!("{} s is not above 0 and at most 7 days; choose a time in between", duration.as_secs_f64()),
+                    format!(
+                        "{} s is not above 0 and at most 7 days; choose a time in between",
+                        duration.as_secs_f64()
+                    ),
                 ));
             }
         }
@@ -182,10 +185,16 @@ impl BrokerConfig {
 
     fn validate_original(&self) -> Result<()> {
         if self.original_auth && self.tokens.is_empty() {
-            return Err(Error::invalid("original_auth", "needs a token to compare with; set token, or turn it off"));
+            return Err(Error::invalid(
+                "original_auth",
+                "needs a token to compare with; set token, or turn it off",
+            ));
         }
         if self.original_auth && !self.original_peers {
-            return Err(Error::invalid("original_auth", "has no effect without original_peers; turn one of them over"));
+            return Err(Error::invalid(
+                "original_auth",
+                "has no effect without original_peers; turn one of them over",
+            ));
         }
         for pattern in &self.original_patterns {
             Pattern::parse(pattern, self.max_topic_depth)
@@ -201,7 +210,9 @@ impl BrokerConfig {
 
     pub(super) fn queue_limits(&self, messages: Option<u64>, bytes: Option<u64>) -> Limits {
         let capped = |asked: Option<u64>, most: usize| {
-            asked.map_or(most, |asked| usize::try_from(asked).unwrap_or(usize::MAX).clamp(1, most))
+            asked.map_or(most, |asked| {
+                usize::try_from(asked).unwrap_or(usize::MAX).clamp(1, most)
+            })
         };
         Limits {
             messages: capped(messages, self.queue_messages),
@@ -222,5 +233,8 @@ fn between(field: &'static str, value: usize, least: usize, most: usize) -> Resu
     if (least..=most).contains(&value) {
         return Ok(());
     }
-    Err(Error::invalid(field, format!("{value} is not within {least} to {most}; choose a value in between")))
+    Err(Error::invalid(
+        field,
+        format!("{value} is not within {least} to {most}; choose a value in between"),
+    ))
 }

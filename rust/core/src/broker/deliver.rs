@@ -52,13 +52,20 @@ impl Waiting {
             Piece::Run(run, _) => u64::from(run.messages),
             Piece::Gap(..) => 0,
         };
-        self.parcels.iter().flat_map(|parcel| &parcel.pieces).map(of_piece).sum()
+        self.parcels
+            .iter()
+            .flat_map(|parcel| &parcel.pieces)
+            .map(of_piece)
+            .sum()
     }
 }
 
 impl std::fmt::Debug for Waiting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Waiting").field("messages", &self.messages()).field("stalls_at", &self.stalls_at).finish()
+        f.debug_struct("Waiting")
+            .field("messages", &self.messages())
+            .field("stalls_at", &self.stalls_at)
+            .finish()
     }
 }
 
@@ -117,11 +124,19 @@ impl<'a> Delivery<'a> {
 
     /// One message that a reader cannot take for its size.
     pub(super) fn too_large(&mut self, target: &Target, subscriptions: Subscriptions) {
-        self.offer(&target.sink, target.epoch, Piece::Gap(1, subscriptions, DropReason::TooLarge));
+        self.offer(
+            &target.sink,
+            target.epoch,
+            Piece::Gap(1, subscriptions, DropReason::TooLarge),
+        );
     }
 
     fn parcel(&mut self, sink: &Sink) -> Option<&mut Parcel> {
-        self.waiting.as_mut()?.parcels.iter_mut().find(|parcel| parcel.sink.id == sink.id)
+        self.waiting
+            .as_mut()?
+            .parcels
+            .iter_mut()
+            .find(|parcel| parcel.sink.id == sink.id)
     }
 
     fn offer(&mut self, sink: &Arc<Sink>, epoch: u64, piece: Piece) {
@@ -133,7 +148,9 @@ impl<'a> Delivery<'a> {
 
     fn push(&mut self, sink: &Arc<Sink>, epoch: u64, run: &Run, subscriptions: &Subscriptions) {
         if let Some(parcel) = self.parcel(sink) {
-            parcel.pieces.push_back(Piece::Run(run.clone(), Arc::clone(subscriptions)));
+            parcel
+                .pieces
+                .push_back(Piece::Run(run.clone(), Arc::clone(subscriptions)));
             return;
         }
         match sink.queue.push(run, subscriptions, epoch, self.first_try()) {
@@ -191,7 +208,9 @@ impl<'a> Delivery<'a> {
             if sink.queue.push_gap(messages, &ids, epoch, reason) || sink.queue.is_closed() {
                 return;
             }
-            let Some((now, live)) = self.router.standing(sink) else { return };
+            let Some((now, live)) = self.router.standing(sink) else {
+                return;
+            };
             epoch = now;
             ids = ids.iter().copied().filter(|id| live.contains(id)).collect();
             if ids.is_empty() {
@@ -214,13 +233,19 @@ impl<'a> Delivery<'a> {
             }
         };
         for (frame, body) in split(frames) {
-            let Ok(summary) = wire::check(sink.dialect, body, self.max_depth) else { continue };
+            let Ok(summary) = wire::check(sink.dialect, body, self.max_depth) else {
+                continue;
+            };
             let lens = Lens::new(sink.dialect, body, &summary);
             let one = Run::frames(Bytes::copy_from_slice(frame), 1);
             for _ in 0..REMATCHES {
                 let route = self.router.resolve(summary.topic);
-                let Some(target) = route.lane(Way::of(&summary)).target(sink.id) else { break };
-                let Some(accepted) = target.accepted(|filters| lens.accepts(filters)) else { break };
+                let Some(target) = route.lane(Way::of(&summary)).target(sink.id) else {
+                    break;
+                };
+                let Some(accepted) = target.accepted(|filters| lens.accepts(filters)) else {
+                    break;
+                };
                 if self.offer_again(sink, target.epoch, &one, &accepted) {
                     break;
                 }
@@ -245,12 +270,16 @@ impl<'a> Delivery<'a> {
         let mut at = 0;
         for (frame, body) in split(frames) {
             // It was checked on its way in, so this finds nothing new.
-            let Ok(summary) = wire::check(dialect, body, self.max_depth) else { continue };
+            let Ok(summary) = wire::check(dialect, body, self.max_depth) else {
+                continue;
+            };
             let lens = Lens::new(dialect, body, &summary);
             translations.clear();
             for sieve in &mut sieves {
                 let target = sieve.target;
-                let Some(accepted) = target.accepted(|filters| lens.accepts(filters)) else { continue };
+                let Some(accepted) = target.accepted(|filters| lens.accepts(filters)) else {
+                    continue;
+                };
                 let sink = &target.sink;
                 if sink.dialect == dialect {
                     if body.len() > sink.max_frame {
@@ -288,7 +317,10 @@ impl<'a> Delivery<'a> {
     fn empty(&mut self, sieve: &mut Sieve<'_>, run: &Run) {
         let Content::Frames(frames) = &run.content else { return };
         if let Some(subscriptions) = sieve.subscriptions.take() {
-            let part = Run::frames(frames.slice(sieve.start..sieve.end), std::mem::take(&mut sieve.messages));
+            let part = Run::frames(
+                frames.slice(sieve.start..sieve.end),
+                std::mem::take(&mut sieve.messages),
+            );
             self.one(sieve.target, part.unshared_from(run), subscriptions);
         }
     }
@@ -370,12 +402,15 @@ impl<'a> Lens<'a> {
     }
 
     fn read(&self) -> Option<&(Message<'a>, Option<CollectionEvent<'a>>)> {
-        self.read.get_or_init(|| wire::read(self.dialect, self.body).ok()).as_ref()
+        self.read
+            .get_or_init(|| wire::read(self.dialect, self.body).ok())
+            .as_ref()
     }
 
     fn accepts(&self, filters: &Filters) -> bool {
         filters.accept_summary(self.summary).unwrap_or_else(|| {
-            self.read().is_some_and(|(message, event)| filters.accept(message, event.as_ref()))
+            self.read()
+                .is_some_and(|(message, event)| filters.accept(message, event.as_ref()))
         })
     }
 

@@ -53,7 +53,9 @@ struct Handle {
 
 impl std::fmt::Debug for Broker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Broker").field("address", &self.0.address).finish_non_exhaustive()
+        f.debug_struct("Broker")
+            .field("address", &self.0.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -94,11 +96,18 @@ impl Broker {
             }
         };
         let work = {
-            let (address, shared, control, done) =
-                (address.clone(), Arc::clone(shared), Arc::clone(control), Arc::clone(&done));
+            let (address, shared, control, done) = (
+                address.clone(),
+                Arc::clone(shared),
+                Arc::clone(control),
+                Arc::clone(&done),
+            );
             move || server::run(&shared, &control, &address, Box::new(move |result| call(&done, result)))
         };
-        if let Err(cause) = std::thread::Builder::new().name("daemoneye-broker".to_owned()).spawn(work) {
+        if let Err(cause) = std::thread::Builder::new()
+            .name("daemoneye-broker".to_owned())
+            .spawn(work)
+        {
             shared.advance(Phase::Stopped);
             control.finish(Undelivered::default());
             call(&done, Err(Error::io("start the broker's thread", &cause)));
@@ -149,7 +158,9 @@ impl Broker {
     /// Sets what an original peer is sent. Native clients say themselves what they want.
     pub fn subscribe_client(&self, id: Uuid, _patterns: &[String]) -> Result<()> {
         let reason = match self.0.shared.connection(id) {
-            Some(_) => "this client is a native one and subscribes itself; only original peers are subscribed by the broker",
+            Some(_) => {
+                "this client is a native one and subscribes itself; only original peers are subscribed by the broker"
+            }
             None => "no such client is connected; look it up in clients()",
         };
         Err(Error::SubscriptionRefused {
@@ -160,7 +171,9 @@ impl Broker {
 
     /// Disconnects a client, telling it why. False if there is none of this id.
     pub fn disconnect_client(&self, id: Uuid) -> bool {
-        let Some(connection) = self.0.shared.connection(id) else { return false };
+        let Some(connection) = self.0.shared.connection(id) else {
+            return false;
+        };
         connection.unwanted.store(true, Ordering::Release);
         connection.bell.wake();
         true

@@ -94,9 +94,9 @@ impl Port {
         }
         match self.shared.phase() {
             Phase::Running => Ok(()),
-            Phase::New | Phase::Starting => {
-                Err(Error::ConnectionClosed("the broker is not running yet; start it first".to_owned()))
-            }
+            Phase::New | Phase::Starting => Err(Error::ConnectionClosed(
+                "the broker is not running yet; start it first".to_owned(),
+            )),
             _ => Err(Error::ConnectionClosed("the broker has been shut down".to_owned())),
         }
     }
@@ -120,7 +120,10 @@ impl Port {
         }
         let router = &self.shared.router;
         let generation = router.generation();
-        let route = self.routes.lock().get_or(draft.topic, generation, || router.resolve(draft.topic));
+        let route = self
+            .routes
+            .lock()
+            .get_or(draft.topic, generation, || router.resolve(draft.topic));
         let parcel = Outgoing::new(draft, self.shared.config.dialect);
         let lane = route.lane(Way::of(&parcel.summary));
         let patience = match (self.congestion, waker) {
@@ -145,8 +148,11 @@ impl Port {
 
     /// Tries again what was left of a publish.
     pub fn resume(&self, waiting: Waiting, waker: &Arc<dyn Wake>) -> Published {
-        let mut delivery =
-            Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, Patience::Wait(waker));
+        let mut delivery = Delivery::new(
+            &self.shared.router,
+            self.shared.config.max_topic_depth,
+            Patience::Wait(waker),
+        );
         delivery.resume(waiting);
         self.shared.trim();
         delivery.finish().map_or(Published::Done, Published::Wait)
@@ -163,17 +169,12 @@ impl Port {
         })
     }
 
-    fn deliver(
-        &self,
-        delivery: &mut Delivery<'_>,
-        lane: &Lane,
-        parcel: &Outgoing<'_>,
-        size: usize,
-        object: &Object,
-    ) {
+    fn deliver(&self, delivery: &mut Delivery<'_>, lane: &Lane, parcel: &Outgoing<'_>, size: usize, object: &Object) {
         let mut frames: SmallVec<[(Dialect, Option<Bytes>); 1]> = SmallVec::new();
         for target in &lane.targets {
-            let Some(accepted) = target.accepted(|filters| parcel.accepts(filters)) else { continue };
+            let Some(accepted) = target.accepted(|filters| parcel.accepts(filters)) else {
+                continue;
+            };
             let sink = &target.sink;
             if sink.is_local() {
                 delivery.one(target, Run::object(Arc::clone(object), size), accepted);
@@ -216,9 +217,17 @@ impl Port {
         let mut held = self.held.lock();
         let interest = subscription::compile(config, subscription, held.patterns)?;
         let patterns = interest.patterns.len();
-        let queue =
-            Arc::new(Queue::new(limits, overflow, config.stall_timeout, Arc::clone(&self.shared.budget), reader));
-        let sink = self.shared.router.join(Arc::clone(&queue), config.dialect, config.max_frame, None);
+        let queue = Arc::new(Queue::new(
+            limits,
+            overflow,
+            config.stall_timeout,
+            Arc::clone(&self.shared.budget),
+            reader,
+        ));
+        let sink = self
+            .shared
+            .router
+            .join(Arc::clone(&queue), config.dialect, config.max_frame, None);
         if !self.shared.register_queue(self.id, &sink) {
             self.shared.router.leave(&sink);
             return Err(Error::ConnectionClosed("this bus has been shut down".to_owned()));
@@ -272,7 +281,10 @@ pub struct LocalSubscription {
 
 impl std::fmt::Debug for LocalSubscription {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LocalSubscription").field("id", &self.id).field("queue", &self.queue).finish_non_exhaustive()
+        f.debug_struct("LocalSubscription")
+            .field("id", &self.id)
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
     }
 }
 

@@ -71,12 +71,18 @@ pub(super) struct Target {
 impl Target {
     fn new(sink: Arc<Sink>, epoch: u64, matches: &[(u64, Option<Arc<Filters>>)]) -> Self {
         let all: Subscriptions = matches.iter().map(|(id, _)| *id).collect();
-        let filtered: Vec<_> =
-            matches.iter().filter_map(|(id, filters)| Some((*id, Arc::clone(filters.as_ref()?)))).collect();
+        let filtered: Vec<_> = matches
+            .iter()
+            .filter_map(|(id, filters)| Some((*id, Arc::clone(filters.as_ref()?))))
+            .collect();
         let plain = if filtered.is_empty() {
             Arc::clone(&all)
         } else {
-            matches.iter().filter(|(_, filters)| filters.is_none()).map(|(id, _)| *id).collect()
+            matches
+                .iter()
+                .filter(|(_, filters)| filters.is_none())
+                .map(|(id, _)| *id)
+                .collect()
         };
         Self {
             sink,
@@ -92,8 +98,12 @@ impl Target {
         if self.filtered.is_empty() {
             return Some(Arc::clone(&self.plain));
         }
-        let ids: SmallVec<[u64; 8]> =
-            self.filtered.iter().filter(|(_, filters)| accepts(filters)).map(|(id, _)| *id).collect();
+        let ids: SmallVec<[u64; 8]> = self
+            .filtered
+            .iter()
+            .filter(|(_, filters)| accepts(filters))
+            .map(|(id, _)| *id)
+            .collect();
         if ids.is_empty() {
             return (!self.plain.is_empty()).then(|| Arc::clone(&self.plain));
         }
@@ -122,7 +132,11 @@ impl Lane {
 
     fn is_same(&self, other: &Self) -> bool {
         self.targets.len() == other.targets.len()
-            && self.targets.iter().zip(&other.targets).all(|(one, two)| one.is_same(two))
+            && self
+                .targets
+                .iter()
+                .zip(&other.targets)
+                .all(|(one, two)| one.is_same(two))
     }
 }
 
@@ -227,7 +241,9 @@ impl Router {
     /// Takes a reader out with all its subscriptions.
     pub(super) fn leave(&self, sink: &Sink) {
         let mut table = self.table.lock();
-        let Some(reader) = table.readers.remove(&sink.id) else { return };
+        let Some(reader) = table.readers.remove(&sink.id) else {
+            return;
+        };
         for (id, interest) in &reader.interests {
             table.forget(sink.id, *id, interest);
         }
@@ -300,7 +316,11 @@ impl Router {
 
     /// How many subscriptions a reader has.
     pub(super) fn subscriptions_of(&self, sink: &Sink) -> usize {
-        self.table.lock().readers.get(&sink.id).map_or(0, |reader| reader.interests.len())
+        self.table
+            .lock()
+            .readers
+            .get(&sink.id)
+            .map_or(0, |reader| reader.interests.len())
     }
 
     /// Live subscriptions, and distinct patterns among them.
@@ -310,7 +330,12 @@ impl Router {
     }
 
     pub(super) fn queues(&self) -> Vec<Arc<Queue>> {
-        self.table.lock().readers.values().map(|reader| Arc::clone(&reader.sink.queue)).collect()
+        self.table
+            .lock()
+            .readers
+            .values()
+            .map(|reader| Arc::clone(&reader.sink.queue))
+            .collect()
     }
 }
 
@@ -330,13 +355,20 @@ impl Table {
         keys.dedup();
         let mut route = Route::default();
         for of_one in keys.chunk_by(|one, two| one.sink == two.sink) {
-            let Some(reader) = of_one.first().and_then(|key| self.readers.get(&key.sink)) else { continue };
-            let interests =
-                || of_one.iter().filter_map(|key| Some((key.subscription, reader.interests.get(&key.subscription)?)));
+            let Some(reader) = of_one.first().and_then(|key| self.readers.get(&key.sink)) else {
+                continue;
+            };
+            let interests = || {
+                of_one
+                    .iter()
+                    .filter_map(|key| Some((key.subscription, reader.interests.get(&key.subscription)?)))
+            };
             let target = |matches: Vec<(u64, Option<Arc<Filters>>)>| {
                 (!matches.is_empty()).then(|| Target::new(Arc::clone(&reader.sink), reader.epoch, &matches))
             };
-            let everyone = interests().map(|(id, interest)| (id, interest.filters.clone())).collect();
+            let everyone = interests()
+                .map(|(id, interest)| (id, interest.filters.clone()))
+                .collect();
             let control = interests()
                 .filter(|(_, interest)| interest.include_control)
                 .map(|(id, interest)| (id, interest.filters.clone()))

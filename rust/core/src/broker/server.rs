@@ -75,7 +75,11 @@ impl Control {
     }
 
     pub(super) fn path_state(&self) -> PathState {
-        if self.state.lock().path_lost { PathState::Lost } else { PathState::Ours }
+        if self.state.lock().path_lost {
+            PathState::Lost
+        } else {
+            PathState::Ours
+        }
     }
 
     fn note_path(&self, lost: bool) -> bool {
@@ -192,7 +196,11 @@ impl Server {
                 self.sessions.spawn(session::serve(Arc::clone(shared), stream, place));
             }
             Err(reason) => {
-                let limit = if reason == Refusal::Busy { "max_connections" } else { "max_connections_per_uid" };
+                let limit = if reason == Refusal::Busy {
+                    "max_connections"
+                } else {
+                    "max_connections_per_uid"
+                };
                 if shared.counters.note_and_log(reason) {
                     tracing::warn!(
                         target: "daemoneye_eventbus::broker",
@@ -239,16 +247,23 @@ impl Server {
         listener.close();
         self.shared.advance(Phase::Quiescing);
         self.ring_all();
+        let quiet = |shared: &Shared| {
+            shared
+                .connections()
+                .iter()
+                .all(|connection| connection.quiet.load(Ordering::Acquire))
+        };
         // A publisher who waits for somebody's queue must not take the others their goodbye.
         let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
-        self.wait_until(half, |shared| {
-            shared.connections().iter().all(|connection| connection.quiet.load(Ordering::Acquire))
-        })
-        .await;
+        self.wait_until(half, quiet).await;
+        self.shared.advance(Phase::Deciding);
+        self.ring_all();
+        self.wait_until(deadline, quiet).await;
         self.shared.advance(Phase::Leaving);
         self.shared.finish_locals();
         self.ring_all();
-        self.wait_until(deadline, |shared| shared.connections().is_empty()).await;
+        self.wait_until(deadline, |shared| shared.connections().is_empty())
+            .await;
         self.sessions.shutdown().await;
     }
 

@@ -174,7 +174,11 @@ impl Counters {
 
     pub(super) fn refused(&self) -> BTreeMap<&'static str, u64> {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Refusal::ALL.iter().zip(&self.refused).map(|(reason, counter)| (reason.name(), count(counter))).collect()
+        Refusal::ALL
+            .iter()
+            .zip(&self.refused)
+            .map(|(reason, counter)| (reason.name(), count(counter)))
+            .collect()
     }
 
     pub(super) fn refused_uids(&self) -> BTreeMap<u32, u64> {
@@ -218,7 +222,11 @@ impl Totals {
     }
 
     pub(super) fn dropped(&self) -> BTreeMap<&'static str, u64> {
-        DropReason::ALL.iter().map(|reason| reason.name()).zip(self.dropped).collect()
+        DropReason::ALL
+            .iter()
+            .map(|reason| reason.name())
+            .zip(self.dropped)
+            .collect()
     }
 }
 
@@ -280,8 +288,8 @@ pub struct ClientInfo {
 /// What a shutdown could not deliver.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Undelivered {
-    /// Messages, over all connections.
+    /// Messages in the queues of connections, or read from a publisher who waited for a queue.
     pub messages: u64,
-    /// Connections that had some.
+    /// Connections that had some of them.
     pub connections: usize,
 }

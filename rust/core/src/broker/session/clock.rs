@@ -79,7 +79,7 @@ impl Clock {
 impl Session {
     /// True while the broker does not read this peer, or the peer does not take what it is sent.
     fn stands_still(&self) -> bool {
-        self.stop.is_some() || self.writable.is_some() || self.connection.queue.is_closed()
+        self.stop.is_some() || self.writable.is_some()
     }
 
     pub(super) fn set_clock(&mut self) {
@@ -93,7 +93,11 @@ impl Session {
                 Some(stalls.map_or(probe, |stalls| stalls.min(probe)))
             }
             Stage::Open => {
-                let quiet = if self.clock.pinged { config.ping_timeout } else { config.ping_interval };
+                let quiet = if self.clock.pinged {
+                    config.ping_timeout
+                } else {
+                    config.ping_interval
+                };
                 let silence = self.clock.heard + quiet;
                 let frame = self.clock.frame_since.map(|since| since + config.frame_timeout);
                 Some(frame.map_or(silence, |frame| frame.min(silence)))
@@ -135,14 +139,24 @@ impl Session {
             self.clock.frame_since = None;
             return;
         }
-        if self.clock.frame_since.is_some_and(|since| now >= since + config.frame_timeout) {
+        if self
+            .clock
+            .frame_since
+            .is_some_and(|since| now >= since + config.frame_timeout)
+        {
             let limit = config.frame_timeout;
-            self.cut(Code::FrameTimeout, &format!("a frame was begun and not completed within {limit:?}"));
+            self.cut(
+                Code::FrameTimeout,
+                &format!("a frame was begun and not completed within {limit:?}"),
+            );
             return;
         }
         if now >= self.clock.heard + config.ping_timeout {
             let limit = config.ping_timeout;
-            self.cut(Code::PingTimeout, &format!("no frame of any kind came within {limit:?}"));
+            self.cut(
+                Code::PingTimeout,
+                &format!("no frame of any kind came within {limit:?}"),
+            );
         } else if now >= self.clock.heard + config.ping_interval && !self.clock.pinged {
             self.clock.pinged = true;
             self.connection.queue.answer(Bytes::from(FromBroker::Ping.frame()));

@@ -62,11 +62,17 @@ impl Entry {
         loop {
             // The first byte of the first body says who speaks, before the rest is there.
             if self.pending.get(PREFIX) == Some(&0x10) {
-                return Err(Fault::new(Code::Protocol, "a message came before CONNECT; connect first"));
+                return Err(Fault::new(
+                    Code::Protocol,
+                    "a message came before CONNECT; connect first",
+                ));
             }
             if let Some((kind, body)) = frame::next(&self.pending, 0).map_err(Error::from)? {
                 if kind != Kind::Text {
-                    return Err(Fault::new(Code::Protocol, "authentication text of the original came before CONNECT"));
+                    return Err(Fault::new(
+                        Code::Protocol,
+                        "authentication text of the original came before CONNECT",
+                    ));
                 }
                 let text = FromClient::parse(body)?;
                 let len = PREFIX + body.len();
@@ -93,7 +99,10 @@ pub(super) async fn greet(shared: Arc<Shared>, stream: Arc<Stream>, place: Place
     let first = within(shared.config.handshake_timeout, Code::HandshakeTimeout, entry.text()).await;
     let agreed = first.and_then(|first| match first {
         FromClient::Connect(connect) => agree(&shared, connect),
-        _ => Err(Fault::new(Code::Protocol, "the first frame is not CONNECT; connect first")),
+        _ => Err(Fault::new(
+            Code::Protocol,
+            "the first frame is not CONNECT; connect first",
+        )),
     });
     let agreed = match agreed {
         Ok(agreed) => agreed,
@@ -134,13 +143,21 @@ fn agree(shared: &Shared, connect: Connect) -> Result<Agreed, Fault> {
     }
     let Some(dialect) = Dialect::from_name(&connect.dialect) else {
         let known: Vec<_> = Dialect::ALL.iter().map(|dialect| dialect.name()).collect();
-        return Err(Fault::new(Code::UnsupportedDialect, format!("this broker speaks {}", known.join(", "))));
+        return Err(Fault::new(
+            Code::UnsupportedDialect,
+            format!("this broker speaks {}", known.join(", ")),
+        ));
     };
     if connect.client.len() > MAX_NAME {
-        return Err(Fault::new(Code::Protocol, format!("CONNECT: client is longer than {MAX_NAME} bytes; shorten it")));
+        return Err(Fault::new(
+            Code::Protocol,
+            format!("CONNECT: client is longer than {MAX_NAME} bytes; shorten it"),
+        ));
     }
     let most = shared.config.max_frame;
-    let max_frame = connect.max_frame.map_or(most, |asked| usize::try_from(asked).unwrap_or(usize::MAX).min(most));
+    let max_frame = connect
+        .max_frame
+        .map_or(most, |asked| usize::try_from(asked).unwrap_or(usize::MAX).min(most));
     let nonces = if shared.config.tokens.is_empty() {
         None
     } else {
@@ -202,8 +219,13 @@ impl Session {
             limits,
             overflow: connect.overflow,
         };
-        let connection =
-            Connection::new(&shared.router, &shared.budget, config.stall_timeout, Arc::clone(&entry.stream), terms);
+        let connection = Connection::new(
+            &shared.router,
+            &shared.budget,
+            config.stall_timeout,
+            Arc::clone(&entry.stream),
+            terms,
+        );
         let room: Arc<dyn Wake> = Arc::clone(&connection.bell) as _;
         let session = Self {
             block: blocks(connect.congestion),
@@ -238,7 +260,14 @@ impl Session {
             nonce: agreed.nonces.as_ref().map(|(_, ours)| ours.clone()),
             auth: if agreed.nonces.is_some() { "token" } else { "none" }.to_owned(),
         };
-        session.connection.queue.answer(Bytes::from(FromBroker::Info(Box::new(info)).frame()));
+        // Whoever has read its INFO can be found.
+        if agreed.nonces.is_none() {
+            shared.register(&session.connection);
+        }
+        session
+            .connection
+            .queue
+            .answer(Bytes::from(FromBroker::Info(Box::new(info)).frame()));
         session.connection.flush();
         Unproven {
             session,
@@ -248,7 +277,7 @@ impl Session {
 }
 
 impl Unproven {
-    /// Asks for the proof where one is due. Whoever has passed is in the register.
+    /// Asks for the proof where one is due; whoever has passed is in the register.
     async fn authenticate(self) -> Option<Session> {
         let Self { mut session, nonces } = self;
         if let Some((theirs, ours)) = nonces {
@@ -258,13 +287,13 @@ impl Unproven {
                 session.refuse_proof();
                 return None;
             };
+            session.shared.register(&session.connection);
             let ok = OkText {
                 proof: Some(proof),
                 ..OkText::default()
             };
             session.connection.queue.answer(Bytes::from(FromBroker::Ok(ok).frame()));
         }
-        session.shared.register(&session.connection);
         // What came together with the first frames.
         super::batch::run(|| session.take(&[]));
         Some(session)
@@ -274,6 +303,7 @@ impl Unproven {
 impl Session {
     /// Our proof, if theirs holds.
     async fn proof(&mut self, theirs: &str, ours: &str) -> Option<String> {
+        let deadline = Instant::now() + AUTH_TIMEOUT;
         let auth = loop {
             let asked = frame::next(&self.pending, 0).ok()?;
             if let Some((kind, body)) = asked {
@@ -287,14 +317,16 @@ impl Session {
             }
             let stream = &self.connection.stream;
             let reading = self.readable.read_with(|| read(stream, FIRST_READ));
-            match timeout_at(Instant::now() + AUTH_TIMEOUT, reading).await {
+            match timeout_at(deadline, reading).await {
                 Ok(Ok(len)) if len > 0 => with_read(len, |data| self.pending.extend_from_slice(data)),
                 _ => return None,
             }
         };
         let tokens = &self.shared.config.tokens;
         // Every token is tried, so that the time does not tell which one held.
-        let valid = tokens.iter().filter(|token| token.verify(Role::Client, theirs, ours, &auth.proof));
+        let valid = tokens
+            .iter()
+            .filter(|token| token.verify(Role::Client, theirs, ours, &auth.proof));
         let valid: Vec<_> = valid.collect();
         Some(valid.first()?.proof(Role::Broker, theirs, ours))
     }

@@ -14,7 +14,7 @@ use crate::broker::deliver::Delivery;
 use crate::broker::port::CACHED_TOPICS;
 use crate::broker::router::{Route, Router, Way};
 use crate::error::Error;
-use crate::queue::{Patience, Run};
+use crate::queue::Run;
 use crate::topic::Cache;
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::Code;
@@ -135,7 +135,8 @@ impl Session {
         if self.pending.is_empty() && self.pending.capacity() > KEPT_PENDING {
             self.pending = Vec::new();
         }
-        self.clock.note_frames(whole, !self.pending.is_empty() && self.stop.is_none());
+        self.clock
+            .note_frames(whole, !self.pending.is_empty() && self.stop.is_none());
     }
 
     /// Routes and answers whole frames from the front of `data` until one is incomplete or something stops the session. Gives the bytes
@@ -182,7 +183,10 @@ impl Session {
                 }
                 Kind::AuthText => {
                     if self.ship(data) {
-                        self.cut(Code::Protocol, "authentication text of the original has no place in this connection");
+                        self.cut(
+                            Code::Protocol,
+                            "authentication text of the original has no place in this connection",
+                        );
                     }
                     return at;
                 }
@@ -198,21 +202,26 @@ impl Session {
 
     /// Forwards the open run. False if full queues make this publisher wait; then the run is done with all the same.
     fn ship(&mut self, data: &[u8]) -> bool {
-        let Some(open) = self.ingest.open.take() else { return true };
+        let Some(open) = self.ingest.open.take() else {
+            return true;
+        };
         self.shared.counters.note_published(u64::from(open.messages));
         let lane = open.route.lane(open.way);
         if lane.targets.is_empty() {
             return true;
         }
         let bytes = Bytes::copy_from_slice(data.get(open.bytes).unwrap_or_default());
-        let patience = if self.block { Patience::Wait(&self.room) } else { Patience::None };
-        let mut delivery = Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, patience);
-        delivery.frames(lane, &Run::frames(bytes, open.messages), self.connection.sink.dialect, open.largest);
+        let mut delivery = Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, self.patience());
+        delivery.frames(
+            lane,
+            &Run::frames(bytes, open.messages),
+            self.connection.sink.dialect,
+            open.largest,
+        );
         self.waiting = delivery.finish();
         self.shared.trim();
         if self.waiting.is_some() {
             self.stop = Some(Stop::Congested);
-            self.note_unrouted();
         }
         self.waiting.is_none()
     }
@@ -235,13 +244,17 @@ impl Session {
 /// Moves from `data` to `pending` what its first frame still lacks; gives the rest. A forged length moves no more than was read.
 fn top_up<'d>(pending: &mut Vec<u8>, data: &'d [u8]) -> &'d [u8] {
     let data = fill(pending, PREFIX, data);
-    let Some(prefix) = pending.first_chunk::<PREFIX>() else { return data };
+    let Some(prefix) = pending.first_chunk::<PREFIX>() else {
+        return data;
+    };
     let size = usize::try_from(u32::from_le_bytes(*prefix)).unwrap_or(usize::MAX);
     fill(pending, PREFIX.saturating_add(size), data)
 }
 
 fn fill<'d>(pending: &mut Vec<u8>, len: usize, data: &'d [u8]) -> &'d [u8] {
-    let (missing, rest) = data.split_at_checked(len.saturating_sub(pending.len())).unwrap_or((data, &[]));
+    let (missing, rest) = data
+        .split_at_checked(len.saturating_sub(pending.len()))
+        .unwrap_or((data, &[]));
     pending.extend_from_slice(missing);
     rest
 }

@@ -25,12 +25,18 @@ impl Session {
             Ok(FromClient::Connect(_)) => self.cut(Code::Protocol, "CONNECT came twice; it opens a connection once"),
             Ok(FromClient::Auth(_)) => self.cut(Code::Protocol, "AUTH came, and nobody asked for it"),
             Ok(FromClient::PingProof(_)) => {
-                self.cut(Code::Protocol, "PING with a proof is the original's and has no place in this connection");
+                self.cut(
+                    Code::Protocol,
+                    "PING with a proof is the original's and has no place in this connection",
+                );
             }
             Ok(FromClient::Unknown(verb)) => {
                 self.shared.counters.note(Refusal::UnknownVerb);
                 let verb = verb.escape_debug();
-                self.complain(ErrText::new(Code::UnknownVerb, format!("this broker does not know the verb {verb}")));
+                self.complain(ErrText::new(
+                    Code::UnknownVerb,
+                    format!("this broker does not know the verb {verb}"),
+                ));
             }
             Err(error) => self.cut(error.code(), &error.to_string()),
         }
@@ -41,7 +47,9 @@ impl Session {
         match self.admit(sub) {
             Ok((interest, patterns)) => {
                 self.subscriptions.insert(id, patterns);
-                self.shared.router.subscribe(&self.connection.sink, id, interest, Some(ok(id)));
+                self.shared
+                    .router
+                    .subscribe(&self.connection.sink, id, interest, Some(ok(id)));
                 self.mind_answers();
             }
             Err(error) => self.refuse_verb(id, &error),
@@ -51,7 +59,10 @@ impl Session {
     fn admit(&self, sub: Sub) -> Result<(crate::broker::router::Interest, usize)> {
         if self.subscriptions.contains_key(&sub.id) {
             return Err(Error::SubscriptionRefused {
-                reason: format!("id {} is subscribed already on this connection; take the next number", sub.id),
+                reason: format!(
+                    "id {} is subscribed already on this connection; take the next number",
+                    sub.id
+                ),
                 limit: 0,
             });
         }
@@ -92,7 +103,9 @@ impl Session {
     /// An `ERR` that many may follow: it is counted into an unsent one of the same code.
     fn complain(&mut self, err: ErrText) {
         let merged = self.connection.queue.merge_answer(|last| {
-            let FromBroker::Err(before) = FromBroker::parse(last.get(PREFIX..)?).ok()? else { return None };
+            let FromBroker::Err(before) = FromBroker::parse(last.get(PREFIX..)?).ok()? else {
+                return None;
+            };
             (before.code == err.code && before.id.is_none()).then(|| {
                 let count = before.count.unwrap_or(1).saturating_add(1);
                 let err = ErrText {
