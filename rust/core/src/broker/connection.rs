@@ -3,7 +3,7 @@
 //! Whoever fills the queue may also empty it: bytes go to the kernel from the thread that has them, in one call per batch. Only when
 //! the kernel takes no more is the connection's own task told to wait for it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -56,8 +56,6 @@ pub(super) struct Connection {
     pub(super) unwanted: AtomicBool,
     /// It has routed all that it has read, and reads no more.
     pub(super) quiet: AtomicBool,
-    /// Messages read, but not routed to every reader yet.
-    pub(super) unrouted: AtomicU64,
 }
 
 impl Connection {
@@ -90,7 +88,6 @@ impl Connection {
                 broken: AtomicBool::new(false),
                 unwanted: AtomicBool::new(false),
                 quiet: AtomicBool::new(false),
-                unrouted: AtomicU64::new(0),
             }
         })
     }

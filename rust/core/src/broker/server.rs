@@ -247,15 +247,18 @@ impl Server {
         listener.close();
         self.shared.advance(Phase::Quiescing);
         self.ring_all();
-        // A publisher who waits for somebody's queue must not take the others their goodbye.
-        let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
-        self.wait_until(half, |shared| {
+        let quiet = |shared: &Shared| {
             shared
                 .connections()
                 .iter()
                 .all(|connection| connection.quiet.load(Ordering::Acquire))
-        })
-        .await;
+        };
+        // A publisher who waits for somebody's queue must not take the others their goodbye.
+        let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
+        self.wait_until(half, quiet).await;
+        self.shared.advance(Phase::Deciding);
+        self.ring_all();
+        self.wait_until(deadline, quiet).await;
         self.shared.advance(Phase::Leaving);
         self.shared.finish_locals();
         self.ring_all();

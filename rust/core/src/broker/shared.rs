@@ -32,6 +32,8 @@ pub(super) enum Phase {
     Running,
     /// Nothing more is read; what has been read is routed.
     Quiescing,
+    /// Who still waits for room waits no longer: the queues' own policies decide.
+    Deciding,
     /// What is queued is written, then `BYE`.
     Leaving,
     Stopped,
@@ -92,7 +94,8 @@ impl Shared {
             1 => Phase::Starting,
             2 => Phase::Running,
             3 => Phase::Quiescing,
-            4 => Phase::Leaving,
+            4 => Phase::Deciding,
+            5 => Phase::Leaving,
             _ => Phase::Stopped,
         }
     }
@@ -142,11 +145,9 @@ impl Shared {
     /// Ends a connection's subscriptions, counts what it has not got as lost, and keeps its numbers.
     pub(super) fn retire(&self, connection: &Connection) {
         self.router.leave(&connection.sink);
-        let lost = connection.queue.discard(DropReason::Disconnected) + connection.unrouted.load(Ordering::Relaxed);
-        if lost > 0 && self.phase() >= Phase::Leaving {
-            let mut at_end = self.lost_at_end.lock();
-            at_end.messages += lost;
-            at_end.connections += 1;
+        let lost = connection.queue.discard(DropReason::Disconnected);
+        if self.phase() >= Phase::Leaving {
+            self.note_lost_at_end(lost);
         }
         let mut register = self.register.lock();
         if register.connections.remove(&connection.id).is_some() {
@@ -154,6 +155,15 @@ impl Shared {
         }
         drop(register);
         self.progress.notify_one();
+    }
+
+    /// Of one connection, while the broker ends.
+    pub(super) fn note_lost_at_end(&self, messages: u64) {
+        if messages > 0 {
+            let mut lost = self.lost_at_end.lock();
+            lost.messages += messages;
+            lost.connections += 1;
+        }
     }
 
     /// What those who were connected when the broker ended have not got.
@@ -258,6 +268,10 @@ impl Shared {
     }
 
     pub(super) fn statistics(&self) -> BrokerStatistics {
+        // Who is gone by these numbers has its account settled in the sums below.
+        let connections = self.connected.load(Ordering::Acquire);
+        let (subscriptions, patterns) = self.router.subscriptions_and_patterns();
+        let published = self.counters.published();
         let register = self.register.lock();
         let mut totals = register.gone;
         for connection in register.connections.values() {
@@ -270,10 +284,9 @@ impl Shared {
             }
         }
         drop(register);
-        let (subscriptions, patterns) = self.router.subscriptions_and_patterns();
         BrokerStatistics {
             bus: EventBusStatistics {
-                messages_published: self.counters.published(),
+                messages_published: published,
                 messages_delivered: totals.delivered,
                 active_subscribers: subscriptions as u64,
                 active_topics: patterns as u64,
@@ -283,7 +296,7 @@ impl Shared {
             dropped: totals.dropped(),
             refused: self.counters.refused(),
             refused_uids: self.counters.refused_uids(),
-            connections: self.connected.load(Ordering::Relaxed),
+            connections,
             queued_messages: totals.messages,
             queued_bytes: totals.bytes,
         }
@@ -340,7 +353,7 @@ pub(super) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut per_uid = self.shared.per_uid.lock();
-        self.shared.connected.fetch_sub(1, Ordering::Relaxed);
+        self.shared.connected.fetch_sub(1, Ordering::AcqRel);
         if let Some(of_uid) = per_uid.get_mut(&self.uid) {
             *of_uid -= 1;
             if *of_uid == 0 {

@@ -288,8 +288,8 @@ pub struct ClientInfo {
 /// What a shutdown could not deliver.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Undelivered {
-    /// Messages, over all connections.
+    /// Messages in the queues of connections, or read from a publisher who waited for a queue.
     pub messages: u64,
-    /// Connections that had some.
+    /// Connections that had some of them.
     pub connections: usize,
 }

@@ -1,1 +1,127 @@
+//! The parts that no socket shows: who is admitted, what is agreed, and how routes are kept.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::BrokerConfig;
+use super::router::{Interest, Router, Sink, Way};
+use crate::queue::{Budget, Limits, Overflow, Patience, Pushed, Queue, Run, Wake};
+use crate::topic::Pattern;
+use crate::wire::Dialect;
+
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(&self) {}
+}
+
+fn join(router: &Router) -> Arc<Sink> {
+    let limits = Limits {
+        messages: 10,
+        bytes: 1000,
+    };
+    let budget = Arc::new(Budget::unlimited());
+    let queue = Queue::new(
+        limits,
+        Overflow::DropOldest,
+        Duration::from_secs(1),
+        budget,
+        Arc::new(Nobody),
+    );
+    router.join(Arc::new(queue), Dialect::Bincode, 1000, None)
+}
+
+fn interest(patterns: &[&str], include_control: bool) -> Interest {
+    Interest {
+        patterns: patterns
+            .iter()
+            .map(|pattern| Pattern::parse(pattern, 8).unwrap())
+            .collect(),
+        filters: None,
+        include_control,
+    }
+}
+
+#[test]
+fn only_the_own_and_listed_uids_are_admitted() {
+    let mut config = BrokerConfig::default();
+    assert!(config.admits(1000, 1000));
+    assert!(!config.admits(0, 1000) && !config.admits(1001, 1000));
+    // The number that stands for everybody without a number is nobody's own.
+    assert!(!config.admits(65_534, 65_534));
+    config.allowed_uids = vec![0, 65_534];
+    assert!(config.admits(0, 1000) && config.admits(65_534, 65_534));
+}
+
+#[test]
+fn a_client_gets_at_most_the_brokers_queue() {
+    let config = BrokerConfig::default();
+    let limits = |messages, bytes| {
+        let limits = config.queue_limits(messages, bytes);
+        (limits.messages, limits.bytes)
+    };
+    assert_eq!(limits(None, None), (config.queue_messages, config.queue_bytes));
+    assert_eq!(
+        limits(Some(u64::MAX), Some(u64::MAX)),
+        (config.queue_messages, config.queue_bytes)
+    );
+    assert_eq!(limits(Some(0), Some(5)), (1, 5));
+}
+
+#[test]
+fn a_route_names_each_reader_once_with_all_that_match() {
+    let router = Router::default();
+    let (one, two) = (join(&router), join(&router));
+    router.subscribe(&one, 5, interest(&["events.#", "events.process.*"], false), None);
+    router.subscribe(&one, 3, interest(&["events.process.new"], true), None);
+    router.subscribe(&two, 1, interest(&["events.process.new"], false), None);
+    assert_eq!(router.subscriptions_and_patterns(), (3, 3));
+    let route = router.resolve("events.process.new");
+    let ids = |way| {
+        route
+            .lane(way)
+            .targets
+            .iter()
+            .map(|target| target.plain.to_vec())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (ids(Way::Everyone), ids(Way::Control)),
+        (vec![vec![3, 5], vec![1]], vec![vec![3]])
+    );
+    // Topics with the same readers share a route, so that their messages share runs.
+    let shared = router.resolve("events.file.new");
+    assert!(Arc::ptr_eq(&shared, &router.resolve("events.network.x.y")) && !Arc::ptr_eq(&shared, &route));
+    router.leave(&one);
+    router.unsubscribe(&two, 1, None);
+    assert!(
+        router
+            .resolve("events.process.new")
+            .lane(Way::Everyone)
+            .targets
+            .is_empty()
+    );
+    assert_eq!(router.subscriptions_and_patterns(), (0, 0));
+}
+
+#[test]
+fn what_was_looked_up_before_a_change_does_not_come_in_after_it() {
+    let router = Router::default();
+    let sink = join(&router);
+    router.subscribe(&sink, 1, interest(&["events.#"], false), None);
+    let generation = router.generation();
+    let old = router.resolve("events.a");
+    router.subscribe(&sink, 2, interest(&["events.#"], false), None);
+    assert!(router.generation() > generation);
+    let new = router.resolve("events.a");
+    let push = |route: &super::router::Route| {
+        let target = &route.lane(Way::Everyone).targets[0];
+        let run = Run::object(Arc::new(()), 10);
+        target
+            .sink
+            .queue
+            .push(&run, &target.plain, target.epoch, Patience::None)
+    };
+    assert_eq!((push(&old), push(&new)), (Pushed::Stale, Pushed::Done));
+    assert_eq!(sink.queue.snapshot().pending, 2);
+}

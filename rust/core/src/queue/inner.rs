@@ -1,8 +1,9 @@
 //! The queue under its lock: every change of what is held goes through `charge` and `release`, so that limits, budget and the
 //! account cannot drift from the items.
 
+mod drain;
+
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,15 +11,9 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{
-    Budget, Content, DropReason, Empty, Gap, Limits, MAX_ANSWER_BYTES, MAX_ANSWERS, Overflow, Patience, Popped, Pushed,
-    Run, Snapshot, Subscriptions, Wake, Written,
+    Budget, DropReason, Gap, Limits, MAX_ANSWER_BYTES, MAX_ANSWERS, Overflow, Patience, Pushed, Run, Snapshot,
+    Subscriptions, Wake,
 };
-
-/// Slices handed to the kernel in one call, and the bytes after which no more are collected.
-const MAX_SLICES: usize = 64;
-const MAX_WRITE: usize = 256 * 1024;
-/// Places for items that an empty queue keeps.
-const KEPT_ITEMS: usize = 256;
 
 enum Item {
     Run(Run, Subscriptions),
@@ -102,7 +97,7 @@ impl Inner {
         // The usual case first: everything fits.
         let fits = self.messages + run.messages as usize <= self.limits.messages
             && self.bytes + run.bytes() <= self.limits.bytes;
-        if (fits && !no_budget) || matches!(patience, Patience::Exceed) {
+        if (fits && !no_budget) || (matches!(patience, Patience::Exceed) && !self.has_stalled()) {
             self.append(run.clone(), subscriptions);
             return Pushed::Done;
         }
@@ -358,10 +353,10 @@ impl Inner {
         }
     }
 
-    /// Who waits for room, if there is enough of it now to be worth the wake.
+    /// Who waits for room, as soon as there is some: a publisher may be what its own reader waits for.
     pub(super) fn take_room(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
         let answers_low = self.answers <= MAX_ANSWERS / 2 && self.answer_bytes <= MAX_ANSWER_BYTES / 2;
-        if self.waiting.is_empty() || !self.below_half() || !answers_low {
+        if self.waiting.is_empty() || !self.has_room() || !answers_low {
             return SmallVec::new();
         }
         self.take_all_waiting()
@@ -374,152 +369,6 @@ impl Inner {
     /// True once for a reader that waits and has something to read now.
     pub(super) fn take_idle(&mut self) -> bool {
         self.idle && (!self.items.is_empty() || self.wants_disconnect) && std::mem::replace(&mut self.idle, false)
-    }
-
-    pub(super) fn write_to(
-        &mut self,
-        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-    ) -> io::Result<Written> {
-        if self.armed {
-            return Ok(Written::Armed);
-        }
-        loop {
-            // Only a gap at the very front is final: until then it may grow.
-            if let Some(front) = self.items.front_mut()
-                && let Item::Gap(gap) = front
-            {
-                let frame = gap.frame();
-                self.answers += 1;
-                self.answer_bytes += frame.len();
-                *front = Item::Answer(frame);
-            }
-            let mut slices: SmallVec<[IoSlice<'_>; MAX_SLICES]> = SmallVec::new();
-            let mut len = 0;
-            for item in &self.items {
-                let bytes = match item {
-                    Item::Run(
-                        Run {
-                            content: Content::Frames(bytes),
-                            ..
-                        },
-                        _,
-                    )
-                    | Item::Answer(bytes) => bytes,
-                    Item::Run(..) | Item::Gap(_) => break,
-                };
-                let skip = if len == 0 && slices.is_empty() { self.partial } else { 0 };
-                let bytes = bytes.get(skip..).unwrap_or_default();
-                slices.push(IoSlice::new(bytes));
-                len += bytes.len();
-                if slices.len() == MAX_SLICES || len >= MAX_WRITE {
-                    break;
-                }
-            }
-            if slices.is_empty() {
-                drop(slices);
-                self.idle = true;
-                self.shrink();
-                return Ok(Written::All);
-            }
-            match write(&slices) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    drop(slices);
-                    self.note_progress();
-                    self.advance(written);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.armed = true;
-                    return Ok(Written::Blocked);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Gives back what a burst has left behind; an idle reader should cost little.
-    fn shrink(&mut self) {
-        if self.items.capacity() > KEPT_ITEMS && self.items.is_empty() {
-            self.items = VecDeque::new();
-        }
-    }
-
-    /// The kernel has taken `written` bytes more.
-    fn advance(&mut self, written: usize) {
-        let mut rest = self.partial + written;
-        self.partial = 0;
-        loop {
-            match self.items.front_mut() {
-                Some(Item::Run(run, subscriptions)) => {
-                    let subscriptions = subscriptions.len();
-                    let sent = run.split_fitting(usize::MAX, rest, false);
-                    let whole = run.messages == 0;
-                    if let Some(sent) = sent {
-                        rest -= sent.bytes();
-                        self.delivered += self.release(&sent, subscriptions);
-                    }
-                    if !whole {
-                        break;
-                    }
-                }
-                Some(Item::Answer(frame)) => {
-                    if rest < frame.len() {
-                        break;
-                    }
-                    rest -= frame.len();
-                    self.answers -= 1;
-                    self.answer_bytes -= frame.len();
-                }
-                Some(Item::Gap(_)) | None => break,
-            }
-            self.items.pop_front();
-        }
-        self.partial = rest;
-    }
-
-    pub(super) fn pop(&mut self) -> Result<Popped, Empty> {
-        let mut dropped_before = 0;
-        loop {
-            match self.items.front_mut() {
-                Some(Item::Run(run, subscriptions)) => {
-                    let subscriptions = subscriptions.len();
-                    let one = if run.messages > 1 {
-                        run.split_first()
-                    } else {
-                        let Some(Item::Run(run, _)) = self.items.pop_front() else {
-                            return Err(Empty::Yet);
-                        };
-                        run
-                    };
-                    self.delivered += self.release(&one, subscriptions);
-                    self.note_progress();
-                    return Ok(Popped {
-                        content: one.content,
-                        dropped_before,
-                    });
-                }
-                Some(Item::Gap(_)) => {
-                    // A gap without a message behind it waits for one to tell it.
-                    if self.items.len() == 1 || !self.items.iter().any(|item| matches!(item, Item::Run(..))) {
-                        break;
-                    }
-                    if let Some(Item::Gap(gap)) = self.items.pop_front() {
-                        dropped_before += gap.total();
-                    }
-                }
-                Some(Item::Answer(_)) => {
-                    self.items.pop_front();
-                }
-                None => break,
-            }
-        }
-        if self.is_closed() {
-            return Err(Empty::Ended);
-        }
-        self.idle = true;
-        self.shrink();
-        Err(Empty::Yet)
     }
 
     pub(super) fn close(&mut self, discard: Option<DropReason>) -> u64 {

@@ -97,7 +97,7 @@ pub enum Patience<'a> {
     /// What fits is taken; the rest is left with the producer, whom nobody wakes. Nothing is dropped, and no stall clock starts.
     /// `block`: for a producer who will wait for the rest, and so minds the budget.
     Try { block: bool },
-    /// Taken whatever the limits say: for a producer that asked [`Queue::takes`] of several queues a moment ago and must not be left
+    /// Taken whatever the limits say, unless the queue has stalled: for a producer that asked [`Queue::takes`] of several queues a moment ago and must not be left
     /// with half a delivery. The limits are exceeded by at most one message per racing producer.
     Exceed,
 }
@@ -137,7 +137,7 @@ pub enum Empty {
 pub enum Written {
     /// Everything is with the kernel.
     All,
-    /// The kernel takes no more for now.
+    /// The kernel takes no more for now, or has taken so much that others should have their turn.
     Blocked,
     /// Another flush waits for the kernel already; it will go on.
     Armed,

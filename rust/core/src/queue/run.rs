@@ -10,6 +10,9 @@ use smallvec::SmallVec;
 use super::DropReason;
 use crate::wire::frame::PREFIX;
 
+/// Subscriptions in one `DROPPED`, so that it stays under the 64 KiB of a text whatever their numbers are.
+const COUNTS_PER_FRAME: usize = 1024;
+
 /// The ids of one reader's subscriptions that matched, shared by every run that they match.
 pub type Subscriptions = Arc<[u64]>;
 
@@ -119,7 +122,7 @@ impl Run {
             Content::Object(..) => &[],
         };
         let (mut count, mut len) = (0_usize, 0);
-        while !rest.is_empty() && (count == 0 || (count < most && (count < messages || len < bytes))) {
+        while !rest.is_empty() && (count == 0 || count < most && (count < messages || len < bytes)) {
             let frame = frame_len(rest).min(rest.len());
             rest.advance(frame);
             count += 1;
@@ -141,7 +144,7 @@ impl Run {
         while count < self.messages && !rest.is_empty() {
             let frame = frame_len(rest).min(rest.len());
             let fits = (count as usize) < messages && len + frame <= bytes;
-            if !fits && !(at_least_one && count == 0) {
+            if !(fits || at_least_one && count == 0) {
                 break;
             }
             count += 1;
@@ -198,15 +201,16 @@ impl Gap {
         self.counts.iter().map(|(_, count)| count).sum()
     }
 
-    /// As the wire says it.
+    /// As the wire says it: one frame, or several where one could not hold so many subscriptions.
     pub(super) fn frame(&self) -> Bytes {
         use crate::wire::text::{Dropped, FromBroker};
-        Bytes::from(
-            FromBroker::Dropped(Dropped {
-                subscriptions: self.counts.iter().copied().collect(),
+        let told = |counts: &[(u64, u64)]| {
+            let dropped = Dropped {
+                subscriptions: counts.iter().copied().collect(),
                 reason: self.reason.name().to_owned(),
-            })
-            .frame(),
-        )
+            };
+            FromBroker::Dropped(dropped).frame()
+        };
+        Bytes::from(self.counts.chunks(COUNTS_PER_FRAME).flat_map(told).collect::<Vec<u8>>())
     }
 }

@@ -1,1 +1,435 @@
+//! The queue, one promise at a time; [`model`] tries them all together.
 
+mod model;
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::wire::frame::PREFIX;
+use crate::wire::text::{Err as ErrText, FromBroker};
+
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Bell {
+    fn rung(&self) -> usize {
+        self.0.swap(0, Ordering::SeqCst)
+    }
+}
+
+/// A frame that carries its number, of `size` bytes of body.
+fn frame(number: u64, size: usize) -> Vec<u8> {
+    let mut frame = u32::try_from(size).unwrap().to_le_bytes().to_vec();
+    frame.push(0x10);
+    frame.extend_from_slice(&number.to_le_bytes());
+    frame.resize(PREFIX + size, 0);
+    frame
+}
+
+fn run(numbers: std::ops::Range<u64>, size: usize) -> Run {
+    let messages = u32::try_from(numbers.end - numbers.start).unwrap();
+    let bytes: Vec<u8> = numbers.flat_map(|number| frame(number, size)).collect();
+    Run::frames(Bytes::from(bytes), messages)
+}
+
+fn ids(ids: &[u64]) -> Subscriptions {
+    Arc::from(ids)
+}
+
+fn limits(messages: usize, bytes: usize) -> Limits {
+    Limits { messages, bytes }
+}
+
+struct Fixture {
+    queue: Queue,
+    reader: Arc<Bell>,
+    budget: Arc<Budget>,
+}
+
+fn queue(limits: Limits, overflow: Overflow) -> Fixture {
+    within(limits, overflow, Duration::from_secs(3600), usize::MAX)
+}
+
+fn within(limits: Limits, overflow: Overflow, stall: Duration, budget: usize) -> Fixture {
+    let reader = Arc::new(Bell::default());
+    let budget = Arc::new(Budget::new(budget));
+    let queue = Queue::new(limits, overflow, stall, Arc::clone(&budget), Arc::clone(&reader) as _);
+    Fixture { queue, reader, budget }
+}
+
+impl Fixture {
+    /// The kernel takes at most `room` bytes; what it took is appended to `out`.
+    fn write(&self, room: usize, out: &mut Vec<u8>) -> Written {
+        let mut left = room;
+        let written = self.queue.write_to(|slices| {
+            if left == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let mut taken = 0;
+            for slice in slices {
+                let len = slice.len().min(left);
+                out.extend_from_slice(&slice[..len]);
+                (left, taken) = (left - len, taken + len);
+            }
+            Ok(taken)
+        });
+        let written = written.unwrap();
+        if written == Written::Blocked {
+            self.queue.disarm();
+        }
+        written
+    }
+
+    fn all(&self) -> Vec<Item> {
+        let mut out = Vec::new();
+        assert_eq!(self.write(usize::MAX, &mut out), Written::All);
+        parse(&out)
+    }
+
+    fn push(&self, run: &Run) -> Pushed {
+        self.queue.push(run, &ids(&[1]), self.queue.epoch(), Patience::None)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Item {
+    Message(u64),
+    Dropped(Vec<(u64, u64)>, String),
+    Answer(String),
+}
+
+fn parse(mut bytes: &[u8]) -> Vec<Item> {
+    let mut items = Vec::new();
+    while let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX>() {
+        let (body, rest) = rest.split_at(u32::from_le_bytes(*prefix) as usize);
+        items.push(if body[0] == 0x10 {
+            Item::Message(u64::from_le_bytes(body[1..9].try_into().unwrap()))
+        } else if let Ok(FromBroker::Dropped(dropped)) = FromBroker::parse(body) {
+            Item::Dropped(dropped.subscriptions.into_iter().collect(), dropped.reason)
+        } else {
+            Item::Answer(String::from_utf8(body.to_vec()).unwrap())
+        });
+        bytes = rest;
+    }
+    assert!(bytes.is_empty(), "half a frame at the end");
+    items
+}
+
+fn answer(text: &str) -> Bytes {
+    let mut frame = u32::try_from(text.len()).unwrap().to_le_bytes().to_vec();
+    frame.extend_from_slice(text.as_bytes());
+    Bytes::from(frame)
+}
+
+fn numbers(items: &[Item]) -> Vec<u64> {
+    items
+        .iter()
+        .filter_map(|item| {
+            if let Item::Message(number) = item {
+                Some(*number)
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
+fn gap(counts: &[(u64, u64)], reason: DropReason) -> Item {
+    Item::Dropped(counts.to_vec(), reason.name().to_owned())
+}
+
+#[test]
+fn what_is_half_written_is_finished_and_the_gap_stands_behind_it() {
+    let queue = queue(limits(3, usize::MAX), Overflow::DropOldest);
+    queue.push(&run(0..3, 20));
+    let mut out = Vec::new();
+    assert_eq!(queue.write(30, &mut out), Written::Blocked);
+    queue.push(&run(3..6, 20));
+    assert_eq!(queue.write(usize::MAX, &mut out), Written::All);
+    let expected = [0, 1]
+        .map(Item::Message)
+        .into_iter()
+        .chain([gap(&[(1, 2)], DropReason::Overflow)]);
+    assert_eq!(
+        parse(&out),
+        expected.chain([4, 5].map(Item::Message)).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_frame_larger_than_the_queue_passes_when_nothing_waits() {
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+        let queue = queue(limits(10, 100), overflow);
+        assert_eq!(queue.push(&run(0..1, 5000)), Pushed::Done);
+        assert_eq!(queue.all(), [Item::Message(0)]);
+    }
+    // The newest stays, however large.
+    let queue = queue(limits(10, 100), Overflow::DropOldest);
+    let bytes = [frame(0, 20), frame(1, 5000)].concat();
+    queue.push(&Run::frames(bytes.into(), 2));
+    assert_eq!(queue.all(), [gap(&[(1, 1)], DropReason::Overflow), Item::Message(1)]);
+}
+
+#[test]
+fn a_part_of_a_run_keeps_no_more_memory_than_it_is_charged_for() {
+    let queue = queue(limits(1000, 250), Overflow::DropNewest);
+    let big = run(0..1000, 96);
+    let Content::Frames(bytes) = &big.content else {
+        unreachable!()
+    };
+    let held = bytes.as_ptr_range();
+    queue.push(&big);
+    let seen = queue.queue.write_to(|slices| {
+        assert!(!held.contains(&slices[0].as_ptr()));
+        Err(io::ErrorKind::WouldBlock.into())
+    });
+    assert_eq!((seen.unwrap(), queue.budget.used()), (Written::Blocked, 200));
+}
+
+#[test]
+fn a_change_and_its_answer_are_one_step() {
+    let queue = queue(limits(10, usize::MAX), Overflow::DropOldest);
+    let before = queue.queue.epoch();
+    queue.push(&run(0..1, 20));
+    queue.queue.change(|epoch| {
+        assert_eq!(epoch, before + 1);
+        ((), Some(answer("OK {}")))
+    });
+    assert_eq!(
+        queue.queue.push(&run(1..2, 20), &ids(&[1]), before, Patience::None),
+        Pushed::Stale
+    );
+    assert!(!queue.queue.push_gap(1, &ids(&[1]), before, DropReason::TooLarge));
+    assert_eq!(queue.push(&run(2..3, 20)), Pushed::Done);
+    assert_eq!(
+        queue.all(),
+        [Item::Message(0), Item::Answer("OK {}".into()), Item::Message(2)]
+    );
+}
+
+#[test]
+fn a_waiting_producer_is_woken_by_the_first_room() {
+    let queue = queue(limits(4, usize::MAX), Overflow::DropOldest);
+    let bell = Arc::new(Bell::default());
+    let waker: Arc<dyn Wake> = Arc::clone(&bell) as _;
+    let push = |run: &Run| queue.queue.push(run, &ids(&[1]), 0, Patience::Wait(&waker));
+    let Pushed::Full { taken: 4, .. } = push(&run(0..6, 21)) else {
+        panic!("not full")
+    };
+    assert!(queue.queue.fed_by_block() && !queue.queue.takes(25));
+    let mut out = Vec::new();
+    queue.write(10, &mut out);
+    assert_eq!(bell.rung(), 0);
+    queue.write(15, &mut out);
+    assert_eq!(bell.rung(), 1);
+    queue.write(25, &mut out);
+    assert_eq!(push(&run(4..6, 21)), Pushed::Done);
+    queue.write(usize::MAX, &mut out);
+    assert_eq!(numbers(&parse(&out)), [0, 1, 2, 3, 4, 5]);
+    assert!(!queue.queue.fed_by_block());
+}
+
+#[test]
+fn a_queue_that_takes_no_byte_stalls_even_if_it_is_not_quite_full() {
+    let stall = Duration::from_millis(30);
+    let queue = within(limits(100, 1000), Overflow::DropOldest, stall, usize::MAX);
+    let bell: Arc<dyn Wake> = Arc::new(Bell::default());
+    let push = |run: &Run| queue.queue.push(run, &ids(&[1]), 0, Patience::Wait(&bell));
+    assert_eq!(push(&run(0..1, 590)), Pushed::Done);
+    let Pushed::Full { taken: 0, stalls_at } = push(&run(1..2, 590)) else {
+        panic!("not full")
+    };
+    std::thread::sleep(stalls_at.saturating_duration_since(Instant::now()));
+    assert_eq!(push(&run(1..2, 590)), Pushed::Done);
+    assert_eq!(queue.all(), [gap(&[(1, 1)], DropReason::Overflow), Item::Message(1)]);
+    // Empty again, it is waited for again; and a reader that takes bytes is waited for as long as it does.
+    assert_eq!(push(&run(2..3, 590)), Pushed::Done);
+    let mut out = Vec::new();
+    for _ in 0..4 {
+        assert!(matches!(push(&run(3..4, 590)), Pushed::Full { .. }));
+        std::thread::sleep(stall / 2);
+        queue.write(100, &mut out);
+    }
+}
+
+#[test]
+fn a_used_up_budget_holds_back_those_who_wait_but_starves_nobody() {
+    let queue = within(limits(100, 1000), Overflow::DropOldest, Duration::from_secs(60), 100);
+    let other = Queue::new(
+        limits(9, 9999),
+        Overflow::DropOldest,
+        Duration::ZERO,
+        Arc::clone(&queue.budget),
+        Arc::new(Bell::default()),
+    );
+    other.push(&run(0..1, 200), &ids(&[1]), 0, Patience::None);
+    assert!(queue.budget.is_used_up() && queue.budget.excess() == 104);
+    for patience in [
+        Patience::Wait(&(Arc::new(Bell::default()) as Arc<dyn Wake>)),
+        Patience::Try { block: true },
+    ] {
+        assert!(matches!(
+            queue.queue.push(&run(0..3, 20), &ids(&[1]), 0, patience),
+            Pushed::Full { taken: 1, .. }
+        ));
+        assert_eq!(queue.all(), [Item::Message(0)]);
+    }
+    assert_eq!(queue.push(&run(0..3, 20)), Pushed::Done);
+    assert_eq!(other.trim(1, DropReason::Budget), 204);
+    assert_eq!(other.snapshot().dropped[DropReason::Budget as usize], 1);
+    drop(other);
+    assert_eq!(queue.budget.used(), 72);
+    drop(queue.queue);
+    assert_eq!(queue.budget.used(), 0);
+}
+
+#[test]
+fn room_that_was_asked_for_is_given_but_not_by_a_stalled_queue() {
+    let queue = within(
+        limits(2, usize::MAX),
+        Overflow::DropOldest,
+        Duration::from_millis(20),
+        usize::MAX,
+    );
+    let push = || queue.queue.push(&run(0..1, 20), &ids(&[1]), 0, Patience::Exceed);
+    for _ in 0..3 {
+        assert_eq!(push(), Pushed::Done);
+    }
+    assert!(queue.queue.snapshot().messages == 3 && !queue.queue.takes(24));
+    std::thread::sleep(Duration::from_millis(25));
+    assert!(queue.queue.takes(24));
+    for _ in 0..9 {
+        assert_eq!(push(), Pushed::Done);
+    }
+    assert_eq!(
+        (queue.queue.snapshot().messages, queue.queue.snapshot().dropped[0]),
+        (2, 10)
+    );
+}
+
+#[test]
+fn a_gap_of_very_many_subscriptions_takes_several_frames() {
+    let queue = queue(limits(9, usize::MAX), Overflow::DropOldest);
+    let many: Vec<u64> = (0..3000).map(|id| u64::MAX - id).collect();
+    queue
+        .queue
+        .push_gap(u64::MAX / 8192, &ids(&many), 0, DropReason::TooLarge);
+    let counts: usize = queue
+        .all()
+        .iter()
+        .map(|item| {
+            if let Item::Dropped(counts, _) = item {
+                counts.len()
+            } else {
+                0
+            }
+        })
+        .sum();
+    assert_eq!(counts, 3000);
+}
+
+#[test]
+fn disconnect_tells_its_reader_even_while_that_waits_for_the_kernel() {
+    let queue = queue(limits(2, usize::MAX), Overflow::Disconnect);
+    queue.push(&run(0..2, 20));
+    queue.write(10, &mut Vec::new());
+    queue.reader.rung();
+    assert_eq!(queue.push(&run(2..5, 20)), Pushed::Closed);
+    assert!(queue.queue.wants_disconnect() && queue.reader.rung() == 1);
+    assert_eq!(queue.push(&run(5..6, 20)), Pushed::Closed);
+    assert_eq!(queue.reader.rung(), 0);
+    assert_eq!(queue.queue.snapshot().dropped[0], 3);
+}
+
+#[test]
+fn last_words_come_behind_the_frame_under_way_and_the_answers() {
+    let queue = queue(limits(100, usize::MAX), Overflow::DropOldest);
+    queue.push(&run(0..5, 20));
+    queue.queue.answer(answer("OK {}"));
+    let mut out = Vec::new();
+    queue.write(10, &mut out);
+    assert_eq!(
+        queue.queue.end_with(Some(answer("ERR {}")), DropReason::Disconnected),
+        4
+    );
+    assert!(queue.queue.is_closed() && !queue.queue.is_empty());
+    assert_eq!(queue.push(&run(5..6, 20)), Pushed::Closed);
+    queue.write(usize::MAX, &mut out);
+    let text = |text: &str| Item::Answer(text.into());
+    assert_eq!(parse(&out), [Item::Message(0), text("OK {}"), text("ERR {}")]);
+    let snapshot = queue.queue.snapshot();
+    assert_eq!((snapshot.delivered, snapshot.pending, snapshot.dropped[4]), (1, 0, 4));
+    assert_eq!((queue.budget.used(), queue.queue.discard(DropReason::Closed)), (0, 0));
+}
+
+#[test]
+fn refusals_merge_only_while_they_are_last_and_unsent() {
+    let queue = queue(limits(100, usize::MAX), Overflow::DropOldest);
+    let err = |count| {
+        let mut err = ErrText::new(crate::wire::text::Code::Topic, "no");
+        err.count = Some(count);
+        Bytes::from(FromBroker::Err(err).frame())
+    };
+    assert!(!queue.queue.merge_answer(|_| Some(err(9))));
+    queue.queue.answer(err(1));
+    assert!(queue.queue.merge_answer(|last| (last == err(1)).then(|| err(2))));
+    assert!(!queue.queue.merge_answer(|_| None));
+    queue.push(&run(0..1, 20));
+    assert!(!queue.queue.merge_answer(|_| Some(err(9))));
+    let mut out = Vec::new();
+    queue.write(usize::MAX, &mut out);
+    queue.queue.answer(err(3));
+    queue.write(5, &mut out);
+    assert!(!queue.queue.merge_answer(|_| Some(err(9))));
+    queue.write(usize::MAX, &mut out);
+    assert_eq!(parse(&out).len(), 3);
+}
+
+#[test]
+fn too_many_answers_are_full_until_half_are_gone() {
+    let queue = queue(limits(100, usize::MAX), Overflow::DropOldest);
+    let bell = Arc::new(Bell::default());
+    let waker: Arc<dyn Wake> = Arc::clone(&bell) as _;
+    for _ in 1..MAX_ANSWERS {
+        assert!(!queue.queue.answer(answer("PONG")));
+    }
+    assert!(queue.queue.answer(answer("PONG")) && queue.queue.answers_full(&waker));
+    let mut out = Vec::new();
+    queue.write(8 * (MAX_ANSWERS / 2 - 1), &mut out);
+    assert_eq!(bell.rung(), 0);
+    queue.write(8, &mut out);
+    assert_eq!((bell.rung(), queue.queue.answers_full(&waker)), (1, false));
+}
+
+#[test]
+fn objects_are_popped_one_by_one_with_what_was_lost_before() {
+    let queue = queue(limits(3, usize::MAX), Overflow::DropOldest);
+    for number in 0..5_u64 {
+        queue
+            .queue
+            .push(&Run::object(Arc::new(number), 10), &ids(&[0]), 0, Patience::None);
+    }
+    let pop = || {
+        let popped = queue.queue.pop()?;
+        let Content::Object(object, 10) = popped.content else {
+            panic!("not an object")
+        };
+        Ok((*object.downcast_ref::<u64>().unwrap(), popped.dropped_before))
+    };
+    assert_eq!(
+        [pop(), pop(), pop(), pop()],
+        [Ok((2, 2)), Ok((3, 0)), Ok((4, 0)), Err(Empty::Yet)]
+    );
+    queue
+        .queue
+        .push(&Run::object(Arc::new(5_u64), 10), &ids(&[0]), 0, Patience::None);
+    queue.queue.finish();
+    assert_eq!([pop(), pop()], [Ok((5, 0)), Err(Empty::Ended)]);
+}

@@ -79,7 +79,7 @@ impl Clock {
 impl Session {
     /// True while the broker does not read this peer, or the peer does not take what it is sent.
     fn stands_still(&self) -> bool {
-        self.stop.is_some() || self.writable.is_some() || self.connection.queue.is_closed()
+        self.stop.is_some() || self.writable.is_some()
     }
 
     pub(super) fn set_clock(&mut self) {

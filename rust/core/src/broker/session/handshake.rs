@@ -255,6 +255,10 @@ impl Session {
             nonce: agreed.nonces.as_ref().map(|(_, ours)| ours.clone()),
             auth: if agreed.nonces.is_some() { "token" } else { "none" }.to_owned(),
         };
+        // Whoever has read its INFO can be found.
+        if agreed.nonces.is_none() {
+            shared.register(&session.connection);
+        }
         session
             .connection
             .queue
@@ -268,7 +272,7 @@ impl Session {
 }
 
 impl Unproven {
-    /// Asks for the proof where one is due. Whoever has passed is in the register.
+    /// Asks for the proof where one is due; whoever has passed is in the register.
     async fn authenticate(self) -> Option<Session> {
         let Self { mut session, nonces } = self;
         if let Some((theirs, ours)) = nonces {
@@ -278,13 +282,13 @@ impl Unproven {
                 session.refuse_proof();
                 return None;
             };
+            session.shared.register(&session.connection);
             let ok = OkText {
                 proof: Some(proof),
                 ..OkText::default()
             };
             session.connection.queue.answer(Bytes::from(FromBroker::Ok(ok).frame()));
         }
-        session.shared.register(&session.connection);
         // What came together with the first frames.
         super::batch::run(|| session.take(&[]));
         Some(session)
@@ -294,6 +298,7 @@ impl Unproven {
 impl Session {
     /// Our proof, if theirs holds.
     async fn proof(&mut self, theirs: &str, ours: &str) -> Option<String> {
+        let deadline = Instant::now() + AUTH_TIMEOUT;
         let auth = loop {
             let asked = frame::next(&self.pending, 0).ok()?;
             if let Some((kind, body)) = asked {
@@ -307,7 +312,7 @@ impl Session {
             }
             let stream = &self.connection.stream;
             let reading = self.readable.read_with(|| read(stream, FIRST_READ));
-            match timeout_at(Instant::now() + AUTH_TIMEOUT, reading).await {
+            match timeout_at(deadline, reading).await {
                 Ok(Ok(len)) if len > 0 => with_read(len, |data| self.pending.extend_from_slice(data)),
                 _ => return None,
             }

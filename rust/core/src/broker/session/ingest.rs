@@ -14,7 +14,7 @@ use crate::broker::deliver::Delivery;
 use crate::broker::port::CACHED_TOPICS;
 use crate::broker::router::{Route, Router, Way};
 use crate::error::Error;
-use crate::queue::{Patience, Run};
+use crate::queue::Run;
 use crate::topic::Cache;
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::Code;
@@ -211,12 +211,7 @@ impl Session {
             return true;
         }
         let bytes = Bytes::copy_from_slice(data.get(open.bytes).unwrap_or_default());
-        let patience = if self.block {
-            Patience::Wait(&self.room)
-        } else {
-            Patience::None
-        };
-        let mut delivery = Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, patience);
+        let mut delivery = Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, self.patience());
         delivery.frames(
             lane,
             &Run::frames(bytes, open.messages),
@@ -227,7 +222,6 @@ impl Session {
         self.shared.trim();
         if self.waiting.is_some() {
             self.stop = Some(Stop::Congested);
-            self.note_unrouted();
         }
         self.waiting.is_none()
     }

@@ -16,6 +16,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -39,12 +40,15 @@ const SCRATCH: usize = 256 * 1024;
 const TURN: usize = 64 * 1024;
 /// What an idle connection may keep for partial frames.
 const KEPT_PENDING: usize = 4 * 1024;
+const WRITE_RETRY: Duration = Duration::from_millis(20);
 /// What a stopping broker still reads of one client.
 const LAST_READS: usize = 4 * 1024 * 1024;
 
 thread_local! {
     static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
 }
+
+type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Why frames that have been read are not worked off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +83,7 @@ struct Session {
     /// Patterns by live subscription.
     subscriptions: HashMap<u64, usize>,
     clock: Clock,
-    writable: Option<Pin<Box<dyn Future<Output = io::Result<()>> + Send>>>,
+    writable: Option<Wait>,
     read_this_turn: usize,
     last_reads: usize,
     _place: Place,
@@ -111,7 +115,7 @@ impl Session {
             tokio::select! {
                 biased;
                 () = self.connection.bell.rung() => {}
-                _ = ready(&mut self.writable), if blocked => {
+                () = ready(&mut self.writable), if blocked => {
                     self.writable = None;
                     self.clock.note_written();
                     self.connection.unblock();
@@ -168,7 +172,12 @@ impl Session {
         }
         if self.connection.is_blocked() && self.writable.is_none() && self.stage != Stage::Ended {
             let stream = Arc::clone(&self.connection.stream);
-            self.writable = Some(Box::pin(async move { stream.writable().await }));
+            self.writable = Some(Box::pin(async move {
+                if stream.writable().await.is_err() {
+                    // No descriptor is left to wait with; trying again at once would only spin.
+                    tokio::time::sleep(WRITE_RETRY).await;
+                }
+            }));
         }
         self.set_clock();
     }
@@ -179,14 +188,10 @@ impl Session {
             match stop {
                 Stop::Congested => {
                     if let Some(waiting) = self.waiting.take() {
-                        let mut delivery = Delivery::new(
-                            &self.shared.router,
-                            self.shared.config.max_topic_depth,
-                            Patience::Wait(&self.room),
-                        );
+                        let mut delivery =
+                            Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, self.patience());
                         delivery.resume(waiting);
                         self.waiting = delivery.finish();
-                        self.note_unrouted();
                     }
                     if self.waiting.is_some() {
                         return;
@@ -207,13 +212,25 @@ impl Session {
         }
     }
 
-    fn note_unrouted(&self) {
-        let messages = self.waiting.as_ref().map_or(0, Waiting::messages);
-        self.connection.unrouted.store(messages, Ordering::Relaxed);
+    fn patience(&self) -> Patience<'_> {
+        if self.block {
+            Patience::Wait(&self.room)
+        } else {
+            Patience::None
+        }
     }
 
     /// The broker stops: what the client has sent before that is routed, then what is queued for it goes out.
     fn wind_up(&mut self) {
+        if self.shared.phase() >= Phase::Deciding && self.stop.is_some() {
+            self.shared
+                .note_lost_at_end(self.waiting.as_ref().map_or(0, Waiting::messages));
+            self.block = false;
+            self.go_on();
+            // What is stopped by answers that nobody reads stays where it is.
+            self.stop = None;
+            self.last_reads = LAST_READS;
+        }
         while self.stop.is_none() && !self.connection.quiet.load(Ordering::Acquire) {
             let got = if self.last_reads < LAST_READS {
                 read(&self.connection.stream, SCRATCH).unwrap_or(0)
@@ -292,7 +309,6 @@ impl Drop for Session {
         if let Some(waiting) = self.waiting.take() {
             let depth = self.shared.config.max_topic_depth;
             Delivery::new(&self.shared.router, depth, Patience::None).resume(waiting);
-            self.connection.unrouted.store(0, Ordering::Relaxed);
         }
         self.shared.retire(&self.connection);
         self.connection.stream.shut_down();
@@ -300,10 +316,9 @@ impl Drop for Session {
 }
 
 /// Waits for a future that may not be there; then it is not polled.
-async fn ready(future: &mut Option<Pin<Box<dyn Future<Output = io::Result<()>> + Send>>>) {
+async fn ready(future: &mut Option<Wait>) {
     if let Some(future) = future {
-        // Whatever it says, the next write finds out what is true.
-        let _ = future.await;
+        future.await;
     }
 }
 

@@ -1,0 +1,196 @@
+//! From dialling to INFO: who gets in, with what, and who does not.
+
+use std::time::{Duration, Instant};
+
+use daemoneye_eventbus_core::broker::BrokerConfig;
+use daemoneye_eventbus_core::wire::auth::{Role, Token, nonce};
+use daemoneye_eventbus_core::wire::text::{Code, FromBroker};
+
+use crate::support::{Bus, Client, Frame, NEW, frame, guarded};
+
+#[test]
+fn info_tells_what_holds_for_the_connection() {
+    guarded(|| {
+        let bus = Bus::new();
+        let (_client, info) = bus.connect_with(r#","queue_messages":10,"queue_bytes":1000000000,"max_frame":5000"#);
+        assert_eq!((info.protocol, info.auth.as_str(), info.nonce), (1, "none", None));
+        assert_eq!(
+            (info.queue_messages, info.queue_bytes, info.max_frame),
+            (10, 8 << 20, 5000)
+        );
+        assert_eq!(info.dialect, "bincode");
+        let clients = bus.broker.clients();
+        assert_eq!((clients[0].id, clients[0].name.as_str()), (info.client_id, "test"));
+        assert_eq!(clients[0].pid, Some(std::process::id()));
+    });
+}
+
+#[test]
+fn a_protocol_of_the_future_is_refused_and_one_that_can_step_back_is_not() {
+    guarded(|| {
+        let bus = Bus::new();
+        let mut client = bus.dial();
+        client.text(r#"CONNECT {"protocol":255}"#);
+        let err = client.err();
+        assert_eq!((err.code, err.highest), (Code::UnsupportedVersion, Some(1)));
+        client.ended();
+        let mut client = bus.dial();
+        client.text(r#"CONNECT {"protocol":255,"min_protocol":1,"unknown":[1,2]}"#);
+        assert!(matches!(client.next(), Frame::Text(FromBroker::Info(info)) if info.protocol == 1));
+        assert_eq!(bus.refused("unsupported_version"), 1);
+    });
+}
+
+#[test]
+fn what_is_no_connect_is_cut() {
+    guarded(|| {
+        let bus = Bus::new();
+        let cases: [(Vec<u8>, Code); 7] = [
+            (
+                crate::support::text_frame(r#"CONNECT {"protocol":1,"dialect":"klingon"}"#),
+                Code::UnsupportedDialect,
+            ),
+            (
+                crate::support::text_frame(r#"SUB {"id":1,"topic_patterns":["events.#"]}"#),
+                Code::Protocol,
+            ),
+            (crate::support::text_frame("CONNECT {"), Code::Protocol),
+            (frame(NEW, 1), Code::Protocol),
+            (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), Code::FrameTooLarge),
+            (vec![0, 0, 0, 0], Code::Protocol),
+            (vec![4, 0, 0, 0, 0xff, 1, 2, 3], Code::Protocol),
+        ];
+        for (bytes, code) in cases {
+            let mut client = bus.dial();
+            client.send(&bytes);
+            client.cut(code);
+        }
+        bus.settled(|statistics| statistics.connections == 0);
+        let mut good = bus.connect();
+        good.flush();
+        good.text(r#"CONNECT {"protocol":1}"#);
+        good.cut(Code::Protocol);
+    });
+}
+
+#[test]
+fn the_silent_one_is_cut_at_the_deadline_and_keeps_nobody_waiting() {
+    guarded(|| {
+        let bus = Bus::with(BrokerConfig {
+            handshake_timeout: Duration::from_millis(300),
+            ..BrokerConfig::default()
+        });
+        let start = Instant::now();
+        let mut silent = bus.dial();
+        let mut slow = bus.dial();
+        slow.send(&[9, 0]);
+        bus.connect().flush();
+        assert!(start.elapsed() < Duration::from_millis(250));
+        silent.cut(Code::HandshakeTimeout);
+        slow.cut(Code::HandshakeTimeout);
+        assert!(start.elapsed() >= Duration::from_millis(300));
+        bus.settled(|statistics| statistics.refused["handshake_timeout"] == 2 && statistics.connections == 0);
+    });
+}
+
+#[test]
+fn places_are_limited_and_free_again_at_once() {
+    guarded(|| {
+        let bus = Bus::with(BrokerConfig {
+            max_connections: 2,
+            ..BrokerConfig::default()
+        });
+        let first = bus.connect();
+        let _second = bus.connect();
+        let start = Instant::now();
+        bus.dial().cut(Code::Busy);
+        assert!(start.elapsed() < Duration::from_millis(100));
+        drop(first);
+        bus.settled(|statistics| statistics.connections == 1);
+        bus.connect().flush();
+    });
+}
+
+fn with_tokens(tokens: &[&str]) -> Bus {
+    Bus::with(BrokerConfig {
+        tokens: tokens
+            .iter()
+            .map(|token| Token::new(token.as_bytes().to_vec()))
+            .collect(),
+        ..BrokerConfig::default()
+    })
+}
+
+/// Connects up to INFO; gives both nonces.
+fn challenged(bus: &Bus) -> (Client, String, String) {
+    let theirs = nonce().unwrap();
+    let (client, info) = bus.connect_with(&format!(r#","nonce":"{theirs}""#));
+    assert_eq!(info.auth, "token");
+    (client, theirs, info.nonce.unwrap())
+}
+
+#[test]
+fn both_sides_prove_the_token() {
+    guarded(|| {
+        let bus = with_tokens(&["old old old old old old old old", "new new new new new new new new"]);
+        for token in ["old old old old old old old old", "new new new new new new new new"] {
+            let token = Token::new(token.into());
+            let (mut client, theirs, ours) = challenged(&bus);
+            client.text(&format!(
+                r#"AUTH {{"proof":"{}"}}"#,
+                token.proof(Role::Client, &theirs, &ours)
+            ));
+            let proof = client.ok().proof.unwrap();
+            assert!(token.verify(Role::Broker, &theirs, &ours, &proof));
+            client.subscribe(1, &["events.#"]);
+            client.send(&frame(NEW, 1));
+            client.message();
+            client.text(r#"AUTH {"proof":"00"}"#);
+            client.cut(Code::Protocol);
+        }
+    });
+}
+
+#[test]
+fn without_proof_there_is_one_uniform_answer() {
+    guarded(|| {
+        let bus = with_tokens(&["a secret that nobody has guessed!"]);
+        let token = Token::new("a secret that nobody has guessed!".into());
+        let (_, old_theirs, old_ours) = challenged(&bus);
+        let replayed = token.proof(Role::Client, &old_theirs, &old_ours);
+        let mut answers = std::collections::BTreeSet::new();
+        for proof in ["", "00", &replayed, &"é".repeat(9000)] {
+            let (mut client, ..) = challenged(&bus);
+            client.text(&format!(r#"AUTH {{"proof":"{proof}"}}"#));
+            answers.insert(format!("{:?}", client.err()));
+            client.ended();
+        }
+        for bytes in [
+            frame(NEW, 1),
+            crate::support::text_frame(r#"SUB {"id":1,"topic_patterns":["events.#"]}"#),
+        ] {
+            let (mut client, ..) = challenged(&bus);
+            client.send(&bytes);
+            answers.insert(format!("{:?}", client.err()));
+            client.ended();
+        }
+        // Its own proof back, and no nonce at all.
+        let (mut client, theirs, ours) = challenged(&bus);
+        client.text(&format!(
+            r#"AUTH {{"proof":"{}"}}"#,
+            token.proof(Role::Broker, &theirs, &ours)
+        ));
+        answers.insert(format!("{:?}", client.err()));
+        let (mut client, info) = bus.connect_with("");
+        client.text(&format!(
+            r#"AUTH {{"proof":"{}"}}"#,
+            token.proof(Role::Client, "", &info.nonce.unwrap())
+        ));
+        answers.insert(format!("{:?}", client.err()));
+        assert_eq!(answers.len(), 1, "{answers:?}");
+        assert!(answers.iter().all(|answer| answer.contains("AuthenticationFailed")));
+        let statistics = bus.settled(|statistics| statistics.refused["authentication_failed"] >= 8);
+        assert_eq!(statistics.bus.messages_published, 0);
+        assert!(bus.broker.clients().is_empty());
+    });
+}

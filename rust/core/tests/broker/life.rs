@@ -1,0 +1,190 @@
+//! Start, stop, and what an operator can do.
+
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use daemoneye_eventbus_core::Error;
+use daemoneye_eventbus_core::broker::{Broker, BrokerConfig};
+use daemoneye_eventbus_core::transport::PathState;
+use daemoneye_eventbus_core::wire::text::{Code, FromBroker};
+
+use crate::support::{Bus, Frame, NEW, frames, guarded, shut_down, start};
+
+#[test]
+fn a_second_broker_is_refused_and_the_first_undisturbed() {
+    guarded(|| {
+        let bus = Bus::new();
+        let second = Broker::new(bus.address.clone(), BrokerConfig::default()).unwrap();
+        assert!(matches!(start(&second), Err(Error::BrokerAlreadyRunning { .. })));
+        assert!(!second.is_running() && bus.broker.is_running());
+        bus.connect().flush();
+        assert_eq!(shut_down(&second, Duration::from_secs(1)).messages, 0);
+    });
+}
+
+#[test]
+fn a_broker_lives_once() {
+    guarded(|| {
+        let bus = Bus::new();
+        assert!(matches!(start(&bus.broker), Err(Error::ConnectionClosed(_))));
+        assert_eq!(bus.broker.path_state(), PathState::Ours);
+        shut_down(&bus.broker, Duration::from_secs(1));
+        shut_down(&bus.broker, Duration::from_secs(1));
+        assert!(matches!(start(&bus.broker), Err(Error::ConnectionClosed(_))));
+        assert!(!bus.broker.is_running());
+        assert!(!bus.address.path().exists());
+        // Never started, and stopped.
+        let never = Broker::new(bus.address.clone(), BrokerConfig::default()).unwrap();
+        shut_down(&never, Duration::from_secs(1));
+        assert!(start(&never).is_err());
+        // The place is free for the next.
+        let next = Broker::new(bus.address.clone(), BrokerConfig::default()).unwrap();
+        start(&next).unwrap();
+        shut_down(&next, Duration::from_secs(1));
+    });
+}
+
+#[test]
+fn shutdown_delivers_what_is_queued_and_says_goodbye() {
+    guarded(|| {
+        let bus = Bus::new();
+        let mut reader = bus.connect();
+        reader.subscribe(1, &["events.#"]);
+        let mut publisher = bus.connect();
+        publisher.send(&frames(NEW, 0..10_000));
+        let (done, wait) = mpsc::channel();
+        bus.broker.shutdown(Duration::from_secs(5), move |undelivered| {
+            done.send(undelivered).unwrap()
+        });
+        let (got, lost) = reader.drain(10_000);
+        assert!(got.len() == 10_000 && lost.is_empty());
+        assert!(
+            matches!(reader.next(), Frame::Text(FromBroker::Bye(bye)) if bye.reason.as_deref() == Some("shutdown"))
+        );
+        reader.ended();
+        assert!(matches!(publisher.next(), Frame::Text(FromBroker::Bye(_))));
+        publisher.ended();
+        let undelivered = wait.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert_eq!((undelivered.messages, undelivered.connections), (0, 0));
+    });
+}
+
+#[test]
+fn shutdown_ends_at_its_deadline_and_reports_what_is_left() {
+    guarded(|| {
+        let bus = Bus::new();
+        let mut reader = bus.connect();
+        reader.subscribe(1, &["events.#"]);
+        let mut publisher = bus.connect();
+        publisher.send(&frames(NEW, 0..10_000));
+        publisher.flush();
+        let _handshaking = bus.dial();
+        let delivered = bus.broker.statistics().bus.messages_delivered;
+        assert!(delivered < 10_000);
+        let start = Instant::now();
+        let undelivered = shut_down(&bus.broker, Duration::from_millis(500));
+        let took = start.elapsed();
+        assert!(
+            took >= Duration::from_millis(450) && took < Duration::from_secs(2),
+            "{took:?}"
+        );
+        assert_eq!((undelivered.messages, undelivered.connections), (10_000 - delivered, 1));
+        let statistics = bus.broker.statistics();
+        assert_eq!(
+            statistics.bus.messages_delivered + statistics.dropped["disconnected"],
+            10_000
+        );
+        assert_eq!((statistics.connections, statistics.queued_bytes), (0, 0));
+    });
+}
+
+#[test]
+fn a_blocked_publisher_does_not_take_the_others_their_goodbye() {
+    guarded(|| {
+        let bus = Bus::new();
+        let (mut stuck, _) = bus.connect_with(r#","queue_messages":10"#);
+        stuck.subscribe(1, &["events.#"]);
+        let (mut publisher, _) = bus.connect_with(r#","congestion":"block""#);
+        let bytes = frames(NEW, 0..50_000);
+        let publishing = std::thread::spawn(move || {
+            // The end comes before it is through.
+            let _ = std::io::Write::write_all(&mut publisher.stream, &bytes);
+        });
+        let published = || bus.broker.statistics().bus.messages_published;
+        let mut before = 0;
+        while before == 0 || before != published() {
+            before = published();
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let mut other = bus.connect();
+        let undelivered = shut_down(&bus.broker, Duration::from_millis(600));
+        assert!(
+            undelivered.messages > 10 && undelivered.connections == 2,
+            "{undelivered:?}"
+        );
+        publishing.join().unwrap();
+        assert!(matches!(other.next(), Frame::Text(FromBroker::Bye(_))));
+    });
+}
+
+#[test]
+fn an_operator_can_disconnect_a_client() {
+    guarded(|| {
+        let bus = Bus::new();
+        let (mut client, info) = bus.connect_with("");
+        client.subscribe(1, &["events.#"]);
+        assert!(matches!(
+            bus.broker.subscribe_client(info.client_id, &["events.#".into()]),
+            Err(Error::SubscriptionRefused { .. })
+        ));
+        assert!(bus.broker.disconnect_client(info.client_id));
+        client.cut(Code::DisconnectedByOperator);
+        bus.settled(|statistics| statistics.connections == 0);
+        assert!(!bus.broker.disconnect_client(info.client_id));
+        assert_eq!(bus.broker.statistics().refused["disconnected_by_operator"], 1);
+    });
+}
+
+#[test]
+fn a_dropped_broker_is_abandoned() {
+    guarded(|| {
+        let bus = Bus::new();
+        let mut client = bus.connect();
+        bus.broker.abandon();
+        client.ended();
+        let start = Instant::now();
+        while bus.address.path().exists() {
+            assert!(start.elapsed() < Duration::from_secs(5));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+}
+
+#[test]
+fn connections_come_and_go_without_a_trace() {
+    guarded(|| {
+        let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let bus = Bus::new();
+        let mut publisher = bus.connect();
+        let before = descriptors();
+        for round in 0..300 {
+            let mut client = bus.connect();
+            client.subscribe(1, &["events.#"]);
+            publisher.send(&frames(NEW, 0..10));
+            if round % 3 == 0 {
+                client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+            }
+            if round % 3 == 1 {
+                client.send(&[100, 0]);
+            }
+        }
+        publisher.flush();
+        let statistics = bus.settled(|statistics| statistics.connections == 1);
+        assert_eq!(
+            (statistics.bus.active_subscribers, statistics.bus.active_topics),
+            (0, 0)
+        );
+        // Other tests run beside this one.
+        assert!(descriptors() < before + 200, "{} and before {before}", descriptors());
+    });
+}

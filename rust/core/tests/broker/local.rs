@@ -1,0 +1,284 @@
+//! Buses of the broker's own process, with each other and with those behind sockets.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use daemoneye_eventbus_core::Error;
+use daemoneye_eventbus_core::broker::{
+    Broker, BrokerConfig, ClientKind, LocalSubscription, Port, PortOptions, Published,
+};
+use daemoneye_eventbus_core::event::{EventFilter, EventSubscription, SourceCaps};
+use daemoneye_eventbus_core::queue::{Content, Empty, Limits, Object, Overflow, Wake};
+use daemoneye_eventbus_core::wire::text::Congestion;
+use daemoneye_eventbus_core::wire::{self, Dialect, Payload};
+
+use crate::support::{Bus, NEW, frame, guarded, process, sequence, shut_down, with_draft};
+
+#[derive(Default)]
+struct Bell {
+    rung: AtomicUsize,
+    wait: (Mutex<bool>, Condvar),
+}
+
+impl Wake for Bell {
+    fn wake(&self) {
+        self.rung.fetch_add(1, Ordering::SeqCst);
+        *self.wait.0.lock().unwrap() = true;
+        self.wait.1.notify_all();
+    }
+}
+
+impl Bell {
+    fn wait(&self, deadline: Instant) {
+        let rung = self.wait.0.lock().unwrap();
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        *self.wait.1.wait_timeout_while(rung, timeout, |rung| !*rung).unwrap().0 = false;
+    }
+}
+
+fn port(bus: &Bus, congestion: Congestion) -> Port {
+    let name = "local".to_owned();
+    bus.broker.port(PortOptions { name, congestion }).unwrap()
+}
+
+fn asked(patterns: &[&str]) -> EventSubscription {
+    EventSubscription {
+        subscriber_id: "s".into(),
+        capabilities: SourceCaps::default(),
+        event_filter: None,
+        correlation_filter: None,
+        topic_patterns: Some(patterns.iter().map(|pattern| (*pattern).into()).collect()),
+        enable_wildcards: true,
+        include_control: false,
+    }
+}
+
+fn subscribe(port: &Port, messages: usize, overflow: Overflow) -> LocalSubscription {
+    let limits = Limits {
+        messages,
+        bytes: 1 << 20,
+    };
+    port.subscribe(&asked(&["events.#"]), limits, overflow, Arc::new(Bell::default()))
+        .unwrap()
+}
+
+fn publish(port: &Port, number: u64, waker: Option<&Arc<dyn Wake>>) -> daemoneye_eventbus_core::Result<Published> {
+    let event = process(u32::try_from(number).unwrap(), None);
+    with_draft(NEW, number, Payload::Event(&event), |draft| {
+        let size = wire::encoded_len(Dialect::Bincode, draft, 1 << 20, 8).unwrap();
+        let object: Object = Arc::new(number);
+        port.publish(draft, size, &object, waker)
+    })
+}
+
+/// The number of the next message, and how many were lost before it.
+fn pop(subscription: &LocalSubscription) -> Option<(u64, u64)> {
+    match subscription.queue.pop() {
+        Ok(popped) => match popped.content {
+            Content::Object(object, _) => Some((*object.downcast_ref::<u64>().unwrap(), popped.dropped_before)),
+            Content::Frames(bytes) => Some((sequence(&bytes), popped.dropped_before)),
+        },
+        Err(_) => None,
+    }
+}
+
+#[test]
+fn objects_stay_objects_here_and_become_frames_there() {
+    guarded(|| {
+        let bus = Bus::new();
+        let mut remote = bus.connect();
+        remote.subscribe(1, &["events.#"]);
+        let port = port(&bus, Congestion::Drop);
+        let here = subscribe(&port, 10, Overflow::DropOldest);
+        for number in 0..5 {
+            assert!(matches!(publish(&port, number, None), Ok(Published::Done)));
+        }
+        for number in 0..5 {
+            assert_eq!(pop(&here), Some((number, 0)));
+            assert_eq!(sequence(&remote.message()), number);
+        }
+        remote.send(&frame(NEW, 5));
+        remote.message();
+        let start = Instant::now();
+        while pop(&here) != Some((5, 0)) {
+            assert!(start.elapsed() < Duration::from_secs(5));
+        }
+        let statistics = bus.broker.statistics();
+        assert_eq!(
+            (statistics.bus.messages_published, statistics.bus.messages_delivered),
+            (6, 12)
+        );
+        assert_eq!(statistics.bus.active_subscribers, 2);
+        let local = bus
+            .broker
+            .clients()
+            .into_iter()
+            .find(|client| client.kind == ClientKind::Local)
+            .unwrap();
+        assert_eq!((local.delivered, local.subscriptions, local.id), (6, 1, port.id()));
+    });
+}
+
+#[test]
+fn a_full_queue_drops_by_its_policy_or_makes_wait() {
+    guarded(|| {
+        let bus = Bus::new();
+        let dropping = port(&bus, Congestion::Drop);
+        let blocking = port(&bus, Congestion::Block);
+        let oldest = subscribe(&dropping, 3, Overflow::DropOldest);
+        for number in 0..5 {
+            publish(&dropping, number, None).unwrap();
+        }
+        assert_eq!((pop(&oldest), pop(&oldest)), (Some((2, 2)), Some((3, 0))));
+        oldest.close();
+        let roomy = subscribe(&blocking, 100, Overflow::DropOldest);
+        let small = subscribe(&blocking, 3, Overflow::DropOldest);
+        for number in 0..3 {
+            publish(&blocking, number, None).unwrap();
+        }
+        // Nobody has got what would have to wait.
+        assert_eq!(publish(&blocking, 3, None).unwrap_err(), Error::WouldBlock("publish"));
+        assert_eq!(
+            (roomy.queue.snapshot().messages, small.queue.snapshot().messages),
+            (3, 3)
+        );
+        let bell = Arc::new(Bell::default());
+        let waker: Arc<dyn Wake> = Arc::clone(&bell) as _;
+        let Ok(Published::Wait(waiting)) = publish(&blocking, 3, Some(&waker)) else {
+            panic!("did not wait")
+        };
+        assert_eq!((roomy.queue.snapshot().messages, waiting.messages()), (4, 1));
+        assert_eq!((pop(&small), pop(&small)), (Some((0, 0)), Some((1, 0))));
+        bell.wait(waiting.stalls_at());
+        assert!(matches!(blocking.resume(waiting, &waker), Published::Done));
+        assert_eq!(
+            (pop(&small), pop(&small), pop(&small)),
+            (Some((2, 0)), Some((3, 0)), None)
+        );
+    });
+}
+
+#[test]
+fn a_local_reader_that_takes_nothing_is_not_waited_for() {
+    guarded(|| {
+        let bus = Bus::with(BrokerConfig {
+            stall_timeout: Duration::from_millis(200),
+            ..BrokerConfig::default()
+        });
+        let port = port(&bus, Congestion::Block);
+        let small = subscribe(&port, 2, Overflow::DropNewest);
+        let bell = Arc::new(Bell::default());
+        let waker: Arc<dyn Wake> = Arc::clone(&bell) as _;
+        let start = Instant::now();
+        for number in 0..50 {
+            let mut published = publish(&port, number, Some(&waker)).unwrap();
+            while let Published::Wait(waiting) = published {
+                bell.wait(waiting.stalls_at());
+                published = port.resume(waiting, &waker);
+            }
+        }
+        let took = start.elapsed();
+        assert!(
+            took >= Duration::from_millis(190) && took < Duration::from_secs(2),
+            "{took:?}"
+        );
+        let snapshot = small.queue.snapshot();
+        assert_eq!((snapshot.pending, snapshot.dropped[0]), (2, 48));
+        let statistics = bus.broker.statistics();
+        assert_eq!(statistics.bus.messages_delivered + statistics.dropped["overflow"], 50);
+    });
+}
+
+#[test]
+fn filters_hold_for_objects_too() {
+    guarded(|| {
+        let bus = Bus::new();
+        let port = port(&bus, Congestion::Drop);
+        let mut asked = asked(&["events.#"]);
+        asked.event_filter = Some(EventFilter {
+            pids: vec![2],
+            ..EventFilter::default()
+        });
+        let limits = Limits {
+            messages: 10,
+            bytes: 1 << 20,
+        };
+        let here = port
+            .subscribe(&asked, limits, Overflow::DropOldest, Arc::new(Bell::default()))
+            .unwrap();
+        for number in 0..4 {
+            publish(&port, number, None).unwrap();
+        }
+        assert_eq!((pop(&here), pop(&here)), (Some((2, 0)), None));
+        assert_eq!(bus.broker.statistics().bus.messages_delivered, 1);
+    });
+}
+
+#[test]
+fn closing_and_stopping_end_the_iteration() {
+    guarded(|| {
+        let bus = Bus::new();
+        let one = port(&bus, Congestion::Drop);
+        let two = port(&bus, Congestion::Drop);
+        let closed = subscribe(&one, 10, Overflow::DropOldest);
+        let stopped = subscribe(&two, 10, Overflow::DropOldest);
+        publish(&one, 1, None).unwrap();
+        one.close();
+        assert_eq!(closed.queue.pop().unwrap_err(), Empty::Ended);
+        assert!(matches!(publish(&one, 2, None), Err(Error::ConnectionClosed(_))));
+        assert_eq!(bus.broker.statistics().dropped["closed"], 1);
+        shut_down(&bus.broker, Duration::from_secs(1));
+        assert_eq!(pop(&stopped), Some((1, 0)));
+        assert_eq!(stopped.queue.pop().unwrap_err(), Empty::Ended);
+        assert!(matches!(publish(&two, 3, None), Err(Error::ConnectionClosed(_))));
+        drop(stopped);
+        drop(two);
+        let statistics = bus.broker.statistics();
+        assert_eq!(
+            (statistics.bus.active_subscribers, statistics.bus.messages_delivered),
+            (0, 1)
+        );
+        let fresh = Broker::new(bus.address.clone(), BrokerConfig::default()).unwrap();
+        assert!(matches!(
+            fresh.port(PortOptions::default()),
+            Err(Error::ConnectionClosed(_))
+        ));
+    });
+}
+
+#[test]
+fn many_threads_publish_while_subscriptions_change() {
+    guarded(|| {
+        let bus = Bus::new();
+        let port = Arc::new(port(&bus, Congestion::Drop));
+        let reader = subscribe(&port, 1 << 20, Overflow::DropOldest);
+        let mut remote = bus.connect();
+        remote.subscribe(1, &["events.process.*"]);
+        let publishers: Vec<_> = (0..3)
+            .map(|_| {
+                let port = Arc::clone(&port);
+                std::thread::spawn(move || (0..3000).for_each(|number| drop(publish(&port, number, None).unwrap())))
+            })
+            .collect();
+        let reading = std::thread::spawn(move || remote.drain(9000));
+        let mut changing = bus.connect();
+        for id in 0..200 {
+            changing.text(&format!(r#"SUB {{"id":{id},"topic_patterns":["events.process.new"]}}"#));
+            changing.text(&format!(r#"UNSUB {{"id":{id}}}"#));
+        }
+        changing.flush_all();
+        publishers.into_iter().for_each(|publisher| publisher.join().unwrap());
+        let (got, lost) = reading.join().unwrap();
+        assert!(got.len() == 9000 && lost.is_empty());
+        let mut count = 0;
+        while pop(&reader).is_some() {
+            count += 1;
+        }
+        assert_eq!(count, 9000);
+        changing.flush_all();
+        let statistics = bus.broker.statistics();
+        assert_eq!((statistics.bus.messages_published, statistics.pending), (9000, 0));
+        assert!(statistics.dropped.values().all(|dropped| *dropped == 0));
+    });
+}
