@@ -1,4 +1,4 @@
-"""What the calls return: awaitable in every usual way, lazy, single-use, and noisy when forgotten."""
+"""What the calls return: awaitable in every usual way, lazy, single-use, noisy if forgotten."""
 
 import asyncio
 import collections.abc

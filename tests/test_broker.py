@@ -16,6 +16,7 @@ from daemoneye_eventbus import (
     EventBus,
     EventBusStatistics,
     SubscriptionClosed,
+    TopicError,
 )
 from support import Pair, collect, eventually, open_bus, pids, process
 
@@ -38,7 +39,7 @@ async def test_statistics_are_exact(pair: Pair):
             await pair.pub.publish(process(number))
         await collect(one, 7)
         await collect(two, 7)
-        with pytest.raises(Exception):
+        with pytest.raises(TopicError):
             await pair.pub.publish(process(1), topic="refused")
         now = await pair.sub.statistics()
         assert now.messages_published == 12

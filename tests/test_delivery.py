@@ -118,9 +118,7 @@ async def test_disconnect_policy_cuts_the_stopped_reader(path, program, broker):
         assert [c.name for c in broker.clients() if c.name == "stopped"] == ["stopped"]
         for number in range(count):
             await bus.publish(process(number))
-        await eventually(
-            lambda: all(c.name != "stopped" for c in broker.clients()), what="cut"
-        )
+        await eventually(lambda: all(c.name != "stopped" for c in broker.clients()), what="cut")
         stopped.thaw()
         account = await stopped.answer()
         assert account["end"] == "ConnectionLost"

@@ -128,7 +128,9 @@ async def test_filter_terms_are_limited(kind, path):
     async with make_pair(kind, path, broker={"max_filter_terms": 4}) as pair:
         fits = {
             "event_filter": EventFilter(pids=[1, 2]),
-            "correlation_filter": CorrelationFilter(required_tags={"a": "b"}, workflow_stages=["x"]),
+            "correlation_filter": CorrelationFilter(
+                required_tags={"a": "b"}, workflow_stages=["x"]
+            ),
         }
         async with pair.sub.subscribe("#", **fits):
             pass

@@ -58,10 +58,14 @@ async def test_the_size_said_is_the_size_on_the_wire(broker, path, raw):
         event = process(70_000, command_line="x" * 3000, metadata={"k": "v" * 300})
         await bus.publish(event, "c-1")
         body = peer.receive()
-        bigger = process(70_000, command_line="x" * (3000 + 4096 - len(body)), metadata={"k": "v" * 300})
+        bigger = process(
+            70_000, command_line="x" * (3000 + 4096 - len(body)), metadata={"k": "v" * 300}
+        )
         await bus.publish(bigger, "c-1")
         assert len(peer.receive()) == 4096
-        longer = process(70_000, command_line="x" * (3001 + 4096 - len(body)), metadata={"k": "v" * 300})
+        longer = process(
+            70_000, command_line="x" * (3001 + 4096 - len(body)), metadata={"k": "v" * 300}
+        )
         with pytest.raises(FrameTooLarge) as caught:
             await bus.publish(longer, "c-1")
         assert (caught.value.size, caught.value.limit) == (4097, 4096)
@@ -233,7 +237,9 @@ async def test_total_queue_bytes_trims_the_largest_first(path, program):
 async def test_memory_of_a_stopped_reader_is_bounded(path, program):
     broker = program("broker.py", path)
     await broker.answer()
-    reader = program("subscriber.py", path, {"patterns": ["events.#"], "expect": 1 << 30, "idle": 1})
+    reader = program(
+        "subscriber.py", path, {"patterns": ["events.#"], "expect": 1 << 30, "idle": 1}
+    )
     await reader.answer()
     base = psutil.Process(broker.pid).memory_info().rss
     reader.freeze()

@@ -67,7 +67,7 @@ async def test_kill_and_restart(path, program):
 
 
 async def test_every_publish_is_sent_once_or_counted(path, program):
-    """Killed with frames at every stage: the new broker's count + the losses = what was accepted."""
+    """Killed with frames at every stage: new broker's count + losses = what was accepted."""
     broker = await start(program, path)
     pub = await EventBus.connect(path, config=ClientConfig(**FAST, send_buffer_bytes=8 << 20))
     await pub.flush()
@@ -154,9 +154,7 @@ async def test_busy_is_retried_then_said(path):
         with pytest.raises((ConnectTimeout, BrokerBusy)) as caught:
             await EventBus.connect(path, config=ClientConfig(pool=False, connect_timeout=0.5))
         assert "busy" in str(caught.value).lower()
-        second = asyncio.create_task(
-            _connect(path, ClientConfig(pool=False, connect_timeout=10.0))
-        )
+        second = asyncio.create_task(_connect(path, ClientConfig(pool=False, connect_timeout=10.0)))
         await asyncio.sleep(0.2)
         assert not second.done()
         await first.shutdown()
@@ -229,8 +227,10 @@ async def test_a_crowd_comes_back(path, program):
         broker.kill()
         broker = await start(program, path)
         await eventually(
-            lambda: all(i.gaps == round_number for i in inboxes)
-            and all(b.state == "connected" for b in crowd),
+            lambda: (
+                all(i.gaps == round_number for i in inboxes)
+                and all(b.state == "connected" for b in crowd)
+            ),
             timeout=6,
             what=f"round {round_number}",
         )

@@ -1,7 +1,6 @@
 """Starts a program from a process with broker and bus, with close_fds off: exec.py PATH."""
 
 import asyncio
-import json
 import subprocess
 import sys
 
