@@ -59,6 +59,11 @@ def empty(subscription: Any) -> list[Any]:
             return got
 
 
+def remote(broker: Broker) -> list[Any]:
+    """The broker's clients behind the socket, without the buses of this process."""
+    return [client for client in broker.clients() if client.peer != "local"]
+
+
 def pids(items: list[Any]) -> list[int]:
     return [item.event.pid for item in items]
 
@@ -130,20 +135,19 @@ class Program:
     ) -> None:
         words = [a if isinstance(a, str) else json.dumps(a) for a in args]
         self._stderr = tempfile.TemporaryFile("w+")
-        identity: dict[str, Any] = {}
+        script = [str(PROGRAMS / name)]
         if user is not None:
-            identity = {"user": user, "group": user, "extra_groups": []}
+            script = [str(PROGRAMS / "as_user.py"), str(user), *script]
         self.name = name
         self._buffer = b""
         self.child = subprocess.Popen(
-            [sys.executable, *flags, str(PROGRAMS / name), *words],
+            [sys.executable, *flags, *script, *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             env={**os.environ, **(env or {})},
             umask=umask,
             cwd=cwd,
-            **identity,
         )
 
     @property

@@ -30,6 +30,7 @@ async def test_statistics_are_exact(pair: Pair):
     assert (start.active_subscribers, start.active_topics) == (0, 0)
     for number in range(5):
         await pair.pub.publish(process(number))
+    await pair.pub.flush()
     async with (
         pair.sub.subscribe("events.#", "events.process.*") as one,
         pair.sub.subscribe("events.#") as two,
@@ -67,10 +68,10 @@ async def test_local_statistics(pair: Pair):
         await pair.sub.flush()
         await collect(events, 6)
         local = pair.sub.local_statistics()
-        assert (local.published, local.delivered) == (9, 6)
-        assert sum(local.dropped.values()) == 0
-        assert (local.unconfirmed, local.reconnects, local.decode_errors) == (0, 0, 0)
-        assert pair.pub.local_statistics().published == 0
+        assert (local["published"], local["delivered"]) == (9, 6)
+        assert sum(local["dropped"].values()) == 0
+        assert (local["unconfirmed"], local["reconnects"], local["decode_errors"]) == (0, 0, 0)
+        assert pair.pub.local_statistics()["published"] == 0
 
 
 async def test_clients_lists_who_is_there(broker, path, program):
@@ -197,7 +198,7 @@ async def test_exactly_one_of_path_and_instance(tmp_path):
     with pytest.raises(ValueError):
         Broker("/tmp/x.sock", instance="x")
     name = f"test-{os.getpid()}"
-    assert Broker(instance=name).path == f"/tmp/daemoneye-{name}.sock"
+    assert str(Broker(instance=name).path) == f"/tmp/daemoneye-{name}.sock"
     async with Broker(instance=name) as broker:
         async with EventBus.connect(instance=name, config=SOLO) as bus:
             await bus.flush()
@@ -238,14 +239,14 @@ def test_settings_that_cannot_work_are_refused(wrong):
 
 
 def test_a_token_is_never_shown():
-    token = "5ecret" * 8
+    token = b"5ecret" * 8
     for config in (BrokerConfig(token=token), ClientConfig(token=token)):
-        assert token not in repr(config)
-        assert token not in str(config)
+        assert "5ecret" not in repr(config)
+        assert "5ecret" not in str(config)
 
 
 async def test_token_on_both_sides(path):
-    token = "5ecret" * 8
+    token = b"5ecret" * 8
     from daemoneye_eventbus import AuthenticationFailed
 
     async with Broker(path, config=BrokerConfig(token=token)):
@@ -253,12 +254,12 @@ async def test_token_on_both_sides(path):
             async with bus.subscribe("events.#") as events:
                 await bus.publish(process(1))
                 assert pids(await collect(events, 1)) == [1]
-        for wrong in ("x" * 48, None):
+        for wrong in (b"x" * 48, None):
             begin = time.monotonic()
             with pytest.raises(AuthenticationFailed) as caught:
                 await EventBus.connect(path, config=ClientConfig(token=wrong, pool=False))
             assert time.monotonic() - begin < 4, "final, not retried until the time-out"
-            assert token not in str(caught.value)
+            assert "5ecret" not in str(caught.value)
 
 
 async def test_two_dialects_understand_each_other(broker, path):

@@ -8,7 +8,7 @@ import pytest
 
 import raw as wire
 from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus
-from support import collect, eventually, process
+from support import collect, eventually, process, remote
 
 FRAME = wire.process_message(1)
 
@@ -192,7 +192,7 @@ async def test_a_dead_client_is_noticed_at_once(broker, path, raw, program):
         assert (await bus.statistics()).active_subscribers == 1
         victim.freeze()
         victim.kill()
-        await eventually(lambda: broker.clients() == [], timeout=1, what="clients")
+        await eventually(lambda: remote(broker) == [], timeout=1, what="clients")
         assert (await bus.statistics()).active_subscribers == 0
 
 

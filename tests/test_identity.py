@@ -14,9 +14,10 @@ from daemoneye_eventbus import (
     PathRefused,
     PermissionRefused,
 )
-from support import NOBODY, collect, pids, process
+from support import NOBODY, collect, pids, process, remote
 
 SOLO = ClientConfig(pool=False, connect_timeout=3.0)
+SOMEONE = 54_321
 pytestmark = pytest.mark.usefixtures("as_root")
 
 
@@ -62,7 +63,7 @@ async def test_allowed_uids_come_in(open_folder, program):
             assert pids(await collect(events, 20)) == list(range(20))
             assert await child.answer() == {"published": 20}
             child.finish()
-            assert {c.uid for c in broker.clients()} == {0}
+            assert {c.uid for c in remote(broker)} == {0}
 
 
 async def test_the_brokers_uid_is_seen_by_the_broker(open_folder, program):
@@ -159,14 +160,14 @@ async def test_a_stale_socket_of_another_user_is_refused(open_folder, program):
 
 
 def test_a_broker_of_an_ordinary_user(open_folder, program):
-    os.chown(open_folder, NOBODY, NOBODY)
+    os.chown(open_folder, SOMEONE, SOMEONE)
     path = str(open_folder / "b.sock")
-    broker = program("broker.py", path, user=NOBODY)
+    broker = program("broker.py", path, user=SOMEONE)
     broker.json()
     spec = {"patterns": ["events.#"], "expect": 100}
-    reader = program("subscriber.py", path, spec, user=NOBODY)
+    reader = program("subscriber.py", path, spec, user=SOMEONE)
     reader.json()
-    source = program("publisher.py", path, 100, user=NOBODY)
+    source = program("publisher.py", path, 100, user=SOMEONE)
     assert [source.json(), source.json()][1] == {"published": 100}
     assert reader.json()["received"] == 100
     for child in (source, reader, broker):

@@ -142,7 +142,7 @@ async def test_table_by_delivery(pair: Pair):
             assert item.matched_pattern == pattern
             assert TOPICS[item.event.pid] == item.topic
         assert got == [topic for topic in TOPICS if naive(pattern, topic)], pattern
-    assert all(naive(p, t) is verdict for p, t, verdict in TABLE)
+        await subscription.close()
 
 
 SEGMENT = st.sampled_from(["a", "b", "new", "process", "x-1", "_"])
@@ -150,13 +150,10 @@ TOPIC = st.tuples(
     st.sampled_from(["events", "control", "health"]), st.lists(SEGMENT, max_size=7)
 ).map(lambda t: ".".join([t[0], *t[1]]))
 PATTERN = st.tuples(
-    st.lists(
-        st.one_of(SEGMENT, st.sampled_from(["events", "control", "health", "*", "+"])),
-        min_size=1,
-        max_size=7,
-    ),
+    st.sampled_from(["events", "control", "health", "*", "+"]),
+    st.lists(st.one_of(SEGMENT, st.sampled_from(["events", "health", "*", "+"])), max_size=6),
     st.sampled_from([[], ["#"], ["*"], ["+"]]),
-).map(lambda p: ".".join([*p[0], *p[1]]))
+).map(lambda p: ".".join([p[0], *p[1], *p[2]]))
 
 
 @given(PATTERN, TOPIC)

@@ -22,7 +22,7 @@ async def main(path: str, count: int, spec: dict) -> None:
             await bus.publish(event, "c-1", topic=topics[number % len(topics)])
         await bus.flush(timeout=60)
         local = bus.local_statistics()
-        print(json.dumps({"published": local.published}), flush=True)
+        print(json.dumps({"published": local["published"]}), flush=True)
 
 
 asyncio.run(
