@@ -78,7 +78,10 @@ def test_every_method_in_a_forked_child_says_so(path, program):
     parent = program("forked.py", path, "methods")
     lines = []
     while True:
-        line = parent.json()
+        try:
+            line = parent.json(8)
+        except AssertionError:
+            raise AssertionError(f"hangs in the call after {lines[-1:]}") from None
         if "parent" in line:
             break
         lines.append(line)
@@ -99,12 +102,7 @@ def test_a_forked_child_holds_neither_lock_nor_listener(path, program):
     try:
         parent.kill()
         assert psutil.pid_exists(child)
-        sockets = [
-            target
-            for fd in os.listdir(f"/proc/{child}/fd")
-            if (target := os.readlink(f"/proc/{child}/fd/{fd}")).startswith("socket:")
-        ]
-        assert sockets == [], "a socket of the parent survives in the child"
+        assert answers["kept"] == [], "a socket of the bus survives in the child"
         with socket.socket(socket.AF_UNIX) as probe, pytest.raises(ConnectionRefusedError):
             probe.connect(path)
         begin = time.monotonic()

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 
-from daemoneye_eventbus import Broker, EventBus, ProcessEvent, WouldBlock
+from daemoneye_eventbus import Broker, ConnectionClosed, EventBus, ProcessEvent, WouldBlock
 
 path, end = sys.argv[1:]
 
@@ -52,6 +52,8 @@ async def main():
                     local.publish_nowait(ProcessEvent(pid=1, name="sh"))
                 except WouldBlock:
                     pass
+                except ConnectionClosed:
+                    return
 
         threading.Thread(target=publish, daemon=True).start()
         await asyncio.sleep(0.05)

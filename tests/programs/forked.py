@@ -4,9 +4,11 @@ forked.py PATH MODE. MODE: methods (the child calls everything), sleep (the chil
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 import warnings
@@ -15,6 +17,11 @@ from daemoneye_eventbus import Broker, EventBus, ForkedProcess, ProcessEvent
 
 warnings.simplefilter("ignore", DeprecationWarning)
 path, mode = sys.argv[1:]
+
+
+def say(fields):
+    """One write, so that lines of parent and child cannot mix."""
+    os.write(1, json.dumps(fields).encode() + b"\n")
 
 
 def verdict(call, *, is_async):
@@ -64,7 +71,24 @@ def child(broker, remote, local, far, near):
     }
     for name, (call, is_async) in calls.items():
         said, took = verdict(call, is_async=is_async)
-        print(json.dumps({"call": name, "said": said, "took": took}), flush=True)
+        say({"call": name, "said": said, "took": took})
+
+
+def kept():
+    """Descriptors of the bus in this process: listener and both ends of connections, the lock."""
+    found = []
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):
+            target = os.readlink(f"/proc/self/fd/{fd}")
+            if target.startswith(os.path.dirname(path)):
+                found.append(target)
+            if target.startswith("socket:"):
+                with socket.socket(fileno=os.dup(fd)) as probe:
+                    for name in (probe.getsockname, probe.getpeername):
+                        with contextlib.suppress(OSError):
+                            if name() == path:
+                                found.append(name.__name__)
+    return found
 
 
 def entry():
@@ -81,17 +105,19 @@ def entry():
         objects = broker, remote, local, far, near
 
     loop.run_until_complete(start())
+    assert len(kept()) >= 4, kept()
     pid = os.fork()
     if pid == 0:
         asyncio.set_event_loop(None)
         if mode == "sleep":
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            print(json.dumps({"sleeping": os.getpid()}), flush=True)
+            say({"sleeping": os.getpid(), "kept": kept()})
             time.sleep(60)
         else:
             child(*objects)
-        return
-    print(json.dumps({"child": pid}), flush=True)
+        # Not by return: asyncio's own loop would unregister the parent's descriptors.
+        os._exit(0)
+    say({"child": pid})
 
     async def rest():
         broker, remote, local, far, near = objects
@@ -103,7 +129,7 @@ def entry():
         got = [(await far.get(timeout=5)).event.pid for _ in range(100)]
         assert got == list(range(100)), got
         assert [(await near.get(timeout=5)).event.pid for _ in range(100)] == got
-        print(json.dumps({"parent": "fine", "status": status}), flush=True)
+        say({"parent": "fine", "status": status})
         for bus in (remote, local):
             await bus.shutdown()
         await broker.shutdown()
