@@ -32,17 +32,23 @@ VALUES = [
     CORRELATION,
     bus.BusEvent("e-1", PROCESS, CORRELATION, TIME, "events.#", "s-1", "events.process.new", 3),
     bus.ControlMessage("control.x", b"\x01", CORRELATION, TIME, 4, "m-1"),
-    wire.Message("00112233-4455-6677-8899-aabbccddeeff", "events.x", CORRELATION, b"\x01", 5, TIME, "Control"),
+    wire.Message(
+        "00112233-4455-6677-8899-aabbccddeeff", "events.x", CORRELATION, b"\x01", 5, TIME, "Control"
+    ),
     bus.SourceCaps(["process"], ["c"], 3),
     bus.EventFilter(["process"], [1], 2, {"a": "b"}, ["events.#"], ["c"]),
     bus.CorrelationFilter(["c"], ["c*"], ["p"], ["r"], ["s"], {"a": "b"}, {"c": "d"}, 1, 2),
-    bus.EventSubscription("s", bus.SourceCaps(["process"]), bus.EventFilter(), bus.CorrelationFilter(), ["events.#"]),
+    bus.EventSubscription(
+        "s", bus.SourceCaps(["process"]), bus.EventFilter(), bus.CorrelationFilter(), ["events.#"]
+    ),
     bus.EventBusStatistics(1, 2, 3, 4, 5),
     bus.BrokerStatistics(1, 2, 3, 4, 5, {"overflow": 6}, {"topic": 7}, 8, 9, 10),
     bus.ClientInfo("id", "name", 0, 1, "bincode", "native", 1, 2, 3, 4, {"overflow": 5}),
 ]
 IDS = [f"{type(value).__name__}-{index}" for index, value in enumerate(VALUES)]
-debug_only = pytest.mark.skipif(not _native.DEBUG_BUILD, reason="the way without a socket is in debug builds only")
+debug_only = pytest.mark.skipif(
+    not _native.DEBUG_BUILD, reason="the way without a socket is in debug builds only"
+)
 
 
 @pytest.mark.parametrize("value", VALUES, ids=IDS)
@@ -58,7 +64,10 @@ def test_dataclass_protocol(value):
         copy.copy(value),
         copy.deepcopy(value),
         dataclasses.replace(value),
-        *(pickle.loads(pickle.dumps(value, protocol)) for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1)),
+        *(
+            pickle.loads(pickle.dumps(value, protocol))
+            for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1)
+        ),
     ):
         assert type(same) is cls
         assert same == value
@@ -73,7 +82,9 @@ def test_dataclass_protocol(value):
     assert len(dataclasses.astuple(value)) == len(names)
     with pytest.raises(dataclasses.FrozenInstanceError, match="cannot assign to field 'x'"):
         value.x = 1
-    with pytest.raises(dataclasses.FrozenInstanceError, match=f"cannot assign to field '{names[0]}'"):
+    with pytest.raises(
+        dataclasses.FrozenInstanceError, match=f"cannot assign to field '{names[0]}'"
+    ):
         setattr(value, names[0], None)
     with pytest.raises(dataclasses.FrozenInstanceError, match="cannot delete field"):
         delattr(value, names[0])
@@ -84,7 +95,9 @@ def test_dataclass_protocol(value):
 @pytest.mark.parametrize("value", VALUES, ids=IDS)
 def test_replacing_a_field_makes_another_value(value):
     name = dataclasses.fields(value)[0].name
-    other = {int: 12, str: "00000000-0000-0000-0000-000000000000", tuple: ("network",)}[type(getattr(value, name))]
+    other = {int: 12, str: "00000000-0000-0000-0000-000000000000", tuple: ("network",)}[
+        type(getattr(value, name))
+    ]
     changed = dataclasses.replace(value, **{name: other})
     assert changed != value
     assert getattr(changed, name) == other
@@ -106,7 +119,11 @@ def test_defaults():
         "metadata={})"
     )
     root = CorrelationMetadata("c")
-    assert (root.root_correlation_id, root.parent_correlation_id, root.sequence_number) == ("c", None, 0)
+    assert (root.root_correlation_id, root.parent_correlation_id, root.sequence_number) == (
+        "c",
+        None,
+        0,
+    )
     assert bus.EventSubscription("s").enable_wildcards
     assert not bus.EventSubscription("s").include_control
     received = bus.BusEvent("e", event, root, TIME, "p", "s")
@@ -122,28 +139,84 @@ def test_defaults():
         (lambda: ProcessEvent("1", "sh"), TypeError, r"ProcessEvent\.pid: expected int, got str"),
         (lambda: ProcessEvent(True, "sh"), TypeError, r"ProcessEvent\.pid: expected int, got bool"),
         (lambda: ProcessEvent(1.0, "sh"), TypeError, r"ProcessEvent\.pid: expected int, got float"),
-        (lambda: ProcessEvent(-1, "sh"), ValueError, r"ProcessEvent\.pid: must be between 0 and 4294967295, got -1"),
+        (
+            lambda: ProcessEvent(-1, "sh"),
+            ValueError,
+            r"ProcessEvent\.pid: must be between 0 and 4294967295, got -1",
+        ),
         (lambda: ProcessEvent(2**32, "sh"), ValueError, "4294967295"),
         (lambda: ProcessEvent(10**5000, "sh"), ValueError, "4294967295"),
         (lambda: ProcessEvent(1, b"sh"), TypeError, r"ProcessEvent\.name: expected str, got bytes"),
-        (lambda: ProcessEvent(1, None), TypeError, r"ProcessEvent\.name: expected str, got NoneType"),
+        (
+            lambda: ProcessEvent(1, None),
+            TypeError,
+            r"ProcessEvent\.name: expected str, got NoneType",
+        ),
         (lambda: ProcessEvent(1, "\udc80"), ValueError, r"ProcessEvent\.name: .*os_text"),
-        (lambda: ProcessEvent(1, "sh", metadata=None), TypeError, r"ProcessEvent\.metadata: expected a mapping"),
+        (
+            lambda: ProcessEvent(1, "sh", metadata=None),
+            TypeError,
+            r"ProcessEvent\.metadata: expected a mapping",
+        ),
         (lambda: ProcessEvent(1, "sh", metadata=[("a", "b")]), TypeError, "mapping"),
-        (lambda: ProcessEvent(1, "sh", metadata={"a": 1}), TypeError, r"ProcessEvent\.metadata: expected str, got int"),
-        (lambda: ProcessEvent(1, "sh", metadata={1: "a"}), TypeError, r"ProcessEvent\.metadata: expected str, got int"),
-        (lambda: ProcessEvent(1, "sh", metadata={"a": "\ud800"}), ValueError, r"ProcessEvent\.metadata: .*os_text"),
-        (lambda: ProcessEvent(1, "sh", metadata={str(n): "" for n in range(4097)}), ValueError, "limit of 4096"),
+        (
+            lambda: ProcessEvent(1, "sh", metadata={"a": 1}),
+            TypeError,
+            r"ProcessEvent\.metadata: expected str, got int",
+        ),
+        (
+            lambda: ProcessEvent(1, "sh", metadata={1: "a"}),
+            TypeError,
+            r"ProcessEvent\.metadata: expected str, got int",
+        ),
+        (
+            lambda: ProcessEvent(1, "sh", metadata={"a": "\ud800"}),
+            ValueError,
+            r"ProcessEvent\.metadata: .*os_text",
+        ),
+        (
+            lambda: ProcessEvent(1, "sh", metadata={str(n): "" for n in range(4097)}),
+            ValueError,
+            "limit of 4096",
+        ),
         (lambda: bus.FilesystemEvent("/x", "create", 2**64), ValueError, r"FilesystemEvent\.size"),
-        (lambda: bus.PerformanceEvent("m", "1", "u"), TypeError, r"PerformanceEvent\.value: expected float"),
-        (lambda: bus.PerformanceEvent("m", True, "u"), TypeError, r"PerformanceEvent\.value: expected float"),
+        (
+            lambda: bus.PerformanceEvent("m", "1", "u"),
+            TypeError,
+            r"PerformanceEvent\.value: expected float",
+        ),
+        (
+            lambda: bus.PerformanceEvent("m", True, "u"),
+            TypeError,
+            r"PerformanceEvent\.value: expected float",
+        ),
         (lambda: bus.PerformanceEvent("m", 10**400, "u"), ValueError, "too large for a float"),
-        (lambda: bus.TriggerRequest("r", "t", 256), ValueError, r"TriggerRequest\.priority: must be between 0 and 255"),
-        (lambda: bus.TriggerRequest("r", "t", 0, "x"), TypeError, r"TriggerRequest\.payload: expected bytes"),
-        (lambda: CorrelationMetadata("x" * 257), ValueError, r"CorrelationMetadata\.correlation_id: 257 bytes.*256"),
-        (lambda: CorrelationMetadata("c", "é" * 129), ValueError, r"parent_correlation_id: 258 bytes.*256"),
+        (
+            lambda: bus.TriggerRequest("r", "t", 256),
+            ValueError,
+            r"TriggerRequest\.priority: must be between 0 and 255",
+        ),
+        (
+            lambda: bus.TriggerRequest("r", "t", 0, "x"),
+            TypeError,
+            r"TriggerRequest\.payload: expected bytes",
+        ),
+        (
+            lambda: CorrelationMetadata("x" * 257),
+            ValueError,
+            r"CorrelationMetadata\.correlation_id: 257 bytes.*256",
+        ),
+        (
+            lambda: CorrelationMetadata("c", "é" * 129),
+            ValueError,
+            r"parent_correlation_id: 258 bytes.*256",
+        ),
         (lambda: CorrelationMetadata("c", None, "x" * 257), ValueError, "root_correlation_id"),
-        (lambda: CorrelationMetadata("c", workflow_stage="x" * 129), ValueError, "workflow_stage: 129 bytes.*128"),
+        (
+            lambda: CorrelationMetadata("c", workflow_stage="x" * 129),
+            ValueError,
+            "workflow_stage: 129 bytes.*128",
+        ),
         (
             lambda: CorrelationMetadata("c", correlation_tags={str(n): "" for n in range(65)}),
             ValueError,
@@ -151,20 +224,44 @@ def test_defaults():
         ),
         (lambda: CorrelationMetadata("c", correlation_tags={"x" * 129: ""}), ValueError, "128"),
         (lambda: CorrelationMetadata("c", correlation_tags={"x": "x" * 1025}), ValueError, "1024"),
-        (lambda: bus.BusEvent("e", "event", CORRELATION, TIME, "p", "s"), TypeError, "ProcessEvent, NetworkEvent"),
+        (
+            lambda: bus.BusEvent("e", "event", CORRELATION, TIME, "p", "s"),
+            TypeError,
+            "ProcessEvent, NetworkEvent",
+        ),
         (lambda: bus.BusEvent("e", PROCESS, "c", TIME, "p", "s"), TypeError, "CorrelationMetadata"),
-        (lambda: wire.Message("x", "t", CORRELATION, b"", 0, TIME, "Event"), ValueError, r"Message\.id.*UUID"),
-        (lambda: wire.Message("0" * 32, "t", CORRELATION, b"", 0, TIME, "Other"), ValueError, "one of Event"),
-        (lambda: bus.EventFilter(event_types="process"), TypeError, r"EventFilter\.event_types: expected a sequence"),
+        (
+            lambda: wire.Message("x", "t", CORRELATION, b"", 0, TIME, "Event"),
+            ValueError,
+            r"Message\.id.*UUID",
+        ),
+        (
+            lambda: wire.Message("0" * 32, "t", CORRELATION, b"", 0, TIME, "Other"),
+            ValueError,
+            "one of Event",
+        ),
+        (
+            lambda: bus.EventFilter(event_types="process"),
+            TypeError,
+            r"EventFilter\.event_types: expected a sequence",
+        ),
         (lambda: bus.EventFilter(pids=[2**32]), ValueError, r"EventFilter\.pids"),
         (lambda: bus.EventFilter(pids=["1"]), TypeError, r"EventFilter\.pids"),
         (lambda: bus.EventFilter(min_priority=256), ValueError, r"EventFilter\.min_priority"),
         (lambda: bus.SourceCaps(["\udc80"]), ValueError, r"SourceCaps\.event_types.*os_text"),
         (lambda: bus.EventSubscription(5), TypeError, r"EventSubscription\.subscriber_id"),
         (lambda: bus.EventSubscription("s", {}), TypeError, r"EventSubscription\.capabilities"),
-        (lambda: bus.EventSubscription("s", enable_wildcards=1), TypeError, "enable_wildcards: expected bool"),
+        (
+            lambda: bus.EventSubscription("s", enable_wildcards=1),
+            TypeError,
+            "enable_wildcards: expected bool",
+        ),
         (lambda: bus.CorrelationFilter(any_tags=["a"]), TypeError, r"CorrelationFilter\.any_tags"),
-        (lambda: bus.ClientInfo("i", "n", 0, 0, "bincode", "other"), ValueError, r"ClientInfo\.peer"),
+        (
+            lambda: bus.ClientInfo("i", "n", 0, 0, "bincode", "other"),
+            ValueError,
+            r"ClientInfo\.peer",
+        ),
     ],
 )
 def test_refusals_name_the_field_and_the_limit(make, error, message):
@@ -201,8 +298,16 @@ def test_subclasses_leave_nothing_behind():
 
 def test_correlation_methods():
     child = CORRELATION.create_child("c-2")
-    assert (child.correlation_id, child.parent_correlation_id, child.root_correlation_id) == ("c-2", "c-1", "r")
-    assert (child.sequence_number, child.workflow_stage, child.correlation_tags) == (0, "s", {"k": "v"})
+    assert (child.correlation_id, child.parent_correlation_id, child.root_correlation_id) == (
+        "c-2",
+        "c-1",
+        "r",
+    )
+    assert (child.sequence_number, child.workflow_stage, child.correlation_tags) == (
+        0,
+        "s",
+        {"k": "v"},
+    )
     assert child.created_at > TIME
     assert CORRELATION.with_stage("t") == dataclasses.replace(CORRELATION, workflow_stage="t")
     assert CORRELATION.with_tag("x", "y").correlation_tags == {"k": "v", "x": "y"}
@@ -232,10 +337,27 @@ def test_map():
     assert hash(metadata) == hash(bus.FrozenMap({"c": "d", "a": "b"}))
     assert event == ProcessEvent(1, "sh", metadata={"c": "d", "a": "b"})
     assert hash(event) == hash(ProcessEvent(1, "sh", metadata={"c": "d", "a": "b"}))
-    assert (list(metadata), list(metadata.keys()), list(metadata.values())) == (["a", "c"], ["a", "c"], ["b", "d"])
-    assert (list(metadata.items()), list(reversed(metadata))) == ([("a", "b"), ("c", "d")], ["c", "a"])
-    assert (metadata["a"], metadata.get("a"), metadata.get("x"), metadata.get("x", "y")) == ("b", "b", None, "y")
-    assert ("a" in metadata, "x" in metadata, len(metadata), repr(metadata)) == (True, False, 2, repr(dict(metadata)))
+    assert (list(metadata), list(metadata.keys()), list(metadata.values())) == (
+        ["a", "c"],
+        ["a", "c"],
+        ["b", "d"],
+    )
+    assert (list(metadata.items()), list(reversed(metadata))) == (
+        [("a", "b"), ("c", "d")],
+        ["c", "a"],
+    )
+    assert (metadata["a"], metadata.get("a"), metadata.get("x"), metadata.get("x", "y")) == (
+        "b",
+        "b",
+        None,
+        "y",
+    )
+    assert ("a" in metadata, "x" in metadata, len(metadata), repr(metadata)) == (
+        True,
+        False,
+        2,
+        repr(dict(metadata)),
+    )
     assert {**metadata} == dict(metadata)
     assert type(copy.deepcopy(metadata)) is dict
     assert copy.copy(metadata) is metadata
@@ -274,7 +396,9 @@ def test_an_event_in_its_frame_equals_the_one_that_was_made(event):
     assert dataclasses.asdict(received) == dataclasses.asdict(event)
     assert pickle.loads(pickle.dumps(received)) == event
     assert dataclasses.replace(received) == event
-    assert wire.encode(received, type=bus.CollectionEvent) == wire.encode(event, type=bus.CollectionEvent)
+    assert wire.encode(received, type=bus.CollectionEvent) == wire.encode(
+        event, type=bus.CollectionEvent
+    )
 
 
 TEXT = st.text(max_size=20)
@@ -327,7 +451,9 @@ def test_a_time_beyond_the_calendar():
 @debug_only
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 def test_received_and_local_are_the_same(event):
-    topic = "control.trigger.request" if isinstance(event, bus.TriggerRequest) else "events.process.new"
+    topic = (
+        "control.trigger.request" if isinstance(event, bus.TriggerRequest) else "events.process.new"
+    )
     for correlation in ("c-1", CORRELATION):
         received = _native._received(_native._published(event, correlation, topic, 9), 3)
         local = _native._local(event, correlation, topic, 9)
@@ -340,19 +466,27 @@ def test_received_and_local_are_the_same(event):
         assert received.correlation_metadata is received.correlation_metadata
         assert (received.correlation_id, local.correlation_id) == ("c-1", "c-1")
         assert received.event_id == "00112233-4455-6677-8899-aabbccddeeff"
-        assert (received.topic, received.sequence, received.matched_pattern) == (topic, 9, "events.#")
+        assert (received.topic, received.sequence, received.matched_pattern) == (
+            topic,
+            9,
+            "events.#",
+        )
         assert (received.bus_timestamp, received.bus_timestamp_ns) == (TIME, TIME.ns)
         assert (received.dropped_before, local.dropped_before) == (3, 0)
         again = pickle.loads(pickle.dumps(received))
         assert again == received
         assert again.dropped_before == 3
         # What was received can be published again.
-        assert _native._received(_native._published(received.event, "c-1", topic, 9), 0).event == event
+        assert (
+            _native._received(_native._published(received.event, "c-1", topic, 9), 0).event == event
+        )
 
 
 @debug_only
 def test_control_messages():
-    received = _native._received(_native._published(b"\x00\xff", CORRELATION, "control.collector.task", 9), 0)
+    received = _native._received(
+        _native._published(b"\x00\xff", CORRELATION, "control.collector.task", 9), 0
+    )
     assert type(received) is bus.ControlMessage
     assert received == _native._local(b"\x00\xff", CORRELATION, "control.collector.task", 9)
     assert (received.payload, received.correlation_id) == (b"\x00\xff", "c-1")
@@ -364,7 +498,9 @@ def test_control_messages():
 
 @debug_only
 def test_correlations_that_publish_takes():
-    with pytest.raises(TypeError, match="publish.correlation: expected str, CorrelationMetadata or None, got int"):
+    with pytest.raises(
+        TypeError, match="publish.correlation: expected str, CorrelationMetadata or None, got int"
+    ):
         _native._published(PROCESS, 5, "events.x", 0)
     with pytest.raises(ValueError, match="publish.correlation: 257 bytes.*256"):
         _native._published(PROCESS, "x" * 257, "events.x", 0)

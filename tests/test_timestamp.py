@@ -39,8 +39,20 @@ def test_order_is_that_of_nanoseconds(a, b):
     assert (x < y, x <= y, x > y, x >= y, x == y) == (a < b, a <= b, a > b, a >= b, a == b)
     plain = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=b // 1000)
     b = b // 1000 * 1000
-    assert (x < plain, x <= plain, x > plain, x >= plain, x == plain) == (a < b, a <= b, a > b, a >= b, a == b)
-    assert (plain < x, plain <= x, plain > x, plain >= x, plain == x) == (b < a, b <= a, b > a, b >= a, b == a)
+    assert (x < plain, x <= plain, x > plain, x >= plain, x == plain) == (
+        a < b,
+        a <= b,
+        a > b,
+        a >= b,
+        a == b,
+    )
+    assert (plain < x, plain <= x, plain > x, plain >= x, plain == x) == (
+        b < a,
+        b <= a,
+        b > a,
+        b >= a,
+        b == a,
+    )
     if x == plain:
         assert hash(x) == hash(plain)
 
@@ -51,7 +63,9 @@ def test_parts():
     assert repr(T) == "Timestamp(2026, 1, 9, 0, 0, 0, 123456, nanosecond=789)"
     assert str(T) == "2026-01-09 00:00:00.123456789+00:00"
     assert T.isoformat(timespec="seconds") == "2026-01-09T00:00:00+00:00"
-    assert Timestamp.fromisoformat("2026-01-09T01:00:00.1234567+01:00").ns == 1_767_916_800_123_456_700
+    assert (
+        Timestamp.fromisoformat("2026-01-09T01:00:00.1234567+01:00").ns == 1_767_916_800_123_456_700
+    )
 
 
 def test_copies_are_the_same():
@@ -117,4 +131,6 @@ def test_a_field_names_itself_in_refusals():
         ProcessEvent(1, "sh", start_time=datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC))
     with pytest.raises(TypeError, match=r"ProcessEvent\.start_time: expected datetime, got int"):
         ProcessEvent(1, "sh", start_time=5)
-    assert ProcessEvent(1, "sh", start_time=datetime(9999, 12, 31, tzinfo=UTC)).start_time.year == 9999
+    assert (
+        ProcessEvent(1, "sh", start_time=datetime(9999, 12, 31, tzinfo=UTC)).start_time.year == 9999
+    )

@@ -1,0 +1,151 @@
+"""Fixtures of the behaviour tests, and the watchdog that no test outlives."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+DEFAULT_TIMEOUT = 30.0
+HARD_EXTRA = 15.0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "limit(seconds): the watchdog's limit for this test")
+    if config.getoption("asyncio_mode", None) is None:
+        config.option.asyncio_mode = "auto"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Any:
+    """Soft limit: the test fails with the place where it stood. Hard limit (the main thread is
+    stuck in native code): all stacks are dumped and the run ends, since nothing else can."""
+    marker = item.get_closest_marker("limit")
+    seconds = float(marker.args[0]) if marker else DEFAULT_TIMEOUT
+
+    def expired(_signal: int, _frame: Any) -> None:
+        faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
+        pytest.fail(f"watchdog: still running after {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, expired)
+    faulthandler.dump_traceback_later(seconds + HARD_EXTRA, exit=True, file=sys.__stderr__)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        return (yield)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def folder() -> Any:
+    """A directory of our own (0700) with a name short enough for any socket."""
+    made = tempfile.mkdtemp(prefix="deb-", dir="/tmp")
+    yield Path(made)
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def path(folder: Path) -> str:
+    return str(folder / "b.sock")
+
+
+@pytest.fixture
+def open_folder(folder: Path) -> Path:
+    """A directory that other users may pass through, for tests about foreign uids."""
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def program() -> Any:
+    """Starts child programs; whatever a failed test leaves behind is killed."""
+    from support import Program
+
+    started: list[Program] = []
+
+    def start(name: str, *args: Any, **options: Any) -> Program:
+        child = Program(name, *args, **options)
+        started.append(child)
+        return child
+
+    yield start
+    for child in started:
+        child.close()
+
+
+@pytest_asyncio.fixture
+async def broker(path: str) -> Any:
+    from daemoneye_eventbus import Broker
+
+    async with Broker(path) as running:
+        yield running
+
+
+@pytest.fixture(params=["inproc", "socket"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest_asyncio.fixture
+async def pair(kind: str, path: str) -> Any:
+    from support import make_pair
+
+    async with make_pair(kind, path) as made:
+        yield made
+
+
+def loop_factories():
+    yield pytest.param(asyncio.new_event_loop, id="asyncio")
+    try:
+        import uvloop
+    except ImportError:
+        yield pytest.param(None, id="uvloop", marks=pytest.mark.skip(reason="no uvloop"))
+    else:
+        yield pytest.param(uvloop.new_event_loop, id="uvloop")
+
+
+@pytest.fixture(params=loop_factories())
+def run(request):
+    """Runs a coroutine to its end on a fresh loop of each kind."""
+
+    def go(main):
+        with asyncio.Runner(loop_factory=request.param) as runner:
+            return runner.run(main)
+
+    return go
+
+
+@pytest.fixture
+def as_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root to act under another uid")
+
+
+@pytest.fixture
+def raw() -> Any:
+    """Opens hand-made connections and closes them after the test."""
+    from raw import Raw
+
+    opened: list[Raw] = []
+
+    def connect(path: str, timeout: float = 5.0) -> Raw:
+        peer = Raw(path, timeout)
+        opened.append(peer)
+        return peer
+
+    yield connect
+    for peer in opened:
+        peer.close()

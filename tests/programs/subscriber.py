@@ -1,0 +1,63 @@
+"""Receives and accounts: subscriber.py PATH SPEC.
+
+SPEC: patterns, expect (received + dropped to end at), config, options (of subscribe), delay
+(seconds after each event), idle (seconds without news after which it gives up).
+Prints its account: what came, in which order, and where the gaps were.
+"""
+
+import asyncio
+import json
+import sys
+import time
+
+from daemoneye_eventbus import ClientConfig, ConnectionLost, EventBus, SubscriptionClosed
+
+
+async def main(path: str, spec: dict) -> None:
+    config = ClientConfig(**spec.get("config", {}))
+    seen: list[int] = []
+    before: list[int] = []
+    topics: dict[str, int] = {}
+    end = "complete"
+    async with EventBus.connect(path, config=config) as bus:
+        async with bus.subscribe(*spec["patterns"], **spec.get("options", {})) as events:
+            print(json.dumps({"ready": True}), flush=True)
+            news, last = time.monotonic(), 0
+            while len(seen) + events.dropped < spec["expect"]:
+                try:
+                    received = await events.get(timeout=0.05)
+                except TimeoutError:
+                    if events.dropped != last:
+                        news, last = time.monotonic(), events.dropped
+                    if time.monotonic() - news > spec.get("idle", 8):
+                        end = "idle"
+                        break
+                    continue
+                except (ConnectionLost, SubscriptionClosed) as error:
+                    end = type(error).__name__
+                    break
+                news = time.monotonic()
+                seen.append(received.event.pid)
+                before.append(received.dropped_before)
+                topics[received.topic] = topics.get(received.topic, 0) + 1
+                if delay := spec.get("delay"):
+                    await asyncio.sleep(delay)
+            account = {
+                "end": end,
+                "received": len(seen),
+                "dropped": events.dropped,
+                "gaps": events.gaps,
+                "in_order": all(a < b for a, b in zip(seen, seen[1:])),
+                "first": seen[:1],
+                "last": seen[-1:],
+                "distinct": len(set(seen)),
+                "dropped_before": sum(before),
+                "misplaced": [
+                    (a, b, n) for a, b, n in zip([-1, *seen], seen, before) if b - a - 1 != n
+                ][:5],
+                "topics": topics,
+            }
+            print(json.dumps(account), flush=True)
+
+
+asyncio.run(main(sys.argv[1], json.loads(sys.argv[2])))

@@ -1,0 +1,176 @@
+"""The border to asyncio: cancellation, fairness, errors of the user."""
+
+import asyncio
+import contextlib
+import random
+
+import pytest
+
+from daemoneye_eventbus import ClientConfig, EventBus
+from support import LONG, Pair, make_pair, pids, process
+
+STORM = 100_000 if LONG else 10_000
+SOLO = ClientConfig(pool=False)
+
+
+@pytest.mark.limit(120)
+def test_cancel_storm(run, kind, path):
+    """Waits given up at every moment, while messages flow: each message is had exactly once."""
+
+    async def main():
+        async with make_pair(kind, path) as pair, pair.sub.subscribe("events.#") as events:
+            got, sent, stop = [], 0, False
+
+            async def source():
+                nonlocal sent
+                while not stop:
+                    for _ in range(random.randint(1, 3)):
+                        await pair.pub.publish(process(sent))
+                        sent += 1
+                    await asyncio.sleep(random.random() * 0.001)
+
+            task = asyncio.create_task(source())
+            for turn in range(STORM):
+                limit = random.choice((0, 0.00005, 0.0003, 0.001, 0.002))
+                with contextlib.suppress(TimeoutError):
+                    if turn % 3 == 2:
+                        got += pids(await asyncio.wait_for(events.get_many(2), limit))
+                    else:
+                        got.append((await asyncio.wait_for(events.get(), limit)).event.pid)
+            stop = True
+            await task
+            while len(got) < sent:
+                got.append((await events.get(timeout=5)).event.pid)
+            assert got == list(range(sent))
+            assert events.dropped == 0
+            assert sent > STORM // 20
+
+    run(main())
+
+
+def test_cancelled_at_the_very_moment_of_arrival(run, kind, path):
+    """The message is there and the wait is cancelled in the same turn of the loop."""
+
+    async def main():
+        async with make_pair(kind, path) as pair, pair.sub.subscribe("events.#") as events:
+            got = []
+            for number in range(500):
+                waiting = asyncio.create_task(events.get())
+                await asyncio.sleep(0)
+                await pair.sub.publish(process(number))
+                if number % 2:
+                    await pair.sub.flush()
+                else:
+                    await asyncio.sleep(0)
+                waiting.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    got.append((await waiting).event.pid)
+            await pair.sub.flush()
+            while len(got) < 500:
+                got.append((await events.get(timeout=5)).event.pid)
+            assert got == list(range(500))
+
+    run(main())
+
+
+async def ticks(seconds: float, work) -> tuple[int, float]:
+    """Runs `work` beside a ticker of 5 ms: how often it ticked, and its longest pause."""
+    loop = asyncio.get_running_loop()
+    longest, count, end = 0.0, 0, loop.time() + seconds
+    task = asyncio.create_task(work)
+    try:
+        last = loop.time()
+        while last < end:
+            await asyncio.sleep(0.005)
+            now = loop.time()
+            longest, count, last = max(longest, now - last), count + 1, now
+            if task.done():
+                await task
+                raise AssertionError("the work ended before the ticker")
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    return count, longest
+
+
+def test_a_tight_publish_loop_lets_others_run(run, kind, path):
+    async def main():
+        async with make_pair(kind, path) as pair:
+
+            async def work():
+                while True:
+                    await pair.pub.publish(process(1))
+
+            count, longest = await ticks(0.5, work())
+            assert count >= 25, f"{count} ticks of 5 ms in 0.5 s"
+            assert longest < 0.15
+
+    run(main())
+
+
+@pytest.mark.parametrize("way", ["async for", "get"])
+def test_a_tight_reader_lets_others_run(run, kind, path, way):
+    async def main():
+        async with make_pair(kind, path) as pair:
+            async with pair.sub.subscribe("events.#", queue_messages=500_000) as events:
+
+                async def work():
+                    if way == "get":
+                        while True:
+                            await events.get()
+                    async for _ in events:
+                        pass
+
+                async def feed():
+                    while True:
+                        await pair.pub.publish(process(1))
+
+                feeding = asyncio.create_task(feed())
+                count, longest = await ticks(0.5, work())
+                feeding.cancel()
+                assert count >= 20, f"{count} ticks of 5 ms in 0.5 s"
+                assert longest < 0.2
+
+    run(main())
+
+
+async def test_errors_in_user_code_break_nothing(pair: Pair):
+    class Interrupt(BaseException):
+        pass
+
+    async with pair.sub.subscribe("events.#") as events:
+        for number in range(10):
+            await pair.sub.publish(process(number))
+        await pair.sub.flush()
+        for error in (ValueError, Interrupt):
+            with pytest.raises(error):
+                async for _ in events:
+                    raise error
+        seen = []
+        async for item in events:
+            seen.append(item.event.pid)
+            if item.event.pid < 5:
+                await pair.sub.publish(process(100 + item.event.pid))
+            if item.event.pid == 104:
+                break
+        assert seen == [*range(2, 10), 102, 103, 104]
+
+
+async def test_a_blocked_loop_disturbs_no_one_else(path, program):
+    """The in-process broker serves others while this process's loop stands still."""
+    import time
+
+    from daemoneye_eventbus import Broker
+
+    async with Broker(path), EventBus.connect(path, config=SOLO):
+        spec = {"patterns": ["events.#"], "expect": 1000}
+        reader = program("subscriber.py", path, spec)
+        reader.json()
+        source = program("publisher.py", path, 1000)
+        begin = time.monotonic()
+        assert reader.json()["received"] == 1000
+        assert time.monotonic() - begin < 5
+        source.json()
+        reader.finish()
+        source.finish()

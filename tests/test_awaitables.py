@@ -1,0 +1,217 @@
+"""What the calls return: awaitable in every usual way, lazy, single-use, noisy if forgotten."""
+
+import asyncio
+import collections.abc
+import contextlib
+import gc
+import warnings
+
+import pytest
+
+from daemoneye_eventbus import (
+    Broker,
+    ClientConfig,
+    EventBus,
+    PathRefused,
+    PatternError,
+    SubscriptionClosed,
+    TopicError,
+    WouldBlock,
+)
+from support import Pair, collect, process, remote
+
+SOLO = ClientConfig(pool=False)
+MAKERS = {
+    "connect": lambda pair: EventBus.connect(pair.path, config=SOLO),
+    "from_broker": lambda pair: EventBus.from_broker(pair.broker),
+    "subscribe": lambda pair: pair.sub.subscribe("events.#"),
+}
+WAYS = {
+    "await": lambda made: _awaited(made),
+    "create_task": lambda made: asyncio.create_task(made),
+    "gather": lambda made: _first(asyncio.gather(made)),
+    "wait_for": lambda made: asyncio.wait_for(made, 5),
+    "timeout": lambda made: _timeout(made),
+}
+
+
+async def _awaited(made):
+    return await made
+
+
+async def _first(gathered):
+    return (await gathered)[0]
+
+
+async def _timeout(made):
+    async with asyncio.timeout(5):
+        return await made
+
+
+async def close(thing) -> None:
+    await (thing.shutdown() if isinstance(thing, EventBus) else thing.close())
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("way", WAYS)
+async def test_makers_are_awaitable_in_every_way(pair: Pair, maker, way):
+    made = MAKERS[maker](pair)
+    assert isinstance(made, collections.abc.Coroutine)
+    assert isinstance(made, contextlib.AbstractAsyncContextManager)
+    thing = await WAYS[way](made)
+    assert hasattr(thing, "shutdown" if isinstance(thing, EventBus) else "close")
+    await close(thing)
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+async def test_makers_are_context_managers(pair: Pair, maker):
+    async with MAKERS[maker](pair) as thing:
+        if isinstance(thing, EventBus):
+            assert thing.state == "connected"
+        else:
+            await pair.sub.publish(process(1))
+            assert len(await collect(thing, 1)) == 1
+    if isinstance(thing, EventBus):
+        assert thing.state == "closed"
+    else:
+        with pytest.raises(SubscriptionClosed):
+            await thing.get()
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+async def test_a_body_exception_passes_through(pair: Pair, maker):
+    with pytest.raises(KeyError, match="mine"):
+        async with MAKERS[maker](pair):
+            raise KeyError("mine")
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+async def test_awaited_twice_is_an_error(pair: Pair, maker):
+    made = MAKERS[maker](pair)
+    thing = await made
+    with pytest.raises(RuntimeError):
+        await made
+    with pytest.raises(RuntimeError):
+        async with made:
+            pass
+    await close(thing)
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+async def test_forgotten_warns_and_does_nothing(pair: Pair, maker):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        made = MAKERS[maker](pair)
+        del made
+        gc.collect()
+    assert [w.category for w in caught] == [ResourceWarning]
+    assert len(remote(pair.broker)) <= (2 if pair.kind == "socket" else 0)
+    assert (await pair.pub.statistics()).active_subscribers == 0
+
+
+async def test_nothing_is_raised_before_the_first_await(pair: Pair, monkeypatch):
+    monkeypatch.delenv("DAEMONEYE_BROKER_SOCKET", raising=False)
+    events = await pair.sub.subscribe("events.#")
+    wrong = [
+        (EventBus.connect(), ValueError),
+        (EventBus.connect("/tmp/x", instance="y"), ValueError),
+        (EventBus.connect("\0"), (ValueError, PathRefused)),
+        (pair.sub.subscribe(), ValueError),
+        (pair.sub.subscribe("events.#.x"), PatternError),
+        (pair.pub.publish("no event"), TypeError),
+        (pair.pub.publish(process(1), topic="nowhere"), TopicError),
+        (pair.pub.publish_control("events.x", b""), TopicError),
+        (events.get_many(0), ValueError),
+        (events.get(timeout="soon"), TypeError),
+    ]
+    for made, error in wrong:
+        with pytest.raises(error):
+            await made
+    await events.close()
+
+
+def calls(pair: Pair, events):
+    return {
+        "publish": lambda: pair.sub.publish(process(1)),
+        "publish_many": lambda: pair.sub.publish_many([process(2)]),
+        "publish_control": lambda: pair.sub.publish_control("control.x", b""),
+        "flush": lambda: pair.sub.flush(),
+        "statistics": lambda: pair.sub.statistics(),
+        "get": lambda: events.get(timeout=5),
+        "get_many": lambda: events.get_many(1, timeout=5),
+        "unsubscribe": lambda: pair.sub.unsubscribe("extra"),
+        "close": lambda: events.close(),
+        "drain": lambda: pair.sub.drain(),
+        "shutdown": lambda: pair.sub.shutdown(),
+    }
+
+
+NAMES = list(calls(None, None))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("way", WAYS)
+async def test_calls_are_coroutines_for_every_function(pair: Pair, name, way):
+    from daemoneye_eventbus import EventSubscription, SourceCaps
+
+    extra = EventSubscription(
+        subscriber_id="extra",
+        capabilities=SourceCaps(event_types=["network"], collectors=[], max_priority=0),
+    )
+    held = await pair.sub.subscribe(extra)
+    events = await pair.sub.subscribe("events.#")
+    for number in range(3):
+        await pair.sub.publish(process(number))
+    await pair.sub.flush()
+    made = calls(pair, events)[name]()
+    assert isinstance(made, collections.abc.Coroutine)
+    await asyncio.sleep(0)
+    if name == "drain":
+        await events.get_many(3)
+    result = await WAYS[way](made)
+    if name == "get":
+        assert result.event.pid == 0
+    if name == "publish_many":
+        assert result == 1
+    with pytest.raises(RuntimeError):
+        await made
+    await held.close()
+    await events.close()
+
+
+async def test_a_call_that_never_ran_had_no_effect(pair: Pair):
+    async with pair.sub.subscribe("events.#") as events:
+        made = pair.sub.publish(process(1))
+        made.close()
+        task = asyncio.create_task(pair.sub.publish(process(2)))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await pair.sub.publish(process(3))
+        await pair.sub.flush()
+        assert events.get_nowait().event.pid == 3
+        with pytest.raises(WouldBlock):
+            events.get_nowait()
+
+
+async def test_task_group_of_everything(pair: Pair):
+    async with pair.sub.subscribe("events.#") as events, asyncio.TaskGroup() as group:
+        got = group.create_task(events.get_many(10, timeout=5))
+        for number in range(3):
+            group.create_task(pair.sub.publish(process(number)))
+        group.create_task(pair.sub.flush())
+    assert 1 <= len(got.result()) <= 3
+
+
+async def test_a_broker_is_started_not_awaited(path):
+    broker = Broker(path)
+    assert not isinstance(broker, collections.abc.Awaitable)
+    assert not broker.running
+    assert str(broker.path) == path
+    await broker.start()
+    assert broker.running
+    async with EventBus.connect(path):
+        pass
+    await broker.shutdown()
+    await broker.shutdown()
+    assert not broker.running

@@ -1,0 +1,275 @@
+"""The broker's own calls: statistics, clients, operators' verbs, and its end."""
+
+import asyncio
+import os
+import time
+
+import pytest
+
+from daemoneye_eventbus import (
+    Broker,
+    BrokerConfig,
+    ClientConfig,
+    ClientInfo,
+    ConnectionClosed,
+    ConnectionLost,
+    EventBus,
+    EventBusStatistics,
+    SubscriptionClosed,
+    TopicError,
+)
+from support import Pair, collect, eventually, open_bus, pids, process
+
+SOLO = ClientConfig(pool=False)
+
+
+async def test_statistics_are_exact(pair: Pair):
+    start = await pair.pub.statistics()
+    assert isinstance(start, EventBusStatistics)
+    assert (start.messages_published, start.messages_delivered) == (0, 0)
+    assert (start.active_subscribers, start.active_topics) == (0, 0)
+    for number in range(5):
+        await pair.pub.publish(process(number))
+    await pair.pub.flush()
+    async with (
+        pair.sub.subscribe("events.#", "events.process.*") as one,
+        pair.sub.subscribe("events.#") as two,
+        pair.pub.subscribe("events.network.*") as other,
+    ):
+        for number in range(7):
+            await pair.pub.publish(process(number))
+        await collect(one, 7)
+        await collect(two, 7)
+        with pytest.raises(TopicError):
+            await pair.pub.publish(process(1), topic="refused")
+        now = await pair.sub.statistics()
+        assert now.messages_published == 12
+        assert now.messages_delivered == 14
+        assert now.active_subscribers == 3
+        assert now.active_topics == 3
+        assert other.pending == 0
+    end = await pair.pub.statistics()
+    assert (end.messages_published, end.messages_delivered) == (12, 14)
+    assert (end.active_subscribers, end.active_topics) == (0, 0)
+
+
+async def test_uptime_is_in_seconds(broker, path):
+    async with EventBus.connect(path) as bus:
+        first = (await bus.statistics()).uptime_seconds
+        assert first in (0, 1)
+        await asyncio.sleep(1.1)
+        assert first + 1 <= (await bus.statistics()).uptime_seconds <= first + 2
+
+
+async def test_local_statistics(pair: Pair):
+    async with pair.sub.subscribe("events.#") as events:
+        for number in range(9):
+            await pair.sub.publish(process(number))
+        await pair.sub.flush()
+        await collect(events, 6)
+        local = pair.sub.local_statistics()
+        assert (local["published"], local["delivered"]) == (9, 6)
+        assert sum(local["dropped"].values()) == 0
+        assert (local["unconfirmed"], local["reconnects"], local["decode_errors"]) == (0, 0, 0)
+        assert pair.pub.local_statistics()["published"] == 0
+
+
+async def test_clients_lists_who_is_there(broker, path, program):
+    assert broker.clients() == []
+    async with EventBus.connect(path, config=ClientConfig(client="me", pool=False)) as bus:
+        async with bus.subscribe("events.#"):
+            spec = {
+                "patterns": ["events.#"],
+                "expect": 1,
+                "config": {"client": "child", "dialect": "postcard"},
+            }
+            child = program("subscriber.py", path, spec)
+            await child.answer()
+            clients = {c.name: c for c in broker.clients()}
+            assert set(clients) == {"me", "child"}
+            for name, pid, dialect in (
+                ("me", os.getpid(), "bincode"),
+                ("child", child.pid, "postcard"),
+            ):
+                info = clients[name]
+                assert isinstance(info, ClientInfo)
+                assert (info.uid, info.pid, info.dialect) == (os.geteuid(), pid, dialect)
+                assert info.id
+            assert clients["me"].id != clients["child"].id
+            await bus.publish(process(1))
+            assert (await child.answer())["received"] == 1, "across dialects"
+            child.finish()
+            await eventually(lambda: len(broker.clients()) == 1, what="the child's end")
+    await eventually(lambda: broker.clients() == [], what="clients")
+
+
+async def test_a_disconnected_client_does_not_come_back(broker, path):
+    bus = await EventBus.connect(path, config=ClientConfig(client="out", pool=False))
+    events = await bus.subscribe("events.#")
+    stays = await EventBus.connect(path, config=ClientConfig(client="in", pool=False))
+    waiting = asyncio.create_task(events.get())
+    (victim,) = [c for c in broker.clients() if c.name == "out"]
+    broker.disconnect_client(victim.id)
+    done, _ = await asyncio.wait([waiting], timeout=2)
+    assert done and isinstance(waiting.exception(), ConnectionLost)
+    await eventually(lambda: bus.state == "closed", what="state")
+    with pytest.raises(ConnectionLost):
+        await bus.publish(process(1))
+    await asyncio.sleep(0.2)
+    assert [c.name for c in broker.clients()] == ["in"]
+    await stays.flush()
+    await stays.shutdown()
+    await bus.shutdown()
+
+
+async def test_shutdown_drains_to_its_readers(path):
+    """What was accepted is delivered, although nobody was reading when the broker was stopped."""
+    broker = Broker(path)
+    await broker.start()
+    bus = await EventBus.connect(path, config=ClientConfig(pool=False, reconnect=False))
+    events = await bus.subscribe("events.#")
+    for number in range(3000):
+        await bus.publish(process(number))
+    await bus.flush()
+    begin = time.monotonic()
+    stopping = asyncio.create_task(broker.shutdown())
+    assert pids(await collect(events, 3000)) == list(range(3000))
+    with pytest.raises(ConnectionLost):
+        await events.get(timeout=5)
+    await stopping
+    assert time.monotonic() - begin < 3
+    assert not os.path.exists(path)
+    await bus.shutdown()
+
+
+async def test_shutdown_has_a_deadline(path, program):
+    broker = Broker(path)
+    await broker.start()
+    reader = program("subscriber.py", path, {"patterns": ["#"], "expect": 1 << 30, "idle": 0.5})
+    await reader.answer()
+    reader.freeze()
+    async with EventBus.from_broker(broker) as bus:
+        for number in range(20_000):
+            await bus.publish(process(number))
+        begin = time.monotonic()
+        await broker.shutdown(timeout=0.5)
+        assert 0.3 < time.monotonic() - begin < 2
+    assert not broker.running
+
+
+async def test_in_process_iteration_ends_with_the_broker(path):
+    broker = Broker(path)
+    await broker.start()
+    bus = await EventBus.from_broker(broker)
+    events = await bus.subscribe("events.#")
+    for number in range(3):
+        await bus.publish(process(number))
+    seen = []
+
+    async def read():
+        async for item in events:
+            seen.append(item.event.pid)
+
+    reader = asyncio.create_task(read())
+    await broker.shutdown()
+    await asyncio.wait_for(reader, 3)
+    assert seen == [0, 1, 2]
+    with pytest.raises((ConnectionClosed, ConnectionLost)):
+        await bus.publish(process(4))
+    with pytest.raises(SubscriptionClosed):
+        await events.get(timeout=1)
+    await bus.shutdown()
+
+
+async def test_a_stopped_broker_cannot_be_started_again(path):
+    broker = Broker(path)
+    await broker.start()
+    await broker.shutdown()
+    with pytest.raises(Exception) as caught:
+        await broker.start()
+    assert not isinstance(caught.value, TimeoutError)
+    async with Broker(path) as other:
+        assert other.running
+
+
+async def test_exactly_one_of_path_and_instance(tmp_path):
+    with pytest.raises(ValueError):
+        Broker()
+    with pytest.raises(ValueError):
+        Broker("/tmp/x.sock", instance="x")
+    name = f"test-{os.getpid()}"
+    assert str(Broker(instance=name).path) == f"/tmp/daemoneye-{name}.sock"
+    async with Broker(instance=name) as broker:
+        async with EventBus.connect(instance=name, config=SOLO) as bus:
+            await bus.flush()
+        assert os.path.exists(broker.path)
+    assert not os.path.exists(broker.path)
+    for wrong in ("", "a/b", "../x", "a\0b"):
+        with pytest.raises(ValueError):
+            async with Broker(instance=wrong):
+                pass
+
+
+async def test_the_environment_names_the_broker(broker, path, monkeypatch):
+    monkeypatch.setenv("DAEMONEYE_BROKER_SOCKET", path)
+    async with EventBus.connect(config=SOLO) as bus:
+        await bus.flush()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_frame": 0},
+        {"max_connections": 0},
+        {"handshake_timeout": -1.0},
+        {"overflow": "drop_everything"},
+        {"dialect": "morse"},
+        {"queue_messages": 0},
+        {"allowed_uids": (65534,)},
+        {"original_auth": True},
+        {"ping_interval": float("nan")},
+        {"max_topic_depth": 0},
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_work_are_refused(wrong):
+    with pytest.raises(ValueError) as caught:
+        BrokerConfig(**wrong)
+    assert next(iter(wrong)) in str(caught.value), "names the field"
+
+
+def test_a_token_is_never_shown():
+    token = b"5ecret" * 8
+    for config in (BrokerConfig(token=token), ClientConfig(token=token)):
+        assert "5ecret" not in repr(config)
+        assert "5ecret" not in str(config)
+
+
+async def test_token_on_both_sides(path):
+    token = b"5ecret" * 8
+    from daemoneye_eventbus import AuthenticationFailed
+
+    async with Broker(path, config=BrokerConfig(token=token)):
+        async with EventBus.connect(path, config=ClientConfig(token=token, pool=False)) as bus:
+            async with bus.subscribe("events.#") as events:
+                await bus.publish(process(1))
+                assert pids(await collect(events, 1)) == [1]
+        for wrong in (b"x" * 48, None):
+            begin = time.monotonic()
+            with pytest.raises(AuthenticationFailed) as caught:
+                await EventBus.connect(path, config=ClientConfig(token=wrong, pool=False))
+            assert time.monotonic() - begin < 4, "final, not retried until the time-out"
+            assert "5ecret" not in str(caught.value)
+
+
+async def test_two_dialects_understand_each_other(broker, path):
+    one = await open_bus("socket", broker, path, dialect="postcard")
+    two = await open_bus("socket", broker, path, dialect="bincode")
+    async with one.subscribe("events.#") as first, two.subscribe("events.#") as second:
+        event = process(70_000, metadata={"k": "v"}, ppid=300)
+        await one.publish(event)
+        await two.publish(event)
+        for inbox in (first, second):
+            assert [item.event for item in await collect(inbox, 2)] == [event, event]
+    await one.shutdown()
+    await two.shutdown()

@@ -1,0 +1,138 @@
+"""The end of the interpreter, and fork: right exit codes, silence, no hang."""
+
+import os
+import signal
+import socket
+import stat
+import time
+
+import psutil
+import pytest
+
+ROUNDS = int(os.environ.get("DAEMONEYE_TEST_EXITS", "40")) // 5 or 1
+ENDS = {
+    "script": (0, ""),
+    "thread": (0, ""),
+    "exit3": (3, ""),
+    "error": (1, "LookupError: uncaught\n"),
+    "sigint": (-signal.SIGINT, "KeyboardInterrupt\n"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.limit(120 + 10 * ROUNDS)
+def test_exit_with_a_live_broker_under_load(folder, program, end):
+    code, last = ENDS[end]
+    for number in range(ROUNDS):
+        path = str(folder / f"{number}.sock")
+        child = program("busy.py", path, end)
+        assert child.line() == "busy"
+        begin = time.monotonic()
+        child.child.wait(10)
+        took = time.monotonic() - begin
+        said = child.finish(code=code, stderr=None)
+        assert took < 2, f"{took:.1f} s to end"
+        without_warnings = said
+        if last:
+            assert said.startswith("Traceback (most recent call last):")
+            assert said.endswith(last)
+            assert said.count("Traceback") <= 2
+            without_warnings = ""
+        for word in ("Fatal", "panicked", "Aborted", "never retrieved", "Exception ignored"):
+            assert word not in said, said
+        assert without_warnings == "", said
+        assert not os.path.exists(path), "the broker's socket is gone with the broker"
+
+
+@pytest.mark.parametrize("flags", [("-X", "dev"), ("-W", "error")], ids=["dev", "error"])
+def test_a_clean_program_has_no_warnings_in_development_mode(path, program, flags):
+    broker = program("broker.py", path, flags=flags)
+    broker.json()
+    count = 500
+    spec = {"patterns": ["events.#"], "expect": count}
+    reader = program("subscriber.py", path, spec, flags=flags)
+    reader.json()
+    source = program("publisher.py", path, count, flags=flags)
+    source.json()
+    assert source.json() == {"published": count}
+    assert reader.json()["received"] == count
+    for child in (source, reader, broker):
+        child.finish()
+
+
+def test_terminated_broker_leaves_a_path_that_works_again(path, program):
+    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
+        broker = program("broker.py", path)
+        broker.json()
+        broker.signal(number)
+        broker.finish(code=-number)
+    begin = time.monotonic()
+    broker = program("broker.py", path)
+    broker.json()
+    assert time.monotonic() - begin < 3
+    broker.finish()
+    assert not os.path.exists(path)
+
+
+def test_every_method_in_a_forked_child_says_so(path, program):
+    parent = program("forked.py", path, "methods")
+    lines = []
+    while True:
+        try:
+            line = parent.json(8)
+        except AssertionError:
+            raise AssertionError(f"hangs in the call after {lines[-1:]}") from None
+        if "parent" in line:
+            break
+        lines.append(line)
+    assert line == {"parent": "fine", "status": 0}
+    said = {item["call"]: item["said"] for item in lines if "call" in item}
+    assert len(said) == 34
+    assert {call: text for call, text in said.items() if text != "ForkedProcess"} == {}
+    assert max(item["took"] for item in lines if "call" in item) < 1
+    parent.finish()
+    assert not os.path.exists(path)
+
+
+def test_a_forked_child_holds_neither_lock_nor_listener(path, program):
+    parent = program("forked.py", path, "sleep")
+    answers = {**parent.json(), **parent.json()}
+    child = answers["child"]
+    assert answers["sleeping"] == child
+    try:
+        parent.kill()
+        assert psutil.pid_exists(child)
+        assert answers["kept"] == [], "a socket of the bus survives in the child"
+        with socket.socket(socket.AF_UNIX) as probe, pytest.raises(ConnectionRefusedError):
+            probe.connect(path)
+        begin = time.monotonic()
+        successor = program("broker.py", path)
+        successor.json(5)
+        assert time.monotonic() - begin < 3
+        source = program("publisher.py", path, 10)
+        source.json()
+        assert source.json()["published"] == 10
+        source.finish()
+        os.kill(child, signal.SIGTERM)
+        time.sleep(0.1)
+        assert stat.S_ISSOCK(os.stat(path).st_mode), "the child's end unlinks nothing"
+        successor.finish()
+    finally:
+        os.kill(child, signal.SIGKILL) if psutil.pid_exists(child) else None
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+@pytest.mark.limit(60)
+def test_multiprocessing(path, program, method):
+    """spawn and forkserver work; a forked child may open a bus of its own."""
+    parent = program("spawning.py", path, method)
+    assert parent.line(40) == "fine"
+    parent.finish(timeout=20)
+
+
+def test_an_executed_program_inherits_no_socket(path, program):
+    """exec from broker and client: close-on-exec everywhere."""
+    code = "exec.py"
+    child = program(code, path)
+    assert child.json() == {"inherited": []}
+    child.finish()

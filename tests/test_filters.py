@@ -1,0 +1,162 @@
+"""Event and correlation filters: what passes, and that the broker applies them itself."""
+
+import pytest
+
+from daemoneye_eventbus import (
+    CorrelationFilter,
+    CorrelationMetadata,
+    EventFilter,
+    NetworkEvent,
+    ProcessEvent,
+    SubscriptionRefused,
+    TriggerRequest,
+)
+from support import Pair, make_pair, process
+
+META = CorrelationMetadata("child-7").with_stage("scan").with_tag("a", "1").with_tag("b", "2")
+CHILD = CorrelationMetadata("root-1").create_child("kid-2")
+NET = NetworkEvent(
+    connection_id="c",
+    source_address="a",
+    destination_address="b",
+    protocol="tcp",
+    metadata={"collector": "netmond"},
+)
+TRIGGERS = [TriggerRequest(request_id=str(p), collector_type="t", priority=p) for p in (1, 5, 9)]
+SENT = {
+    "p1": (process(1, metadata={"k": "v"}), "c-1", None),
+    "p2": (process(2, metadata={"k": "w", "x": "y"}), "c-2", "events.process.start"),
+    "p3": (process(3), META, None),
+    "p4": (process(4), CHILD, None),
+    "p5": (process(5), CorrelationMetadata("s").with_tag("source_process", "procmond"), None),
+    "net": (NET, "c-net", None),
+    "t1": (TRIGGERS[0], "t", None),
+    "t5": (TRIGGERS[1], "t", None),
+    "t9": (TRIGGERS[2], "t", None),
+}
+EVENT_CASES = [
+    ({}, set(SENT)),
+    ({"event_types": ["process"]}, {"p1", "p2", "p3", "p4", "p5"}),
+    ({"event_types": ["network", "trigger"]}, {"net", "t1", "t5", "t9"}),
+    ({"event_types": ["filesystem"]}, set()),
+    ({"pids": [1, 4]}, {"p1", "p4"}),
+    ({"min_priority": 5}, {"t5", "t9"}),
+    ({"min_priority": 0}, {"t1", "t5", "t9"}),
+    ({"metadata_filters": {"k": "v"}}, {"p1"}),
+    ({"metadata_filters": {"k": "w", "x": "y"}}, {"p2"}),
+    ({"metadata_filters": {"k": "v", "x": "y"}}, set()),
+    ({"topic_filters": ["events.process.start", "events.network.*"]}, {"p2", "net"}),
+    ({"source_collectors": ["netmond"]}, {"net"}),
+    ({"source_collectors": ["procmond", "netmond"]}, {"net", "p5"}),
+    ({"pids": [1, 2], "metadata_filters": {"k": "w"}}, {"p2"}),
+    ({"pids": [1], "min_priority": 1}, set()),
+]
+CORRELATION_CASES = [
+    ({"correlation_ids": ["c-1", "c-net"]}, {"p1", "net"}),
+    ({"correlation_patterns": ["c-*"]}, {"p1", "p2", "net"}),
+    ({"correlation_patterns": ["c-1"]}, {"p1"}),
+    ({"parent_correlation_ids": ["root-1"]}, {"p4"}),
+    ({"root_correlation_ids": ["root-1", "c-2"]}, {"p4", "p2"}),
+    ({"workflow_stages": ["scan"]}, {"p3"}),
+    ({"required_tags": {"a": "1", "b": "2"}}, {"p3"}),
+    ({"required_tags": {"a": "1", "b": "3"}}, set()),
+    ({"any_tags": {"a": "1", "b": "3"}}, {"p3"}),
+    ({"any_tags": {"a": "0"}}, set()),
+    ({"correlation_ids": ["child-7"], "workflow_stages": ["other"]}, set()),
+]
+
+
+async def passed(pair: Pair, **filters) -> set[str]:
+    """Names of what came of SENT: published by the subscriber's own bus, so flush is enough."""
+    got = set()
+    async with pair.sub.subscribe("#", **filters) as events:
+        for event, correlation, topic in SENT.values():
+            await pair.sub.publish(event, correlation, topic=topic)
+        await pair.sub.flush()
+        names = {event: name for name, (event, _, _) in SENT.items()}
+        while events.pending:
+            received = await events.get(timeout=1)
+            assert names[received.event] not in got, "delivered twice"
+            got.add(names[received.event])
+        assert events.dropped == 0, "filtered is not dropped"
+    return got
+
+
+@pytest.mark.parametrize(("terms", "expected"), EVENT_CASES, ids=str)
+async def test_event_filter(pair: Pair, terms, expected):
+    assert await passed(pair, event_filter=EventFilter(**terms)) == expected
+
+
+@pytest.mark.parametrize(("terms", "expected"), CORRELATION_CASES, ids=str)
+async def test_correlation_filter(pair: Pair, terms, expected):
+    assert await passed(pair, correlation_filter=CorrelationFilter(**terms)) == expected
+
+
+async def test_both_filters_must_hold(pair: Pair):
+    both = {
+        "event_filter": EventFilter(pids=[1, 2]),
+        "correlation_filter": CorrelationFilter(correlation_patterns=["*-2"]),
+    }
+    assert await passed(pair, **both) == {"p2"}
+
+
+async def test_sequence_bounds(pair: Pair):
+    wish = CorrelationFilter(min_sequence=2, max_sequence=3)
+    async with pair.sub.subscribe("events.#", correlation_filter=wish) as events:
+        for number in range(6):
+            given = CorrelationMetadata(
+                correlation_id="c", root_correlation_id="c", sequence_number=number
+            )
+            await pair.sub.publish(process(number), given)
+        await pair.sub.flush()
+        got = [(await events.get(timeout=1)).event.pid for _ in range(events.pending)]
+        assert got == [2, 3]
+
+
+async def test_filters_together_with_types(pair: Pair):
+    wish = EventFilter(pids=[2])
+    async with pair.sub.subscribe(ProcessEvent, event_filter=wish) as events:
+        await pair.sub.publish(NET, topic="events.process.new")
+        for pid in (1, 2, 3):
+            await pair.sub.publish(process(pid))
+        await pair.sub.flush()
+        assert events.pending == 1
+        assert (await events.get(timeout=1)).event.pid == 2
+
+
+async def test_filter_terms_are_limited(kind, path):
+    async with make_pair(kind, path, broker={"max_filter_terms": 4}) as pair:
+        fits = {
+            "event_filter": EventFilter(pids=[1, 2]),
+            "correlation_filter": CorrelationFilter(
+                required_tags={"a": "b"}, workflow_stages=["x"]
+            ),
+        }
+        async with pair.sub.subscribe("#", **fits):
+            pass
+        with pytest.raises(SubscriptionRefused) as caught:
+            await pair.sub.subscribe("#", event_filter=EventFilter(pids=[1, 2, 3, 4, 5]))
+        assert "4" in str(caught.value)
+
+
+async def test_the_broker_filters_itself(broker, path, raw):
+    """A filtered event must not cross the socket: seen by a client without any matcher."""
+    import raw as wire
+
+    peer = raw(path)
+    peer.connect()
+    peer.subscribe(
+        1,
+        "events.#",
+        event_filter={
+            "event_types": [],
+            "pids": [3],
+            "min_priority": None,
+            "metadata_filters": {},
+            "topic_filters": [],
+            "source_collectors": [],
+        },
+    )
+    peer.send(*(wire.process_message(pid, sequence=pid) for pid in range(6)))
+    got = peer.barrier()
+    assert [wire.decode_process(m.payload).pid for m in got] == [3]

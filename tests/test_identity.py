@@ -1,0 +1,174 @@
+"""Who is there: the kernel's word about both ends, under real foreign uids (needs root)."""
+
+import os
+import time
+
+import pytest
+
+from daemoneye_eventbus import (
+    Broker,
+    BrokerAlreadyRunning,
+    BrokerConfig,
+    ClientConfig,
+    EventBus,
+    PathRefused,
+    PermissionRefused,
+)
+from support import NOBODY, collect, pids, process, remote
+
+SOLO = ClientConfig(pool=False, connect_timeout=3.0)
+SOMEONE = 54_321
+pytestmark = pytest.mark.usefixtures("as_root")
+
+
+async def test_a_stranger_cannot_even_connect(open_folder, program):
+    path = str(open_folder / "b.sock")
+    async with Broker(path):
+        stranger = program("stranger.py", "connect", path, user=NOBODY)
+        assert await stranger.answer() == {"refused": "PermissionError"}
+        stranger.finish()
+
+
+async def test_a_stranger_is_refused_by_uid_when_the_mode_lets_him_in(open_folder, program):
+    path = str(open_folder / "b.sock")
+    async with Broker(path) as broker:
+        os.chmod(path, 0o666)
+        stranger = program("stranger.py", "connect", path, user=NOBODY)
+        got = (await stranger.answer())["got"]
+        assert "INFO" not in got
+        assert got == "" or "not_permitted" in got
+        assert broker.clients() == []
+        stranger.finish()
+        bus = program("publisher.py", path, 1, user=NOBODY)
+        said = await _ended(bus)
+        assert "PermissionRefused" in said
+        async with EventBus.connect(path, config=SOLO) as mine:
+            await mine.flush()
+
+
+async def _ended(child) -> str:
+    import asyncio
+
+    await asyncio.to_thread(child.child.wait, 10)
+    return child.finish(code=1, stderr=None)
+
+
+async def test_allowed_uids_come_in(open_folder, program):
+    path = str(open_folder / "b.sock")
+    config = BrokerConfig(allowed_uids=(NOBODY,), socket_mode=0o660, socket_group=NOBODY)
+    async with Broker(path, config=config) as broker:
+        async with EventBus.connect(path, config=SOLO) as bus, bus.subscribe("events.#") as events:
+            child = program("publisher.py", path, 20, user=NOBODY)
+            await child.answer()
+            assert pids(await collect(events, 20)) == list(range(20))
+            assert await child.answer() == {"published": 20}
+            child.finish()
+            assert {c.uid for c in remote(broker)} == {0}
+
+
+async def test_the_brokers_uid_is_seen_by_the_broker(open_folder, program):
+    path = str(open_folder / "b.sock")
+    config = BrokerConfig(allowed_uids=(NOBODY,), socket_mode=0o660, socket_group=NOBODY)
+    async with Broker(path, config=config) as broker:
+        spec = {"patterns": ["events.#"], "expect": 1}
+        child = program("subscriber.py", path, spec, user=NOBODY)
+        await child.answer()
+        (info,) = broker.clients()
+        assert (info.uid, info.pid) == (NOBODY, child.pid)
+        async with EventBus.from_broker(broker) as bus:
+            await bus.publish(process(1))
+        assert (await child.answer())["received"] == 1
+        child.finish()
+
+
+async def test_a_squatter_gets_nothing(open_folder, program):
+    """Another uid listens where our broker should be: refused before one byte is sent."""
+    open_folder.chmod(0o1777)
+    path = str(open_folder / "b.sock")
+    squatter = program("stranger.py", "listen", path, user=NOBODY)
+    await squatter.answer()
+    begin = time.monotonic()
+    with pytest.raises(PermissionRefused) as caught:
+        await EventBus.connect(path, config=SOLO)
+    assert time.monotonic() - begin < 1, "final, not retried"
+    assert caught.value.uid == NOBODY
+    assert isinstance(caught.value, PermissionError)
+    assert str(NOBODY) in str(caught.value)
+    assert await squatter.answer() == {"got": 0}
+    squatter.finish()
+
+
+async def test_server_uids_by_configuration(open_folder, program):
+    os.chown(open_folder, NOBODY, NOBODY)
+    path = str(open_folder / "b.sock")
+    broker = program(
+        "broker.py",
+        path,
+        {"allowed_uids": [0], "socket_mode": 0o660, "socket_group": NOBODY},
+        user=NOBODY,
+    )
+    await broker.answer()
+    with pytest.raises(PermissionRefused):
+        await EventBus.connect(path, config=SOLO)
+    config = ClientConfig(pool=False, server_uids=(NOBODY,))
+    async with EventBus.connect(path, config=config) as bus:
+        await bus.flush()
+    broker.finish()
+
+
+async def test_root_is_no_exception_for_a_broker_of_another_user(open_folder, program):
+    os.chown(open_folder, NOBODY, NOBODY)
+    path = str(open_folder / "b.sock")
+    broker = program("broker.py", path, user=NOBODY)
+    await broker.answer()
+    config = ClientConfig(pool=False, server_uids=(NOBODY,), connect_timeout=2.0)
+    with pytest.raises(PermissionRefused):
+        await EventBus.connect(path, config=config)
+    broker.finish()
+
+
+async def test_a_lock_of_another_user_is_named(open_folder, program, folder):
+    """Whoever holds the lock file of a path in a shared directory must be named, not obeyed."""
+    open_folder.chmod(0o1777)
+    path = str(open_folder / "b.sock")
+    async with Broker(path):
+        (lock,) = [p for p in open_folder.iterdir() if p.name != "b.sock"]
+    if lock.exists():
+        lock.unlink()
+    stranger = program("stranger.py", "lock", str(lock), user=NOBODY)
+    await stranger.answer()
+    with pytest.raises(PathRefused) as caught:
+        async with Broker(path):
+            pass
+    assert not isinstance(caught.value, BrokerAlreadyRunning)
+    assert str(NOBODY) in str(caught.value), "names the owner"
+    assert os.lstat(lock).st_uid == NOBODY
+    stranger.finish()
+
+
+async def test_a_stale_socket_of_another_user_is_refused(open_folder, program):
+    open_folder.chmod(0o1777)
+    path = str(open_folder / "b.sock")
+    stranger = program("stranger.py", "bind", path, user=NOBODY)
+    await stranger.answer()
+    stranger.finish()
+    with pytest.raises(PathRefused) as caught:
+        async with Broker(path):
+            pass
+    assert str(NOBODY) in str(caught.value)
+    assert os.lstat(path).st_uid == NOBODY
+
+
+def test_a_broker_of_an_ordinary_user(open_folder, program):
+    os.chown(open_folder, SOMEONE, SOMEONE)
+    path = str(open_folder / "b.sock")
+    broker = program("broker.py", path, user=SOMEONE)
+    broker.json()
+    spec = {"patterns": ["events.#"], "expect": 100}
+    reader = program("subscriber.py", path, spec, user=SOMEONE)
+    reader.json()
+    source = program("publisher.py", path, 100, user=SOMEONE)
+    assert [source.json(), source.json()][1] == {"published": 100}
+    assert reader.json()["received"] == 100
+    for child in (source, reader, broker):
+        child.finish()

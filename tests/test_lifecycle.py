@@ -1,0 +1,286 @@
+"""Waiting, cancelling and closing: every public async method, at its most awkward moment."""
+
+import asyncio
+
+import pytest
+
+from daemoneye_eventbus import (
+    ClientConfig,
+    ConnectionClosed,
+    EventBus,
+    EventBusError,
+    SubscriptionClosed,
+    WouldBlock,
+)
+from support import Pair, collect, open_bus, pids, process
+
+SMALL = {"send_buffer_bytes": 50_000, "pool": False}
+
+
+async def stuff(bus: EventBus) -> int:
+    """Fills the send buffer of a bus whose broker stands still, and the kernel's buffer too."""
+    count = before = 0
+    while True:
+        with pytest.raises(WouldBlock):
+            while True:
+                bus.publish_nowait(process(count, command_line="x" * 1000), topic="events.stuff")
+                count += 1
+        if count == before:
+            return count
+        before = count
+        await asyncio.sleep(0.02)
+
+
+class Stage:
+    """A connected bus with a subscription, on a broker process that then stands still."""
+
+    def __init__(self, broker, bus, events, path):
+        self.broker, self.bus, self.events, self.path = broker, bus, events, path
+        self.stuffed = 0
+
+    async def call(self, name):
+        bus, events = self.bus, self.events
+        if name in ("publish", "publish_many", "publish_control"):
+            self.stuffed = await stuff(bus)
+        return {
+            "get": lambda: events.get(),
+            "get_timeout": lambda: events.get(timeout=60),
+            "get_many": lambda: events.get_many(5),
+            "anext": lambda: events.__anext__(),
+            "publish": lambda: bus.publish(process(1, command_line="x" * 1000)),
+            "publish_many": lambda: bus.publish_many([process(1, command_line="x" * 1000)] * 99),
+            "publish_control": lambda: bus.publish_control("control.x", b"x" * 1000),
+            "flush": lambda: bus.flush(timeout=60),
+            "statistics": lambda: bus.statistics(),
+            "subscribe": lambda: bus.subscribe("events.other"),
+            "connect": lambda: EventBus.connect(
+                self.path, config=ClientConfig(pool=False, connect_timeout=60)
+            ),
+            "state_changes": lambda: bus.state_changes().__anext__(),
+        }[name]()
+
+
+WAITING = [
+    "get", "get_timeout", "get_many", "anext", "publish", "publish_many", "publish_control",
+    "flush", "statistics", "subscribe", "connect", "state_changes",
+]  # fmt: skip
+
+
+@pytest.fixture
+async def stage(path, program):
+    broker = program("broker.py", path)
+    await broker.answer()
+    bus = await EventBus.connect(path, config=ClientConfig(**SMALL))
+    events = await bus.subscribe("events.process.*", "control.x", include_control=True)
+    broker.freeze()
+    yield Stage(broker, bus, events, path)
+    broker.thaw()
+    await events.close()
+    await bus.shutdown()
+    broker.finish()
+
+
+async def usable(stage: Stage) -> None:
+    """After the wait was given up: everything still works, nothing is stuck or doubled."""
+    stage.broker.thaw()
+    await stage.bus.flush()
+    while stage.events.pending:
+        stage.events.get_nowait()
+    for number in (900, 901):
+        await stage.bus.publish(process(number))
+    assert pids(await collect(stage.events, 2)) == [900, 901]
+
+
+@pytest.mark.parametrize("name", WAITING)
+async def test_cancelled(stage: Stage, name):
+    task = asyncio.ensure_future(await stage.call(name))
+    done, _ = await asyncio.wait([task], timeout=0.05)
+    assert not done, "it should have waited"
+    task.cancel()
+    done, _ = await asyncio.wait([task], timeout=1)
+    assert done and task.cancelled()
+    await usable(stage)
+
+
+@pytest.mark.parametrize("name", WAITING)
+async def test_timed_out(stage: Stage, name):
+    loop = asyncio.get_running_loop()
+    made = await stage.call(name)
+    begin = loop.time()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(made, 0.05)
+    assert loop.time() - begin < 1
+    await usable(stage)
+
+
+async def test_closed_meanwhile(path, program):
+    """Every call waits on a bus of its own; all are closed at once; each wait ends as documented."""
+    broker = program("broker.py", path)
+    await broker.answer()
+    stages, tasks = {}, {}
+    for name in [n for n in WAITING if n != "connect"]:
+        bus = await EventBus.connect(path, config=ClientConfig(**SMALL))
+        events = await bus.subscribe("events.process.*", "control.x", include_control=True)
+        stages[name] = Stage(broker, bus, events, path)
+    broker.freeze()
+    for name, stage in stages.items():
+        tasks[name] = asyncio.ensure_future(await stage.call(name))
+    done, _ = await asyncio.wait(tasks.values(), timeout=0.05)
+    assert not done
+    closings = asyncio.gather(*(stage.bus.shutdown() for stage in stages.values()))
+    await asyncio.wait_for(closings, 8)
+    await asyncio.wait(tasks.values(), timeout=1)
+    ends = {name: task.exception() if task.done() else "waits" for name, task in tasks.items()}
+    states = tasks["state_changes"]
+    assert ends.pop("state_changes") is None and states.result() == "closed"
+    for name in ("get", "get_timeout", "get_many"):
+        assert isinstance(ends.pop(name), SubscriptionClosed), name
+    assert isinstance(ends.pop("anext"), StopAsyncIteration)
+    assert {n: e for n, e in ends.items() if not isinstance(e, ConnectionClosed)} == {}
+    broker.thaw()
+    broker.finish()
+
+
+async def test_subscription_closed_meanwhile(pair: Pair):
+    for wait, error in (
+        (lambda e: e.get(), SubscriptionClosed),
+        (lambda e: e.get_many(3), SubscriptionClosed),
+        (lambda e: e.__anext__(), StopAsyncIteration),
+    ):
+        events = await pair.sub.subscribe("events.#")
+        task = asyncio.ensure_future(wait(events))
+        await asyncio.sleep(0)
+        await events.close()
+        done, _ = await asyncio.wait([task], timeout=1)
+        assert done and isinstance(task.exception(), error)
+        await events.close()
+
+
+async def test_closed_while_iterated(pair: Pair):
+    events = await pair.sub.subscribe("events.#")
+    seen = []
+
+    async def read():
+        async for item in events:
+            seen.append(item.event.pid)
+            if len(seen) == 3:
+                await events.close()
+
+    for number in range(10):
+        await pair.sub.publish(process(number))
+    await asyncio.wait_for(read(), 5)
+    assert seen == [0, 1, 2]
+
+
+async def test_get_nowait_and_timeouts(pair: Pair):
+    async with pair.sub.subscribe("events.#") as events:
+        with pytest.raises(WouldBlock) as caught:
+            events.get_nowait()
+        assert isinstance(caught.value, asyncio.QueueEmpty)
+        assert isinstance(caught.value, EventBusError)
+        loop = asyncio.get_running_loop()
+        for wait in (lambda: events.get(timeout=0.05), lambda: events.get_many(3, timeout=0.05)):
+            begin = loop.time()
+            with pytest.raises(TimeoutError):
+                await wait()
+            assert 0.04 < loop.time() - begin < 1
+        with pytest.raises(TimeoutError):
+            await events.get(timeout=0)
+        await pair.sub.publish(process(1))
+        await pair.sub.flush()
+        assert (await events.get(timeout=0)).event.pid == 1
+
+
+async def test_get_many_takes_what_is_there(pair: Pair):
+    async with pair.sub.subscribe("events.#") as events:
+        for number in range(10):
+            await pair.sub.publish(process(number))
+        await pair.sub.flush()
+        assert pids(await events.get_many(4)) == [0, 1, 2, 3]
+        assert events.pending == 6
+        assert pids(await events.get_many(100, timeout=1)) == [4, 5, 6, 7, 8, 9]
+
+
+async def test_several_waiters_share_one_subscription(pair: Pair):
+    async with pair.sub.subscribe("events.#") as events:
+        waiters = [asyncio.create_task(events.get(timeout=5)) for _ in range(5)]
+        await asyncio.sleep(0)
+        waiters.pop(2).cancel()
+        for number in range(4):
+            await pair.pub.publish(process(number))
+        got = pids(await asyncio.gather(*waiters))
+        assert sorted(got) == [0, 1, 2, 3]
+
+
+async def test_a_closed_bus_says_so(pair: Pair):
+    bus = await open_bus(pair.kind, pair.broker, pair.path)
+    events = await bus.subscribe("events.#")
+    assert bus.state == "connected"
+    await bus.shutdown()
+    await bus.shutdown()
+    assert bus.state == "closed"
+    for call in (
+        lambda: bus.publish(process(1)),
+        lambda: bus.publish_many([process(1)]),
+        lambda: bus.publish_control("control.x", b""),
+        lambda: bus.subscribe("events.#"),
+        lambda: bus.flush(),
+        lambda: bus.statistics(),
+    ):
+        with pytest.raises(ConnectionClosed):
+            await call()
+    with pytest.raises(ConnectionClosed):
+        bus.publish_nowait(process(1))
+    with pytest.raises(SubscriptionClosed):
+        await events.get()
+    with pytest.raises(SubscriptionClosed):
+        events.get_nowait()
+    assert [item async for item in events] == []
+
+
+async def test_drain_delivers_what_is_queued(pair: Pair):
+    bus = await open_bus(pair.kind, pair.broker, pair.path)
+    events = await bus.subscribe("events.#")
+    seen = []
+
+    async def read():
+        async for item in events:
+            seen.append(item.event.pid)
+            await asyncio.sleep(0)
+
+    reader = asyncio.create_task(read())
+    for number in range(500):
+        await bus.publish(process(number))
+    await bus.drain()
+    await asyncio.wait_for(reader, 5)
+    assert seen == list(range(500))
+    assert bus.state == "closed"
+
+
+async def test_leaving_the_block_flushes(pair: Pair):
+    async with pair.sub.subscribe("events.#") as events:
+        opened = (
+            EventBus.from_broker(pair.broker)
+            if pair.kind == "inproc"
+            else EventBus.connect(pair.path, config=ClientConfig(pool=False))
+        )
+        async with opened as bus:
+            for number in range(2000):
+                await bus.publish(process(number))
+        assert pids(await collect(events, 2000)) == list(range(2000))
+
+
+async def test_leaving_with_unsent_events_warns_and_keeps_the_exception(path, program, caplog):
+    broker = program("broker.py", path)
+    await broker.answer()
+    loop = asyncio.get_running_loop()
+    with pytest.raises(KeyError, match="mine"):
+        async with EventBus.connect(path, config=ClientConfig(**SMALL)) as bus:
+            broker.freeze()
+            await stuff(bus)
+            begin = loop.time()
+            raise KeyError("mine")
+    assert loop.time() - begin < 3, "two seconds at most"
+    assert any(r.name.startswith("daemoneye_eventbus") for r in caplog.records), "warned about"
+    broker.thaw()
+    broker.finish()

@@ -1,0 +1,155 @@
+"""Several loops, several threads, and what is forgotten: nothing leaks, wrong use is named."""
+
+import asyncio
+import gc
+import threading
+import warnings
+
+import pytest
+
+from daemoneye_eventbus import ClientConfig, EventBus, WouldBlock, WrongLoop
+from support import Pair, collect, eventually, pids, process
+
+SOLO = ClientConfig(pool=False)
+
+
+def test_two_runs_in_a_row(run, path, program):
+    broker = program("broker.py", path)
+    broker.json()
+
+    async def main(number):
+        async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+            await bus.publish(process(number))
+            return pids(await collect(events, 1))
+
+    assert [run(main(n)) for n in range(3)] == [[0], [1], [2]]
+    broker.finish()
+
+
+def test_a_bus_left_open_by_a_finished_loop(run, path, program):
+    """The loop ended under a pending read: nothing is raised later, the next loop works."""
+    broker = program("broker.py", path)
+    broker.json()
+
+    async def leave():
+        bus = await EventBus.connect(path, config=SOLO)
+        events = await bus.subscribe("events.#")
+        task = asyncio.create_task(events.get())
+        await asyncio.sleep(0)
+        return bus, events, task
+
+    async def use(number):
+        async with EventBus.connect(path, config=SOLO) as bus:
+            for _ in range(10):
+                await bus.publish(process(number))
+            await bus.flush()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        left = run(leave())
+        run(use(1))
+        del left
+        gc.collect()
+        run(use(2))
+    broker.finish()
+
+
+def test_wrong_loop(path, program):
+    broker = program("broker.py", path)
+    broker.json()
+    ready, done, shared, errors = threading.Event(), threading.Event(), {}, []
+
+    async def owner():
+        async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+            shared.update(bus=bus, events=events)
+            ready.set()
+            await asyncio.to_thread(done.wait, 15)
+            await bus.publish(process(1))
+            assert pids(await collect(events, 1)) == [1]
+
+    def thread():
+        try:
+            asyncio.run(owner())
+        except BaseException as error:  # noqa: BLE001 - reported by the main thread
+            errors.append(error)
+
+    running = threading.Thread(target=thread)
+    running.start()
+    assert ready.wait(10)
+
+    async def stranger():
+        bus, events = shared["bus"], shared["events"]
+        for call in (
+            lambda: bus.publish(process(1)),
+            lambda: bus.flush(),
+            lambda: bus.subscribe("events.#"),
+            lambda: events.get(),
+            lambda: events.get_many(1),
+            lambda: events.__anext__(),
+        ):
+            with pytest.raises(WrongLoop):
+                await asyncio.wait_for(call(), 2)
+
+    asyncio.run(stranger())
+    done.set()
+    running.join(15)
+    assert errors == []
+    broker.finish()
+
+
+async def test_publish_nowait_from_eight_threads(pair: Pair):
+    each, errors = 2000, []
+    async with pair.sub.subscribe("events.#") as events:
+
+        def work(start):
+            try:
+                number = 0
+                while number < each:
+                    try:
+                        pair.pub.publish_nowait(process(start + number))
+                        number += 1
+                    except WouldBlock:
+                        threading.Event().wait(0.001)
+            except BaseException as error:  # noqa: BLE001 - reported by the main thread
+                errors.append(error)
+
+        threads = [threading.Thread(target=work, args=(n * 10_000,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        got = pids(await collect(events, 8 * each, 20))
+        for thread in threads:
+            thread.join(5)
+        assert errors == []
+        for n in range(8):
+            assert [p for p in got if p // 10_000 == n] == [n * 10_000 + i for i in range(each)]
+
+
+async def test_forgotten_subscriptions_are_ended(pair: Pair):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for number in range(100):
+            events = await pair.sub.subscribe("events.#")
+            if number % 2:
+                events_cycle = [events]
+                events_cycle.append(events_cycle)
+                del events_cycle
+        del events
+        gc.collect()
+    assert [w.category for w in caught].count(ResourceWarning) == 100
+
+    async def gone():
+        return (await pair.pub.statistics()).active_subscribers == 0
+
+    await eventually(gone, timeout=2, what="subscriptions")
+    async with pair.sub.subscribe("events.#") as events:
+        await pair.pub.publish(process(1))
+        assert pids(await collect(events, 1)) == [1]
+
+
+async def test_a_forgotten_bus_is_closed(broker, path):
+    bus = await EventBus.connect(path, config=SOLO)
+    assert len(broker.clients()) == 1
+    with pytest.warns(ResourceWarning):
+        del bus
+        gc.collect()
+    await eventually(lambda: broker.clients() == [], timeout=2, what="clients")

@@ -1,0 +1,229 @@
+"""A subscription's own queue: policies, places of gaps, and who waits for whom."""
+
+import asyncio
+
+import pytest
+
+from daemoneye_eventbus import PublishTimeout, WouldBlock
+from support import Pair, collect, empty, eventually, make_pair, pids, process
+
+
+async def fill(pair: Pair, count: int, start: int = 0) -> None:
+    for number in range(start, start + count):
+        await pair.sub.publish(process(number))
+    await pair.sub.flush()
+
+
+async def test_drop_oldest_keeps_the_newest(pair: Pair):
+    async with pair.sub.subscribe("events.#", queue_messages=100, overflow="drop_oldest") as events:
+        await fill(pair, 1000)
+        assert (events.pending, events.dropped) == (100, 900)
+        got = empty(events)
+        assert pids(got) == list(range(900, 1000))
+        assert [i.dropped_before for i in got] == [900] + [0] * 99
+        await fill(pair, 3, 1000)
+        assert [(i.event.pid, i.dropped_before) for i in empty(events)] == [
+            (1000, 0),
+            (1001, 0),
+            (1002, 0),
+        ]
+        assert events.dropped == 900
+        assert events.gaps == 0, "a gap by overflow is no interruption"
+
+
+async def test_drop_newest_keeps_the_oldest(pair: Pair):
+    async with pair.sub.subscribe("events.#", queue_messages=100, overflow="drop_newest") as events:
+        await fill(pair, 1000)
+        assert (events.pending, events.dropped) == (100, 900)
+        got = empty(events)
+        assert pids(got) == list(range(100))
+        assert {i.dropped_before for i in got} == {0}
+        await fill(pair, 2, 1000)
+        assert [(i.event.pid, i.dropped_before) for i in empty(events)] == [(1000, 900), (1001, 0)]
+
+
+async def test_several_gaps_each_at_its_place(pair: Pair):
+    async with pair.sub.subscribe("events.#", queue_messages=10, overflow="drop_newest") as events:
+        await fill(pair, 15)
+        got = [events.get_nowait() for _ in range(4)]
+        await fill(pair, 7, 15)
+        got += empty(events)
+        await fill(pair, 1, 22)
+        got += empty(events)
+        assert [(i.event.pid, i.dropped_before) for i in got if i.dropped_before] == [
+            (15, 5),
+            (22, 3),
+        ]
+        assert len(got) + events.dropped == 23
+
+
+async def test_queue_bytes_bound_too(pair: Pair):
+    async with pair.sub.subscribe("events.#", queue_bytes=100_000) as events:
+        for number in range(50):
+            await pair.sub.publish(process(number, command_line="x" * 10_000))
+        await pair.sub.flush()
+        assert 5 <= events.pending <= 10
+        assert events.pending + events.dropped == 50
+        await pair.sub.publish(process(50, command_line="x" * 300_000))
+        await pair.sub.flush()
+        got = empty(events)
+        assert len(got) + events.dropped == 51
+        assert pids(got)[-1] == 50, "larger than the whole queue: accepted when it is empty"
+        await pair.sub.publish(process(51, command_line="x" * 300_000))
+        await pair.sub.flush()
+        assert pids(empty(events)) == [51]
+
+
+async def test_one_full_subscription_costs_only_itself(pair: Pair):
+    async with (
+        pair.sub.subscribe("events.#", queue_messages=1) as full,
+        pair.sub.subscribe("events.#") as roomy,
+    ):
+        await fill(pair, 500)
+        assert pids(empty(roomy)) == list(range(500))
+        assert (full.dropped, roomy.dropped) == (499, 0)
+        assert [(i.event.pid, i.dropped_before) for i in empty(full)] == [(499, 499)]
+
+
+async def test_block_on_both_sides_loses_nothing(kind, path):
+    async with make_pair(kind, path, pub={"congestion": "block"}) as pair:
+        async with pair.sub.subscribe("events.#", queue_messages=7, overflow="block") as events:
+
+            async def publish():
+                for number in range(3000):
+                    await pair.pub.publish(process(number))
+
+            task = asyncio.create_task(publish())
+            assert pids(await collect(events, 3000, 20)) == list(range(3000))
+            await task
+            assert events.dropped == 0
+
+
+async def test_block_publisher_times_out_in_process(path):
+    async with make_pair(
+        "inproc", path, pub={"congestion": "block", "publish_timeout": 0.3}
+    ) as pair:
+        async with pair.sub.subscribe("events.#", queue_messages=10, overflow="block") as events:
+            for number in range(10):
+                await pair.pub.publish(process(number))
+            with pytest.raises(WouldBlock):
+                pair.pub.publish_nowait(process(97))
+            loop = asyncio.get_running_loop()
+            begin = loop.time()
+            with pytest.raises(PublishTimeout) as caught:
+                await pair.pub.publish(process(98))
+            assert isinstance(caught.value, TimeoutError)
+            assert 0.25 < loop.time() - begin < 1.5
+            waiting = asyncio.create_task(pair.pub.publish(process(10)))
+            await asyncio.sleep(0.05)
+            assert not waiting.done()
+            assert (await events.get()).event.pid == 0
+            await asyncio.wait_for(waiting, 1)
+            assert pids(await collect(events, 10)) == list(range(1, 11))
+            assert events.dropped == 0
+
+
+@pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest"])
+async def test_stall_rule_in_process(path, policy):
+    """After `stall_timeout` without a pop the queue counts as stalled and drops by its policy."""
+    async with make_pair(
+        "inproc",
+        path,
+        broker={"stall_timeout": 0.3},
+        pub={"congestion": "block"},
+        sub={"broker_overflow": policy},
+    ) as pair:
+        async with pair.sub.subscribe("events.#", queue_messages=10, overflow="block") as events:
+            loop = asyncio.get_running_loop()
+            begin = loop.time()
+            for number in range(30):
+                await pair.pub.publish(process(number))
+            assert 0.25 < loop.time() - begin < 3, "one stall for all, not one each"
+            assert events.pending + events.dropped == 30
+            got = empty(events)
+            wanted = range(20, 30) if policy == "drop_oldest" else range(10)
+            assert pids(got) == list(wanted)
+
+
+async def test_a_dropping_publisher_never_waits(pair: Pair):
+    async with pair.sub.subscribe("events.#", queue_messages=5, overflow="block") as events:
+        for number in range(1000):
+            await asyncio.wait_for(pair.pub.publish(process(number)), 1)
+        await pair.pub.flush()
+        if pair.kind == "inproc":
+            assert events.pending + events.dropped == 1000
+            assert events.dropped == 995
+        else:
+            got = []
+            while len(got) + events.dropped < 1000:
+                got.append(await events.get(timeout=5))
+
+
+async def test_what_is_pending_at_close_is_dropped_as_closed(pair: Pair):
+    events = await pair.sub.subscribe("events.#")
+    await fill(pair, 25)
+    assert events.pending == 25
+    await events.close()
+    assert events.pending == 0
+    assert events.dropped == 25
+    local = pair.sub.local_statistics()
+    assert local["dropped"].get("closed") == 25
+
+
+async def test_send_buffer_is_bounded(path, program):
+    """A broker that stands still: publish_nowait says so, publish waits, nothing is invented."""
+    from daemoneye_eventbus import ClientConfig, EventBus
+
+    broker = program("broker.py", path)
+    await broker.answer()
+    config = ClientConfig(send_buffer_bytes=100_000, publish_timeout=0.3, pool=False)
+    async with EventBus.connect(path, config=config) as bus:
+        broker.freeze()
+        accepted = 0
+        with pytest.raises(WouldBlock):
+            while accepted < 100_000:
+                bus.publish_nowait(process(accepted, command_line="x" * 1000))
+                accepted += 1
+        assert accepted < 2000, "100 KB of buffer and what the kernel takes"
+        with pytest.raises(PublishTimeout):
+            await bus.publish(process(accepted))
+        broker.thaw()
+        await bus.flush()
+        assert bus.local_statistics()["published"] == accepted
+        assert (await bus.statistics()).messages_published == accepted
+    broker.finish()
+
+
+async def test_fifty_clients(path, broker):
+    """Fifty connections: each hears all of one, one hears all of each, in order."""
+    from daemoneye_eventbus import ClientConfig, EventBus
+
+    buses = [
+        await EventBus.connect(path, config=ClientConfig(pool=False, client=f"c{n}"))
+        for n in range(50)
+    ]
+    try:
+        assert len(broker.clients()) == 50
+        inboxes = [await bus.subscribe("events.process.*") for bus in buses]
+        central = await buses[0].subscribe("events.network.*")
+        for number in range(100):
+            await buses[7].publish(process(number))
+        for inbox in inboxes:
+            assert pids(await collect(inbox, 100)) == list(range(100))
+
+        async def talk(n: int) -> None:
+            for number in range(40):
+                await buses[n].publish(process(n * 100 + number), topic="events.network.x")
+
+        await asyncio.gather(*(talk(n) for n in range(50)))
+        got = pids(await collect(central, 2000))
+        for n in range(50):
+            assert [p for p in got if p // 100 == n] == [n * 100 + i for i in range(40)]
+        statistics = await buses[3].statistics()
+        assert statistics.messages_published == 100 + 2000
+        assert statistics.messages_delivered == 50 * 100 + 2000
+        assert statistics.active_subscribers == 51
+        assert statistics.active_topics == 2
+    finally:
+        await asyncio.gather(*(bus.shutdown() for bus in buses))
+    await eventually(lambda: not broker.clients(), what="clients")

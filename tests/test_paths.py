@@ -1,0 +1,263 @@
+"""Paths: refused rather than repaired, and guarded by who is there, not by what it is called."""
+
+import asyncio
+import os
+import shutil
+import socket
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from daemoneye_eventbus import (
+    Broker,
+    BrokerAlreadyRunning,
+    BrokerConfig,
+    ClientConfig,
+    EventBus,
+    PathRefused,
+)
+from support import collect, pids, process
+
+SOLO = ClientConfig(pool=False)
+
+
+def mode(path) -> int:
+    return stat.S_IMODE(os.lstat(path).st_mode)
+
+
+async def works(path) -> None:
+    async with EventBus.connect(path, config=SOLO) as bus, bus.subscribe("events.#") as events:
+        await bus.publish(process(1))
+        assert pids(await collect(events, 1)) == [1]
+
+
+async def refused(path, reason: str = "") -> PathRefused:
+    begin = time.monotonic()
+    with pytest.raises(PathRefused) as caught:
+        async with Broker(str(path)):
+            pass
+    assert time.monotonic() - begin < 2
+    named = str(caught.value.path)
+    assert named in str(caught.value) and caught.value.reason in str(caught.value)
+    assert str(path).startswith(named) and named != "/"
+    assert reason.lower() in str(caught.value).lower()
+    return caught.value
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
+def test_modes_do_not_depend_on_the_umask(folder, program, umask):
+    path = folder / "made" / "deeper" / "b.sock"
+    broker = program("broker.py", str(path), umask=umask)
+    broker.json()
+    assert mode(path) == 0o600
+    assert mode(folder / "made") == mode(folder / "made" / "deeper") == 0o700
+    for other in path.parent.iterdir():
+        assert mode(other) == 0o600, other
+    broker.finish()
+    assert not path.exists()
+
+
+async def test_an_existing_directory_keeps_its_mode(folder):
+    folder.chmod(0o755)
+    async with Broker(str(folder / "b.sock")):
+        assert mode(folder) == 0o755
+    assert mode(folder) == 0o755
+
+
+async def test_group_access_by_configuration(folder, as_root):
+    path = str(folder / "b.sock")
+    config = BrokerConfig(socket_mode=0o660, socket_group=65534, allowed_uids=(65534,))
+    async with Broker(path, config=config):
+        assert mode(path) == 0o660
+        assert os.lstat(path).st_gid == 65534
+
+
+async def test_a_stale_socket_is_replaced(folder):
+    path = str(folder / "b.sock")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
+    inode = os.lstat(path).st_ino
+    begin = time.monotonic()
+    async with Broker(path):
+        assert time.monotonic() - begin < 1
+        assert os.lstat(path).st_ino != inode or mode(path) == 0o600
+        await works(path)
+
+
+async def test_a_regular_file_is_left_intact(folder):
+    path = folder / "b.sock"
+    path.write_bytes(b"precious")
+    path.chmod(0o640)
+    await refused(path)
+    assert path.read_bytes() == b"precious"
+    assert mode(path) == 0o640
+
+
+async def test_a_directory_at_the_path(folder):
+    path = folder / "b.sock"
+    path.mkdir()
+    await refused(path)
+    assert path.is_dir()
+
+
+@pytest.mark.parametrize("target", ["dangling", "file", "live"])
+async def test_a_symlink_at_the_path_is_refused(folder, target):
+    path, real = folder / "b.sock", folder / "real"
+    path.symlink_to(real)
+    if target == "file":
+        real.write_bytes(b"precious")
+        await refused(path)
+        assert real.read_bytes() == b"precious"
+    elif target == "live":
+        async with Broker(str(real)):
+            inode = os.lstat(real).st_ino
+            await refused(path)
+            assert os.lstat(real).st_ino == inode
+            await works(str(real))
+    else:
+        await refused(path)
+        assert not real.exists()
+    assert path.is_symlink() and os.readlink(path) == str(real)
+
+
+async def test_a_symlink_among_the_directories_is_refused(folder):
+    """Unless root made it where only root can write: no one else could have bent the way."""
+    (folder / "real").mkdir(mode=0o700)
+    (folder / "link").symlink_to("real")
+    if os.geteuid() == 0:
+        async with Broker(str(folder / "link" / "b.sock")):
+            await works(str(folder / "link" / "b.sock"))
+        for left in (folder / "real").iterdir():
+            left.unlink()
+        os.lchown(folder / "link", 65534, 65534)
+    await refused(folder / "link" / "b.sock")
+    await refused(folder / "link" / "new" / "b.sock")
+    assert list((folder / "real").iterdir()) == []
+
+
+async def test_a_writable_directory_is_refused(folder):
+    loose = folder / "loose"
+    loose.mkdir()
+    for wrong in (0o777, 0o770, 0o722):
+        loose.chmod(wrong)
+        await refused(loose / "b.sock")
+        assert mode(loose) == wrong
+    assert list(loose.iterdir()) == []
+
+
+async def test_a_foreign_directory_is_refused(folder, as_root):
+    foreign = folder / "foreign"
+    foreign.mkdir(mode=0o700)
+    os.chown(foreign, 65534, 65534)
+    await refused(foreign / "b.sock", "65534")
+    assert list(foreign.iterdir()) == []
+
+
+async def test_tmp_itself_is_accepted():
+    path = f"/tmp/daemoneye-paths-{os.getpid()}.sock"
+    before = mode("/tmp")
+    async with Broker(path):
+        await works(path)
+    assert not os.path.exists(path)
+    assert mode("/tmp") == before
+
+
+async def test_a_second_broker_does_not_disturb_the_first(broker, path, program):
+    identity = os.lstat(path).st_ino
+    async with EventBus.connect(path, config=SOLO) as bus, bus.subscribe("events.#") as events:
+        for number in range(3):
+            begin = time.monotonic()
+            with pytest.raises(BrokerAlreadyRunning) as caught:
+                async with Broker(path):
+                    pass
+            assert time.monotonic() - begin < 1
+            assert path in str(caught.value)
+            await bus.publish(process(number))
+        assert pids(await collect(events, 3)) == [0, 1, 2]
+    assert os.lstat(path).st_ino == identity
+    await works(path)
+
+
+async def test_a_stopped_broker_is_not_replaced(path, program):
+    first = program("broker.py", path)
+    await first.answer()
+    first.freeze()
+    with pytest.raises(BrokerAlreadyRunning):
+        async with Broker(path):
+            pass
+    first.thaw()
+    await works(path)
+    first.finish()
+
+
+@pytest.mark.parametrize("attempt", range(3))
+async def test_one_winner_among_many(path, attempt):
+    brokers = [Broker(path) for _ in range(8)]
+    results = await asyncio.gather(*(b.start() for b in brokers), return_exceptions=True)
+    assert results.count(None) == 1
+    assert all(r is None or isinstance(r, BrokerAlreadyRunning) for r in results), results
+    await works(path)
+    for broker in brokers:
+        await broker.shutdown()
+    assert not os.path.exists(path)
+
+
+async def test_the_successors_socket_survives_the_predecessors_end(folder, path):
+    first = Broker(path)
+    await first.start()
+    os.unlink(path)
+    for other in folder.iterdir():
+        other.unlink()
+    async with Broker(path):
+        await first.shutdown()
+        assert stat.S_ISSOCK(os.lstat(path).st_mode)
+        await works(path)
+
+
+async def test_a_removed_socket_file_cuts_nobody(broker, path):
+    async with EventBus.connect(path, config=SOLO) as bus, bus.subscribe("events.#") as events:
+        os.unlink(path)
+        for number in range(5):
+            await bus.publish(process(number))
+        assert pids(await collect(events, 5)) == list(range(5))
+        assert broker.running
+
+
+@pytest.mark.parametrize("length", [107, 108, 200])
+async def test_length_of_the_path(length):
+    folder = Path("/tmp/deb-length")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        path = f"{folder}/".ljust(length, "x")
+        assert len(path) == length
+        if length <= 107:
+            async with Broker(path):
+                await works(path)
+            return
+        for call in (lambda: Broker(path).start(), lambda: EventBus.connect(path)):
+            with pytest.raises((ValueError, PathRefused)) as caught:
+                await call()
+            assert "107" in str(caught.value), "names the limit"
+        assert list(folder.iterdir()) == []
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "/tmp/x\0y.sock"], ids=repr)
+async def test_impossible_paths(path):
+    for call in (lambda: Broker(path).start(), lambda: EventBus.connect(path)):
+        with pytest.raises((ValueError, PathRefused)):
+            await call()
+
+
+async def test_a_read_only_directory(folder, program, as_root):
+    """Not writable for its owner: an error that names the path, no hang."""
+    os.chown(folder, 65534, 65534)
+    folder.chmod(0o500)
+    broker = program("broker.py", str(folder / "b.sock"), user=65534)
+    await asyncio.to_thread(broker.child.wait, 10)
+    said = broker.finish(code=1, stderr=None)
+    assert str(folder) in said.splitlines()[-1]
+    assert list(folder.iterdir()) == []

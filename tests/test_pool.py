@@ -1,0 +1,108 @@
+"""Buses of one process, loop, address and config share a connection, and do not hurt each other."""
+
+import asyncio
+import threading
+
+import pytest
+
+from daemoneye_eventbus import ClientConfig, EventBus, SubscriptionClosed
+from support import collect, eventually, pids, process
+
+
+async def test_two_buses_one_connection(broker, path):
+    one = await EventBus.connect(path)
+    two = await EventBus.connect(path)
+    assert len(broker.clients()) == 1
+    other = await EventBus.connect(path, config=ClientConfig(client="other"))
+    assert len(broker.clients()) == 2
+    solo = await EventBus.connect(path, config=ClientConfig(pool=False))
+    alone = await EventBus.connect(path, config=ClientConfig(pool=False))
+    assert len(broker.clients()) == 4
+    for bus in (one, two, other, solo, alone):
+        await bus.shutdown()
+    await eventually(lambda: broker.clients() == [], what="clients")
+
+
+async def test_the_first_to_leave_closes_nothing(broker, path):
+    one = await EventBus.connect(path)
+    two = await EventBus.connect(path)
+    first = await one.subscribe("events.#")
+    second = await two.subscribe("events.#")
+    for number in range(10):
+        await one.publish(process(number))
+    await one.shutdown()
+    assert len(broker.clients()) == 1
+    with pytest.raises(SubscriptionClosed):
+        await first.get()
+    assert pids(await collect(second, 10)) == list(range(10)), "published before the other left"
+    await two.publish(process(10))
+    assert pids(await collect(second, 1)) == [10]
+    assert (two.state, one.state) == ("connected", "closed")
+    await two.drain()
+    await eventually(lambda: broker.clients() == [], what="clients")
+
+
+async def test_each_bus_counts_for_itself(broker, path):
+    async with EventBus.connect(path) as one, EventBus.connect(path) as two:
+        async with one.subscribe("events.#") as events:
+            await one.publish(process(1))
+            await two.publish(process(2))
+            await two.publish(process(3))
+            await collect(events, 3)
+            assert one.local_statistics()["published"] == 1
+            assert two.local_statistics()["published"] == 2
+            assert [b.local_statistics()["delivered"] for b in (one, two)] == [3, 0]
+
+
+async def test_equal_ids_on_two_pooled_buses(broker, path):
+    from daemoneye_eventbus import EventSubscription, SourceCaps
+
+    wish = EventSubscription(
+        subscriber_id="same",
+        capabilities=SourceCaps(event_types=["process"], collectors=[], max_priority=0),
+    )
+    async with EventBus.connect(path) as one, EventBus.connect(path) as two:
+        async with one.subscribe(wish) as first, two.subscribe(wish) as second:
+            await one.publish(process(1))
+            assert pids(await collect(first, 1)) == pids(await collect(second, 1)) == [1]
+            await one.unsubscribe("same")
+            await two.publish(process(2))
+            assert pids(await collect(second, 1)) == [2]
+
+
+async def test_a_block_subscription_has_its_own_connection(broker, path):
+    async with EventBus.connect(path) as bus:
+        async with bus.subscribe("events.#", overflow="block") as events:
+            assert len(broker.clients()) == 2
+            await bus.publish(process(1))
+            assert pids(await collect(events, 1)) == [1]
+        await eventually(lambda: len(broker.clients()) == 1, what="clients")
+
+
+def test_loops_do_not_share(path, program):
+    """One pool entry per loop: two threads with a loop each have a connection each."""
+    broker = program("broker.py", path)
+    broker.json()
+    together = threading.Barrier(2)
+    seen, errors = [], []
+
+    async def main():
+        async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+            await asyncio.to_thread(together.wait, 10)
+            await bus.publish(process(threading.get_ident() & 0xFFFF))
+            seen.append(len(await collect(events, 2)))
+            await asyncio.to_thread(together.wait, 10)
+
+    def run():
+        try:
+            asyncio.run(main())
+        except BaseException as error:  # noqa: BLE001 - reported by the main thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert errors == [] and seen == [2, 2]
+    broker.finish()

@@ -1,0 +1,241 @@
+"""Connecting early, losing the broker, and coming back with an honest account."""
+
+import asyncio
+import os
+import time
+
+import pytest
+
+from daemoneye_eventbus import (
+    BrokerBusy,
+    BrokerConfig,
+    Broker,
+    ClientConfig,
+    ConnectionLost,
+    ConnectTimeout,
+    EventBus,
+)
+from support import collect, eventually, pids, process
+
+FAST = {"reconnect_initial": 0.02, "reconnect_max": 0.2, "pool": False}
+
+
+async def start(program, path, **config):
+    broker = program("broker.py", path, config)
+    await broker.answer()
+    return broker
+
+
+async def test_kill_and_restart(path, program):
+    """kill -9, a new broker: subscribed again, one gap said, no event twice."""
+    broker = await start(program, path)
+    sub = await EventBus.connect(path, config=ClientConfig(**FAST))
+    pub = await EventBus.connect(path, config=ClientConfig(**FAST))
+    events = await sub.subscribe("events.process.*")
+    one_more = await sub.subscribe("events.network.*")
+    changes = []
+
+    async def watch():
+        async for change in sub.state_changes():
+            changes.append(change)
+
+    watcher = asyncio.create_task(watch())
+    for number in range(100):
+        await pub.publish(process(number))
+    assert pids(await collect(events, 100)) == list(range(100))
+    await pub.flush()
+    broker.kill()
+    await eventually(lambda: sub.state == "reconnecting", what="state")
+    await eventually(lambda: pub.state == "reconnecting", what="state")
+    waiting = asyncio.create_task(events.get(timeout=20))
+    again = await start(program, path)
+    await eventually(lambda: sub.state == pub.state == "connected", what="states")
+    assert sub.local_statistics()["reconnects"] == 1
+    for number in range(100, 200):
+        await pub.publish(process(number))
+    got = [await waiting, *(await collect(events, 99))]
+    assert pids(got) == list(range(100, 200))
+    assert (events.gaps, one_more.gaps) == (1, 1)
+    assert (await sub.statistics()).active_subscribers == 2
+    assert pub.local_statistics()["unconfirmed"] == 0 or await pub.flush() is None
+    assert pub.local_statistics()["unconfirmed"] == 0
+    await sub.shutdown()
+    await asyncio.wait_for(watcher, 2)
+    assert changes[-3:] == ["reconnecting", "connected", "closed"]
+    await pub.shutdown()
+    again.finish()
+
+
+async def test_every_publish_is_sent_once_or_counted(path, program):
+    """Killed with frames at every stage: new broker's count + losses = what was accepted."""
+    broker = await start(program, path)
+    pub = await EventBus.connect(path, config=ClientConfig(**FAST, send_buffer_bytes=8 << 20))
+    await pub.flush()
+    broker.freeze()
+    for number in range(2000):
+        pub.publish_nowait(process(number, command_line="x" * 1000))
+    await asyncio.sleep(0.1)
+    broker.kill()
+    await eventually(lambda: pub.state == "reconnecting", what="state")
+    again = await start(program, path)
+    await pub.flush()
+    local = pub.local_statistics()
+    arrived = (await pub.statistics()).messages_published
+    assert local["published"] == 2000
+    assert 0 < arrived < 2000
+    assert local["unconfirmed"] > 0
+    assert arrived + local["unconfirmed"] + sum(local["dropped"].values()) == 2000
+    await pub.shutdown()
+    again.finish()
+
+
+async def test_publish_waits_for_the_broker_to_come_back(path, program):
+    broker = await start(program, path)
+    config = ClientConfig(**FAST, send_buffer_bytes=20_000, publish_timeout=20.0)
+    async with EventBus.connect(path, config=config) as bus:
+        broker.kill()
+        await eventually(lambda: bus.state == "reconnecting", what="state")
+
+        async def publish():
+            for number in range(200):
+                await bus.publish(process(number, command_line="x" * 1000))
+
+        task = asyncio.create_task(publish())
+        done, _ = await asyncio.wait([task], timeout=0.2)
+        assert not done, "more than the buffer holds"
+        again = await start(program, path)
+        await asyncio.wait_for(task, 10)
+        await bus.flush()
+        assert (await bus.statistics()).messages_published == 200
+    again.finish()
+
+
+async def test_connect_waits_for_the_broker(path, program):
+    async def dial(n):
+        return await EventBus.connect(path, config=ClientConfig(pool=False, connect_timeout=15.0))
+
+    tasks = [asyncio.create_task(dial(n)) for n in range(5)]
+    await asyncio.sleep(0.3)
+    assert not any(task.done() for task in tasks)
+    broker = await start(program, path)
+    buses = await asyncio.wait_for(asyncio.gather(*tasks), 8)
+    for bus in buses:
+        await bus.flush()
+        await bus.shutdown()
+    broker.finish()
+
+
+async def test_connect_timeout_names_path_and_cause(path):
+    begin = time.monotonic()
+    with pytest.raises(ConnectTimeout) as caught:
+        await EventBus.connect(path, config=ClientConfig(connect_timeout=0.3))
+    assert 0.25 < time.monotonic() - begin < 1.5
+    assert isinstance(caught.value, TimeoutError)
+    assert path in str(caught.value)
+    assert "No such file" in str(caught.value)
+
+
+async def test_connect_to_a_silent_listener_names_the_option(folder):
+    """Something listens but never says INFO: an original broker, perhaps."""
+    import socket
+
+    path = str(folder / "silent.sock")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        with pytest.raises(ConnectTimeout) as caught:
+            await EventBus.connect(path, config=ClientConfig(connect_timeout=0.5))
+    assert "original" in str(caught.value)
+
+
+async def test_busy_is_retried_then_said(path):
+    async with Broker(path, config=BrokerConfig(max_connections=1)):
+        first = await EventBus.connect(path, config=ClientConfig(pool=False))
+        with pytest.raises((ConnectTimeout, BrokerBusy)) as caught:
+            await EventBus.connect(path, config=ClientConfig(pool=False, connect_timeout=0.5))
+        assert "busy" in str(caught.value).lower()
+        second = asyncio.create_task(_connect(path, ClientConfig(pool=False, connect_timeout=10.0)))
+        await asyncio.sleep(0.2)
+        assert not second.done()
+        await first.shutdown()
+        await (await asyncio.wait_for(second, 8)).shutdown()
+
+
+async def _connect(path, config):
+    return await EventBus.connect(path, config=config)
+
+
+async def test_without_reconnect_the_loss_is_final(path, program):
+    broker = await start(program, path)
+    bus = await EventBus.connect(path, config=ClientConfig(pool=False, reconnect=False))
+    events = await bus.subscribe("events.#")
+    for number in range(50):
+        await bus.publish(process(number))
+    await bus.flush()
+    broker.kill()
+    await eventually(lambda: bus.state == "closed", what="state")
+    assert pids(await collect(events, 50)) == list(range(50)), "what had come is still delivered"
+    with pytest.raises(ConnectionLost):
+        await events.get(timeout=5)
+    with pytest.raises(ConnectionLost):
+        async for _ in events:
+            pass
+    with pytest.raises(ConnectionLost):
+        await bus.publish(process(1))
+    await bus.shutdown()
+
+
+@pytest.mark.parametrize("ends", ["shutdown", "kill"])
+async def test_waiting_calls_learn_of_the_loss(path, program, ends):
+    broker = await start(program, path)
+    bus = await EventBus.connect(path, config=ClientConfig(pool=False, reconnect=False))
+    events = await bus.subscribe("events.#")
+    tasks = [asyncio.ensure_future(w) for w in (events.get(), events.get_many(3))]
+    await asyncio.sleep(0)
+    if ends == "kill":
+        broker.kill()
+    else:
+        broker.tell(do="shutdown")
+    done, _ = await asyncio.wait(tasks, timeout=5)
+    assert len(done) == 2
+    assert all(isinstance(task.exception(), ConnectionLost) for task in tasks)
+    await bus.shutdown()
+
+
+async def test_a_restarted_broker_is_found_after_a_graceful_stop(path, program):
+    """BYE is an interruption like an end of file: redial, gap said."""
+    broker = await start(program, path)
+    async with EventBus.connect(path, config=ClientConfig(**FAST)) as bus:
+        async with bus.subscribe("events.#") as events:
+            await asyncio.to_thread(broker.ask, do="shutdown")
+            broker.finish()
+            assert not os.path.exists(path)
+            again = await start(program, path)
+            await eventually(lambda: bus.state == "connected", what="state")
+            await bus.publish(process(1))
+            assert pids(await collect(events, 1)) == [1]
+            assert events.gaps == 1
+    again.finish()
+
+
+@pytest.mark.limit(60)
+async def test_a_crowd_comes_back(path, program):
+    broker = await start(program, path)
+    crowd = [await EventBus.connect(path, config=ClientConfig(pool=False)) for _ in range(40)]
+    inboxes = [await bus.subscribe("events.#") for bus in crowd]
+    for round_number in range(1, 4):
+        broker.kill()
+        broker = await start(program, path)
+        await eventually(
+            lambda: (
+                all(i.gaps == round_number for i in inboxes)
+                and all(b.state == "connected" for b in crowd)
+            ),
+            timeout=6,
+            what=f"round {round_number}",
+        )
+        await crowd[0].publish(process(round_number))
+        for inbox in inboxes:
+            assert pids(await collect(inbox, 1)) == [round_number]
+    await asyncio.gather(*(bus.shutdown() for bus in crowd))
+    broker.finish()
