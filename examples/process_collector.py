@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import re
 import shlex
 import signal
 import sys
@@ -25,6 +26,7 @@ from daemoneye_eventbus import ClientConfig, CorrelationMetadata, EventBus, Even
 # A process chooses its own command line, up to megabytes: one above the frame limit would keep it out of sight.
 LONGEST_COMMAND_LINE = 32_768
 NOTEWORTHY = {psutil.STATUS_ZOMBIE, psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP}
+KTHREADD = 2
 T = TypeVar("T")
 # psutil's processes are equal when pid and creation time are: a reused pid is another process.
 Processes = dict[psutil.Process, ProcessEvent]
@@ -49,12 +51,16 @@ def describe(process: psutil.Process, known: ProcessEvent | None) -> ProcessEven
         command = shlex.join(map(os_text, ask(process.cmdline) or ()))
         if len(command) > LONGEST_COMMAND_LINE:
             command, metadata["truncated"] = command[:LONGEST_COMMAND_LINE], "command_line"
+        name, ppid = os_text(ask(process.name) or (known.name if known else "?")), ask(process.ppid)
+        if ppid == KTHREADD and name.startswith("kworker/"):
+            # The kernel adds what such a thread is busy with, and changes it all the time.
+            name = re.split("[-+]", name)[0]
         return ProcessEvent(
             pid=process.pid,
-            name=os_text(ask(process.name) or (known.name if known else "?")),
+            name=name,
             command_line=command or (known.command_line if known else None),
             executable_path=os_text(ask(process.exe) or "") or (known.executable_path if known else None),
-            ppid=ask(process.ppid),
+            ppid=ppid,
             start_time=datetime.fromtimestamp(process.create_time(), UTC),
             metadata=metadata,
         )

@@ -211,7 +211,7 @@ async def test_subscriber_prints_a_line_per_event_and_nothing_that_moves_the_cur
 
 
 async def test_subscriber_survives_a_reader_that_has_seen_enough(broker, path):
-    command = f"{shlex.quote(sys.executable)} {shlex.quote(str(EXAMPLES / 'subscriber.py'))} {shlex.quote(str(path))} | head -n 1"
+    command = shlex.join([sys.executable, str(EXAMPLES / "subscriber.py"), str(path)]) + " | head -n 1"
     shell = subprocess.Popen(
         ["bash", "-o", "pipefail", "-c", command],
         stdin=subprocess.DEVNULL,
@@ -481,7 +481,7 @@ def test_demo_on_a_terminal_shows_a_table_and_ends_on_ctrl_c(tmp_path):
 
 
 def test_demo_into_a_pipe_that_closes(tmp_path):
-    command = f"{shlex.quote(sys.executable)} {shlex.quote(str(EXAMPLES / 'demo.py'))} | head -n 3"
+    command = shlex.join([sys.executable, str(EXAMPLES / "demo.py")]) + " | head -n 3"
     done = subprocess.run(
         ["bash", "-c", command],
         capture_output=True,
