@@ -54,7 +54,7 @@ def describe(process: psutil.Process, known: ProcessEvent | None) -> ProcessEven
         name, ppid = os_text(ask(process.name) or (known.name if known else "?")), ask(process.ppid)
         if ppid == KTHREADD and name.startswith("kworker/"):
             # The kernel adds what such a thread is busy with, and changes it all the time.
-            name = re.split("[-+]", name)[0]
+            name = re.sub(r"^(kworker/u?\d+:\d+\w*)[-+].*", r"\1", name)
         return ProcessEvent(
             pid=process.pid,
             name=name,
