@@ -53,7 +53,7 @@ lint: $(VENV)/.dev ## Check formatting, lints and types, Rust and Python
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/basedpyright
+	$(BIN)/pyright
 	$(BIN)/python -m mypy.stubtest daemoneye_eventbus._native
 
 format: $(VENV)/.dev ## Format Rust and Python

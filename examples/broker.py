@@ -31,7 +31,7 @@ def main() -> None:
     where.add_argument("--instance", help="name of a well-known address instead, /tmp/daemoneye-INSTANCE.sock")
     arguments = parser.parse_args()
     # asyncio turns an interrupt into a cancellation, which closes what is open; a plain kill shall do the same.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
     try:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve(arguments.path, arguments.instance))

@@ -78,7 +78,7 @@ def main() -> None:
     # asyncio turns an interrupt into a cancellation, which stops the children; so shall a kill and a closed terminal.
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_: signal.raise_signal(signal.SIGINT))
+            signal.signal(getattr(signal, name), lambda _number, _frame: signal.raise_signal(signal.SIGINT))
     failure: str | None = None
     try:
         with tempfile.TemporaryDirectory(prefix="daemoneye-demo-") as directory, contextlib.suppress(KeyboardInterrupt):
