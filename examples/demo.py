@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import live_view
@@ -26,7 +26,7 @@ STOP_SECONDS = 5.0
 
 
 @contextlib.contextmanager
-def running(script: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(script: str, *arguments: str) -> Generator[subprocess.Popen[bytes], None, None]:
     """An example as a child process, stopped at the end whatever happens."""
     child = subprocess.Popen(
         [sys.executable, str(HERE / script), *arguments],

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib.util
 import os
 import shutil
 import signal
@@ -146,12 +147,8 @@ async def show_table(events: Events) -> None:
 
 async def show(events: Events) -> None:
     """Shows events until they end or the caller is cancelled."""
-    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
-        with contextlib.suppress(ImportError):
-            import rich  # noqa: F401 - asked only whether it is there
-
-            return await show_table(events)
-    return await show_lines(events)
+    on_terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    await (show_table if on_terminal and importlib.util.find_spec("rich") else show_lines)(events)
 
 
 async def watch(path: str | None, instance: str | None) -> None:
