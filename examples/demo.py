@@ -10,10 +10,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
+import runpy
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Generator
 from pathlib import Path
 
@@ -22,6 +25,7 @@ import live_view
 from daemoneye_eventbus import ClientConfig, EventBus, EventBusError, ProcessEvent
 
 HERE = Path(__file__).resolve().parent
+AS_CHILD = "--as-child"
 STOP_SECONDS = 5.0
 
 
@@ -29,8 +33,8 @@ STOP_SECONDS = 5.0
 def running(script: str, *arguments: str) -> Generator[subprocess.Popen[bytes], None, None]:
     """An example as a child process, stopped at the end whatever happens."""
     child = subprocess.Popen(
-        [sys.executable, str(HERE / script), *arguments],
-        stdin=subprocess.DEVNULL,
+        [sys.executable, __file__, AS_CHILD, script, *arguments],
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         # Ctrl-C goes to the terminal's foreground group; outside it, they stop in our order: collector, then broker.
         start_new_session=True,
@@ -40,10 +44,24 @@ def running(script: str, *arguments: str) -> Generator[subprocess.Popen[bytes], 
     finally:
         child.terminate()
         try:
-            child.wait(STOP_SECONDS)
+            child.communicate(timeout=STOP_SECONDS)
         except subprocess.TimeoutExpired:
             child.kill()
-            child.wait()
+            child.communicate()
+
+
+def be_child(script: str, *arguments: str) -> None:
+    """Runs an example; ends it when the demo is gone, even if that was killed and could not say so."""
+
+    def watch_parent() -> None:
+        os.read(sys.stdin.fileno(), 1)
+        main_thread = threading.main_thread().ident
+        if main_thread is not None:
+            signal.pthread_kill(main_thread, signal.SIGTERM)
+
+    threading.Thread(target=watch_parent, daemon=True).start()
+    sys.argv = [script, *arguments]
+    runpy.run_path(str(HERE / script), run_name="__main__")
 
 
 async def demo(path: str, interval: float, seconds: float | None) -> str | None:
@@ -71,6 +89,9 @@ async def demo(path: str, interval: float, seconds: float | None) -> str | None:
 
 
 def main() -> None:
+    if sys.argv[1:2] == [AS_CHILD]:
+        be_child(*sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, help="end after this many seconds (default: run until Ctrl-C)")
     parser.add_argument("--interval", type=float, default=0.5, help="seconds between two scans (default: 0.5)")

@@ -57,6 +57,8 @@ def test_tutorial_does_what_it_says(tmp_path):
     for name, text in scripts.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     with contextlib.ExitStack() as stack:
+        # A lock file stays where its broker was; another user's tests could not use it.
+        stack.callback(Path("/tmp/daemoneye-tutorial.sock.lock").unlink, missing_ok=True)
         outputs = {}
 
         def background(name, until):

@@ -160,6 +160,8 @@ def load(name):
 
 def test_quickstart_prints_what_the_readme_says():
     done = complete("quickstart.py")
+    # A lock file stays where its broker was; another user's tests could not use it.
+    Path("/tmp/daemoneye.sock.lock").unlink(missing_ok=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "events.process.new 1234 correlation-123\n", "")
 
 
@@ -445,6 +447,32 @@ def test_demo_is_stopped_cleanly(run, tmp_path, monkeypatch, number):
     text = (tmp_path / "out").read_text()
     assert "Traceback" not in text
     nothing_left(text, temporary)
+
+
+def test_demo_that_is_killed_leaves_no_process(tmp_path):
+    with (tmp_path / "out").open("w+b") as out:
+        demo = subprocess.Popen(
+            [sys.executable, str(EXAMPLES / "demo.py")],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"TMPDIR": str(tmp_path)},
+        )
+    try:
+        wait_for(lambda: b" start " in (tmp_path / "out").read_bytes())
+    finally:
+        demo.kill()
+        demo.wait(DEADLINE)
+    pids = re.search(rb"broker pid (\d+), collector pid (\d+)", (tmp_path / "out").read_bytes())
+    wait_for(lambda: not any(is_running(int(pid)) for pid in pids.groups()))
+    assert not list(tmp_path.glob("*/*.sock"))
+
+
+def is_running(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_for(condition):
