@@ -10,15 +10,14 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from daemoneye_eventbus import BrokerConfig, ClientConfig
+from programs import DEADLINE, complete, wait_for
 
 ROOT = Path(__file__).parent.parent
-DEADLINE = 20.0
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the documentation speaks of sockets of Unix")
@@ -35,17 +34,9 @@ def blocks(page):
     return [(one[1], one[2], one[3]) for one in BLOCK.finditer((ROOT / page).read_text(encoding="utf-8"))]
 
 
-def run(script, **options):
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        **options,
-    )
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+def run(script):
+    done = complete(script)
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
@@ -86,13 +77,6 @@ def test_tutorial_does_what_it_says(tmp_path):
             assert process.wait(DEADLINE) == 0, outputs[name].read_text()
             assert outputs[name].read_text().endswith("stopped\n")
     assert re.search(rf"^events\.process\.start {os.getpid()} ", outputs["subscriber.py"].read_text(), re.MULTILINE)
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_readme_shows_the_quickstart():

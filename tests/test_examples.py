@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import importlib.util
 import os
-import pty
 import re
 import shlex
 import shutil
@@ -21,9 +20,8 @@ import psutil
 import pytest
 
 from daemoneye_eventbus import EventBus, ProcessEvent, os_bytes, os_text
+from programs import DEADLINE, EXAMPLES, complete
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
-DEADLINE = 20.0
 SLEEP = shutil.which("sleep") or "/bin/sleep"
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the examples are run with sockets and signals of Unix")
@@ -134,18 +132,6 @@ async def first(events, condition):
             if condition(received):
                 return received
     raise AssertionError("the subscription ended")
-
-
-def complete(script, *arguments, **options):
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / script), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        stdin=subprocess.DEVNULL,
-        check=False,
-        **options,
-    )
 
 
 def load(name):
@@ -395,7 +381,7 @@ async def test_collector_waits_for_a_broker_that_starts_later(run, path):
     assert collector.stop() == 0
 
 
-# -- the view and the demo
+# -- the view
 
 
 async def test_live_view_prints_lines_into_a_pipe(run, broker, path):
@@ -409,120 +395,3 @@ async def test_live_view_prints_lines_into_a_pipe(run, broker, path):
     view.until(r"start +4242 \[bold\]\\x07 +root +a\\nb")
     assert view.stop(signal.SIGINT) == 0
     assert "1 events (1 start, 0 modify, 0 stop)" in view.text
-
-
-def test_demo_ends_by_itself_and_leaves_nothing(tmp_path):
-    started = time.monotonic()
-    done = complete("demo.py", "--seconds", "3", env=os.environ | {"TMPDIR": str(tmp_path)})
-    assert (done.returncode, done.stderr) == (0, "")
-    assert time.monotonic() - started < 20
-    assert re.search(rf"^\d\d:\d\d:\d\d\.\d{{3}} start +{os.getpid()} ", done.stdout, re.MULTILINE)
-    assert " 0 dropped" in done.stdout
-    nothing_left(done.stdout, tmp_path)
-
-
-def nothing_left(text, directory):
-    pids = re.search(r"broker pid (\d+), collector pid (\d+)", text)
-    assert not any(psutil.pid_exists(int(pid)) for pid in pids.groups())
-    assert list(directory.iterdir()) == []
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_demo_is_stopped_cleanly(run, tmp_path, monkeypatch, number):
-    temporary = tmp_path / "tmp"
-    temporary.mkdir(mode=0o700)
-    monkeypatch.setenv("TMPDIR", str(temporary))
-    monkeypatch.chdir(tmp_path)
-    with (tmp_path / "out").open("w+b") as out:
-        demo = subprocess.Popen(
-            [sys.executable, str(EXAMPLES / "demo.py")], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
-        )
-        try:
-            wait_for(lambda: b" start " in (tmp_path / "out").read_bytes())
-            demo.send_signal(number)
-            assert demo.wait(DEADLINE) == 0
-        finally:
-            demo.kill()
-            demo.wait(DEADLINE)
-    text = (tmp_path / "out").read_text()
-    assert "Traceback" not in text
-    nothing_left(text, temporary)
-
-
-def test_demo_that_is_killed_leaves_no_process(tmp_path):
-    with (tmp_path / "out").open("w+b") as out:
-        demo = subprocess.Popen(
-            [sys.executable, str(EXAMPLES / "demo.py")],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"TMPDIR": str(tmp_path)},
-        )
-    try:
-        wait_for(lambda: b" start " in (tmp_path / "out").read_bytes())
-    finally:
-        demo.kill()
-        demo.wait(DEADLINE)
-    pids = re.search(rb"broker pid (\d+), collector pid (\d+)", (tmp_path / "out").read_bytes())
-    wait_for(lambda: not any(is_running(int(pid)) for pid in pids.groups()))
-    assert not list(tmp_path.glob("*/*.sock"))
-
-
-def is_running(pid):
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def test_demo_on_a_terminal_shows_a_table_and_ends_on_ctrl_c(tmp_path):
-    shown = bytearray()
-
-    def pump(descriptor):
-        with contextlib.suppress(OSError):
-            data = os.read(descriptor, 65536)
-            shown.extend(data)
-            return data
-        return b""
-
-    environment = os.environ | {"TMPDIR": str(tmp_path), "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "30"}
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execve(sys.executable, [sys.executable, str(EXAMPLES / "demo.py")], environment)
-    try:
-        wait_for(lambda: pump(terminal) and b"command line" in shown and b"start" in shown)
-        os.write(terminal, b"\x03")
-        while pump(terminal):
-            pass
-        _, status = os.waitpid(pid, 0)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        os.close(terminal)
-    text = shown.decode(errors="replace")
-    assert os.waitstatus_to_exitcode(status) == 0, text
-    assert "Traceback" not in text
-    assert "events.process.*" in text
-    nothing_left(text, tmp_path)
-
-
-def test_demo_into_a_pipe_that_closes(tmp_path):
-    command = shlex.join([sys.executable, str(EXAMPLES / "demo.py")]) + " | head -n 3"
-    done = subprocess.run(
-        ["bash", "-c", command],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=os.environ | {"TMPDIR": str(tmp_path)},
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("\n") == 3
-    nothing_left(done.stdout, tmp_path)
