@@ -1,0 +1,67 @@
+# From a clone to a running demo and a tested build. Everything is installed into .venv, nothing outside this folder; what
+# has been built is built again only when its sources changed. Needs Python 3.11+ and Rust 1.88+ with cargo.
+
+PYTHON ?= python3
+SECONDS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock pyproject.toml
+# Cargo's own runner where nextest is not installed.
+RUST_TESTS := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test test-rust test-python lint format clean
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+$(VENV)/.tools: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or later is needed, and $(PYTHON) is not that; say: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo "cargo was not found; install Rust 1.88 or later" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'maturin>=1.16,<2'
+	@touch $@
+
+# The release profile, for tests too: they judge the code that users get.
+$(VENV)/.built: $(VENV)/.tools $(SOURCES)
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --extras demo
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.built pyproject.toml
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --extras dev
+	@touch $@
+
+build: $(VENV)/.built ## Build the extension (release) and install it into .venv
+
+demo: $(VENV)/.built ## See the processes of this machine live; make demo SECONDS=5 ends by itself
+	@$(BIN)/python examples/demo.py $(if $(SECONDS),--seconds $(SECONDS))
+
+test: test-rust test-python ## Run all tests, Rust and Python
+
+test-rust: ## Run the tests of the Rust core
+	cargo $(RUST_TESTS) --locked --workspace
+	cargo test --locked --workspace --doc
+
+test-python: $(VENV)/.dev ## Run the Python tests against the release build
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## Check formatting, lints and types, Rust and Python
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/python -m mypy.stubtest daemoneye_eventbus._native
+
+format: $(VENV)/.dev ## Format Rust and Python
+	cargo fmt --all
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+clean: ## Remove everything that was built
+	cargo clean
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache
+	find python -name '_native*.so' -delete

@@ -1,0 +1,160 @@
+"""What the documentation shows is run, and what it states of defaults and reasons is compared with the library."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from daemoneye_eventbus import BrokerConfig, ClientConfig
+from programs import DEADLINE, complete, wait_for
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the documentation speaks of sockets of Unix")
+
+
+@pytest.fixture(autouse=True)
+def children_show_warnings(monkeypatch):
+    """What was forgotten to be closed is then in their output, where the tests see it."""
+    monkeypatch.setenv("PYTHONWARNINGS", "default,ignore:daemoneye_eventbus is a debug build:RuntimeWarning")
+
+
+def blocks(page):
+    """(language, title, text) of each fenced block."""
+    return [(one[1], one[2], one[3]) for one in BLOCK.finditer((ROOT / page).read_text(encoding="utf-8"))]
+
+
+def run(script):
+    done = complete(script)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_tutorial_does_what_it_says(tmp_path):
+    titled = [(title, text) for _, title, text in blocks("docs/tutorial.md") if title]
+    scripts = {title: text for title, text in titled if title.endswith(".py")}
+    prints = {title.removesuffix(" prints"): text for title, text in titled if title.endswith(" prints")}
+    assert set(prints) == set(scripts) - {"subscriber.py"}
+    for name, text in scripts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    with contextlib.ExitStack() as stack:
+        # A lock file stays where its broker was; another user's tests could not use it.
+        stack.callback(Path("/tmp/daemoneye-tutorial.sock.lock").unlink, missing_ok=True)
+        outputs = {}
+
+        def background(name, until):
+            outputs[name] = tmp_path / f"{name}.out"
+            with outputs[name].open("wb") as out:
+                process = subprocess.Popen(
+                    [sys.executable, str(tmp_path / name)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                )
+            stack.callback(process.wait, DEADLINE)
+            stack.callback(process.kill)
+            wait_for(lambda: until in outputs[name].read_text())
+            return process
+
+        broker = background("broker.py", "listening")
+        assert outputs["broker.py"].read_text() == prints["broker.py"]
+        subscriber = background("subscriber.py", "subscribed")
+        for name in scripts:
+            if name not in outputs:
+                assert run(tmp_path / name) == prints[name], name
+        for name, process in (("subscriber.py", subscriber), ("broker.py", broker)):
+            process.send_signal(signal.SIGINT)
+            assert process.wait(DEADLINE) == 0, outputs[name].read_text()
+            assert outputs[name].read_text().endswith("stopped\n")
+    assert re.search(rf"^events\.process\.start {os.getpid()} ", outputs["subscriber.py"].read_text(), re.MULTILINE)
+
+
+def test_readme_shows_the_quickstart():
+    python = [text for language, _, text in blocks("README.md") if language == "python"]
+    quickstart = (ROOT / "examples/quickstart.py").read_text(encoding="utf-8")
+    assert quickstart.endswith(python[0])
+    assert quickstart.removesuffix(python[0]).startswith('"""')
+
+
+@pytest.mark.parametrize("page", ["docs/topics.md", "docs/wire.md", "docs/operations.md"])
+def test_blocks_run_and_print_what_is_shown(page, tmp_path):
+    found = blocks(page)
+    assert found
+    for index, (language, _, text) in enumerate(found):
+        if language == "python":
+            (tmp_path / "block.py").write_text(text, encoding="utf-8")
+            shown = found[index + 1] if index + 1 < len(found) else ("", "", "")
+            expected = shown[2] if shown[1] == "prints" else ""
+            assert run(tmp_path / "block.py") == expected
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/tutorial.md", "docs/topics.md", "docs/wire.md", "docs/operations.md"]
+)
+def test_blocks_type_check(page, tmp_path):
+    for index, (language, _, text) in enumerate(blocks(page)):
+        if language == "python":
+            (tmp_path / f"block_{index}.py").write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--config-file",
+            os.devnull,
+            "--cache-dir",
+            str(tmp_path / "cache"),
+            ".",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("config", "number"), [(BrokerConfig, 0), (ClientConfig, 1)])
+def test_operations_lists_every_setting_with_its_default(config, number):
+    text = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    rows = text.split("| setting | default |")[1 + number].split("\n\n")[0]
+    documented = {
+        name: ast.literal_eval(default)
+        for name, default in re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", rows, re.MULTILINE)
+    }
+    assert documented == {field.name: field.default for field in dataclasses.fields(config)}
+
+
+def test_operations_lists_every_reason():
+    text = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    documented = [
+        re.findall(r"^\| `(\w+)` \|", part.split("\n\n")[0], re.MULTILINE) for part in text.split("| reason |")[1:3]
+    ]
+    # Python shows only what has occurred, so the whole list is read where it is made.
+    core = ROOT / "rust/core/src"
+    dropped = re.findall(r'Self::\w+ => "(\w+)"', (core / "queue/mod.rs").read_text(encoding="utf-8"))
+    refused = re.findall(
+        r'^ {4}\w+ = "(\w+)",$', (core / "broker/statistics.rs").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert [sorted(one) for one in documented] == [sorted(dropped), sorted(refused)]
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
+)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", (ROOT / page).read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (ROOT / page).parent.joinpath(target).exists(), target
