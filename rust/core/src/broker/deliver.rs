@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::router::{Lane, Router, Sink, Target, Way};
@@ -414,22 +414,11 @@ impl<'a> Lens<'a> {
         })
     }
 
-    /// The whole frame in another dialect, payload included.
+    /// The whole frame in another dialect; `None` if that cannot say it.
     fn translate(&self, dialect: Dialect) -> Option<Bytes> {
-        let (message, event) = self.read()?;
-        let mut payload = Vec::new();
-        if let Some(event) = event {
-            dialect.encode(event, &mut payload).ok()?;
-        }
-        let translated = Message {
-            payload: if event.is_some() { &payload } else { message.payload },
-            ..message.clone()
-        };
-        let mut body = Vec::new();
-        dialect.encode(&translated, &mut body).ok()?;
-        let mut frame = BytesMut::with_capacity(PREFIX.saturating_add(body.len()));
-        frame.extend_from_slice(&u32::try_from(body.len()).ok()?.to_le_bytes());
-        frame.extend_from_slice(&body);
-        Some(frame.freeze())
+        let mut frame = wire::translate(self.dialect, dialect, self.body).ok()?;
+        // What is charged is what is held.
+        frame.shrink_to_fit();
+        Some(Bytes::from(frame))
     }
 }

@@ -205,6 +205,37 @@ fn a_reader_with_a_smaller_limit_is_told_what_it_cannot_have() {
 }
 
 #[test]
+fn each_reader_gets_its_own_dialect() {
+    guarded(|| {
+        let bus = Bus::new();
+        let connect = |dialect: &str| {
+            let mut client = bus.dial();
+            client.text(&format!(r#"CONNECT {{"protocol":1,"dialect":"{dialect}"}}"#));
+            assert!(matches!(client.next(), Frame::Text(FromBroker::Info(info)) if info.dialect == dialect));
+            client
+        };
+        let mut readers = [connect("bincode"), connect("postcard")];
+        for reader in &mut readers {
+            reader.subscribe(1, &["events.#"]);
+        }
+        let sent = frames(NEW, 0..500);
+        let mut publisher = bus.connect();
+        publisher.send(&sent);
+        publisher.flush();
+        let translated: Vec<_> = readers[1].flush();
+        let translated = translated.concat();
+        assert_eq!(readers[0].flush().concat(), sent);
+        // And back: the same bytes again.
+        let mut publisher = connect("postcard");
+        publisher.send(&translated);
+        publisher.flush();
+        assert_eq!(readers[0].flush().concat(), sent);
+        assert_eq!(readers[1].flush().concat(), translated);
+        assert_eq!(bus.broker.statistics().bus.messages_delivered, 2000);
+    });
+}
+
+#[test]
 fn a_client_that_says_goodbye_gets_what_is_queued() {
     guarded(|| {
         let bus = Bus::new();

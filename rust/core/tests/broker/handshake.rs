@@ -194,3 +194,55 @@ fn without_proof_there_is_one_uniform_answer() {
         assert!(bus.broker.clients().is_empty());
     });
 }
+
+/// What [`another_uid_is_refused_before_a_byte_is_read`] runs as somebody else; does nothing on its own.
+#[test]
+fn as_somebody_else() {
+    let Ok(path) = std::env::var("BUS_TEST_PATH") else {
+        return;
+    };
+    let mut stream = std::os::unix::net::UnixStream::connect(path).unwrap();
+    let mut said = Vec::new();
+    std::io::Read::read_to_end(&mut stream, &mut said).unwrap();
+    assert_eq!(
+        FromBroker::parse(&said[4..])
+            .map(|text| matches!(text, FromBroker::Err(err) if err.code == Code::NotPermitted)),
+        Ok(true)
+    );
+}
+
+#[test]
+fn another_uid_is_refused_before_a_byte_is_read() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    guarded(|| {
+        let bus = Bus::new();
+        let directory = bus.address.path().parent().unwrap();
+        let open = |path: &std::path::Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let program = directory.join("somebody");
+        std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        open(&program, 0o755);
+        open(directory, 0o755);
+        open(bus.address.path(), 0o666);
+        let mut somebody = std::process::Command::new(&program);
+        somebody
+            .args(["--exact", "handshake::as_somebody_else"])
+            .env("BUS_TEST_PATH", bus.address.path());
+        match somebody.uid(65_534).gid(65_534).output() {
+            // Only root can become somebody else.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            output => {
+                let output = output.unwrap();
+                assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+                let statistics = bus.broker.statistics();
+                assert_eq!(
+                    (statistics.refused["not_permitted"], statistics.refused_uids[&65_534]),
+                    (1, 1)
+                );
+                bus.connect().flush();
+            }
+        }
+    });
+}
