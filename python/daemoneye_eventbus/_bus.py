@@ -441,7 +441,9 @@ class EventBus(BusCore):
                     await self._way.flush()
                 goodbye = _FLUSH_SECONDS
         except (TimeoutError, EventBusError) as error:
-            _log.warning("closing without the broker's confirmation of the last messages: %s", str(error) or "no answer")
+            _log.warning(
+                "closing without the broker's confirmation of the last messages: %s", str(error) or "no answer"
+            )
         finally:
             await self._close(goodbye)
 

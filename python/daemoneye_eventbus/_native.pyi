@@ -10,6 +10,7 @@ from typing_extensions import TypeVar, disjoint_base
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._timestamp import Timestamp
 from daemoneye_eventbus._types import CollectionEvent, EventSubscription
+from daemoneye_eventbus._ways import Bounds
 from daemoneye_eventbus.errors import EventBusError
 
 DEBUG_BUILD: Final[bool]
@@ -346,10 +347,8 @@ class Operation(Coroutine[Any, Any, _Message_co]):
     def __await__(self) -> Generator[Any, Any, _Message_co]: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> Any: ...
-    @property
-    def __name__(self) -> str: ...
-    @property
-    def __qualname__(self) -> str: ...
+    __name__: str
+    __qualname__: str
     def send(self, value: Any) -> Any: ...
     def throw(self, typ: Any, val: Any = None, tb: Any = None) -> Any: ...
     def close(self) -> None: ...
@@ -380,9 +379,7 @@ class Link:
     def inbox(
         self,
         spec: EventSubscription,
-        queue_messages: int,
-        queue_bytes: int,
-        overflow: _Overflow,
+        bounds: Bounds,
         bell: Doorbell,
         token: int,
     ) -> Source: ...
@@ -401,9 +398,7 @@ class PortHandle:
     def subscribe(
         self,
         spec: EventSubscription,
-        queue_messages: int,
-        queue_bytes: int,
-        overflow: _Overflow,
+        bounds: Bounds,
         broker_overflow: str,
         bell: Doorbell,
         token: int,

@@ -114,7 +114,7 @@ class RemoteWay:
     ) -> Opened:
         link, bridge = connection.link, self.bridge
         try:
-            source = link.inbox(spec, bounds.queue_messages, bounds.queue_bytes, bounds.overflow, bridge.bell, token)
+            source = link.inbox(spec, bounds, bridge.bell, token)
         except BaseException:
             if own:
                 connection.close()
@@ -228,15 +228,7 @@ class LocalWay:
 
     def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened:
         """A queue at the broker itself."""
-        source = self._port.subscribe(
-            spec,
-            bounds.queue_messages,
-            bounds.queue_bytes,
-            bounds.overflow,
-            self.config.broker_overflow,
-            self.bridge.bell,
-            token,
-        )
+        source = self._port.subscribe(spec, bounds, self.config.broker_overflow, self.bridge.bell, token)
 
         async def nothing_to_wait_for() -> None:
             return None

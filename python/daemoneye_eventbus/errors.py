@@ -72,8 +72,9 @@ class SubscriptionClosed(EventBusError):
     subscriber_id: str | None
 
     def __init__(self, message: str = "", *, subscriber_id: str | None = None, accepted: int | None = None) -> None:
-        told = message or f"the subscription {subscriber_id!r} is closed; subscribe again if more is wanted"
-        super().__init__(told, accepted=accepted)
+        if not message and subscriber_id is not None:
+            message = f"the subscription {subscriber_id!r} is closed; subscribe again if more is wanted"
+        super().__init__(message, accepted=accepted)
         self.subscriber_id = subscriber_id
 
 

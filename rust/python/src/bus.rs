@@ -255,6 +255,8 @@ impl BusCore {
             }
             Way::Port(handle, port) => {
                 let settings = handle.get();
+                let size = wire::encoded_len(settings.dialect, &draft, settings.max_frame, settings.max_depth);
+                let size = raise(py, size)?;
                 // Over a socket a reader knows a trigger request by its topic alone; in process it is no different.
                 let what = match (&outgoing.what, &view) {
                     (What::Event(_), Some(event))
@@ -275,8 +277,6 @@ impl BusCore {
                 if let Some(payload) = &payload {
                     draft.payload = Payload::Control(control_payload(payload)?);
                 }
-                let size = wire::encoded_len(settings.dialect, &draft, settings.max_frame, settings.max_depth);
-                let size = raise(py, size)?;
                 let sequence = settings.sequence.fetch_add(1, Ordering::Relaxed);
                 draft.sequence = sequence;
                 let local: Object = Arc::new(LocalMessage {

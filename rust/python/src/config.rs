@@ -154,28 +154,37 @@ pub(crate) fn seconds(field: &'static str, value: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(value).map_err(|_| Error::invalid(field, format!("{value} is not a number of seconds")))
 }
 
-/// A subscription's own bounds, as `subscribe` was given them.
-pub(crate) fn bounds(
+/// `daemoneye_eventbus._ways.Bounds`: a subscription's own bounds, as `subscribe` was given them.
+#[derive(FromPyObject)]
+pub(crate) struct Bounds {
     queue_messages: usize,
     queue_bytes: usize,
-    overflow_name: &str,
-) -> Result<(Limits, Overflow, bool)> {
-    for (field, value) in [("queue_messages", queue_messages), ("queue_bytes", queue_bytes)] {
-        if value == 0 {
-            return Err(Error::invalid(field, "must be at least 1"));
+    overflow: String,
+}
+
+impl Bounds {
+    /// The limits, the policy, and whether the subscriber would rather stop the reading.
+    pub(crate) fn into_core(self) -> Result<(Limits, Overflow, bool)> {
+        for (field, value) in [
+            ("queue_messages", self.queue_messages),
+            ("queue_bytes", self.queue_bytes),
+        ] {
+            if value == 0 {
+                return Err(Error::invalid(field, "must be at least 1"));
+            }
         }
-    }
-    let limits = Limits {
-        messages: queue_messages,
-        bytes: queue_bytes,
-    };
-    match overflow_name {
-        "block" => Ok((limits, Overflow::DropOldest, true)),
-        "drop_oldest" => Ok((limits, Overflow::DropOldest, false)),
-        "drop_newest" => Ok((limits, Overflow::DropNewest, false)),
-        _ => Err(Error::invalid(
-            "overflow",
-            format!("{overflow_name:?} is not one of \"drop_oldest\", \"drop_newest\", \"block\""),
-        )),
+        let limits = Limits {
+            messages: self.queue_messages,
+            bytes: self.queue_bytes,
+        };
+        match self.overflow.as_str() {
+            "block" => Ok((limits, Overflow::DropOldest, true)),
+            "drop_oldest" => Ok((limits, Overflow::DropOldest, false)),
+            "drop_newest" => Ok((limits, Overflow::DropNewest, false)),
+            other => Err(Error::invalid(
+                "overflow",
+                format!("{other:?} is not one of \"drop_oldest\", \"drop_newest\", \"block\""),
+            )),
+        }
     }
 }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::config::{self, ClientConfigFields};
+use crate::config::{Bounds, ClientConfigFields};
 use crate::doorbell::Doorbell;
 use crate::events::raise;
 use crate::lifecycle::Owned;
@@ -123,19 +123,16 @@ impl Link {
     }
 
     /// The queue of a new subscription; `token` is rung when it has something for a reader who waits.
-    #[pyo3(signature = (spec, queue_messages, queue_bytes, overflow, bell, token))]
     fn inbox(
         &self,
         py: Python<'_>,
         spec: &Bound<'_, PyAny>,
-        queue_messages: usize,
-        queue_bytes: usize,
-        overflow: &str,
+        bounds: Bounds,
         bell: &Doorbell,
         token: u64,
     ) -> PyResult<Source> {
         let link = self.core(py)?;
-        let (limits, overflow, block) = raise(py, config::bounds(queue_messages, queue_bytes, overflow))?;
+        let (limits, overflow, block) = raise(py, bounds.into_core())?;
         let asked = requests::subscription(spec)?;
         let depth = topic::DEFAULT_MAX_DEPTH.max(link.max_topic_depth());
         let patterns = raise(py, topic::of_subscription(&asked, depth))?;

@@ -7,7 +7,7 @@ use daemoneye_eventbus_core::topic;
 use daemoneye_eventbus_core::wire::Dialect;
 use pyo3::prelude::*;
 
-use crate::config;
+use crate::config::{self, Bounds};
 use crate::doorbell::Doorbell;
 use crate::events::raise;
 use crate::lifecycle::Owned;
@@ -43,19 +43,16 @@ impl PortHandle {
 #[pymethods]
 impl PortHandle {
     /// Subscribes at once; `token` is rung when the queue has something for a reader who waits.
-    #[pyo3(signature = (spec, queue_messages, queue_bytes, overflow, broker_overflow, bell, token))]
     fn subscribe(
         &self,
         py: Python<'_>,
         spec: &Bound<'_, PyAny>,
-        queue_messages: usize,
-        queue_bytes: usize,
-        overflow: &str,
+        bounds: Bounds,
         broker_overflow: &str,
         bell: &Doorbell,
         token: u64,
     ) -> PyResult<Source> {
-        let (limits, overflow, block) = raise(py, config::bounds(queue_messages, queue_bytes, overflow))?;
+        let (limits, overflow, block) = raise(py, bounds.into_core())?;
         // There is one stage only: where the subscriber would rather wait, the policy of the broker's stage takes over.
         let overflow = if block {
             raise(py, config::overflow("broker_overflow", broker_overflow))?

@@ -144,7 +144,8 @@ impl Run {
         while count < self.messages && !rest.is_empty() {
             let frame = frame_len(rest).min(rest.len());
             let fits = (count as usize) < messages && len + frame <= bytes;
-            if !(fits || at_least_one && count == 0) {
+            let first = at_least_one && count == 0;
+            if !fits && !first {
                 break;
             }
             count += 1;

@@ -127,6 +127,8 @@ struct Agreed {
     connect: Connect,
     dialect: Dialect,
     max_frame: usize,
+    /// Ours; every INFO has one, whether anything is proved with it or not.
+    nonce: String,
     /// Both nonces, where a proof is asked for.
     nonces: Option<(String, String)>,
 }
@@ -153,16 +155,14 @@ fn agree(shared: &Shared, connect: Connect) -> Result<Agreed, Fault> {
     let max_frame = connect
         .max_frame
         .map_or(most, |asked| usize::try_from(asked).unwrap_or(usize::MAX).min(most));
-    let nonces = if shared.config.tokens.is_empty() {
-        None
-    } else {
-        let ours = auth::nonce()?;
-        Some((connect.nonce.clone().unwrap_or_default(), ours))
-    };
+    let nonce = auth::nonce()?;
+    let asks = !shared.config.tokens.is_empty();
+    let nonces = asks.then(|| (connect.nonce.clone().unwrap_or_default(), nonce.clone()));
     Ok(Agreed {
         connect,
         dialect,
         max_frame,
+        nonce,
         nonces,
     })
 }
@@ -252,7 +252,7 @@ impl Session {
             max_filter_terms: config.max_filter_terms as u64,
             max_topic_depth: config.max_topic_depth as u64,
             ping_interval: config.ping_interval.as_secs_f64(),
-            nonce: agreed.nonces.as_ref().map(|(_, ours)| ours.clone()),
+            nonce: Some(agreed.nonce),
             auth: if agreed.nonces.is_some() { "token" } else { "none" }.to_owned(),
         };
         // Whoever has read its INFO can be found.
