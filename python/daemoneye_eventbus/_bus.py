@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from daemoneye_eventbus._broker import Broker
-    from daemoneye_eventbus._native import _Overflow, _State
+    from daemoneye_eventbus._native import _State
     from daemoneye_eventbus._types import (
         CollectionEvent,
         CorrelationFilter,
@@ -232,7 +232,7 @@ class EventBus(BusCore):
         *types: type[E],
         queue_messages: int = ...,
         queue_bytes: int = ...,
-        overflow: _Overflow = ...,
+        overflow: Literal["drop_oldest", "drop_newest", "block"] = ...,
         event_filter: EventFilter | None = ...,
         correlation_filter: CorrelationFilter | None = ...,
     ) -> Opening[Subscription[BusEvent[E]]]: ...
@@ -242,7 +242,7 @@ class EventBus(BusCore):
         *patterns: str | type[CollectionEvent],
         queue_messages: int = ...,
         queue_bytes: int = ...,
-        overflow: _Overflow = ...,
+        overflow: Literal["drop_oldest", "drop_newest", "block"] = ...,
         include_control: Literal[False] = False,
         event_filter: EventFilter | None = ...,
         correlation_filter: CorrelationFilter | None = ...,
@@ -253,7 +253,7 @@ class EventBus(BusCore):
         *patterns: str | type[CollectionEvent],
         queue_messages: int = ...,
         queue_bytes: int = ...,
-        overflow: _Overflow = ...,
+        overflow: Literal["drop_oldest", "drop_newest", "block"] = ...,
         include_control: bool,
         event_filter: EventFilter | None = ...,
         correlation_filter: CorrelationFilter | None = ...,
@@ -266,14 +266,14 @@ class EventBus(BusCore):
         *,
         queue_messages: int = ...,
         queue_bytes: int = ...,
-        overflow: _Overflow = ...,
+        overflow: Literal["drop_oldest", "drop_newest", "block"] = ...,
     ) -> Opening[Subscription[BusEvent[CollectionEvent] | ControlMessage]]: ...
     def subscribe(
         self,
         *what: Any,
         queue_messages: int = _QUEUE_MESSAGES,
         queue_bytes: int = _QUEUE_BYTES,
-        overflow: _Overflow = "drop_oldest",
+        overflow: Literal["drop_oldest", "drop_newest", "block"] = "drop_oldest",
         include_control: bool = False,
         event_filter: EventFilter | None = None,
         correlation_filter: CorrelationFilter | None = None,

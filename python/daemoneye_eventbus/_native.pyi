@@ -318,7 +318,6 @@ def _topic_build(builder: str, /, *segments: str) -> str | None: ...
 
 _Message_co = TypeVar("_Message_co", covariant=True)
 _State: TypeAlias = Literal["connecting", "connected", "reconnecting", "closed"]
-_Overflow: TypeAlias = Literal["drop_oldest", "drop_newest", "block"]
 
 @final
 class Address:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._types import EventBusStatistics, EventSubscription
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from daemoneye_eventbus._broker import Broker
     from daemoneye_eventbus._config import ClientConfig
     from daemoneye_eventbus._loop import Bridge
-    from daemoneye_eventbus._native import Link, PortHandle, Source, _Overflow, _State
+    from daemoneye_eventbus._native import Link, PortHandle, Source, _State
 
 __all__ = ["Bounds", "LocalWay", "Opened", "RemoteWay", "Way"]
 
@@ -33,7 +33,7 @@ class Bounds:
 
     queue_messages: int
     queue_bytes: int
-    overflow: _Overflow
+    overflow: Literal["drop_oldest", "drop_newest", "block"]
 
 
 @dataclass(frozen=True, slots=True)
