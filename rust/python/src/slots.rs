@@ -2,24 +2,37 @@
 //!
 //! `am_send` hands an [`Operation`]'s result over without an exception object; `tp_iternext`, which is what `await` uses from
 //! Python 3.12 on, does so where the result is `None`. Each slot only says faster what a method of the class says too: without it
-//! everything works.
+//! everything works. `tp_vectorcall` takes a constructor's arguments as the interpreter holds them, without a tuple and a dict.
 //!
 //! Every entry runs inside PyO3's own trampoline, the one its macros use: it notes that this thread is attached, turns an `Err` into
 //! the raised exception, and a panic into `PanicException`, so that nothing unwinds into C. The slots are written once, when the
 //! module is made and nobody else can have met the classes. Not for abi3: the layout of type objects is that of the
 //! interpreter built for.
 use std::ffi::c_int;
+use std::marker::PhantomData;
 use std::ptr;
 
 use pyo3::ffi;
-use pyo3::impl_::trampoline::{MethodDef, iternextfunc, setattrofunc};
+use pyo3::impl_::trampoline::{MethodDef, fastcall_cfunction_with_keywords as fastcall, iternextfunc, setattrofunc};
 use pyo3::prelude::*;
 use pyo3::type_object::PyTypeInfo;
+use pyo3::types::PyTuple;
+use smallvec::SmallVec;
 
+use crate::events::construct::{self, Construct};
+use crate::events::{
+    CorrelationMetadata, FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent, TriggerRequest,
+};
 use crate::operation::{Operation, Sent, stop};
 
-/// Fills the slots; called once, by the module's initialisation.
-pub(crate) fn install(py: Python<'_>) {
+/// Fills the slots; called once, by the module's initialisation, when its classes exist.
+pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
+    install_call::<ProcessEvent, 7>(py)?;
+    install_call::<NetworkEvent, 5>(py)?;
+    install_call::<FilesystemEvent, 4>(py)?;
+    install_call::<PerformanceEvent, 4>(py)?;
+    install_call::<TriggerRequest, 5>(py)?;
+    install_call::<CorrelationMetadata, 7>(py)?;
     let class = Operation::type_object_raw(py);
     // SAFETY: the class is a heap type that PyO3 made and keeps for ever, so its method tables, which stand inside it, are writable;
     // this thread is attached and no instance exists yet, so nobody reads them meanwhile. The functions have the slots' signatures.
@@ -29,6 +42,53 @@ pub(crate) fn install(py: Python<'_>) {
             (*class).tp_iternext = Some(iternextfunc::<Next>);
         }
     }
+    Ok(())
+}
+
+fn install_call<T: Construct<N>, const N: usize>(py: Python<'_>) -> PyResult<()> {
+    construct::prepare::<T, N>(py)?;
+    let class = T::type_object_raw(py);
+    // SAFETY: as in `install`. A class's own `tp_vectorcall` is what `type` calls for `class(...)`; it is not inherited, and these
+    // classes have no subclasses.
+    unsafe { (*class).tp_vectorcall = Some(vectorcall::<T, N>) };
+    Ok(())
+}
+
+struct Call<T, const N: usize>(PhantomData<T>);
+
+impl<T: Construct<N>, const N: usize> MethodDef<fastcall::Func> for Call<T, N> {
+    const METH: fastcall::Func = call_class::<T, N>;
+}
+
+/// A method's calling convention but for a flag in the number of arguments.
+unsafe extern "C" fn vectorcall<T: Construct<N>, const N: usize>(
+    class: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    flagged: usize,
+    names: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls with a thread attached and its own arguments, which are handed on; the rest is arithmetic.
+    unsafe { fastcall::<Call<T, N>>(class, arguments, ffi::PyVectorcall_NARGS(flagged), names) }
+}
+
+/// # Safety
+/// `arguments` must hold `positional` objects and then one for each name in `names`, which is null or a tuple.
+unsafe fn call_class<T: Construct<N>, const N: usize>(
+    py: Python<'_>,
+    _class: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    positional: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> PyResult<*mut ffi::PyObject> {
+    // SAFETY: null or a tuple, by the protocol, which the caller holds for the call.
+    let names = unsafe { Borrowed::from_ptr_or_opt(py, names).map(|names| names.cast_unchecked::<PyTuple>()) };
+    let positional = usize::try_from(positional)?;
+    let count = positional + names.as_ref().map_or(0, |names| names.len());
+    let given: SmallVec<[_; 8]> = (0..count)
+        // SAFETY: there are `count` objects, which the caller holds for the call.
+        .map(|at| unsafe { Borrowed::from_ptr(py, *arguments.add(at)) })
+        .collect();
+    construct::call::<T, N>(py, &given, positional, names.as_deref()).map(Py::into_ptr)
 }
 
 struct Send;

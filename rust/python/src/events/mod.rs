@@ -7,6 +7,7 @@
 
 mod bus_event;
 mod compare;
+pub(crate) mod construct;
 mod control;
 mod correlation;
 mod envelope;
