@@ -131,24 +131,22 @@ pub(crate) fn received(
     dropped_before: u64,
 ) -> PyResult<Py<PyAny>> {
     let frame = envelope::frame(body, dialect);
-    let (envelope, message) = envelope::Envelope::read(py, &frame)?;
-    let holds_event = match message.message_type {
+    let outline = dialect.outline(&frame.body).map_err(|error| decode_error(py, error))?;
+    let envelope = envelope::Envelope::of_wire(&frame, &outline)?;
+    let holds_event = match outline.message_type {
         MessageType::Event => true,
-        MessageType::Control if message.topic == TRIGGER_TOPIC => {
-            matches!(
-                dialect.decode(message.payload),
-                Ok(CollectionEvent::<'_, Walk>::TriggerRequest(_))
-            )
+        MessageType::Control if outline.topic == TRIGGER_TOPIC => {
+            matches!(dialect.event(outline.payload), Ok(CollectionEvent::TriggerRequest(_)))
         }
         _ => false,
     };
     if holds_event {
-        let event = bus_event::event_of(py, &frame, &message)?;
+        let event = bus_event::event_of(py, &frame, outline.payload)?;
         let (matched_pattern, subscriber_id) = (matched_pattern.clone_ref(py), subscriber_id.clone_ref(py));
         let made = BusEvent::new_local(envelope, event, matched_pattern, subscriber_id, dropped_before);
         Ok(made.into_object(py)?.into_any())
     } else {
-        let payload = PyBytes::new(py, message.payload).unbind();
+        let payload = PyBytes::new(py, outline.payload).unbind();
         Ok(ControlMessage::of_envelope(envelope, payload)
             .into_object(py)?
             .into_any())
@@ -231,7 +229,7 @@ fn of_wire(py: Python<'_>, event: &CollectionEvent<'_, Walk>, payload: Payload) 
 pub(crate) fn decode_event(py: Python<'_>, bytes: &[u8], dialect: Dialect) -> PyResult<Py<PyAny>> {
     let frame: Frame = envelope::frame(bytes, dialect);
     let span = crate::text::Span::of(&frame.body, &frame.body)?;
-    let event = dialect.decode(&frame.body).map_err(|error| decode_error(py, error))?;
+    let event = dialect.event(&frame.body).map_err(|error| decode_error(py, error))?;
     of_wire(
         py,
         &event,
