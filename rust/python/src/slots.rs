@@ -171,3 +171,11 @@ pub(crate) fn send(coroutine: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> Py
         _ => Sent::Returned(object),
     })
 }
+
+/// Takes a new object off the garbage collector's list. PyO3 puts every object there; one that can be in no cycle has no business
+/// on it, and thousands that wait or are kept would have it visit them again and again.
+pub(crate) fn untrack<T>(object: Py<T>) -> Py<T> {
+    // SAFETY: the object is alive, and of a type whose instances all have the collector's header, as PyO3's have.
+    unsafe { ffi::PyObject_GC_UnTrack(object.as_ptr().cast()) };
+    object
+}

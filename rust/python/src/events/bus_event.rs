@@ -90,7 +90,7 @@ impl BusEvent {
     }
 
     pub(crate) fn into_object(self, py: Python<'_>) -> PyResult<Py<Self>> {
-        Py::new(py, PyClassInitializer::from(Record).add_subclass(self))
+        super::made(py, self)
     }
 
     pub(crate) fn dropped(&self) -> u64 {

@@ -112,14 +112,19 @@ fn place<'a, 'py, T: Construct<N>, const N: usize>(
         }
     }
     let required = arguments.get(..T::REQUIRED)?;
-    required.iter().all(|argument| argument.present().is_some()).then_some(arguments)
+    required
+        .iter()
+        .all(|argument| argument.present().is_some())
+        .then_some(arguments)
 }
 
 fn find<const N: usize>(py: Python<'_>, names: &Names<N>, name: Borrowed<'_, '_, PyAny>) -> Option<usize> {
     names.iter().position(|field| name.is(field)).or_else(|| {
         let name = name.cast::<PyString>().ok()?;
         let name = name.to_str().ok()?;
-        names.iter().position(|field| field.bind(py).to_str().is_ok_and(|field| field == name))
+        names
+            .iter()
+            .position(|field| field.bind(py).to_str().is_ok_and(|field| field == name))
     })
 }
 

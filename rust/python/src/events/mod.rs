@@ -42,6 +42,7 @@ pub(crate) use self::restore::_restore;
 pub(crate) use self::trigger::TriggerRequest;
 use crate::args::Field;
 use crate::errors;
+use crate::slots;
 use crate::text::{Frame, Text, decode_error};
 
 /// The only topic on which a Control payload may be an event.
@@ -206,12 +207,25 @@ pub(crate) fn control_message_local(
         .into_any())
 }
 
-/// Wraps a native dataclass into its Python object.
+/// Makes the Python object of a native dataclass. What these hold is their own kind, exact text, bytes and numbers, which refer
+/// to nothing back.
+#[inline]
+pub(crate) fn made<T>(py: Python<'_>, value: T) -> PyResult<Py<T>>
+where
+    T: PyClass<BaseType = Record>,
+{
+    Ok(slots::untrack(Py::new(
+        py,
+        PyClassInitializer::from(Record).add_subclass(value),
+    )?))
+}
+
+#[inline]
 pub(crate) fn object<T>(py: Python<'_>, value: T) -> PyResult<Py<PyAny>>
 where
     T: PyClass<BaseType = Record>,
 {
-    Ok(Py::new(py, PyClassInitializer::from(Record).add_subclass(value))?.into_any())
+    Ok(made(py, value)?.into_any())
 }
 
 /// The object of an event that stays in its frame.
