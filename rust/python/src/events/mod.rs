@@ -167,7 +167,7 @@ pub(crate) struct Local<'a, 'py> {
 impl Local<'_, '_> {
     fn envelope(&self, py: Python<'_>) -> PyResult<envelope::Envelope> {
         Ok(envelope::Envelope::new(
-            envelope::Id::Uuid(self.id),
+            self.id.into(),
             Text::Owned(self.topic.clone_ref(py)),
             envelope::Correlation::given(self.correlation)?,
             self.timestamp,
