@@ -27,6 +27,11 @@ impl<'a, 'py> Arg<'a, 'py> {
         Self(Some(ob.as_borrowed()))
     }
 
+    #[inline]
+    pub(crate) const fn borrowed(ob: Borrowed<'a, 'py, PyAny>) -> Self {
+        Self(Some(ob))
+    }
+
     /// What was given, `None` included.
     #[inline]
     pub(crate) fn present(self) -> Option<Borrowed<'a, 'py, PyAny>> {

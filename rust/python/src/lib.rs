@@ -18,6 +18,7 @@ mod port;
 mod requests;
 #[cfg(debug_assertions)]
 mod samples;
+mod slots;
 mod statistics;
 mod subscription;
 mod text;
@@ -78,6 +79,7 @@ mod _native {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         // The list that PyO3 keeps names the private functions too; the facade states what is public.
         module.delattr("__all__")?;
+        slots::install(module.py())?;
         mapping::register(module.py())
     }
 }

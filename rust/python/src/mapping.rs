@@ -9,6 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyInt, PyIterator, PyMapping, PyString, PyTuple, PyType};
 
 use crate::args::{Arg, Field, Origin};
+use crate::slots;
 
 /// Checked entries, as an event keeps them.
 pub(crate) type Entries = Vec<(Py<PyString>, Py<PyString>)>;
@@ -88,7 +89,7 @@ impl FrozenMap {
         for (key, value) in entries {
             dict.set_item(key, value)?;
         }
-        Py::new(py, Self { dict: dict.unbind() })
+        Py::new(py, Self { dict: dict.unbind() }).map(slots::untrack)
     }
 
     pub(crate) fn of_map(py: Python<'_>, map: &Map<'_>) -> PyResult<Py<Self>> {
@@ -96,7 +97,7 @@ impl FrozenMap {
         for (key, value) in &map.0 {
             dict.set_item(key, value)?;
         }
-        Py::new(py, Self { dict: dict.unbind() })
+        Py::new(py, Self { dict: dict.unbind() }).map(slots::untrack)
     }
 }
 

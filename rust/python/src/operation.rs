@@ -9,6 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::bus::{BusCore, Offer, Outgoing};
+use crate::slots;
 use crate::subscription::{SubscriptionCore, Taken};
 
 pub(crate) enum Kind {
@@ -37,6 +38,13 @@ enum State {
 enum Step {
     Return(Py<PyAny>),
     Become(Py<PyAny>),
+}
+
+/// What one `send` gave.
+pub(crate) enum Sent {
+    /// For the loop.
+    Yielded(Py<PyAny>),
+    Returned(Py<PyAny>),
 }
 
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
@@ -102,35 +110,45 @@ impl Operation {
         std::mem::replace(&mut *self.state.lock(), State::Done)
     }
 
-    /// One `send`. `Ok` is what is yielded to the loop; a result comes as `StopIteration`.
-    fn advance(&self, py: Python<'_>, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
+    /// One `send`.
+    pub(crate) fn advance(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Sent> {
         let kind = match self.take() {
             State::New(kind) => {
                 if kind.turn_is_due() {
                     *self.state.lock() = State::Turned(kind);
-                    return Ok(py.None());
+                    return Ok(Sent::Yielded(py.None()));
                 }
                 kind
             }
             State::Turned(kind) => kind,
-            State::Coroutine(coroutine) => return self.hand_on(py, coroutine, "send", value),
+            State::Coroutine(coroutine) => return self.hand_on(coroutine, value),
             State::Done => return Err(PyRuntimeError::new_err("cannot reuse already awaited operation")),
         };
         match kind.step(py)? {
-            Step::Return(value) => Err(stop(value)),
-            Step::Become(coroutine) => self.hand_on(py, coroutine, "send", py.None()),
+            Step::Return(value) => Ok(Sent::Returned(value)),
+            Step::Become(coroutine) => self.hand_on(coroutine, py.None().bind(py)),
         }
     }
 
-    fn hand_on(&self, py: Python<'_>, coroutine: Py<PyAny>, verb: &str, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
-        let yielded = coroutine.bind(py).call_method1(verb, (value,))?;
-        *self.state.lock() = State::Coroutine(coroutine);
-        Ok(yielded.unbind())
+    fn hand_on(&self, coroutine: Py<PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Sent> {
+        let sent = slots::send(coroutine.bind(value.py()), value)?;
+        if matches!(sent, Sent::Yielded(_)) {
+            *self.state.lock() = State::Coroutine(coroutine);
+        }
+        Ok(sent)
     }
 }
 
-fn stop(value: Py<PyAny>) -> PyErr {
+/// The exception that carries a result where there is no other way.
+pub(crate) fn stop(value: Py<PyAny>) -> PyErr {
     PyStopIteration::new_err((value,))
+}
+
+fn spoken(sent: Sent) -> PyResult<Py<PyAny>> {
+    match sent {
+        Sent::Yielded(value) => Ok(value),
+        Sent::Returned(value) => Err(stop(value)),
+    }
 }
 
 #[pymethods]
@@ -144,11 +162,11 @@ impl Operation {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.advance(py, py.None())
+        self.advance(py, py.None().bind(py)).and_then(spoken)
     }
 
-    fn send(&self, py: Python<'_>, value: Py<PyAny>) -> PyResult<Py<PyAny>> {
-        self.advance(py, value)
+    fn send(&self, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        self.advance(value.py(), value).and_then(spoken)
     }
 
     #[pyo3(signature = (typ, val=None, tb=None))]

@@ -4,13 +4,20 @@ use std::time::{Duration, Instant};
 
 /// Longer than this nobody keeps the loop to himself.
 const SLICE: Duration = Duration::from_millis(1);
+/// The clock costs a tenth of a step: while steps are short, only so many are taken between two looks.
+const STRIDE: u32 = 4;
+/// Steps are short if a stride of them takes a small part of the slice.
+const SHORT: Duration = Duration::from_micros(100);
 
 /// Counts steps taken without giving the loop a turn; used on the loop's thread only.
 pub(crate) struct Pace {
     start: Instant,
-    /// Nanoseconds from `start` to the last turn.
+    /// Nanoseconds from `start` to the last turn, and to the last look at the clock.
     turned: AtomicU64,
+    looked: AtomicU64,
     steps: AtomicU32,
+    /// The step before which to look next.
+    look: AtomicU32,
     every: AtomicU32,
 }
 
@@ -19,7 +26,9 @@ impl Pace {
         Self {
             start: Instant::now(),
             turned: AtomicU64::new(0),
+            looked: AtomicU64::new(0),
             steps: AtomicU32::new(0),
+            look: AtomicU32::new(0),
             every: AtomicU32::new(every),
         }
     }
@@ -30,18 +39,35 @@ impl Pace {
     }
 
     /// Counts one step. True if the loop should have a turn first; then the count starts anew.
+    #[inline]
     pub(crate) fn turn_is_due(&self) -> bool {
         let steps = self.steps.load(Ordering::Relaxed);
-        let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let slice = u64::try_from(SLICE.as_nanos()).unwrap_or(u64::MAX);
-        if steps < self.every.load(Ordering::Relaxed) && now.saturating_sub(self.turned.load(Ordering::Relaxed)) < slice
+        if steps < self.look.load(Ordering::Relaxed) && steps < self.every.load(Ordering::Relaxed) {
+            self.steps.store(steps + 1, Ordering::Relaxed);
+            return false;
+        }
+        self.look(steps)
+    }
+
+    fn look(&self, steps: u32) -> bool {
+        let now = nanoseconds(self.start.elapsed());
+        let since = now.saturating_sub(self.looked.swap(now, Ordering::Relaxed));
+        if steps < self.every.load(Ordering::Relaxed)
+            && now.saturating_sub(self.turned.load(Ordering::Relaxed)) < nanoseconds(SLICE)
         {
+            let stride = if since < nanoseconds(SHORT) { STRIDE } else { 1 };
+            self.look.store(steps + stride, Ordering::Relaxed);
             self.steps.store(steps + 1, Ordering::Relaxed);
             return false;
         }
         self.turned.store(now, Ordering::Relaxed);
+        self.look.store(0, Ordering::Relaxed);
         self.steps.store(0, Ordering::Relaxed);
         // Only a loop that was kept busy needs the turn; after a pause the first step goes on.
         steps > 0
     }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

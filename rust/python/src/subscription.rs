@@ -21,7 +21,7 @@ use crate::statistics::Tracked;
 use crate::text::inconsistent;
 
 /// Messages handed over without giving the loop a turn.
-const MESSAGES_A_TURN: u32 = 128;
+const MESSAGES_A_TURN: u32 = 256;
 /// Topics whose best pattern a subscription with several patterns remembers.
 const REMEMBERED_TOPICS: usize = 1024;
 

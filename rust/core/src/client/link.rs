@@ -194,7 +194,7 @@ impl Link {
         }
         outbox.sequence += 1;
         shared.published.fetch_add(1, Ordering::Relaxed);
-        let sent = match outbox.after_append() {
+        let sent = match outbox.after_append(draft.timestamp) {
             Sent::Written => shared.write(&mut outbox),
             later => later,
         };

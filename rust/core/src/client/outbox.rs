@@ -6,12 +6,13 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::ticket::Ticket;
 use crate::error::{Error, Result};
+use crate::event::Timestamp;
 use crate::queue::Wake;
 use crate::transport::Stream;
 use crate::wire::frame::{self, Kind, PREFIX};
@@ -58,7 +59,8 @@ pub(super) struct Outbox {
     live: bool,
     /// Somebody waits for the kernel to take more.
     armed: bool,
-    last_write: Instant,
+    /// By the wall clock, which a publish has read anyway; if that is set back or forth, one write comes early.
+    last_write: Timestamp,
     appended: u64,
     written: u64,
     confirmed: u64,
@@ -87,7 +89,7 @@ impl Outbox {
             limit,
             live: false,
             armed: false,
-            last_write: Instant::now(),
+            last_write: Timestamp { secs: 0, nanos: 0 },
             appended: 0,
             written: 0,
             confirmed: 0,
@@ -218,11 +220,11 @@ impl Outbox {
         std::mem::take(&mut self.waiting)
     }
 
-    /// What to do with what was just appended: write at once, or leave it to the next flush.
-    pub(super) fn after_append(&self) -> Sent {
+    /// What to do with what was appended at `now`: write at once, or leave it to the next flush.
+    pub(super) fn after_append(&self, now: Timestamp) -> Sent {
         if !self.live || self.armed {
             Sent::Waiting
-        } else if self.pending() >= FULL_CORK || self.last_write.elapsed() >= CORK {
+        } else if self.pending() >= FULL_CORK || now.since(self.last_write).is_none_or(|passed| passed >= CORK) {
             Sent::Written
         } else {
             Sent::Buffered
@@ -248,7 +250,7 @@ impl Outbox {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
                     self.head += n;
-                    self.last_write = Instant::now();
+                    self.last_write = Timestamp::now();
                     self.count_written();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -66,4 +66,13 @@ impl Timestamp {
             nanos: since.subsec_nanos(),
         }
     }
+
+    /// The time from `earlier` to this; `None` if that is the later one.
+    #[inline]
+    pub fn since(self, earlier: Self) -> Option<std::time::Duration> {
+        let duration = |time: Self| {
+            std::time::Duration::from_secs(time.secs).checked_add(std::time::Duration::from_nanos(time.nanos.into()))
+        };
+        duration(self)?.checked_sub(duration(earlier)?)
+    }
 }

@@ -9,7 +9,7 @@ mod sniff;
 pub mod text;
 mod translate;
 
-pub use dialect::Dialect;
+pub use dialect::{Dialect, Outline};
 pub use message::{Draft, Message, MessageType, Payload, Refusal, Summary, check, encoded_len, read, write};
 pub use sniff::sniff;
 pub use translate::translate;

@@ -1,6 +1,5 @@
 //! `BusEvent`: an event as a subscription hands it over.
-use daemoneye_eventbus_core::event::{CollectionEvent, Timestamp, Walk};
-use daemoneye_eventbus_core::wire::Message;
+use daemoneye_eventbus_core::event::Timestamp;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
@@ -91,7 +90,7 @@ impl BusEvent {
     }
 
     pub(crate) fn into_object(self, py: Python<'_>) -> PyResult<Py<Self>> {
-        Py::new(py, PyClassInitializer::from(Record).add_subclass(self))
+        super::made(py, self)
     }
 
     pub(crate) fn dropped(&self) -> u64 {
@@ -112,12 +111,9 @@ impl BusEvent {
 }
 
 /// The event in a message's payload, staying in the frame.
-pub(crate) fn event_of(py: Python<'_>, frame: &Frame, message: &Message<'_, Walk>) -> PyResult<Py<PyAny>> {
-    let event: CollectionEvent<'_, Walk> = frame
-        .dialect
-        .decode(message.payload)
-        .map_err(|error| decode_error(py, error))?;
-    let span = Span::of(&frame.body, message.payload)?;
+pub(crate) fn event_of(py: Python<'_>, frame: &Frame, payload: &[u8]) -> PyResult<Py<PyAny>> {
+    let event = frame.dialect.event(payload).map_err(|error| decode_error(py, error))?;
+    let span = Span::of(&frame.body, payload)?;
     super::of_wire(
         py,
         &event,

@@ -45,7 +45,7 @@ impl ControlMessage {
     }
 
     pub(crate) fn into_object(self, py: Python<'_>) -> PyResult<Py<Self>> {
-        Py::new(py, PyClassInitializer::from(Record).add_subclass(self))
+        super::made(py, self)
     }
 
     pub(crate) fn envelope(&self) -> &Envelope {

@@ -107,7 +107,7 @@ impl CorrelationMetadata {
     }
 
     pub(crate) fn into_object(self, py: Python<'_>) -> PyResult<Py<Self>> {
-        Py::new(py, PyClassInitializer::from(Record).add_subclass(self))
+        super::made(py, self)
     }
 
     pub(crate) fn id(&self) -> &Py<PyString> {

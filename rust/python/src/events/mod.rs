@@ -7,6 +7,7 @@
 
 mod bus_event;
 mod compare;
+pub(crate) mod construct;
 mod control;
 mod correlation;
 mod envelope;
@@ -41,6 +42,7 @@ pub(crate) use self::restore::_restore;
 pub(crate) use self::trigger::TriggerRequest;
 use crate::args::Field;
 use crate::errors;
+use crate::slots;
 use crate::text::{Frame, Text, decode_error};
 
 /// The only topic on which a Control payload may be an event.
@@ -130,24 +132,22 @@ pub(crate) fn received(
     dropped_before: u64,
 ) -> PyResult<Py<PyAny>> {
     let frame = envelope::frame(body, dialect);
-    let (envelope, message) = envelope::Envelope::read(py, &frame)?;
-    let holds_event = match message.message_type {
+    let outline = dialect.outline(&frame.body).map_err(|error| decode_error(py, error))?;
+    let envelope = envelope::Envelope::of_wire(&frame, &outline)?;
+    let holds_event = match outline.message_type {
         MessageType::Event => true,
-        MessageType::Control if message.topic == TRIGGER_TOPIC => {
-            matches!(
-                dialect.decode(message.payload),
-                Ok(CollectionEvent::<'_, Walk>::TriggerRequest(_))
-            )
+        MessageType::Control if outline.topic == TRIGGER_TOPIC => {
+            matches!(dialect.event(outline.payload), Ok(CollectionEvent::TriggerRequest(_)))
         }
         _ => false,
     };
     if holds_event {
-        let event = bus_event::event_of(py, &frame, &message)?;
+        let event = bus_event::event_of(py, &frame, outline.payload)?;
         let (matched_pattern, subscriber_id) = (matched_pattern.clone_ref(py), subscriber_id.clone_ref(py));
         let made = BusEvent::new_local(envelope, event, matched_pattern, subscriber_id, dropped_before);
         Ok(made.into_object(py)?.into_any())
     } else {
-        let payload = PyBytes::new(py, message.payload).unbind();
+        let payload = PyBytes::new(py, outline.payload).unbind();
         Ok(ControlMessage::of_envelope(envelope, payload)
             .into_object(py)?
             .into_any())
@@ -167,7 +167,7 @@ pub(crate) struct Local<'a, 'py> {
 impl Local<'_, '_> {
     fn envelope(&self, py: Python<'_>) -> PyResult<envelope::Envelope> {
         Ok(envelope::Envelope::new(
-            envelope::Id::Uuid(self.id),
+            self.id.into(),
             Text::Owned(self.topic.clone_ref(py)),
             envelope::Correlation::given(self.correlation)?,
             self.timestamp,
@@ -207,12 +207,25 @@ pub(crate) fn control_message_local(
         .into_any())
 }
 
-/// Wraps a native dataclass into its Python object.
+/// Makes the Python object of a native dataclass. What these hold is their own kind, exact text, bytes and numbers, which refer
+/// to nothing back.
+#[inline]
+pub(crate) fn made<T>(py: Python<'_>, value: T) -> PyResult<Py<T>>
+where
+    T: PyClass<BaseType = Record>,
+{
+    Ok(slots::untrack(Py::new(
+        py,
+        PyClassInitializer::from(Record).add_subclass(value),
+    )?))
+}
+
+#[inline]
 pub(crate) fn object<T>(py: Python<'_>, value: T) -> PyResult<Py<PyAny>>
 where
     T: PyClass<BaseType = Record>,
 {
-    Ok(Py::new(py, PyClassInitializer::from(Record).add_subclass(value))?.into_any())
+    Ok(made(py, value)?.into_any())
 }
 
 /// The object of an event that stays in its frame.
@@ -230,7 +243,7 @@ fn of_wire(py: Python<'_>, event: &CollectionEvent<'_, Walk>, payload: Payload) 
 pub(crate) fn decode_event(py: Python<'_>, bytes: &[u8], dialect: Dialect) -> PyResult<Py<PyAny>> {
     let frame: Frame = envelope::frame(bytes, dialect);
     let span = crate::text::Span::of(&frame.body, &frame.body)?;
-    let event = dialect.decode(&frame.body).map_err(|error| decode_error(py, error))?;
+    let event = dialect.event(&frame.body).map_err(|error| decode_error(py, error))?;
     of_wire(
         py,
         &event,

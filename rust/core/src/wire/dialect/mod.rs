@@ -1,8 +1,8 @@
 //! Dialects: how values become bytes. Adding one touches this folder only.
 //!
 //! A dialect is a module with the same functions, generic over serde, and one line in each `match` here. `outline`,
-//! `event_kind` and `encode_draft` may be [`Outline::by_serde`], [`kind_by_serde`] and `envelope::encode`, or something
-//! faster that says the same. A
+//! `event_kind`, `event` and `encode_draft` may be [`Outline::by_serde`], [`kind_by_serde`], `decode` and
+//! `envelope::encode`, or something faster that says the same. A
 //! generation whose *types* differ (an id in place of `CorrelationMetadata`, a field fewer in `EventSubscription`) knows
 //! these structs by name as serde tells it; the types themselves stay as they are.
 //! Every decoder borrows, refuses trailing bytes, and allocates nothing for an announced length.
@@ -13,10 +13,11 @@ mod plain;
 mod postcard;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{Draft, Message, MessageType};
 use crate::error::{DecodeError, Error};
-use crate::event::{CollectionEvent, EventKind, Walk};
+use crate::event::{CollectionEvent, EventKind, Timestamp, Walk};
 
 /// The encodings that the bus speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,13 +30,17 @@ pub enum Dialect {
     BincodeV0,
 }
 
-/// What routing needs of an envelope that was decoded whole.
+/// What routing and a reader's first look need of an envelope that was decoded whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Outline<'a> {
-    pub(super) topic: &'a str,
-    pub(super) payload: &'a [u8],
-    pub(super) sequence: u64,
-    pub(super) message_type: MessageType,
+pub struct Outline<'a> {
+    pub id: Uuid,
+    pub topic: &'a str,
+    /// UTF-8.
+    pub correlation_id: &'a [u8],
+    pub payload: &'a [u8],
+    pub sequence: u64,
+    pub timestamp: Timestamp,
+    pub message_type: MessageType,
 }
 
 impl<'a> Outline<'a> {
@@ -50,9 +55,12 @@ impl<'a> Outline<'a> {
     #[inline]
     fn of(message: &Message<'a, Walk>) -> Self {
         Self {
+            id: message.id,
             topic: message.topic,
+            correlation_id: message.correlation_metadata.correlation_id.as_bytes(),
             payload: message.payload,
             sequence: message.sequence,
+            timestamp: message.timestamp,
             message_type: message.message_type,
         }
     }
@@ -156,9 +164,9 @@ impl Dialect {
         }
     }
 
-    /// Decodes an envelope whole, keeping what routing needs; allocates only for the error.
+    /// Decodes an envelope whole, keeping its outline; allocates only for the error.
     #[inline]
-    pub(super) fn outline(self, bytes: &[u8]) -> Result<Outline<'_>, DecodeError> {
+    pub fn outline(self, bytes: &[u8]) -> Result<Outline<'_>, DecodeError> {
         match self {
             Self::Bincode => bincode::outline(bytes),
             Self::Postcard => postcard::outline(bytes),
@@ -173,6 +181,15 @@ impl Dialect {
             Self::Bincode => bincode::event_kind(bytes),
             Self::Postcard => postcard::event_kind(bytes),
             Self::BincodeV0 => bincode_v0::event_kind(bytes),
+        }
+    }
+
+    /// Decodes an event whole, its map walked over; allocates only for the error.
+    #[inline]
+    pub fn event(self, bytes: &[u8]) -> Result<CollectionEvent<'_, Walk>, DecodeError> {
+        match self {
+            Self::Bincode => bincode::event(bytes),
+            Self::Postcard | Self::BincodeV0 => self.decode(bytes),
         }
     }
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::super::{Draft, MessageType, envelope};
 use super::{Dialect, Outline};
 use crate::error::{DecodeError, Error, Result};
-use crate::event::EventKind;
+use crate::event::{CollectionEvent, EventKind, Walk};
 
 pub(super) const NAME: &str = "bincode";
 
@@ -68,7 +68,7 @@ pub(super) fn encode_draft(draft: &Draft<'_>, message_type: MessageType, out: &m
     envelope::encode(Dialect::Bincode, draft, message_type, out)
 }
 
-/// [`decode`] of an envelope, for what routing needs of it.
+/// [`decode`] of an envelope, for its outline.
 #[inline]
 pub(super) fn outline(bytes: &[u8]) -> Result<Outline<'_>, DecodeError> {
     match walk::envelope(bytes) {
@@ -80,9 +80,18 @@ pub(super) fn outline(bytes: &[u8]) -> Result<Outline<'_>, DecodeError> {
 /// [`decode`] of an event, for its kind.
 #[inline]
 pub(super) fn event_kind(bytes: &[u8]) -> Result<EventKind, DecodeError> {
-    match walk::event(bytes) {
+    match walk::event_kind(bytes) {
         Some(kind) => Ok(kind),
         None => super::kind_by_serde(bytes, decode),
+    }
+}
+
+/// [`decode`] of an event, its map walked over.
+#[inline]
+pub(super) fn event(bytes: &[u8]) -> Result<CollectionEvent<'_, Walk>, DecodeError> {
+    match walk::event(bytes) {
+        Some(event) => Ok(event),
+        None => decode(bytes),
     }
 }
 

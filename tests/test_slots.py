@@ -1,0 +1,193 @@
+"""The raw slots: the same answers as the methods and constructors they stand in for, no leaks, no crash."""
+
+import asyncio
+import contextlib
+import gc
+import sys
+from pathlib import Path
+
+import pytest
+
+from daemoneye_eventbus import (
+    Broker,
+    BusEvent,
+    ClientConfig,
+    CorrelationMetadata,
+    EventBus,
+    FilesystemEvent,
+    NetworkEvent,
+    PerformanceEvent,
+    ProcessEvent,
+    TriggerRequest,
+)
+
+CLASSES = [
+    (ProcessEvent, {"pid": 1, "name": "n"}),
+    (NetworkEvent, {"connection_id": "c", "source_address": "s", "destination_address": "d", "protocol": "p"}),
+    (FilesystemEvent, {"path": "/p", "event_type": "create"}),
+    (PerformanceEvent, {"metric_name": "m", "value": 1.0, "unit": "%"}),
+    (TriggerRequest, {"request_id": "r", "collector_type": "c"}),
+    (CorrelationMetadata, {"correlation_id": "i", "created_at": None}),
+]
+EVENT = ProcessEvent(pid=1, name="n")
+
+
+def by_new(cls, *args, **kwargs):
+    return cls.__new__(cls, *args, **kwargs)
+
+
+@pytest.mark.parametrize(("cls", "given"), CLASSES)
+def test_every_way_to_name_the_arguments_makes_the_same(cls, given):
+    if cls is CorrelationMetadata:
+        given = {**given, "created_at": CorrelationMetadata("x").created_at}
+    expected = by_new(cls, **given)
+    backwards = dict(reversed(given.items()))
+    # Names that are equal and not identical, as a decoder makes them.
+    foreign = {"".join(list(name)): value for name, value in given.items()}
+    assert cls(**given) == cls(**backwards) == cls(**foreign) == expected
+    if cls is not CorrelationMetadata:
+        values = list(given.values())
+        assert cls(*values) == expected
+        first, *rest = given
+        assert cls(given[first], **{name: given[name] for name in rest}) == expected
+
+
+@pytest.mark.parametrize(("cls", "given"), CLASSES)
+def test_wrong_calls_are_refused_in_the_same_words(cls, given):
+    first = next(iter(given))
+    wrong = [
+        ((), {}),
+        ((), {**given, "nonsense": 1}),
+        ((), {**given, "na\udcffme": 1}),
+        ((given[first],), given),
+        ((1,) * 20, {}),
+        ((1,) * 20, {"nonsense": 1}),
+        ((), {first: object()}),
+    ]
+    for args, kwargs in wrong:
+        with pytest.raises((TypeError, ValueError)) as slot:
+            cls(*args, **kwargs)
+        with pytest.raises((TypeError, ValueError)) as method:
+            by_new(cls, *args, **kwargs)
+        assert (slot.type, str(slot.value)) == (method.type, str(method.value))
+
+
+def test_construction_leaks_nothing():
+    resource = pytest.importorskip("resource")
+    name, line, metadata = "a name", "a command line", {"a key": "a value"}
+
+    def many(count):
+        for pid in range(count):
+            ProcessEvent(pid=pid, name=name, command_line=line, executable_path=None, ppid=1000, metadata=metadata)
+            with contextlib.suppress(TypeError):
+                ProcessEvent(pid=pid, name=name, nonsense=line)
+
+    many(10_000)
+    held = [name, line, metadata, *metadata, *metadata.values(), None, ProcessEvent]
+    before = [sys.getrefcount(thing) for thing in held]
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    many(100_000)
+    after = [sys.getrefcount(thing) for thing in held]
+    assert all(abs(a - b) < 10 for a, b in zip(after, before, strict=True) if b < 1 << 30)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 8 * 1024
+
+
+def test_events_do_not_occupy_the_collector():
+    events = [cls(**given) for cls, given in CLASSES if cls is not CorrelationMetadata]
+    assert not any(gc.is_tracked(event) for event in events)
+
+
+def by_hand(operation):
+    """The result of an operation that can finish at once, as a caller who is no interpreter gets it."""
+    try:
+        while operation.send(None) is None:
+            pass  # it gives the loop a turn first
+    except StopIteration as stopped:
+        return stopped.value
+    return pytest.fail("suspended")
+
+
+async def _pair(tmp_path: Path):
+    broker = Broker(tmp_path / "b.sock")
+    await broker.start()
+    bus = await EventBus.connect(tmp_path / "b.sock", config=ClientConfig(congestion="block"))
+    return broker, bus
+
+
+async def test_an_operation_answers_to_every_kind_of_caller(tmp_path):
+    broker, bus = await _pair(tmp_path)
+    try:
+        async with bus.subscribe("events.process.*") as events:
+            # The interpreter's await, a task, gather, wait_for, and by hand.
+            assert await bus.publish(EVENT) is None
+            await asyncio.create_task(bus.publish(EVENT))
+            await asyncio.gather(bus.publish(EVENT), bus.publish(EVENT))
+            await asyncio.wait_for(bus.publish(EVENT), 5)
+            assert by_hand(bus.publish(EVENT)) is None
+            assert list(bus.publish(EVENT).__await__()) in ([], [None])
+            got = [await asyncio.wait_for(events.get(), 5) for _ in range(7)]
+            assert all(isinstance(one, BusEvent) and one.event == EVENT for one in got)
+            assert not any(gc.is_tracked(one) or gc.is_tracked(one.event) for one in got)
+
+            # Suspended, then given its result through the coroutine it became.
+            waiting = asyncio.ensure_future(events.get())
+            await asyncio.sleep(0.01)
+            await bus.publish(EVENT)
+            assert (await asyncio.wait_for(waiting, 5)).event == EVENT
+            # Suspended, then cancelled; nothing is lost.
+            waiting = asyncio.ensure_future(events.get())
+            await asyncio.sleep(0.01)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            await bus.publish(EVENT)
+            # A value that is more than None, by hand where the methods are asked.
+            await bus.flush()
+            while not events.pending:  # noqa: ASYNC110  # nothing else tells
+                await asyncio.sleep(0.001)
+            assert by_hand(events.get()).event == EVENT
+    finally:
+        await bus.shutdown()
+        await broker.shutdown()
+
+
+async def test_an_operation_ends_once(tmp_path):
+    broker, bus = await _pair(tmp_path)
+    try:
+        done = bus.publish(EVENT)
+        await done
+        with pytest.raises(RuntimeError, match="already awaited"):
+            await done
+        thrown = bus.publish(EVENT)
+        with pytest.raises(KeyError, match="mine"):
+            thrown.throw(KeyError("mine"))
+        closed = bus.publish(EVENT)
+        closed.close()
+        closed.close()
+        with pytest.raises(TypeError, match="ProcessEvent"):
+            await bus.publish(object())
+    finally:
+        await bus.shutdown()
+        await broker.shutdown()
+
+
+async def test_publishing_and_reading_leak_nothing(tmp_path):
+    broker, bus = await _pair(tmp_path)
+    correlation = "a correlation"
+    try:
+        async with bus.subscribe("events.process.*", overflow="block") as events:
+
+            async def many(count):
+                for _ in range(count):
+                    await bus.publish(EVENT, correlation)
+                    (await events.get()).event.name  # is read
+
+            await many(100)
+            held = [EVENT, correlation, None, bus, events, BusEvent, ProcessEvent]
+            before = [sys.getrefcount(thing) for thing in held]
+            await many(2000)
+            after = [sys.getrefcount(thing) for thing in held]
+            assert all(abs(a - b) < 10 for a, b in zip(after, before, strict=True) if b < 1 << 30)
+    finally:
+        await bus.shutdown()
+        await broker.shutdown()
