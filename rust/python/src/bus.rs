@@ -32,7 +32,7 @@ use crate::statistics::{self, Account};
 use crate::subscription::SubscriptionCore;
 
 /// Publishes taken without giving the loop a turn.
-const PUBLISHES_A_TURN: u32 = 256;
+const PUBLISHES_A_TURN: u32 = 64;
 
 /// A publish with its arguments, not looked at before it is awaited.
 pub(crate) struct Outgoing {
