@@ -7,6 +7,8 @@ an exception becomes a line and a code, so that no command ends in a traceback f
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import signal
 import sys
@@ -14,8 +16,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from daemoneye_eventbus import __version__
 from daemoneye_eventbus._cli import broker, clients, pub, stats, sub, top
-from daemoneye_eventbus._cli.exits import INTERRUPTED, READER_GONE, USAGE, CliError, code_of, table
-from daemoneye_eventbus._cli.output import ReaderGone, discard_stdout, escape, prepare_streams
+from daemoneye_eventbus._cli.exits import INTERRUPTED, OK, READER_GONE, USAGE, CliError, code_of, table
+from daemoneye_eventbus._cli.output import ReaderGone, discard_stdout, escape, prepare_streams, write
 from daemoneye_eventbus.errors import EventBusError
 
 if TYPE_CHECKING:
@@ -58,10 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         signal.signal(signal.SIGINT, _interrupt)
         prepare_streams()
-        arguments = _parser().parse_args(argv)
+        arguments = _parse(argv)
+        if arguments is None:
+            return OK
         prog = f"{prog} {arguments.command}"
         code: int = arguments.run(arguments)
-        sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
     except (ReaderGone, BrokenPipeError):
@@ -72,6 +75,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (EventBusError, OSError) as error:
         return _report(prog, str(error) or type(error).__name__, code_of(error))
     return code
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace | None:
+    """The arguments; None if they asked for help or the version, which has been printed."""
+    printed = io.StringIO()
+    try:
+        # argparse ignores that nobody reads what it prints.
+        with contextlib.redirect_stdout(printed):
+            return _parser().parse_args(argv)
+    except SystemExit:
+        write(printed.getvalue())
+        return None
 
 
 def _report(prog: str, message: str, code: int) -> int:

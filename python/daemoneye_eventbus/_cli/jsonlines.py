@@ -104,7 +104,7 @@ def read(line: bytes) -> Parsed:
     if topic is not None and not isinstance(topic, str):
         raise LineError(f"topic: expected a string, got {_type(topic)}")
     kind = said.get("type")
-    if kind not in KINDS and kind != CONTROL:
+    if not isinstance(kind, str) or (kind not in KINDS and kind != CONTROL):
         raise LineError(f"type: must be one of {', '.join([*KINDS, CONTROL])}, got {json.dumps(kind)[:80]}")
     what = said.get("fields")
     if not isinstance(what, dict):
@@ -114,7 +114,7 @@ def read(line: bytes) -> Parsed:
         if topic is None:
             raise LineError("topic: a control message has no default topic")
         return Parsed(_payload(what), topic, correlation)
-    event: CollectionEvent = _made("fields", KINDS[str(kind)], what)
+    event: CollectionEvent = _made("fields", KINDS[kind], what)
     return Parsed(event, topic, correlation)
 
 
@@ -149,7 +149,9 @@ def _made(where: str, kind: Any, said: dict[str, Any]) -> Any:
     try:
         return kind(**values)
     except (TypeError, ValueError, OverflowError) as error:
-        raise LineError(f"{where}: {error}") from None
+        # The class names its field; whoever wrote the line knows that by its place in it.
+        text = str(error).removeprefix(f"{kind.__name__}.")
+        raise LineError(f"{where}.{text}" if text != str(error) else f"{where}: {text}") from None
 
 
 def _value(where: str, field: str, item: Any) -> Any:

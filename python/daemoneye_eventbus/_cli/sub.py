@@ -11,7 +11,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from daemoneye_eventbus import CorrelationFilter, EventFilter, PatternError, TopicPattern
+from daemoneye_eventbus import CorrelationFilter, EventFilter, TopicPattern
 from daemoneye_eventbus._cli import jsonlines, lines, output
 from daemoneye_eventbus._cli.address import add_client, connect, seconds
 from daemoneye_eventbus._cli.arguments import number, pair
@@ -117,7 +117,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         for pattern in [*arguments.patterns, *arguments.topic]:
             TopicPattern(pattern)
-    except PatternError as error:
+    except ValueError as error:
         raise CliError(str(error), USAGE) from None
     return asyncio.run(_follow(arguments))
 
@@ -203,4 +203,6 @@ class _Report:
     def total(self) -> None:
         """The last line."""
         passed = time.monotonic() - self._began
-        self.say(f"{self.count} events in {passed:.1f} s, {self._subscription.dropped} dropped")
+        waiting = self._subscription.pending
+        rest = f", {waiting} came too late to be printed" if waiting else ""
+        self.say(f"{self.count} events in {passed:.1f} s, {self._subscription.dropped} dropped{rest}")
