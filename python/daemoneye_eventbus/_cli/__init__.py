@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from daemoneye_eventbus import __version__
 from daemoneye_eventbus._cli import broker, clients, pub, stats, sub, top
+from daemoneye_eventbus._cli.commands import Formatter
 from daemoneye_eventbus._cli.exits import INTERRUPTED, OK, READER_GONE, USAGE, CliError, code_of, table
 from daemoneye_eventbus._cli.output import ReaderGone, discard_stdout, escape, prepare_streams, write
 from daemoneye_eventbus.errors import EventBusError
@@ -39,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="daemoneye-eventbus",
         description="Run, watch and use a local event bus.",
         epilog=table(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Formatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")

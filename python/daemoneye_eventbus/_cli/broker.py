@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import signal
@@ -11,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from daemoneye_eventbus import Broker, BrokerConfig
 from daemoneye_eventbus._cli import output
 from daemoneye_eventbus._cli.address import add_where, seconds, token_from, where
-from daemoneye_eventbus._cli.exits import OK, table
+from daemoneye_eventbus._cli.commands import command
+from daemoneye_eventbus._cli.exits import OK
 from daemoneye_eventbus._cli.notify import notify
 from daemoneye_eventbus._cli.options import add_fields, build, given
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
 __all__ = ["add"]
@@ -29,15 +30,14 @@ _LEVELS: Final = ("debug", "info", "warning", "error")
 
 def add(commands: Any) -> None:
     """Adds the command."""
-    parser = commands.add_parser(
+    parser = command(
+        commands,
         "broker",
+        run=_run,
         help="run a broker until SIGTERM or Ctrl-C",
         description="Run a broker until SIGTERM or SIGINT, which deliver what is queued and end it with code 0. "
         "SIGHUP is ignored. Prints one line when it listens, and tells a service "
         "manager ($NOTIFY_SOCKET) when it is ready and when it stops.",
-        epilog=table(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add_where(parser, positional=True)
     parser.add_argument(
@@ -57,7 +57,6 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("--log-level", choices=_LEVELS, default="warning", help="what is logged (default: warning)")
     add_fields(parser.add_argument_group("limits and rights"), BrokerConfig, leave_out=_NO_OPTIONS)
-    parser.set_defaults(run=_run, command="broker")
 
 
 class _OneLine(logging.Formatter):
@@ -110,6 +109,6 @@ def _on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> No
             loop.add_signal_handler(getattr(signal, name), first)
     except NotImplementedError:
         # A loop that cannot watch signals, as on Windows: Ctrl-C alone, between two of its turns.
-        signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(stop))
+        signal.signal(signal.SIGINT, lambda _number, _frame: loop.call_soon_threadsafe(stop))
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -6,16 +6,18 @@ process only. What is told to all is how many subscriptions there are and how ma
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus._cli import asking, output
 from daemoneye_eventbus._cli.address import add_client, connect
-from daemoneye_eventbus._cli.exits import OK, table
+from daemoneye_eventbus._cli.commands import command
+from daemoneye_eventbus._cli.exits import OK
 
 if TYPE_CHECKING:
+    import argparse
+
     from daemoneye_eventbus import EventBusStatistics
 
 __all__ = ["add"]
@@ -25,18 +27,16 @@ _PROG: Final = "daemoneye-eventbus clients"
 
 def add(commands: Any) -> None:
     """Adds the command."""
-    parser = commands.add_parser(
+    parser = command(
+        commands,
         "clients",
+        run=_run,
         help="print how many subscriptions and patterns there are",
         description="Print how many subscriptions the broker serves and how many different patterns they have. It "
         "tells names, uids and queues of single connections in its own process only: Broker.clients().",
-        epilog=table(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add_client(parser)
     parser.add_argument("--json", action="store_true", help="as one JSON object")
-    parser.set_defaults(run=_run, command="clients")
 
 
 def _run(arguments: argparse.Namespace) -> int:

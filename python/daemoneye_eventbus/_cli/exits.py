@@ -44,7 +44,7 @@ _MEANINGS: Final = {
     ERROR: "error",
     USAGE: "the command line cannot be followed: an unknown option, a bad value, topic or pattern",
     RUNNING: "a broker runs at this path already",
-    REFUSED: "refused: the path is not safe, this user may not, or the token is wrong",
+    REFUSED: "refused: the path cannot be used safely, this user may not, or the token is wrong",
     NO_BROKER: "no broker: none answered in time, it is busy, or the connection broke",
     TOO_FEW: "sub --count: --timeout came first",
     INTERRUPTED: "interrupted by Ctrl-C (all commands but broker)",

@@ -10,8 +10,9 @@ import base64
 import binascii
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from daemoneye_eventbus import CollectionEvent, ControlMessage, CorrelationMetadata, Timestamp
 from daemoneye_eventbus._cli.kinds import CONTROL, KINDS, Received, fields_of, kind_of
@@ -77,7 +78,7 @@ def _plain(value: Any) -> dict[str, Any]:
         elif isinstance(item, float) and not math.isfinite(item):
             plain[name] = "NaN" if math.isnan(item) else "Infinity" if item > 0 else "-Infinity"
         else:
-            plain[name] = dict(item) if hasattr(item, "keys") else item
+            plain[name] = dict(cast("Mapping[str, str]", item)) if isinstance(item, Mapping) else item
     return plain
 
 
@@ -88,15 +89,16 @@ def _base64(payload: bytes) -> str:
 def read(line: bytes) -> Parsed:
     """What a line says; `LineError` for a line that does not."""
     try:
-        said = json.loads(line, parse_constant=_no_constant)
+        given: Any = json.loads(line, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
         raise LineError(f"not UTF-8: {error.reason} at byte {error.start}") from None
     except RecursionError:
         raise LineError("not JSON of ours: nested too deep") from None
     except ValueError as error:
         raise LineError(f"not JSON: {error}") from None
-    if not isinstance(said, dict):
-        raise LineError(f"not a JSON object but {_type(said)}")
+    if not isinstance(given, dict):
+        raise LineError(f"not a JSON object but {_type(given)}")
+    said = cast("dict[str, Any]", given)
     for name in said:
         if name not in _KNOWN:
             raise LineError(f"{name}: no such field; the fields are {', '.join(sorted(_KNOWN))}")
@@ -109,6 +111,7 @@ def read(line: bytes) -> Parsed:
     what = said.get("fields")
     if not isinstance(what, dict):
         raise LineError(f"fields: expected an object, got {_type(what)}")
+    what = cast("dict[str, Any]", what)
     correlation = _correlation(said.get("correlation"))
     if kind == CONTROL:
         if topic is None:
@@ -133,7 +136,7 @@ def _correlation(said: Any) -> str | CorrelationMetadata | None:
         return said
     if not isinstance(said, dict):
         raise LineError(f"correlation: expected a string or an object, got {_type(said)}")
-    made: CorrelationMetadata = _made("correlation", CorrelationMetadata, said)
+    made: CorrelationMetadata = _made("correlation", CorrelationMetadata, cast("dict[str, Any]", said))
     return made
 
 
@@ -180,8 +183,8 @@ def _bytes(where: str, item: Any) -> bytes:
         raise LineError(f"{where}: not base64: {error}") from None
 
 
-def _type(value: Any) -> str:
+def _type(value: object) -> str:
     if value is None:
         return "nothing"
-    names = {bool: "a boolean", str: "a string", list: "an array", dict: "an object"}
-    return names.get(type(value), "a number")
+    names: dict[type, str] = {bool: "a boolean", str: "a string", list: "an array", dict: "an object"}
+    return names.get(value.__class__, "a number")

@@ -10,7 +10,7 @@ import itertools
 import textwrap
 import types
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from daemoneye_eventbus._cli.exits import USAGE, CliError
 
@@ -72,7 +72,7 @@ def documentation(cls: type) -> dict[str, str]:
     return found
 
 
-def add_fields(parser: argparse.ArgumentParser, cls: Any, *, leave_out: Sequence[str]) -> None:
+def add_fields(group: Any, cls: Any, *, leave_out: Sequence[str]) -> None:
     """One option for each field of a dataclass."""
     helps = documentation(cls)
     hints = get_type_hints(cls)
@@ -81,7 +81,7 @@ def add_fields(parser: argparse.ArgumentParser, cls: Any, *, leave_out: Sequence
             continue
         settings = _settings(field.name, hints[field.name])
         text = helps.get(field.name, "").replace("%", "%%")
-        parser.add_argument(
+        group.add_argument(
             flag(field.name),
             dest=_PREFIX + field.name,
             default=argparse.SUPPRESS,
@@ -111,7 +111,7 @@ def _shown(name: str, default: Any) -> str:
     if name.endswith("_mode"):
         return f"{default:04o}"
     if isinstance(default, tuple):
-        return ",".join(map(str, default)) or "none"
+        return ",".join(map(str, cast("tuple[object, ...]", default))) or "none"
     if default is None or isinstance(default, bool):
         return {None: "none", True: "yes", False: "no"}[default]
     return str(default)

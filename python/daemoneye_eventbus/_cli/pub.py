@@ -21,7 +21,8 @@ from daemoneye_eventbus import FrameTooLarge, TopicError
 from daemoneye_eventbus._cli import jsonlines, output
 from daemoneye_eventbus._cli.address import add_client, connect
 from daemoneye_eventbus._cli.arguments import number, pair, text, timestamp
-from daemoneye_eventbus._cli.exits import ERROR, NO_BROKER, OK, USAGE, CliError, table
+from daemoneye_eventbus._cli.commands import command
+from daemoneye_eventbus._cli.exits import ERROR, NO_BROKER, OK, USAGE, CliError
 from daemoneye_eventbus._cli.kinds import CONTROL, KINDS, Kind, fields_of
 from daemoneye_eventbus._cli.options import flag
 from daemoneye_eventbus._cli.reader import LONGEST_LINE, LineTooLong, lines_of
@@ -41,20 +42,19 @@ _ONE: Final = "one {kind} message instead of lines"
 
 def add(commands: Any) -> None:
     """Adds the command."""
-    parser = commands.add_parser(
+    parser = command(
+        commands,
         "pub",
+        run=_run,
         help="publish events",
         description="Publish one event that the arguments describe, as in `pub process --pid 1 --name sh`, or, without "
         "a type, the lines of JSON on stdin: what `sub --json` prints is published again, with the same topic, event "
         "and correlation. A line needs type and fields; see `pub TYPE --help` for the fields.",
-        epilog=table(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     _add_common(parser)
     parser.add_argument("--file", metavar="FILE", help="read lines from a file, with progress on stderr")
     parser.add_argument("--keep-going", action="store_true", help="go on after a bad line; the code is 1 all the same")
-    parser.set_defaults(run=_run, command="pub", kind=None)
+    parser.set_defaults(kind=None)
     kinds = parser.add_subparsers(title="types", metavar="TYPE", required=False)
     for kind, cls in KINDS.items():
         _add_kind(kinds, kind, cls)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import dataclasses
 import json
@@ -10,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from daemoneye_eventbus._cli import asking, output
 from daemoneye_eventbus._cli.address import add_client, connect
-from daemoneye_eventbus._cli.exits import OK, table
+from daemoneye_eventbus._cli.commands import command
+from daemoneye_eventbus._cli.exits import OK
 
 if TYPE_CHECKING:
+    import argparse
+
     from daemoneye_eventbus import EventBusStatistics
 
 __all__ = ["add"]
@@ -20,17 +22,15 @@ __all__ = ["add"]
 
 def add(commands: Any) -> None:
     """Adds the command."""
-    parser = commands.add_parser(
+    parser = command(
+        commands,
         "stats",
+        run=_run,
         help="print the broker's totals",
         description="Print the broker's totals since it started.",
-        epilog=table(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add_client(parser)
     parser.add_argument("--json", action="store_true", help="as one JSON object")
-    parser.set_defaults(run=_run, command="stats")
 
 
 def _run(arguments: argparse.Namespace) -> int:

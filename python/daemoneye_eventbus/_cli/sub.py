@@ -6,7 +6,6 @@ connection, and for a reader that has gone without waiting for the next event.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -15,10 +14,13 @@ from daemoneye_eventbus import CorrelationFilter, EventFilter, TopicPattern
 from daemoneye_eventbus._cli import jsonlines, lines, output
 from daemoneye_eventbus._cli.address import add_client, connect, seconds
 from daemoneye_eventbus._cli.arguments import number, pair
-from daemoneye_eventbus._cli.exits import OK, TOO_FEW, USAGE, CliError, table
+from daemoneye_eventbus._cli.commands import command
+from daemoneye_eventbus._cli.exits import OK, TOO_FEW, USAGE, CliError
 from daemoneye_eventbus._cli.kinds import KINDS, Received
 
 if TYPE_CHECKING:
+    import argparse
+
     from daemoneye_eventbus import EventBus, Subscription
 
 __all__ = ["add"]
@@ -30,15 +32,14 @@ _TICK: Final = 0.5
 
 def add(commands: Any) -> None:
     """Adds the command."""
-    parser = commands.add_parser(
+    parser = command(
+        commands,
         "sub",
+        run=_run,
         help="print what is published",
         description="Print what is published on topics that match one of the patterns, a line each, until Ctrl-C. "
         "In a pattern * and + are one segment, a last * one or more, a last # any number. What a terminal would "
         "obey is escaped. A connection that breaks is dialled again.",
-        epilog=table(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("patterns", nargs="+", metavar="PATTERN", help="such as events.process.* or events.#")
     add_client(parser)
@@ -60,7 +61,6 @@ def add(commands: Any) -> None:
         "--interval", type=seconds, default=5.0, metavar="SECONDS", help="time between two of those (default: 5)"
     )
     _add_filters(parser.add_argument_group("filters", "applied by the broker; each may be given several times"))
-    parser.set_defaults(run=_run, command="sub")
 
 
 def _add_filters(group: Any) -> None:
@@ -174,7 +174,7 @@ class _Report:
         self._subscription = subscription
         self._quiet = quiet
         self._interval = interval
-        self._told = (0, 0)
+        self._told: tuple[int, int] = (0, 0)
         self._told_at = self._began = time.monotonic()
         self._gaps = 0
         self._state: str = bus.state

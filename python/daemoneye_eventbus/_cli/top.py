@@ -5,7 +5,6 @@ Rates are differences of two answers. A broker that was restarted counts from no
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import sys
@@ -17,9 +16,12 @@ from daemoneye_eventbus import ConnectionLost, EventBusStatistics
 from daemoneye_eventbus._cli import asking, output
 from daemoneye_eventbus._cli.address import add_client, connect, seconds
 from daemoneye_eventbus._cli.arguments import number
-from daemoneye_eventbus._cli.exits import OK, CliError, table
+from daemoneye_eventbus._cli.commands import command
+from daemoneye_eventbus._cli.exits import OK, CliError
 
 if TYPE_CHECKING:
+    import argparse
+
     from daemoneye_eventbus import EventBus
 
 __all__ = ["add"]
@@ -34,15 +36,14 @@ _HEAD: Final = (
 
 def add(commands: Any) -> None:
     """Adds the command."""
-    parser = commands.add_parser(
+    parser = command(
+        commands,
         "top",
+        run=_run,
         help="watch the broker's totals and rates",
         description="Watch the broker's totals and rates until Ctrl-C: on a terminal in place, elsewhere a line each "
         "time. What waits in queues and what they dropped is known in the broker's own process only "
         "(Broker.statistics()); sub tells what it lost itself.",
-        epilog=table(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add_client(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
@@ -51,7 +52,6 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--interval", type=seconds, default=1.0, metavar="SECONDS", help="time between two answers (default: 1)"
     )
-    parser.set_defaults(run=_run, command="top")
 
 
 @dataclass(frozen=True, slots=True)
