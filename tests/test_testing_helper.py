@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -66,14 +68,12 @@ class TestConfig:
             assert bus.state == "connected"
 
 
-@pytest.mark.parametrize("mode", ["auto", "strict"])
-def test_project_of_a_user(tmp_path, mode):
-    (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "test_it.py").write_text(TEST)
+def run_pytest(tmp_path, mode, *, scope="function"):
+    """A test run of its own, in which a warning is an error."""
     options = ["-q", "-W", "error", "-p", "no:cacheprovider", "-o", f"asyncio_mode={mode}", "--rootdir", str(tmp_path)]
-    options += ["-o", "asyncio_default_fixture_loop_scope=function"]
+    options += ["-o", f"asyncio_default_fixture_loop_scope={scope}"]
     options += ["-W", "ignore:daemoneye_eventbus is a debug build:RuntimeWarning"]
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "pytest", *options, str(tmp_path)],
         cwd=tmp_path,
         capture_output=True,
@@ -83,6 +83,13 @@ def test_project_of_a_user(tmp_path, mode):
         # A temporary directory too long for any socket.
         env={**os.environ, "TMPDIR": str(deep(tmp_path))},
     )
+
+
+@pytest.mark.parametrize("mode", ["auto", "strict"])
+def test_project_of_a_user(tmp_path, mode):
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_it.py").write_text(TEST)
+    done = run_pytest(tmp_path, mode)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
 
@@ -97,3 +104,39 @@ def test_package_does_not_import_pytest():
     code = "import sys, daemoneye_eventbus._cli; print({'pytest', 'pytest_asyncio'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "set()"), done.stderr
+
+
+def test_documentation_runs(tmp_path):
+    """Every titled block of the guide, as the project that it describes."""
+    guide = (Path(__file__).parent.parent / "docs/how-to-testing.md").read_text(encoding="utf-8")
+    titled = re.findall(r"^```python title=\"([^\"]+)\"\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    assert len(titled) == 3
+    for title, text in titled:
+        (tmp_path / title).write_text(text, encoding="utf-8")
+    done = run_pytest(tmp_path, "strict")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+
+
+WIDE = """
+import pytest
+from daemoneye_eventbus import ProcessEvent, WrongLoop
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_wide(eventbus_bus):
+    {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("scope", "body"),
+    [
+        ("function", "with pytest.raises(WrongLoop): await eventbus_bus.flush()"),
+        ("module", "await eventbus_bus.flush()"),
+    ],
+)
+def test_loop_scopes(tmp_path, scope, body):
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_it.py").write_text(WIDE.format(body))
+    done = run_pytest(tmp_path, "auto", scope=scope)
+    assert done.returncode == 0, done.stdout + done.stderr
