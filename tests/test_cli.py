@@ -13,6 +13,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import shutil
 import signal
 import socket
@@ -756,7 +757,7 @@ def test_reader_that_goes(cli, broker, arguments):
 
 
 def test_pipe_to_head(cli, broker, path):
-    command = " ".join(COMMAND).replace("-W ignore:daemoneye_eventbus is a debug", "")
+    command = shlex.join(COMMAND)
     script = f"{command} sub events.# --quiet | head -1; echo ${{PIPESTATUS[0]}}"
     shell = subprocess.Popen(
         ["bash", "-c", script],
@@ -782,6 +783,25 @@ def test_closed_streams(cli, path, arguments):
     child = cli(*arguments, stdout=write)
     os.close(write)
     child.ends(141)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "printed"),
+    [(">&-", 0, ""), ("2>&-", 0, "messages_published"), (">/dev/full", 1, "No space left"), ("<&- >&- 2>&-", 0, "")],
+)
+def test_streams_that_are_not_there(broker, path, redirection, code, printed):
+    done = subprocess.run(
+        ["sh", "-c", f"{shlex.join(COMMAND)} stats {redirection}"],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+        env={**os.environ, "DAEMONEYE_BROKER_SOCKET": str(path)},
+    )
+    assert done.returncode == code, done
+    assert "Traceback" not in done.stderr
+    assert printed in done.stdout + done.stderr
+    assert printed or not done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("arguments", [("sub", "events.#"), ("pub",), ("stats",), ("clients",), ("top", "--once")])

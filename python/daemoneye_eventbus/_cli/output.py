@@ -7,7 +7,7 @@ import os
 import re
 import select
 import sys
-from typing import Final
+from typing import Final, TextIO
 
 __all__ = ["ReaderGone", "discard_stdout", "escape", "is_reader_gone", "prepare_streams", "quoted", "say", "write"]
 
@@ -22,10 +22,25 @@ class ReaderGone(Exception):
 
 
 def prepare_streams() -> None:
-    """Whatever the locale, a character that it cannot show is escaped, and never an error."""
+    """Whatever the locale, a character that it cannot show is escaped, and never an error.
+
+    A stream that was closed before we began goes nowhere: its number would else be given to a socket.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or _stream(1)
+    sys.stderr = sys.stderr or _stream(2)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _stream(number: int) -> TextIO:
+    # As the interpreter opens it: the descriptor stays open when the stream is collected.
+    return open(number, "w", encoding="utf-8", closefd=False)
 
 
 def escape(text: str) -> str:
