@@ -1,0 +1,98 @@
+"""The command line: one file per command, everything shared beside them.
+
+Results go to stdout, everything else to stderr, in lines. A command either returns its exit code or raises; here alone
+an exception becomes a line and a code, so that no command ends in a traceback for something its user did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from daemoneye_eventbus import __version__
+from daemoneye_eventbus._cli import broker, clients, pub, stats, sub, top
+from daemoneye_eventbus._cli.commands import Formatter
+from daemoneye_eventbus._cli.exits import INTERRUPTED, OK, READER_GONE, USAGE, CliError, code_of, table
+from daemoneye_eventbus._cli.output import ReaderGone, discard_stdout, escape, prepare_streams, write
+from daemoneye_eventbus.errors import EventBusError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+__all__ = ["main"]
+
+
+class _Parser(argparse.ArgumentParser):
+    """An error is one line: where it stands in the usage is asked for with ``--help``."""
+
+    def error(self, message: str) -> NoReturn:
+        raise CliError(f"{message}; see {self.prog} --help", USAGE, prog=self.prog)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="daemoneye-eventbus",
+        description="Run, watch and use a local event bus.",
+        epilog=table(),
+        formatter_class=Formatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (broker, sub, pub, stats, clients, top):
+        command.add(commands)
+    return parser
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    # asyncio's own handler waits for the loop's next turn, and none comes while a write to a full pipe blocks it.
+    raise KeyboardInterrupt
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    prog = "daemoneye-eventbus"
+    try:
+        signal.signal(signal.SIGINT, _interrupt)
+        prepare_streams()
+        arguments = _parse(argv)
+        if arguments is None:
+            return OK
+        prog = f"{prog} {arguments.command}"
+        code: int = arguments.run(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (ReaderGone, BrokenPipeError):
+        discard_stdout()
+        return READER_GONE
+    except CliError as error:
+        return _report(error.prog or prog, str(error), error.code)
+    except (EventBusError, OSError) as error:
+        return _report(prog, str(error) or type(error).__name__, code_of(error))
+    return code
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace | None:
+    """The arguments; None if they asked for help or the version, which has been printed."""
+    printed = io.StringIO()
+    try:
+        # argparse ignores that nobody reads what it prints.
+        with contextlib.redirect_stdout(printed):
+            return _parser().parse_args(argv)
+    except SystemExit:
+        write(printed.getvalue())
+        return None
+
+
+def _report(prog: str, message: str, code: int) -> int:
+    try:
+        print(f"{prog}: {escape(message)}", file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    return code

@@ -1,0 +1,52 @@
+"""Values as they are typed: numbers within limits, ``key=value``, times."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Final
+
+from daemoneye_eventbus import Timestamp, os_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["number", "pair", "text", "timestamp"]
+
+_U64: Final = 2**64 - 1
+
+
+def number(least: int, most: int = _U64) -> Callable[[str], int]:
+    """A converter of integers within limits."""
+
+    def convert(said: str) -> int:
+        # int() also takes what nobody means, such as 1_0 and other scripts' digits.
+        if said.isascii() and said.isdigit() and len(said) <= len(str(most)) and least <= int(said) <= most:
+            return int(said)
+        raise argparse.ArgumentTypeError(f"{said!r} is no integer between {least} and {most}")
+
+    return convert
+
+
+def text(said: str) -> str:
+    """An argument as the bus takes text: bytes that are not Unicode are escaped, reversibly."""
+    try:
+        said.encode()
+    except UnicodeEncodeError:
+        return os_text(said)
+    return said
+
+
+def pair(said: str) -> tuple[str, str]:
+    """``key=value``; the value may hold further ``=``."""
+    key, equals, value = said.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{said!r} is not KEY=VALUE")
+    return text(key), text(value)
+
+
+def timestamp(said: str) -> Timestamp:
+    """Nanoseconds since 1970, or ISO 8601 with an offset."""
+    try:
+        return Timestamp.from_ns(int(said)) if said.isascii() and said.isdigit() else Timestamp.fromisoformat(said)
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"{said!r}: {error}; give ISO 8601, or nanoseconds since 1970") from None

@@ -1,0 +1,114 @@
+"""``broker``: a broker in a process of its own, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import TYPE_CHECKING, Any, Final
+
+from daemoneye_eventbus import Broker, BrokerConfig
+from daemoneye_eventbus._cli import output
+from daemoneye_eventbus._cli.address import add_where, seconds, token_from, where
+from daemoneye_eventbus._cli.commands import command
+from daemoneye_eventbus._cli.exits import OK
+from daemoneye_eventbus._cli.notify import notify
+from daemoneye_eventbus._cli.options import add_fields, build, given
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+__all__ = ["add"]
+
+_PROG: Final = "daemoneye-eventbus broker"
+_STOPPING: Final = ("SIGTERM", "SIGINT")
+# A secret is no argument, since all users see those; the other has no value but None.
+_NO_OPTIONS: Final = ("token", "rate_limit")
+_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+def add(commands: Any) -> None:
+    """Adds the command."""
+    parser = command(
+        commands,
+        "broker",
+        run=_run,
+        help="run a broker until SIGTERM or Ctrl-C",
+        description="Run a broker until SIGTERM or SIGINT, which deliver what is queued and end it with code 0. "
+        "SIGHUP is ignored. Prints one line when it listens, and tells a service "
+        "manager ($NOTIFY_SOCKET) when it is ready and when it stops.",
+    )
+    add_where(parser, positional=True)
+    parser.add_argument(
+        "--token-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="file with a shared secret that each client must prove, open to its owner only; "
+        "several during rotation (default: none)",
+    )
+    parser.add_argument(
+        "--drain",
+        type=seconds,
+        default=2.0,
+        metavar="SECONDS",
+        help="how long to go on delivering what is queued when told to stop (default: 2)",
+    )
+    parser.add_argument("--log-level", choices=_LEVELS, default="warning", help="what is logged (default: warning)")
+    add_fields(parser.add_argument_group("limits and rights"), BrokerConfig, leave_out=_NO_OPTIONS)
+
+
+class _OneLine(logging.Formatter):
+    """A record may quote what a peer sent."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return output.escape(super().format(record))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    path, instance = where(arguments)
+    values = given(arguments)
+    if arguments.token_file:
+        values["token"] = [token_from(name) for name in arguments.token_file]
+    config = build(BrokerConfig, values)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine(f"{_PROG}: %(levelname)s: %(name)s: %(message)s"))
+    logging.basicConfig(level=arguments.log_level.upper(), handlers=[handler])
+    asyncio.run(_serve(Broker(path, instance=instance, config=config), arguments.drain))
+    return OK
+
+
+async def _serve(broker: Broker, drain: float) -> None:
+    stopped = asyncio.Event()
+    _on_signals(asyncio.get_running_loop(), stopped.set)
+    await broker.start()
+    undelivered = 0
+    try:
+        output.write(f"broker: listening on {output.escape(str(broker.path))}\n")
+        notify(_PROG, "READY=1", f"STATUS=Listening on {output.escape(str(broker.path))}")
+        await stopped.wait()
+        notify(_PROG, "STOPPING=1")
+    finally:
+        undelivered = await broker.shutdown(drain)
+    if undelivered:
+        output.say(_PROG, f"{undelivered} queued messages could not be delivered within {drain:g} s")
+
+
+def _on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+    """The first asks; more of them change nothing, since a terminal and a supervisor often both send one."""
+
+    def first() -> None:
+        for name in _STOPPING:
+            loop.remove_signal_handler(getattr(signal, name))
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+        stop()
+
+    try:
+        for name in _STOPPING:
+            loop.add_signal_handler(getattr(signal, name), first)
+    except NotImplementedError:
+        # A loop that cannot watch signals, as on Windows: Ctrl-C alone, between two of its turns.
+        signal.signal(signal.SIGINT, lambda _number, _frame: loop.call_soon_threadsafe(stop))
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -1,0 +1,79 @@
+"""How a command ends: one code for each thing that a script may want to do about it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from daemoneye_eventbus.errors import (
+    AuthenticationFailed,
+    BrokerAlreadyRunning,
+    BrokerBusy,
+    ConnectionLost,
+    ConnectTimeout,
+    PathRefused,
+    PermissionRefused,
+)
+
+__all__ = [
+    "ERROR",
+    "INTERRUPTED",
+    "NO_BROKER",
+    "OK",
+    "READER_GONE",
+    "REFUSED",
+    "RUNNING",
+    "TOO_FEW",
+    "USAGE",
+    "CliError",
+    "code_of",
+    "table",
+]
+
+OK: Final = 0
+ERROR: Final = 1
+USAGE: Final = 2
+RUNNING: Final = 3
+REFUSED: Final = 4
+NO_BROKER: Final = 5
+TOO_FEW: Final = 6
+INTERRUPTED: Final = 130
+READER_GONE: Final = 141
+
+_MEANINGS: Final = {
+    OK: "done; a broker: stopped by SIGTERM or SIGINT, after delivering what it could",
+    ERROR: "error",
+    USAGE: "the command line cannot be followed: an unknown option, a bad value, topic or pattern",
+    RUNNING: "a broker runs at this path already",
+    REFUSED: "refused: the path cannot be used safely, this user may not, or the token is wrong",
+    NO_BROKER: "no broker: none answered in time, it is busy, or the connection broke",
+    TOO_FEW: "sub --count: --timeout came first",
+    INTERRUPTED: "interrupted by Ctrl-C (all commands but broker)",
+    READER_GONE: "whoever read the output closed it, as in `| head -1`",
+}
+
+
+class CliError(Exception):
+    """Ends the command with a line and a code."""
+
+    def __init__(self, message: str, code: int = ERROR, *, prog: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.prog = prog
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code of what the library raised."""
+    match error:
+        case BrokerAlreadyRunning():
+            return RUNNING
+        case PathRefused() | PermissionRefused() | AuthenticationFailed() | PermissionError():
+            return REFUSED
+        case ConnectTimeout() | BrokerBusy() | ConnectionLost():
+            return NO_BROKER
+        case _:
+            return ERROR
+
+
+def table() -> str:
+    """The codes, for ``--help``."""
+    return "exit codes:\n" + "\n".join(f"  {code:<4}{meaning}" for code, meaning in _MEANINGS.items())

@@ -1,0 +1,133 @@
+"""Options made from the fields of a configuration, so that neither a limit nor its unit is stated twice."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import inspect
+import itertools
+import textwrap
+import types
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
+
+from daemoneye_eventbus._cli.exits import USAGE, CliError
+
+__all__ = ["add_fields", "documentation", "flag", "given"]
+
+_UNITS: Final = {"k": 1024, "m": 1024**2, "g": 1024**3}
+_PREFIX: Final = "field_"
+
+
+def _size(text: str) -> int:
+    word = text.lower().removesuffix("b").removesuffix("i")
+    unit = _UNITS.get(word[-1:], 1)
+    digits = word[:-1] if unit > 1 else word
+    if not (digits.isascii() and digits.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; give bytes, or a number with K, M or G")
+    return int(digits) * unit
+
+
+def _octal(text: str) -> int:
+    try:
+        return int(text.removeprefix("0o"), 8)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no mode; give it in octal, as in 0660") from None
+
+
+def _list_of(convert: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+    def convert_list(text: str) -> list[Any]:
+        try:
+            return [convert(word) for word in text.split(",") if word]
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no list of {convert.__name__}, as in 1,2") from None
+
+    return convert_list
+
+
+def flag(name: str) -> str:
+    """The option of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def documentation(cls: type) -> dict[str, str]:
+    """What stands below each field in the source. Empty where the source was not shipped."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    except (OSError, SyntaxError):
+        return {}
+    found: dict[str, str] = {}
+    (definition,) = tree.body
+    body = definition.body if isinstance(definition, ast.ClassDef) else []
+    for item, after in itertools.pairwise(body):
+        match item, after:
+            case (
+                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.Expr(value=ast.Constant(value=str() as text)),
+            ):
+                found[name] = " ".join(text.split())
+            case _:
+                continue
+    return found
+
+
+def add_fields(group: Any, cls: Any, *, leave_out: Sequence[str]) -> None:
+    """One option for each field of a dataclass."""
+    helps = documentation(cls)
+    hints = get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if field.name in leave_out:
+            continue
+        settings = _settings(field.name, hints[field.name])
+        text = helps.get(field.name, "").replace("%", "%%")
+        group.add_argument(
+            flag(field.name),
+            dest=_PREFIX + field.name,
+            default=argparse.SUPPRESS,
+            help=f"{text} (default: {_shown(field.name, field.default)})",
+            **settings,
+        )
+
+
+def _settings(name: str, hint: Any) -> dict[str, Any]:
+    if get_origin(hint) in {Union, types.UnionType}:
+        (hint,) = (one for one in get_args(hint) if one is not types.NoneType)
+    if get_origin(hint) is Literal:
+        return {"choices": get_args(hint)}
+    if get_origin(hint) is Sequence:
+        (item,) = get_args(hint)
+        return {"type": _list_of(item), "action": "extend", "metavar": f"{item.__name__.upper()},..."}
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if name.endswith("_mode"):
+        return {"type": _octal, "metavar": "MODE"}
+    if hint is int and (name.endswith("_bytes") or name == "max_frame"):
+        return {"type": _size, "metavar": "BYTES"}
+    return {"type": hint, "metavar": {int: "N", float: "SECONDS"}.get(hint, "NAME")}
+
+
+def _shown(name: str, default: Any) -> str:
+    if name.endswith("_mode"):
+        return f"{default:04o}"
+    if isinstance(default, tuple):
+        return ",".join(map(str, cast("tuple[object, ...]", default))) or "none"
+    if default is None or isinstance(default, bool):
+        return {None: "none", True: "yes", False: "no"}[default]
+    return str(default)
+
+
+def given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields whose options were given."""
+    return {name.removeprefix(_PREFIX): value for name, value in vars(arguments).items() if name.startswith(_PREFIX)}
+
+
+def build(cls: Any, values: dict[str, Any]) -> Any:
+    """The configuration; what it refuses is an error of usage that names the option."""
+    try:
+        return cls(**values)
+    except (ValueError, TypeError) as error:
+        text = str(error)
+        for field in dataclasses.fields(cls):
+            text = text.replace(f"{cls.__name__}.{field.name}:", f"{flag(field.name)}:")
+        raise CliError(text, USAGE) from None

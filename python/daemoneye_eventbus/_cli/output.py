@@ -1,0 +1,110 @@
+"""Text that leaves the program: escaped, in whole lines, and never into a pipe that nobody reads."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import select
+import sys
+from typing import Final, TextIO
+
+__all__ = ["ReaderGone", "discard_stdout", "escape", "is_reader_gone", "prepare_streams", "quoted", "say", "write"]
+
+_PRINTABLE_ASCII: Final = re.compile(r"[ -\[\]-~]*")
+_NEEDS_QUOTES: Final = re.compile(r"[\s\"'=]")
+_ONE_BYTE: Final = 0x100
+_TWO_BYTES: Final = 0x10000
+
+
+class ReaderGone(Exception):
+    """Whoever read our output has closed it."""
+
+
+def prepare_streams() -> None:
+    """Whatever the locale, a character that it cannot show is escaped, and never an error.
+
+    A stream that was closed before we began goes nowhere: its number would else be given to a socket.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or _stream(1)
+    sys.stderr = sys.stderr or _stream(2)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _stream(number: int) -> TextIO:
+    # As the interpreter opens it: the descriptor stays open when the stream is collected.
+    return open(number, "w", encoding="utf-8", closefd=False)
+
+
+def escape(text: str) -> str:
+    r"""``text`` on one line: what a terminal would obey or not show becomes ``\xNN``, ``\uNNNN``; a backslash two."""
+    # A name on the bus was chosen by whoever is watched; it must not move the cursor of whoever watches.
+    if _PRINTABLE_ASCII.fullmatch(text):
+        return text
+    return "".join(_escaped(character) for character in text)
+
+
+def _escaped(character: str) -> str:
+    if character == "\\":
+        return "\\\\"
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if code < _ONE_BYTE:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < _TWO_BYTES else f"\\U{code:08x}"
+
+
+def quoted(text: str) -> str:
+    """``text`` escaped, and in quotes where it would not read as one word."""
+    safe = escape(text)
+    if safe and not _NEEDS_QUOTES.search(safe):
+        return safe
+    return '"' + safe.replace('"', '\\"') + '"'
+
+
+def write(text: str) -> None:
+    """Writes to stdout and lets it go at once; `ReaderGone` if nobody reads it."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderGone from None
+
+
+def say(prog: str, text: str) -> None:
+    """One line to stderr. Who closed stderr does not want to know."""
+    try:
+        print(f"{prog}: {escape(text)}", file=sys.stderr, flush=True)
+    except OSError:
+        return
+
+
+def is_reader_gone() -> bool:
+    """Whether stdout is a pipe that its reader has closed, found out without writing."""
+    if not hasattr(select, "poll"):
+        return False
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(events & select.POLLERR for _, events in poll.poll(0))
+
+
+def discard_stdout() -> None:
+    """Gives the interpreter, which flushes at its end, somewhere to flush to."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+    except (OSError, ValueError):
+        return

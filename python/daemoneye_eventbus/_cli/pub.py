@@ -1,0 +1,268 @@
+"""``pub``: one event from arguments, or many from lines of JSON.
+
+Whatever ends it, the last line on stderr says how many events the broker has; a line that cannot be published is named
+by its number and the field that is wrong in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import binascii
+import dataclasses
+import os
+import stat
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from daemoneye_eventbus import FrameTooLarge, TopicError
+from daemoneye_eventbus._cli import jsonlines, output
+from daemoneye_eventbus._cli.address import add_client, connect
+from daemoneye_eventbus._cli.arguments import number, pair, text, timestamp
+from daemoneye_eventbus._cli.commands import command
+from daemoneye_eventbus._cli.exits import ERROR, NO_BROKER, OK, USAGE, CliError
+from daemoneye_eventbus._cli.kinds import CONTROL, KINDS, Kind, fields_of
+from daemoneye_eventbus._cli.options import flag
+from daemoneye_eventbus._cli.reader import LONGEST_LINE, LineTooLong, lines_of
+
+if TYPE_CHECKING:
+    from daemoneye_eventbus import EventBus
+
+__all__ = ["add"]
+
+_PROG: Final = "daemoneye-eventbus pub"
+_PREFIX: Final = "field_"
+_STEP: Final = 2.0
+# --path is the broker's.
+_OPTIONS: Final = {"path": "--file-path"}
+_ONE: Final = "one {kind} message instead of lines"
+
+
+def add(commands: Any) -> None:
+    """Adds the command."""
+    parser = command(
+        commands,
+        "pub",
+        run=_run,
+        help="publish events",
+        description="Publish one event that the arguments describe, as in `pub process --pid 1 --name sh`, or, without "
+        "a type, the lines of JSON on stdin: what `sub --json` prints is published again, with the same topic, event "
+        "and correlation. A line needs type and fields; see `pub TYPE --help` for the fields.",
+    )
+    _add_common(parser)
+    parser.add_argument("--file", metavar="FILE", help="read lines from a file, with progress on stderr")
+    parser.add_argument("--keep-going", action="store_true", help="go on after a bad line; the code is 1 all the same")
+    parser.set_defaults(kind=None)
+    kinds = parser.add_subparsers(title="types", metavar="TYPE", required=False)
+    for kind, cls in KINDS.items():
+        _add_kind(kinds, kind, cls)
+    control = _add_one(kinds, CONTROL, topic_needed=True)
+    _add_payload(control)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    add_client(parser)
+    parser.add_argument(
+        "--congestion",
+        choices=("drop", "block"),
+        default=argparse.SUPPRESS,
+        help="block: wait for readers that have no room, instead of leaving it to their own policy (default: drop)",
+    )
+    parser.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="only errors on stderr")
+
+
+def _add_one(kinds: Any, kind: str, *, topic_needed: bool) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = kinds.add_parser(kind, help=_ONE.format(kind=kind), allow_abbrev=False)
+    _add_common(parser)
+    parser.add_argument(
+        "--topic", required=topic_needed, help="where to publish" + " (default: the type's)" * (not topic_needed)
+    )
+    parser.add_argument("--correlation", type=text, metavar="ID", help="correlation id (default: a fresh one)")
+    parser.set_defaults(kind=kind)
+    return parser
+
+
+def _add_kind(kinds: Any, kind: str, cls: Kind) -> None:
+    parser = _add_one(kinds, kind, topic_needed=False)
+    for name, field in fields_of(cls).items():
+        needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        settings: dict[str, Any] = {"dest": _PREFIX + name, "required": needed, "default": argparse.SUPPRESS}
+        option = _OPTIONS.get(name, flag(name))
+        match str(field.type).removesuffix(" | None"):
+            case "int":
+                parser.add_argument(option, type=number(0), metavar="N", **settings)
+            case "float":
+                parser.add_argument(option, type=float, metavar="X", **settings)
+            case "Timestamp":
+                parser.add_argument(option, type=timestamp, metavar="TIME", **settings)
+            case "bytes":
+                _add_payload(parser)
+            case "str":
+                parser.add_argument(option, type=text, metavar="TEXT", **settings)
+            case _:
+                parser.add_argument(option, type=pair, metavar="KEY=VALUE", action="append", **settings)
+
+
+def _add_payload(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    payload = {"dest": _PREFIX + "payload", "default": argparse.SUPPRESS}
+    group.add_argument("--payload", type=os.fsencode, metavar="TEXT", **payload)  # type: ignore[arg-type]  # typeshed asks for dict[str, Any]
+    group.add_argument("--payload-base64", type=_base64, metavar="BASE64", **payload)  # type: ignore[arg-type]  # the same
+
+
+def _base64(said: str) -> bytes:
+    try:
+        return base64.b64decode(said, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{said[:40]!r} is not base64: {error}") from None
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.kind is not None:
+        if arguments.file is not None:
+            raise CliError(f"--file has lines of its own; give it without {arguments.kind}", USAGE)
+        return asyncio.run(_publish_one(arguments, _message(arguments)))
+    if arguments.file is None or arguments.file == "-":
+        return asyncio.run(_publish_lines(arguments, 0, None))
+    descriptor = os.open(arguments.file, os.O_RDONLY)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise CliError(f"{arguments.file} is a directory")
+        return asyncio.run(_publish_lines(arguments, descriptor, status.st_size))
+    finally:
+        os.close(descriptor)
+
+
+def _message(arguments: argparse.Namespace) -> jsonlines.Parsed:
+    values = {name.removeprefix(_PREFIX): value for name, value in vars(arguments).items() if name.startswith(_PREFIX)}
+    if arguments.kind == CONTROL:
+        return jsonlines.Parsed(values.get("payload", b""), arguments.topic, arguments.correlation)
+    if "metadata" in values:
+        values["metadata"] = dict(values["metadata"])
+    try:
+        return jsonlines.Parsed(KINDS[arguments.kind](**values), arguments.topic, arguments.correlation)
+    except (ValueError, TypeError) as error:
+        raise CliError(str(error), USAGE) from None
+
+
+def _connect(arguments: argparse.Namespace) -> Any:
+    return connect(arguments, client="pub", congestion=getattr(arguments, "congestion", "drop"))
+
+
+async def _publish(bus: EventBus, parsed: jsonlines.Parsed) -> None:
+    if isinstance(parsed.message, bytes):
+        # Checked when it was read: a control message has a topic.
+        await bus.publish_control(parsed.topic or "", parsed.message, parsed.correlation)
+    else:
+        await bus.publish(parsed.message, parsed.correlation, topic=parsed.topic)
+
+
+async def _confirm(bus: EventBus) -> None:
+    """Everything has been routed; raises for what the broker refused."""
+    try:
+        await bus.flush()
+    except TimeoutError:
+        raise CliError("the broker did not confirm what was published", NO_BROKER) from None
+    refused = bus.local_statistics()["refused"]
+    if refused:
+        count = sum(refused.values()) if hasattr(refused, "values") else refused
+        raise CliError(f"the broker refused {count} of what was published; its log says why")
+
+
+async def _publish_one(arguments: argparse.Namespace, parsed: jsonlines.Parsed) -> int:
+    async with _connect(arguments) as bus:
+        try:
+            await _publish(bus, parsed)
+        except (TopicError, ValueError) as error:
+            raise CliError(str(error), USAGE) from None
+        await _confirm(bus)
+    return OK
+
+
+async def _publish_lines(arguments: argparse.Namespace, descriptor: int, size: int | None) -> int:
+    async with _connect(arguments) as bus:
+        progress = _Progress(size, quiet=getattr(arguments, "quiet", False))
+        try:
+            async for batch in lines_of(descriptor):
+                for line in batch:
+                    progress.line(line)
+                    if line.strip() and not await _publish_line(bus, line, progress) and not arguments.keep_going:
+                        return ERROR
+                progress.tick()
+        except LineTooLong:
+            output.say(_PROG, f"line {progress.lines + 1}: longer than {LONGEST_LINE} bytes")
+            return ERROR
+        finally:
+            progress.clear()
+            try:
+                await _confirm(bus)
+            finally:
+                progress.total()
+    return ERROR if progress.bad else OK
+
+
+async def _publish_line(bus: EventBus, line: bytes, progress: _Progress) -> bool:
+    try:
+        await _publish(bus, jsonlines.read(line))
+    except jsonlines.LineError as error:
+        reason = str(error)
+    except TopicError as error:
+        reason = f"topic: {error}"
+    except FrameTooLarge as error:
+        reason = str(error)
+    except ValueError as error:
+        reason = f"correlation: {error}"
+    else:
+        progress.published += 1
+        return True
+    progress.bad += 1
+    progress.clear()
+    output.say(_PROG, f"line {progress.lines}: {reason}")
+    return False
+
+
+class _Progress:
+    """How far it is: on a terminal one line that changes, elsewhere a line now and then, at the end the total."""
+
+    def __init__(self, size: int | None, *, quiet: bool) -> None:
+        self.lines = self.published = self.bad = 0
+        self._size = size
+        self._bytes = 0
+        self._quiet = quiet
+        self._terminal = sys.stderr.isatty()
+        self._shown = False
+        self._began = self._told = time.monotonic()
+
+    def line(self, line: bytes) -> None:
+        """One more is looked at."""
+        self.lines += 1
+        self._bytes += len(line) + 1
+
+    def tick(self) -> None:
+        """Tells, if it is time. Who types or pipes lines knows how far it is."""
+        now = time.monotonic()
+        if self._size is None or self._quiet or now - self._told < (_STEP if not self._terminal else 0.2):
+            return
+        self._told = now
+        share = f"{min(100, self._bytes * 100 // self._size)} %, " if self._size else ""
+        text = f"{share}{self.published} events, {self.published / (now - self._began):.0f}/s"
+        if self._terminal:
+            self._shown = True
+            print(f"\r{_PROG}: {text}\x1b[K", end="", file=sys.stderr, flush=True)
+        else:
+            output.say(_PROG, text)
+
+    def clear(self) -> None:
+        """Leaves the line free for something else."""
+        if self._shown:
+            self._shown = False
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def total(self) -> None:
+        """The last line; after an error it is wanted most."""
+        if not self._quiet or self.bad:
+            bad = f", {self.bad} bad lines" if self.bad else ""
+            output.say(_PROG, f"published {self.published} events{bad}")

@@ -1,0 +1,73 @@
+"""Fixtures and a helper for tests of programs that use the bus. PYTEST_DONT_REWRITE
+
+Say ``pytest_plugins = ["daemoneye_eventbus.testing"]`` in the ``conftest.py`` at the root of your tests. Nothing else
+of the package imports this module, and only it needs pytest and pytest-asyncio (``daemoneye_eventbus[testing]``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator  # noqa: TC003  # tools resolve the fixtures' types
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import pytest
+import pytest_asyncio
+
+from daemoneye_eventbus import Broker, BrokerConfig, EventBus
+
+if TYPE_CHECKING:
+    from daemoneye_eventbus import Subscription
+
+__all__ = ["collect_events", "eventbus_broker", "eventbus_broker_config", "eventbus_bus"]
+
+T = TypeVar("T")
+
+# The shortest limit of any system is 103 bytes for the whole path.
+_LONGEST_DIRECTORY: Final = 80
+
+
+@pytest.fixture
+def eventbus_broker_config() -> BrokerConfig:
+    """What `eventbus_broker` is configured with. Define a fixture of this name to change it."""
+    return BrokerConfig()
+
+
+@pytest_asyncio.fixture
+async def eventbus_broker(eventbus_broker_config: BrokerConfig) -> AsyncIterator[Broker]:
+    """A broker that listens at a short path of its own; others connect to ``eventbus_broker.path``."""
+    # pytest's tmp_path repeats the test's name and soon is too long for a socket.
+    long = len(os.fsencode(tempfile.gettempdir())) > _LONGEST_DIRECTORY
+    with tempfile.TemporaryDirectory(prefix="deb-", dir="/tmp" if long else None) as directory:  # noqa: S108  # 0700
+        async with Broker(Path(directory) / "bus.sock", config=eventbus_broker_config) as broker:
+            yield broker
+
+
+@pytest_asyncio.fixture
+async def eventbus_bus(eventbus_broker: Broker) -> AsyncIterator[EventBus]:
+    """A bus in the broker's process."""
+    async with EventBus.from_broker(eventbus_broker) as bus:
+        yield bus
+
+
+async def collect_events(subscription: Subscription[T], count: int, timeout: float = 5.0) -> list[T]:
+    """The next ``count`` messages, or an ``AssertionError`` that tells what came within ``timeout`` seconds.
+
+    More may wait behind them: take those, or look at ``subscription.pending``.
+    """
+    # One deadline for all: a wait for each would let a slow publisher hide a hanging test.
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + timeout
+    got: list[T] = []
+    while len(got) < count:
+        try:
+            got += await subscription.get_many(count - len(got), max(ends - loop.time(), 0.0))
+        except TimeoutError:
+            came = "".join(f"\n  {message!r}" for message in got)
+            raise AssertionError(
+                f"{len(got)} of {count} messages came within {timeout:g} s, "
+                f"and {subscription.dropped} were dropped{':' if got else ''}{came}"
+            ) from None
+    return got
