@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bridge"]
 
-_PUBLISHES_A_TURN: Final = 256
+_PUBLISHES_A_TURN: Final = 64
 
 
 class Bridge:
