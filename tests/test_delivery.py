@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from daemoneye_eventbus import ClientConfig, EventBus
-from support import LONG, TOPIC, eventually, process
+from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus
+from support import LONG, TOPIC, eventually, process, remote
 from test_topics_table import naive
 
 BLOCK = {"congestion": "block", "publish_timeout": 60.0}
@@ -59,7 +59,7 @@ def test_a_slow_reader_with_block_holds_the_publisher_back(path, program):
 @pytest.mark.limit(60)
 async def test_a_stopped_subscriber_is_told_exactly_what_it_lost(path, program, policy):
     count = 30_000
-    broker = program("broker.py", path)
+    broker = program("broker.py", path, {"stall_timeout": 0.5})
     await broker.answer()
     spec = {
         "patterns": [TOPIC],
@@ -98,7 +98,7 @@ async def test_a_stopped_subscriber_is_told_exactly_what_it_lost(path, program, 
 
 
 @pytest.mark.limit(60)
-async def test_disconnect_policy_cuts_the_stopped_reader(path, program, broker):
+async def test_disconnect_policy_cuts_the_stopped_reader(path, program):
     count = 20_000
     spec = {
         "patterns": [TOPIC],
@@ -111,14 +111,15 @@ async def test_disconnect_policy_cuts_the_stopped_reader(path, program, broker):
             "client": "stopped",
         },
     }
-    stopped = program("subscriber.py", path, spec)
-    await stopped.answer()
-    stopped.freeze()
-    async with EventBus.from_broker(broker) as bus:
-        assert [c.name for c in broker.clients() if c.name == "stopped"] == ["stopped"]
+    config = BrokerConfig(write_timeout=0.5)
+    async with Broker(path, config=config) as broker, EventBus.from_broker(broker) as bus:
+        stopped = program("subscriber.py", path, spec)
+        await stopped.answer()
+        stopped.freeze()
+        assert [c.name for c in remote(broker)] == ["stopped"]
         for number in range(count):
             await bus.publish(process(number))
-        await eventually(lambda: all(c.name != "stopped" for c in broker.clients()), what="cut")
+        await eventually(lambda: remote(broker) == [], what="cut")
         stopped.thaw()
         account = await stopped.answer()
         assert account["end"] == "ConnectionLost"
@@ -127,6 +128,8 @@ async def test_disconnect_policy_cuts_the_stopped_reader(path, program, broker):
         statistics = await bus.statistics()
         assert statistics.messages_published == count
         assert statistics.messages_delivered == account["received"], "what the kernel took"
+        dropped = broker.statistics().dropped
+        assert dropped["disconnected"] == 500, "what its queue held when it was cut"
     stopped.finish()
 
 

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+import raw as wire
 from daemoneye_eventbus import (
     Broker,
     BrokerAlreadyRunning,
@@ -172,3 +173,31 @@ def test_a_broker_of_an_ordinary_user(open_folder, program):
     assert reader.json()["received"] == 100
     for child in (source, reader, broker):
         child.finish()
+
+
+async def test_a_token_cannot_be_guessed_around(folder, raw):
+    """By hand: no frame but AUTH is taken before the proof; every failure says the same."""
+    path = str(folder / "b.sock")
+    tries = {
+        "publish": lambda p: p.send(wire.process_message(1)),
+        "subscribe": lambda p: p.sub(1, "#"),
+        "wrong proof": lambda p: p.say("AUTH", proof="00" * 32),
+        "empty proof": lambda p: p.say("AUTH", proof=""),
+        "no proof": lambda p: p.say("AUTH", other=1),
+        "short proof": lambda p: p.say("AUTH", proof="00"),
+        "no hex": lambda p: p.say("AUTH", proof="zz" * 32),
+    }
+    async with Broker(path, config=BrokerConfig(token=b"5ecret" * 8)) as broker:
+        said = {}
+        for name, act in tries.items():
+            peer = raw(path)
+            info = peer.connect(nonce="11" * 16)
+            assert info["auth"] == "token"
+            act(peer)
+            said[name] = peer.closed()
+        uniform = said["wrong proof"]
+        assert uniform["code"] == "authentication_failed"
+        assert all(said[n] == uniform for n in ("empty proof", "short proof", "no hex")), said
+        async with EventBus.from_broker(broker) as bus:
+            assert (await bus.statistics()).messages_published == 0
+        assert remote(broker) == []

@@ -1,10 +1,14 @@
 """Bytes that do not decode: one ERR, closed, nothing half accepted, the broker alive."""
 
+import random
 import struct
+import time
 
+import psutil
 import pytest
 
 import raw as wire
+from support import LONG
 
 GOOD = wire.process_message(1)
 EVENT = wire.process_event(1)
@@ -91,3 +95,54 @@ async def test_any_split_of_the_bytes(broker, path, raw):
     assert len(peer.barrier()) == 3
     peer.send(*[GOOD] * 1000)
     assert len(peer.barrier()) == 1000
+
+
+@pytest.mark.limit(60)
+async def test_mutated_frames(path, program, raw):
+    """Random damage to good frames: the broker stays, answers others, and does not grow."""
+    rng = random.Random(20261123)
+    broker = program("broker.py", path)
+    await broker.answer()
+    seeds = [
+        GOOD,
+        wire.Message("control.trigger.request", wire.trigger_request("r", "t", 1), 1, 1).encode(),
+        b'SUB {"id":1,"subscriber_id":"s","topic_patterns":["events.#"]}',
+        b'UNSUB {"id":1}',
+        b'STATS {"id":9}',
+        b"PING",
+        b'DROPPED {"subscriptions":{"1":5}}',
+    ]
+    watcher = raw(path)
+    watcher.connect()
+    base = psutil.Process(broker.pid).memory_info().rss
+    end = time.monotonic() + (300 if LONG else 5)
+    tried = 0
+    while time.monotonic() < end:
+        peer = wire.Raw(path)
+        peer.connect()
+        for _ in range(20):
+            frame = bytearray(rng.choice(seeds))
+            for _ in range(rng.randint(1, 4)):
+                where = rng.randrange(len(frame) + 1)
+                match rng.randrange(4):
+                    case 0:
+                        frame[where : where + 1] = bytes([rng.randrange(256)])
+                    case 1:
+                        frame[where:where] = rng.randbytes(rng.randint(1, 9))
+                    case 2:
+                        del frame[where : where + rng.randint(1, 4)]
+                    case 3:
+                        tag = rng.choice((251, 252, 253, 254, 255))
+                        frame[where : where + 9] = bytes([tag]) + rng.randbytes(8)
+            tried += 1
+            try:
+                peer.send(bytes(frame))
+            except OSError:
+                break
+        peer.close()
+        if tried % 1000 < 20:
+            assert watcher.barrier() == []
+    assert tried > 500
+    assert watcher.barrier() == []
+    assert psutil.Process(broker.pid).memory_info().rss - base < 64 << 20
+    broker.finish()

@@ -204,6 +204,22 @@ async def test_one_winner_among_many(path, attempt):
     assert not os.path.exists(path)
 
 
+def test_one_winner_among_many_processes(path, program):
+    for _ in range(3):
+        brokers = [program("broker.py", path) for _ in range(6)]
+        winners = []
+        for broker in brokers:
+            try:
+                broker.json()
+                winners.append(broker)
+            except AssertionError:
+                said = broker.finish(code=1, stderr=None)
+                assert "BrokerAlreadyRunning" in said.splitlines()[-1]
+        assert len(winners) == 1
+        winners[0].finish()
+        assert not os.path.exists(path)
+
+
 async def test_the_successors_socket_survives_the_predecessors_end(folder, path):
     first = Broker(path)
     await first.start()
