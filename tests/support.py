@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,9 +68,7 @@ def pids(items: list[Any]) -> list[int]:
     return [item.event.pid for item in items]
 
 
-async def eventually(
-    condition: Callable[[], Any], timeout: float = 5.0, what: str = "condition"
-) -> Any:
+async def eventually(condition: Callable[[], Any], timeout: float = 5.0, what: str = "condition") -> Any:
     """For states that no event announces: polls until true, fails with the last value."""
     deadline = time.monotonic() + timeout
     while True:
@@ -229,7 +227,5 @@ class Program:
             self.child.wait(10)
         for stream in (self.child.stdin, self.child.stdout, self._stderr):
             if stream is not None:
-                try:
+                with suppress(OSError):
                     stream.close()
-                except OSError:
-                    pass

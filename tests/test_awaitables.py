@@ -27,11 +27,11 @@ MAKERS = {
     "subscribe": lambda pair: pair.sub.subscribe("events.#"),
 }
 WAYS = {
-    "await": lambda made: _awaited(made),
-    "create_task": lambda made: asyncio.create_task(made),
+    "await": _awaited,
+    "create_task": asyncio.create_task,
     "gather": lambda made: _first(asyncio.gather(made)),
     "wait_for": lambda made: asyncio.wait_for(made, 5),
-    "timeout": lambda made: _timeout(made),
+    "timeout": _timeout,
 }
 
 
@@ -135,14 +135,14 @@ def calls(pair: Pair, events):
         "publish": lambda: pair.sub.publish(process(1)),
         "publish_many": lambda: pair.sub.publish_many([process(2)]),
         "publish_control": lambda: pair.sub.publish_control("control.x", b""),
-        "flush": lambda: pair.sub.flush(),
-        "statistics": lambda: pair.sub.statistics(),
+        "flush": pair.sub.flush,
+        "statistics": pair.sub.statistics,
         "get": lambda: events.get(timeout=5),
         "get_many": lambda: events.get_many(1, timeout=5),
         "unsubscribe": lambda: pair.sub.unsubscribe("extra"),
-        "close": lambda: events.close(),
-        "drain": lambda: pair.sub.drain(),
-        "shutdown": lambda: pair.sub.shutdown(),
+        "close": events.close,
+        "drain": pair.sub.drain,
+        "shutdown": pair.sub.shutdown,
     }
 
 

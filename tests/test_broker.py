@@ -111,7 +111,8 @@ async def test_a_disconnected_client_does_not_come_back(broker, path):
     (victim,) = [c for c in broker.clients() if c.name == "out"]
     broker.disconnect_client(victim.id)
     done, _ = await asyncio.wait([waiting], timeout=2)
-    assert done and isinstance(waiting.exception(), ConnectionLost)
+    assert done
+    assert isinstance(waiting.exception(), ConnectionLost)
     await eventually(lambda: bus.state == "closed", what="state")
     with pytest.raises(ConnectionLost):
         await bus.publish(process(1))

@@ -32,9 +32,7 @@ async def barrier(pair: Pair, subscription) -> list:
 
 @pytest.mark.parametrize("include", [False, True])
 async def test_a_trigger_request_comes_once_as_an_event(pair: Pair, include):
-    async with pair.sub.subscribe(
-        "control.#", "control.trigger.*", TriggerRequest, include_control=include
-    ) as events:
+    async with pair.sub.subscribe("control.#", "control.trigger.*", TriggerRequest, include_control=include) as events:
         await pair.pub.publish(TRIGGER, "c-9")
         (received,) = await barrier(pair, events)
         assert isinstance(received, BusEvent)
@@ -58,9 +56,7 @@ async def test_control_comes_only_to_who_asked(pair: Pair):
 
 
 async def test_include_control_by_event_subscription(pair: Pair):
-    wish = EventSubscription(
-        subscriber_id="c", capabilities=NOTHING, topic_patterns=["#"], include_control=True
-    )
+    wish = EventSubscription(subscriber_id="c", capabilities=NOTHING, topic_patterns=["#"], include_control=True)
     async with pair.sub.subscribe(wish) as events:
         await pair.pub.publish(process(1))
         await pair.pub.publish_control("health.agent.status", b"")

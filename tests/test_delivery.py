@@ -25,7 +25,9 @@ def test_three_processes_in_order_none_lost(path, program):
     account = subscriber.json(60)
     assert account["end"] == "complete"
     assert (account["received"], account["distinct"]) == (MANY, MANY)
-    assert account["in_order"] and account["first"] == [0] and account["last"] == [MANY - 1]
+    assert account["in_order"]
+    assert account["first"] == [0]
+    assert account["last"] == [MANY - 1]
     assert (account["dropped"], account["gaps"], account["dropped_before"]) == (0, 0, 0)
     for child in (publisher, subscriber, broker):
         child.finish()
@@ -85,7 +87,8 @@ async def test_a_stopped_subscriber_is_told_exactly_what_it_lost(path, program, 
         account = await stopped.answer()
     assert account["received"] + account["dropped"] == count
     assert account["dropped"] > count // 2, "the queue was far too small for this"
-    assert account["in_order"] and account["distinct"] == account["received"]
+    assert account["in_order"]
+    assert account["distinct"] == account["received"]
     assert account["misplaced"] == [], "dropped_before is the very number missing there"
     if policy == "drop_oldest":
         assert account["last"] == [count - 1]
@@ -124,7 +127,8 @@ async def test_disconnect_policy_cuts_the_stopped_reader(path, program):
         account = await stopped.answer()
         assert account["end"] == "ConnectionLost"
         assert 0 < account["received"] < count
-        assert account["in_order"] and account["last"] == [account["received"] - 1]
+        assert account["in_order"]
+        assert account["last"] == [account["received"] - 1]
         statistics = await bus.statistics()
         assert statistics.messages_published == count
         assert statistics.messages_delivered == account["received"], "what the kernel took"

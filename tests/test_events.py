@@ -32,23 +32,17 @@ VALUES = [
     CORRELATION,
     bus.BusEvent("e-1", PROCESS, CORRELATION, TIME, "events.#", "s-1", "events.process.new", 3),
     bus.ControlMessage("control.x", b"\x01", CORRELATION, TIME, 4, "m-1"),
-    wire.Message(
-        "00112233-4455-6677-8899-aabbccddeeff", "events.x", CORRELATION, b"\x01", 5, TIME, "Control"
-    ),
+    wire.Message("00112233-4455-6677-8899-aabbccddeeff", "events.x", CORRELATION, b"\x01", 5, TIME, "Control"),
     bus.SourceCaps(["process"], ["c"], 3),
     bus.EventFilter(["process"], [1], 2, {"a": "b"}, ["events.#"], ["c"]),
     bus.CorrelationFilter(["c"], ["c*"], ["p"], ["r"], ["s"], {"a": "b"}, {"c": "d"}, 1, 2),
-    bus.EventSubscription(
-        "s", bus.SourceCaps(["process"]), bus.EventFilter(), bus.CorrelationFilter(), ["events.#"]
-    ),
+    bus.EventSubscription("s", bus.SourceCaps(["process"]), bus.EventFilter(), bus.CorrelationFilter(), ["events.#"]),
     bus.EventBusStatistics(1, 2, 3, 4, 5),
     bus.BrokerStatistics(1, 2, 3, 4, 5, {"overflow": 6}, {"topic": 7}, 8, 9, 10),
     bus.ClientInfo("id", "name", 0, 1, "bincode", "native", 1, 2, 3, 4, {"overflow": 5}),
 ]
 IDS = [f"{type(value).__name__}-{index}" for index, value in enumerate(VALUES)]
-debug_only = pytest.mark.skipif(
-    not _native.DEBUG_BUILD, reason="the way without a socket is in debug builds only"
-)
+debug_only = pytest.mark.skipif(not _native.DEBUG_BUILD, reason="the way without a socket is in debug builds only")
 
 
 @pytest.mark.parametrize("value", VALUES, ids=IDS)
@@ -64,10 +58,7 @@ def test_dataclass_protocol(value):
         copy.copy(value),
         copy.deepcopy(value),
         dataclasses.replace(value),
-        *(
-            pickle.loads(pickle.dumps(value, protocol))
-            for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1)
-        ),
+        *(pickle.loads(pickle.dumps(value, protocol)) for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1)),
     ):
         assert type(same) is cls
         assert same == value
@@ -82,9 +73,7 @@ def test_dataclass_protocol(value):
     assert len(dataclasses.astuple(value)) == len(names)
     with pytest.raises(dataclasses.FrozenInstanceError, match="cannot assign to field 'x'"):
         value.x = 1
-    with pytest.raises(
-        dataclasses.FrozenInstanceError, match=f"cannot assign to field '{names[0]}'"
-    ):
+    with pytest.raises(dataclasses.FrozenInstanceError, match=f"cannot assign to field '{names[0]}'"):
         setattr(value, names[0], None)
     with pytest.raises(dataclasses.FrozenInstanceError, match="cannot delete field"):
         delattr(value, names[0])
@@ -95,9 +84,7 @@ def test_dataclass_protocol(value):
 @pytest.mark.parametrize("value", VALUES, ids=IDS)
 def test_replacing_a_field_makes_another_value(value):
     name = dataclasses.fields(value)[0].name
-    other = {int: 12, str: "00000000-0000-0000-0000-000000000000", tuple: ("network",)}[
-        type(getattr(value, name))
-    ]
+    other = {int: 12, str: "00000000-0000-0000-0000-000000000000", tuple: ("network",)}[type(getattr(value, name))]
     changed = dataclasses.replace(value, **{name: other})
     assert changed != value
     assert getattr(changed, name) == other
@@ -396,9 +383,7 @@ def test_an_event_in_its_frame_equals_the_one_that_was_made(event):
     assert dataclasses.asdict(received) == dataclasses.asdict(event)
     assert pickle.loads(pickle.dumps(received)) == event
     assert dataclasses.replace(received) == event
-    assert wire.encode(received, type=bus.CollectionEvent) == wire.encode(
-        event, type=bus.CollectionEvent
-    )
+    assert wire.encode(received, type=bus.CollectionEvent) == wire.encode(event, type=bus.CollectionEvent)
 
 
 TEXT = st.text(max_size=20)
@@ -451,9 +436,7 @@ def test_a_time_beyond_the_calendar():
 @debug_only
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
 def test_received_and_local_are_the_same(event):
-    topic = (
-        "control.trigger.request" if isinstance(event, bus.TriggerRequest) else "events.process.new"
-    )
+    topic = "control.trigger.request" if isinstance(event, bus.TriggerRequest) else "events.process.new"
     for correlation in ("c-1", CORRELATION):
         received = _native._received(_native._published(event, correlation, topic, 9), 3)
         local = _native._local(event, correlation, topic, 9)
@@ -477,16 +460,12 @@ def test_received_and_local_are_the_same(event):
         assert again == received
         assert again.dropped_before == 3
         # What was received can be published again.
-        assert (
-            _native._received(_native._published(received.event, "c-1", topic, 9), 0).event == event
-        )
+        assert _native._received(_native._published(received.event, "c-1", topic, 9), 0).event == event
 
 
 @debug_only
 def test_control_messages():
-    received = _native._received(
-        _native._published(b"\x00\xff", CORRELATION, "control.collector.task", 9), 0
-    )
+    received = _native._received(_native._published(b"\x00\xff", CORRELATION, "control.collector.task", 9), 0)
     assert type(received) is bus.ControlMessage
     assert received == _native._local(b"\x00\xff", CORRELATION, "control.collector.task", 9)
     assert (received.payload, received.correlation_id) == (b"\x00\xff", "c-1")
@@ -498,9 +477,7 @@ def test_control_messages():
 
 @debug_only
 def test_correlations_that_publish_takes():
-    with pytest.raises(
-        TypeError, match="publish.correlation: expected str, CorrelationMetadata or None, got int"
-    ):
+    with pytest.raises(TypeError, match="publish.correlation: expected str, CorrelationMetadata or None, got int"):
         _native._published(PROCESS, 5, "events.x", 0)
     with pytest.raises(ValueError, match="publish.correlation: 257 bytes.*256"):
         _native._published(PROCESS, "x" * 257, "events.x", 0)

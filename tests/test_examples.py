@@ -275,7 +275,7 @@ async def test_collector_tells_when_a_process_becomes_another_program(events, co
 
 async def test_name_that_is_not_unicode_is_seen_and_reversible(events, collector, tmp_path):
     raw = b"bad\xff\xfename"
-    program = os.path.join(os.fsencode(tmp_path), raw)  # noqa: PTH118  # pathlib has no paths of bytes
+    program = os.path.join(os.fsencode(tmp_path), raw)  # pathlib has no paths of bytes
     shutil.copy(SLEEP, program)
     with child(program, "77") as process:
         (start,) = await story(events, process.pid, "start")

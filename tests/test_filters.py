@@ -104,9 +104,7 @@ async def test_sequence_bounds(pair: Pair):
     wish = CorrelationFilter(min_sequence=2, max_sequence=3)
     async with pair.sub.subscribe("events.#", correlation_filter=wish) as events:
         for number in range(6):
-            given = CorrelationMetadata(
-                correlation_id="c", root_correlation_id="c", sequence_number=number
-            )
+            given = CorrelationMetadata(correlation_id="c", root_correlation_id="c", sequence_number=number)
             await pair.sub.publish(process(number), given)
         await pair.sub.flush()
         got = [(await events.get(timeout=1)).event.pid for _ in range(events.pending)]
@@ -128,9 +126,7 @@ async def test_filter_terms_are_limited(kind, path):
     async with make_pair(kind, path, broker={"max_filter_terms": 4}) as pair:
         fits = {
             "event_filter": EventFilter(pids=[1, 2]),
-            "correlation_filter": CorrelationFilter(
-                required_tags={"a": "b"}, workflow_stages=["x"]
-            ),
+            "correlation_filter": CorrelationFilter(required_tags={"a": "b"}, workflow_stages=["x"]),
         }
         async with pair.sub.subscribe("#", **fits):
             pass

@@ -78,27 +78,25 @@ async def test_a_silent_client_is_pinged_and_then_closed(path, raw):
 
 async def test_a_library_client_answers_pings(path):
     config = BrokerConfig(ping_interval=0.1, ping_timeout=0.4)
-    async with Broker(path, config=config):
-        async with EventBus.connect(path, config=ClientConfig(pool=False)) as bus:
-            async with bus.subscribe("events.#") as events:
-                await asyncio.sleep(1.0)
-                await bus.publish(process(1))
-                assert len(await collect(events, 1)) == 1
-                assert events.gaps == 0
+    async with Broker(path, config=config), EventBus.connect(path, config=ClientConfig(pool=False)) as bus:
+        async with bus.subscribe("events.#") as events:
+            await asyncio.sleep(1.0)
+            await bus.publish(process(1))
+            assert len(await collect(events, 1)) == 1
+            assert events.gaps == 0
 
 
 async def test_a_client_with_full_queues_stays_alive(path):
     """It has paused its reads (block, nobody pops) and so sends PONG unasked."""
     config = BrokerConfig(ping_interval=0.1, ping_timeout=0.5)
-    async with Broker(path, config=config):
-        async with EventBus.connect(path, config=ClientConfig(pool=False)) as bus:
-            async with bus.subscribe("events.#", overflow="block", queue_messages=10) as events:
-                for number in range(500):
-                    await bus.publish(process(number))
-                await asyncio.sleep(1.5)
-                got = [i.event.pid for i in await collect(events, 500)]
-                assert got == list(range(500))
-                assert (events.gaps, events.dropped) == (0, 0)
+    async with Broker(path, config=config), EventBus.connect(path, config=ClientConfig(pool=False)) as bus:
+        async with bus.subscribe("events.#", overflow="block", queue_messages=10) as events:
+            for number in range(500):
+                await bus.publish(process(number))
+            await asyncio.sleep(1.5)
+            got = [i.event.pid for i in await collect(events, 500)]
+            assert got == list(range(500))
+            assert (events.gaps, events.dropped) == (0, 0)
 
 
 async def test_answers_are_charged(broker, path, raw):

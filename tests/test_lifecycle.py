@@ -43,19 +43,17 @@ class Stage:
         if name in ("publish", "publish_many", "publish_control"):
             self.stuffed = await stuff(bus)
         return {
-            "get": lambda: events.get(),
+            "get": events.get,
             "get_timeout": lambda: events.get(timeout=60),
             "get_many": lambda: events.get_many(5),
-            "anext": lambda: events.__anext__(),
+            "anext": events.__anext__,
             "publish": lambda: bus.publish(process(1, command_line="x" * 1000)),
             "publish_many": lambda: bus.publish_many([process(1, command_line="x" * 1000)] * 99),
             "publish_control": lambda: bus.publish_control("control.x", b"x" * 1000),
             "flush": lambda: bus.flush(timeout=60),
-            "statistics": lambda: bus.statistics(),
+            "statistics": bus.statistics,
             "subscribe": lambda: bus.subscribe("events.other"),
-            "connect": lambda: EventBus.connect(
-                self.path, config=ClientConfig(pool=False, connect_timeout=60)
-            ),
+            "connect": lambda: EventBus.connect(self.path, config=ClientConfig(pool=False, connect_timeout=60)),
             "state_changes": lambda: bus.state_changes().__anext__(),
         }[name]()
 
@@ -98,7 +96,8 @@ async def test_cancelled(stage: Stage, name):
     assert not done, "it should have waited"
     task.cancel()
     done, _ = await asyncio.wait([task], timeout=1)
-    assert done and task.cancelled()
+    assert done
+    assert task.cancelled()
     await usable(stage)
 
 
@@ -132,7 +131,8 @@ async def test_closed_meanwhile(path, program):
     await asyncio.wait(tasks.values(), timeout=1)
     ends = {name: task.exception() if task.done() else "waits" for name, task in tasks.items()}
     states = tasks["state_changes"]
-    assert ends.pop("state_changes") is None and states.result() == "closed"
+    assert ends.pop("state_changes") is None
+    assert states.result() == "closed"
     for name in ("get", "get_timeout", "get_many"):
         assert isinstance(ends.pop(name), SubscriptionClosed), name
     assert isinstance(ends.pop("anext"), StopAsyncIteration)
@@ -152,7 +152,8 @@ async def test_subscription_closed_meanwhile(pair: Pair):
         await asyncio.sleep(0)
         await events.close()
         done, _ = await asyncio.wait([task], timeout=1)
-        assert done and isinstance(task.exception(), error)
+        assert done
+        assert isinstance(task.exception(), error)
         await events.close()
 
 
@@ -224,8 +225,8 @@ async def test_a_closed_bus_says_so(pair: Pair):
         lambda: bus.publish_many([process(1)]),
         lambda: bus.publish_control("control.x", b""),
         lambda: bus.subscribe("events.#"),
-        lambda: bus.flush(),
-        lambda: bus.statistics(),
+        bus.flush,
+        bus.statistics,
     ):
         with pytest.raises(ConnectionClosed):
             await call()

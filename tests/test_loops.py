@@ -70,7 +70,7 @@ def test_wrong_loop(path, program):
     def thread():
         try:
             asyncio.run(owner())
-        except BaseException as error:  # noqa: BLE001 - reported by the main thread
+        except BaseException as error:
             errors.append(error)
 
     running = threading.Thread(target=thread)
@@ -81,11 +81,11 @@ def test_wrong_loop(path, program):
         bus, events = shared["bus"], shared["events"]
         for call in (
             lambda: bus.publish(process(1)),
-            lambda: bus.flush(),
+            bus.flush,
             lambda: bus.subscribe("events.#"),
-            lambda: events.get(),
+            events.get,
             lambda: events.get_many(1),
-            lambda: events.__anext__(),
+            events.__anext__,
         ):
             with pytest.raises(WrongLoop):
                 await asyncio.wait_for(call(), 2)
@@ -110,7 +110,7 @@ async def test_publish_nowait_from_eight_threads(pair: Pair):
                         number += 1
                     except WouldBlock:
                         threading.Event().wait(0.001)
-            except BaseException as error:  # noqa: BLE001 - reported by the main thread
+            except BaseException as error:
                 errors.append(error)
 
         threads = [threading.Thread(target=work, args=(n * 10_000,)) for n in range(8)]

@@ -100,49 +100,51 @@ async def test_block_on_both_sides_loses_nothing(kind, path):
 
 
 async def test_block_publisher_times_out_in_process(path):
-    async with make_pair(
-        "inproc", path, pub={"congestion": "block", "publish_timeout": 0.3}
-    ) as pair:
-        async with pair.sub.subscribe("events.#", queue_messages=10, overflow="block") as events:
-            for number in range(10):
-                await pair.pub.publish(process(number))
-            with pytest.raises(WouldBlock):
-                pair.pub.publish_nowait(process(97))
-            loop = asyncio.get_running_loop()
-            begin = loop.time()
-            with pytest.raises(PublishTimeout) as caught:
-                await pair.pub.publish(process(98))
-            assert isinstance(caught.value, TimeoutError)
-            assert 0.25 < loop.time() - begin < 1.5
-            waiting = asyncio.create_task(pair.pub.publish(process(10)))
-            await asyncio.sleep(0.05)
-            assert not waiting.done()
-            assert (await events.get()).event.pid == 0
-            await asyncio.wait_for(waiting, 1)
-            assert pids(await collect(events, 10)) == list(range(1, 11))
-            assert events.dropped == 0
+    async with (
+        make_pair("inproc", path, pub={"congestion": "block", "publish_timeout": 0.3}) as pair,
+        pair.sub.subscribe("events.#", queue_messages=10, overflow="block") as events,
+    ):
+        for number in range(10):
+            await pair.pub.publish(process(number))
+        with pytest.raises(WouldBlock):
+            pair.pub.publish_nowait(process(97))
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        with pytest.raises(PublishTimeout) as caught:
+            await pair.pub.publish(process(98))
+        assert isinstance(caught.value, TimeoutError)
+        assert 0.25 < loop.time() - begin < 1.5
+        waiting = asyncio.create_task(pair.pub.publish(process(10)))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        assert (await events.get()).event.pid == 0
+        await asyncio.wait_for(waiting, 1)
+        assert pids(await collect(events, 10)) == list(range(1, 11))
+        assert events.dropped == 0
 
 
 @pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest"])
 async def test_stall_rule_in_process(path, policy):
     """After `stall_timeout` without a pop the queue counts as stalled and drops by its policy."""
-    async with make_pair(
-        "inproc",
-        path,
-        broker={"stall_timeout": 0.3},
-        pub={"congestion": "block"},
-        sub={"broker_overflow": policy},
-    ) as pair:
-        async with pair.sub.subscribe("events.#", queue_messages=10, overflow="block") as events:
-            loop = asyncio.get_running_loop()
-            begin = loop.time()
-            for number in range(30):
-                await pair.pub.publish(process(number))
-            assert 0.25 < loop.time() - begin < 3, "one stall for all, not one each"
-            assert events.pending + events.dropped == 30
-            got = empty(events)
-            wanted = range(20, 30) if policy == "drop_oldest" else range(10)
-            assert pids(got) == list(wanted)
+    async with (
+        make_pair(
+            "inproc",
+            path,
+            broker={"stall_timeout": 0.3},
+            pub={"congestion": "block"},
+            sub={"broker_overflow": policy},
+        ) as pair,
+        pair.sub.subscribe("events.#", queue_messages=10, overflow="block") as events,
+    ):
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        for number in range(30):
+            await pair.pub.publish(process(number))
+        assert 0.25 < loop.time() - begin < 3, "one stall for all, not one each"
+        assert events.pending + events.dropped == 30
+        got = empty(events)
+        wanted = range(20, 30) if policy == "drop_oldest" else range(10)
+        assert pids(got) == list(wanted)
 
 
 async def test_a_dropping_publisher_never_waits(pair: Pair):
@@ -198,10 +200,7 @@ async def test_fifty_clients(path, broker):
     """Fifty connections: each hears all of one, one hears all of each, in order."""
     from daemoneye_eventbus import ClientConfig, EventBus
 
-    buses = [
-        await EventBus.connect(path, config=ClientConfig(pool=False, client=f"c{n}"))
-        for n in range(50)
-    ]
+    buses = [await EventBus.connect(path, config=ClientConfig(pool=False, client=f"c{n}")) for n in range(50)]
     try:
         assert len(broker.clients()) == 50
         inboxes = [await bus.subscribe("events.process.*") for bus in buses]

@@ -43,15 +43,14 @@ async def test_the_first_to_leave_closes_nothing(broker, path):
 
 
 async def test_each_bus_counts_for_itself(broker, path):
-    async with EventBus.connect(path) as one, EventBus.connect(path) as two:
-        async with one.subscribe("events.#") as events:
-            await one.publish(process(1))
-            await two.publish(process(2))
-            await two.publish(process(3))
-            await collect(events, 3)
-            assert one.local_statistics()["published"] == 1
-            assert two.local_statistics()["published"] == 2
-            assert [b.local_statistics()["delivered"] for b in (one, two)] == [3, 0]
+    async with EventBus.connect(path) as one, EventBus.connect(path) as two, one.subscribe("events.#") as events:
+        await one.publish(process(1))
+        await two.publish(process(2))
+        await two.publish(process(3))
+        await collect(events, 3)
+        assert one.local_statistics()["published"] == 1
+        assert two.local_statistics()["published"] == 2
+        assert [b.local_statistics()["delivered"] for b in (one, two)] == [3, 0]
 
 
 async def test_equal_ids_on_two_pooled_buses(broker, path):
@@ -96,7 +95,7 @@ def test_loops_do_not_share(path, program):
     def run():
         try:
             asyncio.run(main())
-        except BaseException as error:  # noqa: BLE001 - reported by the main thread
+        except BaseException as error:
             errors.append(error)
 
     threads = [threading.Thread(target=run) for _ in range(2)]
@@ -104,5 +103,6 @@ def test_loops_do_not_share(path, program):
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert errors == [] and seen == [2, 2]
+    assert errors == []
+    assert seen == [2, 2]
     broker.finish()

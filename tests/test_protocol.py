@@ -27,7 +27,8 @@ async def test_connect_is_answered_by_info(broker, path, raw):
     assert len(bytes.fromhex(info["nonce"])) in (16, 32)
     uuid.UUID(info["client_id"])
     other = two.connect(future_field={"a": [1]}, max_frame=5000)
-    assert other["client_id"] != info["client_id"] and other["nonce"] != info["nonce"]
+    assert other["client_id"] != info["client_id"]
+    assert other["nonce"] != info["nonce"]
     assert other["max_frame"] == 5000
 
 
@@ -52,7 +53,8 @@ async def test_connect_that_cannot_be_served(broker, path, raw, fields, code):
     said = peer.closed()
     assert said is not None
     if code:
-        assert said["code"] == code and said["highest"] == 1
+        assert said["code"] == code
+        assert said["highest"] == 1
 
 
 async def test_versions_are_negotiated_downwards(broker, path, raw):
@@ -65,9 +67,7 @@ async def test_a_message_both_ways_byte_for_byte(peer, path):
 
     peer.subscribe(1, "events.#")
     given = CorrelationMetadata("r").create_child("k").with_stage("s").with_tag("a", "b")
-    event = process(
-        70_000, "nä", ppid=300, command_line="c", executable_path="/x", metadata={"m": "n"}
-    )
+    event = process(70_000, "nä", ppid=300, command_line="c", executable_path="/x", metadata={"m": "n"})
     async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
         await bus.publish(event, given, topic="events.process.start")
         (mine,) = await collect(events, 1)
@@ -77,9 +77,7 @@ async def test_a_message_both_ways_byte_for_byte(peer, path):
         assert (message.stage, message.tags) == ("s", {"a": "b"})
         assert str(message.id) == mine.event_id
         assert (message.sequence, message.timestamp_ns) == (mine.sequence, mine.bus_timestamp_ns)
-        assert wire.decode_process(message.payload) == wire.Process(
-            70_000, "nä", "c", "/x", 300, None, {"m": "n"}
-        )
+        assert wire.decode_process(message.payload) == wire.Process(70_000, "nä", "c", "/x", 300, None, {"m": "n"})
         sent = wire.Message(
             "events.process.new",
             wire.process_event(5, "q", {"x": "y"}),
@@ -108,9 +106,7 @@ async def test_a_message_both_ways_byte_for_byte(peer, path):
 async def test_a_trigger_request_is_written_as_control(peer, path):
     peer.subscribe(1, "control.trigger.request", include_control=True)
     async with EventBus.connect(path) as bus:
-        await bus.publish(
-            TriggerRequest(request_id="r", collector_type="t", priority=9, payload=b"p")
-        )
+        await bus.publish(TriggerRequest(request_id="r", collector_type="t", priority=9, payload=b"p"))
         message = peer.message()
     assert message.type == wire.CONTROL
     assert message.payload == wire.trigger_request("r", "t", 9, b"p")

@@ -1,6 +1,7 @@
 """Publish and subscribe: the same behaviour in process and through the socket."""
 
 import asyncio
+import itertools
 import uuid
 
 import pytest
@@ -28,9 +29,7 @@ NOTHING = SourceCaps(event_types=[], collectors=[], max_priority=0)
 EVENTS = [
     (ProcessEvent(pid=7, name="sh", start_time=Timestamp.from_ns(NS)), "events.process.new"),
     (
-        NetworkEvent(
-            connection_id="c", source_address="a:1", destination_address="b:2", protocol="tcp"
-        ),
+        NetworkEvent(connection_id="c", source_address="a:1", destination_address="b:2", protocol="tcp"),
         "events.network.new",
     ),
     (FilesystemEvent(path="/x", event_type="create", size=1 << 33), "events.filesystem.new"),
@@ -123,7 +122,7 @@ async def test_sequence_rises_per_publisher(pair: Pair):
         for number in range(5):
             await pair.pub.publish(process(number))
         got = [item.sequence for item in await collect(events, 5)]
-        assert [b - a for a, b in zip(got, got[1:])] == [1, 1, 1, 1]
+        assert [b - a for a, b in itertools.pairwise(got)] == [1, 1, 1, 1]
         ids = {item.event_id for item in empty(events)}
         assert not ids
 
@@ -230,9 +229,7 @@ async def test_unsubscribe_ends_it_and_nothing_else(pair: Pair):
 
 async def test_a_subscriber_id_is_open_once_per_bus(pair: Pair):
     def named(*patterns):
-        return EventSubscription(
-            subscriber_id="mine", capabilities=NOTHING, topic_patterns=list(patterns)
-        )
+        return EventSubscription(subscriber_id="mine", capabilities=NOTHING, topic_patterns=list(patterns))
 
     first = await pair.sub.subscribe(named("events.process.*"))
     assert first.subscriber_id == "mine"

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from daemoneye_eventbus import (
+    Broker,
     BrokerBusy,
     BrokerConfig,
-    Broker,
     ClientConfig,
     ConnectionLost,
     ConnectTimeout,
@@ -205,16 +205,15 @@ async def test_waiting_calls_learn_of_the_loss(path, program, ends):
 async def test_a_restarted_broker_is_found_after_a_graceful_stop(path, program):
     """BYE is an interruption like an end of file: redial, gap said."""
     broker = await start(program, path)
-    async with EventBus.connect(path, config=ClientConfig(**FAST)) as bus:
-        async with bus.subscribe("events.#") as events:
-            await asyncio.to_thread(broker.ask, do="shutdown")
-            broker.finish()
-            assert not os.path.exists(path)
-            again = await start(program, path)
-            await eventually(lambda: bus.state == "connected", what="state")
-            await bus.publish(process(1))
-            assert pids(await collect(events, 1)) == [1]
-            assert events.gaps == 1
+    async with EventBus.connect(path, config=ClientConfig(**FAST)) as bus, bus.subscribe("events.#") as events:
+        await asyncio.to_thread(broker.ask, do="shutdown")
+        broker.finish()
+        assert not os.path.exists(path)
+        again = await start(program, path)
+        await eventually(lambda: bus.state == "connected", what="state")
+        await bus.publish(process(1))
+        assert pids(await collect(events, 1)) == [1]
+        assert events.gaps == 1
     again.finish()
 
 
@@ -227,10 +226,7 @@ async def test_a_crowd_comes_back(path, program):
         broker.kill()
         broker = await start(program, path)
         await eventually(
-            lambda: (
-                all(i.gaps == round_number for i in inboxes)
-                and all(b.state == "connected" for b in crowd)
-            ),
+            lambda: all(i.gaps == round_number for i in inboxes) and all(b.state == "connected" for b in crowd),
             timeout=6,
             what=f"round {round_number}",
         )

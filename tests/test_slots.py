@@ -143,7 +143,7 @@ async def test_an_operation_answers_to_every_kind_of_caller(tmp_path):
             await bus.publish(EVENT)
             # A value that is more than None, by hand where the methods are asked.
             await bus.flush()
-            while not events.pending:  # noqa: ASYNC110  # nothing else tells
+            while not events.pending:  # nothing else tells
                 await asyncio.sleep(0.001)
             assert by_hand(events.get()).event == EVENT
     finally:

@@ -146,9 +146,9 @@ async def test_table_by_delivery(pair: Pair):
 
 
 SEGMENT = st.sampled_from(["a", "b", "new", "process", "x-1", "_"])
-TOPIC = st.tuples(
-    st.sampled_from(["events", "control", "health"]), st.lists(SEGMENT, max_size=7)
-).map(lambda t: ".".join([t[0], *t[1]]))
+TOPIC = st.tuples(st.sampled_from(["events", "control", "health"]), st.lists(SEGMENT, max_size=7)).map(
+    lambda t: ".".join([t[0], *t[1]])
+)
 PATTERN = st.tuples(
     st.sampled_from(["events", "control", "health", "*", "+"]),
     st.lists(st.one_of(SEGMENT, st.sampled_from(["events", "health", "*", "+"])), max_size=6),

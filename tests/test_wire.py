@@ -146,13 +146,9 @@ def test_union_and_struct():
 
 def test_the_types_that_have_no_vector():
     time = bus.Timestamp.from_ns(1_700_000_000_123_456_789)
-    event = bus.BusEvent(
-        "e", bus.ProcessEvent(1, "sh"), bus.CorrelationMetadata("c"), time, "p", "s"
-    )
+    event = bus.BusEvent("e", bus.ProcessEvent(1, "sh"), bus.CorrelationMetadata("c"), time, "p", "s")
     assert wire.decode(bus.BusEvent, wire.encode(event)) == event
-    subscription = bus.EventSubscription(
-        "s", event_filter=bus.EventFilter(pids=[1]), topic_patterns=["events.#"]
-    )
+    subscription = bus.EventSubscription("s", event_filter=bus.EventFilter(pids=[1]), topic_patterns=["events.#"])
     assert wire.decode(bus.EventSubscription, wire.encode(subscription)) == subscription
 
 

@@ -33,7 +33,7 @@ def verdict(call, *, is_async):
         said = f"returned {result!r}"
     except ForkedProcess as error:
         said = "ForkedProcess" + ("" if str(os.getpid()) in str(error) else " without the pid")
-    except BaseException as error:  # noqa: BLE001 - reported
+    except BaseException as error:
         said = repr(error)
     return said, time.monotonic() - begin
 
@@ -65,9 +65,9 @@ def child(broker, remote, local, far, near):
         }
     calls |= {
         "from_broker": (lambda: EventBus.from_broker(broker), True),
-        "broker clients": (lambda: broker.clients(), False),
-        "broker statistics": (lambda: broker.statistics(), False),
-        "broker shutdown": (lambda: broker.shutdown(), True),
+        "broker clients": (broker.clients, False),
+        "broker statistics": (broker.statistics, False),
+        "broker shutdown": (broker.shutdown, True),
     }
     for name, (call, is_async) in calls.items():
         said, took = verdict(call, is_async=is_async)

@@ -25,6 +25,4 @@ async def main(path: str, count: int, spec: dict) -> None:
         print(json.dumps({"published": local["published"]}), flush=True)
 
 
-asyncio.run(
-    main(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]) if len(sys.argv) > 3 else {})
-)
+asyncio.run(main(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}))

@@ -4,6 +4,7 @@ connect: connects and reads to the end.   listen: squats on the path and reports
 lock: makes the lock file beside the path and holds it.   bind: leaves a stale socket there.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -25,10 +26,8 @@ if action == "connect":
         say(refused=type(error).__name__)
         sys.exit()
     body = b'CONNECT {"protocol":1,"client":"stranger","dialect":"bincode"}'
-    try:
+    with contextlib.suppress(OSError):
         sock.sendall(struct.pack("<I", len(body)) + body)
-    except OSError:
-        pass
     got = b""
     try:
         while more := sock.recv(65536):

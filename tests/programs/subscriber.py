@@ -6,6 +6,7 @@ Prints its account: what came, in which order, and where the gaps were.
 """
 
 import asyncio
+import itertools
 import json
 import sys
 import time
@@ -47,14 +48,14 @@ async def main(path: str, spec: dict) -> None:
                 "received": len(seen),
                 "dropped": events.dropped,
                 "gaps": events.gaps,
-                "in_order": all(a < b for a, b in zip(seen, seen[1:])),
+                "in_order": all(a < b for a, b in itertools.pairwise(seen)),
                 "first": seen[:1],
                 "last": seen[-1:],
                 "distinct": len(set(seen)),
                 "dropped_before": sum(before),
-                "misplaced": [
-                    (a, b, n) for a, b, n in zip([-1, *seen], seen, before) if b - a - 1 != n
-                ][:5],
+                "misplaced": [(a, b, n) for a, b, n in zip([-1, *seen], seen, before, strict=False) if b - a - 1 != n][
+                    :5
+                ],
                 "topics": topics,
             }
             print(json.dumps(account), flush=True)
