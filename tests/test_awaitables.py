@@ -26,13 +26,6 @@ MAKERS = {
     "from_broker": lambda pair: EventBus.from_broker(pair.broker),
     "subscribe": lambda pair: pair.sub.subscribe("events.#"),
 }
-WAYS = {
-    "await": _awaited,
-    "create_task": asyncio.create_task,
-    "gather": lambda made: _first(asyncio.gather(made)),
-    "wait_for": lambda made: asyncio.wait_for(made, 5),
-    "timeout": _timeout,
-}
 
 
 async def _awaited(made):
@@ -46,6 +39,15 @@ async def _first(gathered):
 async def _timeout(made):
     async with asyncio.timeout(5):
         return await made
+
+
+WAYS = {
+    "await": _awaited,
+    "create_task": asyncio.create_task,
+    "gather": lambda made: _first(asyncio.gather(made)),
+    "wait_for": lambda made: asyncio.wait_for(made, 5),
+    "timeout": _timeout,
+}
 
 
 async def close(thing) -> None:
