@@ -26,6 +26,13 @@ MAKERS = {
     "from_broker": lambda pair: EventBus.from_broker(pair.broker),
     "subscribe": lambda pair: pair.sub.subscribe("events.#"),
 }
+WAYS = {
+    "await": lambda made: _awaited(made),
+    "create_task": lambda made: asyncio.create_task(made),
+    "gather": lambda made: _first(asyncio.gather(made)),
+    "wait_for": lambda made: asyncio.wait_for(made, 5),
+    "timeout": lambda made: _timeout(made),
+}
 
 
 async def _awaited(made):
@@ -39,15 +46,6 @@ async def _first(gathered):
 async def _timeout(made):
     async with asyncio.timeout(5):
         return await made
-
-
-WAYS = {
-    "await": _awaited,
-    "create_task": asyncio.create_task,
-    "gather": lambda made: _first(asyncio.gather(made)),
-    "wait_for": lambda made: asyncio.wait_for(made, 5),
-    "timeout": _timeout,
-}
 
 
 async def close(thing) -> None:
@@ -137,14 +135,14 @@ def calls(pair: Pair, events):
         "publish": lambda: pair.sub.publish(process(1)),
         "publish_many": lambda: pair.sub.publish_many([process(2)]),
         "publish_control": lambda: pair.sub.publish_control("control.x", b""),
-        "flush": pair.sub.flush,
-        "statistics": pair.sub.statistics,
+        "flush": lambda: pair.sub.flush(),
+        "statistics": lambda: pair.sub.statistics(),
         "get": lambda: events.get(timeout=5),
         "get_many": lambda: events.get_many(1, timeout=5),
         "unsubscribe": lambda: pair.sub.unsubscribe("extra"),
-        "close": events.close,
-        "drain": pair.sub.drain,
-        "shutdown": pair.sub.shutdown,
+        "close": lambda: events.close(),
+        "drain": lambda: pair.sub.drain(),
+        "shutdown": lambda: pair.sub.shutdown(),
     }
 
 
