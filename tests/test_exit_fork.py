@@ -94,6 +94,12 @@ def test_every_method_in_a_forked_child_says_so(path, program):
     assert not os.path.exists(path)
 
 
+def test_fork_inside_a_coroutine(path, program):
+    parent = program("forked_inside.py", path)
+    assert parent.line(8) == "0"
+    parent.finish()
+
+
 def test_a_forked_child_holds_neither_lock_nor_listener(path, program):
     parent = program("forked.py", path, "sleep")
     answers = {**parent.json(), **parent.json()}
