@@ -4,20 +4,26 @@ The interpreter is loaded before the rights are dropped, since it may live where
 cannot read; so everything that is imported late is imported here first.
 """
 
-import asyncio  # noqa: F401
-import concurrent.futures.thread  # noqa: F401
-import fcntl  # noqa: F401
-import json  # noqa: F401
+import importlib
 import os
-import socket  # noqa: F401
-import struct  # noqa: F401
 import sys
+from pathlib import Path
 
-import daemoneye_eventbus  # noqa: F401
+LATER = (
+    "asyncio",
+    "concurrent.futures.thread",
+    "contextlib",
+    "daemoneye_eventbus",
+    "fcntl",
+    "json",
+    "socket",
+    "struct",
+)
 
 uid, script = int(sys.argv[1]), sys.argv[2]
-with open(script) as source:
-    code = compile(source.read(), script, "exec")
+for name in LATER:
+    importlib.import_module(name)
+code = compile(Path(script).read_text(encoding="utf-8"), script, "exec")
 sys.argv = sys.argv[2:]
 os.setgroups([])
 os.setresgid(uid, uid, uid)
