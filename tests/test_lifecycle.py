@@ -202,6 +202,17 @@ async def test_get_many_takes_what_is_there(pair: Pair):
         assert pids(await events.get_many(100, timeout=1)) == [4, 5, 6, 7, 8, 9]
 
 
+async def test_the_second_waiter_gets_the_second_message(pair: Pair):
+    """The first took all there was; what comes afterwards must still ring for who stands behind."""
+    async with pair.sub.subscribe("events.#") as events:
+        first, second = (asyncio.create_task(events.get(timeout=2)) for _ in range(2))
+        await asyncio.sleep(0)
+        await pair.pub.publish(process(1))
+        assert (await first).event.pid == 1
+        await pair.pub.publish(process(2))
+        assert (await second).event.pid == 2
+
+
 async def test_several_waiters_share_one_subscription(pair: Pair):
     """As many messages as waiters: no wake-up may be lost, also where one waiter gives up."""
     async with pair.sub.subscribe("events.#") as events:
