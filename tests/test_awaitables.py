@@ -18,7 +18,7 @@ from daemoneye_eventbus import (
     TopicError,
     WouldBlock,
 )
-from support import Pair, collect, process, remote
+from support import Pair, collect, pids, process, remote
 
 SOLO = ClientConfig(pool=False)
 MAKERS = {
@@ -215,3 +215,13 @@ async def test_a_broker_is_started_not_awaited(path):
     await broker.shutdown()
     await broker.shutdown()
     assert not broker.running
+
+
+async def test_get_many_takes_what_is_there(pair: Pair):
+    async with pair.sub.subscribe("events.#") as events:
+        for number in range(10):
+            await pair.sub.publish(process(number))
+        await pair.sub.flush()
+        assert pids(await events.get_many(4)) == [0, 1, 2, 3]
+        assert events.pending == 6
+        assert pids(await events.get_many(100, timeout=1)) == [4, 5, 6, 7, 8, 9]

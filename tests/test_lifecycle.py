@@ -192,16 +192,6 @@ async def test_get_nowait_and_timeouts(pair: Pair):
         assert (await events.get(timeout=0)).event.pid == 1
 
 
-async def test_get_many_takes_what_is_there(pair: Pair):
-    async with pair.sub.subscribe("events.#") as events:
-        for number in range(10):
-            await pair.sub.publish(process(number))
-        await pair.sub.flush()
-        assert pids(await events.get_many(4)) == [0, 1, 2, 3]
-        assert events.pending == 6
-        assert pids(await events.get_many(100, timeout=1)) == [4, 5, 6, 7, 8, 9]
-
-
 async def test_the_second_waiter_gets_the_second_message(pair: Pair):
     """The first took all there was; what comes afterwards must still ring for who stands behind."""
     async with pair.sub.subscribe("events.#") as events:
