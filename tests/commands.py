@@ -27,8 +27,8 @@ class Child:
     """A command that runs; its streams are files unless somebody reads them while it does."""
 
     def __init__(self, arguments, env, *, stdin=subprocess.DEVNULL, stdout=None, stderr=None):
-        self.out = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
-        self.err = tempfile.TemporaryFile()  # noqa: SIM115  # the same
+        self.out = tempfile.TemporaryFile()  # closed in close()
+        self.err = tempfile.TemporaryFile()  # the same
         self.process = subprocess.Popen(
             [*COMMAND, *map(str, arguments)],
             stdin=stdin,
