@@ -1,0 +1,200 @@
+"""`broker` as its operators meet it: options, signals, refused paths, a service manager, tokens."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from commands import DEADLINE, events, fed, wait_for
+from daemoneye_eventbus import BrokerConfig
+
+pytest_plugins = ["commands"]
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="signals, pipes and terminals of Unix"),
+    pytest.mark.limit(90),
+]
+
+
+def options_of(config):
+    left_out = {"token", "rate_limit"}
+    return {field.name for field in dataclasses.fields(config)} - left_out
+
+
+def test_every_setting_of_the_broker_is_an_option_with_its_unit(cli):
+    text = " ".join(cli("broker", "--help", env={"COLUMNS": "200"}).ends(0).stdout.split())
+    for name in options_of(BrokerConfig):
+        assert f"--{name.replace('_', '-')} " in text, name
+    assert "--max-frame BYTES Largest frame body in bytes" in text
+    assert "--handshake-timeout SECONDS Seconds from accept to CONNECT. (default: 2.0)" in text
+    assert "--token-file" in text
+    assert "--token " not in text
+    assert "exit codes: 0 done" in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--max-frame", "64K", "--queue-bytes", "1MiB", "--total-queue-bytes", "1g"),
+        ("--overflow", "disconnect", "--no-original-peers", "--handshake-timeout", "0.5"),
+        ("--socket-mode", "0660", "--socket-group", str(os.getgid()), "--allowed-uids", "1,2", "--allowed-uids", "3"),
+        ("--original-patterns", "events.process.#,events.network.#", "--max-topic-depth", "5", "--log-level", "debug"),
+    ],
+)
+def test_options_are_obeyed(cli, path, arguments):
+    child = cli("broker", path, *arguments).until("listening", "stdout")
+    if "--socket-mode" in arguments:
+        assert Path(path).stat().st_mode & 0o777 == 0o660
+    if "--max-frame" in arguments:
+        large = {"pid": 1, "name": "x" * 70_000}
+        said = fed(cli, json.dumps({"type": "process", "fields": large})).ends(1).stderr
+        assert "line 1: " in said
+        assert "65536" in said
+    child.signal(signal.SIGTERM).ends(0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--max-frame", "12"), "--max-frame: must be between 1024"),
+        (("--max-frame", "1.5M"), "no size"),
+        (("--max-connections", "x"), "argument --max-connections"),
+        (("--socket-mode", "0666"), "--socket-mode: must be 0o600 or 0o660"),
+        (("--socket-mode", "99"), "no mode"),
+        (("--allowed-uids", "7"), "--allowed-uids: others cannot open"),
+        (("--allowed-uids", "root"), "no list of int"),
+        (("--overflow", "block"), "invalid choice"),
+        (("--original-auth",), "--original-auth: needs a token"),
+        (("--ping-interval", "100"), "--ping-timeout: must be above ping_interval"),
+        (("--drain", "nan"), "no number of seconds"),
+        (("--path", "/tmp/other"), "not allowed with argument"),
+        (("--unknown",), "unrecognized arguments"),
+        (("--max-conn", "5"), "unrecognized arguments"),
+    ],
+)
+def test_options_that_cannot_be_are_usage(cli, path, arguments, said):
+    child = cli("broker", path, *arguments).ends(2)
+    assert said in child.stderr
+    assert child.stderr.count("\n") == 1
+    assert child.stdout == ""
+    assert not Path(path).exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_broker_ends_with_zero_and_takes_its_socket_along(cli, path, number):
+    child = cli("broker", path).until("listening", "stdout")
+    assert child.stdout == f"broker: listening on {path}\n"
+    assert Path(path).stat().st_mode & 0o777 == 0o600
+    child.signal(signal.SIGHUP)
+    cli("stats").ends(0)
+    child.signal(number)
+    child.ends(0, "")
+    assert not Path(path).exists()
+
+
+def test_signals_during_start_and_twice(cli, path):
+    for pause in (0.0, 0.001, 0.005, 0.02):
+        child = cli("broker", path).until("listening", "stdout")
+        child.signal(signal.SIGTERM)
+        time.sleep(pause)
+        child.signal(signal.SIGINT).signal(signal.SIGTERM)
+        child.ends(0, "")
+        assert not Path(path).exists()
+
+
+def test_drain_delivers_what_is_queued_or_counts_it(cli, path):
+    child = cli("broker", path, "--drain", "0.5").until("listening", "stdout")
+    # A reader that has stopped reading: its pipe is full, then its queue, then the kernel's.
+    read, write = os.pipe()
+    reader = cli("sub", "events.#", "--quiet", "--overflow", "block", stdout=write)
+    os.close(write)
+    wait_for(lambda: json.loads(cli("stats", "--json").ends(0).stdout)["active_subscribers"] == 1)
+    reader.signal(signal.SIGSTOP)
+    fed(cli, events(*range(20_000), topic="events.process.start")).ends(0)
+    began = time.monotonic()
+    child.signal(signal.SIGTERM).ends(0)
+    assert time.monotonic() - began < 5
+    assert "queued messages could not be delivered within 0.5 s" in child.stderr
+    os.close(read)
+
+
+def test_second_broker_and_refused_paths(cli, cli_broker, path, folder):
+    second = cli("broker", path).ends(3)
+    assert f"already running at {path} (pid {cli_broker.process.pid})" in second.stderr
+    assert cli("broker", "--path", path).ends(3).stderr.count("\n") == 1
+    file = folder / "file"
+    file.write_text("content")
+    assert "refused" in cli("broker", file).ends(4).stderr
+    assert file.read_text() == "content"
+    (folder / "link").symlink_to(path)
+    assert "refused" in cli("broker", folder / "link").ends(4).stderr
+    assert "107" in cli("broker", "/tmp/" + "x" * 200).ends(4).stderr
+    cli("stats").ends(0)
+
+
+def test_addresses(cli, path):
+    name = f"cli-{os.getpid()}"
+    child = cli("broker", "--instance", name, env={"DAEMONEYE_BROKER_SOCKET": "/nowhere"}).until("listening", "stdout")
+    assert f"/tmp/daemoneye-{name}.sock" in child.stdout
+    cli("stats", "--instance", name).ends(0)
+    cli("stats", "--path", f"/tmp/daemoneye-{name}.sock").ends(0)
+    cli("pub", "--instance", name, "process", "--pid", "1", "--name", "x").ends(0)
+    cli("pub", "process", "--pid", "1", "--name", "x", "--instance", name).ends(0)
+    cli("stats", "--instance", "../etc").ends(2)
+    cli("stats", "--instance", name, "--path", path).ends(2)
+    cli("pub", "--instance", name, "process", "--pid", "1", "--name", "x", "--path", path).ends(2)
+    assert "DAEMONEYE_BROKER_SOCKET" in cli("stats", env={"DAEMONEYE_BROKER_SOCKET": ""}).ends(2).stderr
+    child.signal(signal.SIGTERM).ends(0)
+    Path(f"/tmp/daemoneye-{name}.sock.lock").unlink()
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_service_manager_is_notified(cli, path, folder, abstract):
+    if abstract and sys.platform != "linux":
+        pytest.skip("abstract addresses are Linux's")
+    address = f"@deb-{os.getpid()}" if abstract else str(folder / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + address[1:] if abstract else address)
+        manager.settimeout(DEADLINE)
+        child = cli("broker", path, env={"NOTIFY_SOCKET": address})
+        assert manager.recv(4096).decode() == f"READY=1\nSTATUS=Listening on {path}"
+        # Ready means ready.
+        cli("stats", "--connect-timeout", "0.1").ends(0)
+        child.signal(signal.SIGTERM)
+        assert manager.recv(4096) == b"STOPPING=1"
+        child.ends(0, "")
+
+
+@pytest.mark.parametrize("address", ["/nowhere/at/all", "vsock:2:9999", "relative"])
+def test_service_manager_that_does_not_listen_stops_nothing(cli, path, address):
+    child = cli("broker", path, env={"NOTIFY_SOCKET": address}).until("listening", "stdout").until("notified")
+    child.signal(signal.SIGTERM).ends(0)
+
+
+def test_tokens(cli, path, folder):
+    files = []
+    for index, mode in enumerate((0o600, 0o400, 0o600, 0o644)):
+        files.append(folder / f"token{index}")
+        files[-1].write_bytes(b"%d" % index * 32 + b"\n")
+        files[-1].chmod(mode)
+    old, new, wrong, readable = files
+    child = cli("broker", path, "--token-file", old, "--token-file", new).until("listening", "stdout")
+    cli("stats", "--token-file", old).ends(0)
+    cli("stats", "--token-file", new).ends(0)
+    cli("stats", "--token-file", wrong).ends(4)
+    cli("stats").ends(4)
+    assert "chmod 600" in cli("stats", "--token-file", readable).ends(4).stderr
+    assert "chmod 600" in cli("broker", folder / "c.sock", "--token-file", readable).ends(4).stderr
+    assert "No such file" in cli("stats", "--token-file", folder / "none").ends(4).stderr
+    (folder / "short").write_bytes(b"x")
+    (folder / "short").chmod(0o600)
+    assert "token" in cli("broker", folder / "c.sock", "--token-file", folder / "short").ends(2).stderr
+    child.signal(signal.SIGTERM).ends(0)
+    assert "0" * 32 not in child.stderr + child.stdout

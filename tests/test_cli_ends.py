@@ -1,0 +1,239 @@
+"""How commands end, and what they show meanwhile: signals, closed pipes, no broker, locales."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from commands import COMMAND, DEADLINE, events, fed, read_terminal, wait_for
+from daemoneye_eventbus import ClientConfig, EventBus, ProcessEvent
+
+pytest_plugins = ["commands"]
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="signals, pipes and terminals of Unix"),
+    pytest.mark.limit(90),
+]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("sub", "events.#"), ("top",), ("top", "--json"), ("pub",), ("stats", "--connect-timeout", "30")]
+)
+def test_interrupt(cli, path, arguments):
+    if arguments[0] != "stats":
+        cli("broker", path).until("listening", "stdout")
+    # A pipe that stays open and says nothing.
+    read, write = os.pipe()
+    child = cli(*arguments, "--path", path, stdin=read)
+    time.sleep(1.5)
+    child.signal(signal.SIGINT).ends(130)
+    os.close(read)
+    os.close(write)
+
+
+def test_interrupt_while_nobody_reads(cli, cli_broker):
+    read, write = os.pipe()
+    child = cli("sub", "events.#", stdout=write).until("subscribed")
+    os.close(write)
+    fed(cli, events(*range(20_000))).ends(0)
+    time.sleep(0.5)
+    child.signal(signal.SIGINT).ends(130)
+    os.close(read)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("sub", "events.#"), ("sub", "--json", "events.#"), ("top", "--interval", "0.1")]
+)
+def test_reader_that_goes(cli, cli_broker, arguments):
+    read, write = os.pipe()
+    child = cli(*arguments, stdout=write)
+    os.close(write)
+    if arguments[0] == "sub":
+        child.until("subscribed")
+        fed(cli, events(1)).ends(0)
+    with os.fdopen(read, "rb") as stream:
+        assert stream.readline()
+    # Noticed without another event.
+    child.ends(141)
+    assert "rror" not in child.stderr
+
+
+def test_pipe_to_head(cli, cli_broker, path):
+    command = shlex.join(COMMAND)
+    script = f"{command} sub events.# --quiet | head -1; echo ${{PIPESTATUS[0]}}"
+    shell = subprocess.Popen(
+        ["bash", "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "DAEMONEYE_BROKER_SOCKET": str(path)},
+    )
+    wait_for(lambda: json.loads(cli("stats", "--json").ends(0).stdout)["active_subscribers"] == 1)
+    fed(cli, events(1, 2, 3)).ends(0)
+    out, err = shell.communicate(timeout=DEADLINE)
+    first, code = out.decode().splitlines()
+    assert "pid=1" in first
+    assert (code, err) == ("141", b"")
+
+
+@pytest.mark.parametrize("arguments", [("stats",), ("--help",), ("sub", "events.#", "--timeout", "1"), ("broker",)])
+def test_closed_streams(cli, path, arguments):
+    """stdout was closed before the command began."""
+    if arguments != ("broker",):
+        cli("broker", path).until("listening", "stdout")
+    read, write = os.pipe()
+    os.close(read)
+    child = cli(*arguments, stdout=write)
+    os.close(write)
+    child.ends(141)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "printed"),
+    [(">&-", 0, ""), ("2>&-", 0, "messages_published"), (">/dev/full", 1, "No space left"), ("<&- >&- 2>&-", 0, "")],
+)
+def test_streams_that_are_not_there(cli_broker, path, redirection, code, printed):
+    done = subprocess.run(
+        ["sh", "-c", f"{shlex.join(COMMAND)} stats {redirection}"],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+        env={**os.environ, "DAEMONEYE_BROKER_SOCKET": str(path)},
+    )
+    assert done.returncode == code, done
+    assert "Traceback" not in done.stderr
+    assert printed in done.stdout + done.stderr
+    assert printed or not done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("sub", "events.#"), ("pub",), ("stats",), ("clients",), ("top", "--once")])
+def test_no_broker(cli, path, arguments):
+    began = time.monotonic()
+    child = cli(*arguments, "--connect-timeout", "0.3").ends(5)
+    assert time.monotonic() - began < 5
+    assert str(path) in child.stderr
+    assert child.stderr.count("\n") == 1
+
+
+def test_broker_that_ends(cli, path):
+    first = cli("broker", path).until("listening", "stdout")
+    patient = cli("sub", "events.#", "--interval", "0.1").until("subscribed")
+    other = cli("sub", "events.#", "--no-reconnect").until("subscribed")
+    first.signal(signal.SIGTERM).ends(0)
+    other.ends(5)
+    patient.until("reconnecting")
+    cli("broker", path).until("listening", "stdout")
+    patient.until("connected\n").until("interrupted")
+    wait_for(lambda: json.loads(cli("stats", "--json").ends(0).stdout)["active_subscribers"] == 1)
+    fed(cli, events(9)).ends(0)
+    patient.until("pid=9", "stdout")
+    patient.signal(signal.SIGINT).ends(130)
+
+
+def test_top_goes_on_when_the_broker_was_restarted(cli, path):
+    first = cli("broker", path).until("listening", "stdout")
+    child = cli("top", "--interval", "0.2", "--json").until("published", "stdout")
+    first.signal(signal.SIGKILL)
+    first.process.wait(DEADLINE)
+    child.until("reconnecting")
+    cli("broker", path).until("listening", "stdout")
+    before = len(child.stdout.splitlines())
+    wait_for(lambda: len(child.stdout.splitlines()) > before + 1, "rows")
+    child.signal(signal.SIGINT).ends(130)
+
+
+def test_frozen_broker(cli, cli_broker):
+    cli_broker.signal(signal.SIGSTOP)
+    try:
+        cli("stats", "--connect-timeout", "0.5").ends(5)
+    finally:
+        cli_broker.signal(signal.SIGCONT)
+
+
+async def test_numbers(cli, cli_broker, path):
+    async with EventBus.connect(path, config=ClientConfig(pool=False)) as bus, bus.subscribe("events.#"):
+        await bus.publish(ProcessEvent(1, "sh"))
+        await bus.flush()
+        numbers = json.loads(cli("stats", "--json").ends(0, "").stdout)
+        assert numbers["messages_published"] == numbers["messages_delivered"] == numbers["active_subscribers"] == 1
+        assert dict(line.split() for line in cli("stats").ends(0, "").stdout.splitlines()).keys() == numbers.keys()
+        assert json.loads(cli("clients", "--json").ends(0, "").stdout) == {"active_subscribers": 1, "active_topics": 1}
+        assert "Broker.clients()" in cli("clients").ends(0).stderr
+        watch = cli("top", "--interval", "0.5", "--json", "--once")
+        row = json.loads(watch.ends(0, "").stdout)
+        assert row["published_per_second"] == 0
+        assert row["messages_published"] == 1
+
+
+def test_top_on_a_terminal(cli, cli_broker):
+    controller, terminal = pty.openpty()
+    child = cli("top", "--interval", "0.1", stdout=terminal)
+    os.close(terminal)
+    assert "uptime" in read_terminal(controller, child, until=b"\x1b[H\x1b[J")
+    os.write(controller, b"\x03")  # it is not its controlling terminal: nothing but a character
+    child.signal(signal.SIGINT).ends(130)
+    os.close(controller)
+
+
+def test_top_as_lines(cli, cli_broker):
+    lines = cli("top", "--interval", "0.1", "--count", "22").ends(0, "").stdout.splitlines()
+    assert len(lines) == 24
+    assert lines[0] == lines[21]
+    assert "\x1b" not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"LANG": "C", "LC_ALL": "C"},
+        {"LANG": "C", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"PYTHONIOENCODING": "ascii:strict"},
+    ],
+)
+def test_locales(cli, cli_broker, env):
+    reader = cli("sub", "events.#", "--count", "2", env=env).until("subscribed")
+    fed(cli, events(1).replace('"sh"', '"\N{SNOWMAN}"')).ends(0)
+    cli("pub", "process", "--pid", "2", "--name", b"\xff\xe2\x98\x83".decode("utf-8", "surrogateescape"), env=env).ends(
+        0
+    )
+    text = reader.ends(0).stdout
+    assert "\N{SNOWMAN} pid=1" in text or "\\u2603 pid=1" in text
+    cli("sub", "events.\N{SNOWMAN}", env=env).ends(2)
+
+
+def test_help_and_version(cli):
+    for command in ([], ["broker"], ["sub"], ["pub"], ["pub", "process"], ["stats"], ["clients"], ["top"]):
+        child = cli(*command, "--help").ends(0, "")
+        assert child.stdout.startswith("usage: daemoneye-eventbus")
+        if command != ["pub", "process"]:
+            assert "exit codes:" in child.stdout
+    assert cli("--version").ends(0, "").stdout.startswith("daemoneye-eventbus ")
+    cli().ends(2)
+    cli("nothing").ends(2)
+
+
+def test_script_is_installed():
+    script = Path(sys.executable).parent / "daemoneye-eventbus"
+    if not script.exists():
+        pytest.skip("the package is not installed with its script")
+    done = subprocess.run([script, "--version"], capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_documented_codes_are_those_of_the_help(cli):
+    said = dict(re.findall(r"^  (\d+) +(.*)$", cli("--help").ends(0).stdout, re.MULTILINE))
+    for page in ("docs/cli.md", "docs/operations.md"):
+        text = (Path(__file__).parent.parent / page).read_text(encoding="utf-8")
+        rows = re.findall(r"^\| (\d+) \| (.*) \|$", text, re.MULTILINE)
+        assert {code: meaning.replace("`", "").replace("\\", "") for code, meaning in rows} == {
+            code: meaning.replace("`", "") for code, meaning in said.items()
+        }

@@ -1,0 +1,134 @@
+"""`sub`: filters, ends, rates and drops."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+
+import pytest
+
+from commands import DEADLINE, events, fed, wait_for
+
+pytest_plugins = ["commands"]
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="signals, pipes and terminals of Unix"),
+    pytest.mark.limit(90),
+]
+
+
+PEOPLE = [
+    {
+        "type": "process",
+        "fields": {"pid": 1, "name": "a", "metadata": {"collector": "x", "k": "v"}},
+        "correlation": "c-1",
+    },
+    {
+        "type": "process",
+        "fields": {"pid": 2, "name": "b"},
+        "topic": "events.process.start",
+        "correlation": {
+            "correlation_id": "d-1",
+            "parent_correlation_id": "p",
+            "root_correlation_id": "r",
+            "workflow_stage": "s",
+            "sequence_number": 5,
+            "correlation_tags": {"t": "u"},
+        },
+    },
+    {"type": "performance", "fields": {"metric_name": "m", "value": 1, "unit": "s"}},
+    {"type": "trigger", "fields": {"request_id": "r", "collector_type": "c", "priority": 9}},
+    {"type": "control", "topic": "control.agent.policy", "fields": {"payload_base64": ""}},
+]
+
+
+FILTERS = [
+    ([], [1, 2, None, None]),
+    (["--include-control"], [1, 2, None, None, None]),
+    (["--type", "process"], [1, 2]),
+    (["--type", "performance", "--type", "trigger"], [None, None]),
+    (["--pid", "2", "--pid", "3"], [2]),
+    (["--min-priority", "9"], [None]),
+    (["--min-priority", "10"], []),
+    (["--metadata", "k=v"], [1]),
+    (["--collector", "x"], [1]),
+    (["--topic", "events.process.start"], [2]),
+    (["--correlation", "c-1"], [1]),
+    (["--correlation-pattern", "d-*"], [2]),
+    (["--parent", "p"], [2]),
+    (["--root", "r", "--root", "c-1"], [1, 2]),
+    (["--stage", "s"], [2]),
+    (["--tag", "t=u"], [2]),
+    (["--any-tag", "t=u", "--any-tag", "x=y"], [2]),
+    (["--min-sequence", "5"], [2]),
+    (["--max-sequence", "4", "--type", "process"], [1]),
+]
+
+
+def test_filters(cli, cli_broker):
+    readers = [cli("sub", "events.#", "control.#", "--json", *filters) for filters, _ in FILTERS]
+    for reader in readers:
+        reader.until("subscribed")
+    fed(cli, "".join(json.dumps(line) + "\n" for line in PEOPLE)).ends(0)
+
+    def printed(reader):
+        return [json.loads(line)["fields"].get("pid") for line in reader.stdout.splitlines()]
+
+    for reader, (_, expected) in zip(readers, FILTERS, strict=True):
+        wait_for(lambda reader=reader, expected=expected: len(printed(reader)) >= len(expected), "what matches")
+    # What should not come had as long as what should.
+    for reader, (filters, expected) in zip(readers, FILTERS, strict=True):
+        reader.signal(signal.SIGINT).ends(130)
+        assert printed(reader) == expected, filters
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "PATTERN"),
+        (("events..x",), "events..x"),
+        (("events.#.x",), "events.#.x"),
+        (("events.#", "--topic", "##"), "##"),
+        (("events.#", "--type", "x"), "invalid choice"),
+        (("events.#", "--pid", "x"), "--pid"),
+        (("events.#", "--metadata", "x"), "KEY=VALUE"),
+        (("events.#", "--count", "0"), "--count"),
+        (("events.#", "--timeout", "-1"), "--timeout"),
+    ],
+)
+def test_bad_arguments_of_sub_are_usage(cli, cli_broker, arguments, said):
+    child = cli("sub", *arguments).ends(2)
+    assert said in child.stderr
+    assert child.stderr.count("\n") == 1
+
+
+def test_count_and_timeout(cli, cli_broker):
+    cli("sub", "events.#", "--count", "1", "--timeout", "0.3", "--quiet").ends(6, "")
+    cli("sub", "events.#", "--timeout", "0.3", "--quiet").ends(0, "")
+    reader = cli("sub", "events.#", "--count", "3").until("subscribed")
+    fed(cli, events(1, 2, 3, 4, 5)).ends(0)
+    assert len(reader.ends(0).stdout.splitlines()) == 3
+
+
+def test_rates_and_drops(cli, cli_broker):
+    read, write = os.pipe()
+    slow = cli("sub", "events.#", "--interval", "0.1", stdout=write).until("subscribed")
+    os.close(write)
+    # More than its pipe, its queue and the kernel's buffers hold.
+    for _ in range(4):
+        fed(cli, events(*range(50_000))).ends(0)
+    stream = os.fdopen(read, "rb")
+    rest = threading.Thread(target=stream.read, daemon=True)
+    rest.start()
+
+    def everything():
+        reports = re.findall(r"(\d+) events, \d+/s, (\d+) dropped", slow.stderr)
+        return reports and sum(map(int, reports[-1])) == 200_000 and int(reports[-1][1]) > 0
+
+    wait_for(everything, "a report that accounts for all")
+    slow.signal(signal.SIGINT).ends(130)
+    rest.join(DEADLINE)
+    stream.close()
+    assert re.search(r"events in [\d.]+ s, \d+ dropped\n$", slow.stderr)
