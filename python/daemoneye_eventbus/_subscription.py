@@ -105,8 +105,8 @@ class Subscription(SubscriptionCore[T_co]):
         return message
 
     def _pass_on(self) -> None:
-        # The queue rings once for all it has; who was woken wakes the next.
-        if len(self._waiting) and self.pending:
+        # The queue rings once for all it has; who was woken wakes the next, or has it ring again.
+        if len(self._waiting) and self._arm():
             self._waiting.wake_one()
 
     def get_nowait(self) -> T_co:

@@ -26,9 +26,10 @@ impl Bell {
     fn ring(&self, token: u64) {
         self.tokens.lock().push(token);
         if !self.rung.swap(true, Ordering::AcqRel) {
-            self.written.store(true, Ordering::Release);
             // A full pipe is as good as a written one: the loop will look.
             let _full = (&self.rope).write(&[1]);
+            // Only now, or a look in between would leave the byte in the pipe and the loop awake for ever.
+            self.written.store(true, Ordering::Release);
         }
     }
 }

@@ -241,6 +241,11 @@ impl SubscriptionCore {
         self.turn_is_due()
     }
 
+    /// Somebody still stands in line: rings for what comes next. True if something waits already.
+    fn _arm(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.queue(py)?.arm_reader())
+    }
+
     /// One message, `None` if there is none yet, `Ellipsis` at the end.
     fn _take(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         Ok(match self.take(py)? {

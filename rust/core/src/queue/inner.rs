@@ -49,6 +49,8 @@ pub(super) struct Inner {
     /// The reader found nothing and waits to be woken.
     idle: bool,
     waiting: SmallVec<[Arc<dyn Wake>; 1]>,
+    /// The least that any of them waits for, in bytes.
+    wanted: usize,
     stall: Duration,
     /// Since when a queue without room has not lost a byte to its reader; `None` once it is below half.
     crowded: Option<Instant>,
@@ -77,6 +79,7 @@ impl Inner {
             armed: false,
             idle: true,
             waiting: SmallVec::new(),
+            wanted: usize::MAX,
             stall,
             crowded: None,
             stalled: false,
@@ -109,7 +112,11 @@ impl Inner {
         if let Some(waker) = waits {
             let taken = self.take_part(run, subscriptions, no_budget);
             if taken < run.messages {
-                self.wait_for_room(waker);
+                let mut rest = run.clone();
+                if taken > 0 {
+                    rest.split_fitting(taken as usize, usize::MAX, true);
+                }
+                self.wait_for_room(waker, rest.first_len());
             }
             return self.taken(run, taken, crowded);
         }
@@ -164,13 +171,15 @@ impl Inner {
 
     /// True if a message of `bytes` would come in now without a drop and without a wait.
     pub(super) fn takes(&mut self, bytes: usize) -> bool {
-        self.is_closed()
-            || self.wants_disconnect
-            || self.messages == 0
+        self.is_closed() || self.wants_disconnect || self.fits(bytes) || self.has_stalled()
+    }
+
+    /// An empty queue takes anything.
+    fn fits(&self, bytes: usize) -> bool {
+        self.messages == 0
             || (self.messages < self.limits.messages
-                && self.bytes + bytes <= self.limits.bytes
+                && self.bytes.saturating_add(bytes) <= self.limits.bytes
                 && !self.budget.is_used_up())
-            || self.has_stalled()
     }
 
     fn split_room(&self, run: &mut Run) -> Option<Run> {
@@ -347,23 +356,33 @@ impl Inner {
         self.answers >= MAX_ANSWERS || self.answer_bytes >= MAX_ANSWER_BYTES
     }
 
-    pub(super) fn wait_for_room(&mut self, waker: &Arc<dyn Wake>) {
+    /// Has `waker` woken when `bytes` more fit.
+    pub(super) fn wait_for_room(&mut self, waker: &Arc<dyn Wake>, bytes: usize) {
+        self.wanted = self.wanted.min(bytes);
         if !self.waiting.iter().any(|known| Arc::ptr_eq(known, waker)) {
             self.waiting.push(Arc::clone(waker));
         }
     }
 
-    /// Who waits for room, as soon as there is some: a publisher may be what its own reader waits for.
+    /// Who waits for room, as soon as one of them fits: a publisher may be what its own reader waits for. Never for less, or those who
+    /// do not fit would be woken without end.
     pub(super) fn take_room(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
         let answers_low = self.answers <= MAX_ANSWERS / 2 && self.answer_bytes <= MAX_ANSWER_BYTES / 2;
-        if self.waiting.is_empty() || !self.has_room() || !answers_low {
+        if self.waiting.is_empty() || !self.fits(self.wanted) || !answers_low {
             return SmallVec::new();
         }
         self.take_all_waiting()
     }
 
     pub(super) fn take_all_waiting(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
+        self.wanted = usize::MAX;
         std::mem::take(&mut self.waiting)
+    }
+
+    pub(super) fn arm_reader(&mut self) -> bool {
+        let waits = self.messages > 0 || self.is_closed();
+        self.idle |= !waits;
+        waits
     }
 
     /// True once for a reader that waits and has something to read now.

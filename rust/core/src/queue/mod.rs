@@ -260,7 +260,7 @@ impl Queue {
         let mut inner = self.inner.lock();
         let full = inner.answers_full();
         if full {
-            inner.wait_for_room(waker);
+            inner.wait_for_room(waker, 1);
         }
         full
     }
@@ -270,7 +270,7 @@ impl Queue {
         let mut inner = self.inner.lock();
         let room = inner.has_room();
         if !room {
-            inner.wait_for_room(waker);
+            inner.wait_for_room(waker, 1);
         }
         room
     }
@@ -291,6 +291,11 @@ impl Queue {
     /// The kernel takes bytes again.
     pub fn disarm(&self) {
         self.inner.lock().armed = false;
+    }
+
+    /// The next push is to wake the reader, unless something waits already: then true.
+    pub fn arm_reader(&self) -> bool {
+        self.inner.lock().arm_reader()
     }
 
     /// Takes one message out.

@@ -237,6 +237,24 @@ fn a_waiting_producer_is_woken_by_the_first_room() {
 }
 
 #[test]
+fn nobody_is_woken_for_room_too_small_to_use() {
+    let queue = queue(limits(100, 100), Overflow::DropOldest);
+    let bell = Arc::new(Bell::default());
+    let waker: Arc<dyn Wake> = Arc::clone(&bell) as _;
+    let push = |run: &Run| queue.queue.push(run, &ids(&[1]), 0, Patience::Wait(&waker));
+    assert_eq!(push(&run(0..3, 21)), Pushed::Done);
+    // 75 of 100 bytes are held: there is room, but not for this one.
+    assert!(matches!(push(&run(3..4, 60)), Pushed::Full { taken: 0, .. }));
+    let mut out = Vec::new();
+    queue.write(0, &mut out);
+    queue.write(25, &mut out);
+    assert_eq!(bell.rung(), 0);
+    queue.write(25, &mut out);
+    assert_eq!(bell.rung(), 1);
+    assert_eq!(push(&run(3..4, 60)), Pushed::Done);
+}
+
+#[test]
 fn a_queue_that_takes_no_byte_stalls_even_if_it_is_not_quite_full() {
     let stall = Duration::from_millis(30);
     let queue = within(limits(100, 1000), Overflow::DropOldest, stall, usize::MAX);

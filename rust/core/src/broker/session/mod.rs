@@ -110,6 +110,8 @@ impl Session {
     async fn run(mut self) {
         batch::run(|| self.settle());
         while self.stage != Stage::Ended {
+            // Whatever rings, others and the kernel's events have their turn.
+            tokio::task::consume_budget().await;
             let (reads, blocked) = (self.reads(), self.writable.is_some());
             let stream = &self.connection.stream;
             tokio::select! {
