@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 
 from daemoneye_eventbus import _fields, topics, wire
@@ -115,6 +116,9 @@ __all__ = [
 ]
 
 _fields.install()
+
+# Quiet unless the program configures logging.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if DEBUG_BUILD:
     warnings.warn(
