@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
+from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import watch_broker
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._native import Address, BrokerCore, PortHandle
@@ -67,7 +68,8 @@ class Broker:
         return self._shutdown(timeout)
 
     async def _shutdown(self, timeout: float) -> int:
-        undelivered: int = await Bridge.current().ask(lambda bell, token: self._core.shutdown(timeout, bell, token))
+        bound = max(seconds("timeout", timeout), 0.0)
+        undelivered: int = await Bridge.current().ask(lambda bell, token: self._core.shutdown(bound, bell, token))
         for tell in list(self._ends):
             tell()
         self._ends.clear()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
 from daemoneye_eventbus._config import ClientConfig
 from daemoneye_eventbus._connection import Connection
+from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import is_forked
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._native import (
@@ -299,6 +300,7 @@ class EventBus(BusCore):
     ) -> Subscription[Any]:
         self._bridge.check()
         self._check()
+        bounds.check()
         spec = specification(what, filters, include_control=include_control)
         name = spec.subscriber_id
         if name in self._reserved or self._find(name) is not None:
@@ -388,7 +390,7 @@ class EventBus(BusCore):
     async def _flush(self, timeout: float) -> None:
         self._bridge.check()
         self._check()
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(seconds("timeout", timeout)):
             await self._way.flush()
 
     def statistics(self) -> Coroutine[Any, Any, EventBusStatistics]:
@@ -415,8 +417,9 @@ class EventBus(BusCore):
         self._bridge.check()
         if self._shut:
             return
+        bound = seconds("timeout", timeout)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(bound):
                 await self._way.flush()
                 for subscription in self._open_subscriptions():
                     await subscription._drained()  # ours
@@ -431,13 +434,13 @@ class EventBus(BusCore):
         self._bridge.check()
         if self._shut:
             return
-        seconds = _FLUSH_SECONDS
+        bound = _FLUSH_SECONDS
         if self._way.config.congestion == "block":
-            seconds = max(seconds, self._way.config.publish_timeout)
+            bound = max(bound, self._way.config.publish_timeout)
         goodbye = 0.0
         try:
             if self.state == "connected":
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(bound):
                     await self._way.flush()
                 goodbye = _FLUSH_SECONDS
         except (TimeoutError, EventBusError) as error:

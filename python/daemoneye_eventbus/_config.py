@@ -14,6 +14,7 @@ _DIALECTS: Final = ("bincode", "postcard")
 _LARGEST_FRAME: Final = 64 * 1024 * 1024
 _SMALLEST_FRAME: Final = 1024
 _MAX_NAME: Final = 256
+_FOREVER: Final = 10**9
 _SHORTEST_TOKEN: Final = 16
 _OWNER_ONLY: Final = 0o600
 _OWNER_AND_GROUP: Final = 0o660
@@ -32,7 +33,7 @@ def _seconds(owner: object, *names: str, zero: bool = False) -> None:
         value = getattr(owner, name)
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise TypeError(f"{type(owner).__name__}.{name}: expected seconds as float, got {type(value).__name__}")
-        if not math.isfinite(value) or value < 0 or (value == 0 and not zero) or value > 10**9:
+        if abs(value) > _FOREVER or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
             raise ValueError(f"{type(owner).__name__}.{name}: must be a number of seconds above 0, got {value}")
 
 
@@ -150,9 +151,16 @@ class BrokerConfig:
         _choice(self, "dialect", *_DIALECTS)
         _choice(self, "original_dialect", *_DIALECTS)
         _flag(self, "original_peers", "original_auth")
+        if isinstance(self.original_patterns, str | bytes) or not isinstance(self.original_patterns, Sequence):
+            kind = type(self.original_patterns).__name__
+            raise TypeError(f"BrokerConfig.original_patterns: expected a sequence of patterns, got {kind}")
         object.__setattr__(self, "original_patterns", tuple(self.original_patterns))
         if self.token is not None:
+            if not isinstance(self.token, bytes | list | tuple):
+                raise TypeError(f"BrokerConfig.token: expected bytes or several, got {type(self.token).__name__}")
             given = [self.token] if isinstance(self.token, bytes) else list(self.token)
+            if not given:
+                raise ValueError("BrokerConfig.token: an empty list would ask for no proof at all; use None for that")
             object.__setattr__(self, "token", tuple(_token(self, token) for token in given))
         if self.rate_limit is not None:
             raise ValueError("BrokerConfig.rate_limit: this version has no rate limits; leave it None")
@@ -222,8 +230,8 @@ class ClientConfig:
         if self.client is not None:
             if not isinstance(self.client, str):
                 raise TypeError(f"ClientConfig.client: expected str, got {type(self.client).__name__}")
-            if len(self.client.encode(errors="surrogateescape")) > _MAX_NAME:
-                raise ValueError(f"ClientConfig.client: at most {_MAX_NAME} bytes")
+            if len(self.client.encode(errors="replace")) > _MAX_NAME or not self.client.isprintable():
+                raise ValueError(f"ClientConfig.client: printable text of at most {_MAX_NAME} bytes")
         _choice(self, "dialect", *_DIALECTS)
         _choice(self, "peer", "native", "original")
         _choice(self, "congestion", "drop", "block")

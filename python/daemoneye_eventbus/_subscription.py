@@ -6,8 +6,10 @@ import asyncio
 import os
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from operator import index
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import is_forked
 from daemoneye_eventbus._native import SubscriptionCore
 from daemoneye_eventbus._waiters import Waiters
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from daemoneye_eventbus._ways import Opened
 
 __all__ = ["Reader", "Subscription"]
+
+_MOST_AT_ONCE: Final = 2**32
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -85,7 +89,7 @@ class Subscription(SubscriptionCore[T_co]):
 
     async def _get_slow(self, timeout: float | None) -> Any:
         loop = self._bridge.check()
-        deadline = None if timeout is None else loop.time() + timeout
+        deadline = None if timeout is None else loop.time() + seconds("timeout", timeout)
         while (message := self._take()) is None:
             await self._wait(deadline)
         if message is Ellipsis:
@@ -124,10 +128,11 @@ class Subscription(SubscriptionCore[T_co]):
         return self._get_many(max, timeout)
 
     async def _get_many(self, most: int, timeout: float | None) -> list[T_co]:
+        most = min(index(most), _MOST_AT_ONCE)
         if most < 1:
             raise ValueError(f"max: must be at least 1, got {most}")
         loop = self._bridge.check()
-        deadline = None if timeout is None else loop.time() + timeout
+        deadline = None if timeout is None else loop.time() + seconds("timeout", timeout)
         if self._turn_is_due():
             await asyncio.sleep(0)
         messages: list[T_co] = []

@@ -35,6 +35,17 @@ class Bounds:
     queue_bytes: int
     overflow: Literal["drop_oldest", "drop_newest", "block"]
 
+    def check(self) -> None:
+        """Names what is out of range."""
+        for name in ("queue_messages", "queue_bytes"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name}: expected int, got {type(value).__name__}")
+            if not 1 <= value < 2**63:
+                raise ValueError(f"{name}: must be at least 1, got {value}")
+        if self.overflow not in {"drop_oldest", "drop_newest", "block"}:
+            raise ValueError(f"overflow: must be drop_oldest, drop_newest or block, got {self.overflow!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:

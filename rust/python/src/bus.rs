@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use daemoneye_eventbus_core::Error;
-use daemoneye_eventbus_core::broker::{Port, Published, Waiting};
+use daemoneye_eventbus_core::broker::{Port, Published};
 use daemoneye_eventbus_core::client::{self, Sent};
-use daemoneye_eventbus_core::error::TopicError;
-use daemoneye_eventbus_core::event::{CollectionEvent, EventKind, Timestamp};
+use daemoneye_eventbus_core::event::{EventKind, Timestamp};
 use daemoneye_eventbus_core::queue::{Object, Wake};
 use daemoneye_eventbus_core::topic::names::{default_topic, trigger};
-use daemoneye_eventbus_core::wire::{self, Dialect, Draft, Payload};
+use daemoneye_eventbus_core::wire::{self, Draft, Payload};
 use parking_lot::Mutex;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
@@ -22,10 +21,11 @@ use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use uuid::Uuid;
 
 use crate::doorbell::Doorbell;
-use crate::events::{self, Local, raise};
+use crate::events::{self, raise};
 use crate::lifecycle::{Owned, is_exiting};
 use crate::link::Link;
 use crate::operation::{Kind, Operation};
+use crate::outgoing::{LocalMessage, Offer, Outgoing, Pending, What, control_payload, topic_text, trigger_in};
 use crate::pace::Pace;
 use crate::port::PortHandle;
 use crate::statistics::{self, Account};
@@ -33,105 +33,6 @@ use crate::subscription::SubscriptionCore;
 
 /// Publishes taken without giving the loop a turn.
 const PUBLISHES_A_TURN: u32 = 64;
-
-/// A publish with its arguments, not looked at before it is awaited.
-pub(crate) struct Outgoing {
-    pub(crate) what: What,
-    pub(crate) correlation: Option<Py<PyAny>>,
-    /// Required for `Control`.
-    pub(crate) topic: Option<Py<PyAny>>,
-}
-
-pub(crate) enum What {
-    Event(Py<PyAny>),
-    Control(Py<PyAny>),
-}
-
-impl Outgoing {
-    /// The coroutine that waits for room and goes on with `rest`.
-    pub(crate) fn become_slow(&self, bus: &Bound<'_, BusCore>, rest: Option<Pending>) -> PyResult<Py<PyAny>> {
-        let py = bus.py();
-        let (object, control) = match &self.what {
-            What::Event(event) => (event, false),
-            What::Control(payload) => (payload, true),
-        };
-        let rest = rest.map(|rest| Py::new(py, rest)).transpose()?;
-        let slow = bus.call_method1(
-            intern!(py, "_publish_slow"),
-            (object, self.correlation.as_ref(), self.topic.as_ref(), control, rest),
-        )?;
-        Ok(slow.unbind())
-    }
-}
-
-/// A message of this process in an in-process queue.
-pub(crate) struct LocalMessage {
-    what: What,
-    correlation: Py<PyAny>,
-    id: Uuid,
-    pub(crate) topic: Py<PyString>,
-    timestamp: Timestamp,
-    sequence: u64,
-}
-
-impl LocalMessage {
-    pub(crate) fn deliver(
-        &self,
-        py: Python<'_>,
-        pattern: &Py<PyString>,
-        subscriber_id: &Py<PyString>,
-        dropped_before: u64,
-    ) -> PyResult<Py<PyAny>> {
-        let local = Local {
-            id: self.id,
-            topic: &self.topic,
-            correlation: self.correlation.bind(py),
-            timestamp: self.timestamp,
-            sequence: self.sequence,
-        };
-        match &self.what {
-            What::Event(event) => {
-                events::bus_event_local(py, &local, event.clone_ref(py), pattern, subscriber_id, dropped_before)
-            }
-            What::Control(payload) => {
-                events::control_message_local(py, &local, payload.bind(py).cast::<PyBytes>()?.clone().unbind())
-            }
-        }
-    }
-}
-
-/// The readers of an in-process publish that had no room yet.
-#[pyclass(frozen, module = "daemoneye_eventbus._native")]
-pub(crate) struct Pending {
-    waiting: Mutex<Option<Owned<Waiting>>>,
-}
-
-impl Pending {
-    fn new(waiting: Waiting) -> Self {
-        Self {
-            waiting: Mutex::new(Some(Owned::new(waiting))),
-        }
-    }
-}
-
-#[pymethods]
-impl Pending {
-    /// Seconds until a reader that takes nothing stops nobody any more; offer again then at the latest.
-    #[getter]
-    fn stalls_in(&self) -> f64 {
-        let waiting = self.waiting.lock();
-        let at = waiting.as_ref().and_then(Owned::here).map(Waiting::stalls_at);
-        at.map_or(0.0, |at| {
-            at.saturating_duration_since(std::time::Instant::now()).as_secs_f64()
-        })
-    }
-}
-
-/// What became of an offer.
-pub(crate) enum Offer {
-    Taken,
-    Full(Option<Pending>),
-}
 
 enum Way {
     Link(Py<Link>, Owned<Arc<client::Link>>),
@@ -153,7 +54,7 @@ pub(crate) struct BusCore {
 }
 
 /// Tells threads apart, at the price of one address.
-fn this_thread() -> usize {
+pub(crate) fn this_thread() -> usize {
     thread_local!(static MARK: u8 = const { 0 });
     MARK.with(|mark| std::ptr::from_ref(mark).addr())
 }
@@ -307,53 +208,11 @@ impl BusCore {
     }
 }
 
-fn control_payload<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
-    let bytes = object.cast::<PyBytes>().map_err(|_| {
-        PyTypeError::new_err(format!(
-            "publish_control: payload must be bytes, not {}",
-            type_name(object)
-        ))
-    })?;
-    Ok(bytes.as_bytes())
-}
-
-/// The trigger request that a control payload is, or the payload.
-fn trigger_in(payload: &Bound<'_, PyAny>, dialect: Dialect) -> PyResult<What> {
-    let bytes = control_payload(payload)?;
-    let decoded: Result<CollectionEvent<'_>, _> = dialect.decode(bytes);
-    Ok(match decoded {
-        Ok(event) if event.kind() == EventKind::Trigger => {
-            What::Event(events::decode_event(payload.py(), bytes, dialect)?)
-        }
-        _ => What::Control(payload.clone().unbind()),
-    })
-}
-
-fn topic_text<'a>(topic: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
-    let text = topic
-        .cast::<PyString>()
-        .map_err(|_| PyTypeError::new_err(format!("publish: topic must be str, not {}", type_name(topic))))?;
-    text.to_str().map_err(|_| {
-        let error = TopicError {
-            topic: text.to_string_lossy().into_owned(),
-            kind: "Invalid topic format: not Unicode".to_owned(),
-        };
-        crate::errors::to_py(topic.py(), Error::Topic(error))
-    })
-}
-
-pub(crate) fn type_name(object: &Bound<'_, PyAny>) -> String {
-    object
-        .get_type()
-        .name()
-        .map_or_else(|_| "object".to_owned(), |name| name.to_string())
-}
-
-fn raise_wrong_loop(py: Python<'_>) -> PyErr {
+pub(crate) fn raise_wrong_loop(py: Python<'_>) -> PyErr {
     crate::errors::to_py(
         py,
         Error::WrongLoop(
-            "this bus belongs to the event loop of another thread; make one here, or use publish_nowait".to_owned(),
+            "this belongs to the event loop of another thread; make a bus here, or use publish_nowait".to_owned(),
         ),
     )
 }

@@ -13,6 +13,7 @@ mod lifecycle;
 mod link;
 mod mapping;
 mod operation;
+mod outgoing;
 mod pace;
 mod port;
 mod requests;
@@ -54,7 +55,7 @@ mod _native {
     #[pymodule_export]
     use super::broker::BrokerCore;
     #[pymodule_export]
-    use super::bus::{BusCore, Pending};
+    use super::bus::BusCore;
     #[pymodule_export]
     use super::doorbell::Doorbell;
     #[pymodule_export]
@@ -63,6 +64,8 @@ mod _native {
     use super::link::Link;
     #[pymodule_export]
     use super::operation::Operation;
+    #[pymodule_export]
+    use super::outgoing::Pending;
     #[pymodule_export]
     use super::port::PortHandle;
     #[pymodule_export]

@@ -8,7 +8,8 @@ use pyo3::exceptions::{PyResourceWarning, PyRuntimeError, PyStopIteration};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use crate::bus::{BusCore, Offer, Outgoing};
+use crate::bus::BusCore;
+use crate::outgoing::{Offer, Outgoing};
 use crate::slots;
 use crate::subscription::{SubscriptionCore, Taken};
 
@@ -75,7 +76,7 @@ impl Kind {
                 Offer::Taken => Ok(Step::Return(py.None())),
                 Offer::Full(rest) => outgoing.become_slow(bus.bind(py), rest).map(Step::Become),
             },
-            Self::Get { subscription, timeout } => match subscription.get().take(py)? {
+            Self::Get { subscription, timeout } => match subscription.get().take_awaited(py)? {
                 Taken::Message(message) => Ok(Step::Return(message)),
                 Taken::Empty | Taken::Ended => {
                     let timeout = timeout
@@ -87,7 +88,7 @@ impl Kind {
                     Ok(Step::Become(slow.unbind()))
                 }
             },
-            Self::Next { subscription } => match subscription.get().take(py)? {
+            Self::Next { subscription } => match subscription.get().take_awaited(py)? {
                 Taken::Message(message) => Ok(Step::Return(message)),
                 Taken::Empty | Taken::Ended => {
                     let slow = subscription.bind(py).call_method0(intern!(py, "_next_slow"))?;

@@ -17,6 +17,7 @@ mod inbox;
 mod link;
 mod outbox;
 mod runtime;
+mod shared;
 mod supervisor;
 mod ticket;
 

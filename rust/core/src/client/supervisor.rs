@@ -12,8 +12,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::backoff::Backoff;
 use super::handshake::{self, Greeted};
 use super::inbound::Happening;
-use super::link::{Shared, State, subs};
+use super::link::State;
 use super::outbox::Sent;
+use super::shared::{Shared, subs};
 use crate::error::Error;
 use crate::transport::DialError;
 use crate::wire::text::FromClient;
@@ -25,7 +26,9 @@ const CONFIRM: Duration = Duration::from_secs(1);
 /// After a failed write the reader has this long to find out why.
 const GRACE: Duration = Duration::from_millis(200);
 /// A connection that lived this long starts the back-off anew.
-const SETTLED: Duration = Duration::from_secs(1);
+const SETTLED: Duration = Duration::from_millis(200);
+/// A connection that a full subscription keeps from being read is looked after this often: its broker may be gone.
+const PROBE: Duration = Duration::from_millis(100);
 
 pub(super) async fn supervise(shared: Arc<Shared>) {
     let mut backoff = Backoff::new(shared.config.reconnect_initial, shared.config.reconnect_max);
@@ -191,16 +194,31 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
     let mut speak = Instant::now() + ping_interval;
     let mut confirm: Option<Instant> = None;
     loop {
-        let (stream, wants, failed) = {
+        let (stream, wants, failed, may_pause) = {
             let line = shared.line.lock();
             let Some(stream) = line.stream.clone() else { return };
+            // A write of nothing tells whether anybody is left at the other end.
+            if line.paused
+                && matches!(stream.try_write(&[]), Err(error) if error.kind() != std::io::ErrorKind::WouldBlock)
+            {
+                return shared.lost(
+                    line,
+                    Error::ConnectionLost("the broker closed the connection".to_owned()),
+                    false,
+                );
+            }
+            let may_pause = shared.inbound.lock().entries.values().any(|entry| entry.inbox.block);
             let mut outbox = shared.outbox.lock();
             let sent = shared.write_and_wake(&mut outbox);
             if confirm.is_none() && outbox.is_confirmation_due() {
                 confirm = Some(Instant::now() + CONFIRM);
             }
-            (stream, sent == Sent::Blocked, outbox.is_failed())
+            (stream, sent == Sent::Blocked, outbox.is_failed(), may_pause)
         };
+        let mut due = confirm.unwrap_or(speak).min(speak);
+        if may_pause {
+            due = due.min(Instant::now() + PROBE);
+        }
         if failed {
             tokio::time::sleep(GRACE).await;
             let line = shared.line.lock();
@@ -219,7 +237,7 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
                 drop(writable);
                 shared.outbox.lock().disarm();
             }
-            () = sleep_until(confirm.unwrap_or(speak).min(speak)) => {
+            () = sleep_until(due) => {
                 let now = Instant::now();
                 if confirm.is_some_and(|at| at <= now) {
                     confirm = None;

@@ -105,10 +105,12 @@ impl Session {
     /// Works off what was read before together with `data`; keeps what cannot be worked off yet.
     pub(super) fn take(&mut self, mut data: &[u8]) {
         let mut whole = false;
+        if self.stop.is_some() {
+            self.pending.extend_from_slice(data);
+            return;
+        }
         if !self.pending.is_empty() {
-            if self.stop.is_none() {
-                data = top_up(&mut self.pending, data);
-            }
+            data = top_up(&mut self.pending, data);
             let pending = std::mem::take(&mut self.pending);
             let used = self.work_off(&pending);
             whole |= used > 0;
@@ -125,7 +127,8 @@ impl Session {
             }
         }
         if !data.is_empty() {
-            let used = self.work_off(data);
+            // The frame before may have stopped the session; then the rest is kept as it came.
+            let used = if self.stop.is_none() { self.work_off(data) } else { 0 };
             whole |= used > 0;
             if self.stage != Stage::Open {
                 return;

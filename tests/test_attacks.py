@@ -1,0 +1,89 @@
+"""What an attacker with a local account and a careless reader once broke, and must not again."""
+
+import asyncio
+import threading
+
+import pytest
+
+from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus, ProcessEvent, WrongLoop
+from support import eventually, process
+
+BLOCK = ClientConfig(congestion="block")
+
+
+async def test_a_frame_cut_by_a_full_queue_is_not_lost(path):
+    """A read ends within a frame; the frame's reader has no room when the rest comes."""
+    count = 20_000
+    async with (
+        Broker(path) as broker,
+        EventBus.from_broker(broker) as reader,
+        EventBus.connect(path, config=BLOCK) as publisher,
+        reader.subscribe(ProcessEvent, overflow="block", queue_messages=50) as events,
+    ):
+
+        async def publish():
+            for number in range(count):
+                await publisher.publish(process(number))
+
+        task = asyncio.create_task(publish())
+        got = []
+        while len(got) < count:
+            got.append((await events.get(timeout=5)).event.pid)
+            if len(got) % 100 == 0:
+                await asyncio.sleep(0.001)
+        await task
+        assert got == list(range(count))
+        assert events.dropped == 0
+
+
+async def test_a_reader_who_has_stopped_reading_notices_that_its_broker_died(path):
+    broker = Broker(path)
+    await broker.start()
+    async with EventBus.connect(path) as bus:
+        events = await bus.subscribe("events.#", overflow="block", queue_messages=5)
+        for number in range(2000):
+            await bus.publish(process(number))
+        await bus.flush()
+        await eventually(lambda: events.pending == 5, what="pending")
+        await broker.shutdown()
+        async with Broker(path) as again:
+            await eventually(lambda: events.gaps == 1, timeout=5, what="gaps")
+            await eventually(lambda: again.statistics().active_subscribers == 1, timeout=5, what="subscribers")
+            await bus.publish(process(9999))
+            while (await events.get(timeout=5)).event.pid != 9999:
+                pass
+        await events.close()
+
+
+async def test_no_wait_takes_nan_for_a_deadline(path):
+    async with Broker(path) as broker, EventBus.from_broker(broker) as bus, bus.subscribe("events.#") as events:
+        for wait in (events.get, bus.flush, bus.drain):
+            with pytest.raises(ValueError, match="timeout"):
+                await wait(float("nan"))
+
+
+async def test_a_reader_of_another_loop_takes_nothing(path):
+    async with Broker(path) as broker, EventBus.from_broker(broker) as bus, bus.subscribe("events.#") as events:
+        await bus.publish(process(1))
+        said = []
+
+        def elsewhere():
+            async def read():
+                await events.get()
+
+            try:
+                asyncio.run(read())
+            except WrongLoop as error:
+                said.append(error)
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        await asyncio.to_thread(thread.join, 5)
+        assert len(said) == 1
+        assert (await events.get(timeout=1)).event.pid == 1
+
+
+@pytest.mark.parametrize("token", ["", [], {}])
+def test_an_empty_secret_is_not_no_secret(token):
+    with pytest.raises((TypeError, ValueError), match="token"):
+        BrokerConfig(token=token)
