@@ -1,6 +1,7 @@
 """What an attacker with a local account and a careless reader once broke, and must not again."""
 
 import asyncio
+import os
 import threading
 
 import pytest
@@ -81,6 +82,16 @@ async def test_a_reader_of_another_loop_takes_nothing(path):
         await asyncio.to_thread(thread.join, 5)
         assert len(said) == 1
         assert (await events.get(timeout=1)).event.pid == 1
+
+
+async def test_a_broker_says_that_its_path_was_lost(path):
+    async with Broker(path) as broker, EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+        assert broker.reachable
+        await asyncio.to_thread(os.unlink, path)
+        assert not broker.reachable
+        assert broker.running
+        await bus.publish(process(1))
+        assert (await events.get(timeout=2)).event.pid == 1
 
 
 @pytest.mark.parametrize("token", ["", [], {}])

@@ -52,6 +52,14 @@ class Broker:
         """Whether it listens and routes."""
         return self._core.running
 
+    @property
+    def reachable(self) -> bool:
+        """Whether the socket file is still there and this broker's.
+
+        Once somebody removed or replaced it, those connected go on and nobody new can come: start another broker.
+        """
+        return self._core.reachable
+
     def start(self) -> Coroutine[Any, Any, None]:
         """Listens; when it returns, clients can connect."""
         return self._start()

@@ -375,13 +375,7 @@ class Link:
     def flush(self) -> bool: ...
     def on_writable(self) -> bool: ...
     def write_elsewhere(self) -> None: ...
-    def inbox(
-        self,
-        spec: EventSubscription,
-        bounds: Bounds,
-        bell: Doorbell,
-        token: int,
-    ) -> Source: ...
+    def inbox(self, spec: EventSubscription, bounds: Bounds, bell: Doorbell, token: int) -> Source: ...
     def subscribe(self, source: Source, bell: Doorbell, token: int) -> tuple[int, Ticket]: ...
     def unsubscribe(self, id: int, discard: bool, bell: Doorbell, token: int) -> Ticket: ...
     def ping(self, bell: Doorbell, token: int) -> Ticket: ...
@@ -395,12 +389,7 @@ class Link:
 @final
 class PortHandle:
     def subscribe(
-        self,
-        spec: EventSubscription,
-        bounds: Bounds,
-        broker_overflow: str,
-        bell: Doorbell,
-        token: int,
+        self, spec: EventSubscription, bounds: Bounds, broker_overflow: str, bell: Doorbell, token: int
     ) -> Source: ...
     def close(self) -> None: ...
 
@@ -412,6 +401,8 @@ class BrokerCore:
     def stop(self, timeout: float) -> None: ...
     @property
     def running(self) -> bool: ...
+    @property
+    def reachable(self) -> bool: ...
     def statistics(self) -> dict[str, Any]: ...
     def clients(self) -> list[dict[str, Any]]: ...
     def subscribe_client(self, id: str, patterns: list[str]) -> None: ...
@@ -422,11 +413,7 @@ class BrokerCore:
 class BusCore:
     def __new__(cls, way: Link | PortHandle, bell: Doorbell, token: int, *_args: Any, **_kwargs: Any) -> Self: ...
     def publish(
-        self,
-        event: CollectionEvent,
-        correlation: str | CorrelationMetadata | None = None,
-        *,
-        topic: str | None = None,
+        self, event: CollectionEvent, correlation: str | CorrelationMetadata | None = None, *, topic: str | None = None
     ) -> Coroutine[Any, Any, None]:
         """Publishes one of the five events on ``topic``, by default that of its type.
 
@@ -441,27 +428,16 @@ class BusCore:
         """Publishes raw bytes as a Control message on a topic of ``control`` or ``health``; else like `publish`."""
 
     def publish_nowait(
-        self,
-        event: CollectionEvent,
-        correlation: str | CorrelationMetadata | None = None,
-        *,
-        topic: str | None = None,
+        self, event: CollectionEvent, correlation: str | CorrelationMetadata | None = None, *, topic: str | None = None
     ) -> None:
         """Like `publish`, from any thread and without waiting: `WouldBlock` if there is no room."""
 
     def _offer(
-        self,
-        object: object,
-        correlation: str | CorrelationMetadata | None,
-        topic: str | None,
-        control: bool,
+        self, object: object, correlation: str | CorrelationMetadata | None, topic: str | None, control: bool
     ) -> Pending | Literal[False] | None: ...
     def _resume(self, pending: Pending) -> Pending | Literal[False] | None: ...
     def _offer_many(
-        self,
-        events: Iterator[CollectionEvent],
-        correlation: str | CorrelationMetadata | None,
-        topic: str | None,
+        self, events: Iterator[CollectionEvent], correlation: str | CorrelationMetadata | None, topic: str | None
     ) -> tuple[int, tuple[CollectionEvent, Pending | Literal[False]] | Literal[True] | None]: ...
     def _track(self, subscription: SubscriptionCore[Any]) -> None: ...
     def _own_statistics(self) -> dict[str, Any]: ...

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use daemoneye_eventbus_core::broker::{self, BrokerConfig, PortOptions};
+use daemoneye_eventbus_core::transport::PathState;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict, PyList};
 use uuid::Uuid;
@@ -85,6 +86,12 @@ impl BrokerCore {
     #[getter]
     fn running(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.broker.get(py)?.is_running())
+    }
+
+    /// Whether the socket file at the path is still this broker's.
+    #[getter]
+    fn reachable(&self, py: Python<'_>) -> PyResult<bool> {
+        Ok(self.broker.get(py)?.path_state() == PathState::Ours)
     }
 
     fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
