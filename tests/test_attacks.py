@@ -88,7 +88,7 @@ async def test_a_broker_says_that_its_path_was_lost(path):
     async with Broker(path) as broker, EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
         assert broker.reachable
         await asyncio.to_thread(os.unlink, path)
-        assert not broker.reachable
+        await eventually(lambda: not broker.reachable, timeout=10, what="reachable")
         assert broker.running
         await bus.publish(process(1))
         assert (await events.get(timeout=2)).event.pid == 1

@@ -54,7 +54,7 @@ class Broker:
 
     @property
     def reachable(self) -> bool:
-        """Whether the socket file is still there and this broker's.
+        """Whether the socket file is still there and this broker's; looked at every few seconds.
 
         Once somebody removed or replaced it, those connected go on and nobody new can come: start another broker.
         """
