@@ -149,3 +149,7 @@ def raw() -> Any:
     yield connect
     for peer in opened:
         peer.close()
+
+
+# Whoever runs the tests in the background of a shell has them ignore SIGINT, and every child would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -74,6 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CliError as error:
         return _report(error.prog or prog, str(error), error.code)
     except (EventBusError, OSError) as error:
+        if isinstance(error, OSError) and not isinstance(error, EventBusError):
+            # What could not be written stays in the buffer, and the interpreter would fail over it once more.
+            discard_stdout()
         return _report(prog, str(error) or type(error).__name__, code_of(error))
     return code
 
