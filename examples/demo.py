@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Generator
 from pathlib import Path
 
@@ -55,6 +56,8 @@ def be_child(script: str, *arguments: str) -> None:
 
     def watch_parent() -> None:
         os.read(sys.stdin.fileno(), 1)
+        # A demo that could say so has said so; a second word would meet a loop that is being closed.
+        time.sleep(1)
         main_thread = threading.main_thread().ident
         if main_thread is not None:
             signal.pthread_kill(main_thread, signal.SIGTERM)
@@ -88,6 +91,14 @@ async def demo(path: str, interval: float, seconds: float | None) -> str | None:
     return None
 
 
+def stop(_number: int, _frame: object) -> None:
+    """Interrupts once; whatever comes while everything is being closed already is no news."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    signal.raise_signal(signal.SIGINT)
+
+
 def main() -> None:
     if sys.argv[1:2] == [AS_CHILD]:
         be_child(*sys.argv[2:])
@@ -99,7 +110,7 @@ def main() -> None:
     # asyncio turns an interrupt into a cancellation, which stops the children; so shall a kill and a closed terminal.
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+            signal.signal(getattr(signal, name), stop)
     failure: str | None = None
     try:
         with tempfile.TemporaryDirectory(prefix="daemoneye-demo-") as directory, contextlib.suppress(KeyboardInterrupt):
