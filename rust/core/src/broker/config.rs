@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::queue::{Limits, Overflow};
-use crate::topic::{DEFAULT_MAX_DEPTH, MAX_TOPIC_BYTES, Pattern};
+use crate::topic::{self, DEFAULT_MAX_DEPTH, MAX_TOPIC_BYTES};
 use crate::transport::{ListenOptions, Peer};
 use crate::wire::Dialect;
 use crate::wire::auth::Token;
@@ -200,10 +200,20 @@ impl BrokerConfig {
             ));
         }
         for pattern in &self.original_patterns {
-            Pattern::parse(pattern, self.max_topic_depth)
+            topic::original::pattern(pattern)
                 .map_err(|error| Error::invalid("original_patterns", error.to_string()))?;
         }
-        Ok(())
+        between(
+            "original_patterns",
+            self.original_patterns.len(),
+            0,
+            self.max_patterns_per_client,
+        )
+    }
+
+    /// Whether a connection that does not say CONNECT may be a peer of the original.
+    pub(super) fn serves_originals(&self) -> bool {
+        self.original_peers && (self.tokens.is_empty() || self.original_auth)
     }
 
     /// Whether the kernel's word on who somebody is lets them in.

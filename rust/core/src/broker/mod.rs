@@ -155,18 +155,28 @@ impl Broker {
         self.0.shared.clients()
     }
 
-    /// Sets what an original peer is sent. Native clients say themselves what they want.
-    pub fn subscribe_client(&self, id: Uuid, _patterns: &[String]) -> Result<()> {
-        let reason = match self.0.shared.connection(id) {
-            Some(_) => {
-                "this client is a native one and subscribes itself; only original peers are subscribed by the broker"
-            }
-            None => "no such client is connected; look it up in clients()",
-        };
-        Err(Error::SubscriptionRefused {
+    /// Sets what a peer of the original is sent from now on, in place of what it was sent so far; nothing at all without patterns.
+    /// Native clients say themselves what they want.
+    pub fn subscribe_client(&self, id: Uuid, patterns: &[String]) -> Result<()> {
+        let shared = &self.0.shared;
+        let refused = |reason: &str| Error::SubscriptionRefused {
             reason: reason.to_owned(),
             limit: 0,
-        })
+        };
+        let gone = || refused("no such client is connected; look it up in clients()");
+        let connection = shared.connection(id).ok_or_else(gone)?;
+        let Some(held) = &connection.patterns else {
+            return Err(refused(
+                "this client is a native one and subscribes itself; only original peers are subscribed by the broker",
+            ));
+        };
+        let patterns = subscription::of_original(&shared.config, patterns)?;
+        let mut held = held.lock();
+        // It may have been replaced meanwhile, which the lock forbids from here on.
+        let connection = shared.connection(id).ok_or_else(gone)?;
+        held.clone_from(&patterns);
+        session::subscribe(&shared.router, &connection, patterns);
+        Ok(())
     }
 
     /// Disconnects a client, telling it why. False if there is none of this id.

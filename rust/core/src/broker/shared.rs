@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::config::BrokerConfig;
 use super::connection::{Connection, batch};
 use super::router::{Router, Sink};
+use super::session::Rhythm;
 use super::statistics::{BrokerStatistics, ClientInfo, ClientKind, Counters, Refusal, Totals, Undelivered};
 use crate::event::EventBusStatistics;
 use crate::queue::{Budget, DropReason, Queue};
@@ -60,10 +61,13 @@ pub(super) struct Shared {
     pub(super) router: Router,
     pub(super) budget: Arc<Budget>,
     pub(super) counters: Counters,
+    /// When a peer of the original checks its connection.
+    pub(super) rhythm: Rhythm,
     /// Told when a connection came a step nearer to the end.
     pub(super) progress: Notify,
     phase: AtomicU8,
     connected: AtomicUsize,
+    originals: AtomicUsize,
     per_uid: Mutex<HashMap<u32, usize>>,
     register: Mutex<Register>,
     lost_at_end: Mutex<Undelivered>,
@@ -78,9 +82,11 @@ impl Shared {
             own_uid: Peer::own_uid(),
             router: Router::default(),
             counters: Counters::new(),
+            rhythm: Rhythm::default(),
             progress: Notify::new(),
             phase: AtomicU8::new(Phase::New as u8),
             connected: AtomicUsize::new(0),
+            originals: AtomicUsize::new(0),
             per_uid: Mutex::default(),
             register: Mutex::default(),
             lost_at_end: Mutex::default(),
@@ -135,6 +141,15 @@ impl Shared {
         })
     }
 
+    /// One of the places for peers of the original, if one is free.
+    pub(super) fn take_seat(self: &Arc<Self>) -> Option<Seat> {
+        let most = self.config.max_original_peers;
+        self.originals
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < most).then_some(taken + 1))
+            .ok()?;
+        Some(Seat(Arc::clone(self)))
+    }
+
     pub(super) fn register(&self, connection: &Arc<Connection>) {
         self.register
             .lock()
@@ -155,6 +170,15 @@ impl Shared {
         }
         drop(register);
         self.progress.notify_one();
+    }
+
+    /// A peer of the original goes on under the same id on another queue. What the old one held is dropped as closed.
+    pub(super) fn replace(&self, old: &Connection, new: &Arc<Connection>) {
+        self.router.leave(&old.sink);
+        old.queue.discard(DropReason::Closed);
+        let mut register = self.register.lock();
+        register.gone.add(&old.queue.snapshot(), false);
+        register.connections.insert(new.id, Arc::clone(new));
     }
 
     /// Of one connection, while the broker ends.
@@ -313,7 +337,7 @@ impl Shared {
                 uid: connection.peer.uid,
                 pid: connection.peer.pid,
                 dialect: connection.sink.dialect,
-                kind: ClientKind::Native,
+                kind: connection.kind(),
                 subscriptions: self.router.subscriptions_of(&connection.sink),
                 queued_messages: totals.messages,
                 queued_bytes: totals.bytes,
@@ -341,6 +365,15 @@ impl Shared {
             }
         });
         remote.chain(local).collect()
+    }
+}
+
+/// A place among the peers of the original, given back when dropped.
+pub(super) struct Seat(Arc<Shared>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.originals.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

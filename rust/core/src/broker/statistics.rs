@@ -48,6 +48,8 @@ refusals! {
     Busy = "busy",
     /// `max_connections_per_uid` reached.
     BusyUid = "busy_uid",
+    /// `max_original_peers` reached.
+    BusyOriginal = "busy_original",
     /// The listener could not accept: descriptors used up, for example.
     Accept = "accept",
     /// No whole first frame within `handshake_timeout`.
@@ -84,6 +86,10 @@ refusals! {
     Pattern = "pattern",
     /// A subscription above a limit, without pattern, or with an id in use.
     Subscription = "subscription_refused",
+    /// A payload without envelope from a peer of the original; it was skipped.
+    Bare = "bare_payload",
+    /// A publish of a peer of the original that had not proved the token yet.
+    Unproven = "unproven",
     /// UNSUB of an id that is not subscribed.
     UnknownSubscription = "unknown_subscription",
     /// A verb of a newer protocol, or of none.

@@ -7,6 +7,7 @@ mod cache;
 mod matcher;
 mod name;
 pub mod names;
+pub mod original;
 mod pattern;
 mod subscribed;
 #[cfg(test)]

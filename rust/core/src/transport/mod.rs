@@ -1,5 +1,6 @@
-//! Local sockets: bytes in, bytes out, and who is there. The only room that may hold `unsafe`: two
-//! blocks in `unix/descriptor.rs`, for closing what a fork inherits and for registering with the reactor.
+//! Local sockets: bytes in, bytes out, and who is there. The only room that may hold `unsafe`: in
+//! `unix/descriptor.rs` for closing what a fork inherits and for registering with the reactor, in `unix/stream.rs` for asking what
+//! a peer has not read yet.
 //!
 //! [`Stream`] is a connected, non-blocking, close-on-exec descriptor without a reactor: `try_read` and `try_write` work from any
 //! thread and never block, never raise SIGPIPE, and never rely on the descriptor's O_NONBLOCK flag (a foreign event loop may

@@ -5,6 +5,7 @@
 use blake3::Hash;
 use zeroize::Zeroize;
 
+use super::original::REQUEST;
 use super::text::PROTOCOL;
 use crate::error::Error;
 
@@ -59,6 +60,24 @@ impl Token {
         is_nonce(client_nonce)
             && is_nonce(broker_nonce)
             && Hash::from_hex(proof).is_ok_and(|proof| proof == self.mac(role, client_nonce, broker_nonce))
+    }
+
+    /// What the original sends to prove this token: BLAKE3 of the token and its request, as 64 lower-case hex digits. It is the same
+    /// on every connection, so whoever has read it once can send it again.
+    pub fn original_proof(&self) -> String {
+        self.original_hash().to_hex().to_string()
+    }
+
+    /// Constant-time comparison of what the original sent.
+    pub fn verify_original(&self, proof: &str) -> bool {
+        is_nonce(proof) && Hash::from_hex(proof).is_ok_and(|proof| proof == self.original_hash())
+    }
+
+    fn original_hash(&self) -> Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.0);
+        hasher.update(REQUEST.as_bytes());
+        hasher.finalize()
     }
 
     fn mac(&self, role: Role, client_nonce: &str, broker_nonce: &str) -> Hash {
@@ -119,5 +138,17 @@ mod tests {
         assert!(!token.verify(Role::Client, &client, &broker, ""));
         assert!(!token.verify(Role::Client, "", "", &token.proof(Role::Client, "", "")));
         assert_eq!(format!("{token:?}"), "Token(..)");
+    }
+
+    #[test]
+    fn the_original_proves_as_it_was_seen_to() {
+        let token = Token::new(b"token-1".to_vec());
+        let proof = token.original_proof();
+        // From the captures.
+        assert_eq!(proof, "54169902e229d87a48e6656c4bc4f5f318c70971e7a1d1795d059dd97aa46623");
+        assert!(token.verify_original(&proof));
+        assert!(!token.verify_original(&proof.to_uppercase()));
+        assert!(!token.verify_original(proof.get(1..).unwrap()));
+        assert!(!Token::new(b"token-2".to_vec()).verify_original(&proof));
     }
 }

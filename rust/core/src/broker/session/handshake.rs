@@ -1,7 +1,6 @@
-//! From an accepted connection to a session: `CONNECT`, `INFO`, and the proof of a token where one is set.
+//! From `CONNECT` to a session: `INFO`, and the proof of a token where one is set.
 //!
-//! Nothing is sent before the first frame, one `ERR` excepted; every wait has a deadline; nothing is kept for a peer but its first
-//! frames, of at most 64 KiB each. Whoever fails the proof gets one uniform answer, after one uniform delay.
+//! Whoever fails the proof gets one uniform answer, after one uniform delay.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
+use super::entry::{Entry, FIRST_READ, Fault, refuse};
 use super::{Session, Stage, blocks, read, with_read};
 use crate::broker::connection::{Connection, Terms};
 use crate::broker::router::Outlet;
@@ -16,7 +16,6 @@ use crate::broker::shared::{Place, Shared};
 use crate::broker::statistics::Refusal;
 use crate::error::Error;
 use crate::queue::{DropReason, Wake};
-use crate::transport::{Readable, Stream};
 use crate::wire::Dialect;
 use crate::wire::auth::{self, Role};
 use crate::wire::frame::{self, Kind, PREFIX};
@@ -24,87 +23,13 @@ use crate::wire::text::{Code, Connect, Err as ErrText, FromBroker, FromClient, I
 
 const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Before a refused proof is answered: guessing costs time, and the time tells nothing.
-const AUTH_DELAY: Duration = Duration::from_millis(100);
-/// Read at once before anybody is known.
-const FIRST_READ: usize = 16 * 1024;
+pub(super) const AUTH_DELAY: Duration = Duration::from_millis(100);
 /// Bytes of the name that a client gives itself.
 const MAX_NAME: usize = 256;
 
-/// Why there will be no session.
-enum Fault {
-    /// It went away.
-    Gone,
-    Said(Box<ErrText>),
-}
-
-impl Fault {
-    fn new(code: Code, message: impl Into<String>) -> Self {
-        Self::Said(Box::new(ErrText::new(code, message)))
-    }
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        Self::Said(Box::new(ErrText::from(&error)))
-    }
-}
-
-/// Bytes of a peer who is not known yet.
-struct Entry {
-    stream: Arc<Stream>,
-    readable: Readable,
-    pending: Vec<u8>,
-}
-
-impl Entry {
-    /// The next text of the peer, whole.
-    async fn text(&mut self) -> Result<FromClient, Fault> {
-        loop {
-            // The first byte of the first body says who speaks, before the rest is there.
-            if self.pending.get(PREFIX) == Some(&0x10) {
-                return Err(Fault::new(
-                    Code::Protocol,
-                    "a message came before CONNECT; connect first",
-                ));
-            }
-            if let Some((kind, body)) = frame::next(&self.pending, 0).map_err(Error::from)? {
-                if kind != Kind::Text {
-                    return Err(Fault::new(
-                        Code::Protocol,
-                        "authentication text of the original came before CONNECT",
-                    ));
-                }
-                let text = FromClient::parse(body)?;
-                let len = PREFIX + body.len();
-                self.pending.drain(..len);
-                return Ok(text);
-            }
-            let stream = &self.stream;
-            match self.readable.read_with(|| read(stream, FIRST_READ)).await {
-                Ok(len) if len > 0 => with_read(len, |data| self.pending.extend_from_slice(data)),
-                _ => return Err(Fault::Gone),
-            }
-        }
-    }
-}
-
-/// Agrees with a new peer on how to talk.
-pub(super) async fn greet(shared: Arc<Shared>, stream: Arc<Stream>, place: Place) -> Option<Session> {
-    let readable = stream.readable().ok()?;
-    let mut entry = Entry {
-        stream,
-        readable,
-        pending: Vec::new(),
-    };
-    let first = within(shared.config.handshake_timeout, Code::HandshakeTimeout, entry.text()).await;
-    let agreed = first.and_then(|first| match first {
-        FromClient::Connect(connect) => agree(&shared, connect),
-        _ => Err(Fault::new(
-            Code::Protocol,
-            "the first frame is not CONNECT; connect first",
-        )),
-    });
-    let agreed = match agreed {
+/// Agrees with a peer who has said `CONNECT` on how to talk.
+pub(super) async fn greet(shared: Arc<Shared>, entry: Entry, connect: Connect, place: Place) -> Option<Session> {
+    let agreed = match agree(&shared, connect) {
         Ok(agreed) => agreed,
         Err(fault) => {
             refuse(&shared, &entry.stream, fault);
@@ -113,13 +38,6 @@ pub(super) async fn greet(shared: Arc<Shared>, stream: Arc<Stream>, place: Place
     };
     let session = Session::open(&shared, entry, agreed, place);
     session.authenticate().await
-}
-
-async fn within<T>(limit: Duration, code: Code, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    match timeout_at(Instant::now() + limit, work).await {
-        Ok(done) => done,
-        Err(_) => Err(Fault::new(code, format!("nothing whole came within {limit:?}"))),
-    }
 }
 
 /// What `CONNECT` and the broker's limits come to.
@@ -165,34 +83,6 @@ fn agree(shared: &Shared, connect: Connect) -> Result<Agreed, Fault> {
         nonce,
         nonces,
     })
-}
-
-/// Counts a peer who comes no further, and tells it why if that can be told at once.
-fn refuse(shared: &Shared, stream: &Stream, fault: Fault) {
-    let Fault::Said(err) = fault else {
-        shared.counters.note(Refusal::HandshakeIncomplete);
-        return;
-    };
-    let reason = Refusal::of(err.code);
-    if shared.counters.note_and_log(reason) {
-        let peer = stream.peer();
-        tracing::warn!(
-            target: "daemoneye_eventbus::broker",
-            reason = reason.name(),
-            uid = peer.uid,
-            pid = peer.pid,
-            "connection refused: {}",
-            err.message.escape_debug()
-        );
-    }
-    say(stream, *err);
-}
-
-/// Before a queue exists nothing was written, so the kernel has room for one `ERR`.
-pub(in crate::broker) fn say(stream: &Stream, err: ErrText) {
-    let frame = FromBroker::Err(err).frame();
-    // If it cannot be told, the end of the connection says it.
-    let _ = stream.try_write(&[std::io::IoSlice::new(&frame)]);
 }
 
 /// A session between `INFO` and its proof.

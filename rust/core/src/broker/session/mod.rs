@@ -6,8 +6,10 @@
 //! `pending`. Dropping a session ends its subscriptions and settles its account.
 
 mod clock;
+mod entry;
 mod handshake;
 mod ingest;
+mod original;
 mod verbs;
 
 use std::cell::RefCell;
@@ -21,10 +23,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use hashbrown::HashMap;
 
-pub(super) use self::handshake::say;
+pub(super) use self::entry::say;
+pub(super) use self::original::{Rhythm, subscribe};
 
 use self::clock::Clock;
+use self::entry::Newcomer;
 use self::ingest::Ingest;
+use self::original::Original;
 use super::connection::{Connection, batch};
 use super::deliver::{Delivery, Waiting};
 use super::router::Outlet;
@@ -91,7 +96,15 @@ struct Session {
 
 /// Serves one accepted connection to its end.
 pub(super) async fn serve(shared: Arc<Shared>, stream: Stream, place: Place) {
-    if let Some(session) = handshake::greet(shared, Arc::new(stream), place).await {
+    let Some(newcomer) = entry::meet(&shared, Arc::new(stream)).await else {
+        return;
+    };
+    let native = match newcomer {
+        Newcomer::Native(entry, connect) => Some((entry, connect)),
+        Newcomer::Original(entry, seat) => Original::new(Arc::clone(&shared), entry, seat).run().await,
+    };
+    let Some((entry, connect)) = native else { return };
+    if let Some(session) = handshake::greet(shared, entry, *connect, place).await {
         session.run().await;
     }
 }
