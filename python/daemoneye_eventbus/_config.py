@@ -196,7 +196,12 @@ class ClientConfig:
     dialect: Literal["bincode", "postcard"] = "bincode"
     """Encoding asked of the broker."""
     peer: Literal["native", "original"] = "native"
-    """What is expected at the other end."""
+    """What is expected at the other end: a broker of this package, or one of the Rust original.
+
+    Never guessed. With ``"original"`` nothing can be published (`PublishNotSupported`: that broker reads no client),
+    ``overflow="block"`` is refused, and what its own program sends us is matched and filtered here, in whichever
+    dialect it speaks.
+    """
     congestion: Literal["drop", "block"] = "drop"
     """Whether this publisher waits for readers that have no room, or their own policy applies."""
     broker_overflow: Literal["drop_oldest", "drop_newest", "disconnect"] = "drop_oldest"
@@ -250,8 +255,6 @@ class ClientConfig:
             _uids(self, "server_uids")
         if self.token is not None:
             _token(self, self.token)
-        if self.peer == "original":
-            raise ValueError('ClientConfig.peer: this version speaks to native brokers only; use "native"')
 
     def _key(self) -> tuple[object, ...]:
         """What two configs must agree on to share a connection."""

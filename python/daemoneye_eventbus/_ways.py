@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._types import EventBusStatistics, EventSubscription
 from daemoneye_eventbus._waiters import Waiters
-from daemoneye_eventbus.errors import ConnectionClosed, PublishNotSupported
+from daemoneye_eventbus.errors import ConnectionClosed, SubscriptionRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +116,11 @@ class RemoteWay:
         if bounds.overflow != "block":
             return self._open_on(self._connection, spec, bounds, token, own=False)
         if self.config.peer == "original":
-            raise PublishNotSupported('overflow="block" needs a native broker')
+            raise SubscriptionRefused(
+                'overflow="block" needs a native broker: one of the original would wait for nobody and cut us; '
+                'use "drop_oldest" or "drop_newest"',
+                limit=0,
+            )
         own = Connection(self.bridge, self._connection.address, replace(self.config, pool=False))
         return self._open_on(own, spec, bounds, token, own=True)
 

@@ -7,7 +7,8 @@ use crate::wire::auth::Token;
 use crate::wire::text::{Congestion, Overflow};
 use crate::wire::{Dialect, frame};
 
-/// What is expected at the other end.
+/// What is expected at the other end. Never guessed: a slow native broker must not be mistaken, nor a token sent in the original's weaker
+/// form to whoever keeps silent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Peer {
     #[default]
@@ -98,12 +99,6 @@ impl ClientConfig {
             return Err(Error::invalid(
                 "reconnect_initial",
                 "must be above 0 and at most reconnect_max",
-            ));
-        }
-        if self.peer == Peer::Original {
-            return Err(Error::invalid(
-                "peer",
-                "\"original\" is not available in this version; use \"native\"",
             ));
         }
         Ok(())

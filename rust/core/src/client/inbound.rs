@@ -54,6 +54,8 @@ pub(super) struct Inbound {
     /// Delivered and dropped by subscriptions that are gone.
     pub(super) past: crate::queue::Snapshot,
     pub(super) undecodable: u64,
+    /// What an original broker was found to speak on the present connection.
+    pub(super) spoken: Option<Dialect>,
     /// Bytes consumed so far; tells whether anybody reads.
     pub(super) consumed: u64,
 }
@@ -72,6 +74,7 @@ impl Inbound {
             routes: Cache::new(CACHED_TOPICS),
             past: crate::queue::Snapshot::default(),
             undecodable: 0,
+            spoken: None,
             consumed: 0,
         }
     }
@@ -178,7 +181,7 @@ impl Inbound {
         })
     }
 
-    fn route(&mut self, topic: &str) -> Arc<[Arc<Inbox>]> {
+    pub(super) fn route(&mut self, topic: &str) -> Arc<[Arc<Inbox>]> {
         let (matcher, entries) = (&self.matcher, &self.entries);
         self.routes.get_or(topic, self.generation, || {
             let mut ids = Vec::new();
@@ -226,7 +229,7 @@ impl Inbound {
         None
     }
 
-    fn hand_over_filtered<'i>(&self, bytes: &[u8], takers: impl Iterator<Item = &'i Arc<Inbox>> + Clone) {
+    pub(super) fn hand_over_filtered<'i>(&self, bytes: &[u8], takers: impl Iterator<Item = &'i Arc<Inbox>> + Clone) {
         let mut at = 0;
         while let Some(Ok(Some((_, body)))) = bytes.get(at..).map(|rest| frame::next(rest, usize::MAX)) {
             let len = PREFIX + body.len();

@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::config::ClientConfig;
+use super::config::{ClientConfig, Peer};
 use super::inbound::{Happening, Inbound};
 use super::link::{Read, State};
+use super::original;
 use super::outbox::{Outbox, Sent, closed};
 use super::ticket::{Answer, Ticket};
 use crate::error::Error;
@@ -81,7 +82,10 @@ impl Shared {
                 paused: false,
             }),
             inbound: Mutex::new(Inbound::new(config.dialect, config.max_frame)),
-            outbox: Mutex::new(Outbox::new(config.send_buffer_bytes, config.max_frame)),
+            outbox: Mutex::new(match config.peer {
+                Peer::Native => Outbox::new(config.send_buffer_bytes, config.max_frame),
+                Peer::Original => Outbox::closed(original::no_publishing(), config.max_frame),
+            }),
             notify: Notify::new(),
             published: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -91,6 +95,10 @@ impl Shared {
             config,
             host,
         })
+    }
+
+    pub(super) fn is_original(&self) -> bool {
+        self.config.peer == Peer::Original
     }
 
     pub(super) const fn resume(&self) -> &Arc<dyn Wake> {
@@ -128,15 +136,25 @@ impl Shared {
         }
     }
 
+    /// Hands over what somebody else has read.
+    pub(super) fn feed(&self, mut line: parking_lot::MutexGuard<'_, Line>, data: &[u8]) {
+        let filled = line.filled;
+        line.buf.truncate(filled);
+        line.buf.extend_from_slice(data);
+        line.filled = line.buf.len();
+        self.use_up(line);
+    }
+
     /// Hands over what is in the read buffer.
     pub(super) fn use_up(&self, mut line: parking_lot::MutexGuard<'_, Line>) -> Read {
         let mut happened = Vec::new();
         let mut inbound = self.inbound.lock();
-        let used = inbound.ingest(
-            line.buf.get(..line.filled).unwrap_or_default(),
-            &self.resume,
-            &mut happened,
-        );
+        let data = line.buf.get(..line.filled).unwrap_or_default();
+        let used = if self.is_original() {
+            inbound.ingest_original(data, &mut happened).map(|used| (used, false))
+        } else {
+            inbound.ingest(data, &self.resume, &mut happened)
+        };
         drop(inbound);
         let (used, paused) = match used {
             Ok(used) => used,
@@ -259,6 +277,9 @@ impl Shared {
 
     /// Appends SUB for every subscription that the present connection does not know.
     pub(super) fn send_subs(&self, inbound: &mut Inbound) {
+        if self.is_original() {
+            return inbound.confirm_all();
+        }
         let mut outbox = self.outbox.lock();
         for frame in subs(inbound) {
             outbox.text(&frame);
