@@ -63,12 +63,25 @@ impl Broker {
     /// Checks the configuration; opens nothing.
     pub fn new(address: Address, config: BrokerConfig) -> Result<Self> {
         config.validate()?;
-        Ok(Self(Arc::new(Handle {
+        Ok(Self::of(address, Shared::new(config)))
+    }
+
+    /// With peers of the original that check at other times, so that tests need not wait for theirs.
+    #[cfg(test)]
+    fn with_rhythm(address: Address, config: BrokerConfig, rhythm: session::Rhythm) -> Result<Self> {
+        config.validate()?;
+        let mut shared = Shared::new(config);
+        shared.rhythm = rhythm;
+        Ok(Self::of(address, shared))
+    }
+
+    fn of(address: Address, shared: Shared) -> Self {
+        Self(Arc::new(Handle {
             address,
-            shared: Arc::new(Shared::new(config)),
+            shared: Arc::new(shared),
             control: Arc::default(),
             process: std::process::id(),
-        })))
+        }))
     }
 
     /// Starts the broker's thread. `done` is called once: from there when it listens or cannot, or at once if this broker was started

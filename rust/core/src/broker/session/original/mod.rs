@@ -11,6 +11,8 @@
 
 mod ingest;
 mod pace;
+#[cfg(test)]
+mod tests;
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -143,7 +145,7 @@ impl Original {
                 biased;
                 () = self.bell.rung() => {}
                 until = ready(&mut self.waiting), if waits => self.clear = until == Until::Read,
-                got = self.readable.read_with(|| read(stream, SCRATCH)), if reads => self.on_read(got),
+                got = self.readable.read_with(|| read(stream, SCRATCH)), if reads => batch::run(|| self.on_read(got)),
                 () = sleep_until(due.into()) => {}
             }
             batch::run(|| self.settle());
@@ -207,7 +209,7 @@ impl Original {
 
     fn on_read(&mut self, got: io::Result<usize>) {
         match got {
-            Ok(len) if len > 0 => batch::run(|| with_read(len, |data| self.take(data))),
+            Ok(len) if len > 0 => with_read(len, |data| self.take(data)),
             _ => self.stage = Stage::Ended,
         }
     }
@@ -317,10 +319,28 @@ impl Original {
             return Ok(());
         }
         if self.clear {
-            self.send_message(&connection)?;
+            self.listen();
+            if self.stage == Stage::Ended || self.connect.is_some() {
+                return Ok(());
+            }
+            if self.pongs == 0 {
+                self.send_message(&connection)?;
+            } else {
+                self.send_pongs()?;
+            }
         }
         self.wait(Until::Read);
         Ok(())
+    }
+
+    /// Hears what the peer has said up to now: if that is a check, the next frame must be its answer.
+    fn listen(&mut self) {
+        if self.reads() {
+            match read(&self.reader.stream, SCRATCH) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                got => self.on_read(got),
+            }
+        }
     }
 
     fn send_message(&mut self, connection: &Connection) -> Result<(), Blocked> {
