@@ -5,7 +5,7 @@
 //! sends nothing but `PONG`; what arrives is matched and filtered here, in whatever dialect it comes, and handed over in the
 //! configured one. The supervisor reads, not the host: the broker waits 5 s for its `PONG`, however busy the host's event loop is.
 
-use std::io::IoSlice;
+use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
 
 use super::config::ClientConfig;
@@ -88,13 +88,8 @@ impl Dialled {
             }
             let mut chunk = [0; 4096];
             match self.readable.read_with(|| self.stream.try_read(&mut chunk)).await {
-                // Later it may as well be a broker that stops.
-                Ok(0) => {
-                    return Err(DialError {
-                        error: Error::AuthenticationFailed,
-                        retry: !first,
-                    });
-                }
+                Ok(0) => return Err(not_taken(first)),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(not_taken(first)),
                 Ok(n) => self.leftover.extend_from_slice(chunk.get(..n).unwrap_or_default()),
                 Err(error) => {
                     return Err(DialError {
@@ -104,6 +99,14 @@ impl Dialled {
                 }
             }
         }
+    }
+}
+
+/// Later it may as well be a broker that stops.
+const fn not_taken(first: bool) -> DialError {
+    DialError {
+        error: Error::AuthenticationFailed,
+        retry: !first,
     }
 }
 
