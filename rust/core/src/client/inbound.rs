@@ -180,7 +180,7 @@ impl Inbound {
 
     fn route(&mut self, topic: &str) -> Arc<[Arc<Inbox>]> {
         let (matcher, entries) = (&self.matcher, &self.entries);
-        self.routes.get_or(topic, self.generation, || {
+        let route = self.routes.get_or(topic, self.generation, || {
             let mut ids = Vec::new();
             matcher.find(topic, |_, id| ids.push(id));
             ids.sort_unstable();
@@ -189,7 +189,8 @@ impl Inbound {
                 .filter_map(|id| entries.get(id))
                 .map(|entry| Arc::clone(&entry.inbox))
                 .collect()
-        })
+        });
+        Arc::clone(route)
     }
 
     /// Pushes a finished run to its inboxes. `Some(offset)` = a blocking inbox is full from there on.
