@@ -243,7 +243,9 @@ impl Operation {
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        let State::New(kind) = &self.state.get_mut().0 else { return };
+        let State::New(kind) = &self.state.get_mut().0 else {
+            return;
+        };
         let message = format!("{} was never awaited; nothing happened", kind.name());
         // Only reached from Python's own deallocation, so this attaches to nothing new; at exit there is nobody to warn.
         let _no_interpreter = Python::try_attach(|py| {

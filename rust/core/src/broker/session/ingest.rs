@@ -48,8 +48,7 @@ impl Ingest {
     }
 
     fn route(&mut self, router: &Router, topic: &str) -> &Arc<Route> {
-        self.routes
-            .get_or(topic, router.generation(), || router.resolve(topic))
+        self.routes.get_or(topic, router.generation(), || router.resolve(topic))
     }
 
     /// Adds the frame to the open run, or says that it does not go with it.
