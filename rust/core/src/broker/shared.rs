@@ -145,7 +145,9 @@ impl Shared {
     pub(super) fn take_seat(self: &Arc<Self>) -> Option<Seat> {
         let most = self.config.max_original_peers;
         self.originals
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < most).then_some(taken + 1))
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
+                (taken < most).then_some(taken + 1)
+            })
             .ok()?;
         Some(Seat(Arc::clone(self)))
     }

@@ -152,10 +152,7 @@ async fn attempt_original(shared: &Arc<Shared>, deadline: Instant, first: bool) 
     })?;
     let (max_frame, max_depth) = (shared.config.max_frame, crate::topic::DEFAULT_MAX_DEPTH);
     shared.inbound.lock().spoken = None;
-    shared
-        .outbox
-        .lock()
-        .adopt(Arc::clone(&stream), max_frame, max_depth);
+    shared.outbox.lock().adopt(Arc::clone(&stream), max_frame, max_depth);
     shared.go_live(Arc::clone(&stream), &leftover);
     Ok(Live::Original { stream, readable })
 }

@@ -26,7 +26,9 @@ pub fn pattern(text: &str) -> Result<Pattern, PatternError> {
     }
     let pattern = Pattern::parse(text, MAX_DEPTH)?;
     if text.split('.').next() == Some("health") {
-        return Err(refused("Unknown topic domain: health; the original knows events and control"));
+        return Err(refused(
+            "Unknown topic domain: health; the original knows events and control",
+        ));
     }
     Ok(pattern)
 }
@@ -37,7 +39,14 @@ mod tests {
 
     #[test]
     fn patterns_are_those_of_the_original() {
-        for good in ["events.#", "events.process.+", "control.#", "#", "+.process.new", "events.+.#"] {
+        for good in [
+            "events.#",
+            "events.process.+",
+            "control.#",
+            "#",
+            "+.process.new",
+            "events.+.#",
+        ] {
             assert!(pattern(good).is_ok(), "{good}");
         }
         for (bad, kind) in [

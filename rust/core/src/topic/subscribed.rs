@@ -28,8 +28,9 @@ pub fn of_subscription(asked: &EventSubscription, max_depth: usize) -> Result<Ve
     }
     if patterns.is_empty() {
         return Err(Error::SubscriptionRefused {
-            reason: "neither topic_patterns nor event types in capabilities say what to subscribe to; name at least one"
-                .to_owned(),
+            reason:
+                "neither topic_patterns nor event types in capabilities say what to subscribe to; name at least one"
+                    .to_owned(),
             limit: 0,
         });
     }

@@ -145,7 +145,10 @@ mod tests {
         let token = Token::new(b"token-1".to_vec());
         let proof = token.original_proof();
         // From the captures.
-        assert_eq!(proof, "54169902e229d87a48e6656c4bc4f5f318c70971e7a1d1795d059dd97aa46623");
+        assert_eq!(
+            proof,
+            "54169902e229d87a48e6656c4bc4f5f318c70971e7a1d1795d059dd97aa46623"
+        );
         assert!(token.verify_original(&proof));
         assert!(!token.verify_original(&proof.to_uppercase()));
         assert!(!token.verify_original(proof.get(1..).unwrap()));

@@ -183,7 +183,9 @@ fn one_that_shows_its_dialect_late_is_spoken_to_in_it_from_then_on() {
         let early = frame(NEW, 1);
         publisher.send(&early);
         assert_eq!(peer.message(), translated(&early));
-        bus.broker.subscribe_client(before.id, &["control.#".to_owned()]).unwrap();
+        bus.broker
+            .subscribe_client(before.id, &["control.#".to_owned()])
+            .unwrap();
         // Below 128 everywhere, the times too: the same bytes in both, which says nothing.
         peer.send(&alike());
         publisher.send(&control("control.a", 2));
@@ -281,7 +283,10 @@ fn it_is_refused_what_no_client_may_send_and_keeps_its_connection() {
             let event = frame(NEW, 1);
             let (message, _) = wire::read(Dialect::Bincode, &event[4..]).unwrap();
             let mut body = Vec::new();
-            let message = Message { message_type, ..message };
+            let message = Message {
+                message_type,
+                ..message
+            };
             Dialect::Bincode.encode(&message, &mut body).unwrap();
             [&u32::try_from(body.len()).unwrap().to_le_bytes()[..], &body].concat()
         };
@@ -478,7 +483,12 @@ fn a_late_connect_makes_it_native() {
         let sent = frame(NEW, 30);
         publisher.send(&sent);
         assert_eq!(peer.message(), sent);
-        assert!(bus.broker.clients().iter().all(|client| client.kind == ClientKind::Native));
+        assert!(
+            bus.broker
+                .clients()
+                .iter()
+                .all(|client| client.kind == ClientKind::Native)
+        );
         // Its place is free again.
         for _ in 0..16 {
             std::mem::forget(met(&bus));
@@ -588,7 +598,13 @@ fn what_the_original_sent_is_taken_wherever_it_is_split() {
         let mut reader = bus.connect();
         reader.subscribe_with(1, &["#"], r#","include_control":true"#);
         for dialect in [Dialect::Bincode, Dialect::Postcard] {
-            for scenario in ["client", "client-auth", "broker", "broker-dial-out", "broker-silent-client"] {
+            for scenario in [
+                "client",
+                "client-auth",
+                "broker",
+                "broker-dial-out",
+                "broker-silent-client",
+            ] {
                 let frames = captured(dialect, scenario);
                 let wanted = expected(dialect, &frames);
                 let checks = frames.iter().filter(|frame| frame[4..].starts_with(b"PING")).count();

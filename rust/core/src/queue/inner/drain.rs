@@ -85,10 +85,7 @@ impl Inner {
         }
     }
 
-    pub(in crate::queue) fn write_one(
-        &mut self,
-        write: impl FnOnce(&[u8]) -> io::Result<usize>,
-    ) -> io::Result<One> {
+    pub(in crate::queue) fn write_one(&mut self, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<One> {
         while matches!(self.items.front(), Some(Item::Gap(_))) {
             self.items.pop_front();
         }

@@ -103,7 +103,10 @@ impl Original {
         let limit = self.shared.config.max_frame;
         if body.len() > limit {
             let size = body.len();
-            return self.cut(Refusal::FrameTooLarge, &FrameError::TooLarge { size, limit }.to_string());
+            return self.cut(
+                Refusal::FrameTooLarge,
+                &FrameError::TooLarge { size, limit }.to_string(),
+            );
         }
         let Some(dialect) = self.dialect_of(body) else {
             return self.cut(Refusal::Decode, "a message of no dialect of the original");

@@ -243,12 +243,17 @@ impl Original {
         if !self.is_proven() && now >= self.since + self.shared.rhythm.proof {
             self.cut(Refusal::AuthenticationFailed, "no proof of the token came in time");
         } else if self.frame_since.is_some_and(|since| now >= since + frame_timeout) {
-            self.cut(Refusal::FrameTimeout, "a frame was begun and not completed within frame_timeout");
+            self.cut(
+                Refusal::FrameTimeout,
+                "a frame was begun and not completed within frame_timeout",
+            );
         }
     }
 
     fn check_others(&mut self) {
-        let Some(connection) = &self.reader.connection else { return };
+        let Some(connection) = &self.reader.connection else {
+            return;
+        };
         if connection.unwanted.load(Ordering::Acquire) {
             self.cut(Refusal::Operator, "an operator has disconnected this client");
         } else if connection.queue.wants_disconnect() {
@@ -358,7 +363,9 @@ impl Original {
     fn send_pongs(&mut self) -> Result<(), Blocked> {
         let frame = FromBroker::Pong.frame();
         while self.pongs > 0 {
-            let rest = frame.get(frame.len().saturating_sub(self.pong_left)..).unwrap_or_default();
+            let rest = frame
+                .get(frame.len().saturating_sub(self.pong_left)..)
+                .unwrap_or_default();
             let rest = if self.pong_left == 0 { frame.as_slice() } else { rest };
             self.clear = false;
             match self.stream.try_write(&[IoSlice::new(rest)]) {

@@ -127,7 +127,9 @@ fn a_backlog_and_a_stream_of_events_leave_every_check_its_answer() {
             }
         }
         check(&mut peer);
-        let answer = std::iter::repeat_with(|| read_like_the_original(&mut peer)).flatten().next();
+        let answer = std::iter::repeat_with(|| read_like_the_original(&mut peer))
+            .flatten()
+            .next();
         assert_eq!(answer.as_deref(), Some(&b"PONG"[..]));
         due += CHECK;
     }
@@ -159,7 +161,10 @@ fn around_a_check_there_is_quiet_but_not_for_ever() {
     bus.publish(3..4);
     assert_eq!(pid(&read_like_the_original(&mut peer).unwrap()), 3);
     let passed = checked.elapsed();
-    assert!(passed >= Duration::from_millis(1450) && passed < Duration::from_millis(2500), "{passed:?}");
+    assert!(
+        passed >= Duration::from_millis(1450) && passed < Duration::from_millis(2500),
+        "{passed:?}"
+    );
 }
 
 #[test]
