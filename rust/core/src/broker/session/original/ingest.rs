@@ -77,6 +77,7 @@ impl Original {
 
     /// Its health check: the answer is the next frame that it is sent.
     fn check(&mut self) {
+        self.mind_reading();
         self.pongs += 1;
         self.pace.note_check(Instant::now());
     }

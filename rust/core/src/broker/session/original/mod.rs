@@ -10,11 +10,12 @@
 //! accounted for as with any reader; a `CONNECT` ends this task and begins a native session on the same connection.
 
 mod ingest;
+mod out;
 mod pace;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -25,20 +26,21 @@ use uuid::Uuid;
 
 pub(in crate::broker) use self::pace::Rhythm;
 
+use self::out::{Blocked, Until, ready};
 use self::pace::Pace;
 use super::entry::Entry;
 use super::handshake::AUTH_DELAY;
-use super::{LAST_READS, SCRATCH, Stage, WRITE_RETRY, Wait, batch, read, with_read};
+use super::{LAST_READS, SCRATCH, Stage, Wait, batch, read, with_read};
 use crate::broker::connection::{Bell, Connection, OriginalTerms, SharedPatterns, Terms};
 use crate::broker::router::{Interest, Router};
 use crate::broker::shared::{Phase, Seat, Shared};
 use crate::broker::statistics::Refusal;
 use crate::broker::subscription;
-use crate::queue::{DropReason, MAX_ANSWERS, One};
+use crate::queue::{DropReason, MAX_ANSWERS};
 use crate::topic::Pattern;
 use crate::transport::{Readable, Stream};
 use crate::wire::Dialect;
-use crate::wire::text::{Connect, FromBroker};
+use crate::wire::text::Connect;
 
 /// The body that the original's single reads take whole.
 const MAX_BODY: usize = 192 * 1024;
@@ -79,6 +81,8 @@ pub(super) struct Original {
     pong_left: usize,
     /// The peer has read everything that it was sent.
     clear: bool,
+    /// Since when it has not read a message.
+    unread: Option<Instant>,
     waiting: Option<(Until, Wait)>,
     /// Until when it must be quiet with something to send.
     quiet_until: Option<Instant>,
@@ -115,6 +119,7 @@ impl Original {
             pongs: 0,
             pong_left: 0,
             clear: true,
+            unread: None,
             waiting: None,
             quiet_until: None,
             last_reads: 0,
@@ -143,9 +148,10 @@ impl Original {
             let (stream, due) = (&self.stream, self.due());
             tokio::select! {
                 biased;
-                () = self.bell.rung() => {}
-                until = ready(&mut self.waiting), if waits => self.clear = until == Until::Read,
+                until = ready(&mut self.waiting), if waits => self.go_on(until),
                 got = self.readable.read_with(|| read(stream, SCRATCH)), if reads => batch::run(|| self.on_read(got)),
+                // Last: with its queue full it may ring all the time.
+                () = self.bell.rung() => {}
                 () = sleep_until(due.into()) => {}
             }
             batch::run(|| self.settle());
@@ -299,103 +305,6 @@ impl Original {
         dues.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + FAR)
     }
 
-    /// Sends what may be sent now: the rest of a message, then answers, then the next message if its time has come.
-    fn pump(&mut self) {
-        self.quiet_until = None;
-        if let Err(Blocked::Broken) = self.try_pump() {
-            self.stage = Stage::Ended;
-        }
-    }
-
-    fn try_pump(&mut self) -> Result<(), Blocked> {
-        let connection = self.reader.connection.clone();
-        if let Some(connection) = &connection
-            && connection.queue.is_partial()
-        {
-            self.send_message(connection)?;
-        }
-        self.send_pongs()?;
-        let Some(connection) = connection else { return Ok(()) };
-        if connection.queue.snapshot().messages == 0 && !connection.queue.arm_reader() {
-            return Ok(());
-        }
-        self.quiet_until = self.pace.quiet_until(Instant::now());
-        if self.quiet_until.is_some() || self.waiting.is_some() {
-            return Ok(());
-        }
-        if self.clear {
-            self.listen();
-            if self.stage == Stage::Ended || self.connect.is_some() {
-                return Ok(());
-            }
-            if self.pongs == 0 {
-                self.send_message(&connection)?;
-            } else {
-                self.send_pongs()?;
-            }
-        }
-        self.wait(Until::Read);
-        Ok(())
-    }
-
-    /// Hears what the peer has said up to now: if that is a check, the next frame must be its answer.
-    fn listen(&mut self) {
-        if self.reads() {
-            match read(&self.reader.stream, SCRATCH) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                got => self.on_read(got),
-            }
-        }
-    }
-
-    fn send_message(&mut self, connection: &Connection) -> Result<(), Blocked> {
-        self.clear = false;
-        let sent = connection
-            .queue
-            .write_one(|bytes| self.stream.try_write(&[IoSlice::new(bytes)]));
-        match sent {
-            Ok(One::Sent | One::Nothing) => Ok(()),
-            Ok(One::Blocked) => Err(self.wait(Until::Writable)),
-            Err(_) => Err(Blocked::Broken),
-        }
-    }
-
-    fn send_pongs(&mut self) -> Result<(), Blocked> {
-        let frame = FromBroker::Pong.frame();
-        while self.pongs > 0 {
-            let rest = frame
-                .get(frame.len().saturating_sub(self.pong_left)..)
-                .unwrap_or_default();
-            let rest = if self.pong_left == 0 { frame.as_slice() } else { rest };
-            self.clear = false;
-            match self.stream.try_write(&[IoSlice::new(rest)]) {
-                Ok(written) => {
-                    self.pong_left = rest.len().saturating_sub(written);
-                    self.pongs -= usize::from(self.pong_left == 0);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(self.wait(Until::Writable)),
-                Err(_) => return Err(Blocked::Broken),
-            }
-        }
-        Ok(())
-    }
-
-    fn wait(&mut self, until: Until) -> Blocked {
-        let stream = Arc::clone(&self.stream);
-        let wait: Wait = Box::pin(async move {
-            let waited = match until {
-                Until::Read => stream.drained().await,
-                Until::Writable => stream.writable().await,
-            };
-            if waited.is_err() {
-                // No descriptor is left to wait with; trying again at once would only spin.
-                tokio::time::sleep(WRITE_RETRY).await;
-            }
-        });
-        self.waiting = Some((until, wait));
-        Blocked::Waits
-    }
-
     /// Ends the connection. The peer would not understand why, so it is not told.
     fn cut(&mut self, reason: Refusal, why: &str) {
         if self.shared.counters.note_and_log(reason) {
@@ -455,31 +364,6 @@ impl Original {
         }
         self.send_pongs()
     }
-}
-
-/// What is waited for before more is sent.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Until {
-    /// The peer has read everything.
-    Read,
-    /// The kernel takes more.
-    Writable,
-}
-
-enum Blocked {
-    Waits,
-    Broken,
-}
-
-/// Waits for a future that may not be there; then it is not polled again.
-async fn ready(waiting: &mut Option<(Until, Wait)>) -> Until {
-    let Some((until, wait)) = waiting else {
-        return Until::Writable;
-    };
-    let until = *until;
-    wait.await;
-    *waiting = None;
-    until
 }
 
 /// The peer as a reader; dropping it settles the account and ends the connection, unless that goes on as a native one.
