@@ -5,7 +5,6 @@ import os
 import time
 
 import pytest
-from original import DIALECTS, OriginalBroker, captured, framed, whole
 
 import raw as wire
 from daemoneye_eventbus import (
@@ -22,6 +21,7 @@ from daemoneye_eventbus import (
     PublishNotSupported,
     SubscriptionRefused,
 )
+from original import DIALECTS, OriginalBroker, captured, framed, whole
 from support import collect, empty, eventually, pids, process
 
 TOKEN = b"token of at least sixteen bytes"
@@ -62,7 +62,9 @@ async def test_what_it_sent_arrives_wherever_it_is_split(path, original, dialect
     wanted = events_of(frames)
     assert wanted
     stream = b"".join(map(whole, frames))
-    controls = [r for r in frames if r.get("message") and r["message"]["message_type"] == "Control" and not r.get("event")]
+    controls = [
+        r for r in frames if r.get("message") and r["message"]["message_type"] == "Control" and not r.get("event")
+    ]
     for byte in stream:
         peer.sock.sendall(bytes([byte]))
     got = await collect(everything, len(wanted) + len(controls))

@@ -6,7 +6,6 @@ import threading
 import time
 
 import pytest
-from original import CHECK, DIALECTS, OriginalClient, Peer, captured, whole
 
 import raw as wire
 from daemoneye_eventbus import (
@@ -18,6 +17,7 @@ from daemoneye_eventbus import (
     ProcessEvent,
     SubscriptionRefused,
 )
+from original import CHECK, DIALECTS, OriginalClient, Peer, captured, whole
 from support import LONG, collect, eventually, pids, process, remote
 
 TOKEN = b"token of at least sixteen bytes"

@@ -97,7 +97,13 @@ class Broker:
         return [ClientInfo(**one) for one in self._core.clients()]
 
     def subscribe_client(self, client_id: str, patterns: Sequence[str]) -> None:
-        """Sets what a peer of the original is sent."""
+        """Sets what a peer of the Rust original is sent from now on; with no patterns, nothing.
+
+        Such a peer has no way to ask and starts with ``BrokerConfig.original_patterns``. Patterns are of its own
+        grammar: ``+``, ``#``, domains ``events`` and ``control``, five segments. Raises `PatternError`, and
+        `SubscriptionRefused` for a native client, for one that is not connected, and above
+        ``max_patterns_per_client``.
+        """
         self._core.subscribe_client(client_id, list(patterns))
 
     def disconnect_client(self, client_id: str) -> bool:

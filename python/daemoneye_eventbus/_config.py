@@ -114,15 +114,18 @@ class BrokerConfig:
     dialect: Literal["bincode", "postcard"] = "bincode"
     """Encoding between native peers."""
     original_peers: bool = True
-    """Whether peers of the Rust original are served."""
+    """Whether peers of the Rust original are served; with a token only if ``original_auth`` is on."""
     max_original_peers: int = 16
-    """Peers of the original at once."""
+    """Peers of the original at once; a connection that says nothing for ``handshake_timeout`` is one."""
     original_patterns: Sequence[str] = ("events.#",)
-    """What a peer of the original is sent."""
+    """What a peer of the original is sent unless `Broker.subscribe_client` says otherwise.
+
+    Patterns of its own grammar: ``+`` for one segment, ``#`` at the end, domains ``events`` and ``control``.
+    """
     original_dialect: Literal["bincode", "postcard"] = "postcard"
     """What a peer of the original is spoken to in until it has spoken."""
     original_auth: bool = False
-    """Whether peers of the original must prove the token; requires `token`."""
+    """Whether peers of the original must prove the token, within 35 s; requires `token`."""
     token: bytes | Sequence[bytes] | None = field(default=None, repr=False)
     """Shared secret of at least 16 bytes, or several during rotation: each client must prove one. Never shown."""
     rate_limit: None = None
