@@ -1,0 +1,163 @@
+"""What one process of a run does. Every role takes its options from the runner and returns what it measured."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from benches.figures import percentiles
+from benches.link import ECHO_TOPIC, END, TOPIC, WARM, Link, Reception, clock
+from benches.pace import Pace
+
+Options = dict[str, Any]
+_BETWEEN_WARM = 0.02
+
+
+def say(**what: Any) -> None:
+    """One line to the runner."""
+    print(json.dumps(what), flush=True)
+
+
+async def order() -> Options:
+    """The runner's next line."""
+    line = await asyncio.to_thread(sys.stdin.readline)
+    if not line:
+        raise SystemExit(0)
+    return dict(json.loads(line))
+
+
+async def _warm_up(link: Link) -> Options:
+    """Publishes warm-up messages until the runner has heard from every subscriber."""
+    going = asyncio.ensure_future(order())
+    while not going.done():
+        await link.publish(WARM)
+        await link.flush()
+        await asyncio.wait([going], timeout=_BETWEEN_WARM)
+    return going.result()
+
+
+async def publish(link: Link, options: Options) -> Options:
+    """Flat out for `seconds` and at least `least` messages, then the end marker."""
+    await link.open(options.get("topic", TOPIC))
+    say(said="ready")
+    asked = await _warm_up(link)
+    begin = clock()
+    count = await link.flood(begin + asked["seconds"], asked["least"])
+    accepted = clock()
+    await link.publish(END)
+    await link.flush()
+    return {"published": count, "seconds": accepted - begin, "rate": count / (accepted - begin)}
+
+
+async def subscribe(link: Link, options: Options) -> Options:
+    """Receives until the end marker."""
+    await link.open(ECHO_TOPIC)
+    await link.subscribe(options.get("topic", TOPIC))
+    say(said="ready")
+    reception = Reception(publishers=options.get("publishers", 1), warm=lambda: say(said="warm"))
+    await link.drain(reception)
+    return reception.report()
+
+
+async def echo(link: Link, options: Options) -> Options:
+    """Sends back what comes, until the end marker."""
+    del options
+    await link.open(ECHO_TOPIC)
+    await link.subscribe(TOPIC)
+    say(said="ready")
+    while (number := await link.receive()) != END:
+        await link.publish(number)
+    return {}
+
+
+async def ping(link: Link, options: Options) -> Options:
+    """Round trips, one in flight."""
+    await link.open(TOPIC)
+    await link.subscribe(ECHO_TOPIC)
+    say(said="ready")
+    asked = await order()
+    now, publish, receive = time.perf_counter_ns, link.publish, link.receive
+    took = []
+    for number in range(asked["warm_up"] + asked["samples"]):
+        begin = now()
+        await publish(number)
+        answer = await receive()
+        took.append(now() - begin)
+        if answer != number:
+            raise RuntimeError(f"sent {number}, {answer} came back")
+    await link.publish(END)
+    await link.flush()
+    del options
+    return percentiles(took[asked["warm_up"] :])
+
+
+async def pace(link: Link, options: Options) -> Options:
+    """Publishes at a fixed rate, message n when n / rate seconds have passed, however late the one before was."""
+    await link.open(options.get("topic", TOPIC))
+    say(said="ready")
+    asked = await _warm_up(link)
+    ticks = Pace(asked["rate"], asked["begin"])
+    total, sent, late = round(asked["rate"] * asked["seconds"]), 0, 0
+    async with ticks:
+        while sent < total:
+            due = min(total, await ticks.due(blocking=link.blocking))
+            late = max(late, due - sent)
+            for number in range(sent, due):
+                await link.publish(number)
+            sent = due
+    await link.publish(END)
+    await link.flush()
+    return {"published": sent, "most_at_once": late}
+
+
+async def listen(link: Link, options: Options) -> Options:
+    """Receives what `pace` publishes; latency counts from when a message was due."""
+    await link.open(ECHO_TOPIC)
+    await link.subscribe(options.get("topic", TOPIC))
+    say(said="ready")
+    now, receive = time.perf_counter_ns, link.receive
+    while await receive() != WARM:
+        pass
+    say(said="warm")
+    asked = await order()
+    begin, interval = int(asked["begin"] * 1e9), 1e9 / asked["rate"]
+    took, expected, disorder = [], 0, 0
+    while (number := await receive()) != END:
+        if number == WARM:
+            continue
+        took.append(now() - begin - int(number * interval))
+        disorder += number != expected
+        expected = number + 1
+    return {"received": len(took), "disorder": disorder, **percentiles(took)}
+
+
+async def idle(link: Link, options: Options) -> Options:
+    """Holds connections that say nothing."""
+    links = [link] + [type(link)(link.address, link.variant, options) for _ in range(options["connections"] - 1)]
+    for number, each in enumerate(links):
+        await each.open(ECHO_TOPIC)
+        if options.get("subscribed", True):
+            await each.subscribe(f"events.process.idle-{number}")
+    say(said="ready")
+    await order()
+    return {}
+
+
+async def hold(link: Link, options: Options) -> Options:
+    """Holds many subscriptions of one connection."""
+    await link.open(ECHO_TOPIC)
+    say(said="ready")
+    asked = await order()
+    for number in range(asked["subscriptions"]):
+        await link.subscribe(f"events.p{number % 997}.s{number}")
+    del options
+    return {}
+
+
+ROLES: dict[str, Callable[[Link, Options], Awaitable[Options]]] = {
+    role.__name__: role for role in (publish, subscribe, echo, ping, pace, listen, idle, hold)
+}
