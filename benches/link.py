@@ -56,7 +56,6 @@ class Reception:
     disorder: int = 0
     first: float = 0.0
     last: float = 0.0
-    _expected: int = field(default=0, repr=False)
     _ends: int = field(default=0, repr=False)
     _warmed: bool = field(default=False, repr=False)
 
@@ -69,7 +68,6 @@ class Reception:
             return False
         self.first = clock()
         self.received = 1
-        self._expected = number + 1
         if number and self.publishers == 1:
             self.disorder += 1
         return True
@@ -86,18 +84,6 @@ class Reception:
         if self.publishers == 1:
             self.disorder += 1
         return False
-
-    def taken(self, number: int) -> bool:
-        """`begin` and `odd` for callbacks: true when nothing more will come."""
-        if number == self._expected and self.received:
-            self.received += 1
-            self._expected = number + 1
-            return False
-        if not self.received:
-            self.begin(number)
-            return False
-        self._expected = number + 1
-        return self.odd(number)
 
     def report(self) -> dict[str, Any]:
         """As the runner wants it."""
@@ -130,6 +116,10 @@ class Link:
         """Connects; `topic` is what `publish` publishes to."""
         raise NotImplementedError
 
+    async def alone(self, topic: str) -> None:
+        """`open` and `subscribe` within this process, without a socket."""
+        raise NotImplementedError
+
     async def subscribe(self, topic: str) -> None:
         """Returns when subscribed, as far as this bus can know."""
         raise NotImplementedError
@@ -141,6 +131,16 @@ class Link:
     async def receive(self) -> int:
         """The next message's number."""
         raise NotImplementedError
+
+    async def each(self, take: Callable[[int], bool]) -> None:
+        """Hands each message's number to `take` the way this bus does it best, until that says true."""
+        while not take(await self.receive()):
+            pass
+
+    async def echo(self) -> None:
+        """Publishes what it receives, until the end marker."""
+        while (number := await self.receive()) != END:
+            await self.publish(number)
 
     async def flush(self) -> None:
         """Nothing published waits in this process any more."""
@@ -160,6 +160,25 @@ class Link:
         """Publishes the numbers of one piece, one by one."""
         for number in range(begin, end):
             await self.publish(number)
+
+    def counter(self, reception: Reception) -> Callable[[int], bool]:
+        """`drain` for buses that call."""
+        expected = 0
+
+        def take(number: int) -> bool:
+            nonlocal expected
+            if number == expected and expected:
+                expected += 1
+                reception.received += 1
+                return False
+            if not reception.received:
+                if reception.begin(number):
+                    expected = number + 1
+                return False
+            expected = number + 1
+            return reception.odd(number)
+
+        return take
 
     async def drain(self, reception: Reception) -> None:
         """Receives until the end marker."""

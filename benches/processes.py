@@ -112,8 +112,10 @@ class Process:
 class Run:
     """A broker of one contestant and the processes around it, in a folder of their own."""
 
-    def __init__(self, contestant: Contestant, **broker_options: Any) -> None:
+    def __init__(self, contestant: Contestant, *, alone: bool = False, **broker_options: Any) -> None:
+        """`alone`: without a broker process."""
         self.contestant = contestant
+        self._alone = alone
         self._broker_options = broker_options
         self._folder = tempfile.TemporaryDirectory(prefix="bench-")
         self.processes: list[Process] = []
@@ -124,6 +126,8 @@ class Run:
         names = {"folder": str(folder), "port": str(_free_port())}
         names["address"] = self.address = peer.address.format(**names)
         try:
+            if self._alone:
+                return self
             if not peer.server:
                 self.broker = self.start("broker", "broker", **self._broker_options)
                 self.broker.said("ready")

@@ -69,8 +69,7 @@ async def echo(link: Link, options: Options) -> Options:
     await link.open(ECHO_TOPIC)
     await link.subscribe(TOPIC)
     say(said="ready")
-    while (number := await link.receive()) != END:
-        await link.publish(number)
+    await link.echo()
     return {}
 
 
@@ -119,19 +118,25 @@ async def listen(link: Link, options: Options) -> Options:
     await link.open(ECHO_TOPIC)
     await link.subscribe(options.get("topic", TOPIC))
     say(said="ready")
-    now, receive = time.perf_counter_ns, link.receive
-    while await receive() != WARM:
-        pass
-    say(said="warm")
+    now = time.perf_counter_ns
+    arrived: list[tuple[int, int]] = []
+    warmed = False
+
+    def take(number: int) -> bool:
+        nonlocal warmed
+        if number == WARM:
+            if not warmed:
+                warmed = True
+                say(said="warm")
+        elif number != END:
+            arrived.append((now(), number))
+        return number == END
+
+    await link.each(take)
     asked = await order()
     begin, interval = int(asked["begin"] * 1e9), 1e9 / asked["rate"]
-    took, expected, disorder = [], 0, 0
-    while (number := await receive()) != END:
-        if number == WARM:
-            continue
-        took.append(now() - begin - int(number * interval))
-        disorder += number != expected
-        expected = number + 1
+    took = [at - begin - int(number * interval) for at, number in arrived]
+    disorder = sum(number != expected for expected, (_, number) in enumerate(arrived))
     return {"received": len(took), "disorder": disorder, **percentiles(took)}
 
 
@@ -158,6 +163,21 @@ async def hold(link: Link, options: Options) -> Options:
     return {}
 
 
+async def local(link: Link, options: Options) -> Options:
+    """Publisher and subscriber in this process, and the broker between them if there is one."""
+    del options
+    await link.alone(TOPIC)
+    say(said="ready")
+    asked = await order()
+    reception = Reception()
+    draining = asyncio.create_task(link.drain(reception))
+    begin = clock()
+    count = await link.flood(begin + asked["seconds"], 0)
+    await link.publish(END)
+    await draining
+    return {**reception.report(), "published": count}
+
+
 ROLES: dict[str, Callable[[Link, Options], Awaitable[Options]]] = {
-    role.__name__: role for role in (publish, subscribe, echo, ping, pace, listen, idle, hold)
+    role.__name__: role for role in (publish, subscribe, echo, ping, pace, listen, idle, hold, local)
 }

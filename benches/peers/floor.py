@@ -56,12 +56,12 @@ class Floor(Link):
     async def drain(self, reception: Reception) -> None:
         assert self.reading is not None
         buffer = memoryview(bytearray(_CHUNK))
-        held, size = 0, self.size
+        held, size, take = 0, self.size, self.counter(reception)
         while True:
             held += self.reading.recv_into(buffer[held:])
             whole = held - held % size
             for at in range(0, whole, size):
-                if reception.taken(unpack(buffer, at)[0]):
+                if take(unpack(buffer, at)[0]):
                     return
             buffer[: held - whole] = buffer[whole:held]
             held -= whole

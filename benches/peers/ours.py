@@ -10,8 +10,8 @@ from benches.link import Link, Reception
 from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus, ProcessEvent
 
 _BATCH = 256
-_ENVELOPE = 129
-"""Bytes of the frame around the text: what `flood` sends is `size` bytes with its correlation id and topic."""
+_ENVELOPE = 154
+"""Bytes of a frame around the text, length and correlation included."""
 
 
 class Ours(Link):
@@ -23,6 +23,14 @@ class Ours(Link):
         self.text = self.text[: max(self.size - _ENVELOPE, 1)]
         config = ClientConfig(congestion="block", max_frame=8 << 20, pool=False, publish_timeout=60)
         self.bus = await EventBus.connect(self.address, config=config)
+
+    async def alone(self, topic: str) -> None:
+        self.topic = topic
+        self.text = "x" * (self.size - _ENVELOPE)
+        self.broker = Broker(self.address)
+        await self.broker.start()
+        self.bus = await EventBus.from_broker(self.broker, config=ClientConfig(congestion="block"))
+        await self.subscribe(topic)
 
     async def subscribe(self, topic: str) -> None:
         self.events = await self.bus.subscribe(topic, overflow="block")

@@ -6,11 +6,12 @@ import asyncio
 import json
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import zenoh
 
-from benches.link import Link, Reception, number_of, pack, unpack
+from benches.link import END, Link, Reception, number_of, pack, unpack
 
 
 def _config(**values: Any) -> zenoh.Config:
@@ -30,19 +31,46 @@ class Zenoh(Link):
         self.publisher = self.session.declare_publisher(
             topic.replace(".", "/"), congestion_control=zenoh.CongestionControl.BLOCK, express=self.latency
         )
-        self._reception: Reception | None = None
-        self._done = threading.Event()
+        self.subscribers: list[zenoh.Subscriber] = []
 
     async def subscribe(self, topic: str) -> None:
+        """With a callback the subscriber is declared where its callback is known."""
         self.key = topic.replace(".", "/")
-        if self.latency or self.variant == "recv":
-            self.subscriber = self.session.declare_subscriber(self.key)
+        if self.variant == "recv" or self.options.get("receives"):
+            self.subscribers.append(self.session.declare_subscriber(self.key))
 
     async def publish(self, number: int) -> None:
         self.publisher.put(self.payload(number))
 
     async def receive(self) -> int:
-        return number_of(self.subscriber.recv().payload.to_bytes())
+        return number_of(self.subscribers[0].recv().payload.to_bytes())
+
+    async def each(self, take: Callable[[int], bool]) -> None:
+        if self.variant == "recv":
+            await super().each(take)
+            return
+        done = threading.Event()
+
+        def called(sample: zenoh.Sample) -> None:
+            if take(unpack(sample.payload.to_bytes())[0]):
+                done.set()
+
+        self.subscribers.append(self.session.declare_subscriber(self.key, called))
+        await asyncio.to_thread(done.wait)
+
+    async def echo(self) -> None:
+        if self.variant == "recv":
+            await super().echo()
+            return
+        put, payload = self.publisher.put, self.payload
+
+        def back(number: int) -> bool:
+            if number == END:
+                return True
+            put(payload(number))
+            return False
+
+        await self.each(back)
 
     async def close(self) -> None:
         self.session.close()
@@ -54,7 +82,7 @@ class Zenoh(Link):
 
     async def drain(self, reception: Reception) -> None:
         if self.variant == "recv":
-            recv = self.subscriber.recv
+            recv = self.subscribers[0].recv
             while not reception.begin(number_of(recv().payload.to_bytes())):
                 pass
             expected = 1
@@ -67,27 +95,7 @@ class Zenoh(Link):
                     expected = number + 1
                     if reception.odd(number):
                         return
-        done = threading.Event()
-        expected = 0
-
-        def take(sample: zenoh.Sample) -> None:
-            nonlocal expected
-            (number,) = unpack(sample.payload.to_bytes())
-            if number == expected and expected:
-                expected += 1
-                reception.received += 1
-                return
-            if not reception.received:
-                if reception.begin(number):
-                    expected = number + 1
-                return
-            expected = number + 1
-            if reception.odd(number):
-                done.set()
-
-        subscriber = self.session.declare_subscriber(self.key, take)
-        await asyncio.to_thread(done.wait)
-        subscriber.undeclare()
+        await self.each(self.counter(reception))
 
 
 async def serve(address: str, options: dict[str, Any]) -> None:

@@ -1,12 +1,18 @@
-"""One module per question. Each has `NAME`, `TITLE`, `UNIT` figures in `COLUMNS`, and `run(contestant, scale)` for one round."""
+"""One module per question.
+
+Each has `TITLE`; `DEFAULT`, who takes part; `REFERENCE`, whom ratios refer to; `COLUMNS`, figures and their units, the first being
+the one that ratios are of; and `run(contestant, scale)`, one round.
+"""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from benches.processes import Process, Run
 
+NAMES = ("one_to_one", "fan_out", "round_trip", "open_loop", "in_process", "core", "fairness", "memory", "idle", "growth")
 GRACE = 60.0
 """Seconds that a subscriber may take for what was published in time."""
 
@@ -17,7 +23,7 @@ class Scale:
 
     seconds: float = 3.0
     least: int = 1_000_000
-    """Messages of a throughput round at least where the bus queues: ten times what all its queues hold."""
+    """Messages of a throughput round at least where queues are bounded: ten times what all of them hold."""
     samples: int = 5_000
     warm_up: int = 500
     open_loop_seconds: float = 60.0
@@ -25,17 +31,10 @@ class Scale:
     settle: float = 0.5
 
 
-NAMES = ("one_to_one", "round_trip")
-
 QUICK = Scale(seconds=1.0, least=0, samples=2_000, warm_up=200, open_loop_seconds=5.0, idle_seconds=10.0, settle=0.3)
 
 
-def flood(
-    run: Run,
-    publishers: list[Process],
-    subscribers: list[Process],
-    scale: Scale,
-) -> dict[str, Any]:
+def flood(run: Run, publishers: list[Process], subscribers: list[Process], scale: Scale) -> dict[str, Any]:
     """From ready processes to the figures of one flood: rates at both ends, CPU seconds, what was lost."""
     for subscriber in subscribers:
         subscriber.said("warm")
@@ -43,7 +42,7 @@ def flood(
     least = scale.least if run.contestant.peer == "ours" else 0
     with run.counting_cpu(result):
         for publisher in publishers:
-            publisher.tell(seconds=scale.seconds, least=least // len(publishers))
+            publisher.tell(seconds=scale.seconds, least=least // len(publishers) // len(subscribers))
         sent = [publisher.said("done", scale.seconds * 20 + GRACE) for publisher in publishers]
         seen = [subscriber.said("done", GRACE) for subscriber in subscribers]
     for process in (*publishers, *subscribers):
@@ -63,6 +62,22 @@ def flood(
         "cpu_us": result["cpu_total"] / delivered * 1e6,
         "broker_cpu_us": result["cpu"].get("broker", 0.0) / delivered * 1e6,
     }
+    if result["lost"] or result["disorder"]:
+        result["void"] = f"{result['lost']} lost, {result['disorder']} out of order"
+    return result
+
+
+def paced(publisher: Process, listener: Process, rate: float, seconds: float, *, ahead: float = 0.5) -> dict[str, Any]:
+    """From ready processes to the latencies of messages sent on time; both are told the same beginning, `ahead` seconds from now."""
+    listener.said("warm")
+    begin = time.perf_counter() + ahead
+    for process in (publisher, listener):
+        process.tell(rate=rate, seconds=seconds, begin=begin)
+    sent = publisher.said("done", seconds + GRACE)
+    seen = listener.said("done", GRACE)
+    for process in (publisher, listener):
+        process.tell()
+    result = {**sent, **seen, "lost": sent["published"] - seen["received"]}
     if result["lost"] or result["disorder"]:
         result["void"] = f"{result['lost']} lost, {result['disorder']} out of order"
     return result

@@ -20,7 +20,7 @@ def run(contestant: Contestant, scale: Scale) -> dict[str, Any]:
     with Run(contestant) as one:
         echo = one.start("echo", "echo", latency=True)
         echo.said("ready")
-        ping = one.start("ping", "ping", latency=True)
+        ping = one.start("ping", "ping", latency=True, receives=True)
         ping.said("ready")
         time.sleep(scale.settle)
         result: dict[str, Any] = {}
