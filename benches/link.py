@@ -85,17 +85,10 @@ class Reception:
             self.disorder += 1
         return False
 
-    def report(self) -> dict[str, Any]:
-        """As the runner wants it."""
-        seconds = self.last - self.first
-        return {
-            "received": self.received,
-            "disorder": self.disorder,
-            "seconds": seconds,
-            "first": self.first,
-            "last": self.last,
-            "rate": self.received / seconds if seconds > 0 else 0.0,
-        }
+    @property
+    def rate(self) -> float:
+        """Messages a second between the first and the last."""
+        return self.received / (self.last - self.first) if self.last > self.first else 0.0
 
 
 class Link:

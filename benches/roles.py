@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sys
 import time
@@ -15,6 +16,7 @@ from benches.pace import Pace
 
 Options = dict[str, Any]
 _BETWEEN_WARM = 0.02
+_PIECE = 256
 
 
 def say(**what: Any) -> None:
@@ -41,26 +43,61 @@ async def _warm_up(link: Link) -> Options:
 
 
 async def publish(link: Link, options: Options) -> Options:
-    """Flat out for `seconds` and at least `least` messages, then the end marker."""
-    await link.open(options.get("topic", TOPIC))
+    """Flat out for `seconds` and at least `least` messages, then the end marker; on `connections` in turn."""
+    links = _links(link, options)
+    for each in links:
+        await each.open(options.get("topic", TOPIC))
     say(said="ready")
     asked = await _warm_up(link)
     begin = clock()
-    count = await link.flood(begin + asked["seconds"], asked["least"])
+    if len(links) == 1:
+        count = await link.flood(begin + asked["seconds"], asked["least"])
+    else:
+        count = await _flood_in_turn(links, begin + asked["seconds"], asked["least"])
     accepted = clock()
-    await link.publish(END)
-    await link.flush()
+    for each in links:
+        await each.publish(END)
+        await each.flush()
     return {"published": count, "seconds": accepted - begin, "rate": count / (accepted - begin)}
 
 
+async def _flood_in_turn(links: list[Link], deadline: float, least: int) -> int:
+    count = 0
+    for each in itertools.cycle(links):
+        if clock() >= deadline and count >= least:
+            return count
+        await each.flood_piece(count, count + _PIECE)
+        count += _PIECE
+    return count
+
+
 async def subscribe(link: Link, options: Options) -> Options:
-    """Receives until the end marker."""
-    await link.open(ECHO_TOPIC)
-    await link.subscribe(options.get("topic", TOPIC))
+    """Receives until the end marker of each of `publishers`; on `connections` at once."""
+    links = _links(link, options)
+    warm = itertools.count(1)
+
+    def warmed() -> None:
+        if next(warm) == len(links):
+            say(said="warm")
+
+    receptions = [Reception(publishers=options.get("publishers", 1), warm=warmed) for _ in links]
+    for each in links:
+        await each.open(ECHO_TOPIC)
+        await each.subscribe(options.get("topic", TOPIC))
     say(said="ready")
-    reception = Reception(publishers=options.get("publishers", 1), warm=lambda: say(said="warm"))
-    await link.drain(reception)
-    return reception.report()
+    await asyncio.gather(*(each.drain(one) for each, one in zip(links, receptions, strict=True)))
+    return {
+        "received": sum(one.received for one in receptions),
+        "disorder": sum(one.disorder for one in receptions),
+        "first": min(one.first for one in receptions),
+        "last": max(one.last for one in receptions),
+        "rate": min(one.rate for one in receptions),
+    }
+
+
+def _links(link: Link, options: Options) -> list[Link]:
+    more = range(options.get("connections", 1) - 1)
+    return [link, *(type(link)(link.address, link.variant, options) for _ in more)]
 
 
 async def echo(link: Link, options: Options) -> Options:
@@ -142,8 +179,7 @@ async def listen(link: Link, options: Options) -> Options:
 
 async def idle(link: Link, options: Options) -> Options:
     """Holds connections that say nothing."""
-    links = [link] + [type(link)(link.address, link.variant, options) for _ in range(options["connections"] - 1)]
-    for number, each in enumerate(links):
+    for number, each in enumerate(_links(link, options)):
         await each.open(ECHO_TOPIC)
         if options.get("subscribed", True):
             await each.subscribe(f"events.process.idle-{number}")
@@ -175,7 +211,7 @@ async def local(link: Link, options: Options) -> Options:
     count = await link.flood(begin + asked["seconds"], 0)
     await link.publish(END)
     await draining
-    return {**reception.report(), "published": count}
+    return {"received": reception.received, "disorder": reception.disorder, "rate": reception.rate, "published": count}
 
 
 ROLES: dict[str, Callable[[Link, Options], Awaitable[Options]]] = {

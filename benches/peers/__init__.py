@@ -125,6 +125,7 @@ PEERS = {
             "{folder}/bus.sock",
             ("busrtd", "-B", "{address}", "-w", "2", "--queue-size", "1000000"),
         ),
+        Peer("core", {"frames": "our broker; blocking sockets at both ends move ready-made frames, 64 KB a write"}),
         Peer("queue", {"asyncio": "no bus: an `asyncio.Queue` of 1,000 within one process, events made as ours are"}),
         Peer(
             "floor",

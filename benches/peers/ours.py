@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any
+from typing import Any, Literal
 
 from benches.link import Link, Reception
-from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus, ProcessEvent
+from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus, ProcessEvent, Subscription
 
 _BATCH = 256
 _ENVELOPE = 154
@@ -17,23 +17,30 @@ _ENVELOPE = 154
 class Ours(Link):
     """A bus, and a subscription where one was asked for."""
 
-    async def open(self, topic: str) -> None:
+    def prepare(self, topic: str) -> None:
+        """What every message has in common."""
         self.topic = topic
-        self.text = "/usr/bin/chrome --type=renderer --lang=en-US ".ljust(max(self.size - _ENVELOPE, 1), "x")
-        self.text = self.text[: max(self.size - _ENVELOPE, 1)]
+        room = max(self.size - _ENVELOPE, 0)
+        self.text = "/usr/bin/chrome --type=renderer --lang=en-US ".ljust(room, "x")[:room]
+        self.held: list[Subscription[Any]] = []
+
+    async def open(self, topic: str) -> None:
+        self.prepare(topic)
         config = ClientConfig(congestion="block", max_frame=8 << 20, pool=False, publish_timeout=60)
         self.bus = await EventBus.connect(self.address, config=config)
 
     async def alone(self, topic: str) -> None:
-        self.topic = topic
-        self.text = "x" * (self.size - _ENVELOPE)
+        self.prepare(topic)
         self.broker = Broker(self.address)
         await self.broker.start()
         self.bus = await EventBus.from_broker(self.broker, config=ClientConfig(congestion="block"))
         await self.subscribe(topic)
 
     async def subscribe(self, topic: str) -> None:
-        self.events = await self.bus.subscribe(topic, overflow="block")
+        """One that waits has a connection of its own, so those of which thousands are held only do so by default."""
+        overflow: Literal["block", "drop_oldest"] = "drop_oldest" if self.options.get("quiet") else "block"
+        self.events = await self.bus.subscribe(topic, overflow=overflow)
+        self.held.append(self.events)
 
     def event(self, number: int) -> ProcessEvent:
         """A process event with every field that a collector fills."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import redis.asyncio
+from redis.asyncio.client import PubSub
 
 from benches.link import Link, Reception, number_of, pack, unpack
 
@@ -15,10 +16,12 @@ class Redis(Link):
     async def open(self, topic: str) -> None:
         self.topic = topic
         self.client = redis.asyncio.Redis(unix_socket_path=self.address)
+        self.pubsub: PubSub | None = None
         await self.client.ping()
 
     async def subscribe(self, topic: str) -> None:
-        self.pubsub = self.client.pubsub()
+        if self.pubsub is None:
+            self.pubsub = self.client.pubsub()
         await self.pubsub.subscribe(topic)
         self.messages = self.pubsub.listen()
         await anext(self.messages)

@@ -34,15 +34,18 @@ class Scale:
 QUICK = Scale(seconds=1.0, least=0, samples=2_000, warm_up=200, open_loop_seconds=5.0, idle_seconds=10.0, settle=0.3)
 
 
-def flood(run: Run, publishers: list[Process], subscribers: list[Process], scale: Scale) -> dict[str, Any]:
+def flood(
+    run: Run, publishers: list[Process], subscribers: list[Process], scale: Scale, *, readers: int | None = None
+) -> dict[str, Any]:
     """From ready processes to the figures of one flood: rates at both ends, CPU seconds, what was lost."""
     for subscriber in subscribers:
         subscriber.said("warm")
+    readers = readers or len(subscribers)
     result: dict[str, Any] = {}
     least = scale.least if run.contestant.peer == "ours" else 0
     with run.counting_cpu(result):
         for publisher in publishers:
-            publisher.tell(seconds=scale.seconds, least=least // len(publishers) // len(subscribers))
+            publisher.tell(seconds=scale.seconds, least=least // len(publishers) // readers)
         sent = [publisher.said("done", scale.seconds * 20 + GRACE) for publisher in publishers]
         seen = [subscriber.said("done", GRACE) for subscriber in subscribers]
     for process in (*publishers, *subscribers):
@@ -53,7 +56,7 @@ def flood(run: Run, publishers: list[Process], subscribers: list[Process], scale
     result |= {
         "published": published,
         "delivered": delivered,
-        "lost": published * len(subscribers) - delivered,
+        "lost": published * readers - delivered,
         "disorder": sum(one["disorder"] for one in seen),
         "seconds": seconds,
         "rate": delivered / seconds,

@@ -19,7 +19,7 @@ _CONNECTIONS = 100
 def run(contestant: Contestant, scale: Scale) -> dict[str, Any]:
     """One round. The whole is longer than the interval of pings, so that they are in it."""
     with Run(contestant) as one:
-        idle = one.start("idle", "idle", connections=_CONNECTIONS)
+        idle = one.start("idle", "idle", connections=_CONNECTIONS, receives=True, quiet=True)
         idle.said("ready", 120)
         time.sleep(scale.settle * 2)
         before = one.broker.cpu()

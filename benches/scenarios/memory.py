@@ -24,7 +24,7 @@ _CONNECTIONS = 200
 def run(contestant: Contestant, scale: Scale) -> dict[str, Any]:
     """One round: each question asks a broker of its own."""
     with Run(contestant, patterns=_SUBSCRIPTIONS + 1) as one:
-        holder = one.start("holder", "hold")
+        holder = one.start("holder", "hold", receives=True, quiet=True)
         holder.said("ready")
         time.sleep(scale.settle)
         rest = resident_bytes(one.broker.pid)
