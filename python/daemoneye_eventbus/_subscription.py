@@ -37,12 +37,12 @@ class Reader:
         self.subscription: weakref.ref[Subscription[Any]] | None = None
 
     def ring(self) -> None:
-        """The queue has something, or ended."""
+        """The queue has something, or ended; called by the loop."""
         subscription = None if self.subscription is None else self.subscription()
         if subscription is not None and subscription._ended:
             self.waiting.wake_all()
         else:
-            self.waiting.wake_one()
+            self.waiting.wake_one(direct=True)
 
 
 class Subscription(SubscriptionCore[T_co]):

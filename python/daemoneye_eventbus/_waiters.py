@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from daemoneye_eventbus._native import Waiter
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -12,27 +14,27 @@ __all__ = ["Waiters"]
 
 
 class Waiters:
-    """A line of futures. Whoever was woken and cannot use it must pass it on (`wake_one`)."""
+    """A line of waiters. Whoever was woken and cannot use it must pass it on (`wake_one`)."""
 
     __slots__ = ("_line",)
 
     def __init__(self) -> None:
-        self._line: deque[asyncio.Future[None]] = deque()
+        self._line: deque[Waiter] = deque()
 
     def __len__(self) -> int:
         return len(self._line)
 
     async def wait(self, loop: asyncio.AbstractEventLoop, deadline: float | None = None) -> None:
         """Stands at the end until woken; ``TimeoutError`` at ``deadline`` of the loop's clock."""
-        future: asyncio.Future[None] = loop.create_future()
-        self._line.append(future)
-        handle = None if deadline is None else loop.call_at(deadline, _time_out, future)
+        waiter = Waiter(loop)
+        self._line.append(waiter)
+        handle = None if deadline is None else loop.call_at(deadline, waiter.time_out)
         try:
-            await future
+            await waiter
         except BaseException:
-            if future in self._line:
-                self._line.remove(future)
-            elif not future.cancelled():
+            if waiter in self._line:
+                self._line.remove(waiter)
+            elif not waiter.cancelled():
                 # Woken in the same turn in which we were cancelled: somebody else must get it.
                 self.wake_one()
             raise
@@ -40,22 +42,14 @@ class Waiters:
             if handle is not None:
                 handle.cancel()
 
-    def wake_one(self) -> None:
-        """Wakes the first who still waits."""
+    def wake_one(self, *, direct: bool = False) -> None:
+        """Wakes the first who still waits; ``direct``, in a callback of the loop: without another turn."""
         while self._line:
-            future = self._line.popleft()
-            if not future.done():
-                future.set_result(None)
+            if self._line.popleft().wake(direct):
                 return
 
     def wake_all(self) -> None:
         """Wakes everybody, in order."""
         line, self._line = self._line, deque()
-        for future in line:
-            if not future.done():
-                future.set_result(None)
-
-
-def _time_out(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_exception(TimeoutError())
+        for waiter in line:
+            waiter.wake()
