@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from daemoneye_eventbus._loop import Bridge
+    from daemoneye_eventbus._native import Waiter
     from daemoneye_eventbus._ways import Opened
 
 __all__ = ["Reader", "Subscription"]
@@ -86,6 +87,12 @@ class Subscription(SubscriptionCore[T_co]):
 
     async def _wait(self, deadline: float | None = None) -> None:
         await self._waiting.wait(self._bridge.check(), deadline)
+
+    def _stand_in_line(self) -> Waiter:
+        return self._waiting.join(self._bridge.check())
+
+    def _leave_line(self, waiter: Waiter) -> None:
+        self._waiting.leave(waiter)
 
     async def _get_slow(self, timeout: float | None) -> Any:
         loop = self._bridge.check()

@@ -26,21 +26,30 @@ class Waiters:
 
     async def wait(self, loop: asyncio.AbstractEventLoop, deadline: float | None = None) -> None:
         """Stands at the end until woken; ``TimeoutError`` at ``deadline`` of the loop's clock."""
-        waiter = Waiter(loop)
-        self._line.append(waiter)
+        waiter = self.join(loop)
         handle = None if deadline is None else loop.call_at(deadline, waiter.time_out)
         try:
             await waiter
         except BaseException:
-            if waiter in self._line:
-                self._line.remove(waiter)
-            elif not waiter.cancelled():
-                # Woken in the same turn in which we were cancelled: somebody else must get it.
-                self.wake_one()
+            self.leave(waiter)
             raise
         finally:
             if handle is not None:
                 handle.cancel()
+
+    def join(self, loop: asyncio.AbstractEventLoop) -> Waiter:
+        """A new place at the end; whoever does not wait to its end must `leave`."""
+        waiter = Waiter(loop)
+        self._line.append(waiter)
+        return waiter
+
+    def leave(self, waiter: Waiter) -> None:
+        """Gives up a place."""
+        if waiter in self._line:
+            self._line.remove(waiter)
+        elif not waiter.cancelled():
+            # Woken in the same turn in which it was cancelled: somebody else must get it.
+            self.wake_one()
 
     def wake_one(self, *, direct: bool = False) -> None:
         """Wakes the first who still waits; ``direct``, in a callback of the loop: without another turn."""

@@ -127,7 +127,7 @@ impl Waiter {
     }
 
     #[setter(_asyncio_future_blocking)]
-    fn set_blocking(&self, blocking: bool) {
+    pub(crate) fn set_blocking(&self, blocking: bool) {
         self.inner.lock().blocking = blocking;
     }
 
@@ -175,7 +175,7 @@ impl Waiter {
         !matches!(self.inner.lock().outcome, Outcome::Pending)
     }
 
-    fn result(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn result(&self, py: Python<'_>) -> PyResult<()> {
         match &self.inner.lock().outcome {
             Outcome::Woken => Ok(()),
             Outcome::TimedOut => Err(PyTimeoutError::new_err(())),
