@@ -1,6 +1,8 @@
 """Our broker under clients and brokers of the Rust original, which know nothing of CONNECT."""
 
 import asyncio
+import contextlib
+import random
 import socket
 import threading
 import time
@@ -142,6 +144,8 @@ async def test_patterns_of_the_configuration_and_of_an_operator(path, dial):
         assert len(await heard()) == 2
         broker.subscribe_client(info.id, [])
         assert await heard() == []
+        with pytest.raises(TypeError, match="patterns"):
+            broker.subscribe_client(info.id, "events.#")
         for bad in ("events.*", "health.#", "events.#.x", "events.A"):
             with pytest.raises(PatternError):
                 broker.subscribe_client(info.id, [bad])
@@ -168,6 +172,44 @@ async def test_what_no_client_may_publish(path, dial):
         assert await in_thread(peer.check) == b"PONG"
         refused = broker.statistics().refused
         assert (refused["message_type"], refused["topic"], refused["bare_payload"]) == (2, 1, 1)
+
+
+async def test_damaged_frames_end_a_connection_and_nothing_else(path, dial):
+    """Random damage to what the original sent, from peers that are known and from strangers."""
+    rng = random.Random(20261125)
+    frames = [whole(record) for dialect in DIALECTS for record in captured(dialect, "client")]
+    config = BrokerConfig(max_original_peers=1000, handshake_timeout=0.2, frame_timeout=0.5)
+    async with (
+        Broker(path, config=config) as broker,
+        EventBus.from_broker(broker) as bus,
+        bus.subscribe("#", include_control=True) as events,
+    ):
+        witness = await met(broker, dial)
+
+        def damage():
+            for _ in range(600):
+                with contextlib.closing(socket.socket(socket.AF_UNIX)) as sock:
+                    sock.connect(path)
+                    sock.settimeout(5)
+                    for _ in range(rng.randint(1, 6)):
+                        frame = bytearray(rng.choice(frames))
+                        for _ in range(rng.randint(0, 3)):
+                            frame[rng.randrange(len(frame))] = rng.randrange(256)
+                        with contextlib.suppress(ConnectionError):
+                            sock.sendall(frame[: rng.choice([len(frame), rng.randrange(len(frame))])])
+
+        await in_thread(damage)
+        # What others got through is sent to it, and its own check is answered behind what it has not read.
+        witness.send(b"PING")
+        while await in_thread(witness.read, 5.0) != b"PONG":
+            pass
+        await bus.publish(process(4711), topic="events.process.last")
+        while (await events.get(timeout=5)).topic != "events.process.last":
+            pass
+        await eventually(lambda: len(originals(broker)) == 1)
+        refused = broker.statistics().refused
+        assert "panic" not in refused
+        assert refused["decode"] > 50
 
 
 async def test_limits(path, dial):

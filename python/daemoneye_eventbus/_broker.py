@@ -104,6 +104,8 @@ class Broker:
         `SubscriptionRefused` for a native client, for one that is not connected, and above
         ``max_patterns_per_client``.
         """
+        if isinstance(patterns, str):
+            raise TypeError("patterns: expected a sequence of patterns, got str")
         self._core.subscribe_client(client_id, list(patterns))
 
     def disconnect_client(self, client_id: str) -> bool:

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::router::{Outlet, Router, Sink};
-use super::statistics::ClientKind;
+use super::statistics::{ClientKind, Totals};
 use crate::queue::{Budget, Limits, Overflow, Queue, Wake, Written};
 use crate::topic::Pattern;
 use crate::transport::{Peer, Stream};
@@ -57,6 +57,7 @@ pub(super) struct OriginalTerms {
     pub(super) id: Uuid,
     pub(super) bell: Arc<Bell>,
     pub(super) patterns: SharedPatterns,
+    pub(super) past: Totals,
 }
 
 pub(super) struct Connection {
@@ -69,6 +70,8 @@ pub(super) struct Connection {
     pub(super) bell: Arc<Bell>,
     /// What a peer of the original is sent; `None` for a native client, who says so itself.
     pub(super) patterns: Option<SharedPatterns>,
+    /// Of queues that this client had before.
+    pub(super) past: Totals,
     /// The kernel takes no more; the task is to wait for it.
     blocked: AtomicBool,
     /// Writing failed.
@@ -106,6 +109,7 @@ impl Connection {
                 queue,
                 bell: Arc::default(),
                 patterns: None,
+                past: Totals::default(),
                 blocked: AtomicBool::new(false),
                 broken: AtomicBool::new(false),
                 unwanted: AtomicBool::new(false),
@@ -123,7 +127,12 @@ impl Connection {
         terms: Terms,
         original: OriginalTerms,
     ) -> Arc<Self> {
-        let OriginalTerms { id, bell, patterns } = original;
+        let OriginalTerms {
+            id,
+            bell,
+            patterns,
+            past,
+        } = original;
         let reader: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
         let queue = Arc::new(Queue::new(
             terms.limits,
@@ -142,11 +151,19 @@ impl Connection {
             queue,
             bell,
             patterns: Some(patterns),
+            past,
             blocked: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
             quiet: AtomicBool::new(false),
         })
+    }
+
+    /// All that this client was sent and lost.
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = self.past;
+        totals.add(&self.queue.snapshot(), false);
+        totals
     }
 
     pub(super) const fn kind(&self) -> ClientKind {

@@ -174,13 +174,14 @@ impl Shared {
         self.progress.notify_one();
     }
 
-    /// A peer of the original goes on under the same id on another queue. What the old one held is dropped as closed.
-    pub(super) fn replace(&self, old: &Connection, new: &Arc<Connection>) {
+    /// A peer of the original goes on with another queue. What this one held is dropped as closed; gives all that it has come to.
+    pub(super) fn end_queue(&self, old: &Connection) -> Totals {
         self.router.leave(&old.sink);
         old.queue.discard(DropReason::Closed);
         let mut register = self.register.lock();
+        register.connections.remove(&old.id);
         register.gone.add(&old.queue.snapshot(), false);
-        register.connections.insert(new.id, Arc::clone(new));
+        old.totals()
     }
 
     /// Of one connection, while the broker ends.
@@ -331,8 +332,7 @@ impl Shared {
     pub(super) fn clients(&self) -> Vec<ClientInfo> {
         let register = self.register.lock();
         let remote = register.connections.values().map(|connection| {
-            let mut totals = Totals::default();
-            totals.add(&connection.queue.snapshot(), false);
+            let totals = connection.totals();
             ClientInfo {
                 id: connection.id,
                 name: connection.name.clone(),

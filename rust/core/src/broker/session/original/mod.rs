@@ -12,7 +12,7 @@
 mod ingest;
 mod out;
 mod pace;
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;
 
 use std::io;
@@ -34,7 +34,7 @@ use super::{LAST_READS, SCRATCH, Stage, Wait, batch, read, with_read};
 use crate::broker::connection::{Bell, Connection, OriginalTerms, SharedPatterns, Terms};
 use crate::broker::router::{Interest, Router};
 use crate::broker::shared::{Phase, Seat, Shared};
-use crate::broker::statistics::Refusal;
+use crate::broker::statistics::{Refusal, Totals};
 use crate::broker::subscription;
 use crate::queue::{DropReason, MAX_ANSWERS};
 use crate::topic::Pattern;
@@ -165,13 +165,13 @@ impl Original {
 
     /// Makes the queue; from now on the peer is sent what it is subscribed to.
     fn join(&mut self) {
-        let connection = self.connect_queue();
+        let connection = self.connect_queue(Totals::default());
         subscribe(&self.shared.router, &connection, self.patterns.lock().clone());
         self.shared.register(&connection);
         self.reader.connection = Some(connection);
     }
 
-    fn connect_queue(&self) -> Arc<Connection> {
+    fn connect_queue(&self, past: Totals) -> Arc<Connection> {
         let config = &self.shared.config;
         let terms = Terms {
             name: String::new(),
@@ -184,6 +184,7 @@ impl Original {
             id: self.id,
             bell: Arc::clone(&self.bell),
             patterns: Arc::clone(&self.patterns),
+            past,
         };
         Connection::original(
             &self.shared.router,
@@ -201,10 +202,11 @@ impl Original {
         if self.dialect.is_none_or(|dialect| dialect == old.sink.dialect) || old.queue.is_partial() {
             return;
         }
-        let connection = self.connect_queue();
         let patterns = self.patterns.lock();
+        let past = self.shared.end_queue(old);
+        let connection = self.connect_queue(past);
         subscribe(&self.shared.router, &connection, patterns.clone());
-        self.shared.replace(old, &connection);
+        self.shared.register(&connection);
         drop(patterns);
         self.reader.connection = Some(connection);
     }
