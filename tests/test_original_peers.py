@@ -174,6 +174,27 @@ async def test_what_no_client_may_publish(path, dial):
         assert (refused["message_type"], refused["topic"], refused["bare_payload"]) == (2, 1, 1)
 
 
+async def test_a_broker_of_the_original_that_dials_us(path, dial):
+    """It reads nothing but the answers to its checks, so it is sent nothing else."""
+    async with (
+        Broker(path, config=BrokerConfig(handshake_timeout=0.1)) as broker,
+        EventBus.from_broker(broker) as bus,
+        bus.subscribe("events.#") as events,
+    ):
+        dialled = dial()
+        await eventually(lambda: originals(broker))
+        broker.subscribe_client(originals(broker)[0].id, ())
+        for round_ in range(3):
+            for record in captured("postcard", "broker-dial-out"):
+                if record.get("ascii") != "PING":
+                    dialled.sock.sendall(whole(record))
+            await bus.publish(process(1))
+            assert len(await collect(events, 4)) == 4
+            assert await in_thread(dialled.check) == b"PONG", round_
+        (info,) = originals(broker)
+        assert (info.dialect, info.delivered, info.queued_messages) == ("postcard", 0, 0)
+
+
 async def test_damaged_frames_end_a_connection_and_nothing_else(path, dial):
     """Random damage to what the original sent, from peers that are known and from strangers."""
     rng = random.Random(20261125)

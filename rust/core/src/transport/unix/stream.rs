@@ -31,7 +31,7 @@ const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT;
 /// How long a reader is given where the kernel does not say what it has read.
 const UNTOLD: Duration = Duration::from_millis(10);
 /// A kernel that forgets to say that something was read is asked again.
-const RECHECK: Duration = Duration::from_millis(50);
+const RECHECK: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub struct Stream {
