@@ -12,7 +12,8 @@
 mod ingest;
 mod out;
 mod pace;
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;
 
 use std::io;
