@@ -20,6 +20,8 @@ from programs import DEADLINE, complete, wait_for
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
+PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("**/*.md"))
+
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the documentation speaks of sockets of Unix")
 
 
@@ -86,41 +88,62 @@ def test_readme_shows_the_quickstart():
     assert quickstart.removesuffix(python[0]).startswith('"""')
 
 
-@pytest.mark.parametrize("page", ["docs/topics.md", "docs/wire.md", "docs/operations.md"])
+HOW_TO = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("how-to-*.md"))
+# Run as a project of its own, by test_testing_helper.py.
+HOW_TO.remove("docs/how-to-testing.md")
+
+
+@pytest.fixture
+def broker_elsewhere(folder, monkeypatch):
+    """A broker in another process, found by the environment as the pages say."""
+    path = folder / "bus.sock"
+    broker = subprocess.Popen([sys.executable, "-m", "daemoneye_eventbus", "broker", str(path)])
+    monkeypatch.setenv("DAEMONEYE_BROKER_SOCKET", str(path))
+    wait_for(path.exists)
+    yield
+    broker.terminate()
+    assert broker.wait(DEADLINE) == 0
+
+
+@pytest.mark.usefixtures("broker_elsewhere")
+@pytest.mark.parametrize("page", HOW_TO)
+def test_how_to_does_what_it_says(page, tmp_path):
+    titled = [(title, text) for _, title, text in blocks(page) if title]
+    scripts = {title: text for title, text in titled if title.endswith(".py")}
+    prints = {title.removesuffix(" prints"): text for title, text in titled if title.endswith(" prints")}
+    assert scripts.keys() == prints.keys()
+    for name, text in scripts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert run(tmp_path / name) == prints[name], name
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_blocks_run_and_print_what_is_shown(page, tmp_path):
+    """Blocks without a title stand for themselves; titled ones are run where their page is."""
     found = blocks(page)
-    assert found
-    for index, (language, _, text) in enumerate(found):
-        if language == "python":
+    for index, (language, title, text) in enumerate(found):
+        if language == "python" and not title:
             (tmp_path / "block.py").write_text(text, encoding="utf-8")
             shown = found[index + 1] if index + 1 < len(found) else ("", "", "")
             expected = shown[2] if shown[1] == "prints" else ""
             assert run(tmp_path / "block.py") == expected
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/tutorial.md", "docs/topics.md", "docs/wire.md", "docs/operations.md"]
-)
-def test_blocks_type_check(page, tmp_path):
-    for index, (language, _, text) in enumerate(blocks(page)):
-        if language == "python":
-            (tmp_path / f"block_{index}.py").write_text(text, encoding="utf-8")
+@pytest.mark.limit(300)
+def test_blocks_type_check(tmp_path):
+    """All blocks of all pages at once: mypy starts slowly."""
+    for page in ["README.md", *PAGES]:
+        for index, (language, _, text) in enumerate(blocks(page)):
+            if language == "python":
+                name = f"{Path(page).stem}_{index}".replace("-", "_")
+                (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    options = ["--strict", "--config-file", os.devnull, "--cache-dir", str(tmp_path / "cache")]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "mypy",
-            "--strict",
-            "--config-file",
-            os.devnull,
-            "--cache-dir",
-            str(tmp_path / "cache"),
-            ".",
-        ],
+        [sys.executable, "-m", "mypy", *options, "."],
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -151,9 +174,7 @@ def test_operations_lists_every_reason():
     assert [sorted(one) for one in documented] == [sorted(dropped), sorted(refused)]
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
-)
+@pytest.mark.parametrize("page", ["README.md", *PAGES])
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", (ROOT / page).read_text(encoding="utf-8")):
         if "://" not in target:

@@ -66,7 +66,7 @@ _NAMES[CollectionEvent] = "CollectionEvent"
 
 
 def encode(value: object, dialect: str = "bincode", *, type: type[Any] | UnionType | None = None) -> bytes:
-    """Encode ``value``.
+    """Encode ``value`` in ``dialect``, one of `DIALECTS`.
 
     ``type=CollectionEvent`` writes one of the five events as the enum, its index first, as in a message's payload;
     without it, the plain struct is written. ``TypeError`` for what has no encoding, ``ValueError`` for a dialect that
@@ -83,7 +83,7 @@ def decode(type: type[_T], data: bytes, dialect: str = "bincode") -> _T: ...
 @overload
 def decode(type: UnionType, data: bytes, dialect: str = "bincode") -> CollectionEvent: ...
 def decode(type: type[Any] | UnionType, data: bytes, dialect: str = "bincode") -> Any:
-    """Decode ``data`` whole as a ``type``; `DecodeError` for anything else, trailing bytes included."""
+    """Decode ``data``, written in ``dialect``, whole as a ``type``; `DecodeError` for anything else, trailing bytes included."""
     return _wire_decode(_kind(type), data, dialect)
 
 
