@@ -125,7 +125,7 @@ class Program:
         self,
         name: str,
         *args: Any,
-        user: int | None = None,
+        user: int | str | None = None,
         env: dict[str, str] | None = None,
         flags: tuple[str, ...] = (),
         umask: int = -1,
