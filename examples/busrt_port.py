@@ -59,16 +59,20 @@ async def call(bus: EventBus, target: str, payload: bytes, timeout: float) -> by
 
 
 async def agent(path: Path) -> None:
-    async with EventBus.connect(path, config=ClientConfig(client="agent", pool=False)) as bus:
-        async with bus.subscribe(ProcessEvent) as events, asyncio.TaskGroup() as group:
-            ready = asyncio.Event()
-            collecting = group.create_task(collector(path, ready))
-            for _ in range(3):
-                received = await events.get(timeout=5)
-                print(received.topic, received.event.pid, received.event.name)
-            await ready.wait()
-            print("scan:", (await call(bus, COLLECTOR, json.dumps({"pid": 2}).encode(), timeout=1)).decode())
-            collecting.cancel()
+    async with (
+        EventBus.connect(path, config=ClientConfig(client="agent", pool=False)) as bus,
+        bus.subscribe(ProcessEvent) as events,
+        asyncio.TaskGroup() as group,
+    ):
+        ready = asyncio.Event()
+        collecting = group.create_task(collector(path, ready))
+        for _ in range(3):
+            received = await events.get(timeout=5)
+            print(received.topic, received.event.pid, received.event.name)
+        await ready.wait()
+        answer = await call(bus, COLLECTOR, json.dumps({"pid": 2}).encode(), timeout=1)
+        print("scan:", answer.decode())
+        collecting.cancel()
 
 
 async def main() -> None:

@@ -1,4 +1,4 @@
-"""The recipes of docs/how-to-deployment.md under real uids, and what a user is told when one part of them is missing."""
+"""The recipes of docs/how-to-deployment.md under real uids, and what users are told when one part is missing."""
 
 from __future__ import annotations
 
@@ -147,7 +147,9 @@ def test_agent_is_not_in_the_group(stage):
     refused(stage("root agent", AGENT), "PathRefused", f"group {BUS}", "member of the group")
 
 
-@pytest.mark.parametrize(("owner", "mode", "words"), [(AGENT, 0o770, "chmod go-w"), (COLLECTOR, 0o755, "belongs to uid")])
+@pytest.mark.parametrize(
+    ("owner", "mode", "words"), [(AGENT, 0o770, "chmod go-w"), (COLLECTOR, 0o755, "belongs to uid")]
+)
 def test_directory_is_not_the_agents(stage, owner, mode, words):
     stage.directory(owner, BUS, mode)
     refused(stage("root agent", f"{AGENT}:{BUS}"), "PathRefused", words)

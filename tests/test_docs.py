@@ -142,7 +142,7 @@ def test_blocks_type_check(tmp_path):
     for page in ["README.md", *PAGES]:
         for index, (language, title, text) in enumerate(blocks(page)):
             # What is shown of busrt has no types.
-            if language == "python" and not title.startswith("with busrt"):
+            if language == "python" and not (title or "").startswith("with busrt"):
                 name = f"{Path(page).stem}_{index}".replace("-", "_")
                 (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
     options = ["--strict", "--config-file", os.devnull, "--cache-dir", str(tmp_path / "cache")]

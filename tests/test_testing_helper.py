@@ -13,8 +13,6 @@ import pytest
 from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus, ProcessEvent
 from daemoneye_eventbus.testing import collect_events
 
-pytest_plugins = ["daemoneye_eventbus.testing"]
-
 CONFTEST = """
 from daemoneye_eventbus.testing import collect_events  # imported before it is a plugin
 

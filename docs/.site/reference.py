@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import griffe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PACKAGE = "daemoneye_eventbus"
 MODULES = ("topics", "wire", "errors", "testing")
@@ -29,7 +32,7 @@ def _text(item: griffe.Object | griffe.Alias) -> str:
     return item.docstring.value if item.docstring else ""
 
 
-def _parameters(function: griffe.Object) -> Iterator[str]:
+def _parameters(function: griffe.Function) -> Iterator[str]:
     known = ROUTINE | STANDARD.get(function.parent.name if function.parent else "", set())
     for parameter in function.parameters:
         if parameter.name not in known and not parameter.name.startswith("_"):
@@ -40,7 +43,7 @@ def _target(item: griffe.Object | griffe.Alias) -> griffe.Object:
     return item.final_target if isinstance(item, griffe.Alias) else item
 
 
-def _function(item: griffe.Object) -> Iterator[str]:
+def _function(item: griffe.Function) -> Iterator[str]:
     if not _text(item):
         yield f"{item.path}: no text"
     known = _named(_text(item))
@@ -49,22 +52,21 @@ def _function(item: griffe.Object) -> Iterator[str]:
             yield f"{item.path}({name}): no text"
 
 
-def _class(item: griffe.Object) -> Iterator[str]:
+def _class(item: griffe.Class) -> Iterator[str]:
     if not _text(item):
         yield f"{item.path}: no text"
     family = [item, *item.mro()]
     named = set().union(*(_named(_text(one)) for one in family))
-    members = {**item.inherited_members, **item.members}
+    members = {name: _target(member) for name, member in {**item.inherited_members, **item.members}.items()}
     for name, member in members.items():
-        # A constructor that is inherited is its own class's business, or private.
-        if name in {"__init__", "__new__"} and name in item.members and member.is_function:
-            told = {one.name for one in members.values() if _text(one)} | named
-            yield from (f"{item.path}({p}): no text" for p in _parameters(_target(member)) if p not in told)
-        if name.startswith("_"):
-            continue
-        if member.is_function:
-            yield from _function(_target(member))
-        elif not _text(member) and name not in named:
+        if isinstance(member, griffe.Function):
+            # A constructor that is inherited is its own class's business, or private.
+            if name in {"__init__", "__new__"} and name in item.members:
+                told = {one.name for one in members.values() if _text(one)} | named
+                yield from (f"{item.path}({p}): no text" for p in _parameters(member) if p not in told)
+            elif not name.startswith("_"):
+                yield from _function(member)
+        elif not name.startswith("_") and not _text(member) and name not in named:
             yield f"{item.path}.{name}: no text"
 
 
@@ -87,11 +89,12 @@ def without_text(source: Path) -> Iterator[str]:
     package = _load(source)
     for module in (package, *(package[name] for name in MODULES)):
         for name, item in _public(module):
-            if item.is_class:
+            if isinstance(item, griffe.Class):
                 yield from _class(item)
-            elif item.is_function:
+            elif isinstance(item, griffe.Function):
                 yield from _function(item)
-            elif not _text(item) and not (module.name == "topics" and item.is_attribute and item.value):
+            # The constants of `topics` say what they are by their values.
+            elif not _text(item) and not (module.name == "topics" and isinstance(item, griffe.Attribute)):
                 yield f"{module.path}.{name}: no text"
 
 

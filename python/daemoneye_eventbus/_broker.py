@@ -102,7 +102,10 @@ class Broker:
         self._core.subscribe_client(client_id, list(patterns))
 
     def disconnect_client(self, client_id: str) -> bool:
-        """Cuts the client with the id ``client_id``, who will not come back by itself. False if there is none."""
+        """Cuts the client with the id ``client_id``, who will not come back by itself. False if there is none.
+
+        ``ValueError`` for what is no id.
+        """
         return self._core.disconnect_client(client_id)
 
     def _port(self, config: ClientConfig) -> PortHandle:

@@ -82,7 +82,7 @@ class ProcessEvent(_Record):
     """Process id of the parent; ``None`` where it is not known."""
     start_time: Timestamp | None
     """When it was started; any aware ``datetime`` is taken, a naive one is ``ValueError``."""
-    metadata: FrozenMap
+    metadata: FrozenMap[str]
     """What else the collector tells, text to text."""
     def __new__(
         cls,
@@ -111,7 +111,7 @@ class NetworkEvent(_Record):
     """Where it leads to, written in the same way."""
     protocol: str
     """Such as ``tcp``."""
-    metadata: FrozenMap
+    metadata: FrozenMap[str]
     """What else the collector tells, text to text."""
     def __new__(
         cls,
@@ -133,7 +133,7 @@ class FilesystemEvent(_Record):
     """What happened, such as ``write``."""
     size: int | None
     """Bytes of the file, 0 to 2**64 - 1; ``None`` where it is not known."""
-    metadata: FrozenMap
+    metadata: FrozenMap[str]
     """What else the collector tells, text to text."""
     def __new__(
         cls,
@@ -154,7 +154,7 @@ class PerformanceEvent(_Record):
     """The measured value, NaN and infinities included."""
     unit: str
     """Unit of `value`, such as ``ratio``."""
-    metadata: FrozenMap
+    metadata: FrozenMap[str]
     """What else the collector tells, text to text."""
     def __new__(
         cls,
@@ -177,7 +177,7 @@ class TriggerRequest(_Record):
     """0 to 255; higher is more urgent."""
     payload: bytes
     """What the two agreed on, as bytes."""
-    metadata: FrozenMap
+    metadata: FrozenMap[str]
     """What else the asker tells, text to text."""
     def __new__(
         cls,
@@ -203,7 +203,7 @@ class CorrelationMetadata(_Record):
     """Place among its siblings, 0 to 2**64 - 1."""
     workflow_stage: str | None
     """The stage of its workflow; ``None`` for none."""
-    correlation_tags: FrozenMap
+    correlation_tags: FrozenMap[str]
     """Anything else, text to text."""
     created_at: Timestamp
     """When it was made, now where it is not given; any aware ``datetime`` is taken."""

@@ -36,9 +36,9 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def os_bytes(text: str) -> bytes:
-    """Give back the name that `os_text` escaped as ``text``, as the operating system's bytes (`os.fsdecode` makes a ``str`` of it).
+    """Give back the name that `os_text` escaped as ``text``, as the operating system's bytes.
 
-    Raises ``ValueError`` for text that `os_text` cannot have made.
+    `os.fsdecode` makes a ``str`` of it. Raises ``ValueError`` for text that `os_text` cannot have made.
     """
     parts: list[bytes] = []
     end = 0

@@ -127,7 +127,10 @@ class Timestamp(datetime):
         fold: int | None = None,
         nanosecond: int | None = None,
     ) -> datetime:
-        """Change parts, ``nanosecond`` included; with a ``tzinfo`` that is not UTC (``None``, too) a plain ``datetime``."""
+        """Change parts, ``nanosecond`` included.
+
+        With a ``tzinfo`` other than UTC (``None`` included) the result is a plain ``datetime``.
+        """
         given = {
             "year": year,
             "month": month,
@@ -152,7 +155,10 @@ class Timestamp(datetime):
         return self if tz is UTC else self._plain().astimezone(tz)
 
     def isoformat(self, sep: str = "T", timespec: str = "auto") -> str:
-        """Write ISO 8601 with ``sep`` between date and time; nanoseconds appear if there are any, or with ``timespec="nanoseconds"``."""
+        """Write ISO 8601 with ``sep`` between date and time.
+
+        Nanoseconds appear if there are any, or with ``timespec="nanoseconds"``.
+        """
         if timespec == "nanoseconds" or (timespec == "auto" and self._nanosecond):
             return f"{self._plain().isoformat(sep, 'microseconds')[:-6]}{self._nanosecond:03}+00:00"
         return self._plain().isoformat(sep, timespec)
@@ -203,7 +209,8 @@ class Timestamp(datetime):
             return NotImplemented
         return type(self)._of(self._plain() + other, self._nanosecond)
 
-    __radd__ = __add__
+    def __radd__(self, other: timedelta) -> Self:
+        return self.__add__(other)
 
     @overload  # type: ignore[override]  # a plain datetime minus a Timestamp is datetime's own affair
     def __sub__(self, other: datetime) -> timedelta: ...

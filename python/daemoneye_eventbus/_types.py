@@ -199,7 +199,10 @@ class EventFilter(_Value):
 
 @dataclass(frozen=True)
 class CorrelationFilter(_Value):
-    """Which of the matching messages a subscription takes, by their correlation metadata; the rules of `EventFilter`."""
+    """Which of the matching messages a subscription takes, by their correlation metadata.
+
+    The rules are those of `EventFilter`.
+    """
 
     correlation_ids: Sequence[str] = ()
     """Any of these is the correlation id."""

@@ -83,7 +83,10 @@ def decode(type: type[_T], data: bytes, dialect: str = "bincode") -> _T: ...
 @overload
 def decode(type: UnionType, data: bytes, dialect: str = "bincode") -> CollectionEvent: ...
 def decode(type: type[Any] | UnionType, data: bytes, dialect: str = "bincode") -> Any:
-    """Decode ``data``, written in ``dialect``, whole as a ``type``; `DecodeError` for anything else, trailing bytes included."""
+    """Decode ``data``, written in ``dialect``, whole as a ``type``.
+
+    `DecodeError` for anything else, trailing bytes included.
+    """
     return _wire_decode(_kind(type), data, dialect)
 
 
