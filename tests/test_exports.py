@@ -11,17 +11,59 @@ import pytest
 
 import daemoneye_eventbus
 
-NAMES = """
-    Broker BrokerConfig BrokerStatistics ClientInfo
-    EventBus ClientConfig EventBusStatistics Subscription
-    ProcessEvent NetworkEvent FilesystemEvent PerformanceEvent TriggerRequest CollectionEvent
-    BusEvent ControlMessage CorrelationMetadata Timestamp FrozenMap os_text os_bytes
-    EventSubscription SourceCaps EventFilter CorrelationFilter TopicPattern
-    EventBusError ConnectionClosed ConnectionLost SubscriptionClosed ConnectTimeout BrokerBusy BrokerAlreadyRunning
-    PathRefused PermissionRefused AuthenticationFailed ProtocolError DecodeError FrameTooLarge TopicError PatternError
-    SubscriptionRefused PublishTimeout PublishNotSupported WouldBlock WrongLoop ForkedProcess TransportError
-    topics wire __version__
-""".split()
+NAMES = [
+    "Broker",
+    "BrokerConfig",
+    "BrokerStatistics",
+    "ClientInfo",
+    "EventBus",
+    "ClientConfig",
+    "EventBusStatistics",
+    "Subscription",
+    "ProcessEvent",
+    "NetworkEvent",
+    "FilesystemEvent",
+    "PerformanceEvent",
+    "TriggerRequest",
+    "CollectionEvent",
+    "BusEvent",
+    "ControlMessage",
+    "CorrelationMetadata",
+    "Timestamp",
+    "FrozenMap",
+    "os_text",
+    "os_bytes",
+    "EventSubscription",
+    "SourceCaps",
+    "EventFilter",
+    "CorrelationFilter",
+    "TopicPattern",
+    "EventBusError",
+    "ConnectionClosed",
+    "ConnectionLost",
+    "SubscriptionClosed",
+    "ConnectTimeout",
+    "BrokerBusy",
+    "BrokerAlreadyRunning",
+    "PathRefused",
+    "PermissionRefused",
+    "AuthenticationFailed",
+    "ProtocolError",
+    "DecodeError",
+    "FrameTooLarge",
+    "TopicError",
+    "PatternError",
+    "SubscriptionRefused",
+    "PublishTimeout",
+    "PublishNotSupported",
+    "WouldBlock",
+    "WrongLoop",
+    "ForkedProcess",
+    "TransportError",
+    "topics",
+    "wire",
+    "__version__",
+]
 
 
 def test_exactly_these_names_are_exported():
