@@ -11,7 +11,7 @@ SOURCES := $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Car
 RUST_TESTS := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-rust test-python lint format clean
+.PHONY: help build demo test test-rust test-python lint docs wheel format clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -54,7 +54,18 @@ lint: $(VENV)/.dev ## Check formatting, lints and types, Rust and Python
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
-	$(BIN)/python -m mypy.stubtest daemoneye_eventbus._native
+	$(BIN)/python -m mypy.stubtest daemoneye_eventbus
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/pyright --verifytypes daemoneye_eventbus --ignoreexternal
+
+docs: $(VENV)/.dev ## Build the documentation as a site into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(VENV)/.wheel: $(VENV)/.tools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'maturin[zig]>=1.16,<2'
+	@touch $@
+
+wheel: $(VENV)/.wheel ## Build and try a manylinux wheel for each CPython found, and the sdist, in dist/
+	$(BIN)/python .ci/wheels.py
 
 format: $(VENV)/.dev ## Format Rust and Python
 	cargo fmt --all
@@ -63,5 +74,5 @@ format: $(VENV)/.dev ## Format Rust and Python
 
 clean: ## Remove everything that was built
 	cargo clean
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) dist site .pytest_cache .mypy_cache .ruff_cache
 	find python -name '_native*.so' -delete

@@ -12,12 +12,14 @@ import importlib.util
 import posixpath
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.pages import Page
 
@@ -42,6 +44,26 @@ def _examples() -> str:
         language = "python" if path.suffix == ".py" else "ini"
         parts.append(f"````{language}\n{text.rstrip()}\n````")
     return "\n\n".join(parts) + "\n"
+
+
+def _named(entry: Any) -> Iterator[str]:
+    """The files that a part of the navigation names."""
+    if isinstance(entry, str):
+        yield entry
+    elif isinstance(entry, dict):
+        yield from _named(list(entry.values()))
+    elif isinstance(entry, list):
+        for one in entry:
+            yield from _named(one)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Puts pages that nobody gave a place at the end of the reference."""
+    there = set(_named(config.nav))
+    pages = sorted(path.name for path in Path(config.docs_dir).glob("*.md"))
+    reference = next(part["Reference"] for part in config.nav or [] if "Reference" in part)
+    reference.extend(name for name in pages if name not in there)
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -14,21 +14,19 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 from daemoneye_eventbus._config import ClientConfig
 from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._deadline import seconds
-from daemoneye_eventbus._lifecycle import is_forked
-from daemoneye_eventbus._loop import Bridge
-from daemoneye_eventbus._native import (
-    Address,
-    BusCore,
+from daemoneye_eventbus._fields import (
     BusEvent,
     ControlMessage,
     CorrelationMetadata,
     FilesystemEvent,
     NetworkEvent,
-    Pending,
     PerformanceEvent,
     ProcessEvent,
     TriggerRequest,
 )
+from daemoneye_eventbus._lifecycle import is_forked
+from daemoneye_eventbus._loop import Bridge
+from daemoneye_eventbus._native import Address, BusCore, Pending
 from daemoneye_eventbus._opening import Opening
 from daemoneye_eventbus._specification import specification
 from daemoneye_eventbus._subscription import Reader, Subscription

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
-from daemoneye_eventbus._native import (
+from daemoneye_eventbus._fields import (
     BusEvent,
     CorrelationMetadata,
     FilesystemEvent,
@@ -23,10 +23,8 @@ from daemoneye_eventbus._native import (
     PerformanceEvent,
     ProcessEvent,
     TriggerRequest,
-    _dialects,
-    _wire_decode,
-    _wire_encode,
 )
+from daemoneye_eventbus._native import _dialects, _wire_decode, _wire_encode
 from daemoneye_eventbus._types import (
     CollectionEvent,
     CorrelationFilter,

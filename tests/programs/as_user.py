@@ -11,11 +11,12 @@ import os
 import sys
 from pathlib import Path
 
+import daemoneye_eventbus
+
 LATER = (
     "asyncio",
     "concurrent.futures.thread",
     "contextlib",
-    "daemoneye_eventbus",
     "fcntl",
     "json",
     "socket",
@@ -27,6 +28,8 @@ uid, script = int(who), sys.argv[2]
 gids = [int(gid) for gid in groups.split(",")] if groups else [uid]
 for name in LATER:
     importlib.import_module(name)
+for name in daemoneye_eventbus.__all__:
+    getattr(daemoneye_eventbus, name)
 code = compile(Path(script).read_text(encoding="utf-8"), script, "exec")
 sys.argv = sys.argv[2:]
 os.setgroups(gids[1:])
