@@ -42,6 +42,18 @@ def run(script):
     return done.stdout
 
 
+@pytest.fixture
+def broker_elsewhere(folder, monkeypatch):
+    """A broker in another process, found by the environment as the pages say."""
+    path = folder / "bus.sock"
+    broker = subprocess.Popen([sys.executable, "-m", "daemoneye_eventbus", "broker", str(path)])
+    monkeypatch.setenv("DAEMONEYE_BROKER_SOCKET", str(path))
+    wait_for(path.exists)
+    yield path
+    broker.terminate()
+    assert broker.wait(DEADLINE) == 0
+
+
 def test_tutorial_does_what_it_says(tmp_path):
     titled = [(title, text) for _, title, text in blocks("docs/tutorial.md") if title]
     scripts = {title: text for title, text in titled if title.endswith(".py")}
@@ -88,6 +100,28 @@ def test_readme_shows_the_quickstart():
     assert quickstart.removesuffix(python[0]).startswith('"""')
 
 
+def test_readme_collector_and_subscriber_meet(broker_elsewhere, tmp_path):
+    """The README's other two programs, with this test's broker in place of theirs."""
+    collector, subscriber = [
+        text.replace("/tmp/daemoneye.sock", str(broker_elsewhere))
+        for language, _, text in blocks("README.md")
+        if language == "python"
+    ][1:]
+    (tmp_path / "collector.py").write_text(collector, encoding="utf-8")
+    heard = tmp_path / "heard"
+    with heard.open("wb") as out:
+        listening = subprocess.Popen([sys.executable, "-u", "-c", subscriber], stdout=out, stderr=subprocess.STDOUT)
+    try:
+        stats = [sys.executable, "-m", "daemoneye_eventbus", "stats", "--path", str(broker_elsewhere)]
+        subscribed = re.compile(rb"^active_subscribers +1$", re.MULTILINE)
+        wait_for(lambda: subscribed.search(subprocess.run(stats, capture_output=True, check=True).stdout))
+        assert run(tmp_path / "collector.py") == ""
+        wait_for(lambda: f"events.process.start ProcessEvent(pid={os.getpid()}, " in heard.read_text())
+    finally:
+        listening.kill()
+        listening.wait(DEADLINE)
+
+
 def test_port_of_a_busrt_program_is_shown_and_prints_what_is_shown():
     titled = {title: text for _, title, text in blocks("docs/migration-busrt.md")}
     name = "examples/busrt_port.py"
@@ -98,18 +132,6 @@ def test_port_of_a_busrt_program_is_shown_and_prints_what_is_shown():
 HOW_TO = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("how-to-*.md"))
 # Run as a project of its own by test_testing_helper.py, and under other uids by test_deployment.py.
 HOW_TO = [page for page in HOW_TO if page not in {"docs/how-to-testing.md", "docs/how-to-deployment.md"}]
-
-
-@pytest.fixture
-def broker_elsewhere(folder, monkeypatch):
-    """A broker in another process, found by the environment as the pages say."""
-    path = folder / "bus.sock"
-    broker = subprocess.Popen([sys.executable, "-m", "daemoneye_eventbus", "broker", str(path)])
-    monkeypatch.setenv("DAEMONEYE_BROKER_SOCKET", str(path))
-    wait_for(path.exists)
-    yield
-    broker.terminate()
-    assert broker.wait(DEADLINE) == 0
 
 
 @pytest.mark.usefixtures("broker_elsewhere")

@@ -5,7 +5,6 @@ import pytest
 from daemoneye_eventbus import (
     CorrelationFilter,
     CorrelationMetadata,
-    EventBus,
     EventFilter,
     NetworkEvent,
     PatternError,
@@ -165,11 +164,11 @@ async def test_bad_terms_are_refused(pair: Pair, filters, error, words):
         assert (await events.get(timeout=5)).event.pid == 1
 
 
-async def test_the_broker_filters_itself(broker, path, raw):
+async def test_the_broker_filters_itself(eventbus_broker, raw):
     """A filtered event must not cross the socket: seen by a client without any matcher."""
     import raw as wire
 
-    peer = raw(path)
+    peer = raw(str(eventbus_broker.path))
     peer.connect()
     peer.subscribe(
         1,
@@ -198,16 +197,15 @@ async def test_the_broker_filters_itself(broker, path, raw):
     ],
     ids=str,
 )
-async def test_no_byte_of_a_filtered_event_crosses_the_socket(broker, path, raw, restriction, kept):
+async def test_no_byte_of_a_filtered_event_crosses_the_socket(eventbus_broker, eventbus_bus, raw, restriction, kept):
     """What came over the socket, byte for byte: the answer to PING stands behind everything published before it."""
-    peer = raw(path)
+    peer = raw(str(eventbus_broker.path))
     peer.connect()
     peer.subscribe(1, "events.#", **restriction)
     mark = "FILTERED" * 1000
-    async with EventBus.from_broker(broker) as bus:
-        for _ in range(50):
-            await bus.publish(process(9, mark, command_line=mark, metadata={mark: mark}), mark[:32])
-        await bus.publish(kept, "wanted-1")
+    for _ in range(50):
+        await eventbus_bus.publish(process(9, mark, command_line=mark, metadata={mark: mark}), mark[:32])
+    await eventbus_bus.publish(kept, "wanted-1")
     peer.say("PING")
     came = b""
     while not came.endswith(b"PONG"):

@@ -104,6 +104,17 @@ def test_package_does_not_import_pytest():
     assert (done.returncode, done.stdout.strip()) == (0, "set()"), done.stderr
 
 
+@pytest.mark.parametrize("missing", ["pytest", "pytest_asyncio"])
+def test_without_pytest_it_says_what_to_install(missing):
+    code = f"import sys; sys.modules[{missing!r}] = None; import daemoneye_eventbus.testing"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    last = done.stderr.strip().rpartition("\n")[2]
+    assert last == (
+        f"ModuleNotFoundError: daemoneye_eventbus.testing needs {missing}; "
+        "install it with: pip install 'daemoneye_eventbus[testing]'"
+    )
+
+
 def test_documentation_runs(tmp_path):
     """Every titled block of the guide, as the project that it describes."""
     guide = (Path(__file__).parent.parent / "docs/how-to-testing.md").read_text(encoding="utf-8")

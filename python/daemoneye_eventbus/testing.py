@@ -13,8 +13,14 @@ from collections.abc import AsyncIterator  # noqa: TC003  # tools resolve the fi
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import pytest
-import pytest_asyncio
+try:
+    import pytest
+    import pytest_asyncio
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        f"daemoneye_eventbus.testing needs {missing.name}; install it with: pip install 'daemoneye_eventbus[testing]'",
+        name=missing.name,
+    ) from missing
 
 from daemoneye_eventbus import Broker, BrokerConfig, EventBus
 
