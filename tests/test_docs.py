@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from daemoneye_eventbus import BrokerConfig, ClientConfig
+from daemoneye_eventbus import BrokerConfig, BrokerStatistics, ClientConfig, ClientInfo, EventBus
 from programs import DEADLINE, complete, wait_for
 
 ROOT = Path(__file__).parent.parent
@@ -188,6 +188,25 @@ def test_operations_lists_every_setting_with_its_default(config, number):
         for name, default in re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", rows, re.MULTILINE)
     }
     assert documented == {field.name: field.default for field in dataclasses.fields(config)}
+
+
+def named_in_table(text, head):
+    """What stands in backquotes in the first column of the table that begins with ``head``."""
+    rows = text.split(head, 1)[1].split("\n\n")[0]
+    return [name for row in re.findall(r"^\| (`[^|]*) \|", rows, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
+
+
+async def test_operations_lists_every_counter(eventbus_broker, eventbus_bus):
+    text = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    counters = {field.name for field in dataclasses.fields(BrokerStatistics)}
+    assert set(named_in_table(text, "| counter of the broker |")) == counters
+    who = {"id", "name", "uid", "pid", "dialect", "peer"}
+    counters = {field.name for field in dataclasses.fields(ClientInfo)} - who
+    assert set(named_in_table(text, "| counter of a client (`ClientInfo`) |")) == counters
+    async with EventBus.connect(eventbus_broker.path) as remote:
+        for bus in (eventbus_bus, remote):
+            listed = named_in_table(text, "| counter of a bus (`local_statistics()`) |")
+            assert sorted(listed) == sorted(bus.local_statistics())
 
 
 def test_operations_lists_every_reason():
