@@ -30,7 +30,7 @@ $(VENV)/.built: $(VENV)/.tools $(SOURCES)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.built pyproject.toml
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --extras dev
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --extras dev,docs
 	@touch $@
 
 build: $(VENV)/.built ## Build the extension (release) and install it into .venv
