@@ -261,16 +261,15 @@ impl BusCore {
         event: Py<PyAny>,
         correlation: Option<Py<PyAny>>,
         topic: Option<Py<PyAny>>,
-    ) -> Operation {
+    ) -> PyResult<Py<Operation>> {
         let outgoing = Outgoing {
             what: What::Event(event),
             correlation,
             topic,
         };
-        Operation::new(Kind::Publish {
-            bus: slf.unbind(),
-            outgoing,
-        })
+        let py = slf.py();
+        let bus = slf.unbind();
+        Operation::issue(py, Kind::Publish { bus, outgoing })
     }
 
     /// Publishes ``payload``, raw bytes, as a Control message on ``topic``, one of ``control`` or ``health``.
@@ -282,16 +281,15 @@ impl BusCore {
         topic: Py<PyAny>,
         payload: Py<PyAny>,
         correlation: Option<Py<PyAny>>,
-    ) -> Operation {
+    ) -> PyResult<Py<Operation>> {
         let outgoing = Outgoing {
             what: What::Control(payload),
             correlation,
             topic: Some(topic),
         };
-        Operation::new(Kind::Publish {
-            bus: slf.unbind(),
-            outgoing,
-        })
+        let py = slf.py();
+        let bus = slf.unbind();
+        Operation::issue(py, Kind::Publish { bus, outgoing })
     }
 
     /// Publishes as `publish` does, from any thread and without waiting: `WouldBlock` if there is no room.
