@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Final, TypeVar
 try:
     import pytest
     import pytest_asyncio
-except ModuleNotFoundError as missing:
+except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
-        f"daemoneye_eventbus.testing needs {missing.name}; install it with: pip install 'daemoneye_eventbus[testing]'",
-        name=missing.name,
-    ) from missing
+        f"daemoneye_eventbus.testing needs {_missing.name}; install it with: pip install 'daemoneye_eventbus[testing]'",
+        name=_missing.name,
+    ) from _missing
 
 from daemoneye_eventbus import Broker, BrokerConfig, EventBus
 
