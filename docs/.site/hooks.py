@@ -2,7 +2,8 @@
 
 Pages link to programs, the changes and the licence where they are in the repository (``../examples/broker.py``). On the
 site these are pages of their own, made here from the very files, and the links are turned to them. After the build,
-every name and parameter of the public API must have come out with a text: see ``reference.py`` beside this.
+every name and parameter of the public API must have come out with a text (see ``reference.py`` beside this), and no
+page may load anything from elsewhere.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
+# What a browser would load by itself; a link may lead anywhere.
+FROM_OUTSIDE = re.compile(r"<(?:script|img|link|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
 LINK = re.compile(r"(?<=\]\()((?:\.\./)+)([^)#\s]+)")
 
 
@@ -101,13 +104,17 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Fails where the reference lacks a public name, or a name or parameter lacks its text."""
+    """Fails where a page loads from outside, or the reference lacks a public name, or a parameter its text."""
+    site = Path(config.site_dir)
+    for page in site.rglob("*.html"):
+        if loads := FROM_OUTSIDE.search(page.read_text(encoding="utf-8")):
+            raise PluginError(f"{page.relative_to(site)} loads from outside: {loads[0]}")
     place = Path(__file__).with_name("reference.py")
     spec = importlib.util.spec_from_file_location("reference", place)
     if spec is None or spec.loader is None:
         raise PluginError(f"{place} cannot be loaded")
     reference = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reference)
-    missing = [*reference.without_text(ROOT / "python"), *reference.not_on_site(Path(config.site_dir))]
+    missing = [*reference.without_text(ROOT / "python"), *reference.not_on_site(site)]
     if missing:
         raise PluginError("the API reference lacks:\n  " + "\n  ".join(missing))
