@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
+import subprocess
+import sys
 import types
 
 import pytest
@@ -83,6 +86,16 @@ def test_dir_shows_them():
 def test_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="daemoneye_eventbus.*NoSuchThing"):
         daemoneye_eventbus.NoSuchThing
+
+
+@pytest.mark.limit(150)
+def test_type_checkers_see_a_misspelt_name(tmp_path):
+    (tmp_path / "misspelt.py").write_text("import daemoneye_eventbus as bus\nbus.errors\nbus.Brokr\n")
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, "--cache-dir", str(tmp_path), "."]
+    done = subprocess.run(mypy, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert 'misspelt.py:3: error: Module has no attribute "Brokr"' in done.stdout
+    assert "Found 1 error" in done.stdout
 
 
 @pytest.mark.parametrize("module", ["topics", "wire", "errors", "testing"])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from daemoneye_eventbus._native import DEBUG_BUILD, __version__
 
 if TYPE_CHECKING:
+    from daemoneye_eventbus import errors as errors  # reachable without an import of its own, though no name of ours
     from daemoneye_eventbus import topics, wire
     from daemoneye_eventbus._broker import Broker
     from daemoneye_eventbus._bus import EventBus
@@ -155,14 +156,17 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = frozenset({"errors", "topics", "wire"})
 
 
-def __getattr__(name: str) -> object:
-    if name in _MODULES:
-        return import_module(f"{__name__}.{name}")
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_HOME_OF.get(name, 'errors')}"), name)
-    globals()[name] = value
-    return value
+# Type checkers read the imports above; with this function every misspelt name would be fine with them.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOME_OF.get(name, 'errors')}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
