@@ -53,16 +53,66 @@ impl Serialize for Nested<'_> {
     }
 }
 
-/// Appends the body of `draft`.
+/// Events up to this size are encoded on the stack, so that their length is known when it is their turn in the envelope.
+const EVENT: usize = 256;
+
+/// Room made at once for all of an envelope but its payload.
+const AROUND: usize = 320;
+
+/// Appends the body of `draft`; on error `out` is as before.
+///
+/// In one pass if it is of the usual size: the event aside, then the envelope around it into room made ahead. What does not
+/// fit is measured first and then appended; what must not be written fails in both and is named by the second.
+#[inline]
 pub(super) fn encode(dialect: Dialect, draft: &Draft<'_>, message_type: MessageType, out: &mut Vec<u8>) -> Result<()> {
     match draft.payload {
-        Payload::Control(payload) => dialect.encode(&Envelope::new(draft, message_type, Bytes::new(payload)), out),
+        Payload::Control(payload) => around(dialect, draft, message_type, payload, out),
         Payload::Event(event) => {
-            let bytes = dialect.encoded_len(event)?;
-            let event = Some(event);
-            dialect.encode(&Envelope::new(draft, message_type, Nested { bytes, event }), out)
+            let mut aside = [0; EVENT];
+            let encoded = dialect
+                .encode_into(event, &mut aside)
+                .and_then(|length| aside.get(..length));
+            match encoded {
+                Some(payload) => around(dialect, draft, message_type, payload, out),
+                None => measured(dialect, draft, message_type, event, out),
+            }
         }
     }
+}
+
+#[inline]
+fn around(
+    dialect: Dialect,
+    draft: &Draft<'_>,
+    message_type: MessageType,
+    payload: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let envelope = Envelope::new(draft, message_type, Bytes::new(payload));
+    if payload.len() <= EVENT {
+        let before = out.len();
+        out.resize(before + AROUND + payload.len(), 0);
+        let written = out
+            .get_mut(before..)
+            .and_then(|room| dialect.encode_into(&envelope, room));
+        out.truncate(before + written.unwrap_or_default());
+        if written.is_some() {
+            return Ok(());
+        }
+    }
+    dialect.encode(&envelope, out)
+}
+
+fn measured(
+    dialect: Dialect,
+    draft: &Draft<'_>,
+    message_type: MessageType,
+    event: &CollectionEvent<'_>,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let bytes = dialect.encoded_len(event)?;
+    let event = Some(event);
+    dialect.encode(&Envelope::new(draft, message_type, Nested { bytes, event }), out)
 }
 
 /// How many bytes [`encode`] would append.
