@@ -9,6 +9,7 @@
 )]
 
 mod captures;
+mod memory;
 mod values;
 
 use daemoneye_eventbus_core::error::DecodeError;

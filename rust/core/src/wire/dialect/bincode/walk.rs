@@ -2,7 +2,7 @@
 //!
 //! It never decides differently from the crate. What it takes, the crate takes, with the same values; for anything wrong or
 //! unusual the answer is `None`, and the crate decides. Random, mutated and exhaustively changed frames hold the two to the
-//! same verdict and values (`tests/wire`), and so does the fuzz target `dialects`.
+//! same verdict and values (`tests/wire`), and so does the fuzz target `dialect`.
 //!
 //! Why it is here: the benchmark `codec`, which times both side by side, gave for envelope and event of 227 bytes (2 cores, rustc 1.95)
 //! 37 ns by this scanner, 105 ns by the crate through serde, 80 ns by the crate's own `BorrowDecode` without serde. Writing
