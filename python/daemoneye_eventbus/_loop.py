@@ -11,7 +11,8 @@ import itertools
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
-from daemoneye_eventbus._native import BusCore, Doorbell, Ticket
+from daemoneye_eventbus import _logs
+from daemoneye_eventbus._native import BusCore, Doorbell, Ticket, _ring_for_logs
 from daemoneye_eventbus.errors import WrongLoop
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class Bridge:
         self.pace = _PUBLISHES_A_TURN
         self.paced: weakref.WeakSet[BusCore] = weakref.WeakSet()
         loop.add_reader(self.bell.fileno(), self.drain)
+        _ring_for_logs(self.bell, self.listen(self._log))
+        # What came while no loop was there to take it.
+        self._log()
 
     @classmethod
     def current(cls) -> Bridge:
@@ -92,6 +96,9 @@ class Bridge:
             except Exception as error:  # noqa: BLE001  # one listener's trouble must not cost the others their wake-up
                 self.loop.call_exception_handler({"message": f"waking {method!r} failed", "exception": error})
 
+    def _log(self) -> None:
+        _logs.emit()
+
     def limit_pace(self, queue_messages: int) -> None:
         """Buses of this loop give its readers a turn well before a queue of that size is full."""
         self.pace = min(self.pace, max(1, queue_messages // 8))
@@ -100,6 +107,7 @@ class Bridge:
 
     async def ask(self, question: Callable[[Doorbell, int], Ticket]) -> Any:
         """Asks, and waits for the answer; raises what was refused."""
+        _logs.refresh()
         answer = _Answer(self.check().create_future())
         token = self.listen(answer.arrived)
         try:

@@ -29,8 +29,8 @@ pub(super) enum Happening {
     Bye(Option<String>),
     /// An `ERR` about the connection.
     Error(text::Err),
-    /// An `ERR` about so many refused publishes.
-    Refused(u64),
+    /// An `ERR` about refused publishes.
+    Refused(text::Err),
 }
 
 pub(super) struct Entry {
@@ -256,7 +256,7 @@ impl Inbound {
             FromBroker::Err(err) => match err.id {
                 Some(id) => self.refused(id, err),
                 None if err.topic.is_some() || err.sequence.is_some() => {
-                    happened.push(Happening::Refused(err.count.unwrap_or(1)));
+                    happened.push(Happening::Refused(err));
                 }
                 None => happened.push(Happening::Error(err)),
             },

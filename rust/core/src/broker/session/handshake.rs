@@ -1,7 +1,7 @@
 //! From an accepted connection to a session: `CONNECT`, `INFO`, and the proof of a token where one is set.
 //!
 //! Nothing is sent before the first frame, one `ERR` excepted; every wait has a deadline; nothing is kept for a peer but its first
-//! frames, of at most 64 KiB each. Whoever fails the proof gets one uniform answer, after one uniform delay.
+//! frames, of at most 64 KiB each. Whoever fails the proof gets one uniform answer, later with each failure of its uid.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +23,6 @@ use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{Code, Connect, Err as ErrText, FromBroker, FromClient, Info, Ok as OkText, PROTOCOL};
 
 const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Before a refused proof is answered: guessing costs time, and the time tells nothing.
-const AUTH_DELAY: Duration = Duration::from_millis(100);
 /// Read at once before anybody is known.
 const FIRST_READ: usize = 16 * 1024;
 /// Bytes of the name that a client gives itself.
@@ -174,15 +172,16 @@ fn refuse(shared: &Shared, stream: &Stream, fault: Fault) {
         return;
     };
     let reason = Refusal::of(err.code);
-    if shared.counters.note_and_log(reason) {
+    if let Some(suppressed) = shared.counters.note_and_log(reason) {
         let peer = stream.peer();
         tracing::warn!(
             target: "daemoneye_eventbus::broker",
             reason = reason.name(),
             uid = peer.uid,
             pid = peer.pid,
+            suppressed,
             "connection refused: {}",
-            err.message.escape_debug()
+            err.message
         );
     }
     say(stream, *err);
@@ -231,6 +230,9 @@ impl Session {
             stop: None,
             waiting: None,
             ingest: super::Ingest::new(),
+            rights: shared.rights(connection.peer.uid, None),
+            meter: shared.rates.meter(&config.rate_limits, connection.peer.uid),
+            refusals: None,
             subscriptions: hashbrown::HashMap::new(),
             clock: super::Clock::new(),
             writable: None,
@@ -276,12 +278,13 @@ impl Unproven {
     async fn authenticate(self) -> Option<Session> {
         let Self { mut session, nonces } = self;
         if let Some((theirs, ours)) = nonces {
-            let proof = session.proof(&theirs, &ours).await;
-            let Some(proof) = proof else {
-                tokio::time::sleep(AUTH_DELAY).await;
+            let Some((proof, token)) = session.proof(&theirs, &ours).await else {
+                let uid = session.connection.peer.uid;
+                tokio::time::sleep(session.shared.note_failed_proof(uid)).await;
                 session.refuse_proof();
                 return None;
             };
+            session.rights = session.shared.rights(session.connection.peer.uid, token.as_deref());
             session.shared.register(&session.connection);
             let ok = OkText {
                 proof: Some(proof),
@@ -296,8 +299,8 @@ impl Unproven {
 }
 
 impl Session {
-    /// Our proof, if theirs holds.
-    async fn proof(&mut self, theirs: &str, ours: &str) -> Option<String> {
+    /// Our proof and the token's name, if theirs holds.
+    async fn proof(&mut self, theirs: &str, ours: &str) -> Option<(String, Option<String>)> {
         let deadline = Instant::now() + AUTH_TIMEOUT;
         let auth = loop {
             let asked = frame::next(&self.pending, 0).ok()?;
@@ -323,18 +326,21 @@ impl Session {
             .iter()
             .filter(|token| token.verify(Role::Client, theirs, ours, &auth.proof));
         let valid: Vec<_> = valid.collect();
-        Some(valid.first()?.proof(Role::Broker, theirs, ours))
+        let token = valid.first()?;
+        let name = token.name().map(str::to_owned);
+        Some((token.proof(Role::Broker, theirs, ours), name))
     }
 
     fn refuse_proof(&self) {
         let peer = self.connection.peer;
-        if self.shared.counters.note_and_log(Refusal::AuthenticationFailed) {
+        if let Some(suppressed) = self.shared.counters.note_and_log(Refusal::AuthenticationFailed) {
             tracing::warn!(
                 target: "daemoneye_eventbus::broker",
                 reason = Refusal::AuthenticationFailed.name(),
                 uid = peer.uid,
                 pid = peer.pid,
-                "connection refused"
+                suppressed,
+                "connection refused: no proof of the token, or a wrong one"
             );
         }
         let err = ErrText::new(Code::AuthenticationFailed, Error::AuthenticationFailed.to_string());

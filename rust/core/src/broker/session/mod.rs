@@ -16,7 +16,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -25,8 +25,11 @@ pub(super) use self::handshake::say;
 
 use self::clock::Clock;
 use self::ingest::Ingest;
+use self::verbs::Refusals;
 use super::connection::{Connection, batch};
 use super::deliver::{Delivery, Waiting};
+use super::rate::Meter;
+use super::rights::Rights;
 use super::router::Outlet;
 use super::shared::{Phase, Place, Shared};
 use super::statistics::Refusal;
@@ -57,6 +60,8 @@ enum Stop {
     Congested,
     /// Too many answers are unsent.
     Answers,
+    /// A publisher who waits is above its rate until then.
+    Paced(Instant),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +85,12 @@ struct Session {
     stop: Option<Stop>,
     waiting: Option<Waiting>,
     ingest: Ingest,
+    /// `None`: it may do everything.
+    rights: Option<Arc<Rights>>,
+    /// `None`: as fast as it can.
+    meter: Option<Meter>,
+    /// Refused publishes of one kind that the client has not been told of.
+    refusals: Option<Refusals>,
     /// Patterns by live subscription.
     subscriptions: HashMap<u64, usize>,
     clock: Clock,
@@ -160,6 +171,10 @@ impl Session {
                 "the queue of this connection is full, and it asked to be disconnected then",
             );
         }
+        if self.shared.phase() >= Phase::Quiescing {
+            // What has been read is routed before the end.
+            self.meter = None;
+        }
         self.go_on();
         if self.shared.phase() >= Phase::Quiescing && self.stage == Stage::Open {
             self.wind_up();
@@ -202,6 +217,11 @@ impl Session {
                 Stop::Answers => {
                     self.connection.flush();
                     if self.connection.queue.answers_full(&self.room) {
+                        return;
+                    }
+                }
+                Stop::Paced(ready) => {
+                    if self.meter.is_some() && Instant::now() < ready {
                         return;
                     }
                 }
@@ -270,16 +290,17 @@ impl Session {
         if self.stage != Stage::Open {
             return;
         }
+        self.tell_refusals();
         let reason = Refusal::of(code);
-        if self.shared.counters.note_and_log(reason) {
+        if let Some(suppressed) = self.shared.counters.note_and_log(reason) {
             tracing::warn!(
                 target: "daemoneye_eventbus::broker",
                 reason = reason.name(),
-                client = ?self.connection.name,
+                client = %self.connection.name,
                 uid = self.connection.peer.uid,
                 pid = self.connection.peer.pid,
-                "connection cut: {}",
-                message.escape_debug()
+                suppressed,
+                "connection cut: {message}"
             );
         }
         let frame = Bytes::from(FromBroker::Err(ErrText::new(code, message)).frame());
