@@ -24,7 +24,7 @@ pytestmark = [
 
 
 def options_of(config):
-    left_out = {"token", "rate_limit"}
+    left_out = {"token"}
     return {field.name for field in dataclasses.fields(config)} - left_out
 
 

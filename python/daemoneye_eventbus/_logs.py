@@ -32,7 +32,9 @@ def emit() -> None:
     for level, area, text, fields, time in lines:
         _record(level, area, text, fields, time)
     if lost:
-        _record(logging.WARNING, "", f"{lost} lines of this log were lost, since no event loop took them", {"lost": lost})
+        _record(
+            logging.WARNING, "", f"{lost} lines of this log were lost, since no event loop took them", {"lost": lost}
+        )
 
 
 def _record(level: int, area: str, text: str, fields: dict[str, object], time: float | None = None) -> None:

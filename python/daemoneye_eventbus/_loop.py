@@ -43,6 +43,7 @@ class Bridge:
     @classmethod
     def current(cls) -> Bridge:
         """The bridge of the running loop."""
+        _logs.refresh()
         loop = asyncio.get_running_loop()
         bridge = cls._bridges.get(loop)
         if bridge is None:
