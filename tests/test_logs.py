@@ -1,6 +1,7 @@
-"""The log: what Rust says comes out of Python's loggers, one line per second and reason, escaped, and never in the way."""
+"""The log: what Rust says comes out of Python's loggers, a line per second and reason, escaped, never in the way."""
 
 import asyncio
+import itertools
 import json
 import logging
 import os
@@ -120,12 +121,12 @@ async def test_a_flood_of_refusals_is_a_line_a_second_and_a_number(path, records
         assert refused() > flood / 2
     assert 1 <= len(records.of("protocol")) <= lasted + 3
     times = [record.created for record in records.of("protocol")]
-    assert all(b - a > 0.99 for a, b in zip(times, times[1:], strict=False))
+    assert all(b - a > 0.99 for a, b in itertools.pairwise(times))
 
 
 async def test_text_of_a_peer_is_escaped_and_cut(path, records):
     name = "evil\x1b[31m\n2026 ERROR forged \u202e\\ end " + "x" * 200
-    connect = '{"protocol":1,"client":%s,"dialect":"bincode"}' % json.dumps(name)
+    connect = f'{{"protocol":1,"client":{json.dumps(name)},"dialect":"bincode"}}'
     async with Broker(path):
         await asyncio.to_thread(knock, path, frame(b"CONNECT " + connect.encode()) + frame(b"CONNECT {}"))
         await eventually(lambda: records.of("protocol"))
@@ -229,7 +230,7 @@ def test_a_ring_that_nobody_empties_is_bounded_and_says_so(path, records):
     finally:
         _logs.emit = emit
     _logs.emit()
-    taken = [record for record in records.all if record.message in {"stopped"} or "listening" in record.message]
+    taken = [record for record in records.all if record.message == "stopped" or "listening" in record.message]
     (lost,) = [record for record in records.all if "were lost" in record.message]
     assert len(taken) <= 1024
     assert len(taken) + lost.lost >= 1200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Literal, cast
+from typing import Final, Literal, cast
 
 from daemoneye_eventbus._native import _pattern_refusal
 from daemoneye_eventbus._rights import RateLimit, Rule
@@ -16,16 +16,18 @@ _DIALECTS: Final = ("bincode", "postcard")
 _LARGEST_FRAME: Final = 64 * 1024 * 1024
 _SMALLEST_FRAME: Final = 1024
 _MAX_NAME: Final = 256
+_SHORTEST: Final = 1e-6
 _LONGEST: Final = 7 * 24 * 3600
 """Seconds; nobody means to wait longer."""
 _SHORTEST_TOKEN: Final = 16
+_NAME_AND_SECRET: Final = 2
 _OWNER_ONLY: Final = 0o600
 _OWNER_AND_GROUP: Final = 0o660
 
 
-def _got(value: float) -> str:
-    # Longer ones say nothing, and Python refuses to write the longest.
-    return f", got {value}" if isinstance(value, float) or abs(value) < 2**64 else ""
+def _got(value: object) -> str:
+    # Longer integers say nothing, and Python refuses to write the longest.
+    return "" if isinstance(value, int) and abs(value) >= 2**64 else f", got {value}"
 
 
 def _integer(owner: object, name: str, low: int, high: int = 2**63 - 1) -> None:
@@ -41,13 +43,16 @@ def _seconds(owner: object, *names: str, zero: bool = False) -> None:
         value = getattr(owner, name)
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise TypeError(f"{type(owner).__name__}.{name}: expected seconds as float, got {type(value).__name__}")
-        if not 0 <= value <= _LONGEST or (value == 0 and not zero):
-            least = "from 0" if zero else "above 0"
-            raise ValueError(f"{type(owner).__name__}.{name}: must be {least} to {_LONGEST} seconds{_got(value)}")
+        least = 0 if zero else _SHORTEST
+        # NaN is not within them either.
+        if not least <= value <= _LONGEST:
+            raise ValueError(f"{type(owner).__name__}.{name}: must be {least:g} to {_LONGEST} seconds{_got(value)}")
 
 
 def _choice(owner: object, name: str, *known: str) -> None:
-    value = getattr(owner, name)
+    value: object = getattr(owner, name)
+    if not isinstance(value, str):
+        raise TypeError(f"{type(owner).__name__}.{name}: expected str, got {type(value).__name__}")
     if value not in known:
         raise ValueError(f"{type(owner).__name__}.{name}: must be one of {', '.join(known)}, got {value!r}")
 
@@ -89,18 +94,17 @@ def _tokens(owner: object, given: object) -> tuple[bytes | tuple[str, bytes], ..
         raise TypeError(f"BrokerConfig.token: expected bytes, several, or a mapping, got {type(given).__name__}")
     several: list[bytes | tuple[str, bytes]] = []
     for one in cast("Sequence[object]", given):
-        match one:
-            case (name, secret):
-                several.extend(_named(owner, name, secret))
-            case _:
-                several.append(_token(owner, one))
+        if isinstance(one, tuple) and len(pair := cast("tuple[object, ...]", one)) == _NAME_AND_SECRET:
+            several.extend(_named(owner, *pair))
+        else:
+            several.append(_token(owner, cast("object", one)))
     return tuple(several)
 
 
 def _named(owner: object, name: object, tokens: object) -> list[tuple[str, bytes]]:
     if not isinstance(name, str):
         raise TypeError(f"BrokerConfig.token: expected names as str, got {type(name).__name__}")
-    several: Sequence[object] = tokens if isinstance(tokens, list | tuple) else [tokens]
+    several = cast("Sequence[object]", tokens) if isinstance(tokens, list | tuple) else (tokens,)
     return [(name, _token(owner, token)) for token in several]
 
 
@@ -212,7 +216,8 @@ class BrokerConfig:
         self._check_together()
 
     def _check_rights(self) -> None:
-        if not isinstance(self.rules, Sequence) or not all(isinstance(rule, Rule) for rule in self.rules):
+        given = cast("object", self.rules)
+        if not isinstance(given, Sequence) or not all(isinstance(rule, Rule) for rule in self.rules):
             raise TypeError("BrokerConfig.rules: expected a sequence of Rule")
         object.__setattr__(self, "rules", tuple(self.rules))
         names = {name for name, _ in self._tokens}
@@ -221,6 +226,8 @@ class BrokerConfig:
             for name in rule.tokens or ():
                 if name not in names:
                     raise ValueError(f"BrokerConfig.rules: no token is named {name!r}; give `token` as a mapping")
+        if not isinstance(self.rate_limit, Sequence | RateLimit | None):
+            raise TypeError(f"BrokerConfig.rate_limit: expected RateLimit, got {type(self.rate_limit).__name__}")
         limits = self._rate_limits
         if not all(isinstance(limit, RateLimit) for limit in limits):
             raise TypeError("BrokerConfig.rate_limit: expected RateLimit, or one per client and one per uid")
@@ -232,6 +239,10 @@ class BrokerConfig:
     def _check_together(self) -> None:
         if self.socket_mode not in {_OWNER_ONLY, _OWNER_AND_GROUP}:
             raise ValueError(f"BrokerConfig.socket_mode: must be 0o600 or 0o660, got {self.socket_mode:#o}")
+        if self.socket_mode == _OWNER_ONLY and self.socket_group is not None:
+            raise ValueError(
+                "BrokerConfig.socket_group: has no effect with socket_mode=0o600; set 0o660, or leave it None"
+            )
         if self.socket_mode == _OWNER_AND_GROUP and self.socket_group is None:
             raise ValueError("BrokerConfig.socket_group: a socket of mode 0o660 needs the group that may use it")
         # Root opens any socket; everybody else needs the mode to let them in.
@@ -252,10 +263,10 @@ class BrokerConfig:
 
     @property
     def _rate_limits(self) -> tuple[RateLimit, ...]:
-        limits: Any = self.rate_limit
+        limits = self.rate_limit
         if limits is None:
             return ()
-        return tuple(limits) if isinstance(limits, list | tuple) else (limits,)
+        return (limits,) if isinstance(limits, RateLimit) else tuple(limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

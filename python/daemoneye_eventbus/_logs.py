@@ -48,5 +48,5 @@ def _record(level: int, area: str, text: str, fields: dict[str, object], time: f
         record.created = time
         record.msecs = time % 1 * 1000
         record.relativeCreated += shift * 1000
-        record.thread = record.threadName = None  # type: ignore[assignment]
+        record.thread = record.threadName = None
     logger.handle(record)
