@@ -94,10 +94,11 @@ def _tokens(owner: object, given: object) -> tuple[bytes | tuple[str, bytes], ..
         raise TypeError(f"BrokerConfig.token: expected bytes, several, or a mapping, got {type(given).__name__}")
     several: list[bytes | tuple[str, bytes]] = []
     for one in cast("Sequence[object]", given):
-        if isinstance(one, tuple) and len(pair := cast("tuple[object, ...]", one)) == _NAME_AND_SECRET:
-            several.extend(_named(owner, *pair))
-        else:
-            several.append(_token(owner, cast("object", one)))
+        if not isinstance(one, tuple):
+            several.append(_token(owner, one))
+            continue
+        pair = cast("tuple[object, ...]", one)
+        several.extend(_named(owner, *pair) if len(pair) == _NAME_AND_SECRET else [_token(owner, pair)])
     return tuple(several)
 
 
