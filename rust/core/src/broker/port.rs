@@ -134,10 +134,11 @@ impl Port {
         let router = &self.shared.router;
         let generation = router.generation();
         let rights = self.rights.as_deref();
-        let route = self
-            .routes
-            .lock()
-            .get_or(draft.topic, generation, || rights::look_up(router, rights, draft.topic));
+        let route = Arc::clone(
+            self.routes
+                .lock()
+                .get_or(draft.topic, generation, || rights::look_up(router, rights, draft.topic)),
+        );
         if route.is_refused() {
             return Err(self.refused(rights::publish_refusal(self.shared.own_uid)));
         }

@@ -29,15 +29,7 @@ const TOO_FAST: &str = "above the broker's rate_limit; publish more slowly, or w
 /// What one publisher remembers of the routes to its readers.
 pub(super) struct Ingest {
     routes: Cache<Arc<Route>>,
-    last: Option<Last>,
     open: Option<Open>,
-}
-
-/// The topic of the message before, and its route: most messages have the same.
-struct Last {
-    topic: String,
-    generation: u64,
-    route: Arc<Route>,
 }
 
 /// Neighbouring frames for the same readers.
@@ -64,26 +56,13 @@ impl Ingest {
     pub(super) fn new() -> Self {
         Self {
             routes: Cache::new(CACHED_TOPICS),
-            last: None,
             open: None,
         }
     }
 
     fn route(&mut self, router: &Router, rights: Option<&Rights>, topic: &str) -> &Arc<Route> {
-        let generation = router.generation();
-        let routes = &mut self.routes;
-        let last = self.last.get_or_insert_with(|| Last {
-            topic: topic.to_owned(),
-            generation,
-            route: routes.get_or(topic, generation, || look_up(router, rights, topic)),
-        });
-        if last.generation != generation || last.topic != topic {
-            last.route = routes.get_or(topic, generation, || look_up(router, rights, topic));
-            last.generation = generation;
-            last.topic.clear();
-            last.topic.push_str(topic);
-        }
-        &last.route
+        self.routes
+            .get_or(topic, router.generation(), || look_up(router, rights, topic))
     }
 
     /// Adds the frame to the open run, or says that it does not go with it.
