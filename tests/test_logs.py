@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -153,7 +154,7 @@ async def test_what_nobody_wants_is_not_made(path, records):
         assert records.all == []
         logger.setLevel(logging.WARNING)
         async with EventBus.connect(path, config=SOLO):
-            # Asking anything is enough for the level to be looked at; the second of the reason must be over.
+            # A new bus looks at the level; the second of the reason must be over.
             await asyncio.sleep(1.1)
             await asyncio.to_thread(knock, path, frame(b"PING"))
             await eventually(lambda: records.of("protocol"))
@@ -209,6 +210,33 @@ def test_several_loops_one_of_them_closed(path, records, run):
 
     run(second())
     assert len(records.of("protocol")) == 1
+
+
+def test_two_loops_at_once_make_one_record_of_each_line(path, records):
+    """Both are rung; one of them takes it. A broker and its client live in different threads."""
+    up, done = threading.Event(), threading.Event()
+
+    async def other():
+        async with EventBus.connect(path, config=SOLO):
+            up.set()
+            await asyncio.to_thread(done.wait, 20)
+
+    async def main():
+        async with Broker(path):
+            thread = threading.Thread(target=asyncio.run, args=(other(),))
+            thread.start()
+            await asyncio.to_thread(up.wait, 10)
+            for _ in range(3):
+                await asyncio.to_thread(knock, path, frame(b"PING"))
+                await asyncio.sleep(1.1)
+            done.set()
+            await asyncio.to_thread(thread.join, 10)
+
+    asyncio.run(main())
+    lines = [record for record in records.of("protocol") if record.message.startswith("connection refused")]
+    assert len(lines) == 3
+    assert len([record for record in records.all if "listening" in record.message]) == 1
+    assert len([record for record in records.all if record.message.startswith("connected")]) == 1
 
 
 def test_a_ring_that_nobody_empties_is_bounded_and_says_so(path, records):

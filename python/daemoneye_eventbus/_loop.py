@@ -38,7 +38,7 @@ class Bridge:
         loop.add_reader(self.bell.fileno(), self.drain)
         _ring_for_logs(self.bell, self.listen(self._log))
         # What came while no loop was there to take it.
-        self._log()
+        loop.call_soon(self._log)
 
     @classmethod
     def current(cls) -> Bridge:
@@ -108,7 +108,6 @@ class Bridge:
 
     async def ask(self, question: Callable[[Doorbell, int], Ticket]) -> Any:
         """Asks, and waits for the answer; raises what was refused."""
-        _logs.refresh()
         answer = _Answer(self.check().create_future())
         token = self.listen(answer.arrived)
         try:

@@ -114,8 +114,9 @@ impl Rights {
 
     /// Why one of these patterns may not be subscribed.
     pub(super) fn refuse_subscription(&self, patterns: &[Pattern]) -> Option<String> {
+        let mut work = cover::MOST_WORK;
         patterns.iter().find_map(|pattern| {
-            let why = match cover::allows_every(&self.subscribe, pattern, self.max_depth) {
+            let why = match cover::allows_every(&self.subscribe, pattern, self.max_depth, &mut work) {
                 Cover::Every => return None,
                 Cover::NotEvery => "not every topic that it matches is allowed",
                 Cover::Undecided => "what it matches meets too many rules to decide",

@@ -10,8 +10,8 @@ use smallvec::SmallVec;
 use super::name::DOMAINS;
 use super::pattern::{Pattern, Reach, Step, step};
 
-/// Combinations looked at. Rules as people write them need a few dozen.
-const MOST_STEPS: usize = 10_000;
+/// Work that one asker may cause, in rules looked at. Rules as people write them need a few dozen for each pattern.
+pub const MOST_WORK: usize = 1_000_000;
 
 /// A pattern and whether what matches it is allowed.
 pub type Ruling = (Pattern, bool);
@@ -33,8 +33,9 @@ pub fn allows(rules: &[Ruling], topic: &str) -> bool {
         .is_none_or(|(_, allow)| *allow)
 }
 
-/// Whether [`allows`] holds for every topic that `asked` can match.
-pub fn allows_every(rules: &[Ruling], asked: &Pattern, max_depth: usize) -> Cover {
+/// Whether [`allows`] holds for every topic that `asked` can match. Takes what it costs from `work`, of which there is at most
+/// [`MOST_WORK`].
+pub fn allows_every(rules: &[Ruling], asked: &Pattern, max_depth: usize, work: &mut usize) -> Cover {
     let mut walk = Walk {
         asked: Shape::of(asked),
         rules: rules
@@ -43,6 +44,7 @@ pub fn allows_every(rules: &[Ruling], asked: &Pattern, max_depth: usize) -> Cove
             .collect(),
         max_depth,
         seen: HashSet::new(),
+        work,
     };
     let all = (0..walk.rules.len()).collect();
     match walk.go(0, all) {
@@ -102,15 +104,16 @@ impl<'p> Shape<'p> {
 
 type Alive = SmallVec<[usize; 16]>;
 
-struct Walk<'p> {
+struct Walk<'p, 'w> {
     asked: Shape<'p>,
     rules: Vec<(Shape<'p>, bool)>,
     max_depth: usize,
     /// What has been found good: so many segments chosen, and these rules still matching.
     seen: HashSet<(usize, Alive)>,
+    work: &'w mut usize,
 }
 
-impl<'p> Walk<'p> {
+impl<'p> Walk<'p, '_> {
     /// Whether all goes well from here on, `depth` segments having been chosen that `asked` and the `alive` rules agree with.
     fn go(&mut self, depth: usize, alive: Alive) -> Option<bool> {
         let rules = &self.rules;
@@ -126,9 +129,7 @@ impl<'p> Walk<'p> {
         let Some(part) = self.asked.part(depth).filter(|_| depth < self.max_depth) else {
             return Some(true);
         };
-        if self.seen.len() >= MOST_STEPS {
-            return None;
-        }
+        *self.work = self.work.checked_sub(alive.len() + 1)?;
         if !self.seen.insert((depth, alive.clone())) {
             return Some(true);
         }

@@ -14,4 +14,5 @@ mod handshake;
 mod life;
 mod limits;
 mod local;
+mod rights;
 mod support;
