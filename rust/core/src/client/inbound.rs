@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use super::inbox::Inbox;
 use super::ticket::{Answer, Ticket};
 use crate::error::{Error, Result};
+use crate::log::Limiter;
 use crate::queue::{DropReason, Patience, Pushed, Run, Wake};
 use crate::topic::{Cache, Matcher};
 use crate::wire::frame::{self, Kind, PREFIX};
@@ -58,6 +59,7 @@ pub(super) struct Inbound {
     pub(super) consumed: u64,
     /// What a full blocking inbox has still to take before anything else is looked at.
     held: Option<(Arc<Inbox>, Run)>,
+    log: Limiter,
 }
 
 impl Inbound {
@@ -76,6 +78,7 @@ impl Inbound {
             undecodable: 0,
             consumed: 0,
             held: None,
+            log: Limiter::default(),
         }
     }
 
@@ -309,8 +312,20 @@ impl Inbound {
             ticket.resolve(Err(error));
         } else if let Some(entry) = self.remove(id) {
             self.settle(&entry.inbox, None);
-            if let Some(ticket) = entry.ticket {
-                ticket.resolve(Err(error));
+            match entry.ticket {
+                Some(ticket) => ticket.resolve(Err(error)),
+                // It was open before the connection broke, and nobody waits to be told.
+                None => {
+                    if let Some(suppressed) = self.log.due("subscription_ended") {
+                        tracing::warn!(
+                            target: "daemoneye_eventbus::client",
+                            reason = "subscription_ended",
+                            subscriber_id = %*entry.inbox.subscription.subscriber_id,
+                            suppressed,
+                            "the broker does not take this subscription again: {error}"
+                        );
+                    }
+                }
             }
         }
     }
