@@ -191,7 +191,8 @@ impl Session {
 
     /// With too many answers unsent nothing more is read.
     fn mind_answers(&mut self) {
-        if self.stage == Stage::Open && self.connection.queue.answers_full(&self.room) {
+        // What stops it already comes first; with the next answer it is looked at again.
+        if self.stage == Stage::Open && self.stop.is_none() && self.connection.queue.answers_full(&self.room) {
             self.stop = Some(Stop::Answers);
         }
     }
