@@ -23,6 +23,7 @@ from daemoneye_eventbus._native import (
     TriggerRequest,
     __version__,
 )
+from daemoneye_eventbus._rights import RateLimit, Rule
 from daemoneye_eventbus._subscription import Subscription
 from daemoneye_eventbus._text import os_bytes, os_text
 from daemoneye_eventbus._timestamp import Timestamp
@@ -34,6 +35,7 @@ from daemoneye_eventbus._types import (
     EventBusStatistics,
     EventFilter,
     EventSubscription,
+    Sender,
     SourceCaps,
 )
 from daemoneye_eventbus.errors import (
@@ -97,6 +99,9 @@ __all__ = [
     "ProtocolError",
     "PublishNotSupported",
     "PublishTimeout",
+    "RateLimit",
+    "Rule",
+    "Sender",
     "SourceCaps",
     "Subscription",
     "SubscriptionClosed",
