@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = ["Broker"]
+
+_LONGEST_SHUTDOWN: Final = 24 * 3600.0
 
 
 class Broker:
@@ -77,7 +79,7 @@ class Broker:
         return self._shutdown(timeout)
 
     async def _shutdown(self, timeout: float) -> int:
-        bound = max(seconds("timeout", timeout), 0.0)
+        bound = min(max(seconds("timeout", timeout), 0.0), _LONGEST_SHUTDOWN)
         undelivered: int = await Bridge.current().ask(lambda bell, token: self._core.shutdown(bound, bell, token))
         for tell in list(self._ends):
             tell()

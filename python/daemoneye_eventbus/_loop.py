@@ -11,7 +11,8 @@ import itertools
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
-from daemoneye_eventbus._native import BusCore, Doorbell, Ticket
+from daemoneye_eventbus import _logs
+from daemoneye_eventbus._native import BusCore, Doorbell, Ticket, _ring_for_logs
 from daemoneye_eventbus.errors import WrongLoop
 
 if TYPE_CHECKING:
@@ -35,10 +36,14 @@ class Bridge:
         self.pace = _PUBLISHES_A_TURN
         self.paced: weakref.WeakSet[BusCore] = weakref.WeakSet()
         loop.add_reader(self.bell.fileno(), self.drain)
+        _ring_for_logs(self.bell, self.listen(self._log))
+        # What came while no loop was there to take it.
+        loop.call_soon(self._log)
 
     @classmethod
     def current(cls) -> Bridge:
         """The bridge of the running loop."""
+        _logs.refresh()
         loop = asyncio.get_running_loop()
         bridge = cls._bridges.get(loop)
         if bridge is None:
@@ -98,6 +103,9 @@ class Bridge:
                 # It ends the loop's run, by a task that went on here; who comes behind it is called in the next.
                 self.loop.call_soon(self._call, tokens)
                 raise
+
+    def _log(self) -> None:
+        _logs.emit()
 
     def limit_pace(self, queue_messages: int) -> None:
         """Buses of this loop give its readers a turn well before a queue of that size is full."""

@@ -42,7 +42,7 @@ class Bounds:
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"{name}: expected int, got {type(value).__name__}")
             if not 1 <= value < 2**63:
-                raise ValueError(f"{name}: must be at least 1, got {value}")
+                raise ValueError(f"{name}: must be between 1 and {2**63 - 1}")
         if self.overflow not in {"drop_oldest", "drop_newest", "block"}:
             raise ValueError(f"overflow: must be drop_oldest, drop_newest or block, got {self.overflow!r}")
 

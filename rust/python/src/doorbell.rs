@@ -5,8 +5,8 @@
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use daemoneye_eventbus_core::queue::Wake;
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 
 use crate::lifecycle::Owned;
 
-struct Bell {
+pub(crate) struct Bell {
     tokens: Mutex<Vec<u64>>,
     /// Somebody rang, or the loop holds the bell: no need to write.
     rung: AtomicBool,
@@ -23,7 +23,7 @@ struct Bell {
 }
 
 impl Bell {
-    fn ring(&self, token: u64) {
+    pub(crate) fn ring(&self, token: u64) {
         self.tokens.lock().push(token);
         if !self.rung.swap(true, Ordering::AcqRel) {
             // A full pipe is as good as a written one: the loop will look.
@@ -60,6 +60,11 @@ impl Doorbell {
             bell: Arc::clone(bell),
             token,
         }))
+    }
+
+    /// For those who ring a loop only while it is there.
+    pub(crate) fn weak(&self, py: Python<'_>) -> PyResult<Weak<Bell>> {
+        Ok(Arc::downgrade(&self.inner.get(py)?.0))
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use super::rate::{Per, RateLimit};
+use super::rights::Rule;
 use crate::error::{Error, Result};
 use crate::queue::{Limits, Overflow};
 use crate::topic::{self, DEFAULT_MAX_DEPTH, MAX_TOPIC_BYTES};
@@ -63,6 +65,10 @@ pub struct BrokerConfig {
     pub original_auth: bool,
     /// Empty: no token is asked for. Several are valid at once during rotation.
     pub tokens: Vec<Token>,
+    /// Of those that name a client, the first that matches a topic decides; see [`Rule`].
+    pub rules: Vec<Rule>,
+    /// At most one of each kind.
+    pub rate_limits: Vec<RateLimit>,
 }
 
 impl Default for BrokerConfig {
@@ -94,6 +100,8 @@ impl Default for BrokerConfig {
             original_dialect: Dialect::Postcard,
             original_auth: false,
             tokens: Vec::new(),
+            rules: Vec::new(),
+            rate_limits: Vec::new(),
         }
     }
 }
@@ -140,6 +148,7 @@ impl BrokerConfig {
             dialect.must_be_on_connections(field)?;
         }
         self.validate_socket()?;
+        self.validate_rights()?;
         self.validate_original()
     }
 
@@ -184,6 +193,20 @@ impl BrokerConfig {
             )),
             _ => Ok(()),
         }
+    }
+
+    fn validate_rights(&self) -> Result<()> {
+        self.rules.iter().try_for_each(|rule| rule.validate(self))?;
+        self.rate_limits.iter().try_for_each(RateLimit::validate)?;
+        for per in [Per::Client, Per::Uid] {
+            if self.rate_limits.iter().filter(|limit| limit.per == per).count() > 1 {
+                return Err(Error::invalid(
+                    "rate_limit",
+                    "holds two limits of the same kind; give one per client and one per uid at most",
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn validate_original(&self) -> Result<()> {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::router::{Outlet, Router, Sink};
 use super::statistics::{ClientKind, Totals};
-use crate::queue::{Budget, Limits, Overflow, Queue, Wake, Written};
+use crate::queue::{Budget, Limits, Overflow, Queue, Sender, Wake, Written};
 use crate::topic::Pattern;
 use crate::transport::{Peer, Stream};
 use crate::wire::Dialect;
@@ -64,6 +64,7 @@ pub(super) struct Connection {
     pub(super) id: Uuid,
     pub(super) name: String,
     pub(super) peer: Peer,
+    pub(super) sender: Arc<Sender>,
     pub(super) stream: Arc<Stream>,
     pub(super) queue: Arc<Queue>,
     pub(super) sink: Arc<Sink>,
@@ -100,10 +101,16 @@ impl Connection {
                 reader,
             ));
             let outlet: Weak<dyn Outlet> = Weak::<Self>::clone(this);
+            let (id, peer) = (Uuid::new_v4(), stream.peer());
             Self {
-                id: Uuid::new_v4(),
+                id,
                 name: terms.name,
-                peer: stream.peer(),
+                sender: Arc::new(Sender {
+                    uid: peer.uid,
+                    pid: peer.pid,
+                    client_id: id,
+                }),
+                peer,
                 stream,
                 sink: router.join(Arc::clone(&queue), terms.dialect, terms.max_frame, Some(outlet)),
                 queue,
@@ -141,11 +148,16 @@ impl Connection {
             Arc::clone(budget),
             reader,
         ));
-        let outlet: Weak<dyn Outlet> = Arc::<Bell>::downgrade(&bell);
+        let (outlet, peer): (Weak<dyn Outlet>, _) = (Arc::<Bell>::downgrade(&bell), stream.peer());
         Arc::new(Self {
             id,
             name: terms.name,
-            peer: stream.peer(),
+            sender: Arc::new(Sender {
+                uid: peer.uid,
+                pid: peer.pid,
+                client_id: id,
+            }),
+            peer,
             stream,
             sink: router.join_original(Arc::clone(&queue), terms.dialect, terms.max_frame, outlet),
             queue,

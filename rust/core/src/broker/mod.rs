@@ -11,6 +11,8 @@ mod config;
 mod connection;
 mod deliver;
 mod port;
+mod rate;
+mod rights;
 mod router;
 mod server;
 mod session;
@@ -29,6 +31,8 @@ use uuid::Uuid;
 pub use config::BrokerConfig;
 pub use deliver::Waiting;
 pub use port::{LocalSubscription, Port, PortOptions, Published};
+pub use rate::{Per, RateLimit};
+pub use rights::Rule;
 pub use statistics::{BrokerStatistics, ClientInfo, ClientKind, Refusal, Undelivered};
 
 use self::server::Control;

@@ -175,9 +175,22 @@ impl Way {
 pub(super) struct Route {
     everyone: Lane,
     control: Lane,
+    /// Stands for topics that a publisher may not publish; has no readers.
+    refused: bool,
 }
 
 impl Route {
+    pub(super) fn refused() -> Self {
+        Self {
+            refused: true,
+            ..Self::default()
+        }
+    }
+
+    pub(super) const fn is_refused(&self) -> bool {
+        self.refused
+    }
+
     pub(super) fn lane(&self, way: Way) -> &Lane {
         match way {
             Way::Everyone => &self.everyone,

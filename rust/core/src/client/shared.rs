@@ -18,6 +18,7 @@ use super::original;
 use super::outbox::{Outbox, Sent, closed};
 use super::ticket::{Answer, Ticket};
 use crate::error::Error;
+use crate::log::Limiter;
 use crate::queue::Wake;
 use crate::transport::{Address, Stream};
 use crate::wire::text::{FromClient, Sub};
@@ -57,6 +58,7 @@ pub(super) struct Shared {
     pub(super) published: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) reconnects: AtomicU64,
+    pub(super) log: Limiter,
 }
 
 /// Wakes the host when a blocking inbox has room again.
@@ -95,6 +97,7 @@ impl Shared {
             published: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
+            log: Limiter::default(),
             resume: Arc::new(Resume(weak.clone())),
             address,
             config,
@@ -206,8 +209,16 @@ impl Shared {
                 }
                 None
             }
-            Happening::Refused(count) => {
+            Happening::Refused(err) => {
+                let count = err.count.unwrap_or(1);
                 self.refused.fetch_add(count, Ordering::Relaxed);
+                if let Some(suppressed) = self.log.due(err.code.name()) {
+                    tracing::warn!(
+                        target: "daemoneye_eventbus::client",
+                        reason = err.code.name(), topic = err.topic.as_deref(), messages = count, suppressed,
+                        "the broker refused what was published: {}", err.message
+                    );
+                }
                 None
             }
             Happening::Bye(reason) => {
@@ -219,8 +230,14 @@ impl Shared {
             }
             Happening::Error(err) => {
                 let last = err.code.is_final();
+                let reason = err.code.name();
                 let error = err.into_error();
-                tracing::warn!(target: "daemoneye_eventbus::client", %error, "the broker refused");
+                if let Some(suppressed) = self.log.due(reason) {
+                    tracing::warn!(
+                        target: "daemoneye_eventbus::client",
+                        reason, suppressed, "the broker ends this connection: {error}"
+                    );
+                }
                 last.then_some((error, true))
             }
         }
@@ -234,6 +251,13 @@ impl Shared {
         if line.leaving || last || !self.config.reconnect {
             let cause = (!line.leaving).then_some(cause);
             return self.end_locked(line, cause);
+        }
+        if let Some(suppressed) = self.log.due("connection_lost") {
+            tracing::warn!(
+                target: "daemoneye_eventbus::client",
+                reason = "connection_lost", path = %self.address.path().display(), suppressed,
+                "the connection broke and is dialled again: {cause}"
+            );
         }
         line.cause = Some(cause);
         self.change(&mut line, State::Reconnecting);
@@ -276,6 +300,12 @@ impl Shared {
         line.buf.clear();
         line.buf.extend_from_slice(leftover);
         self.change(&mut line, State::Connected);
+        if let Some(suppressed) = self.log.due("connected") {
+            tracing::info!(
+                target: "daemoneye_eventbus::client",
+                path = %self.address.path().display(), suppressed, "connected"
+            );
+        }
         let mut inbound = self.inbound.lock();
         let mut outbox = self.outbox.lock();
         outbox.go_live();

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 
 pub use crate::wire::text::Overflow;
 pub use budget::Budget;
-pub use run::{Content, Gap, Object, Run, Subscriptions};
+pub use run::{Content, Gap, Object, Run, Sender, Subscriptions};
 
 use inner::Inner;
 
@@ -119,6 +119,8 @@ pub enum Pushed {
 #[derive(Debug)]
 pub struct Popped {
     pub content: Content,
+    /// `None` at a client, who is not told.
+    pub sender: Option<Arc<Sender>>,
     /// How many were lost right before it.
     pub dropped_before: u64,
 }

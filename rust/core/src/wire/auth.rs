@@ -23,7 +23,11 @@ pub enum Role {
 
 /// A token that shows itself to nobody: hidden in Debug, overwritten on drop, compared in constant time.
 #[derive(Clone)]
-pub struct Token(Vec<u8>);
+pub struct Token {
+    secret: Vec<u8>,
+    /// For rules; no secret.
+    name: Option<String>,
+}
 
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -33,7 +37,7 @@ impl std::fmt::Debug for Token {
 
 impl PartialEq for Token {
     fn eq(&self, other: &Self) -> bool {
-        blake3::hash(&self.0) == blake3::hash(&other.0)
+        blake3::hash(&self.secret) == blake3::hash(&other.secret) && self.name == other.name
     }
 }
 
@@ -41,13 +45,24 @@ impl Eq for Token {}
 
 impl Drop for Token {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.secret.zeroize();
     }
 }
 
 impl Token {
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+    pub const fn new(secret: Vec<u8>) -> Self {
+        Self { secret, name: None }
+    }
+
+    pub const fn named(name: String, secret: Vec<u8>) -> Self {
+        Self {
+            secret,
+            name: Some(name),
+        }
+    }
+
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// 64 lower-case hex digits.
@@ -75,13 +90,13 @@ impl Token {
 
     fn original_hash(&self) -> Hash {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&self.0);
+        hasher.update(&self.secret);
         hasher.update(REQUEST.as_bytes());
         hasher.finalize()
     }
 
     fn mac(&self, role: Role, client_nonce: &str, broker_nonce: &str) -> Hash {
-        let mut key = blake3::derive_key(KEY_CONTEXT, &self.0);
+        let mut key = blake3::derive_key(KEY_CONTEXT, &self.secret);
         let mut hasher = blake3::Hasher::new_keyed(&key);
         key.zeroize();
         let role: &[u8] = match role {

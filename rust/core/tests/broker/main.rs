@@ -15,4 +15,5 @@ mod life;
 mod limits;
 mod local;
 mod original;
+mod rights;
 mod support;

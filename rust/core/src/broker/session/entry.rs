@@ -168,15 +168,16 @@ pub(super) fn refuse(shared: &Shared, stream: &Stream, fault: Fault) {
             )),
         ),
     };
-    if shared.counters.note_and_log(reason) {
+    if let Some(suppressed) = shared.counters.note_and_log(reason) {
         let peer = stream.peer();
         tracing::warn!(
             target: "daemoneye_eventbus::broker",
             reason = reason.name(),
             uid = peer.uid,
             pid = peer.pid,
+            suppressed,
             "connection refused: {}",
-            err.message.escape_debug()
+            err.message
         );
     }
     say(stream, *err);

@@ -1,6 +1,6 @@
 //! From `CONNECT` to a session: `INFO`, and the proof of a token where one is set.
 //!
-//! Whoever fails the proof gets one uniform answer, after one uniform delay.
+//! Whoever fails the proof gets one uniform answer, later with each failure of its uid.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +22,6 @@ use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{Code, Connect, Err as ErrText, FromBroker, FromClient, Info, Ok as OkText, PROTOCOL};
 
 const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Before a refused proof is answered: guessing costs time, and the time tells nothing.
-pub(super) const AUTH_DELAY: Duration = Duration::from_millis(100);
 /// Bytes of the name that a client gives itself.
 const MAX_NAME: usize = 256;
 
@@ -121,6 +119,9 @@ impl Session {
             stop: None,
             waiting: None,
             ingest: super::Ingest::new(),
+            rights: shared.rights(connection.peer.uid, None),
+            meter: shared.rates.meter(&config.rate_limits, connection.peer.uid),
+            refusals: None,
             subscriptions: hashbrown::HashMap::new(),
             clock: super::Clock::new(),
             writable: None,
@@ -166,12 +167,13 @@ impl Unproven {
     async fn authenticate(self) -> Option<Session> {
         let Self { mut session, nonces } = self;
         if let Some((theirs, ours)) = nonces {
-            let proof = session.proof(&theirs, &ours).await;
-            let Some(proof) = proof else {
-                tokio::time::sleep(AUTH_DELAY).await;
+            let Some((proof, token)) = session.proof(&theirs, &ours).await else {
+                let uid = session.connection.peer.uid;
+                tokio::time::sleep(session.shared.note_failed_proof(uid)).await;
                 session.refuse_proof();
                 return None;
             };
+            session.rights = session.shared.rights(session.connection.peer.uid, token.as_deref());
             session.shared.register(&session.connection);
             let ok = OkText {
                 proof: Some(proof),
@@ -186,8 +188,8 @@ impl Unproven {
 }
 
 impl Session {
-    /// Our proof, if theirs holds.
-    async fn proof(&mut self, theirs: &str, ours: &str) -> Option<String> {
+    /// Our proof and the token's name, if theirs holds.
+    async fn proof(&mut self, theirs: &str, ours: &str) -> Option<(String, Option<String>)> {
         let deadline = Instant::now() + AUTH_TIMEOUT;
         let auth = loop {
             let asked = frame::next(&self.pending, 0).ok()?;
@@ -213,18 +215,21 @@ impl Session {
             .iter()
             .filter(|token| token.verify(Role::Client, theirs, ours, &auth.proof));
         let valid: Vec<_> = valid.collect();
-        Some(valid.first()?.proof(Role::Broker, theirs, ours))
+        let token = valid.first()?;
+        let name = token.name().map(str::to_owned);
+        Some((token.proof(Role::Broker, theirs, ours), name))
     }
 
     fn refuse_proof(&self) {
         let peer = self.connection.peer;
-        if self.shared.counters.note_and_log(Refusal::AuthenticationFailed) {
+        if let Some(suppressed) = self.shared.counters.note_and_log(Refusal::AuthenticationFailed) {
             tracing::warn!(
                 target: "daemoneye_eventbus::broker",
                 reason = Refusal::AuthenticationFailed.name(),
                 uid = peer.uid,
                 pid = peer.pid,
-                "connection refused"
+                suppressed,
+                "connection refused: no proof of the token, or a wrong one"
             );
         }
         let err = ErrText::new(Code::AuthenticationFailed, Error::AuthenticationFailed.to_string());

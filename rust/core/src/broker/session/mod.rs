@@ -18,7 +18,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -30,8 +30,11 @@ use self::clock::Clock;
 use self::entry::Newcomer;
 use self::ingest::Ingest;
 use self::original::Original;
+use self::verbs::Refusals;
 use super::connection::{Connection, batch};
 use super::deliver::{Delivery, Waiting};
+use super::rate::Meter;
+use super::rights::Rights;
 use super::router::Outlet;
 use super::shared::{Phase, Place, Shared};
 use super::statistics::Refusal;
@@ -62,6 +65,8 @@ enum Stop {
     Congested,
     /// Too many answers are unsent.
     Answers,
+    /// A publisher who waits is above its rate until then.
+    Paced(Instant),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +90,12 @@ struct Session {
     stop: Option<Stop>,
     waiting: Option<Waiting>,
     ingest: Ingest,
+    /// `None`: it may do everything.
+    rights: Option<Arc<Rights>>,
+    /// `None`: as fast as it can.
+    meter: Option<Meter>,
+    /// Refused publishes of one kind that the client has not been told of.
+    refusals: Option<Refusals>,
     /// Patterns by live subscription.
     subscriptions: HashMap<u64, usize>,
     clock: Clock,
@@ -173,6 +184,10 @@ impl Session {
                 "the queue of this connection is full, and it asked to be disconnected then",
             );
         }
+        if self.shared.phase() >= Phase::Quiescing {
+            // What has been read is routed before the end.
+            self.meter = None;
+        }
         self.go_on();
         if self.shared.phase() >= Phase::Quiescing && self.stage == Stage::Open {
             self.wind_up();
@@ -215,6 +230,11 @@ impl Session {
                 Stop::Answers => {
                     self.connection.flush();
                     if self.connection.queue.answers_full(&self.room) {
+                        return;
+                    }
+                }
+                Stop::Paced(ready) => {
+                    if self.meter.is_some() && Instant::now() < ready {
                         return;
                     }
                 }
@@ -283,16 +303,17 @@ impl Session {
         if self.stage != Stage::Open {
             return;
         }
+        self.tell_refusals();
         let reason = Refusal::of(code);
-        if self.shared.counters.note_and_log(reason) {
+        if let Some(suppressed) = self.shared.counters.note_and_log(reason) {
             tracing::warn!(
                 target: "daemoneye_eventbus::broker",
                 reason = reason.name(),
-                client = ?self.connection.name,
+                client = %self.connection.name,
                 uid = self.connection.peer.uid,
                 pid = self.connection.peer.pid,
-                "connection cut: {}",
-                message.escape_debug()
+                suppressed,
+                "connection cut: {message}"
             );
         }
         let frame = Bytes::from(FromBroker::Err(ErrText::new(code, message)).frame());

@@ -172,6 +172,7 @@ impl Inner {
                     self.note_progress();
                     return Ok(Popped {
                         content: one.content,
+                        sender: one.sender,
                         dropped_before,
                     });
                 }

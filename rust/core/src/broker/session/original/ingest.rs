@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::{Original, Stage};
 use crate::broker::deliver::Delivery;
+use crate::broker::rights::look_up;
 use crate::broker::router::Way;
 use crate::broker::session::KEPT_PENDING;
 use crate::broker::statistics::Refusal;
@@ -90,13 +91,14 @@ impl Original {
         }
         // Every token is tried, so that the time does not tell which one held.
         let valid = config.tokens.iter().filter(|token| token.verify_original(proof));
-        if valid.count() == 0 {
+        let valid: Vec<_> = valid.collect();
+        let Some(token) = valid.first().map(|token| token.name().map(str::to_owned)) else {
             self.refused = true;
             return self.cut(Refusal::AuthenticationFailed, "it did not prove the token");
-        }
+        };
         self.check();
         if !self.is_proven() {
-            self.join();
+            self.join(token.as_deref());
         }
     }
 
@@ -138,20 +140,34 @@ impl Original {
         self.dialect
     }
 
-    fn route(&self, dialect: Dialect, frame: &[u8], summary: &wire::Summary<'_>) {
+    fn route(&mut self, dialect: Dialect, frame: &[u8], summary: &wire::Summary<'_>) {
         let shared = &self.shared;
+        if let Some(meter) = &mut self.meter
+            && meter.admit(Instant::now(), frame.len()).is_err()
+        {
+            return shared.counters.note(Refusal::RateLimit);
+        }
+        let route = look_up(&shared.router, self.rights.as_deref(), summary.topic);
+        if route.is_refused() {
+            return shared.counters.note(Refusal::Rights);
+        }
+        if let Some(meter) = &mut self.meter {
+            meter.charge(frame.len());
+        }
         shared.counters.note_published(1);
-        let route = shared.router.resolve(summary.topic);
         let lane = route.lane(Way::of(summary));
-        let own = self.reader.connection.as_ref().map(|connection| connection.sink.id);
-        let others = own.and_then(|own| lane.without(own));
+        let Some(connection) = &self.reader.connection else {
+            return;
+        };
+        let others = lane.without(connection.sink.id);
         let lane = others.as_ref().unwrap_or(lane);
         if lane.targets.is_empty() {
             return;
         }
         let run = Run::frames(Bytes::copy_from_slice(frame), 1);
         // It has no way to say that it would wait, so each queue's own policy applies.
-        let mut delivery = Delivery::new(&shared.router, shared.config.max_topic_depth, Patience::None);
+        let mut delivery =
+            Delivery::new(&shared.router, shared.config.max_topic_depth, Patience::None).from(&connection.sender);
         delivery.frames(lane, &run, dialect, frame.len().saturating_sub(PREFIX));
         shared.trim();
     }

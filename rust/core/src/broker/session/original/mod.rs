@@ -30,9 +30,10 @@ pub(in crate::broker) use self::pace::Rhythm;
 use self::out::{Blocked, Until, ready};
 use self::pace::Pace;
 use super::entry::Entry;
-use super::handshake::AUTH_DELAY;
 use super::{LAST_READS, SCRATCH, Stage, Wait, batch, read, with_read};
 use crate::broker::connection::{Bell, Connection, OriginalTerms, SharedPatterns, Terms};
+use crate::broker::rate::Meter;
+use crate::broker::rights::Rights;
 use crate::broker::router::{Interest, Router};
 use crate::broker::shared::{Phase, Seat, Shared};
 use crate::broker::statistics::{Refusal, Totals};
@@ -92,11 +93,16 @@ pub(super) struct Original {
     refused: bool,
     /// It has said this.
     connect: Option<Box<Connect>>,
+    /// `None`: it may publish everywhere.
+    rights: Option<Arc<Rights>>,
+    /// `None`: as fast as it can.
+    meter: Option<Meter>,
     _seat: Seat,
 }
 
 impl Original {
     pub(super) fn new(shared: Arc<Shared>, entry: Entry, seat: Seat) -> Self {
+        let uid = entry.stream.peer().uid;
         // Checked with the configuration, so there is nothing to refuse here.
         let patterns = subscription::of_original(&shared.config, &shared.config.original_patterns).unwrap_or_default();
         let mut peer = Self {
@@ -126,13 +132,15 @@ impl Original {
             last_reads: 0,
             refused: false,
             connect: None,
+            rights: None,
+            meter: shared.rates.meter(&shared.config.rate_limits, uid),
             _seat: seat,
             shared,
         };
         // The first message tells the dialect, so it is read before the queue is made.
         peer.look_at_dialect();
         if !peer.shared.config.original_auth {
-            peer.join();
+            peer.join(None);
         }
         peer
     }
@@ -159,13 +167,19 @@ impl Original {
         }
         if self.refused {
             // Guessing costs time, and the time tells nothing.
-            tokio::time::sleep(AUTH_DELAY).await;
+            tokio::time::sleep(self.shared.note_failed_proof(self.stream.peer().uid)).await;
         }
         self.become_native().await
     }
 
-    /// Makes the queue; from now on the peer is sent what it is subscribed to.
-    fn join(&mut self) {
+    /// Makes the queue; from now on the peer is sent what it is subscribed to, as far as it may subscribe that. `token`: the name of the
+    /// one it has proved.
+    fn join(&mut self, token: Option<&str>) {
+        self.rights = self.shared.rights(self.stream.peer().uid, token);
+        if let Some(rights) = &self.rights {
+            let may = |pattern: &Pattern| rights.refuse_subscription(std::slice::from_ref(pattern)).is_none();
+            self.patterns.lock().retain(may);
+        }
         let connection = self.connect_queue(Totals::default());
         subscribe(&self.shared.router, &connection, self.patterns.lock().clone());
         self.shared.register(&connection);
@@ -310,15 +324,15 @@ impl Original {
 
     /// Ends the connection. The peer would not understand why, so it is not told.
     fn cut(&mut self, reason: Refusal, why: &str) {
-        if self.shared.counters.note_and_log(reason) {
+        if let Some(suppressed) = self.shared.counters.note_and_log(reason) {
             let peer = self.stream.peer();
             tracing::warn!(
                 target: "daemoneye_eventbus::broker",
                 reason = reason.name(),
                 uid = peer.uid,
                 pid = peer.pid,
-                "peer of the original cut: {}",
-                why.escape_debug()
+                suppressed,
+                "peer of the original cut: {why}"
             );
         }
         self.stage = Stage::Ended;
