@@ -243,10 +243,6 @@ class BrokerConfig:
     def _check_together(self) -> None:
         if self.socket_mode not in {_OWNER_ONLY, _OWNER_AND_GROUP}:
             raise ValueError(f"BrokerConfig.socket_mode: must be 0o600 or 0o660, got {self.socket_mode:#o}")
-        if self.socket_mode == _OWNER_ONLY and self.socket_group is not None:
-            raise ValueError(
-                "BrokerConfig.socket_group: has no effect with socket_mode=0o600; set 0o660, or leave it None"
-            )
         if self.socket_mode == _OWNER_AND_GROUP and self.socket_group is None:
             raise ValueError("BrokerConfig.socket_group: a socket of mode 0o660 needs the group that may use it")
         if self.socket_mode == _OWNER_ONLY and self.socket_group is not None:

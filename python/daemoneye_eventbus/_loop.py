@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import _logs
 from daemoneye_eventbus._native import BusCore, Doorbell, Ticket, _ring_for_logs
-from daemoneye_eventbus.errors import WrongLoop
+from daemoneye_eventbus.errors import ForkedProcess, WrongLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -84,7 +84,12 @@ class Bridge:
 
     def drain(self) -> None:
         """Calls everybody who was rung for; a callback of the loop, so that whom they wake may go on at once."""
-        self._call(iter(self.bell.drain()))
+        try:
+            tokens = self.bell.drain()
+        except ForkedProcess:
+            # A child that runs its parent's loop to the end hears its parent's bell, and has nobody to call.
+            return
+        self._call(iter(tokens))
 
     def _call(self, tokens: Iterator[int]) -> None:
         for token in tokens:

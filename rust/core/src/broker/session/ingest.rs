@@ -60,12 +60,8 @@ impl Ingest {
         }
     }
 
-    fn route(&mut self, router: &Router, rights: Option<&Rights>, topic: &str) -> &Arc<Route> {
-        self.routes
-            .get_or(topic, router.generation(), || look_up(router, rights, topic))
-    }
-
     /// Adds the frame to the open run, or says that it does not go with it.
+    #[inline]
     fn extend(
         &mut self,
         router: &Router,
@@ -76,30 +72,30 @@ impl Ingest {
     ) -> Fit {
         let way = Way::of(summary);
         let len = PREFIX + body;
-        let Some(mut open) = self.open.take() else {
-            let route = Arc::clone(self.route(router, rights, summary.topic));
-            if route.is_refused() {
-                return Fit::Refused;
+        let route = self.routes.get_or(summary.topic, router.generation(), || {
+            look_up(router, rights, summary.topic)
+        });
+        match &mut self.open {
+            Some(open) => {
+                if open.way != way || open.bytes.len() + len > RUN || !Arc::ptr_eq(&open.route, route) {
+                    return Fit::Other;
+                }
+                open.bytes.end = at + len;
+                open.messages += 1;
+                open.largest = open.largest.max(body);
             }
-            self.open = Some(Open {
-                route,
-                way,
-                bytes: at..at + len,
-                messages: 1,
-                largest: body,
-            });
-            return Fit::Taken;
-        };
-        let fits = open.way == way
-            && open.bytes.len() + len <= RUN
-            && Arc::ptr_eq(&open.route, self.route(router, rights, summary.topic));
-        if fits {
-            open.bytes.end = at + len;
-            open.messages += 1;
-            open.largest = open.largest.max(body);
+            None if route.is_refused() => return Fit::Refused,
+            none => {
+                *none = Some(Open {
+                    route: Arc::clone(route),
+                    way,
+                    bytes: at..at + len,
+                    messages: 1,
+                    largest: body,
+                });
+            }
         }
-        self.open = Some(open);
-        if fits { Fit::Taken } else { Fit::Other }
+        Fit::Taken
     }
 }
 
@@ -230,9 +226,17 @@ impl Session {
 
     /// Adds a frame to the open run, or begins another with it. False if full queues make this publisher wait; then it is as if the
     /// frame had not been looked at.
+    #[inline]
     fn gather(&mut self, data: &[u8], summary: &Summary<'_>, at: usize, body: usize) -> bool {
         let rights = self.rights.as_deref();
-        let mut fit = self.ingest.extend(&self.shared.router, rights, summary, at, body);
+        match self.ingest.extend(&self.shared.router, rights, summary, at, body) {
+            Fit::Taken => true,
+            fit => self.gather_apart(data, fit, summary, at, body),
+        }
+    }
+
+    #[inline(never)]
+    fn gather_apart(&mut self, data: &[u8], mut fit: Fit, summary: &Summary<'_>, at: usize, body: usize) -> bool {
         if fit == Fit::Other {
             if !self.ship(data) {
                 return false;
