@@ -11,6 +11,10 @@ use crate::events::raise;
 pub(crate) struct Address(transport::Address);
 
 impl Address {
+    pub(crate) const fn of_core(address: transport::Address) -> Self {
+        Self(address)
+    }
+
     pub(crate) const fn core(&self) -> &transport::Address {
         &self.0
     }
@@ -36,5 +40,14 @@ impl Address {
     #[getter]
     fn path(&self) -> PathBuf {
         self.0.path().to_owned()
+    }
+
+    /// Checks the directories on the way, changing nothing; raises `PathRefused` as a broker would. False: one is missing and would
+    /// be made.
+    fn is_trusted(&self, py: Python<'_>) -> PyResult<bool> {
+        match self.0.path().parent() {
+            Some(directory) => raise(py, transport::is_trusted(directory)),
+            None => Ok(false),
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! Whoever fills the queue may also empty it: bytes go to the kernel from the thread that has them, in one call per batch. Only when
 //! the kernel takes no more is the connection's own task told to wait for it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -56,6 +56,8 @@ pub(super) struct Connection {
     pub(super) unwanted: AtomicBool,
     /// It has routed all that it has read, and reads no more.
     pub(super) quiet: AtomicBool,
+    /// Messages of it that were accepted.
+    pub(super) published: AtomicU64,
 }
 
 impl Connection {
@@ -88,6 +90,7 @@ impl Connection {
                 broken: AtomicBool::new(false),
                 unwanted: AtomicBool::new(false),
                 quiet: AtomicBool::new(false),
+                published: AtomicU64::new(0),
             }
         })
     }

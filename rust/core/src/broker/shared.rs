@@ -4,7 +4,7 @@
 //! gone count everything exactly once. Locks: the register's, then a queue's; never the other way round.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use hashbrown::HashMap;
@@ -43,6 +43,8 @@ pub(super) enum Phase {
 pub(super) struct LocalClient {
     pub(super) name: String,
     pub(super) queues: HashMap<u64, Arc<Queue>>,
+    /// Counted by its port.
+    published: Arc<AtomicU64>,
     /// Of subscriptions that have ended.
     gone: Totals,
 }
@@ -179,10 +181,11 @@ impl Shared {
         self.register.lock().connections.values().cloned().collect()
     }
 
-    pub(super) fn register_local(&self, id: Uuid, name: String) {
+    pub(super) fn register_local(&self, id: Uuid, name: String, published: Arc<AtomicU64>) {
         let client = LocalClient {
             name,
             queues: HashMap::new(),
+            published,
             gone: Totals::default(),
         };
         self.register.lock().locals.insert(id, client);
@@ -263,10 +266,6 @@ impl Shared {
         }
     }
 
-    pub(super) fn bus_statistics(&self) -> EventBusStatistics {
-        self.statistics().bus
-    }
-
     pub(super) fn statistics(&self) -> BrokerStatistics {
         // Who is gone by these numbers has its account settled in the sums below.
         let connections = self.connected.load(Ordering::Acquire);
@@ -319,6 +318,7 @@ impl Shared {
                 queued_bytes: totals.bytes,
                 delivered: totals.delivered,
                 dropped: totals.dropped(),
+                published: connection.published.load(Ordering::Relaxed),
             }
         });
         let local = register.locals.iter().map(|(id, client)| {
@@ -338,6 +338,7 @@ impl Shared {
                 queued_bytes: totals.bytes,
                 delivered: totals.delivered,
                 dropped: totals.dropped(),
+                published: client.published.load(Ordering::Relaxed),
             }
         });
         remote.chain(local).collect()

@@ -27,6 +27,19 @@ const PASS: OFlags = OFlags::RDONLY;
 
 /// Opens `path` (absolute) after checking every part of it, making the parts that are missing.
 pub(super) fn open_trusted(path: &Path) -> Result<OwnedFd> {
+    match walk(path, true)? {
+        Some(at) => Ok(at),
+        None => Err(system("open the directory", path, Errno::NOENT)),
+    }
+}
+
+/// Checks the way to `directory` (absolute) without changing anything. False: a part of it is missing, and would be made.
+pub fn is_trusted(directory: &Path) -> Result<bool> {
+    walk(directory, false).map(|at| at.is_some())
+}
+
+/// `None`: a part is missing, and nobody asked for it to be made.
+fn walk(path: &Path, make: bool) -> Result<Option<OwnedFd>> {
     let mut walk = Walk::from_root()?;
     let mut pending = names(path);
     let mut links = 0;
@@ -37,7 +50,10 @@ pub(super) fn open_trusted(path: &Path) -> Result<OwnedFd> {
             continue;
         }
         walk.here.push(&name);
-        match walk.look_or_make(&name)? {
+        let Some(found) = walk.look_or_make(&name, make)? else {
+            return Ok(None);
+        };
+        match found {
             FileType::Directory => walk.enter(&name)?,
             FileType::Symlink => {
                 links += 1;
@@ -64,7 +80,7 @@ pub(super) fn open_trusted(path: &Path) -> Result<OwnedFd> {
             }
         }
     }
-    Ok(walk.at)
+    Ok(Some(walk.at))
 }
 
 fn names(path: &Path) -> VecDeque<OsString> {
@@ -99,10 +115,11 @@ impl Walk {
         Ok(())
     }
 
-    fn look_or_make(&self, name: &OsStr) -> Result<FileType> {
+    fn look_or_make(&self, name: &OsStr, make: bool) -> Result<Option<FileType>> {
         match fs::statat(&self.at, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode)),
-            Err(Errno::NOENT) => self.make(name),
+            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+            Err(Errno::NOENT) if make => self.make(name).map(Some),
+            Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(system("look at", &self.here, errno)),
         }
     }
