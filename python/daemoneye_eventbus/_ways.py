@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -183,9 +184,7 @@ class RemoteWay:
         found: list[ClientInfo] = []
         after: str | None = None
         while True:
-            page, more = _told(
-                await self.bridge.ask(lambda bell, token, after=after: link.clients(after, bell, token))
-            )
+            page, more = _told(await self.bridge.ask(functools.partial(link.clients, after)))
             found.extend(ClientInfo(**one) for one in page)
             if not more:
                 return found

@@ -10,7 +10,8 @@ from daemoneye_eventbus._cli.output import escape
 __all__ = ["HEAD", "line", "page"]
 
 HEAD: Final = (
-    f"{'uptime':>10} {'published':>12} {'/s':>8} {'delivered':>12} {'/s':>8} {'queued':>8} {'dropped':>8} {'clients':>7}\n"
+    f"{'uptime':>10} {'published':>12} {'/s':>8} {'delivered':>12} {'/s':>8} "
+    f"{'queued':>8} {'dropped':>8} {'clients':>7}\n"
 )
 _CLIENTS: Final = ["pid", "uid", "peer", "subs", "pub/s", "dlv/s", "queued", "bytes", "dropped", "name"]
 _LEFT: Final = frozenset({2})

@@ -7,6 +7,7 @@ so are those of a client that was not there before.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import sys
 import time
@@ -87,7 +88,7 @@ async def _watch(arguments: argparse.Namespace) -> None:
                 if arguments.json:
                     output.write(json.dumps(row) + "\n")
                 elif on_terminal:
-                    terminal.show(lambda width, height, row=row, now=now: page.page(row, now.reason, width, height))
+                    terminal.show(functools.partial(page.page, row, now.reason))
                 else:
                     output.write(page.line(row) if shown % _HEAD_EVERY else page.HEAD + page.line(row))
                 before = now
@@ -131,7 +132,8 @@ def _row(before: _Sample, now: _Sample) -> dict[str, Any]:
     if now.clients is not None:
         known = {one["id"]: one for one in before.clients or ()}
         row["clients"] = [
-            one | {f"{name}_per_second": _rate(known.get(one["id"], {}).get(name), one[name], passed) for name in _RATES}
+            one
+            | {f"{name}_per_second": _rate(known.get(one["id"], {}).get(name), one[name], passed) for name in _RATES}
             for one in now.clients
         ]
     return row

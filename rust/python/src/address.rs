@@ -42,11 +42,11 @@ impl Address {
         self.0.path().to_owned()
     }
 
-    /// Checks the directories on the way, changing nothing; raises `PathRefused` as a broker would. False: one is missing and would
+    /// Checks the directories on the way for a broker of user `uid`, changing nothing; raises `PathRefused` as a broker would. False: one is missing and would
     /// be made.
-    fn is_trusted(&self, py: Python<'_>) -> PyResult<bool> {
+    fn is_trusted(&self, py: Python<'_>, uid: u32) -> PyResult<bool> {
         match self.0.path().parent() {
-            Some(directory) => raise(py, transport::is_trusted(directory)),
+            Some(directory) => raise(py, transport::is_trusted(directory, uid)),
             None => Ok(false),
         }
     }

@@ -27,20 +27,21 @@ const PASS: OFlags = OFlags::RDONLY;
 
 /// Opens `path` (absolute) after checking every part of it, making the parts that are missing.
 pub(super) fn open_trusted(path: &Path) -> Result<OwnedFd> {
-    match walk(path, true)? {
+    match walk(path, Peer::own_uid(), true)? {
         Some(at) => Ok(at),
         None => Err(system("open the directory", path, Errno::NOENT)),
     }
 }
 
-/// Checks the way to `directory` (absolute) without changing anything. False: a part of it is missing, and would be made.
-pub fn is_trusted(directory: &Path) -> Result<bool> {
-    walk(directory, false).map(|at| at.is_some())
+/// Checks, for a broker of user `uid`, the way to `directory` (absolute) without changing anything. False: a part of it is missing,
+/// and would be made.
+pub fn is_trusted(directory: &Path, uid: u32) -> Result<bool> {
+    walk(directory, uid, false).map(|at| at.is_some())
 }
 
 /// `None`: a part is missing, and nobody asked for it to be made.
-fn walk(path: &Path, make: bool) -> Result<Option<OwnedFd>> {
-    let mut walk = Walk::from_root()?;
+fn walk(path: &Path, uid: u32, make: bool) -> Result<Option<OwnedFd>> {
+    let mut walk = Walk::from_root(uid)?;
     let mut pending = names(path);
     let mut links = 0;
     while let Some(name) = pending.pop_front() {
@@ -69,7 +70,7 @@ fn walk(path: &Path, make: bool) -> Result<Option<OwnedFd>> {
                     pending.push_front(part);
                 }
                 if target.is_absolute() {
-                    walk = Walk::from_root()?;
+                    walk = Walk::from_root(uid)?;
                 }
             }
             _ => {
@@ -99,17 +100,19 @@ struct Walk {
     stat: Stat,
     /// What is being looked at, for messages.
     here: PathBuf,
+    /// For whom.
+    uid: u32,
 }
 
 impl Walk {
-    fn from_root() -> Result<Self> {
+    fn from_root(uid: u32) -> Result<Self> {
         let here = PathBuf::from("/");
-        let (at, stat) = open(CWD, here.as_os_str(), &here)?;
-        Ok(Self { at, stat, here })
+        let (at, stat) = open(CWD, here.as_os_str(), &here, uid)?;
+        Ok(Self { at, stat, here, uid })
     }
 
     fn enter(&mut self, name: &OsStr) -> Result<()> {
-        let (at, stat) = open(&self.at, name, &self.here)?;
+        let (at, stat) = open(&self.at, name, &self.here, self.uid)?;
         self.at = at;
         self.stat = stat;
         Ok(())
@@ -165,11 +168,11 @@ impl Walk {
     }
 }
 
-fn open(at: impl std::os::fd::AsFd, name: &OsStr, here: &Path) -> Result<(OwnedFd, Stat)> {
+fn open(at: impl std::os::fd::AsFd, name: &OsStr, here: &Path, uid: u32) -> Result<(OwnedFd, Stat)> {
     let flags = PASS | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = fs::openat(at, name, flags, Mode::empty()).map_err(|errno| system("open the directory", here, errno))?;
     let stat = fs::fstat(&fd).map_err(|errno| system("look at", here, errno))?;
-    check(&stat, here)?;
+    check(&stat, here, uid)?;
     Ok((fd, stat))
 }
 
@@ -182,8 +185,7 @@ fn others_can_write(stat: &Stat) -> bool {
     Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH)
 }
 
-fn check(stat: &Stat, here: &Path) -> Result<()> {
-    let own = Peer::own_uid();
+fn check(stat: &Stat, here: &Path, own: u32) -> Result<()> {
     if stat.st_uid != own && stat.st_uid != 0 {
         let owner = stat.st_uid;
         return Err(refused(
