@@ -6,6 +6,9 @@ Changes nothing: no directory is made, no lock taken, no stale socket removed. I
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus._cli import examine, output
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add"]
 
+_INDENT: Final = 17 * " "
 # The first of these that occurs is the end.
 _WORST: Final = (REFUSED, NO_BROKER, ERROR, LOOK)
 
@@ -52,8 +56,9 @@ def _run(arguments: argparse.Namespace) -> int:
         # Where no broker can be, none is looked for.
         if _is_socket(place.path) or all(one.code == OK for one in findings):
             findings += broker(place.path, token_of(arguments), getattr(arguments, "connect_timeout", 2.0))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     for one in findings:
-        output.write((json.dumps(one.plain()) if arguments.json else _line(one)) + "\n")
+        output.write((json.dumps(one.plain()) if arguments.json else _text(one, width)) + "\n")
     codes = {one.code for one in findings}
     return next((code for code in _WORST if code in codes), OK)
 
@@ -65,6 +70,13 @@ def _is_socket(path: Path) -> bool:
         return False
 
 
-def _line(one: Finding) -> str:
-    advice = f"\n{'':<17}{output.escape(one.advice)}" if one.advice else ""
-    return f"{one.level:<5} {one.subject:<10} {output.escape(one.text)}{advice}"
+def _text(one: Finding, width: int) -> str:
+    """A line, and one below it for what to do; on a terminal wrapped."""
+    wrap = textwrap.TextWrapper(
+        max(width, 40), subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False
+    )
+    lines = wrap.wrap(f"{one.level:<5} {one.subject:<10} {output.escape(one.text)}")
+    if one.advice is not None:
+        wrap.initial_indent = _INDENT
+        lines += wrap.wrap(output.escape(one.advice))
+    return "\n".join(lines)

@@ -10,7 +10,7 @@ from daemoneye_eventbus._cli.output import escape
 __all__ = ["HEAD", "line", "page"]
 
 HEAD: Final = (
-    f"{'uptime':>10} {'published':>12} {'/s':>8} {'delivered':>12} {'/s':>8} "
+    f"{'uptime':>10} {'published':>11} {'/s':>8} {'delivered':>11} {'/s':>8} "
     f"{'queued':>8} {'dropped':>8} {'clients':>7}\n"
 )
 _CLIENTS: Final = ["pid", "uid", "peer", "subs", "pub/s", "dlv/s", "queued", "bytes", "dropped", "name"]
@@ -21,8 +21,8 @@ def line(row: dict[str, Any]) -> str:
     """The totals alone; what this user is not told is a dash."""
     dropped = sum(row["dropped"].values()) if "dropped" in row else None
     return (
-        f"{duration(row['uptime_seconds']):>10} {row['messages_published']:>12} "
-        f"{short(row['published_per_second'], 8):>8} {row['messages_delivered']:>12} "
+        f"{duration(row['uptime_seconds']):>10} {row['messages_published']:>11} "
+        f"{short(row['published_per_second'], 8):>8} {row['messages_delivered']:>11} "
         f"{short(row['delivered_per_second'], 8):>8} {short(row.get('queued_messages'), 8):>8} "
         f"{short(dropped, 8):>8} {short(row.get('connections'), 7):>7}\n"
     )
@@ -37,8 +37,8 @@ def page(row: dict[str, Any], reason: str | None, width: int, height: int) -> li
     clients: list[dict[str, Any]] | None = row.get("clients")
     if clients is not None:
         clients.sort(key=_busy, reverse=True)
-        room = max(height - len(lines) - 2, 1)
-        shown = clients if len(clients) <= room else clients[: max(room - 1, 1)]
+        room = max(height - len(lines) - 1, 2)
+        shown = clients if len(clients) <= room else clients[: room - 1]
         lines += table([_CLIENTS, *map(_client, shown)], left=_LEFT)
         if len(shown) < len(clients):
             lines.append(f"and {len(clients) - len(shown)} more")
