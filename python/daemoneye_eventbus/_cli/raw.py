@@ -5,6 +5,7 @@ Blocking, with a deadline on everything; Unix sockets only, as far as Python kno
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import socket
@@ -73,9 +74,10 @@ class Raw:
         return Peer(pid, uid)
 
     def send(self, verb: str, said: dict[str, Any] | None = None) -> None:
-        """Sends a control text."""
+        """Sends a control text. Whether that worked shows when the answer is read: an ``ERR`` may explain it."""
         body = verb.encode() if said is None else f"{verb} {json.dumps(said)}".encode()
-        self._socket.sendall(len(body).to_bytes(PREFIX, "little") + body)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._socket.sendall(len(body).to_bytes(PREFIX, "little") + body)
         if self._watch is not None:
             self._watch("sent", self.sent, body)
         self.sent += PREFIX + len(body)
@@ -100,7 +102,10 @@ class Raw:
             if left <= 0:
                 raise TimeoutError(f"nothing whole came within {timeout:g} s")
             self._socket.settimeout(left)
-            chunk = self._socket.recv(_CHUNK)
+            try:
+                chunk = self._socket.recv(_CHUNK)
+            except ConnectionResetError:
+                chunk = b""
             if not chunk:
                 if self._buffer:
                     raise ConnectionLost(f"the stream ended {len(self._buffer)} bytes into a frame")

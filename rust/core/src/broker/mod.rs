@@ -17,9 +17,9 @@ mod session;
 mod shared;
 mod statistics;
 mod subscription;
-mod watching;
 #[cfg(test)]
 mod tests;
+mod watching;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -129,7 +129,15 @@ impl Broker {
                 Arc::clone(&done),
             );
             let given = given.lock().take();
-            move || server::run(&shared, &control, &address, given, Box::new(move |result| call(&done, result)))
+            move || {
+                server::run(
+                    &shared,
+                    &control,
+                    &address,
+                    given,
+                    Box::new(move |result| call(&done, result)),
+                )
+            }
         };
         if let Err(cause) = std::thread::Builder::new()
             .name("daemoneye-broker".to_owned())

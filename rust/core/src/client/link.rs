@@ -214,7 +214,10 @@ impl Link {
                 let mut inbound = self.shared.inbound.lock();
                 let id = inbound.next_id();
                 inbound.questions.insert(id, ticket);
-                self.shared.outbox.lock().text(&FromClient::Stats(Stats { id, ..asked }).frame());
+                self.shared
+                    .outbox
+                    .lock()
+                    .text(&FromClient::Stats(Stats { id, ..asked }).frame());
             }
             State::Closed => ticket.resolve(Err(closed(line.cause.as_ref()))),
             _ => ticket.resolve(Err(Error::ConnectionLost(

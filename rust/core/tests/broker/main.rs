@@ -15,3 +15,4 @@ mod life;
 mod limits;
 mod local;
 mod support;
+mod watching;

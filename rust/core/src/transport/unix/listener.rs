@@ -125,7 +125,12 @@ impl Drop for Listener {
 
 /// Where a given socket listens; refuses what is no listening Unix stream socket with a path.
 pub fn given_path(fd: &OwnedFd) -> Result<PathBuf> {
-    let refuse = |reason: &str| Error::invalid("listener", format!("{reason}; give a listening Unix stream socket with a path"));
+    let refuse = |reason: &str| {
+        Error::invalid(
+            "listener",
+            format!("{reason}; give a listening Unix stream socket with a path"),
+        )
+    };
     let socket = SockRef::from(fd);
     let address = socket.local_addr().map_err(|_| refuse("the descriptor is no socket"))?;
     if !address.is_unix() {

@@ -40,7 +40,10 @@ fn every_verb_of_a_client_comes_back() {
         FromClient::Auth(Auth { proof: "ab".into() }),
         FromClient::Sub(Box::new(Sub::new(3, subscription))),
         FromClient::Unsub(Id { id: u64::MAX }),
-        FromClient::Stats(Stats { id: 1, ..Stats::default() }),
+        FromClient::Stats(Stats {
+            id: 1,
+            ..Stats::default()
+        }),
         FromClient::Stats(Stats {
             id: 2,
             detail: true,
