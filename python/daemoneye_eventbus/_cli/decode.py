@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -126,10 +127,11 @@ def _input(arguments: argparse.Namespace) -> Generator[list[BinaryIO], None, Non
     elif arguments.file is not None and arguments.file != "-":
         with Path(arguments.file).open("rb") as file:
             yield [file]
-    elif arguments.file is None and sys.stdin.isatty():
+    elif arguments.file is None and os.isatty(0):
         raise CliError("give HEX, --file FILE or --live", USAGE)
     else:
-        yield [sys.stdin.buffer]
+        with open(0, "rb", closefd=False) as stdin:
+            yield [stdin]
 
 
 def _bytes(said: str) -> bytes:
