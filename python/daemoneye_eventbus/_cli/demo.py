@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["add"]
 
 _PROG: Final = "daemoneye-eventbus demo"
-_INSTALL: Final = "pip install 'daemoneye_eventbus[demo]'"
+_INSTALL: Final = "pip install psutil rich"
 
 
 def add(commands: Any) -> None:
