@@ -174,6 +174,24 @@ async def test_drops_and_a_reader_that_does_not_read(cli, path, raw):
 
 
 @pytest.mark.usefixtures("as_root")
+def test_a_broker_of_another_user_who_lets_us_in(cli, open_folder, program):
+    os.chown(open_folder, NOBODY, NOBODY)
+    path = str(open_folder / "b.sock")
+    program("broker.py", path, {"allowed_uids": [0]}, user=NOBODY).line()
+    assert f"--server-uid {NOBODY}" in examined(cli, 7, path)["broker"]["advice"]
+    for command in (
+        ["stats"],
+        ["clients"],
+        ["top", "--once", "--interval", "0.1"],
+        ["decode", "--live", "--count", "1"],
+    ):
+        said = cli(*command, "--path", path).ends(4).stderr
+        assert str(NOBODY) in said
+        cli(*command, "--path", path, "--server-uid", "0", "--server-uid", NOBODY).ends(0, "")
+    cli("stats", "--path", path, "--server-uid", "nobody-of-that-name").ends(2)
+
+
+@pytest.mark.usefixtures("as_root")
 def test_a_broker_of_another_user(cli, open_folder, program):
     """Root looks at a service: judged as that user's, and told who may ask more."""
     os.chown(open_folder, NOBODY, NOBODY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,7 +14,6 @@ from daemoneye_eventbus._native import Address, BrokerCore, PortHandle
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
 
 if TYPE_CHECKING:
-    import os
     import socket
     from collections.abc import Callable, Coroutine, Sequence
     from types import TracebackType
@@ -50,8 +50,10 @@ class Broker:
         The broker takes a copy; ``listener``, a socket or its descriptor, stays yours to close. Path, mode and group
         are whose they were: nothing is checked, locked or removed there, and ``socket_mode`` and ``socket_group`` do
         nothing. Who connects is still asked of the kernel. ``ValueError`` for what is no such socket, ``OSError`` for
-        what is not open.
+        what is not open, ``NotImplementedError`` on Windows.
         """
+        if os.name != "posix":
+            raise NotImplementedError("a broker takes over a listening socket on Unix only")
         self = cls.__new__(cls)
         self._config = config or BrokerConfig()
         descriptor = listener if isinstance(listener, int) else listener.fileno()

@@ -25,11 +25,13 @@ __all__ = [
     "seconds",
     "token_from",
     "token_of",
+    "trusted",
     "where",
 ]
 
 VARIABLE: Final = "DAEMONEYE_BROKER_SOCKET"
 _LONGEST_TOKEN: Final = 4096
+_MOST_UIDS: Final = 2**32 - 1
 _PATIENCE: Final = "how long to wait for a broker that is not there yet (default: 5)"
 
 
@@ -43,6 +45,24 @@ def seconds(text: str) -> float:
     if not 0 < value <= 10**9:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
     return value
+
+
+def uid(said: str) -> int:
+    """A user by name or number."""
+    if said.isascii() and said.isdigit() and int(said) < _MOST_UIDS:
+        return int(said)
+    try:
+        import pwd  # noqa: PLC0415  # not there on Windows
+
+        return pwd.getpwnam(said).pw_uid
+    except (ImportError, KeyError):
+        raise argparse.ArgumentTypeError(f"there is no user {said!r}") from None
+
+
+def trusted(arguments: argparse.Namespace) -> tuple[int, ...] | None:
+    """Users whose broker may be spoken to; None for the library's default."""
+    given: list[int] | None = getattr(arguments, "server_uid", None)
+    return None if given is None else tuple(given)
 
 
 def add_where(parser: argparse.ArgumentParser, *, positional: str | None = None) -> None:
@@ -71,6 +91,14 @@ def add_client(parser: argparse.ArgumentParser, *, positional: str | None = None
     )
     parser.add_argument(
         "--token-file", metavar="FILE", default=argparse.SUPPRESS, help="file with the token, open to its owner only"
+    )
+    parser.add_argument(
+        "--server-uid",
+        type=uid,
+        action="append",
+        metavar="USER",
+        default=argparse.SUPPRESS,
+        help="user whose broker is trusted, by name or uid; several may be given (default: oneself and root)",
     )
 
 
@@ -139,6 +167,8 @@ def connect(arguments: argparse.Namespace, **settings: Any) -> Opening[EventBus]
     path, instance = where(arguments)
     if (timeout := getattr(arguments, "connect_timeout", None)) is not None:
         settings["connect_timeout"] = timeout
+    if (uids := trusted(arguments)) is not None:
+        settings["server_uids"] = uids
     if (token := token_of(arguments)) is not None:
         settings["token"] = token
     try:

@@ -93,7 +93,15 @@ def _uid(uid: int) -> list[Finding]:
     if uid in {os.geteuid(), 0}:
         return []
     text = f"it runs as {user(uid)}, and clients of {user(os.geteuid())} refuse that"
-    return [Finding("look", "broker", text, f"tell them that it is right: ClientConfig(server_uids=[{uid}])", LOOK)]
+    return [
+        Finding(
+            "look",
+            "broker",
+            text,
+            f"if it is right, tell them: ClientConfig(server_uids=[{uid}]), --server-uid {uid}",
+            LOOK,
+        )
+    ]
 
 
 def _version(info: dict[str, Any]) -> Finding:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from daemoneye_eventbus import TopicPattern
 from daemoneye_eventbus._cli import output
-from daemoneye_eventbus._cli.address import address, token_of
+from daemoneye_eventbus._cli.address import address, token_of, trusted
 from daemoneye_eventbus._cli.exits import NO_BROKER, OK, REFUSED, TOO_FEW, USAGE, CliError
 from daemoneye_eventbus._cli.raw import Raw, Refusal, Watch, greet, text_parts
 from daemoneye_eventbus.errors import ConnectionLost
@@ -42,6 +43,7 @@ def follow(arguments: argparse.Namespace, show: Show) -> int:
     patience: float = getattr(arguments, "connect_timeout", 5.0)
     try:
         with _connect(path, patience, watch) as raw:
+            _check_peer(arguments, raw)
             if not arguments.as_original:
                 _subscribe(arguments, raw, patience)
             return _read(arguments, raw)
@@ -75,6 +77,14 @@ def _check(arguments: argparse.Namespace) -> None:
             TopicPattern(pattern)
         except ValueError as error:
             raise CliError(str(error), USAGE) from None
+
+
+def _check_peer(arguments: argparse.Namespace, raw: Raw) -> None:
+    """As the library does, before a byte is sent."""
+    peer = raw.peer()
+    uids = trusted(arguments) or (os.geteuid(), 0)
+    if peer is not None and peer.uid not in uids:
+        raise CliError(f"whoever listens runs as uid {peer.uid}; if that is right, give --server-uid", REFUSED)
 
 
 def _subscribe(arguments: argparse.Namespace, raw: Raw, patience: float) -> None:

@@ -44,6 +44,7 @@ impl Address {
 
     /// Checks the directories on the way for a broker of user `uid`, changing nothing; raises `PathRefused` as a broker would. False: one is missing and would
     /// be made.
+    #[cfg(unix)]
     fn is_trusted(&self, py: Python<'_>, uid: u32) -> PyResult<bool> {
         match self.0.path().parent() {
             Some(directory) => raise(py, transport::is_trusted(directory, uid)),

@@ -2,7 +2,9 @@
 use std::time::Duration;
 
 use daemoneye_eventbus_core::broker::{self, BrokerConfig, PortOptions};
-use daemoneye_eventbus_core::transport::{self, PathState};
+#[cfg(unix)]
+use daemoneye_eventbus_core::transport;
+use daemoneye_eventbus_core::transport::PathState;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use uuid::Uuid;
@@ -45,6 +47,7 @@ impl BrokerCore {
     }
 
     /// On a copy of a socket that listens already; the descriptor stays its owner's.
+    #[cfg(unix)]
     #[staticmethod]
     fn from_listener(py: Python<'_>, descriptor: i32, config: BrokerConfigFields) -> PyResult<Self> {
         let config: BrokerConfig = raise(py, config.into_core())?;
