@@ -301,9 +301,25 @@ impl Shared {
         }
     }
 
-    pub(super) fn clients(&self) -> Vec<ClientInfo> {
+    /// In no order.
+    pub(super) fn client_ids(&self) -> Vec<Uuid> {
         let register = self.register.lock();
-        let remote = register.connections.values().map(|connection| {
+        register
+            .connections
+            .keys()
+            .chain(register.locals.keys())
+            .copied()
+            .collect()
+    }
+
+    pub(super) fn clients(&self) -> Vec<ClientInfo> {
+        self.clients_where(|_| true)
+    }
+
+    pub(super) fn clients_where(&self, wanted: impl Fn(Uuid) -> bool) -> Vec<ClientInfo> {
+        let register = self.register.lock();
+        let remote = register.connections.values().filter(|connection| wanted(connection.id));
+        let remote = remote.map(|connection| {
             let mut totals = Totals::default();
             totals.add(&connection.queue.snapshot(), false);
             ClientInfo {
@@ -321,7 +337,8 @@ impl Shared {
                 published: connection.published.load(Ordering::Relaxed),
             }
         });
-        let local = register.locals.iter().map(|(id, client)| {
+        let local = register.locals.iter().filter(|(id, _)| wanted(**id));
+        let local = local.map(|(id, client)| {
             let mut totals = client.gone;
             for queue in client.queues.values() {
                 totals.add(&queue.snapshot(), true);

@@ -12,6 +12,8 @@ use crate::wire::text::{Client, Detail, Page};
 
 /// Bytes of JSON in one page. Half of what may be unsent before a connection is not read any more.
 const PAGE: usize = 32 * 1024;
+/// Clients in one page, whose JSON is never shorter than [`PAGE`] divided by this.
+const MOST: usize = 256;
 
 pub(super) fn detail(now: &BrokerStatistics) -> Detail {
     Detail {
@@ -23,13 +25,36 @@ pub(super) fn detail(now: &BrokerStatistics) -> Detail {
     }
 }
 
-pub(super) fn page(shared: &Shared, after: Option<Uuid>) -> Page {
-    let mut left = shared.clients();
-    left.retain(|client| after.is_none_or(|after| client.id > after));
-    left.sort_unstable_by_key(|client| client.id);
-    let mut page = Page::default();
+pub(super) fn page(shared: &Shared, mut after: Option<Uuid>) -> Page {
+    loop {
+        let mut ids = shared.client_ids();
+        ids.retain(|id| after.is_none_or(|after| *id > after));
+        if ids.is_empty() {
+            return Page::default();
+        }
+        // Only those are looked at that can be told.
+        let more = ids.len() > MOST;
+        let last = ids.len().min(MOST) - 1;
+        let last = *ids.select_nth_unstable(last).1;
+        let mut told = shared.clients_where(|id| id <= last && after.is_none_or(|after| id > after));
+        told.sort_unstable_by_key(|client| client.id);
+        let page = fitting(told, more);
+        if !page.clients.is_empty() || !page.more {
+            return page;
+        }
+        // All of them went meanwhile.
+        after = Some(last);
+    }
+}
+
+/// The first of `clients` whose JSON one page holds. `more`: there are others behind them.
+fn fitting(clients: Vec<ClientInfo>, more: bool) -> Page {
+    let mut page = Page {
+        clients: Vec::new(),
+        more,
+    };
     let mut bytes = 0;
-    for client in left {
+    for client in clients {
         let client = Client::from(client);
         // Text, numbers and maps of them, which JSON takes; a client counts in full should it not.
         bytes += serde_json::to_vec(&client).map_or(PAGE, |json| json.len() + 1);
