@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from typing import Final
 
 from daemoneye_eventbus.errors import (
@@ -78,5 +80,7 @@ def code_of(error: BaseException) -> int:
 
 
 def table() -> str:
-    """The codes, for ``--help``."""
-    return "exit codes:\n" + "\n".join(f"  {code:<4}{meaning}" for code, meaning in _MEANINGS.items())
+    """The codes, for ``--help``, as wide as argparse makes the rest."""
+    width = shutil.get_terminal_size().columns - 2
+    wrap = textwrap.TextWrapper(max(width, 40), subsequent_indent=6 * " ", break_on_hyphens=False)
+    return "exit codes:\n" + "\n".join(wrap.fill(f"  {code:<4}{meaning}") for code, meaning in _MEANINGS.items())
