@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,6 +45,8 @@ def _run(arguments: argparse.Namespace) -> int:
         output.say(_PROG, f"lines instead of a table, since rich is not installed: {_INSTALL}")
     from daemoneye_eventbus._demo import demo  # noqa: PLC0415  # needs what was looked for above
 
+    # Only in place of this one does asyncio turn an interrupt into a cancellation, which ends the children in order.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     failure = demo.run(arguments.seconds, arguments.interval)
     if failure is not None:
         raise CliError(failure)
