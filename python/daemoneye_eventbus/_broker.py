@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -13,7 +14,7 @@ from daemoneye_eventbus._native import Address, BrokerCore, PortHandle
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
 
 if TYPE_CHECKING:
-    import os
+    import socket
     from collections.abc import Callable, Coroutine, Sequence
     from types import TracebackType
 
@@ -44,6 +45,25 @@ class Broker:
         self._address = Address(instance=instance) if path is None else Address(path=Path(path))
         self._core = BrokerCore(self._address, self._config)
         self._ends: set[Callable[[], None]] = set()
+
+    @classmethod
+    def from_listener(cls, listener: int | socket.socket, *, config: BrokerConfig | None = None) -> Self:
+        """A broker on a Unix stream socket that listens already: a service manager's, or one of your own.
+
+        The broker takes a copy; ``listener``, a socket or its descriptor, stays yours to close. Path, mode and group
+        are whose they were: nothing is checked, locked or removed there, and ``socket_mode`` and ``socket_group`` do
+        nothing. Who connects is still asked of the kernel. ``ValueError`` for what is no such socket, ``OSError`` for
+        what is not open, ``NotImplementedError`` on Windows.
+        """
+        if os.name != "posix":
+            raise NotImplementedError("a broker takes over a listening socket on Unix only")
+        self = cls.__new__(cls)
+        self._config = config or BrokerConfig()
+        descriptor = listener if isinstance(listener, int) else listener.fileno()
+        self._core = BrokerCore.from_listener(descriptor, self._config)
+        self._address = self._core.address
+        self._ends = set()
+        return self
 
     @property
     def path(self) -> Path:

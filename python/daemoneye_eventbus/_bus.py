@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from daemoneye_eventbus._broker import Broker
     from daemoneye_eventbus._native import _State
     from daemoneye_eventbus._types import (
+        BrokerStatistics,
+        ClientInfo,
         CollectionEvent,
         CorrelationFilter,
         EventBusStatistics,
@@ -412,6 +414,29 @@ class EventBus(BusCore):
     async def _statistics(self) -> EventBusStatistics:
         self._check()
         return await self._way.statistics()
+
+    def broker_statistics(self) -> Coroutine[Any, Any, BrokerStatistics]:
+        """All totals of the broker, as `Broker.statistics` gives them.
+
+        Told to the broker's own user and to root, else `PermissionRefused`. `ProtocolError` if the broker is of a
+        release that tells only what `statistics` gives; `ConnectionLost` while reconnecting.
+        """
+        return self._broker_statistics()
+
+    async def _broker_statistics(self) -> BrokerStatistics:
+        self._check()
+        return await self._way.broker_statistics()
+
+    def clients(self) -> Coroutine[Any, Any, list[ClientInfo]]:
+        """Who is connected to the broker now, this bus included, as `Broker.clients` gives them, in the order of ids.
+
+        A connection that begins or ends meanwhile is there once or not at all. Raises what `broker_statistics` raises.
+        """
+        return self._clients()
+
+    async def _clients(self) -> list[ClientInfo]:
+        self._check()
+        return await self._way.clients()
 
     def local_statistics(self) -> dict[str, Any]:
         """This side's counters since it connected.

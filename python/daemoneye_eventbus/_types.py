@@ -379,11 +379,13 @@ class ClientInfo(_Value):
     """(message, subscription) pairs handed to the kernel or to its in-process queues."""
     dropped: Mapping[str, int] = field(default_factory=_no_counts)
     """(message, subscription) pairs that matched and were not delivered, by reason."""
+    published: int = 0
+    """Accepted publishes, with or without a reader."""
 
     def __post_init__(self) -> None:
         _texts(self, "id", "name", "dialect")
         if self.peer not in ("native", "original", "local"):
             raise ValueError(f"{_where(self, 'peer')}: must be 'native', 'original' or 'local', got {self.peer!r}")
         _optional_integers(self, _U32, "uid", "pid")
-        _integers(self, _U64, "subscriptions", "queued_messages", "queued_bytes", "delivered")
+        _integers(self, _U64, "subscriptions", "queued_messages", "queued_bytes", "delivered", "published")
         _counters(self, "dropped")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from daemoneye_eventbus._connection import Connection
-from daemoneye_eventbus._types import EventBusStatistics, EventSubscription
+from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription
 from daemoneye_eventbus._waiters import Waiters
-from daemoneye_eventbus.errors import ConnectionClosed, SubscriptionRefused
+from daemoneye_eventbus.errors import ConnectionClosed, ProtocolError, PublishNotSupported, SubscriptionRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,6 +77,8 @@ class Way(Protocol):
     def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened: ...
     async def flush(self) -> None: ...
     async def statistics(self) -> EventBusStatistics: ...
+    async def broker_statistics(self) -> BrokerStatistics: ...
+    async def clients(self) -> list[ClientInfo]: ...
     def local_statistics(self) -> dict[str, Any]: ...
     async def close(self, goodbye: float) -> None: ...
     def abandon(self) -> None: ...
@@ -175,6 +178,25 @@ class RemoteWay:
         answer: EventBusStatistics = await self.bridge.ask(self.native.statistics)
         return answer
 
+    async def broker_statistics(self) -> BrokerStatistics:
+        """All totals of the broker."""
+        return BrokerStatistics(**_told(await self.bridge.ask(self.native.broker_statistics)))
+
+    async def clients(self) -> list[ClientInfo]:
+        """Everybody, page by page."""
+        link = self.native
+        found: list[ClientInfo] = []
+        after: str | None = None
+        while True:
+            page, more = _told(await self.bridge.ask(functools.partial(link.clients, after)))
+            found.extend(ClientInfo(**one) for one in page)
+            if not more:
+                return found
+            # Ids rise from page to page, so that this ends.
+            if not page or (after is not None and page[-1]["id"] <= after):
+                raise ProtocolError("the broker repeats its clients; please report it")
+            after = page[-1]["id"]
+
     def local_statistics(self) -> dict[str, Any]:
         """This side's numbers."""
         return self.native.statistics_of_connection()
@@ -269,6 +291,16 @@ class LocalWay:
             uptime_seconds=now.uptime_seconds,
         )
 
+    async def broker_statistics(self) -> BrokerStatistics:
+        """All totals of the broker."""
+        self.bridge.check()
+        return self._broker.statistics()
+
+    async def clients(self) -> list[ClientInfo]:
+        """Everybody, in the order that other processes are told them."""
+        self.bridge.check()
+        return sorted(self._broker.clients(), key=lambda client: client.id)
+
     def local_statistics(self) -> dict[str, Any]:
         """Nothing lies between this bus and its broker that could refuse, lose or reconnect."""
         return dict.fromkeys(("refused", "unconfirmed", "unsent", "reconnects", "decode_errors"), 0)
@@ -289,6 +321,15 @@ class LocalWay:
             self._open = False
             self._stop_observing()
             self._port.close()
+
+
+def _told(answer: Any) -> Any:
+    """The answer, unless it is the one of a broker that did not know the question."""
+    if isinstance(answer, EventBusStatistics):
+        raise ProtocolError(
+            "this broker tells other processes its five totals only; update it, or ask in its own process"
+        )
+    return answer
 
 
 def closed() -> ConnectionClosed:

@@ -8,16 +8,17 @@ import signal
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import Broker, BrokerConfig
-from daemoneye_eventbus._cli import output
-from daemoneye_eventbus._cli.address import add_where, seconds, token_from, where
+from daemoneye_eventbus._cli import activation, output
+from daemoneye_eventbus._cli.address import add_where, asked, seconds, token_from, where
 from daemoneye_eventbus._cli.commands import command
-from daemoneye_eventbus._cli.exits import OK
+from daemoneye_eventbus._cli.exits import OK, USAGE, CliError
 from daemoneye_eventbus._cli.notify import notify
 from daemoneye_eventbus._cli.options import add_fields, build, given
 from daemoneye_eventbus._cli.rights import add_rights, rate_limits, rules
 
 if TYPE_CHECKING:
     import argparse
+    import socket
     from collections.abc import Callable
 
 __all__ = ["add"]
@@ -38,9 +39,10 @@ def add(commands: Any) -> None:
         help="run a broker until SIGTERM or Ctrl-C",
         description="Run a broker until SIGTERM or SIGINT, which deliver what is queued and end it with code 0. "
         "SIGHUP is ignored. Prints one line when it listens, and tells a service "
-        "manager ($NOTIFY_SOCKET) when it is ready and when it stops.",
+        "manager ($NOTIFY_SOCKET) when it is ready and when it stops. A socket that the manager hands over "
+        "($LISTEN_FDS) is listened on as it is; PATH is then not needed, and must be that socket's if given.",
     )
-    add_where(parser, positional=True)
+    add_where(parser, positional="socket to listen on")
     parser.add_argument(
         "--token-file",
         action="append",
@@ -79,7 +81,7 @@ def _token(text: str) -> bytes | tuple[str, bytes]:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    path, instance = where(arguments)
+    handed = activation.listener()
     values = given(arguments)
     if arguments.token_file:
         values["token"] = [_token(name) for name in arguments.token_file]
@@ -90,8 +92,23 @@ def _run(arguments: argparse.Namespace) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine(f"{_PROG}: %(levelname)s: %(name)s: %(message)s"))
     logging.basicConfig(level=arguments.log_level.upper(), handlers=[handler])
-    asyncio.run(_serve(Broker(path, instance=instance, config=config), arguments.drain))
+    asyncio.run(_serve(_broker(arguments, handed, config), arguments.drain))
     return OK
+
+
+def _broker(arguments: argparse.Namespace, handed: socket.socket | None, config: BrokerConfig) -> Broker:
+    if handed is None:
+        path, instance = where(arguments)
+        return Broker(path, instance=instance, config=config)
+    with handed:
+        try:
+            broker = Broker.from_listener(handed, config=config)
+        except ValueError as error:
+            raise CliError(f"LISTEN_FDS: {error}", USAGE) from None
+    meant = asked(arguments)
+    if meant is not None and meant != broker.path:
+        raise CliError(f"{meant} is asked for, and the socket that was handed over is {broker.path}", USAGE)
+    return broker
 
 
 async def _serve(broker: Broker, drain: float) -> None:

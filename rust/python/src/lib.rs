@@ -28,6 +28,7 @@ mod ticket;
 mod timestamp;
 mod topic_pattern;
 mod waiter;
+mod watching;
 mod wire;
 
 #[pymodule]
@@ -45,7 +46,7 @@ mod _native {
     #[pymodule_export]
     use super::topic_pattern::{_pattern_refusal, _topic_build, _topic_names, TopicPattern};
     #[pymodule_export]
-    use super::wire::{_dialects, _wire_decode, _wire_encode};
+    use super::wire::{_dialects, _token_proof, _wire_decode, _wire_encode, _wire_sniff};
 
     #[cfg(debug_assertions)]
     #[pymodule_export]

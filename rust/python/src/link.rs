@@ -7,6 +7,7 @@ use daemoneye_eventbus_core::event::Filters;
 use daemoneye_eventbus_core::queue::DropReason;
 use daemoneye_eventbus_core::topic;
 use daemoneye_eventbus_core::transport::{Address, Stream};
+use daemoneye_eventbus_core::wire::text::Stats;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -186,7 +187,31 @@ impl Link {
     /// Answered with the broker's statistics.
     fn statistics(&self, py: Python<'_>, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
         let (ticket, question) = Ticket::of_link(py, bell, token)?;
-        self.core(py)?.statistics(question);
+        self.core(py)?.statistics(Stats::default(), question);
+        Ok(ticket)
+    }
+
+    /// Answered with the fields of `BrokerStatistics`, or as `statistics` by a broker that does not tell them.
+    fn broker_statistics(&self, py: Python<'_>, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
+        let (ticket, question) = Ticket::of_link(py, bell, token)?;
+        let asked = Stats {
+            detail: true,
+            ..Stats::default()
+        };
+        self.core(py)?.statistics(asked, question);
+        Ok(ticket)
+    }
+
+    /// Answered with the fields of some `ClientInfo` with ids above `after`, and whether there are more; or as `statistics`.
+    fn clients(&self, py: Python<'_>, after: Option<&str>, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
+        let after = after.map(|id| crate::broker::client_id(py, id)).transpose()?;
+        let (ticket, question) = Ticket::of_link(py, bell, token)?;
+        let asked = Stats {
+            clients: true,
+            after,
+            ..Stats::default()
+        };
+        self.core(py)?.statistics(asked, question);
         Ok(ticket)
     }
 

@@ -3,7 +3,7 @@
 //! Whoever fills the queue may also empty it: bytes go to the kernel from the thread that has them, in one call per batch. Only when
 //! the kernel takes no more is the connection's own task told to wait for it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -58,6 +58,7 @@ pub(super) struct OriginalTerms {
     pub(super) bell: Arc<Bell>,
     pub(super) patterns: SharedPatterns,
     pub(super) past: Totals,
+    pub(super) published: Arc<AtomicU64>,
 }
 
 pub(super) struct Connection {
@@ -81,6 +82,8 @@ pub(super) struct Connection {
     pub(super) unwanted: AtomicBool,
     /// It has routed all that it has read, and reads no more.
     pub(super) quiet: AtomicBool,
+    /// Messages of it that were accepted.
+    pub(super) published: Arc<AtomicU64>,
 }
 
 impl Connection {
@@ -121,6 +124,7 @@ impl Connection {
                 broken: AtomicBool::new(false),
                 unwanted: AtomicBool::new(false),
                 quiet: AtomicBool::new(false),
+                published: Arc::default(),
             }
         })
     }
@@ -139,6 +143,7 @@ impl Connection {
             bell,
             patterns,
             past,
+            published,
         } = original;
         let reader: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
         let queue = Arc::new(Queue::new(
@@ -168,6 +173,7 @@ impl Connection {
             broken: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
             quiet: AtomicBool::new(false),
+            published,
         })
     }
 

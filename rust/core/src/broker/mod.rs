@@ -21,6 +21,7 @@ mod statistics;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod watching;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,11 +39,19 @@ pub use statistics::{BrokerStatistics, ClientInfo, ClientKind, Refusal, Undelive
 use self::server::Control;
 use self::shared::{Phase, Shared};
 use crate::error::{Error, Result};
+use crate::event::EventBusStatistics;
 use crate::queue::Wake;
 use crate::transport::{Address, PathState};
+use crate::wire::text::Detail;
 
 /// Added to "now" where a caller names a time beyond counting.
 const LONGEST_SHUTDOWN: Duration = Duration::from_secs(24 * 3600);
+
+/// A listening socket made elsewhere.
+#[cfg(unix)]
+type Given = std::os::fd::OwnedFd;
+#[cfg(not(unix))]
+type Given = std::convert::Infallible;
 
 /// A handle on one broker. Handles are cheap to clone; when the last is dropped, the broker is abandoned.
 #[derive(Clone)]
@@ -50,6 +59,8 @@ pub struct Broker(Arc<Handle>);
 
 struct Handle {
     address: Address,
+    /// A socket that listens already, until the broker starts.
+    given: parking_lot::Mutex<Option<Given>>,
     shared: Arc<Shared>,
     control: Arc<Control>,
     process: u32,
@@ -67,7 +78,16 @@ impl Broker {
     /// Checks the configuration; opens nothing.
     pub fn new(address: Address, config: BrokerConfig) -> Result<Self> {
         config.validate()?;
-        Ok(Self::of(address, Shared::new(config)))
+        Ok(Self::of(address, None, Shared::new(config)))
+    }
+
+    /// A broker on a socket that a service manager has made and listens on. Its path, mode and group are the manager's: `socket_mode`
+    /// and `socket_group` do nothing, no path is checked, locked or removed. Who may talk is asked of the kernel as ever.
+    #[cfg(unix)]
+    pub fn from_listener(fd: std::os::fd::OwnedFd, config: BrokerConfig) -> Result<Self> {
+        config.validate()?;
+        let address = Address::from_path(&crate::transport::given_path(&fd)?)?;
+        Ok(Self::of(address, Some(fd), Shared::new(config)))
     }
 
     /// With peers of the original that check at other times, so that tests need not wait for theirs.
@@ -76,12 +96,13 @@ impl Broker {
         config.validate()?;
         let mut shared = Shared::new(config);
         shared.rhythm = rhythm;
-        Ok(Self::of(address, shared))
+        Ok(Self::of(address, None, shared))
     }
 
-    fn of(address: Address, shared: Shared) -> Self {
+    fn of(address: Address, given: Option<Given>, shared: Shared) -> Self {
         Self(Arc::new(Handle {
             address,
+            given: parking_lot::Mutex::new(given),
             shared: Arc::new(shared),
             control: Arc::default(),
             process: std::process::id(),
@@ -93,6 +114,7 @@ impl Broker {
     pub fn start(&self, done: impl FnOnce(Result<()>) + Send + 'static) {
         let Handle {
             address,
+            given,
             shared,
             control,
             ..
@@ -119,7 +141,16 @@ impl Broker {
                 Arc::clone(control),
                 Arc::clone(&done),
             );
-            move || server::run(&shared, &control, &address, Box::new(move |result| call(&done, result)))
+            let given = given.lock().take();
+            move || {
+                server::run(
+                    &shared,
+                    &control,
+                    &address,
+                    given,
+                    Box::new(move |result| call(&done, result)),
+                )
+            }
         };
         if let Err(cause) = std::thread::Builder::new()
             .name("daemoneye-broker".to_owned())
@@ -166,6 +197,12 @@ impl Broker {
 
     pub fn statistics(&self) -> BrokerStatistics {
         self.0.shared.statistics()
+    }
+
+    /// The totals as other processes are told them.
+    pub fn totals(&self) -> (EventBusStatistics, Detail) {
+        let now = self.statistics();
+        (now.bus, watching::detail(&now))
     }
 
     pub fn clients(&self) -> Vec<ClientInfo> {

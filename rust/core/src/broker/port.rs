@@ -4,7 +4,7 @@
 //! reader behind a socket matches, once per dialect. A subscription's queue is its only stage.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -59,6 +59,8 @@ pub struct Port {
     closed: AtomicBool,
     routes: Mutex<Cache<Arc<Route>>>,
     held: Arc<Mutex<Held>>,
+    /// Accepted publishes.
+    published: Arc<AtomicU64>,
 }
 
 /// The subscriptions of one port.
@@ -89,10 +91,12 @@ impl Port {
             closed: AtomicBool::new(false),
             routes: Mutex::new(Cache::new(CACHED_TOPICS)),
             held: Arc::default(),
+            published: Arc::default(),
             shared,
         };
         port.open()?;
-        port.shared.register_local(port.id, options.name);
+        port.shared
+            .register_local(port.id, options.name, Arc::clone(&port.published));
         Ok(port)
     }
 
@@ -155,6 +159,7 @@ impl Port {
             }
         };
         self.shared.counters.note_published(1);
+        self.published.fetch_add(1, Ordering::Relaxed);
         if lane.targets.is_empty() {
             return Ok(Published::Done);
         }

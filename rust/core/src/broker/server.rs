@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 
-use super::session;
 use super::shared::{Phase, Shared};
 use super::statistics::{Refusal, Undelivered};
+use super::{Given, session};
 use crate::error::{Error, Result};
 use crate::queue::Wake;
 use crate::transport::{Address, Listener, PathState, Peer, Stream};
@@ -102,7 +102,13 @@ enum Order {
 }
 
 /// The thread's work, from listening to the end.
-pub(super) fn run(shared: &Arc<Shared>, control: &Arc<Control>, address: &Address, started: Started) {
+pub(super) fn run(
+    shared: &Arc<Shared>,
+    control: &Arc<Control>,
+    address: &Address,
+    given: Option<Given>,
+    started: Started,
+) {
     // However this ends, nobody is left waiting.
     struct End<'a>(&'a Shared, &'a Control);
     impl Drop for End<'_> {
@@ -118,7 +124,14 @@ pub(super) fn run(shared: &Arc<Shared>, control: &Arc<Control>, address: &Addres
         Err(cause) => return started(Err(Error::io("start the broker's event loop", &cause))),
     };
     runtime.block_on(async {
-        let listener = match Listener::bind(address, &shared.config.listen_options()).await {
+        let listener = match given {
+            #[cfg(unix)]
+            Some(fd) => Listener::from_fd(fd),
+            #[cfg(not(unix))]
+            Some(never) => match never {},
+            None => Listener::bind(address, &shared.config.listen_options()).await,
+        };
+        let listener = match listener {
             Ok(listener) => listener,
             Err(error) => {
                 shared.advance(Phase::Stopped);

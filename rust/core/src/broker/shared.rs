@@ -4,7 +4,7 @@
 //! gone count everything exactly once. Locks: the register's, then a queue's; never the other way round.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
@@ -59,6 +59,8 @@ pub(super) enum Phase {
 pub(super) struct LocalClient {
     pub(super) name: String,
     pub(super) queues: HashMap<u64, Arc<Queue>>,
+    /// Counted by its port.
+    published: Arc<AtomicU64>,
     /// Of subscriptions that have ended.
     gone: Totals,
 }
@@ -246,10 +248,11 @@ impl Shared {
         self.register.lock().connections.values().cloned().collect()
     }
 
-    pub(super) fn register_local(&self, id: Uuid, name: String) {
+    pub(super) fn register_local(&self, id: Uuid, name: String, published: Arc<AtomicU64>) {
         let client = LocalClient {
             name,
             queues: HashMap::new(),
+            published,
             gone: Totals::default(),
         };
         self.register.lock().locals.insert(id, client);
@@ -330,10 +333,6 @@ impl Shared {
         }
     }
 
-    pub(super) fn bus_statistics(&self) -> EventBusStatistics {
-        self.statistics().bus
-    }
-
     pub(super) fn statistics(&self) -> BrokerStatistics {
         // Who is gone by these numbers has its account settled in the sums below.
         let connections = self.connected.load(Ordering::Acquire);
@@ -369,9 +368,25 @@ impl Shared {
         }
     }
 
-    pub(super) fn clients(&self) -> Vec<ClientInfo> {
+    /// In no order.
+    pub(super) fn client_ids(&self) -> Vec<Uuid> {
         let register = self.register.lock();
-        let remote = register.connections.values().map(|connection| {
+        register
+            .connections
+            .keys()
+            .chain(register.locals.keys())
+            .copied()
+            .collect()
+    }
+
+    pub(super) fn clients(&self) -> Vec<ClientInfo> {
+        self.clients_where(|_| true)
+    }
+
+    pub(super) fn clients_where(&self, wanted: impl Fn(Uuid) -> bool) -> Vec<ClientInfo> {
+        let register = self.register.lock();
+        let remote = register.connections.values().filter(|connection| wanted(connection.id));
+        let remote = remote.map(|connection| {
             let totals = connection.totals();
             ClientInfo {
                 id: connection.id,
@@ -385,9 +400,11 @@ impl Shared {
                 queued_bytes: totals.bytes,
                 delivered: totals.delivered,
                 dropped: totals.dropped(),
+                published: connection.published.load(Ordering::Relaxed),
             }
         });
-        let local = register.locals.iter().map(|(id, client)| {
+        let local = register.locals.iter().filter(|(id, _)| wanted(**id));
+        let local = local.map(|(id, client)| {
             let mut totals = client.gone;
             for queue in client.queues.values() {
                 totals.add(&queue.snapshot(), true);
@@ -404,6 +421,7 @@ impl Shared {
                 queued_bytes: totals.bytes,
                 delivered: totals.delivered,
                 dropped: totals.dropped(),
+                published: client.published.load(Ordering::Relaxed),
             }
         });
         remote.chain(local).collect()

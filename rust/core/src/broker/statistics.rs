@@ -288,6 +288,8 @@ pub struct ClientInfo {
     pub queued_bytes: u64,
     pub delivered: u64,
     pub dropped: BTreeMap<&'static str, u64>,
+    /// Accepted publishes, with or without a reader.
+    pub published: u64,
 }
 
 /// What a shutdown could not deliver.

@@ -15,7 +15,7 @@ use crate::log::Limiter;
 use crate::queue::{DropReason, Patience, Pushed, Run, Wake};
 use crate::topic::{Cache, Matcher};
 use crate::wire::frame::{self, Kind, PREFIX};
-use crate::wire::text::{self, FromBroker};
+use crate::wire::text::{self, FromBroker, Page};
 use crate::wire::{self, Dialect, Refusal, Summary};
 
 /// A run is handed over at this size, so that one inbox entry stays a small piece of memory.
@@ -300,7 +300,13 @@ impl Inbound {
     fn answered(&mut self, ok: text::Ok) {
         let Some(id) = ok.id else { return };
         if let Some(ticket) = self.questions.remove(&id) {
-            ticket.resolve(Ok(ok.statistics.map_or(Answer::Done, Answer::Statistics)));
+            ticket.resolve(Ok(match (ok.statistics, ok.detail, ok.clients) {
+                (_, _, Some(clients)) => Answer::Clients(Page { clients, more: ok.more }),
+                (Some(five), Some(detail), None) => Answer::Detail(five, detail),
+                // All that a broker tells that does not know the other questions.
+                (Some(five), None, None) => Answer::Statistics(five),
+                (None, _, None) => Answer::Done,
+            }));
         } else if let Some(entry) = self.entries.get_mut(&id) {
             entry.live = true;
             if let Some(ticket) = entry.ticket.take() {

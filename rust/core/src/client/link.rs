@@ -12,7 +12,7 @@ use super::{original, runtime, supervisor};
 use crate::error::{Error, Result};
 use crate::queue::{DropReason, Snapshot, Wake};
 use crate::transport::{Address, Stream};
-use crate::wire::text::{FromClient, Id};
+use crate::wire::text::{FromClient, Id, Stats};
 use crate::wire::{self, Draft};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,7 +219,8 @@ impl Link {
         self.shared.push_out();
     }
 
-    pub fn statistics(&self, ticket: Ticket) {
+    /// Asks for what `asked` says; its id is chosen here. A broker that does not know `detail` and `clients` answers with the five numbers.
+    pub fn statistics(&self, asked: Stats, ticket: Ticket) {
         let line = self.shared.line.lock();
         match line.state {
             State::Connected | State::Reconnecting if self.shared.is_original() => {
@@ -229,7 +230,10 @@ impl Link {
                 let mut inbound = self.shared.inbound.lock();
                 let id = inbound.next_id();
                 inbound.questions.insert(id, ticket);
-                self.shared.outbox.lock().text(&FromClient::Stats(Id { id }).frame());
+                self.shared
+                    .outbox
+                    .lock()
+                    .text(&FromClient::Stats(Stats { id, ..asked }).frame());
             }
             State::Closed => ticket.resolve(Err(closed(line.cause.as_ref()))),
             _ => ticket.resolve(Err(Error::ConnectionLost(

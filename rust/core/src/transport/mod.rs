@@ -1,6 +1,6 @@
-//! Local sockets: bytes in, bytes out, and who is there. The only room that may hold `unsafe`: in
-//! `unix/descriptor.rs` for closing what a fork inherits and for registering with the reactor, in `unix/stream.rs` for asking what
-//! a peer has not read yet.
+//! Local sockets: bytes in, bytes out, and who is there. The only room that may hold `unsafe`: in `unix/descriptor.rs`, for closing
+//! what a fork inherits, for registering with the reactor, and for copying a descriptor that somebody else opened; in
+//! `unix/stream.rs`, for asking what a peer has not read yet.
 //!
 //! [`Stream`] is a connected, non-blocking, close-on-exec descriptor without a reactor: `try_read` and `try_write` work from any
 //! thread and never block, never raise SIGPIPE, and never rely on the descriptor's O_NONBLOCK flag (a foreign event loop may
@@ -14,7 +14,7 @@ mod unix;
 pub use address::Address;
 pub use identity::Peer;
 #[cfg(unix)]
-pub use unix::{Listener, Readable, Stream, close_in_forked_child};
+pub use unix::{Listener, Readable, Stream, close_in_forked_child, duplicate, given_path, is_trusted};
 
 /// How a listener is made.
 #[derive(Debug, Clone)]

@@ -17,3 +17,4 @@ mod local;
 mod original;
 mod rights;
 mod support;
+mod watching;

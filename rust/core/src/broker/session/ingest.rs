@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -256,7 +257,9 @@ impl Session {
         let Some(open) = self.ingest.open.take() else {
             return true;
         };
-        self.shared.counters.note_published(u64::from(open.messages));
+        let messages = u64::from(open.messages);
+        self.shared.counters.note_published(messages);
+        self.connection.published.fetch_add(messages, Ordering::Relaxed);
         let lane = open.route.lane(open.way);
         if lane.targets.is_empty() {
             return true;

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 
 use super::{Refusal, Session, Stage, Stop};
-use crate::broker::subscription;
+use crate::broker::{subscription, watching};
 use crate::error::{Error, Result};
 use crate::wire::frame::PREFIX;
-use crate::wire::text::{Bye, Code, Err as ErrText, FromBroker, FromClient, Ok as OkText, Sub};
+use crate::wire::text::{Bye, Code, Err as ErrText, FromBroker, FromClient, Ok as OkText, Stats, Sub};
 
 /// Refused publishes of one kind: the last of them, and how many they are.
 pub(super) struct Refusals {
@@ -25,11 +25,7 @@ impl Session {
             Ok(FromClient::Unsub(unsub)) => self.unsubscribe(unsub.id),
             Ok(FromClient::Ping) => self.answer(&FromBroker::Pong),
             Ok(FromClient::Pong) => {}
-            Ok(FromClient::Stats(asked)) => self.answer(&FromBroker::Ok(OkText {
-                id: Some(asked.id),
-                statistics: Some(self.shared.bus_statistics()),
-                ..OkText::default()
-            })),
+            Ok(FromClient::Stats(asked)) => self.tell_statistics(asked),
             Ok(FromClient::Bye) => self.leave(Bye::default()),
             Ok(FromClient::Connect(_)) => self.cut(Code::Protocol, "CONNECT came twice; it opens a connection once"),
             Ok(FromClient::Auth(_)) => self.cut(Code::Protocol, "AUTH came, and nobody asked for it"),
@@ -101,6 +97,29 @@ impl Session {
             let error = Error::SubscriptionClosed(format!("id {id} is not subscribed on this connection"));
             self.refuse_verb(id, ErrText::from(&error));
         }
+    }
+
+    /// The five numbers for everybody; who is connected and what waits where, for those who could ask the kernel as well.
+    fn tell_statistics(&mut self, asked: Stats) {
+        let uid = self.connection.peer.uid;
+        if (asked.detail || asked.clients) && uid != self.shared.own_uid && uid != 0 {
+            self.shared.counters.note(Refusal::NotPermitted);
+            let message = "clients and queues are shown to the broker's own user and to root";
+            return self.answer(&FromBroker::Err(ErrText {
+                id: Some(asked.id),
+                ..ErrText::new(Code::Rights, message)
+            }));
+        }
+        let now = self.shared.statistics();
+        let page = asked.clients.then(|| watching::page(&self.shared, asked.after));
+        self.answer(&FromBroker::Ok(OkText {
+            id: Some(asked.id),
+            statistics: Some(now.bus),
+            detail: asked.detail.then(|| Box::new(watching::detail(&now))),
+            more: page.as_ref().is_some_and(|page| page.more),
+            clients: page.map(|page| page.clients),
+            ..OkText::default()
+        }));
     }
 
     fn refuse_verb(&mut self, id: u64, err: ErrText) {

@@ -3,6 +3,7 @@
 //! Guarantees: nothing is routed that is not wholly understood; nothing is sized by a number that the peer sent; what it may not
 //! publish, and what no dialect knows, costs it that message and not the connection, unless the stream itself cannot be followed.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -155,6 +156,7 @@ impl Original {
             meter.charge(frame.len());
         }
         shared.counters.note_published(1);
+        self.published.fetch_add(1, Ordering::Relaxed);
         let lane = route.lane(Way::of(summary));
         let Some(connection) = &self.reader.connection else {
             return;

@@ -18,7 +18,7 @@ mod tests;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -68,6 +68,7 @@ pub(super) struct Original {
     bell: Arc<Bell>,
     id: Uuid,
     patterns: SharedPatterns,
+    published: Arc<AtomicU64>,
     reader: Reader,
     /// What it speaks, once that is known.
     dialect: Option<Dialect>,
@@ -110,6 +111,7 @@ impl Original {
             bell: Arc::default(),
             id: Uuid::new_v4(),
             patterns: Arc::new(Mutex::new(patterns)),
+            published: Arc::default(),
             reader: Reader {
                 shared: Arc::clone(&shared),
                 stream: Arc::clone(&entry.stream),
@@ -200,6 +202,7 @@ impl Original {
             bell: Arc::clone(&self.bell),
             patterns: Arc::clone(&self.patterns),
             past,
+            published: Arc::clone(&self.published),
         };
         Connection::original(
             &self.shared.router,
