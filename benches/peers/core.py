@@ -58,6 +58,7 @@ class Core(Link):
             raise ConnectionError(answer.decode())
 
     async def subscribe(self, topic: str) -> None:
+        self.reads = len(self._frame(topic, 0))
         self.reading = self._connect()
         self._ask(self.reading, _text("SUB", id=1, topic_patterns=[topic]))
 
@@ -76,7 +77,7 @@ class Core(Link):
         return count
 
     async def drain(self, reception: Reception) -> None:
-        size = len(self.frames[0])
+        size = self.reads
         buffer = memoryview(bytearray(_CHUNK))
         tail, total, end = b"", 0, uuid.UUID(int=END).bytes
         while tail[_ID] != end:

@@ -12,7 +12,18 @@ from typing import Any
 
 from benches.processes import Process, Run
 
-NAMES = ("one_to_one", "fan_out", "round_trip", "open_loop", "in_process", "core", "fairness", "memory", "idle", "growth")
+NAMES = (
+    "one_to_one",
+    "fan_out",
+    "round_trip",
+    "open_loop",
+    "in_process",
+    "core",
+    "fairness",
+    "memory",
+    "idle",
+    "growth",
+)
 GRACE = 60.0
 """Seconds that a subscriber may take for what was published in time."""
 

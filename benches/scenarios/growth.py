@@ -23,6 +23,8 @@ AXES = {
     "subscriptions": (1, 10, 100, 1_000, 10_000, 100_000),
 }
 _PROCESSES = 4
+_HELD = 10_000
+"""Subscriptions of one connection that only holds some."""
 
 
 def _shares(connections: int) -> list[int]:
@@ -33,7 +35,7 @@ def _shares(connections: int) -> list[int]:
 def _point(contestant: Contestant, scale: Scale, *, size: int, subscribers: int, publishers: int, beside: int) -> Any:
     with Run(contestant, patterns=max(1024, beside + 1)) as one:
         if beside > 1:
-            holder = one.start("holder", "hold", quiet=True)
+            holder = one.start("holder", "hold", quiet=True, connections=-(-beside // _HELD))
             holder.said("ready")
             holder.tell(subscriptions=beside - 1)
             holder.said("done", 300)
