@@ -1,7 +1,7 @@
-"""``python -m benches.instructions``: the hot path in instructions per event, which no other load on the machine changes.
+"""``python -m benches.instructions``: instructions of the hot path per event, which no load on the machine changes.
 
-Each program runs under callgrind twice, with few and with more events; what the difference costs per event leaves start-up
-out. Compared with `baseline.json`, which names the tool chain it holds for; `--store` writes it anew.
+Each program runs under callgrind twice, with few and with more events; the difference per event leaves start-up out.
+Compared with `baseline.json`, which names the tool chain it holds for; `--store` writes it anew.
 
 * publish: a publisher's thread encodes an event into its send buffer and hands it to the kernel
 * route: the broker checks it, looks up who reads it, queues and writes it, and what its waiting costs
@@ -37,7 +37,7 @@ def _callgrind(command: Sequence[str], functions: Sequence[str]) -> dict[str, in
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "callgrind.out"
         options = [f"--callgrind-out-file={out}", "--quiet", "--fair-sched=yes"]
-        environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONMALLOC": "malloc"}
+        environment = {**os.environ, "PYTHONPATH": str(_ROOT), "PYTHONHASHSEED": "0", "PYTHONMALLOC": "malloc"}
         subprocess.run(
             ["valgrind", "--tool=callgrind", *options, *command], check=True, env=environment, cwd=folder, timeout=500
         )
@@ -70,7 +70,17 @@ def _per_event(command: Sequence[str], sizes: tuple[int, int], each: int, functi
 def _bench() -> str:
     """Builds the Rust half as releases are built."""
     said = subprocess.run(
-        ["cargo", "bench", "--locked", "--no-run", "-p", "daemoneye-eventbus-core", "--bench", "instructions", "--message-format=json"],
+        [
+            "cargo",
+            "bench",
+            "--locked",
+            "--no-run",
+            "-p",
+            "daemoneye-eventbus-core",
+            "--bench",
+            "instructions",
+            "--message-format=json",
+        ],
         check=True,
         cwd=_ROOT,
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""``python -m benches.instructions_python EVENTS``: events through a broker of the same process, one batch in flight."""
+"""``python -m benches.instructions_python EVENTS``: a batch at a time through a broker of the same process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our broker without our Python at the ends: blocking sockets move ready-made frames in large pieces, so that the broker is what is measured."""
+"""Our broker without our Python at the ends: ready-made frames in large pieces, so that the broker is measured."""
 
 from __future__ import annotations
 
