@@ -88,7 +88,7 @@ PEERS = {
         Peer(
             "nats",
             {
-                "callback": "nats-server over TCP loopback, max_pending 1 GB; `await nc.publish`; `cb=`, no pending limits",
+                "callback": "nats-server over TCP loopback, max_pending 1 GB; `await nc.publish`; `cb=`, unlimited",
                 "iterator": "the same, read by `async for`",
             },
             ("nats-py",),

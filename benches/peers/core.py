@@ -14,8 +14,8 @@ from daemoneye_eventbus import CollectionEvent, CorrelationMetadata, Timestamp, 
 _PIECE = 280
 """Frames of one write: 64 KB."""
 _CHUNK = 256 * 1024
-_ID = slice(4, 20)
-"""Where a frame has its message's id."""
+_ID = slice(5, 21)
+"""Where a frame has its message's id: behind two lengths."""
 
 
 def _text(verb: str, **fields: object) -> bytes:

@@ -6,62 +6,29 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // A benchmark that fails should stop.
 
-use std::sync::{Arc, mpsc};
+mod support;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use daemoneye_eventbus_core::broker::{Broker, BrokerConfig};
+use daemoneye_eventbus_core::broker::Broker;
 use daemoneye_eventbus_core::client::{ClientConfig, Inbox, InboxOptions, Link, State, Ticket};
-use daemoneye_eventbus_core::event::{
-    CollectionEvent, CorrelationMetadata, EventSubscription, Map, ProcessEvent, SourceCaps, Timestamp,
-};
-use daemoneye_eventbus_core::queue::{Content, Limits, Overflow, Wake};
+use daemoneye_eventbus_core::queue::{Content, Overflow};
 use daemoneye_eventbus_core::topic;
-use daemoneye_eventbus_core::transport::Address;
 use daemoneye_eventbus_core::wire::frame::PREFIX;
-use daemoneye_eventbus_core::wire::{self, Dialect, Draft, Payload};
+use daemoneye_eventbus_core::wire::{self, Dialect};
+use support::{LIMITS, Nobody, TOPIC, start, subscription, with_draft};
 
 const BATCH: u32 = 64;
-const NOW: Timestamp = Timestamp {
-    secs: 1_767_916_800,
-    nanos: 123_456_789,
-};
-
-struct Nobody;
-
-impl Wake for Nobody {
-    fn wake(&self) {}
-}
 
 /// Encodes one batch into the send buffer and writes it: what a publisher's thread does.
 #[inline(never)]
 fn publish(link: &Link) {
-    for pid in 0..BATCH {
-        let event = CollectionEvent::Process(ProcessEvent {
-            pid,
-            name: "chrome",
-            command_line: Some("/usr/bin/chrome --type=renderer --lang=en-US --num-raster-threads=4 --x"),
-            executable_path: Some("/usr/bin/chrome"),
-            ppid: Some(1000),
-            start_time: None,
-            metadata: Map(vec![("user", "alice")]),
-        });
-        let mut draft = Draft {
-            id: uuid::Uuid::from_u128(u128::from(pid)),
-            topic: "events.process.new",
-            correlation_metadata: CorrelationMetadata {
-                correlation_id: "correlation-123",
-                parent_correlation_id: None,
-                root_correlation_id: "correlation-123",
-                sequence_number: 0,
-                workflow_stage: None,
-                correlation_tags: Map::default(),
-                created_at: NOW,
-            },
-            payload: Payload::Event(&event),
-            sequence: 0,
-            timestamp: NOW,
-        };
-        link.publish(&mut draft, None).unwrap();
+    for _ in 0..BATCH {
+        with_draft(TOPIC, "-D /var/lib/postgresql/data --max-connections=99", |draft| {
+            link.publish(draft, None)
+        })
+        .unwrap();
     }
     link.flush();
 }
@@ -76,7 +43,7 @@ fn deliver(link: &Link, inbox: &Inbox) -> u32 {
             panic!("a frame comes over a socket");
         };
         let (message, event) = wire::read(Dialect::Bincode, frame.get(PREFIX..).unwrap()).unwrap();
-        assert!(message.topic == "events.process.new" && event.is_some());
+        assert!(message.topic == TOPIC && event.is_some());
         messages += 1;
     }
     messages
@@ -97,22 +64,10 @@ fn connect(broker: &Broker) -> Link {
 }
 
 fn subscribe(link: &Link) -> Arc<Inbox> {
-    let asked = EventSubscription {
-        subscriber_id: "s".into(),
-        capabilities: SourceCaps::default(),
-        event_filter: None,
-        correlation_filter: None,
-        topic_patterns: Some(vec!["events.process.*".into()]),
-        enable_wildcards: true,
-        include_control: false,
-    };
+    let asked = subscription("events.process.*");
     let patterns = topic::of_subscription(&asked, 8).unwrap();
-    let limits = Limits {
-        messages: 65_536,
-        bytes: 8 << 20,
-    };
     let options = InboxOptions {
-        limits,
+        limits: LIMITS,
         overflow: Overflow::DropOldest,
         block: false,
     };
@@ -131,13 +86,7 @@ fn main() {
     let Some(batches) = std::env::args().nth(1).and_then(|number| number.parse::<u32>().ok()) else {
         return;
     };
-    let directory = tempfile::tempdir().unwrap();
-    let address = Address::from_path(&directory.path().join("b.sock")).unwrap();
-    let broker = Broker::new(address, BrokerConfig::default()).unwrap();
-    let (done, wait) = mpsc::channel();
-    broker.start(move |result| done.send(result).unwrap());
-    wait.recv().unwrap().unwrap();
-
+    let (broker, _directory) = start();
     let (publisher, subscriber) = (connect(&broker), connect(&broker));
     let inbox = subscribe(&subscriber);
     let (_, stream) = subscriber.watch().unwrap();
@@ -151,7 +100,8 @@ fn main() {
                 revents: 0,
             };
             // SAFETY: one descriptor that `stream` keeps open, and room for one answer.
-            assert_eq!(unsafe { libc::poll(&raw mut wanted, 1, 60_000) }, 1, "the broker delivers");
+            let ready = unsafe { libc::poll(&raw mut wanted, 1, 60_000) };
+            assert_eq!(ready, 1, "the broker delivers");
             left -= deliver(&subscriber, &inbox);
         }
     }

@@ -1,21 +1,18 @@
 //! What a message costs in the queue before a reader: pushed and popped one by one, in runs, written as bytes, and dropped when full.
 #![allow(clippy::unwrap_used)] // A benchmark that fails should stop.
 
+mod support;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use daemoneye_eventbus_core::queue::{Budget, Limits, Overflow, Patience, Queue, Run, Subscriptions, Wake};
+use daemoneye_eventbus_core::queue::{Budget, Limits, Overflow, Patience, Queue, Run, Subscriptions};
+use support::Nobody;
 
 const FRAME: usize = 230;
 const RUN: usize = 280;
-
-struct Nobody;
-
-impl Wake for Nobody {
-    fn wake(&self) {}
-}
 
 fn queue(messages: usize) -> Queue {
     let limits = Limits {
