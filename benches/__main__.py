@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             write(asked.json, document)
     if asked.docs:
         fill(asked.docs / "performance.md", document, scenarios)
-        draw(document, scenarios, asked.docs / "performance")
+        draw(document, scenarios, asked.docs / "performance.md")
     return 0
 
 

@@ -20,8 +20,8 @@ _AXES = {
 }
 
 
-def draw(document: Mapping[str, Any], scenarios: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Writes one file per scenario of the result; nothing without matplotlib."""
+def draw(document: Mapping[str, Any], scenarios: Mapping[str, Any], page: Path) -> list[Path]:
+    """Writes the pictures that the page shows, in a folder of its name; nothing without matplotlib."""
     try:
         import matplotlib as mpl  # noqa: PLC0415  # whoever only wants figures needs no pictures
     except ImportError:
@@ -31,10 +31,13 @@ def draw(document: Mapping[str, Any], scenarios: Mapping[str, Any], folder: Path
     mpl.rcParams.update(
         {"svg.hashsalt": "benches", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
     )
+    folder, shown = page.with_suffix(""), page.read_text(encoding="utf-8")
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, part in document["scenarios"].items():
         path = folder / f"{name}.svg"
+        if f"({folder.name}/{path.name})" not in shown:
+            continue
         rounds = part["rounds"]
         figure = _growth(rounds) if name == "growth" else _bars(scenarios[name], rounds)
         if figure is not None:
@@ -45,6 +48,7 @@ def draw(document: Mapping[str, Any], scenarios: Mapping[str, Any], folder: Path
 
 def _bars(scenario: Any, rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
     from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.ticker import EngFormatter, MaxNLocator  # noqa: PLC0415
 
     keys = list(scenario.PLOTTED)
     rows = []
@@ -68,6 +72,9 @@ def _bars(scenario: Any, rounds: Mapping[str, Sequence[Mapping[str, Any]]]) -> A
         axes.barh(names, medians, xerr=reach, color=colours, error_kw={"lw": 0.8, "capsize": 2})
         if max(medians) > 50 * min(medians) > 0:
             axes.set_xscale("log")
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.set_xlabel(scenario.COLUMNS[key])
         if number:
             axes.set_yticklabels([])
