@@ -14,7 +14,7 @@ SOURCES := $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Car
 RUST_TESTS := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-rust test-python test-original lint docs wheel format bench bench-quick clean
+.PHONY: help build demo test test-rust test-python test-original lint docs wheel format bench bench-quick bench-docs instructions clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -96,6 +96,12 @@ bench: $(BENCH)/.built ## Measure the bus beside its peers; make bench ARGS="--s
 
 bench-quick: $(BENCH)/.built ## The same in short rounds of the two main figures, for ratios while tuning
 	$(BENCH)/bin/python -m benches --quick --scenario one_to_one round_trip --peers ours zenoh floor $(ARGS)
+
+bench-docs: $(BENCH)/.built ## Measure everything and put it into docs/performance.md
+	$(BENCH)/bin/python -m benches --json docs/performance.json --docs docs $(ARGS)
+
+instructions: $(BENCH)/.built ## Count the instructions of the hot path (valgrind) and compare with the baseline
+	$(BENCH)/bin/python -m benches.instructions $(ARGS)
 
 clean: ## Remove everything that was built
 	cargo clean
