@@ -19,7 +19,7 @@ pytestmark = [
 
 
 def test_length(folder, seen):
-    longest = str(folder / "x" * 1)[: len(str(folder))] + "/" + "x" * (106 - len(str(folder)))
+    longest = f"{folder}/" + "x" * (106 - len(str(folder)))
     assert len(longest) == 107
     assert try_path(longest)["running"] == longest
     for length in (108, 200):
@@ -33,7 +33,7 @@ def test_what_is_no_path():
     for bad in ("", "/tmp/a\0b.sock"):
         said = try_path(bad)
         assert said.get("error") in {"PathRefused", "ValueError"}, said
-        assert said["left"] == [0, 0, 0], said
+        assert said["left"] == [0, 0], said
 
 
 def test_a_path_that_is_not_utf_8(folder):
@@ -68,6 +68,6 @@ def test_a_read_only_directory(folder, as_root):
     os.chown(folder, 65534, 65534)
     folder.chmod(0o500)
     said = try_path(str(folder / "b.sock"), user=65534)
-    assert said["error"] in {"PathRefused", "PermissionError", "EventBusError"}, said
+    assert said["error"] in {"PathRefused", "TransportError"}, said
     assert str(folder) in said["message"]
     assert os.listdir(folder) == []
