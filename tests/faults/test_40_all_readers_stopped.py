@@ -33,7 +33,7 @@ def test_memory_is_bounded_and_it_recovers(bench, seen, congestion):
         most = max(most, b.statistics()["queued_bytes"])
         time.sleep(0.2)
     grown = b.grown()
-    calm = b.undisturbed()
+    calm = b.undisturbed(latency=False)  # whoever sends flat out takes the processor
     assert limit / 4 < most <= limit * 1.02 + MIB, most
     assert grown < 3 * limit / MIB + 16, grown
     for flood in floods:
@@ -44,7 +44,7 @@ def test_memory_is_bounded_and_it_recovers(bench, seen, congestion):
     for reader in readers:
         reader.thaw()
     accounts = [reader.ask(within=0.5) for reader in readers]
-    assert all(account["misplaced"] == 0 for account in accounts)
+    assert all(account["twice"] == 0 and account["in_order"] for account in accounts)
     fresh = b.flood(sender="fresh", count=500, rate=1000)
     fresh.json(20)
     begin = time.monotonic()
