@@ -3,6 +3,10 @@
 //! An operation does nothing until it is first awaited. Then it takes one native step; only if that cannot finish does it become the
 //! Python coroutine of the same meaning (`_publish_slow`, `_get_slow`), to which it hands everything on. It speaks the whole
 //! coroutine protocol, so that `create_task`, `gather` and `wait_for` take it.
+//!
+//! A finished operation that nobody holds any more is issued again: most are awaited where they are made, one after the other.
+use std::cell::Cell;
+
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyResourceWarning, PyRuntimeError, PyStopIteration};
 use pyo3::intern;
@@ -50,8 +54,12 @@ pub(crate) enum Sent {
 
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
 pub(crate) struct Operation {
-    name: &'static str,
-    state: Mutex<State>,
+    state: Mutex<(State, &'static str)>,
+}
+
+thread_local! {
+    /// The operation that finished last.
+    static SPARE: Cell<Option<Py<Operation>>> = const { Cell::new(None) };
 }
 
 impl Kind {
@@ -100,15 +108,35 @@ impl Kind {
 }
 
 impl Operation {
-    pub(crate) const fn new(kind: Kind) -> Self {
-        Self {
-            name: kind.name(),
-            state: Mutex::new(State::New(kind)),
+    pub(crate) fn issue(py: Python<'_>, kind: Kind) -> PyResult<Py<Self>> {
+        let name = kind.name();
+        let state = (State::New(kind), name);
+        // Whoever still holds it may await it again, and is to be refused.
+        match SPARE.take().filter(slots::is_held_once) {
+            Some(spare) => {
+                *spare.get().state.lock() = state;
+                Ok(spare)
+            }
+            None => Py::new(
+                py,
+                Self {
+                    state: Mutex::new(state),
+                },
+            ),
         }
     }
 
+    /// This operation has returned.
+    pub(crate) fn retire(finished: Py<Self>) {
+        SPARE.set(Some(finished));
+    }
+
     fn take(&self) -> State {
-        std::mem::replace(&mut *self.state.lock(), State::Done)
+        self.set(State::Done)
+    }
+
+    fn set(&self, state: State) -> State {
+        std::mem::replace(&mut self.state.lock().0, state)
     }
 
     /// One `send`.
@@ -116,7 +144,7 @@ impl Operation {
         let kind = match self.take() {
             State::New(kind) => {
                 if kind.turn_is_due() {
-                    *self.state.lock() = State::Turned(kind);
+                    self.set(State::Turned(kind));
                     return Ok(Sent::Yielded(py.None()));
                 }
                 kind
@@ -134,7 +162,7 @@ impl Operation {
     fn hand_on(&self, coroutine: Py<PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Sent> {
         let sent = slots::send(coroutine.bind(value.py()), value)?;
         if matches!(sent, Sent::Yielded(_)) {
-            *self.state.lock() = State::Coroutine(coroutine);
+            self.set(State::Coroutine(coroutine));
         }
         Ok(sent)
     }
@@ -183,7 +211,7 @@ impl Operation {
                 (None, None) => coroutine.bind(py).call_method1(intern!(py, "throw"), (typ,)),
                 (val, tb) => coroutine.bind(py).call_method1(intern!(py, "throw"), (typ, val, tb)),
             }?;
-            *self.state.lock() = State::Coroutine(coroutine);
+            self.set(State::Coroutine(coroutine));
             return Ok(thrown.unbind());
         }
         // Nothing has happened yet, or nothing more will: the exception is all there is.
@@ -197,12 +225,12 @@ impl Operation {
 
     #[getter]
     fn __name__(&self) -> &'static str {
-        self.name
+        self.state.lock().1
     }
 
     #[getter]
     fn __qualname__(&self) -> &'static str {
-        self.name
+        self.state.lock().1
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
@@ -215,7 +243,9 @@ impl Operation {
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        let State::New(kind) = self.state.get_mut() else { return };
+        let State::New(kind) = &self.state.get_mut().0 else {
+            return;
+        };
         let message = format!("{} was never awaited; nothing happened", kind.name());
         // Only reached from Python's own deallocation, so this attaches to nothing new; at exit there is nobody to warn.
         let _no_interpreter = Python::try_attach(|py| {
