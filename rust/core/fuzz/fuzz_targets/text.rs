@@ -9,6 +9,10 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(verb) = FromClient::parse(data) {
         assert!(data.len() <= MAX_TEXT);
         let frame = verb.frame();
+        // What a verb of another time carried is not kept.
+        if matches!(verb, FromClient::Unknown(_)) {
+            return;
+        }
         if frame.len() - PREFIX <= MAX_TEXT {
             assert_eq!(FromClient::parse(&frame[PREFIX..]).as_ref(), Ok(&verb));
         } else {
