@@ -23,6 +23,7 @@ import socket, sys, os, time
 path, stop = sys.argv[1:]
 tries = came_in = 0
 modes = set()
+print("ready", flush=True)
 while not os.path.exists(stop):
     with socket.socket(socket.AF_UNIX) as one:
         tries += 1
@@ -56,6 +57,7 @@ def test_no_stranger_comes_in_while_it_starts(open_folder, seen, umask, as_root)
         (open_folder / name).write_text(source)
     path, stop = str(open_folder / "b.sock"), str(open_folder / "stop")
     hammer = Program(str(open_folder / "hammer.py"), path, stop, user=NOBODY)
+    assert hammer.line() == "ready"
     starts = Program(str(open_folder / "starts.py"), path, str(rounds), umask=umask)
     try:
         starts.finish(timeout=120)

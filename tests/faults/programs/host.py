@@ -1,7 +1,8 @@
 """A broker in a process of its own that answers in JSON: host.py PATH [CONFIG] [OPTIONS].
 
 OPTIONS: limits (RLIMIT name -> soft limit, set before the start), sigpipe (restore the default action),
-log (level, to stderr). Commands on stdin: {"do": statistics | clients | disconnect | shutdown | block}.
+log (level, to stderr), senders (note who published). Commands on stdin: {"do": statistics | clients | disconnect | shutdown |
+block | senders}.
 """
 
 import asyncio
@@ -11,9 +12,10 @@ import resource
 import signal
 import sys
 import time
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 
-from daemoneye_eventbus import Broker, BrokerConfig
+from daemoneye_eventbus import Broker, BrokerConfig, EventBus
 
 path, config, options = sys.argv[1], *(json.loads(word) for word in (*sys.argv[2:4], *["{}"] * (4 - len(sys.argv))))
 
@@ -30,11 +32,29 @@ def do(broker: Broker, command: dict) -> None:
             say(clients=[asdict(client) for client in broker.clients()])
         case "disconnect":
             say(done=broker.disconnect_client(command["id"]))
+        case "senders":
+            say(senders=senders)
         case "block":
             time.sleep(command["seconds"])
             say(done=True)
         case other:
             say(unknown=other)
+
+
+senders: list[list[object]] = []
+"""Topic, claimed correlation, and uid, pid and client id by the broker's word."""
+
+
+async def note_senders(events) -> None:
+    async for received in events:
+        sender = received.sender
+        claimed = received.correlation_metadata.correlation_id
+        senders.append([received.topic, claimed, sender.uid, sender.pid, str(sender.client_id)])
+
+
+async def cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def main() -> None:
@@ -53,7 +73,19 @@ async def main() -> None:
 
     if "token" in config:
         config["token"] = config["token"].encode()
-    async with Broker(path, config=BrokerConfig(**config)) as broker:
+    if "rules" in config:
+        from daemoneye_eventbus import Rule
+
+        config["rules"] = [Rule(**rule) for rule in config["rules"]]
+    if "rate_limit" in config:
+        from daemoneye_eventbus import RateLimit
+
+        config["rate_limit"] = RateLimit(**config["rate_limit"])
+    async with Broker(path, config=BrokerConfig(**config)) as broker, AsyncExitStack() as stack:
+        if options.get("senders"):
+            bus = await stack.enter_async_context(EventBus.from_broker(broker))
+            events = await stack.enter_async_context(bus.subscribe("events.#", "control.#", include_control=True))
+            stack.push_async_callback(cancelled, asyncio.create_task(note_senders(events)))
         say(ready=True)
         tasks = {asyncio.create_task(listen()), end := asyncio.create_task(terminated.wait())}
         while not terminated.is_set():
