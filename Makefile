@@ -11,10 +11,10 @@ SOURCES := $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Car
 RUST_TESTS := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-rust test-python lint format clean
+.PHONY: help build demo test test-rust test-python faults soak fuzz fuzz-planted miri audit lint format clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 $(VENV)/.tools: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -46,6 +46,26 @@ test-rust: ## Run the tests of the Rust core
 
 test-python: $(VENV)/.dev ## Run the Python tests against the release build
 	$(BIN)/python -m pytest
+
+faults: $(VENV)/.dev ## Provoke every fault of docs/reliability.md and print a table; FULL=1 with its full numbers (hours)
+	DAEMONEYE_FAULTS=$(if $(FULL),full,all) $(BIN)/python -m pytest tests/faults -q --no-header $(FAULTS)
+
+soak: $(VENV)/.dev ## Traffic, connects and killed clients for SECONDS (3600)
+	DAEMONEYE_FAULTS=all DAEMONEYE_SOAK_SECONDS=$(or $(SECONDS),3600) $(BIN)/python -m pytest tests/faults/test_45_soak.py -q --no-header
+
+fuzz: ## Run the fuzz targets for SECONDS (60) together; KEEP=1 adds what they find to the corpus
+	$(PYTHON) rust/core/fuzz/run.py --seconds $(or $(SECONDS),60) $(if $(KEEP),--keep)
+
+fuzz-planted: ## See that the fuzz targets find a planted defect within a minute each
+	$(PYTHON) rust/core/fuzz/run.py --seconds 120 --planted
+
+miri: ## Run the Rust tests beside unsafe code under miri, where it is installed
+	@if cargo +nightly miri --version >/dev/null 2>&1; then \
+		MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked -p daemoneye-eventbus-core --lib -- queue:: wire:: topic::; \
+	else echo "miri: SKIPPED: it is not installed (rustup +nightly component add miri)"; fi
+
+audit: $(VENV)/.dev ## Check licences, sources and advisories of all dependencies
+	.ci/audit
 
 lint: $(VENV)/.dev ## Check formatting, lints and types, Rust and Python
 	cargo fmt --all --check

@@ -12,6 +12,10 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[2] / "tests"))
+
+from raw import process_message  # noqa: E402  - the tests' own codec
+
 VECTORS = HERE.parents[2] / "tests" / "vectors"
 LARGEST = 2000
 PER_KIND = 60
@@ -81,6 +85,10 @@ def main(corpus: Path) -> None:
         for body in events:
             put("dialect", bytes([index | 2]) + body)
         put("session", b"\0" + framed(hello, *messages[-8:], b"BYE"))
+        if dialect == "bincode":
+            sent = [process_message(pid, f"events.process.t{pid}", 900 * pid) for pid in range(3)]
+            put("session", b"\0" + framed(hello, *sent, b"PING", *sent, b"BYE"))
+            put("session", b"\xa0" + framed(hello, texts()[3], *sent, b"PING"))
         put("session", b"\x90" + framed(hello, *texts()[3:8], *messages[-3:]))
     for text in texts():
         put("text", text)
