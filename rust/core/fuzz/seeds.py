@@ -9,12 +9,13 @@ import hashlib
 import json
 import struct
 import sys
+import uuid
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[2] / "tests"))
 
-from raw import process_message  # noqa: E402  - the tests' own codec
+from raw import Message, process_event  # noqa: E402  - the tests' own codec
 
 VECTORS = HERE.parents[2] / "tests" / "vectors"
 LARGEST = 2000
@@ -67,6 +68,13 @@ def texts() -> list[bytes]:
     ]  # fmt: skip
 
 
+def message(pid: int) -> bytes:
+    """The same bytes each time."""
+    then = 1_700_000_000 * 10**9
+    topic = f"events.process.t{pid}"
+    return Message(topic, process_event(pid), 900 * pid, id=uuid.UUID(int=pid), timestamp_ns=then, created_ns=then).encode()
+
+
 def main(corpus: Path) -> None:
     def put(target: str, data: bytes) -> None:
         folder = corpus / target
@@ -86,7 +94,7 @@ def main(corpus: Path) -> None:
             put("dialect", bytes([index | 2]) + body)
         put("session", b"\0" + framed(hello, *messages[-8:], b"BYE"))
         if dialect == "bincode":
-            sent = [process_message(pid, f"events.process.t{pid}", 900 * pid) for pid in range(3)]
+            sent = [message(pid) for pid in range(3)]
             put("session", b"\0" + framed(hello, *sent, b"PING", *sent, b"BYE"))
             put("session", b"\xa0" + framed(hello, texts()[3], *sent, b"PING"))
         put("session", b"\x90" + framed(hello, *texts()[3:8], *messages[-3:]))
