@@ -128,10 +128,10 @@ class Connection:
             loop.add_reader(self._watched[1], self._on_readable)
 
     def _on_readable(self) -> None:
-        ended = self.link.on_readable(self.bridge.bell)
-        self.bridge.drain()
-        if ended:
+        if self.link.on_readable(self.bridge.bell):
             self._rewatch()
+        # Last, for whoever is woken goes on in there.
+        self.bridge.drain()
 
     def flush_soon(self) -> None:
         """One flush for everything published in this turn of the loop."""

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -52,6 +52,8 @@ pub(super) struct Shared {
     pub(super) outbox: Mutex<Outbox>,
     /// Tells the supervisor to look: lost, leaving, closed, flush or writability wanted.
     pub(super) notify: Notify,
+    /// Something was read since the last publish, which may be what that answers.
+    pub(super) heard: AtomicBool,
     pub(super) published: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) reconnects: AtomicU64,
@@ -86,6 +88,7 @@ impl Shared {
             inbound: Mutex::new(Inbound::new(config.dialect, config.max_frame)),
             outbox: Mutex::new(Outbox::new(config.send_buffer_bytes, config.max_frame)),
             notify: Notify::new(),
+            heard: AtomicBool::new(false),
             published: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
@@ -125,6 +128,7 @@ impl Shared {
             }
             Ok(n) => {
                 *filled += n;
+                self.heard.store(true, Ordering::Relaxed);
                 self.use_up(line)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::Open,
