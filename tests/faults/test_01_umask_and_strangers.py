@@ -15,7 +15,6 @@ pytestmark = [
         "umask 000, 022, 077; uid 65534 hammers connect while the broker starts and stops",
         "0 foreign connections; socket 0600 from its first visible moment, made directories 0700",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(300),
 ]
 HAMMER = """

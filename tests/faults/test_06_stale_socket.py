@@ -8,7 +8,6 @@ from harness import scaled
 
 pytestmark = [
     pytest.mark.fault(6, "H", "stale socket left by SIGKILL", "next start within 1 s, one log line, works"),
-    pytest.mark.quick,
     pytest.mark.limit(120),
 ]
 

@@ -15,7 +15,6 @@ pytestmark = [
         "second broker while the first is SIGSTOPped with a full backlog",
         "silence means live or unknown: refused, never replaced",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(90),
 ]
 

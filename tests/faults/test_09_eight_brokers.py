@@ -12,7 +12,6 @@ pytestmark = [
         "8 brokers at once on one path, 50 rounds",
         "one winner each round, 7 clear errors, winner reachable",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(300),
 ]
 ROUNDS = """

@@ -16,7 +16,6 @@ pytestmark = [
         "SIGTERM, SIGINT, close() twice, close() during start, with 10 k messages queued",
         "drains to a deadline (2 s), undelivered count reported, path gone, exit code right",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(120),
 ]
 TWICE = """

@@ -16,7 +16,6 @@ pytestmark = [
         "1 M zero-length or heartbeat frames on one connection",
         "rate limit or cut; undisturbed",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(120),
 ]
 

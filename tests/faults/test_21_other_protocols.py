@@ -14,7 +14,6 @@ pytestmark = [
         "first bytes HTTP, TLS, 64 KiB random; 1,000 connections",
         "cut + counter by reason; log at most 1 line/s per uid, bytes escaped",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(120),
 ]
 RANDOM = random.Random(21)

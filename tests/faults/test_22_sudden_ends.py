@@ -17,7 +17,6 @@ pytestmark = [
         "SHUT_WR, SHUT_RD, kill -9 mid-frame and mid-delivery, 10,000 times",
         "fds, tasks, subscriptions back to base within 1 s of the last",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(240),
 ]
 MANY = """

@@ -14,7 +14,6 @@ pytestmark = [
         "RLIMIT_NOFILE 64, 200 clients",
         "connected ones undisturbed, CPU below 10 %, 1 log line, recovers within 1 s",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(60),
 ]
 

@@ -16,7 +16,6 @@ pytestmark = [
         "broker SIGSTOPped, 5,000 clients connect",
         'client API says busy/timeout, never "connected"',
     ),
-    pytest.mark.quick,
     pytest.mark.limit(120),
 ]
 DIAL = """

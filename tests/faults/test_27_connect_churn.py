@@ -13,7 +13,6 @@ pytestmark = [
         "1,000 connect+auth+close per second, 60 s",
         "RSS slope under 1 MiB/min after warm-up; accept p99 under 50 ms",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(120),
 ]
 

@@ -16,7 +16,6 @@ pytestmark = [
         "trailing bytes; cut at every offset; every enum tag; bool 2; option tag 2; bad UTF-8; over-long varints",
         "error each, never half accepted; consumed length equals body length",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(120),
 ]
 

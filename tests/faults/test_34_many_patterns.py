@@ -14,7 +14,6 @@ pytestmark = [
         "10,000 patterns of +/# then publishes at full depth; one client subscribes 100,000 patterns",
         "match p99 under 1 ms; per-client pattern cap with error",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(120),
 ]
 

@@ -18,7 +18,6 @@ pytestmark = [
         "10^6 mutated frames over the socket",
         "no crash, hang over 1 s, or RSS over 256 MiB",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(900),
 ]
 CORPUS = Path(__file__).parents[2] / "rust" / "core" / "fuzz" / "corpus" / "session"

@@ -13,7 +13,6 @@ pytestmark = [
         "10 subscribers, one SIGSTOPped; 10,000 msg/s x 1 KiB for 60 s",
         "nine lose 0, p99 under 5 ms; the tenth's queue at its limit, drops exactly counted, told on SIGCONT; RSS base + limit",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(240),
 ]
 

@@ -11,7 +11,6 @@ pytestmark = [
         "subscriber handling 100 msg/s of 5,000",
         "documented policy (drop oldest, drop newest or cut), gap count delivered in-band",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(120),
 ]
 POLICIES = {

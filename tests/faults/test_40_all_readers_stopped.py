@@ -13,7 +13,6 @@ pytestmark = [
         "all readers stopped, 4 publishers flat out, 5 min; then SIGCONT",
         "total under the global limit; publish blocks to a deadline or raises; full rate within 1 s after",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(600),
 ]
 

@@ -11,7 +11,6 @@ pytestmark = [
         "one client publishes 100 k/s for 60 s",
         "others' 1 k/s undisturbed (per-client budget); limiter counter; table of limiter keys bounded",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(180),
 ]
 

@@ -8,7 +8,6 @@ from harness import scaled
 
 pytestmark = [
     pytest.mark.fault(42, "H", "1 MiB frames on one connection beside a 200 B canary", "canary p99 under 5 ms"),
-    pytest.mark.quick,
     pytest.mark.limit(60),
 ]
 

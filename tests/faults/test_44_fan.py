@@ -8,7 +8,6 @@ pytestmark = [
     pytest.mark.fault(
         44, "H", "1 to 50 at 1,000/s; 50 to 1 at 200/s each", "order kept per sender and subscriber; counters balance"
     ),
-    pytest.mark.quick,
     pytest.mark.limit(180),
 ]
 RAW_READERS = scaled(20, 50)

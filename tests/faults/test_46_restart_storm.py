@@ -15,7 +15,6 @@ pytestmark = [
         "200 clients; broker SIGKILL and restart, 20 times",
         "all back within 5 s, at most 50 connects in any 10 ms, subscriptions restored, no duplicate, loss counted",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(300),
 ]
 MANY = """

@@ -15,7 +15,6 @@ pytestmark = [
         "RLIMIT_AS 256 MiB + 1 MiB payloads; then 4 busy loops on the same core",
         "limit error instead of abort; no false dead-peer verdicts",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(120),
 ]
 

@@ -17,7 +17,6 @@ pytestmark = [
         "wall clock moved +/- 1 day (faketime); client SIGSTOPped 60 s",
         "deadlines, rate limits, health unchanged; stamps only; no reconnect storm",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(180),
 ]
 JUMPER = r"""

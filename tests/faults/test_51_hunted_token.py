@@ -11,7 +11,6 @@ pytestmark = [
     pytest.mark.fault(
         51, "H", "token hunted in DEBUG logs, repr(), exceptions, statistics, argv, core", "nowhere"
     ),
-    pytest.mark.quick,
     pytest.mark.limit(120),
 ]
 SECRET = b"Zq7-hunted-token-9f31c2aa-0b1d-77"

@@ -16,7 +16,6 @@ pytestmark = [
         "end of script, sys.exit, uncaught error, Ctrl-C, with live broker and 10 k msg/s; 200 runs each",
         'right exit code in under 2 s, no "Fatal Python error", panic text or SIGABRT',
     ),
-    pytest.mark.quick,
     pytest.mark.limit(1200),
 ]
 ENDS = {"script": 0, "thread": 0, "exit3": 3, "error": 1, "sigint": -signal.SIGINT}

@@ -15,7 +15,6 @@ pytestmark = [
         "10^5 x wait_for(recv(), 0-2 ms) while messages flow",
         "every message received or counted",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(400),
 ]
 

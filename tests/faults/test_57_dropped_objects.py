@@ -11,7 +11,6 @@ pytestmark = [
         "subscription deleted without close, in a cycle, 10^5 times; bus closed while iterated",
         "broker count falls within 1 s; ResourceWarning; iteration ends cleanly",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(300),
 ]
 FORGETFUL = """

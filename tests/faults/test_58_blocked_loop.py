@@ -14,7 +14,6 @@ pytestmark = [
         "loop blocked 5 s by sleep, then by code holding the GIL; tasks that raise, close themselves, publish re-entrantly",
         "in-process broker still serves others; threads base + 8 at most; nothing wedged",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(120),
 ]
 MISBEHAVING = """

@@ -11,7 +11,6 @@ pytestmark = [
         "two asyncio.run in a row, two loops in two threads, loop closed under a pending recv, 8 threads publish and close",
         'no "Event loop is closed" leak, clear wrong-loop error, no deadlock (faulthandler 60 s)',
     ),
-    pytest.mark.quick,
     pytest.mark.limit(120),
 ]
 LOOPS = """

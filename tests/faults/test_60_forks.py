@@ -18,7 +18,6 @@ pytestmark = [
         "multiprocessing fork and spawn with a live bus; parent SIGKILLed, forked child alive",
         "use in the child raises within 1 s; child exit unlinks nothing; spawn works",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(90),
 ]
 

@@ -21,7 +21,6 @@ pytestmark = [
         "subscriptions that churn, names that would move a terminal",
         "an error or nothing; memory flat; nobody else disturbed",
     ),
-    pytest.mark.quick,
     pytest.mark.limit(120),
 ]
 

@@ -133,7 +133,11 @@ impl Shared {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::Open,
             Err(error) => {
-                self.lost(line, Error::io("reading from the broker", &error), false);
+                self.lost(
+                    line,
+                    Error::ConnectionLost(format!("reading from the broker: {error}")),
+                    false,
+                );
                 Read::Ended
             }
         }
