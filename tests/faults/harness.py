@@ -263,9 +263,9 @@ def busy_seconds() -> float:
 
 
 def as_user(uid: int, code: str, *args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-    """Runs Python source under another uid: the interpreter is loaded before the rights are dropped."""
+    """Runs Python source under another uid: the interpreter, and `raw`, are loaded before the rights are dropped."""
     drop = f"import os; os.setgroups([]); os.setresgid({uid},{uid},{uid}); os.setresuid({uid},{uid},{uid})\n"
-    head = "import json, socket, struct, sys, time, contextlib\n"
+    head = f"import json, os, socket, struct, sys, contextlib\nsys.path.insert(0, {str(PROGRAMS.parents[1])!r})\nimport raw\n"
     return subprocess.run(
         [sys.executable, "-c", head + drop + code, *args],
         capture_output=True,
