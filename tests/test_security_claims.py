@@ -1,4 +1,4 @@
-"""Every claim in SECURITY.md names what would fail without it, and that exists; every fault has its program and its row."""
+"""Every claim in SECURITY.md names a test that exists, and every fault has its program and its row."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The whole API under random histories, against a model of a few lines: who is subscribed, what each queue holds, what it lost."""
+"""Random histories of the public API against a model: who is subscribed, what each queue holds, what it lost."""
 
 import asyncio
 import itertools
@@ -15,7 +15,9 @@ from daemoneye_eventbus import Broker, ClientConfig, EventBus, ProcessEvent, Sub
 from support import LONG
 
 SEGMENTS = ("process", "new")
-topics = st.builds(lambda parts: ".".join(["events", *parts]), st.lists(st.sampled_from(SEGMENTS), min_size=1, max_size=2))
+topics = st.builds(
+    lambda parts: ".".join(["events", *parts]), st.lists(st.sampled_from(SEGMENTS), min_size=1, max_size=2)
+)
 patterns = st.one_of(
     topics,
     st.builds(
@@ -29,7 +31,7 @@ patterns = st.one_of(
 def matches(pattern: list[str], topic: list[str]) -> bool:
     """By trying every way."""
     if not pattern or not topic:
-        return pattern == topic or pattern == ["#"]
+        return pattern in (topic, ["#"])
     head, *rest = pattern
     if not rest and head in {"#", "*"}:
         return True
@@ -64,7 +66,7 @@ class Model:
 
 
 class Histories(RuleBasedStateMachine):
-    """`inproc` has the broker's process as its only stage; `socket` talks through the kernel, with a reader's connection of its own."""
+    """In the broker's own process, where a subscription's queue is the only stage."""
 
     kind = "inproc"
     open_ones = Bundle("open_ones")
@@ -165,7 +167,6 @@ class Histories(RuleBasedStateMachine):
 
         self.runner.run(go())
 
-
     @invariant()
     def the_books_balance(self):
         async def look():
@@ -180,6 +181,8 @@ class Histories(RuleBasedStateMachine):
 
 
 class OverTheSocket(Histories):
+    """Through the kernel, with one connection for both directions."""
+
     kind = "socket"
 
 

@@ -11,7 +11,9 @@ UNSAFE_ROOMS = ("rust/core/src/transport/", "rust/python/src/slots.rs", "rust/py
 
 
 def named() -> set[str]:
-    return {name for row in re.findall(r"^\| (`.+?) \|", LISTED, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)}
+    return {
+        name for row in re.findall(r"^\| (`.+?) \|", LISTED, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)
+    }
 
 
 def dependencies() -> set[str]:

@@ -17,13 +17,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from raw import Raw
 from support import Program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PROGRAMS = Path(__file__).parent / "programs"
 HOST, CANARY, FLOOD, READER = (str(PROGRAMS / f"{name}.py") for name in ("host", "canary", "flood", "reader"))
@@ -258,7 +260,9 @@ class Bench:
 
 def busy_seconds() -> float:
     """Seconds in which any processor of this machine was in use, summed over them."""
-    user, nice, system, _idle, _wait, irq, soft, *_ = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:])
+    user, nice, system, _idle, _wait, irq, soft, *_ = map(
+        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    )
     return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
 
 

@@ -4,8 +4,8 @@ import os
 import stat
 
 import pytest
-
 from harness import scaled
+
 from support import NOBODY, Program
 
 pytestmark = [

@@ -4,7 +4,6 @@ import os
 import stat
 
 import pytest
-
 from paths import refused, try_path
 
 pytestmark = [

@@ -3,7 +3,6 @@
 import os
 
 import pytest
-
 from harness import scaled
 from paths import refused
 

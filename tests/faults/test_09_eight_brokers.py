@@ -1,8 +1,8 @@
 """Fault 9. Many at once: one winner, and it is reachable."""
 
 import pytest
-
 from harness import scaled
+
 from support import Program
 
 pytestmark = [

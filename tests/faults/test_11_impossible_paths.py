@@ -3,7 +3,6 @@
 import os
 
 import pytest
-
 from paths import refused, try_path
 
 pytestmark = [

@@ -26,7 +26,9 @@ asyncio.run(main(sys.argv[1]))
 def test_every_name_is_a_file(bench, seen, folder):
     b = bench()
     name = folder.name
-    done = subprocess.run([sys.executable, "-c", INSTANCE, name], capture_output=True, text=True, timeout=20, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", INSTANCE, name], capture_output=True, text=True, timeout=20, check=True
+    )
     path, names = done.stdout.splitlines()
     try:
         assert path == f"/tmp/daemoneye-{name}.sock"

@@ -5,8 +5,8 @@ import signal
 import time
 
 import pytest
-
 from harness import dump
+
 from support import Program
 
 pytestmark = [

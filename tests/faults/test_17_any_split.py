@@ -4,8 +4,8 @@ import struct
 import time
 
 import pytest
-
 from harness import scaled
+
 from raw import process_message
 
 pytestmark = [

@@ -3,7 +3,6 @@
 import struct
 
 import pytest
-
 from harness import MIB, scaled
 
 pytestmark = [

@@ -31,7 +31,7 @@ async def sized(bus) -> int:
 
 
 def test_exactly_the_limit_and_one_more(bench, path, seen):
-    b = bench()
+    bench()
 
     async def main():
         async with EventBus.connect(path, config=SOLO) as bus, EventBus.connect(path, config=SOLO) as other:

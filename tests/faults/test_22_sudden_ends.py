@@ -6,8 +6,8 @@ import struct
 import textwrap
 
 import pytest
-
 from harness import scaled
+
 from raw import process_message
 
 pytestmark = [

@@ -1,7 +1,6 @@
 """Fault 23. A host program that wants SIGPIPE to kill it."""
 
 import pytest
-
 from harness import scaled
 
 pytestmark = [

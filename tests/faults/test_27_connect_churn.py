@@ -3,7 +3,6 @@
 import time
 
 import pytest
-
 from harness import MIB, scaled
 
 pytestmark = [

@@ -5,7 +5,6 @@ import socket
 import struct
 
 import pytest
-
 from harness import scaled
 
 pytestmark = [

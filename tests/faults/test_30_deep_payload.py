@@ -27,7 +27,9 @@ def test_depth_and_endless_lists(bench, seen):
         "unclosed": b"CONNECT " + b"[" * 60_000,
         "empty tags claiming 2^60": b"\x10" + b"\0" * 16 + varint(8) + b"events.x" + b"\1c\0\1c\0\0" + varint(1 << 60),
         "a payload of tags": Message("events.process.new", b"\4" * 100_000).encode(),
-        "a map of empty pairs": Message("events.process.new", b"\0\1\2sh\0\0\0\0" + varint(1 << 60) + b"\0" * 9000).encode(),
+        "a map of empty pairs": Message(
+            "events.process.new", b"\0\1\2sh\0\0\0\0" + varint(1 << 60) + b"\0" * 9000
+        ).encode(),
     }
     worst = 0.0
     for name, body in tries.items():

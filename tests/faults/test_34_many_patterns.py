@@ -3,8 +3,8 @@
 import time
 
 import pytest
-
 from harness import scaled
+
 from raw import process_message
 
 pytestmark = [

@@ -48,7 +48,9 @@ def test_versions_at_the_broker(bench, seen):
     seen(f"255 refused, highest 1 named; {b.undisturbed()}")
 
 
-@pytest.mark.parametrize("answer", [b'ERR {"code":"unsupported_version","highest":9}', b'INFO {"protocol":9}', b"\x05\1\2\3"])
+@pytest.mark.parametrize(
+    "answer", [b'ERR {"code":"unsupported_version","highest":9}', b'INFO {"protocol":9}', b"\x05\1\2\3"]
+)
 def test_a_client_and_a_broker_of_another_time(path, seen, answer):
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)

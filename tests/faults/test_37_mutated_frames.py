@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-
 from harness import scaled
+
 from raw import Message, process_event, process_message, trigger_request
 
 pytestmark = [

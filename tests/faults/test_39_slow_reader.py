@@ -1,7 +1,6 @@
 """Fault 39. A reader that is fifty times too slow."""
 
 import pytest
-
 from harness import scaled
 
 pytestmark = [

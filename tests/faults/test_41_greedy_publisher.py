@@ -1,7 +1,6 @@
 """Fault 41. One client publishes as if it were alone."""
 
 import pytest
-
 from harness import MIB, scaled
 
 pytestmark = [

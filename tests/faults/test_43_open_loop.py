@@ -1,7 +1,6 @@
 """Fault 43. What one to one costs."""
 
 import pytest
-
 from harness import RATIO, Reading, scaled
 
 pytestmark = [

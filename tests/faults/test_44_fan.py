@@ -1,7 +1,6 @@
 """Fault 44. Fan out and fan in, and the books."""
 
 import pytest
-
 from harness import scaled, until
 
 pytestmark = [

@@ -5,7 +5,6 @@ import random
 import time
 
 import pytest
-
 from harness import MIB, Reading, scaled
 
 DURATION = float(os.environ.get("DAEMONEYE_SOAK_SECONDS", scaled(5, 40, 3600)))

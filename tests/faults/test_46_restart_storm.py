@@ -5,7 +5,6 @@ import textwrap
 import time
 
 import pytest
-
 from harness import scaled, until
 
 pytestmark = [
@@ -67,11 +66,13 @@ def test_all_come_back_without_a_stampede(bench, seen, folder):
         until(lambda: b.statistics()["active_subscribers"] == count, 5, "subscriptions restored")
         b.flood(count=20, sender=f"round {number}").json(20)
         published += 20
-        said = until(lambda: (s := many.ask(go=1))["least"] >= published and s, 10, "delivered")  # noqa: B023
+        said = until(lambda: (s := many.ask(go=1))["least"] >= published and s, 10, "delivered")
         assert said["twice"] == 0, said
     assert said["connected"] == count
     assert said["gaps"] == [rounds], said
     assert said["reconnects"] == count * rounds, said
     assert worst < 5, worst
-    seen(f"{count} clients, {rounds} restarts: all back in {worst:.2f} s at worst, {densest} in the densest 10 ms, none twice")
+    seen(
+        f"{count} clients, {rounds} restarts: all back in {worst:.2f} s at worst, {densest} in the densest 10 ms, none twice"
+    )
     assert densest <= max(50, count // 2), densest

@@ -3,8 +3,8 @@
 import os
 
 import pytest
-
 from harness import as_user, until
+
 from support import NOBODY
 
 pytestmark = [

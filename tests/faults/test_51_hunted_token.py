@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = [
-    pytest.mark.fault(
-        51, "H", "token hunted in DEBUG logs, repr(), exceptions, statistics, argv, core", "nowhere"
-    ),
+    pytest.mark.fault(51, "H", "token hunted in DEBUG logs, repr(), exceptions, statistics, argv, core", "nowhere"),
     pytest.mark.limit(120),
 ]
 SECRET = b"Zq7-hunted-token-9f31c2aa-0b1d-77"
@@ -75,7 +73,9 @@ def test_the_command_line_takes_it_from_a_private_file_only(folder, path):
     assert done.returncode == 4, done
     assert SECRET.decode() not in done.stdout + done.stderr
     file.chmod(0o600)
-    child = subprocess.Popen([*command, "--log-level", "debug"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [*command, "--log-level", "debug"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         while not os.path.exists(path):
             assert child.poll() is None

@@ -5,9 +5,9 @@ import json
 import time
 
 import pytest
+from harness import scaled
 
 from daemoneye_eventbus import AuthenticationFailed, ClientConfig, EventBus, EventBusError, PermissionRefused
-from harness import scaled
 from support import NOBODY, Program
 
 pytestmark = [

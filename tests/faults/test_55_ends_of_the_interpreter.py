@@ -5,8 +5,8 @@ import signal
 import time
 
 import pytest
-
 from harness import scaled
+
 from support import Program
 
 pytestmark = [

@@ -4,9 +4,9 @@ import asyncio
 import random
 
 import pytest
+from harness import scaled
 
 from daemoneye_eventbus import ClientConfig, EventBus, ProcessEvent
-from harness import scaled
 
 pytestmark = [
     pytest.mark.fault(

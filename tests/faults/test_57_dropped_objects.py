@@ -1,7 +1,6 @@
 """Fault 57. Objects that are forgotten."""
 
 import pytest
-
 from harness import scaled, until
 
 pytestmark = [

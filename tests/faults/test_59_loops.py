@@ -1,7 +1,6 @@
 """Fault 59. Several loops, one after the other and at once."""
 
 import pytest
-
 from harness import scaled
 
 pytestmark = [

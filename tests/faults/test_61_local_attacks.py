@@ -8,8 +8,8 @@ import sys
 import time
 
 import pytest
-
 from harness import CANARY, HOST, scaled, until
+
 from raw import process_message
 from support import Program
 
@@ -28,7 +28,19 @@ pytestmark = [
 def test_absurd_numbers_in_texts(bench, seen):
     b = bench({"original_peers": False})
     head = '"protocol":1,"client":"x","dialect":"bincode"'
-    absurd = ("0", "-1", "1e400", "1e18", "18446744073709551615", "18446744073709551616", '"5"', "null", "[]", "1.5", "true")
+    absurd = (
+        "0",
+        "-1",
+        "1e400",
+        "1e18",
+        "18446744073709551615",
+        "18446744073709551616",
+        '"5"',
+        "null",
+        "[]",
+        "1.5",
+        "true",
+    )
     kept = 0
     for field in ("queue_messages", "queue_bytes", "max_frame"):
         for number in absurd:

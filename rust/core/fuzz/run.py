@@ -1,7 +1,8 @@
 """Runs every fuzz target for a share of the time and says how it went: run.py [--seconds N] [--planted] [--keep].
 
-Starts from the corpus in the tree, in a folder of its own. --keep adds what was found new, and shortest, to the corpus. --planted builds
-defects in on purpose and fails unless each of the targets that has one finds it within the time. Crashers are written to artifacts/.
+Starts from the corpus in the tree, in a folder of its own. --keep adds what was found new, and shortest, to the corpus.
+--planted builds a defect in on purpose and fails unless each target that has it finds it within its share of the time.
+Crashers are written to artifacts/.
 
 Needs a nightly compiler and cargo-fuzz; without them it says so and is skipped, with exit code 0.
 """
@@ -77,10 +78,10 @@ def main() -> int:
                 verdict = f"found after {took:.1f} s" if code and "planted" in said else "NOT FOUND"
             if verdict in {"CRASHED", "NOT FOUND"}:
                 failed.append(target)
-                print(said[-4000:], file=sys.stderr)
+                print(said[-2000:], file=sys.stderr)
+            done, reached, new = runs[-1:] or ["0"], covered[-1:] or ["0"], len(list(found.iterdir()))
             print(
-                f"{target:10} {runs[-1] if runs else 0:>9} runs {took:6.1f} s  coverage {covered[-1] if covered else 0:>5}"
-                f"  new inputs {len(list(found.iterdir())):>4}  {verdict}"
+                f"{target:10} {done[0]:>9} runs {took:6.1f} s  coverage {reached[0]:>5}  new inputs {new:>4}  {verdict}"
             )
             if options.keep and not options.planted:
                 merge = [str(binaries / target), "-merge=1", *LIMITS, str(corpus), str(found)]

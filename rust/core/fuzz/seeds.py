@@ -1,6 +1,6 @@
 """Writes the first inputs of every fuzz target from the golden vectors: seeds.py [CORPUS]. Standard library only.
 
-What a run finds beyond them that is worth keeping, crashers above all, is added to the same folders by hand (`make fuzz KEEP=1`).
+What a run finds beyond them is added to the same folders by `make fuzz KEEP=1`, crashers by hand.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def message(pid: int) -> bytes:
     """The same bytes each time."""
     then = 1_700_000_000 * 10**9
     topic = f"events.process.t{pid}"
-    return Message(topic, process_event(pid), 900 * pid, id=uuid.UUID(int=pid), timestamp_ns=then, created_ns=then).encode()
+    return Message(
+        topic, process_event(pid), 900 * pid, id=uuid.UUID(int=pid), timestamp_ns=then, created_ns=then
+    ).encode()
 
 
 def main(corpus: Path) -> None:

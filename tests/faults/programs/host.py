@@ -98,7 +98,11 @@ async def main() -> None:
             if command["do"] == "shutdown":
                 begin = time.monotonic()
                 undelivered = await broker.shutdown(command.get("timeout", 2.0))
-                say(took=time.monotonic() - begin, undelivered=repr(undelivered), dropped=dict(broker.statistics().dropped))
+                say(
+                    took=time.monotonic() - begin,
+                    undelivered=repr(undelivered),
+                    dropped=dict(broker.statistics().dropped),
+                )
             else:
                 do(broker, command)
         for task in tasks:

@@ -60,7 +60,9 @@ async def main(path: str, spec: dict) -> None:
     if "token" in (config := spec.get("config", {})):
         config["token"] = config["token"].encode()
     async with EventBus.connect(path, config=ClientConfig(pool=False, **config)) as bus:
-        async with bus.subscribe(*spec.get("patterns", ["events.performance.flood"]), **spec.get("options", {})) as events:
+        async with bus.subscribe(
+            *spec.get("patterns", ["events.performance.flood"]), **spec.get("options", {})
+        ) as events:
             print(json.dumps({"ready": True}), flush=True)
 
             async def take() -> None:
