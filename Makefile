@@ -14,7 +14,8 @@ SOURCES := $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Car
 RUST_TESTS := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-rust test-python test-original lint docs wheel format bench bench-quick bench-docs instructions clean
+.PHONY: help build demo test test-rust test-python test-original faults soak fuzz fuzz-planted miri audit lint docs wheel format \
+	bench bench-quick bench-docs instructions clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -52,6 +53,26 @@ test-python: $(VENV)/.dev ## Run the Python tests against the release build
 
 test-original: $(VENV)/.dev ## Stay connected for 10 minutes as the Rust original's client does, idle and under load
 	DAEMONEYE_TEST_LONG=1 $(BIN)/python -m pytest tests/test_original_peers.py -k ten_minutes
+
+faults: $(VENV)/.dev ## Provoke every fault of docs/reliability.md and print a table; FULL=1 with its full numbers (hours)
+	DAEMONEYE_FAULTS=$(if $(FULL),full,all) $(BIN)/python -m pytest tests/faults -q --no-header $(FAULTS)
+
+soak: $(VENV)/.dev ## Traffic, connects and killed clients for SECONDS (3600)
+	DAEMONEYE_FAULTS=all DAEMONEYE_SOAK_SECONDS=$(or $(SECONDS),3600) $(BIN)/python -m pytest tests/faults/test_45_soak.py -q --no-header
+
+fuzz: ## Run the fuzz targets for SECONDS (60) together; KEEP=1 adds what they find to the corpus
+	$(PYTHON) rust/core/fuzz/run.py --seconds $(or $(SECONDS),60) $(if $(KEEP),--keep)
+
+fuzz-planted: ## See that the fuzz targets find a planted defect within a minute each
+	$(PYTHON) rust/core/fuzz/run.py --seconds 120 --planted
+
+miri: ## Run the Rust tests beside unsafe code under miri, where it is installed
+	@if cargo +nightly miri --version >/dev/null 2>&1; then \
+		MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked -p daemoneye-eventbus-core --lib -- queue:: wire:: topic::; \
+	else echo "miri: SKIPPED: it is not installed (rustup +nightly component add miri)"; fi
+
+audit: $(VENV)/.dev ## Check licences, sources and advisories of all dependencies
+	.ci/audit
 
 lint: $(VENV)/.dev ## Check formatting, lints and types, Rust and Python
 	cargo fmt --all --check

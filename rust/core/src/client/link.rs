@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::config::ClientConfig;
 use super::inbox::Inbox;
 use super::outbox::{Sent, closed};
-use super::shared::Shared;
+use super::shared::{Shared, ask};
 use super::ticket::{Answer, Ticket};
 use super::{original, runtime, supervisor};
 use crate::error::{Error, Result};
@@ -177,6 +177,15 @@ impl Link {
         }
         let mut inbound = self.shared.inbound.lock();
         let id = inbound.next_id();
+        // The broker would cut the connection for it, and again each time it is dialled.
+        if let Err(Error::FrameTooLarge { size, limit }) = ask(id, &inbox.subscription).try_frame() {
+            return Err(Error::SubscriptionRefused {
+                reason: format!(
+                    "its patterns and filters take {size} bytes, and {limit} are the limit; ask for less at once"
+                ),
+                limit: u64::try_from(limit).unwrap_or(u64::MAX),
+            });
+        }
         inbound.insert(id, inbox, Some(ticket));
         if line.state == State::Connected {
             self.shared.send_subs(&mut inbound);

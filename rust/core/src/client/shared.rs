@@ -19,6 +19,7 @@ use super::outbox::{Outbox, Sent, closed};
 use super::ticket::{Answer, Ticket};
 use crate::error::Error;
 use crate::log::Limiter;
+use crate::event::EventSubscription;
 use crate::queue::Wake;
 use crate::transport::{Address, Stream};
 use crate::wire::text::{FromClient, Sub};
@@ -143,7 +144,11 @@ impl Shared {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::Open,
             Err(error) => {
-                self.lost(line, Error::io("reading from the broker", &error), false);
+                self.lost(
+                    line,
+                    Error::ConnectionLost(format!("reading from the broker: {error}")),
+                    false,
+                );
                 Read::Ended
             }
         }
@@ -410,6 +415,20 @@ impl Shared {
     }
 }
 
+/// The text that asks for this subscription under a number.
+pub(super) fn ask(id: u64, asked: &EventSubscription) -> FromClient {
+    FromClient::Sub(Box::new(Sub {
+        id,
+        subscriber_id: asked.subscriber_id.clone(),
+        capabilities: asked.capabilities.clone(),
+        event_filter: asked.event_filter.clone(),
+        correlation_filter: asked.correlation_filter.clone(),
+        topic_patterns: asked.topic_patterns.clone(),
+        enable_wildcards: asked.enable_wildcards,
+        include_control: asked.include_control,
+    }))
+}
+
 /// SUB frames of every subscription that the present connection does not know; marks them as sent.
 pub(super) fn subs(inbound: &mut Inbound) -> Vec<Vec<u8>> {
     let mut unsent: Vec<_> = inbound.entries.iter_mut().filter(|(_, entry)| !entry.sent).collect();
@@ -418,18 +437,7 @@ pub(super) fn subs(inbound: &mut Inbound) -> Vec<Vec<u8>> {
         .into_iter()
         .map(|(id, entry)| {
             entry.sent = true;
-            let asked = &entry.inbox.subscription;
-            FromClient::Sub(Box::new(Sub {
-                id: *id,
-                subscriber_id: asked.subscriber_id.clone(),
-                capabilities: asked.capabilities.clone(),
-                event_filter: asked.event_filter.clone(),
-                correlation_filter: asked.correlation_filter.clone(),
-                topic_patterns: asked.topic_patterns.clone(),
-                enable_wildcards: asked.enable_wildcards,
-                include_control: asked.include_control,
-            }))
-            .frame()
+            ask(*id, &entry.inbox.subscription).frame()
         })
         .collect()
 }

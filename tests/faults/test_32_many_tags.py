@@ -1,0 +1,78 @@
+"""Fault 32. Maps with more than anybody needs."""
+
+import asyncio
+import time
+
+import pytest
+
+from daemoneye_eventbus import ClientConfig, EventBus, EventFilter, FrameTooLarge, ProcessEvent, SubscriptionRefused
+
+pytestmark = [
+    pytest.mark.fault(
+        32,
+        "M",
+        "50,000 tags or keys, duplicates, 1 MiB key",
+        "count/size limit named in the error; under 10 ms",
+    ),
+    pytest.mark.quick,
+    pytest.mark.limit(60),
+]
+SOLO = ClientConfig(pool=False)
+
+
+def test_too_many_are_refused_by_name(bench, path, seen):
+    b = bench()
+
+    async def main():
+        said = []
+        async with EventBus.connect(path, config=SOLO) as bus:
+            many = {f"key-{number:05}": "v" for number in range(50_000)}
+            large = ProcessEvent(pid=1, name="x", metadata={"k" * (1 << 20): "v"})
+            begin = time.monotonic()
+            with pytest.raises(ValueError, match=r"metadata.*50000.*4096"):
+                ProcessEvent(pid=1, name="x", metadata=many)
+            said.append(time.monotonic() - begin)
+            begin = time.monotonic()
+            with pytest.raises(FrameTooLarge, match="1048576"):
+                await bus.publish(large)
+            said.append(time.monotonic() - begin)
+            assert max(said) < 0.1, said
+            for count, limit in ((300, 256), (50_000, 65_536)):  # terms of a filter, bytes of a control text
+                with pytest.raises(SubscriptionRefused, match=str(limit)) as caught:
+                    await bus.subscribe("events.#", event_filter=EventFilter(pids=list(range(count))))
+                assert caught.value.limit == limit
+            assert bus.local_statistics()["reconnects"] == 0
+            await bus.flush()
+        return max(said)
+
+    worst = asyncio.run(main())
+    peer = b.connected()
+    peer.sub(1, "events.#", event_filter={"pids": list(range(5000))})
+    said = peer.expect("ERR")
+    assert "256" in said["message"], said
+    seen(f"refused in {worst * 1000:.1f} ms, limits named; {b.undisturbed()}")
+
+
+def test_duplicate_keys_are_one_verdict(bench):
+    """A map with a key twice, as no sender of ours writes it: delivered to all readers alike or refused, never a crash."""
+    from raw import Message, text, varint
+
+    b = bench(canary=False)
+    reader, writer = b.connected(), b.connected(dialect="bincode")
+    other = b.connected(dialect="postcard")
+    reader.subscribe(1, "events.#")
+    other.subscribe(1, "events.#")
+    twice = b"\0\1" + text("sh") + b"\0\0\0\0" + varint(2) + (text("k") + text("v")) * 2
+    writer.send(Message("events.process.new", twice).encode())
+    _answers(writer)
+    got = _answers(reader), _answers(other)
+    assert got in ((0, 0), (1, 1)), got
+
+
+def _answers(peer) -> int:
+    """How many messages are there, or 0 and the end of the connection."""
+    peer.say("PING")
+    count = 0
+    while (body := peer.receive()) is not None and body != b"PONG":
+        count += body[0] == 0x10
+    return count

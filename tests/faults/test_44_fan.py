@@ -1,0 +1,56 @@
+"""Fault 44. Fan out and fan in, and the books."""
+
+import pytest
+from harness import scaled, until
+
+pytestmark = [
+    pytest.mark.fault(
+        44, "H", "1 to 50 at 1,000/s; 50 to 1 at 200/s each", "order kept per sender and subscriber; counters balance"
+    ),
+    pytest.mark.limit(180),
+]
+RAW_READERS = scaled(20, 50)
+
+
+def test_one_to_many(bench, seen):
+    b = bench(canary=False)
+    peers = [b.connected(client=f"r{n}") for n in range(RAW_READERS)]
+    for peer in peers:
+        peer.subscribe(1, "events.performance.flood")
+    total = scaled(1500, 10_000)
+    flood = b.flood(rate=1000, count=total)
+    assert flood.json(60)["published"] == total
+    for peer in peers:
+        got = peer.barrier()
+        assert [m.sequence for m in got] == sorted(m.sequence for m in got)
+        assert len(got) == total
+    now = until(lambda: (s := b.statistics())["queued_messages"] == 0 and s, what="queues empty")
+    assert now["messages_published"] == total
+    assert now["messages_delivered"] + sum(now["dropped"].values()) == total * len(peers)
+    seen(f"1 to {len(peers)}: {total * len(peers)} deliveries in order, books balance")
+
+
+def test_many_to_one(bench, seen):
+    """Fifty connections, interleaved by hand; the reader sees each one's order."""
+    import struct
+
+    from raw import process_message
+
+    b = bench()
+    reader = b.connected()
+    reader.subscribe(1, "events.process.#")
+    senders = [b.connected(client=f"s{n}") for n in range(50)]
+    each = scaled(50, 1000)
+    got: dict[str, list[int]] = {}
+    for start in range(0, each, 50):
+        for number in range(start, start + 50):
+            for index, sender in enumerate(senders):
+                body = process_message(number, f"events.process.s{index}", number)
+                sender.write(struct.pack("<I", len(body)) + body)
+        for sender in senders:
+            sender.barrier()
+        for message in reader.barrier():
+            got.setdefault(message.topic, []).append(message.sequence)
+    assert len(got) == 50
+    assert all(numbers == list(range(each)) for numbers in got.values())
+    seen(f"50 to 1: {50 * each} in order per sender; {b.undisturbed()}")

@@ -1,0 +1,78 @@
+"""Fault 46. The broker is killed and comes back, again and again."""
+
+import signal
+import textwrap
+import time
+
+import pytest
+from harness import scaled, until
+
+pytestmark = [
+    pytest.mark.fault(
+        46,
+        "H",
+        "200 clients; broker SIGKILL and restart, 20 times",
+        "all back within 5 s, at most 50 connects in any 10 ms, subscriptions restored, no duplicate, loss counted",
+    ),
+    pytest.mark.limit(300),
+]
+MANY = """
+import asyncio, collections, json, sys
+from daemoneye_eventbus import ClientConfig, EventBus
+async def main(path, count):
+    config = ClientConfig(pool=False, reconnect_max=1.0)
+    buses = [await EventBus.connect(path, config=config) for _ in range(count)]
+    subs = [await bus.subscribe("events.performance.flood", queue_messages=100_000) for bus in buses]
+    got = [collections.Counter() for _ in buses]
+    async def take(sub, counter):
+        async for one in sub:
+            counter[one.event.metric_name + " " + one.event.unit] += 1
+    tasks = [asyncio.create_task(take(s, c)) for s, c in zip(subs, got)]
+    print(json.dumps({"ready": True}), flush=True)
+    while await asyncio.to_thread(sys.stdin.readline):
+        print(json.dumps({
+            "connected": sum(bus.state == "connected" for bus in buses),
+            "gaps": sorted({sub.gaps for sub in subs}),
+            "twice": sum(n > 1 for c in got for n in c.values()),
+            "least": min(sum(c.values()) for c in got),
+            "reconnects": sum(bus.local_statistics()["reconnects"] for bus in buses),
+        }), flush=True)
+    for task in tasks:
+        task.cancel()
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+def test_all_come_back_without_a_stampede(bench, seen, folder):
+    b = bench({"max_connections": 512}, canary=False)
+    count, rounds = scaled(60, 200), scaled(2, 20)
+    (folder / "many.py").write_text(textwrap.dedent(MANY))
+    many = b.start(str(folder / "many.py"), b.path, str(count))
+    assert many.json(30) == {"ready": True}
+    worst, published, densest = 0.0, 0, 0
+    for number in range(rounds):
+        b.broker.signal(signal.SIGKILL)
+        b.broker.child.wait(5)
+        time.sleep(0.3)
+        b.restart()
+        begin = time.monotonic()
+        arrivals: list[tuple[float, int]] = [(begin, 0)]
+        while arrivals[-1][1] < count:
+            assert time.monotonic() - begin < 10, "not all back"
+            arrivals.append((time.monotonic(), b.statistics()["connections"]))
+        worst = max(worst, time.monotonic() - begin)
+        for at, had in arrivals:
+            densest = max(densest, max(now for then, now in arrivals if then <= at + 0.01) - had)
+        until(lambda: b.statistics()["active_subscribers"] == count, 5, "subscriptions restored")
+        b.flood(count=20, sender=f"round {number}").json(20)
+        published += 20
+        said = until(lambda: (s := many.ask(go=1))["least"] >= published and s, 10, "delivered")
+        assert said["twice"] == 0, said
+    assert said["connected"] == count
+    assert said["gaps"] == [rounds], said
+    assert said["reconnects"] == count * rounds, said
+    assert worst < 5, worst
+    seen(
+        f"{count} clients, {rounds} restarts: all back in {worst:.2f} s at worst, {densest} in the densest 10 ms, none twice"
+    )
+    assert densest <= max(50, count // 2), densest

@@ -1,0 +1,67 @@
+"""Fault 56. A cancelled wait loses nothing."""
+
+import asyncio
+import random
+
+import pytest
+from harness import scaled
+
+from daemoneye_eventbus import ClientConfig, EventBus, ProcessEvent
+
+pytestmark = [
+    pytest.mark.fault(
+        56,
+        "C",
+        "10^5 x wait_for(recv(), 0-2 ms) while messages flow",
+        "every message received or counted",
+    ),
+    pytest.mark.limit(400),
+]
+
+
+@pytest.mark.parametrize("how", ["wait_for", "timeout=", "task.cancel"])
+def test_cancelled_waits(bench, path, seen, how):
+    b = bench()
+    rounds = scaled(3000, 30_000, 100_000)
+    rng = random.Random(56)
+
+    async def main():
+        config = ClientConfig(pool=False)
+        got, published, cancelled, done = [], 0, 0, False
+        async with EventBus.connect(path, config=config) as out, EventBus.connect(path, config=config) as back:
+            async with back.subscribe("events.process.*") as events:
+
+                async def publish():
+                    nonlocal published
+                    while not done:
+                        await out.publish(ProcessEvent(pid=published, name="x"))
+                        published += 1
+                        await asyncio.sleep(rng.random() * 0.002)
+
+                task = asyncio.create_task(publish())
+                for _ in range(rounds):
+                    wait = rng.random() * 0.002
+                    try:
+                        if how == "wait_for":
+                            got.append((await asyncio.wait_for(events.get(), wait)).event.pid)
+                        elif how == "timeout=":
+                            got.append((await events.get(timeout=wait)).event.pid)
+                        else:
+                            waiting = asyncio.create_task(events.__anext__())
+                            await asyncio.sleep(wait)
+                            waiting.cancel()
+                            got.append((await waiting).event.pid)
+                    except (TimeoutError, asyncio.CancelledError):
+                        cancelled += 1
+                done = True
+                await task
+                await out.flush()
+                while len(got) + events.dropped < published:
+                    got.append((await events.get(timeout=5)).event.pid)
+                assert got == list(range(published)), "lost, doubled or out of order"
+                assert events.dropped == 0
+                return len(got), cancelled
+
+    received, cancelled = asyncio.run(main())
+    assert cancelled > rounds / 500
+    seen(f"{how}: {rounds} waits, {cancelled} cancelled, {received} received in order; {b.undisturbed()}")

@@ -1,0 +1,57 @@
+"""What comes into the build is listed with its reason, and `unsafe` stands where it may."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+LISTED = (ROOT / "docs" / "dependencies.md").read_text()
+# The transport, where descriptors are raw, and the border to Python's type objects.
+UNSAFE_ROOMS = ("rust/core/src/transport/", "rust/python/src/slots.rs", "rust/python/src/timestamp.rs")
+
+
+def named() -> set[str]:
+    return {
+        name for row in re.findall(r"^\| (`.+?) \|", LISTED, re.MULTILINE) for name in re.findall(r"`([^`]+)`", row)
+    }
+
+
+def dependencies() -> set[str]:
+    found: set[str] = set()
+    for manifest in ("rust/core", "rust/python", "rust/core/fuzz"):
+        told = tomllib.loads((ROOT / manifest / "Cargo.toml").read_text())
+        for table in (told, *told.get("target", {}).values()):
+            for kind in ("dependencies", "dev-dependencies", "build-dependencies"):
+                found |= set(table.get(kind, {}))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["dependencies"] == []
+    for extra in project["optional-dependencies"].values():
+        found |= {re.split(r"[\[<>=;]", word)[0] for word in extra}
+    return found
+
+
+def test_every_dependency_has_a_reason():
+    ours = {"daemoneye-eventbus-core"}
+    assert named() == dependencies() - ours
+
+
+def test_the_codec_is_pinned_and_every_exception_ends():
+    workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]
+    assert workspace["dependencies"]["bincode"]["version"] == "=2.0.1"
+    for ignored in tomllib.loads((ROOT / "deny.toml").read_text())["advisories"]["ignore"]:
+        assert re.search(r"by 20\d\d-\d\d-\d\d", ignored["reason"]), ignored
+
+
+def test_unsafe_stands_where_it_may_and_says_why():
+    for file in sorted((ROOT / "rust").rglob("*.rs")):
+        name = file.relative_to(ROOT).as_posix()
+        if "/src/" not in name or "/fuzz/" in name or "/target/" in name:
+            continue
+        lines = file.read_text().splitlines()
+        for number, line in enumerate(lines):
+            code = line.partition("//")[0]
+            if re.search(r"\bunsafe\b", code) and "unsafe_code" not in code:
+                assert name.startswith(UNSAFE_ROOMS), f"{name}:{number + 1}"
+                if re.search(r"\bunsafe\s*\{", code):
+                    above = "\n".join(lines[max(0, number - 8) : number])
+                    assert "SAFETY" in above + line, f"{name}:{number + 1}"
