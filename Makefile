@@ -11,7 +11,7 @@ SOURCES := $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Car
 RUST_TESTS := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-rust test-python lint format clean
+.PHONY: help build demo test test-rust test-python lint windows format clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -55,6 +55,9 @@ lint: $(VENV)/.dev ## Check formatting, lints and types, Rust and Python
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/python -m mypy.stubtest daemoneye_eventbus._native
+
+windows: $(VENV)/.tools ## Cross-build for Windows, test under Wine, type-check the other systems (Debian, as root)
+	@PATH=$(abspath $(BIN)):$$PATH .ci/windows/run
 
 format: $(VENV)/.dev ## Format Rust and Python
 	cargo fmt --all

@@ -1,6 +1,6 @@
 """One bridge per event loop: how Rust's threads reach it, and how questions to them are awaited.
 
-The loop watches one descriptor. Whoever rings leaves a token; the bridge calls the method that the token stands for.
+The loop waits at one socket. Whoever rings leaves a token; the bridge calls the method that the token stands for.
 Owners are held weakly, so that a forgotten object is collected and its token simply rings for nobody.
 """
 
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus._native import BusCore, Doorbell, Ticket
+from daemoneye_eventbus._wakeup import listen
 from daemoneye_eventbus.errors import WrongLoop
 
 if TYPE_CHECKING:
@@ -34,7 +36,20 @@ class Bridge:
         self._listeners: dict[int, Callable[[], Callable[[], object] | None]] = {}
         self.pace = _PUBLISHES_A_TURN
         self.paced: weakref.WeakSet[BusCore] = weakref.WeakSet()
-        loop.add_reader(self.bell.fileno(), self.drain)
+        self.watches = self._watch(loop)
+        if not self.watches:
+            listen(loop, self.bell, self._rung)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether the loop watches descriptors; then it watches the bell from now on."""
+        # On Windows a loop may watch sockets, but none watches pipes.
+        if os.name == "nt":
+            return False
+        try:
+            loop.add_reader(self.bell.fileno(), self.drain)
+        except NotImplementedError:
+            return False
+        return True
 
     @classmethod
     def current(cls) -> Bridge:
@@ -79,7 +94,13 @@ class Bridge:
 
     def drain(self) -> None:
         """Calls everybody who was rung for."""
-        for token in self.bell.drain():
+        self._tell(self.bell.drain())
+
+    def _rung(self) -> None:
+        self._tell(self.bell.take())
+
+    def _tell(self, tokens: list[int]) -> None:
+        for token in tokens:
             listener = self._listeners.get(token)
             if listener is None:
                 continue

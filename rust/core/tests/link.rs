@@ -235,7 +235,7 @@ fn a_reader_that_blocks_stops_the_publisher_and_loses_nothing() {
     let (publisher, heard) = open(&home.address, block.clone());
     let (subscriber, bell) = open(&home.address, block);
     let inbox = subscribe(&subscriber, &bell, 10, true);
-    let count = 20_000;
+    let count = 3_000;
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for pid in 0..count {

@@ -1,0 +1,10 @@
+//! What the broker relays per second, on Unix; see `unix`.
+
+#[cfg(unix)]
+mod unix;
+
+#[cfg(unix)]
+criterion::criterion_main!(unix::relaying);
+
+#[cfg(not(unix))]
+fn main() {}
