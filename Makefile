@@ -4,14 +4,17 @@
 PYTHON ?= python3
 SECONDS ?=
 
+ARGS ?=
+
 VENV := .venv
+BENCH := .bench-venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print) Cargo.toml Cargo.lock pyproject.toml
 # Cargo's own runner where nextest is not installed.
 RUST_TESTS := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-rust test-python lint windows format clean
+.PHONY: help build demo test test-rust test-python lint windows format bench bench-quick clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -64,7 +67,26 @@ format: $(VENV)/.dev ## Format Rust and Python
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+# An environment of its own: peers are measured, not depended on.
+$(BENCH)/.peers: benches/requirements.txt benches/install_brokers.sh
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check 'maturin>=1.16,<2' -r benches/requirements.txt
+	sh benches/install_brokers.sh $(abspath $(BENCH))
+	@touch $@
+
+$(BENCH)/.built: $(BENCH)/.peers $(SOURCES) $(shell find python -name '*.py' -o -name '*.pyi')
+	rm -rf $(BENCH)/wheels
+	$(BENCH)/bin/maturin build --release --locked --interpreter $(BENCH)/bin/python --out $(BENCH)/wheels
+	$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(BENCH)/wheels/*.whl
+	@touch $@
+
+bench: $(BENCH)/.built ## Measure the bus beside its peers; make bench ARGS="--scenario round_trip"
+	$(BENCH)/bin/python -m benches $(ARGS)
+
+bench-quick: $(BENCH)/.built ## The same in short rounds of the two main figures, for ratios while tuning
+	$(BENCH)/bin/python -m benches --quick --scenario one_to_one round_trip --peers ours zenoh floor $(ARGS)
+
 clean: ## Remove everything that was built
 	cargo clean
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH) dist .pytest_cache .mypy_cache .ruff_cache
 	find python -name '_native*.so' -delete

@@ -17,7 +17,7 @@ from daemoneye_eventbus._wakeup import listen
 from daemoneye_eventbus.errors import WrongLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Bridge"]
 
@@ -93,13 +93,13 @@ class Bridge:
         self._listeners.pop(token, None)
 
     def drain(self) -> None:
-        """Calls everybody who was rung for."""
-        self._tell(self.bell.drain())
+        """Calls everybody who was rung for; a callback of the loop, so that whom they wake may go on at once."""
+        self._call(iter(self.bell.drain()))
 
     def _rung(self) -> None:
-        self._tell(self.bell.take())
+        self._call(iter(self.bell.take()))
 
-    def _tell(self, tokens: list[int]) -> None:
+    def _call(self, tokens: Iterator[int]) -> None:
         for token in tokens:
             listener = self._listeners.get(token)
             if listener is None:
@@ -112,6 +112,10 @@ class Bridge:
                 method()
             except Exception as error:  # noqa: BLE001  # one listener's trouble must not cost the others their wake-up
                 self.loop.call_exception_handler({"message": f"waking {method!r} failed", "exception": error})
+            except BaseException:
+                # It ends the loop's run, by a task that went on here; who comes behind it is called in the next.
+                self.loop.call_soon(self._call, tokens)
+                raise
 
     def limit_pace(self, queue_messages: int) -> None:
         """Buses of this loop give its readers a turn well before a queue of that size is full."""

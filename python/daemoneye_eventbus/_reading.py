@@ -69,10 +69,10 @@ class LoopReads:
             loop.add_reader(self._watched[1], self._on_readable)
 
     def _on_readable(self) -> None:
-        ended = self._link.on_readable(self._bridge.bell)
-        self._bridge.drain()
-        if ended:
+        if self._link.on_readable(self._bridge.bell):
             self.update()
+        # Last, for whoever is woken goes on in there.
+        self._bridge.drain()
 
     def kernel_is_full(self) -> None:
         """Watches for writing."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from daemoneye_eventbus._loop import Bridge
+    from daemoneye_eventbus._native import Waiter
     from daemoneye_eventbus._ways import Opened
 
 __all__ = ["Reader", "Subscription"]
@@ -37,12 +38,12 @@ class Reader:
         self.subscription: weakref.ref[Subscription[Any]] | None = None
 
     def ring(self) -> None:
-        """The queue has something, or ended."""
+        """The queue has something, or ended; called by the loop."""
         subscription = None if self.subscription is None else self.subscription()
         if subscription is not None and subscription._ended:
             self.waiting.wake_all()
         else:
-            self.waiting.wake_one()
+            self.waiting.wake_one(direct=True)
 
 
 class Subscription(SubscriptionCore[T_co]):
@@ -86,6 +87,12 @@ class Subscription(SubscriptionCore[T_co]):
 
     async def _wait(self, deadline: float | None = None) -> None:
         await self._waiting.wait(self._bridge.check(), deadline)
+
+    def _stand_in_line(self) -> Waiter:
+        return self._waiting.join(self._bridge.check())
+
+    def _leave_line(self, waiter: Waiter) -> None:
+        self._waiting.leave(waiter)
 
     async def _get_slow(self, timeout: float | None) -> Any:
         loop = self._bridge.check()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from daemoneye_eventbus._native import Waiter
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -12,50 +14,51 @@ __all__ = ["Waiters"]
 
 
 class Waiters:
-    """A line of futures. Whoever was woken and cannot use it must pass it on (`wake_one`)."""
+    """A line of waiters. Whoever was woken and cannot use it must pass it on (`wake_one`)."""
 
     __slots__ = ("_line",)
 
     def __init__(self) -> None:
-        self._line: deque[asyncio.Future[None]] = deque()
+        self._line: deque[Waiter] = deque()
 
     def __len__(self) -> int:
         return len(self._line)
 
     async def wait(self, loop: asyncio.AbstractEventLoop, deadline: float | None = None) -> None:
         """Stands at the end until woken; ``TimeoutError`` at ``deadline`` of the loop's clock."""
-        future: asyncio.Future[None] = loop.create_future()
-        self._line.append(future)
-        handle = None if deadline is None else loop.call_at(deadline, _time_out, future)
+        waiter = self.join(loop)
+        handle = None if deadline is None else loop.call_at(deadline, waiter.time_out)
         try:
-            await future
+            await waiter
         except BaseException:
-            if future in self._line:
-                self._line.remove(future)
-            elif not future.cancelled():
-                # Woken in the same turn in which we were cancelled: somebody else must get it.
-                self.wake_one()
+            self.leave(waiter)
             raise
         finally:
             if handle is not None:
                 handle.cancel()
 
-    def wake_one(self) -> None:
-        """Wakes the first who still waits."""
+    def join(self, loop: asyncio.AbstractEventLoop) -> Waiter:
+        """A new place at the end; whoever does not wait to its end must `leave`."""
+        waiter = Waiter(loop)
+        self._line.append(waiter)
+        return waiter
+
+    def leave(self, waiter: Waiter) -> None:
+        """Gives up a place."""
+        if waiter in self._line:
+            self._line.remove(waiter)
+        elif not waiter.cancelled():
+            # Woken in the same turn in which it was cancelled: somebody else must get it.
+            self.wake_one()
+
+    def wake_one(self, *, direct: bool = False) -> None:
+        """Wakes the first who still waits; ``direct``, in a callback of the loop: without another turn."""
         while self._line:
-            future = self._line.popleft()
-            if not future.done():
-                future.set_result(None)
+            if self._line.popleft().wake(direct):
                 return
 
     def wake_all(self) -> None:
         """Wakes everybody, in order."""
         line, self._line = self._line, deque()
-        for future in line:
-            if not future.done():
-                future.set_result(None)
-
-
-def _time_out(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_exception(TimeoutError())
+        for waiter in line:
+            waiter.wake()

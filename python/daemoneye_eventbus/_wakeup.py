@@ -28,7 +28,7 @@ def listen(loop: asyncio.AbstractEventLoop, bell: Doorbell, rung: Callable[[], o
     rope = socket.fromfd(bell.fileno(), _ROPE, socket.SOCK_STREAM)
     rope.setblocking(False)
     weakref.finalize(loop, rope.close)
-    _Ear(loop, rope, rung).read()
+    loop.call_soon(_Ear(loop, rope, rung).read)
 
 
 class _Ear:
@@ -47,10 +47,11 @@ class _Ear:
         try:
             future = reading.send(None)
         except StopIteration as ended:
-            self._rung()
             if ended.value:
                 # Not at once: the loop has its turn, however often somebody rings.
                 self._loop.call_soon(self.read)
+            # Last, for whoever is woken goes on in there, and may end the loop's run.
+            self._rung()
         except (asyncio.CancelledError, OSError):
             # The loop is being closed, or the bell is gone.
             return

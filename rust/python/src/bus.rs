@@ -257,16 +257,15 @@ impl BusCore {
         event: Py<PyAny>,
         correlation: Option<Py<PyAny>>,
         topic: Option<Py<PyAny>>,
-    ) -> Operation {
+    ) -> PyResult<Py<Operation>> {
         let outgoing = Outgoing {
             what: What::Event(event),
             correlation,
             topic,
         };
-        Operation::new(Kind::Publish {
-            bus: slf.unbind(),
-            outgoing,
-        })
+        let py = slf.py();
+        let bus = slf.unbind();
+        Operation::issue(py, Kind::Publish { bus, outgoing })
     }
 
     /// Publishes raw bytes as a Control message.
@@ -276,16 +275,15 @@ impl BusCore {
         topic: Py<PyAny>,
         payload: Py<PyAny>,
         correlation: Option<Py<PyAny>>,
-    ) -> Operation {
+    ) -> PyResult<Py<Operation>> {
         let outgoing = Outgoing {
             what: What::Control(payload),
             correlation,
             topic: Some(topic),
         };
-        Operation::new(Kind::Publish {
-            bus: slf.unbind(),
-            outgoing,
-        })
+        let py = slf.py();
+        let bus = slf.unbind();
+        Operation::issue(py, Kind::Publish { bus, outgoing })
     }
 
     /// Publishes from any thread without waiting.

@@ -26,6 +26,7 @@ mod text;
 mod ticket;
 mod timestamp;
 mod topic_pattern;
+mod waiter;
 mod wire;
 
 #[pymodule]
@@ -72,6 +73,8 @@ mod _native {
     use super::subscription::{Source, SubscriptionCore};
     #[pymodule_export]
     use super::ticket::Ticket;
+    #[pymodule_export]
+    use super::waiter::Waiter;
 
     /// Whether this is a debug build, which says nothing about speed.
     #[pymodule_export]

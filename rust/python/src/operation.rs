@@ -1,17 +1,24 @@
 //! Awaitables that finish without suspending when they can.
 //!
-//! An operation does nothing until it is first awaited. Then it takes one native step; only if that cannot finish does it become the
-//! Python coroutine of the same meaning (`_publish_slow`, `_get_slow`), to which it hands everything on. It speaks the whole
-//! coroutine protocol, so that `create_task`, `gather` and `wait_for` take it.
+//! An operation does nothing until it is first awaited. Then it takes one native step. A reader whose queue is empty stands in line and
+//! tries again when it is woken; everything else that cannot finish becomes the Python coroutine of the same meaning
+//! (`_publish_slow`, `_get_slow`), to which it hands everything on. It speaks the whole coroutine protocol, so that `create_task`,
+//! `gather` and `wait_for` take it.
+//!
+//! A finished operation that nobody holds any more is issued again: most are awaited where they are made, one after the other.
+use std::cell::Cell;
+
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyResourceWarning, PyRuntimeError, PyStopIteration};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::bus::BusCore;
-use crate::outgoing::{Offer, Outgoing};
+use crate::outgoing::{Offer, Outgoing, What};
 use crate::slots;
 use crate::subscription::{SubscriptionCore, Taken};
+use crate::waiter::Waiter;
 
 pub(crate) enum Kind {
     Publish {
@@ -31,6 +38,8 @@ enum State {
     New(Kind),
     /// Gave the loop a turn; goes on where it was.
     Turned(Kind),
+    /// Stands in line with this waiter.
+    Waiting(Kind, Py<Waiter>),
     /// Became this coroutine.
     Coroutine(Py<PyAny>),
     Done,
@@ -39,6 +48,7 @@ enum State {
 enum Step {
     Return(Py<PyAny>),
     Become(Py<PyAny>),
+    Wait(Py<Waiter>),
 }
 
 /// What one `send` gave.
@@ -50,8 +60,12 @@ pub(crate) enum Sent {
 
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
 pub(crate) struct Operation {
-    name: &'static str,
-    state: Mutex<State>,
+    state: Mutex<(State, &'static str)>,
+}
+
+thread_local! {
+    /// The operation that finished last.
+    static SPARE: Cell<Option<Py<Operation>>> = const { Cell::new(None) };
 }
 
 impl Kind {
@@ -78,6 +92,7 @@ impl Kind {
             },
             Self::Get { subscription, timeout } => match subscription.get().take_awaited(py)? {
                 Taken::Message(message) => Ok(Step::Return(message)),
+                Taken::Empty if timeout.is_none() => stand_in_line(subscription.bind(py)).map(Step::Wait),
                 Taken::Empty | Taken::Ended => {
                     let timeout = timeout
                         .as_ref()
@@ -90,7 +105,8 @@ impl Kind {
             },
             Self::Next { subscription } => match subscription.get().take_awaited(py)? {
                 Taken::Message(message) => Ok(Step::Return(message)),
-                Taken::Empty | Taken::Ended => {
+                Taken::Empty => stand_in_line(subscription.bind(py)).map(Step::Wait),
+                Taken::Ended => {
                     let slow = subscription.bind(py).call_method0(intern!(py, "_next_slow"))?;
                     Ok(Step::Become(slow.unbind()))
                 }
@@ -99,42 +115,123 @@ impl Kind {
     }
 }
 
-impl Operation {
-    pub(crate) const fn new(kind: Kind) -> Self {
-        Self {
-            name: kind.name(),
-            state: Mutex::new(State::New(kind)),
+/// A place at the end of the line of those who wait for a message.
+fn stand_in_line(subscription: &Bound<'_, SubscriptionCore>) -> PyResult<Py<Waiter>> {
+    let waiter = subscription.call_method0(intern!(subscription.py(), "_stand_in_line"))?;
+    Ok(waiter.cast_into::<Waiter>()?.unbind())
+}
+
+impl Kind {
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Publish { bus, outgoing } => {
+                visit.call(bus)?;
+                let (What::Event(object) | What::Control(object)) = &outgoing.what;
+                visit.call(object)?;
+                visit.call(&outgoing.correlation)?;
+                visit.call(&outgoing.topic)
+            }
+            Self::Get { subscription, timeout } => {
+                visit.call(subscription)?;
+                visit.call(timeout)
+            }
+            Self::Next { subscription } => visit.call(subscription),
         }
     }
 
+    /// Where operations of this kind stand in line.
+    const fn line(&self) -> Option<&Py<SubscriptionCore>> {
+        match self {
+            Self::Publish { .. } => None,
+            Self::Get { subscription, .. } | Self::Next { subscription } => Some(subscription),
+        }
+    }
+
+    /// Gives up the place; somebody else gets what this one was woken for.
+    fn leave_line(&self, py: Python<'_>, waiter: &Py<Waiter>) -> PyResult<()> {
+        if let Some(subscription) = self.line() {
+            subscription
+                .bind(py)
+                .call_method1(intern!(py, "_leave_line"), (waiter,))?;
+        }
+        Ok(())
+    }
+}
+
+impl Operation {
+    pub(crate) fn issue(py: Python<'_>, kind: Kind) -> PyResult<Py<Self>> {
+        let name = kind.name();
+        let state = (State::New(kind), name);
+        // Whoever still holds it may await it again, and is to be refused.
+        match SPARE.take().filter(slots::is_held_once) {
+            Some(spare) => {
+                *spare.get().state.lock() = state;
+                Ok(spare)
+            }
+            None => Py::new(
+                py,
+                Self {
+                    state: Mutex::new(state),
+                },
+            ),
+        }
+    }
+
+    /// This operation has returned.
+    pub(crate) fn retire(finished: Py<Self>) {
+        SPARE.set(Some(finished));
+    }
+
     fn take(&self) -> State {
-        std::mem::replace(&mut *self.state.lock(), State::Done)
+        self.set(State::Done)
+    }
+
+    fn set(&self, state: State) -> State {
+        std::mem::replace(&mut self.state.lock().0, state)
     }
 
     /// One `send`.
     pub(crate) fn advance(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Sent> {
-        let kind = match self.take() {
+        let (kind, woken) = match self.take() {
             State::New(kind) => {
                 if kind.turn_is_due() {
-                    *self.state.lock() = State::Turned(kind);
+                    self.set(State::Turned(kind));
                     return Ok(Sent::Yielded(py.None()));
                 }
-                kind
+                (kind, false)
             }
-            State::Turned(kind) => kind,
+            State::Turned(kind) => (kind, false),
+            State::Waiting(kind, waiter) => {
+                if let Err(error) = waiter.get().result(py) {
+                    kind.leave_line(py, &waiter)?;
+                    return Err(error);
+                }
+                (kind, true)
+            }
             State::Coroutine(coroutine) => return self.hand_on(coroutine, value),
             State::Done => return Err(PyRuntimeError::new_err("cannot reuse already awaited operation")),
         };
         match kind.step(py)? {
-            Step::Return(value) => Ok(Sent::Returned(value)),
+            Step::Return(value) => {
+                if woken && let Some(subscription) = kind.line() {
+                    subscription.bind(py).call_method0(intern!(py, "_pass_on"))?;
+                }
+                Ok(Sent::Returned(value))
+            }
             Step::Become(coroutine) => self.hand_on(coroutine, py.None().bind(py)),
+            Step::Wait(waiter) => {
+                waiter.get().set_blocking(true);
+                let yielded = waiter.clone_ref(py).into_any();
+                self.set(State::Waiting(kind, waiter));
+                Ok(Sent::Yielded(yielded))
+            }
         }
     }
 
     fn hand_on(&self, coroutine: Py<PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Sent> {
         let sent = slots::send(coroutine.bind(value.py()), value)?;
         if matches!(sent, Sent::Yielded(_)) {
-            *self.state.lock() = State::Coroutine(coroutine);
+            self.set(State::Coroutine(coroutine));
         }
         Ok(sent)
     }
@@ -178,15 +275,19 @@ impl Operation {
         val: Option<Bound<'_, PyAny>>,
         tb: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Py<PyAny>> {
-        if let State::Coroutine(coroutine) = self.take() {
-            let thrown = match (val, tb) {
-                (None, None) => coroutine.bind(py).call_method1(intern!(py, "throw"), (typ,)),
-                (val, tb) => coroutine.bind(py).call_method1(intern!(py, "throw"), (typ, val, tb)),
-            }?;
-            *self.state.lock() = State::Coroutine(coroutine);
-            return Ok(thrown.unbind());
+        match self.take() {
+            State::Coroutine(coroutine) => {
+                let thrown = match (val, tb) {
+                    (None, None) => coroutine.bind(py).call_method1(intern!(py, "throw"), (typ,)),
+                    (val, tb) => coroutine.bind(py).call_method1(intern!(py, "throw"), (typ, val, tb)),
+                }?;
+                self.set(State::Coroutine(coroutine));
+                return Ok(thrown.unbind());
+            }
+            State::Waiting(kind, waiter) => kind.leave_line(py, &waiter)?,
+            State::New(_) | State::Turned(_) | State::Done => {}
         }
-        // Nothing has happened yet, or nothing more will: the exception is all there is.
+        // Nothing more will happen: the exception is all there is.
         let error = match val {
             Some(val) if !val.is_none() => val,
             _ if typ.is_instance_of::<pyo3::types::PyType>() => typ.call0()?,
@@ -197,34 +298,70 @@ impl Operation {
 
     #[getter]
     fn __name__(&self) -> &'static str {
-        self.name
+        self.state.lock().1
     }
 
     #[getter]
     fn __qualname__(&self) -> &'static str {
-        self.name
+        self.state.lock().1
+    }
+
+    // A task that waits holds its operation, and what that waits for holds the task.
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let Some(state) = self.state.try_lock() else {
+            return Ok(());
+        };
+        match &state.0 {
+            State::New(kind) | State::Turned(kind) => kind.traverse(&visit),
+            State::Waiting(kind, waiter) => {
+                kind.traverse(&visit)?;
+                visit.call(waiter)
+            }
+            State::Coroutine(coroutine) => visit.call(coroutine),
+            State::Done => Ok(()),
+        }
+    }
+
+    fn __clear__(&self) {
+        // Out of the lock: what is let go may come back here.
+        let state = self
+            .state
+            .try_lock()
+            .map(|mut state| std::mem::replace(&mut state.0, State::Done));
+        drop(state);
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        if let State::Coroutine(coroutine) = self.take() {
-            coroutine.bind(py).call_method0(intern!(py, "close"))?;
+        match self.take() {
+            State::Coroutine(coroutine) => coroutine.bind(py).call_method0(intern!(py, "close")).map(drop),
+            State::Waiting(kind, waiter) => kind.leave_line(py, &waiter),
+            State::New(_) | State::Turned(_) | State::Done => Ok(()),
         }
-        Ok(())
     }
 }
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        let State::New(kind) = self.state.get_mut() else { return };
-        let message = format!("{} was never awaited; nothing happened", kind.name());
-        // Only reached from Python's own deallocation, so this attaches to nothing new; at exit there is nobody to warn.
+        let state = std::mem::replace(&mut self.state.get_mut().0, State::Done);
+        if !matches!(state, State::New(_) | State::Waiting(..)) {
+            return;
+        }
+        // Only reached from Python's own deallocation, so this attaches to nothing new; at exit there is nobody to tell.
         let _no_interpreter = Python::try_attach(|py| {
-            let Ok(message) = std::ffi::CString::new(message) else {
-                return;
+            let told = match &state {
+                State::New(kind) => warn_of(py, kind),
+                State::Waiting(kind, waiter) => kind.leave_line(py, waiter),
+                _ => Ok(()),
             };
-            if let Err(error) = PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &message, 1) {
+            if let Err(error) = told {
                 error.write_unraisable(py, None);
             }
         });
     }
+}
+
+fn warn_of(py: Python<'_>, kind: &Kind) -> PyResult<()> {
+    let message = std::ffi::CString::new(format!("{} was never awaited; nothing happened", kind.name()))?;
+    PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &message, 1)
 }

@@ -137,7 +137,10 @@ unsafe fn send_operation(
     // SAFETY: `result` is the caller's place for the result, to be null where there is none.
     unsafe { result.write(ptr::null_mut()) };
     let (object, kind) = match operation.get().advance(py, &value)? {
-        Sent::Returned(object) => (object, 0),
+        Sent::Returned(object) => {
+            Operation::retire(operation.to_owned().unbind());
+            (object, 0)
+        }
         Sent::Yielded(object) => (object, 1),
     };
     // SAFETY: as above; the reference goes over to the caller.
@@ -170,6 +173,12 @@ pub(crate) fn send(coroutine: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> Py
         ffi::PySendResult::PYGEN_NEXT => Sent::Yielded(object),
         _ => Sent::Returned(object),
     })
+}
+
+/// True if the holder of this reference is the only one.
+pub(crate) fn is_held_once<T>(object: &Py<T>) -> bool {
+    // SAFETY: the object is alive as long as the reference, and its counter is read by a thread that is attached.
+    unsafe { ffi::Py_REFCNT(object.as_ptr()) == 1 }
 }
 
 /// Takes a new object off the garbage collector's list. PyO3 puts every object there; one that can be in no cycle has no business

@@ -151,8 +151,11 @@ impl SubscriptionCore {
 
     /// The most specific pattern that matches `topic`.
     fn pattern(&self, topic: &str) -> &Py<PyString> {
+        if let [(_, only)] = self.patterns.as_slice() {
+            return only;
+        }
         let mut best = self.best.lock();
-        let known = best.get(topic).copied().filter(|_| self.patterns.len() > 1);
+        let known = best.get(topic).copied();
         let index = known.unwrap_or_else(|| {
             let found = self
                 .patterns
@@ -286,20 +289,19 @@ impl SubscriptionCore {
 
     /// The next message, as soon as there is one.
     #[pyo3(signature = (timeout=None))]
-    fn get(slf: Bound<'_, Self>, timeout: Option<Py<PyAny>>) -> Operation {
-        Operation::new(Kind::Get {
-            subscription: slf.unbind(),
-            timeout,
-        })
+    fn get(slf: Bound<'_, Self>, timeout: Option<Py<PyAny>>) -> PyResult<Py<Operation>> {
+        let py = slf.py();
+        let subscription = slf.unbind();
+        Operation::issue(py, Kind::Get { subscription, timeout })
     }
 
     fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }
 
-    fn __anext__(slf: Bound<'_, Self>) -> Operation {
-        Operation::new(Kind::Next {
-            subscription: slf.unbind(),
-        })
+    fn __anext__(slf: Bound<'_, Self>) -> PyResult<Py<Operation>> {
+        let py = slf.py();
+        let subscription = slf.unbind();
+        Operation::issue(py, Kind::Next { subscription })
     }
 }

@@ -194,4 +194,3 @@ fn benches(criterion: &mut Criterion) {
 }
 
 criterion_group!(relaying, benches);
-

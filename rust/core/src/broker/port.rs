@@ -120,10 +120,11 @@ impl Port {
         }
         let router = &self.shared.router;
         let generation = router.generation();
-        let route = self
-            .routes
-            .lock()
-            .get_or(draft.topic, generation, || router.resolve(draft.topic));
+        let route = Arc::clone(
+            self.routes
+                .lock()
+                .get_or(draft.topic, generation, || router.resolve(draft.topic)),
+        );
         let parcel = Outgoing::new(draft, self.shared.config.dialect);
         let lane = route.lane(Way::of(&parcel.summary));
         let patience = match (self.congestion, waker) {

@@ -56,6 +56,8 @@ pub(super) struct Inbound {
     pub(super) undecodable: u64,
     /// Bytes consumed so far; tells whether anybody reads.
     pub(super) consumed: u64,
+    /// What a full blocking inbox has still to take before anything else is looked at.
+    held: Option<(Arc<Inbox>, Run)>,
 }
 
 impl Inbound {
@@ -73,6 +75,7 @@ impl Inbound {
             past: crate::queue::Snapshot::default(),
             undecodable: 0,
             consumed: 0,
+            held: None,
         }
     }
 
@@ -109,6 +112,10 @@ impl Inbound {
 
     /// Closes an inbox that left the table and keeps its account.
     pub(super) fn settle(&mut self, inbox: &Inbox, discard: Option<DropReason>) {
+        // It came in and stays in the account, over the limit this once.
+        if let Some((_, run)) = self.held.take_if(|(held, _)| std::ptr::eq(&raw const **held, inbox)) {
+            inbox.queue.push(&run, &inbox.account, 0, Patience::Exceed);
+        }
         match discard {
             Some(reason) => {
                 inbox.queue.discard(reason);
@@ -130,8 +137,14 @@ impl Inbound {
         resume: &Arc<dyn Wake>,
         happened: &mut Vec<Happening>,
     ) -> Result<(usize, bool)> {
+        if let Some((inbox, run)) = self.held.take()
+            && self.push_blocking(&inbox, run, resume)
+        {
+            return Ok((0, true));
+        }
         let mut at = 0;
         let mut run: Option<Open<'_>> = None;
+        let mut stopped = false;
         while let Some(rest) = data.get(at..) {
             let Some((kind, body)) = frame::next(rest, self.max_frame)? else {
                 break;
@@ -142,29 +155,25 @@ impl Inbound {
                 match &mut run {
                     Some(open) if open.takes(&summary, len) => open.add(len),
                     _ => {
-                        if let Some(stopped_at) = self.hand_over(data, run.take(), resume) {
-                            return Ok((self.used(stopped_at), true));
+                        if self.hand_over(data, run.take(), resume) {
+                            stopped = true;
+                            break;
                         }
                         run = Some(Open::new(summary, at, len, self.route(summary.topic)));
                     }
                 }
             } else {
-                if let Some(stopped_at) = self.hand_over(data, run.take(), resume) {
-                    return Ok((self.used(stopped_at), true));
+                if self.hand_over(data, run.take(), resume) {
+                    stopped = true;
+                    break;
                 }
                 self.text(body, happened)?;
             }
             at += len;
         }
-        if let Some(stopped_at) = self.hand_over(data, run.take(), resume) {
-            return Ok((self.used(stopped_at), true));
-        }
-        Ok((self.used(at), false))
-    }
-
-    const fn used(&mut self, at: usize) -> usize {
+        stopped |= self.hand_over(data, run.take(), resume);
         self.consumed += at as u64;
-        at
+        Ok((at, stopped))
     }
 
     fn check<'d>(&mut self, body: &'d [u8]) -> Result<Summary<'d>> {
@@ -180,7 +189,7 @@ impl Inbound {
 
     fn route(&mut self, topic: &str) -> Arc<[Arc<Inbox>]> {
         let (matcher, entries) = (&self.matcher, &self.entries);
-        self.routes.get_or(topic, self.generation, || {
+        let route = self.routes.get_or(topic, self.generation, || {
             let mut ids = Vec::new();
             matcher.find(topic, |_, id| ids.push(id));
             ids.sort_unstable();
@@ -189,12 +198,13 @@ impl Inbound {
                 .filter_map(|id| entries.get(id))
                 .map(|entry| Arc::clone(&entry.inbox))
                 .collect()
-        })
+        });
+        Arc::clone(route)
     }
 
-    /// Pushes a finished run to its inboxes. `Some(offset)` = a blocking inbox is full from there on.
-    fn hand_over(&mut self, data: &[u8], run: Option<Open<'_>>, resume: &Arc<dyn Wake>) -> Option<usize> {
-        let open = run?;
+    /// Pushes a finished run to its inboxes. True if a blocking inbox is full; then it is held for it.
+    fn hand_over(&mut self, data: &[u8], run: Option<Open<'_>>, resume: &Arc<dyn Wake>) -> bool {
+        let Some(open) = run else { return false };
         let takers = || {
             open.route
                 .iter()
@@ -204,26 +214,31 @@ impl Inbound {
         // With one subscription the broker has applied its filters; with several it may have sent this for another.
         if self.entries.len() > 1 && takers().any(|inbox| inbox.filters.is_some()) {
             self.hand_over_filtered(bytes, takers());
-            return None;
+            return false;
         }
         let mut shared: Option<Run> = None;
         for inbox in takers() {
             let run = shared.get_or_insert_with(|| Run::frames(Bytes::copy_from_slice(bytes), open.messages));
-            let patience = if inbox.block {
-                Patience::Wait(resume)
-            } else {
-                Patience::None
-            };
-            if let Pushed::Full { taken, .. } = inbox.queue.push(run, &inbox.account, 0, patience) {
-                // A blocking subscription has the connection for itself, so nobody else has had the rest.
-                let taken = run
-                    .clone()
-                    .split_fitting(taken as usize, usize::MAX, false)
-                    .map_or(0, |taken| taken.bytes());
-                return Some(open.start + taken);
+            if inbox.block {
+                // A blocking subscription has the connection for itself: nobody else is to have this.
+                return self.push_blocking(inbox, run.clone(), resume);
             }
+            inbox.queue.push(run, &inbox.account, 0, Patience::None);
         }
-        None
+        false
+    }
+
+    /// True if the inbox is full; then what it has not taken is held.
+    fn push_blocking(&mut self, inbox: &Arc<Inbox>, mut run: Run, resume: &Arc<dyn Wake>) -> bool {
+        let pushed = inbox.queue.push(&run, &inbox.account, 0, Patience::Wait(resume));
+        let Pushed::Full { taken, .. } = pushed else {
+            return false;
+        };
+        if taken > 0 {
+            run.split_fitting(taken as usize, usize::MAX, false);
+        }
+        self.held = Some((Arc::clone(inbox), run));
+        true
     }
 
     fn hand_over_filtered<'i>(&self, bytes: &[u8], takers: impl Iterator<Item = &'i Arc<Inbox>> + Clone) {

@@ -144,7 +144,12 @@ impl Link {
         }
         outbox.sequence += 1;
         shared.published.fetch_add(1, Ordering::Relaxed);
-        let sent = match outbox.after_append(draft.timestamp) {
+        // An answer does not wait for company; where nothing is read this is one look.
+        let answers = shared.heard.load(Ordering::Relaxed);
+        if answers {
+            shared.heard.store(false, Ordering::Relaxed);
+        }
+        let sent = match outbox.after_append(draft.timestamp, answers) {
             Sent::Written => shared.write(&mut outbox),
             later => later,
         };

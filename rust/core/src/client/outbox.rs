@@ -220,11 +220,14 @@ impl Outbox {
         std::mem::take(&mut self.waiting)
     }
 
-    /// What to do with what was appended at `now`: write at once, or leave it to the next flush.
-    pub(super) fn after_append(&self, now: Timestamp) -> Sent {
+    /// What to do with what was appended at `now`: write at once (`urgent`, or none went out lately), or leave it to the next flush.
+    pub(super) fn after_append(&self, now: Timestamp, urgent: bool) -> Sent {
         if !self.live || self.armed {
             Sent::Waiting
-        } else if self.pending() >= FULL_CORK || now.since(self.last_write).is_none_or(|passed| passed >= CORK) {
+        } else if urgent
+            || self.pending() >= FULL_CORK
+            || now.since(self.last_write).is_none_or(|passed| passed >= CORK)
+        {
             Sent::Written
         } else {
             Sent::Buffered

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -34,8 +34,9 @@ pub(super) struct Line {
     pub(super) cause: Option<Error>,
     /// BYE was sent by us: the end of the connection is no interruption.
     pub(super) leaving: bool,
-    /// Bytes read and not used yet.
+    /// Bytes read and not used yet: from `used` to `filled`.
     pub(super) buf: Vec<u8>,
+    pub(super) used: usize,
     pub(super) filled: usize,
     pub(super) paused: bool,
 }
@@ -51,6 +52,8 @@ pub(super) struct Shared {
     pub(super) outbox: Mutex<Outbox>,
     /// Tells the supervisor to look: lost, leaving, closed, flush or writability wanted.
     pub(super) notify: Notify,
+    /// Something was read since the last publish, which may be what that answers.
+    pub(super) heard: AtomicBool,
     pub(super) published: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) reconnects: AtomicU64,
@@ -78,12 +81,14 @@ impl Shared {
                 cause: None,
                 leaving: false,
                 buf: Vec::new(),
+                used: 0,
                 filled: 0,
                 paused: false,
             }),
             inbound: Mutex::new(Inbound::new(config.dialect, config.max_frame)),
             outbox: Mutex::new(Outbox::new(config.send_buffer_bytes, config.max_frame)),
             notify: Notify::new(),
+            heard: AtomicBool::new(false),
             published: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
@@ -109,7 +114,11 @@ impl Shared {
         let Some(stream) = line.stream.clone() else {
             return Ok(Read::Ended);
         };
-        let Line { buf, filled, .. } = &mut *line;
+        let Line { buf, used, filled, .. } = &mut *line;
+        if buf.len() - *filled < READ / 4 && *used > 0 {
+            buf.copy_within(*used..*filled, 0);
+            *filled -= std::mem::take(used);
+        }
         if buf.len() - *filled < READ / 4 {
             // A frame larger than the buffer is under way, or this is the first read.
             buf.resize((buf.len() * 2).max(READ), 0);
@@ -118,6 +127,7 @@ impl Shared {
             Ok(0) => Error::ConnectionLost("the broker closed the connection".to_owned()),
             Ok(n) => {
                 *filled += n;
+                self.heard.store(true, Ordering::Relaxed);
                 return Ok(self.use_up(line));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
@@ -132,7 +142,7 @@ impl Shared {
         let mut happened = Vec::new();
         let mut inbound = self.inbound.lock();
         let used = inbound.ingest(
-            line.buf.get(..line.filled).unwrap_or_default(),
+            line.buf.get(line.used..line.filled).unwrap_or_default(),
             &self.resume,
             &mut happened,
         );
@@ -144,12 +154,13 @@ impl Shared {
                 return Read::Ended;
             }
         };
-        let filled = line.filled;
-        line.buf.copy_within(used..filled, 0);
-        line.filled -= used;
+        line.used += used;
         line.paused = paused;
-        if line.filled == 0 && line.buf.len() > READ {
-            line.buf = Vec::new();
+        if line.used == line.filled {
+            (line.used, line.filled) = (0, 0);
+            if line.buf.len() > READ {
+                line.buf = Vec::new();
+            }
         }
         for happening in happened {
             if let Some((cause, last)) = self.happened(&line, happening) {
@@ -199,7 +210,7 @@ impl Shared {
     pub(super) fn lost(&self, mut line: parking_lot::MutexGuard<'_, Line>, cause: Error, last: bool) {
         let Some(stream) = line.stream.take() else { return };
         stream.shut_down();
-        (line.filled, line.paused) = (0, false);
+        (line.used, line.filled, line.paused) = (0, 0, false);
         if line.leaving || last || !self.config.reconnect {
             let cause = (!line.leaving).then_some(cause);
             return self.end_locked(line, cause);
@@ -241,7 +252,7 @@ impl Shared {
         line.stream = Some(stream);
         line.generation += 1;
         line.cause = None;
-        line.filled = leftover.len();
+        (line.used, line.filled) = (0, leftover.len());
         line.buf.clear();
         line.buf.extend_from_slice(leftover);
         self.change(&mut line, State::Connected);

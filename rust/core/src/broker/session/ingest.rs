@@ -26,15 +26,7 @@ const RUN: usize = 64 * 1024;
 /// What one publisher remembers of the routes to its readers.
 pub(super) struct Ingest {
     routes: Cache<Arc<Route>>,
-    last: Option<Last>,
     open: Option<Open>,
-}
-
-/// The topic of the message before, and its route: most messages have the same.
-struct Last {
-    topic: String,
-    generation: u64,
-    route: Arc<Route>,
 }
 
 /// Neighbouring frames for the same readers.
@@ -51,26 +43,12 @@ impl Ingest {
     pub(super) fn new() -> Self {
         Self {
             routes: Cache::new(CACHED_TOPICS),
-            last: None,
             open: None,
         }
     }
 
     fn route(&mut self, router: &Router, topic: &str) -> &Arc<Route> {
-        let generation = router.generation();
-        let routes = &mut self.routes;
-        let last = self.last.get_or_insert_with(|| Last {
-            topic: topic.to_owned(),
-            generation,
-            route: routes.get_or(topic, generation, || router.resolve(topic)),
-        });
-        if last.generation != generation || last.topic != topic {
-            last.route = routes.get_or(topic, generation, || router.resolve(topic));
-            last.generation = generation;
-            last.topic.clear();
-            last.topic.push_str(topic);
-        }
-        &last.route
+        self.routes.get_or(topic, router.generation(), || router.resolve(topic))
     }
 
     /// Adds the frame to the open run, or says that it does not go with it.

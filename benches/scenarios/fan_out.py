@@ -1,0 +1,31 @@
+"""One publisher to ten subscribers, each a process: messages delivered a second in total, nothing lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benches.contestants import Contestant
+from benches.processes import Run
+from benches.scenarios import Scale, flood
+
+TITLE = "One publisher to ten subscribers, flat out, delivered in total"
+DEFAULT = ("ours", "ours:many", "zenoh", "nats", "zmq", "redis", "busrt")
+REFERENCE = "zenoh"
+COLUMNS = {
+    "rate": "delivered/s",
+    "slowest": "slowest subscriber's/s",
+    "cpu_us": "CPU us per delivery",
+    "broker_cpu_us": "of it the broker",
+}
+_SUBSCRIBERS = 10
+
+
+def run(contestant: Contestant, scale: Scale) -> dict[str, Any]:
+    """One round."""
+    with Run(contestant) as one:
+        subscribers = [one.start(f"subscriber{number}", "subscribe") for number in range(_SUBSCRIBERS)]
+        for subscriber in subscribers:
+            subscriber.said("ready")
+        publisher = one.start("publisher", "publish")
+        publisher.said("ready")
+        return flood(one, [publisher], subscribers, scale)

@@ -1,0 +1,36 @@
+"""One publisher, the broker, one subscriber: typed events a second, flat out, nothing lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benches.contestants import Contestant
+from benches.processes import Run
+from benches.scenarios import Scale, flood
+
+TITLE = "One publisher to one subscriber, flat out"
+DEFAULT = (
+    "ours",
+    "ours:many",
+    "zenoh",
+    "zenoh:recv",
+    "nats",
+    "nats:iterator",
+    "zmq",
+    "zmq:asyncio",
+    "redis",
+    "busrt",
+    "floor",
+)
+REFERENCE = "zenoh"
+COLUMNS = {"rate": "messages/s", "cpu_us": "CPU us per message", "broker_cpu_us": "of it the broker"}
+
+
+def run(contestant: Contestant, scale: Scale) -> dict[str, Any]:
+    """One round."""
+    with Run(contestant) as one:
+        subscriber = one.start("subscriber", "subscribe")
+        subscriber.said("ready")
+        publisher = one.start("publisher", "publish")
+        publisher.said("ready")
+        return flood(one, [publisher], [subscriber], scale)

@@ -1,0 +1,228 @@
+//! A future of asyncio's protocol for one wait, whose waker may run the waiting task there and then.
+//!
+//! asyncio's own future always has the loop come round once more before its task goes on. Whoever wakes from a callback of the loop,
+//! where no task is running, can save that turn ([`Waiter::wake`] with `direct`): the task is stepped by the very function that the
+//! loop would call. From anywhere else it is scheduled as usual.
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyStopIteration, PyTimeoutError};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyType};
+use smallvec::SmallVec;
+
+enum Outcome {
+    Pending,
+    Woken,
+    TimedOut,
+    /// With the caller's message.
+    Cancelled(Option<Py<PyAny>>),
+}
+
+/// A function of the awaiting task and the context it runs in.
+struct Callback {
+    function: Py<PyAny>,
+    context: Option<Py<PyAny>>,
+}
+
+struct Inner {
+    outcome: Outcome,
+    callbacks: SmallVec<[Callback; 1]>,
+    /// asyncio's mark that a task has yielded this.
+    blocking: bool,
+}
+
+#[pyclass(frozen, weakref, module = "daemoneye_eventbus._native")]
+pub(crate) struct Waiter {
+    event_loop: Py<PyAny>,
+    inner: Mutex<Inner>,
+}
+
+impl Waiter {
+    /// Settles it if it is pending; gives whom to tell, `None` if it was settled before.
+    fn settle(&self, outcome: Outcome) -> Option<SmallVec<[Callback; 1]>> {
+        let mut inner = self.inner.lock();
+        if !matches!(inner.outcome, Outcome::Pending) {
+            return None;
+        }
+        inner.outcome = outcome;
+        Some(std::mem::take(&mut inner.callbacks))
+    }
+
+    fn schedule(slf: &Bound<'_, Self>, callback: &Callback) -> PyResult<()> {
+        let py = slf.py();
+        let event_loop = slf.get().event_loop.bind(py);
+        let named = PyDict::new(py);
+        named.set_item(intern!(py, "context"), &callback.context)?;
+        event_loop.call_method(intern!(py, "call_soon"), (&callback.function, slf), Some(&named))?;
+        Ok(())
+    }
+
+    fn settle_and_schedule(slf: &Bound<'_, Self>, outcome: Outcome) -> PyResult<bool> {
+        let Some(callbacks) = slf.get().settle(outcome) else {
+            return Ok(false);
+        };
+        for callback in &callbacks {
+            Self::schedule(slf, callback)?;
+        }
+        Ok(true)
+    }
+
+    fn cancelled_error(py: Python<'_>, message: Option<&Py<PyAny>>) -> PyErr {
+        static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        match CLASS.import(py, "asyncio", "CancelledError") {
+            Ok(class) => PyErr::from_type(class.clone(), message.map(|message| message.clone_ref(py))),
+            Err(error) => error,
+        }
+    }
+}
+
+#[pymethods]
+impl Waiter {
+    #[new]
+    fn new(event_loop: Py<PyAny>) -> Self {
+        Self {
+            event_loop,
+            inner: Mutex::new(Inner {
+                outcome: Outcome::Pending,
+                callbacks: SmallVec::new(),
+                blocking: false,
+            }),
+        }
+    }
+
+    /// Lets the awaiting task go on; false if it was settled before. `direct`, only for callers that are a callback of the loop: at
+    /// once, before this returns.
+    #[pyo3(signature = (direct=false))]
+    fn wake(slf: &Bound<'_, Self>, direct: bool) -> PyResult<bool> {
+        if !direct {
+            return Self::settle_and_schedule(slf, Outcome::Woken);
+        }
+        let Some(callbacks) = slf.get().settle(Outcome::Woken) else {
+            return Ok(false);
+        };
+        let py = slf.py();
+        for callback in &callbacks {
+            match &callback.context {
+                Some(context) => context
+                    .bind(py)
+                    .call_method1(intern!(py, "run"), (&callback.function, slf))?,
+                None => callback.function.bind(py).call1((slf,))?,
+            };
+        }
+        Ok(true)
+    }
+
+    /// Has the wait end with `TimeoutError`.
+    fn time_out(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::settle_and_schedule(slf, Outcome::TimedOut).map(drop)
+    }
+
+    // What a task asks of a future.
+
+    #[getter(_asyncio_future_blocking)]
+    fn blocking(&self) -> bool {
+        self.inner.lock().blocking
+    }
+
+    #[setter(_asyncio_future_blocking)]
+    pub(crate) fn set_blocking(&self, blocking: bool) {
+        self.inner.lock().blocking = blocking;
+    }
+
+    fn get_loop(&self) -> &Py<PyAny> {
+        &self.event_loop
+    }
+
+    #[pyo3(signature = (function, /, *, context=None))]
+    fn add_done_callback(slf: &Bound<'_, Self>, function: Py<PyAny>, context: Option<Py<PyAny>>) -> PyResult<()> {
+        let callback = Callback { function, context };
+        let mut inner = slf.get().inner.lock();
+        if matches!(inner.outcome, Outcome::Pending) {
+            inner.callbacks.push(callback);
+            return Ok(());
+        }
+        drop(inner);
+        Self::schedule(slf, &callback)
+    }
+
+    fn remove_done_callback(&self, py: Python<'_>, function: &Bound<'_, PyAny>) -> PyResult<usize> {
+        // Comparing runs foreign code, so not under the lock.
+        let callbacks = std::mem::take(&mut self.inner.lock().callbacks);
+        let before = callbacks.len();
+        let mut kept: SmallVec<[Callback; 1]> = SmallVec::new();
+        for callback in callbacks {
+            if !callback.function.bind(py).eq(function)? {
+                kept.push(callback);
+            }
+        }
+        let removed = before - kept.len();
+        self.inner.lock().callbacks.extend(kept);
+        Ok(removed)
+    }
+
+    #[pyo3(signature = (msg=None))]
+    fn cancel(slf: &Bound<'_, Self>, msg: Option<Py<PyAny>>) -> PyResult<bool> {
+        Self::settle_and_schedule(slf, Outcome::Cancelled(msg))
+    }
+
+    fn cancelled(&self) -> bool {
+        matches!(self.inner.lock().outcome, Outcome::Cancelled(_))
+    }
+
+    fn done(&self) -> bool {
+        !matches!(self.inner.lock().outcome, Outcome::Pending)
+    }
+
+    pub(crate) fn result(&self, py: Python<'_>) -> PyResult<()> {
+        match &self.inner.lock().outcome {
+            Outcome::Woken => Ok(()),
+            Outcome::TimedOut => Err(PyTimeoutError::new_err(())),
+            Outcome::Cancelled(message) => Err(Self::cancelled_error(py, message.as_ref())),
+            Outcome::Pending => Err(pyo3::exceptions::PyRuntimeError::new_err(
+                "nobody has woken this waiter yet",
+            )),
+        }
+    }
+
+    fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        let py = slf.py();
+        let mut inner = slf.get().inner.lock();
+        if matches!(inner.outcome, Outcome::Pending) {
+            inner.blocking = true;
+            drop(inner);
+            return Ok(slf);
+        }
+        drop(inner);
+        slf.get().result(py)?;
+        Err(PyStopIteration::new_err(()))
+    }
+
+    // A task holds its waiter and the waiter its task.
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.event_loop)?;
+        if let Some(inner) = self.inner.try_lock() {
+            for callback in &inner.callbacks {
+                visit.call(&callback.function)?;
+                visit.call(&callback.context)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn __clear__(&self) {
+        if let Some(mut inner) = self.inner.try_lock() {
+            inner.callbacks.clear();
+        }
+    }
+}
