@@ -14,7 +14,11 @@ SOURCES := $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Car
 RUST_TESTS := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help build demo test test-rust test-python lint windows format bench bench-quick clean
+=======
+.PHONY: help build demo test test-rust test-python lint docs wheel format bench bench-quick clean
+>>>>>>> main
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,7 +37,7 @@ $(VENV)/.built: $(VENV)/.tools $(SOURCES)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.built pyproject.toml
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --extras dev
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --extras dev,docs
 	@touch $@
 
 build: $(VENV)/.built ## Build the extension (release) and install it into .venv
@@ -57,7 +61,18 @@ lint: $(VENV)/.dev ## Check formatting, lints and types, Rust and Python
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pyright
-	$(BIN)/python -m mypy.stubtest daemoneye_eventbus._native
+	$(BIN)/python -m mypy.stubtest daemoneye_eventbus
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/pyright --verifytypes daemoneye_eventbus --ignoreexternal
+
+docs: $(VENV)/.dev ## Build the documentation as a site into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+$(VENV)/.wheel: $(VENV)/.tools
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'maturin[zig]>=1.16,<2'
+	@touch $@
+
+wheel: $(VENV)/.wheel ## Build and try a manylinux wheel for each CPython found, and the sdist, in dist/
+	$(BIN)/python .ci/wheels.py
 
 windows: $(VENV)/.tools ## Cross-build for Windows, test under Wine, type-check the other systems (Debian, as root)
 	@PATH=$(abspath $(BIN)):$$PATH .ci/windows/run
@@ -88,5 +103,5 @@ bench-quick: $(BENCH)/.built ## The same in short rounds of the two main figures
 
 clean: ## Remove everything that was built
 	cargo clean
-	rm -rf $(VENV) $(BENCH) dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH) dist site .pytest_cache .mypy_cache .ruff_cache
 	find python -name '_native*.so' -delete

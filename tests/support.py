@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus, ProcessEvent
+from daemoneye_eventbus.testing import collect_events
 
 HERE = Path(__file__).resolve().parent
 PROGRAMS = HERE / "programs"
@@ -36,15 +37,7 @@ def process(pid: int, name: str = "sh", **fields: Any) -> ProcessEvent:
 
 async def collect(subscription: Any, count: int, timeout: float = 10.0) -> list[Any]:
     """Exactly `count` items, or a failure that says how far it came."""
-    got: list[Any] = []
-    deadline = time.monotonic() + timeout
-    while len(got) < count:
-        left = deadline - time.monotonic()
-        try:
-            got.append(await subscription.get(timeout=max(left, 0.001)))
-        except TimeoutError:
-            raise AssertionError(f"{len(got)} of {count} items within {timeout} s") from None
-    return got
+    return await collect_events(subscription, count, timeout)
 
 
 def empty(subscription: Any) -> list[Any]:
@@ -125,7 +118,7 @@ class Program:
         self,
         name: str,
         *args: Any,
-        user: int | None = None,
+        user: int | str | None = None,
         env: dict[str, str] | None = None,
         flags: tuple[str, ...] = (),
         umask: int = -1,

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from daemoneye_eventbus import BrokerConfig, ClientConfig
+from daemoneye_eventbus import BrokerConfig, BrokerStatistics, ClientConfig, ClientInfo, EventBus
 from programs import DEADLINE, complete, wait_for
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("**/*.md"))
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the documentation speaks of sockets of Unix")
 
@@ -38,6 +40,18 @@ def run(script):
     done = complete(script)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
+
+
+@pytest.fixture
+def broker_elsewhere(folder, monkeypatch):
+    """A broker in another process, found by the environment as the pages say."""
+    path = folder / "bus.sock"
+    broker = subprocess.Popen([sys.executable, "-m", "daemoneye_eventbus", "broker", str(path)])
+    monkeypatch.setenv("DAEMONEYE_BROKER_SOCKET", str(path))
+    wait_for(path.exists)
+    yield path
+    broker.terminate()
+    assert broker.wait(DEADLINE) == 0
 
 
 def test_tutorial_does_what_it_says(tmp_path):
@@ -86,41 +100,80 @@ def test_readme_shows_the_quickstart():
     assert quickstart.removesuffix(python[0]).startswith('"""')
 
 
-@pytest.mark.parametrize("page", ["docs/topics.md", "docs/wire.md", "docs/operations.md"])
+def test_readme_collector_and_subscriber_meet(broker_elsewhere, tmp_path):
+    """The README's other two programs, with this test's broker in place of theirs."""
+    collector, subscriber = [
+        text.replace("/tmp/daemoneye.sock", str(broker_elsewhere))
+        for language, _, text in blocks("README.md")
+        if language == "python"
+    ][1:]
+    (tmp_path / "collector.py").write_text(collector, encoding="utf-8")
+    heard = tmp_path / "heard"
+    with heard.open("wb") as out:
+        listening = subprocess.Popen([sys.executable, "-u", "-c", subscriber], stdout=out, stderr=subprocess.STDOUT)
+    try:
+        stats = [sys.executable, "-m", "daemoneye_eventbus", "stats", "--path", str(broker_elsewhere)]
+        subscribed = re.compile(rb"^active_subscribers +1$", re.MULTILINE)
+        wait_for(lambda: subscribed.search(subprocess.run(stats, capture_output=True, check=True).stdout))
+        assert run(tmp_path / "collector.py") == ""
+        wait_for(lambda: f"events.process.start ProcessEvent(pid={os.getpid()}, " in heard.read_text())
+    finally:
+        listening.kill()
+        listening.wait(DEADLINE)
+
+
+def test_port_of_a_busrt_program_is_shown_and_prints_what_is_shown():
+    titled = {title: text for _, title, text in blocks("docs/migration-busrt.md")}
+    name = "examples/busrt_port.py"
+    assert titled[name] == (ROOT / name).read_text(encoding="utf-8")
+    assert run(ROOT / name) == titled[f"{name} prints"]
+
+
+HOW_TO = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("how-to-*.md"))
+# Run as a project of its own by test_testing_helper.py, and under other uids by test_deployment.py.
+HOW_TO = [page for page in HOW_TO if page not in {"docs/how-to-testing.md", "docs/how-to-deployment.md"}]
+
+
+@pytest.mark.usefixtures("broker_elsewhere")
+@pytest.mark.parametrize("page", HOW_TO)
+def test_how_to_does_what_it_says(page, tmp_path):
+    titled = [(title, text) for _, title, text in blocks(page) if title]
+    scripts = {title: text for title, text in titled if title.endswith(".py")}
+    prints = {title.removesuffix(" prints"): text for title, text in titled if title.endswith(" prints")}
+    assert scripts.keys() == prints.keys()
+    for name, text in scripts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        assert run(tmp_path / name) == prints[name], name
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_blocks_run_and_print_what_is_shown(page, tmp_path):
+    """Blocks without a title stand for themselves; titled ones are run where their page is."""
     found = blocks(page)
-    assert found
-    for index, (language, _, text) in enumerate(found):
-        if language == "python":
+    for index, (language, title, text) in enumerate(found):
+        if language == "python" and not title:
             (tmp_path / "block.py").write_text(text, encoding="utf-8")
             shown = found[index + 1] if index + 1 < len(found) else ("", "", "")
             expected = shown[2] if shown[1] == "prints" else ""
             assert run(tmp_path / "block.py") == expected
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/tutorial.md", "docs/topics.md", "docs/wire.md", "docs/operations.md"]
-)
-def test_blocks_type_check(page, tmp_path):
-    for index, (language, _, text) in enumerate(blocks(page)):
-        if language == "python":
-            (tmp_path / f"block_{index}.py").write_text(text, encoding="utf-8")
+@pytest.mark.limit(300)
+def test_blocks_type_check(tmp_path):
+    """All blocks of all pages at once: mypy starts slowly."""
+    for page in ["README.md", *PAGES]:
+        for index, (language, title, text) in enumerate(blocks(page)):
+            # What is shown of busrt has no types.
+            if language == "python" and not (title or "").startswith("with busrt"):
+                name = f"{Path(page).stem}_{index}".replace("-", "_")
+                (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    options = ["--strict", "--config-file", os.devnull, "--cache-dir", str(tmp_path / "cache")]
     done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "mypy",
-            "--strict",
-            "--config-file",
-            os.devnull,
-            "--cache-dir",
-            str(tmp_path / "cache"),
-            ".",
-        ],
+        [sys.executable, "-m", "mypy", *options, "."],
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -137,6 +190,25 @@ def test_operations_lists_every_setting_with_its_default(config, number):
     assert documented == {field.name: field.default for field in dataclasses.fields(config)}
 
 
+def named_in_table(text, head):
+    """What stands in backquotes in the first column of the table that begins with ``head``."""
+    rows = text.split(head, 1)[1].split("\n\n")[0]
+    return [name for row in re.findall(r"^\| (`[^|]*) \|", rows, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)]
+
+
+async def test_operations_lists_every_counter(eventbus_broker, eventbus_bus):
+    text = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    counters = {field.name for field in dataclasses.fields(BrokerStatistics)}
+    assert set(named_in_table(text, "| counter of the broker |")) == counters
+    who = {"id", "name", "uid", "pid", "dialect", "peer"}
+    counters = {field.name for field in dataclasses.fields(ClientInfo)} - who
+    assert set(named_in_table(text, "| counter of a client (`ClientInfo`) |")) == counters
+    async with EventBus.connect(eventbus_broker.path) as remote:
+        for bus in (eventbus_bus, remote):
+            listed = named_in_table(text, "| counter of a bus (`local_statistics()`) |")
+            assert sorted(listed) == sorted(bus.local_statistics())
+
+
 def test_operations_lists_every_reason():
     text = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
     documented = [
@@ -151,9 +223,7 @@ def test_operations_lists_every_reason():
     assert [sorted(one) for one in documented] == [sorted(dropped), sorted(refused)]
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))]
-)
+@pytest.mark.parametrize("page", ["README.md", *PAGES])
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", (ROOT / page).read_text(encoding="utf-8")):
         if "://" not in target:

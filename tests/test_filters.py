@@ -7,6 +7,7 @@ from daemoneye_eventbus import (
     CorrelationMetadata,
     EventFilter,
     NetworkEvent,
+    PatternError,
     ProcessEvent,
     SubscriptionRefused,
     TriggerRequest,
@@ -132,14 +133,42 @@ async def test_filter_terms_are_limited(kind, path):
             pass
         with pytest.raises(SubscriptionRefused) as caught:
             await pair.sub.subscribe("#", event_filter=EventFilter(pids=[1, 2, 3, 4, 5]))
-        assert "4" in str(caught.value)
+        assert caught.value.limit == 4
+        assert "5 filter terms are above the limit of 4" in str(caught.value)
+        # A list element or a map entry is a term, a bound is none.
+        bounds = {
+            "event_filter": EventFilter(pids=[1, 2, 3, 4], min_priority=0),
+            "correlation_filter": CorrelationFilter(min_sequence=0, max_sequence=9),
+        }
+        async with pair.sub.subscribe("#", **bounds):
+            pass
+        # The refusal cost the connection nothing.
+        await pair.sub.flush()
 
 
-async def test_the_broker_filters_itself(broker, path, raw):
+@pytest.mark.parametrize(
+    ("filters", "error", "words"),
+    [
+        ({"event_filter": EventFilter(event_types=["proces"])}, SubscriptionRefused, "event_types"),
+        ({"event_filter": EventFilter(topic_filters=["events.#.new"])}, PatternError, "events.#.new"),
+        ({"correlation_filter": CorrelationFilter(correlation_patterns=["*" * 257])}, SubscriptionRefused, "256"),
+    ],
+    ids=["event type", "topic filter", "correlation pattern"],
+)
+async def test_bad_terms_are_refused(pair: Pair, filters, error, words):
+    with pytest.raises(error) as caught:
+        await pair.sub.subscribe("#", **filters)
+    assert words in str(caught.value)
+    async with pair.sub.subscribe("#") as events:
+        await pair.sub.publish(process(1))
+        assert (await events.get(timeout=5)).event.pid == 1
+
+
+async def test_the_broker_filters_itself(eventbus_broker, raw):
     """A filtered event must not cross the socket: seen by a client without any matcher."""
     import raw as wire
 
-    peer = raw(path)
+    peer = raw(str(eventbus_broker.path))
     peer.connect()
     peer.subscribe(
         1,
@@ -156,3 +185,32 @@ async def test_the_broker_filters_itself(broker, path, raw):
     peer.send(*(wire.process_message(pid, sequence=pid) for pid in range(6)))
     got = peer.barrier()
     assert [wire.decode_process(m.payload).pid for m in got] == [3]
+
+
+@pytest.mark.parametrize(
+    ("restriction", "kept"),
+    [
+        ({"event_filter": {"pids": [1]}}, process(1, "KEPT")),
+        ({"event_filter": {"event_types": ["network"]}}, NET),
+        ({"event_filter": {"metadata_filters": {"k": "v"}}}, process(2, "KEPT", metadata={"k": "v"})),
+        ({"correlation_filter": {"correlation_patterns": ["wanted-*"]}}, process(3, "KEPT")),
+    ],
+    ids=str,
+)
+async def test_no_byte_of_a_filtered_event_crosses_the_socket(eventbus_broker, eventbus_bus, raw, restriction, kept):
+    """What came over the socket, byte for byte: the answer to PING stands behind everything published before it."""
+    peer = raw(str(eventbus_broker.path))
+    peer.connect()
+    peer.subscribe(1, "events.#", **restriction)
+    mark = "FILTERED" * 1000
+    for _ in range(50):
+        await eventbus_bus.publish(process(9, mark, command_line=mark, metadata={mark: mark}), mark[:32])
+    await eventbus_bus.publish(kept, "wanted-1")
+    peer.say("PING")
+    came = b""
+    while not came.endswith(b"PONG"):
+        came += peer.sock.recv(1 << 16)
+    assert b"FILTERED" not in came
+    assert len(came) < 1000
+    assert (b"KEPT" in came) == (kept is not NET)
+    assert b"events." in came

@@ -13,8 +13,6 @@ import pytest
 from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus, ProcessEvent
 from daemoneye_eventbus.testing import collect_events
 
-pytest_plugins = ["daemoneye_eventbus.testing"]
-
 CONFTEST = """
 from daemoneye_eventbus.testing import collect_events  # imported before it is a plugin
 
@@ -104,6 +102,17 @@ def test_package_does_not_import_pytest():
     code = "import sys, daemoneye_eventbus._cli; print({'pytest', 'pytest_asyncio'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "set()"), done.stderr
+
+
+@pytest.mark.parametrize("missing", ["pytest", "pytest_asyncio"])
+def test_without_pytest_it_says_what_to_install(missing):
+    code = f"import sys; sys.modules[{missing!r}] = None; import daemoneye_eventbus.testing"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    last = done.stderr.strip().rpartition("\n")[2]
+    assert last == (
+        f"ModuleNotFoundError: daemoneye_eventbus.testing needs {missing}; "
+        "install it with: pip install 'daemoneye_eventbus[testing]'"
+    )
 
 
 def test_documentation_runs(tmp_path):

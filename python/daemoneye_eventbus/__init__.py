@@ -1,65 +1,72 @@
-"""A local security event bus."""
+"""A local security event bus.
+
+Importing this loads little; each name loads what it needs when it is first asked for, asyncio included.
+"""
 
 from __future__ import annotations
 
 import logging
 import warnings
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from daemoneye_eventbus import _fields, topics, wire
-from daemoneye_eventbus._broker import Broker
-from daemoneye_eventbus._bus import EventBus
-from daemoneye_eventbus._config import BrokerConfig, ClientConfig
-from daemoneye_eventbus._native import (
-    DEBUG_BUILD,
-    BusEvent,
-    ControlMessage,
-    CorrelationMetadata,
-    FilesystemEvent,
-    FrozenMap,
-    NetworkEvent,
-    PerformanceEvent,
-    ProcessEvent,
-    TopicPattern,
-    TriggerRequest,
-    __version__,
-)
-from daemoneye_eventbus._subscription import Subscription
-from daemoneye_eventbus._text import os_bytes, os_text
-from daemoneye_eventbus._timestamp import Timestamp
-from daemoneye_eventbus._types import (
-    BrokerStatistics,
-    ClientInfo,
-    CollectionEvent,
-    CorrelationFilter,
-    EventBusStatistics,
-    EventFilter,
-    EventSubscription,
-    SourceCaps,
-)
-from daemoneye_eventbus.errors import (
-    AuthenticationFailed,
-    BrokerAlreadyRunning,
-    BrokerBusy,
-    ConnectionClosed,
-    ConnectionLost,
-    ConnectTimeout,
-    DecodeError,
-    EventBusError,
-    ForkedProcess,
-    FrameTooLarge,
-    PathRefused,
-    PatternError,
-    PermissionRefused,
-    ProtocolError,
-    PublishNotSupported,
-    PublishTimeout,
-    SubscriptionClosed,
-    SubscriptionRefused,
-    TopicError,
-    TransportError,
-    WouldBlock,
-    WrongLoop,
-)
+from daemoneye_eventbus._native import DEBUG_BUILD, __version__
+
+if TYPE_CHECKING:
+    from daemoneye_eventbus import errors as errors  # reachable without an import of its own, though no name of ours
+    from daemoneye_eventbus import topics, wire
+    from daemoneye_eventbus._broker import Broker
+    from daemoneye_eventbus._bus import EventBus
+    from daemoneye_eventbus._config import BrokerConfig, ClientConfig
+    from daemoneye_eventbus._native import (
+        BusEvent,
+        ControlMessage,
+        CorrelationMetadata,
+        FilesystemEvent,
+        FrozenMap,
+        NetworkEvent,
+        PerformanceEvent,
+        ProcessEvent,
+        TopicPattern,
+        TriggerRequest,
+    )
+    from daemoneye_eventbus._subscription import Subscription
+    from daemoneye_eventbus._text import os_bytes, os_text
+    from daemoneye_eventbus._timestamp import Timestamp
+    from daemoneye_eventbus._types import (
+        BrokerStatistics,
+        ClientInfo,
+        CollectionEvent,
+        CorrelationFilter,
+        EventBusStatistics,
+        EventFilter,
+        EventSubscription,
+        SourceCaps,
+    )
+    from daemoneye_eventbus.errors import (
+        AuthenticationFailed,
+        BrokerAlreadyRunning,
+        BrokerBusy,
+        ConnectionClosed,
+        ConnectionLost,
+        ConnectTimeout,
+        DecodeError,
+        EventBusError,
+        ForkedProcess,
+        FrameTooLarge,
+        PathRefused,
+        PatternError,
+        PermissionRefused,
+        ProtocolError,
+        PublishNotSupported,
+        PublishTimeout,
+        SubscriptionClosed,
+        SubscriptionRefused,
+        TopicError,
+        TransportError,
+        WouldBlock,
+        WrongLoop,
+    )
 
 __all__ = [
     "AuthenticationFailed",
@@ -115,7 +122,56 @@ __all__ = [
     "wire",
 ]
 
-_fields.install()
+_HOMES = {
+    "_broker": ("Broker",),
+    "_bus": ("EventBus",),
+    "_config": ("BrokerConfig", "ClientConfig"),
+    "_fields": (
+        "BusEvent",
+        "ControlMessage",
+        "CorrelationMetadata",
+        "FilesystemEvent",
+        "NetworkEvent",
+        "PerformanceEvent",
+        "ProcessEvent",
+        "TriggerRequest",
+    ),
+    "_native": ("FrozenMap", "TopicPattern"),
+    "_subscription": ("Subscription",),
+    "_text": ("os_bytes", "os_text"),
+    "_timestamp": ("Timestamp",),
+    "_types": (
+        "BrokerStatistics",
+        "ClientInfo",
+        "CollectionEvent",
+        "CorrelationFilter",
+        "EventBusStatistics",
+        "EventFilter",
+        "EventSubscription",
+        "SourceCaps",
+    ),
+}
+"""Where names live. What is in none of these is an error, or a module."""
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = frozenset({"errors", "topics", "wire"})
+
+
+# Type checkers read the imports above; with this function every misspelt name would be fine with them.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            return import_module(f"{__name__}.{name}")
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{__name__}.{_HOME_OF.get(name, 'errors')}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})
+
 
 # Quiet unless the program configures logging.
 logging.getLogger(__name__).addHandler(logging.NullHandler())

@@ -23,8 +23,9 @@ __all__ = ["Broker"]
 class Broker:
     """A broker embedded in this process, on a thread of its own.
 
-    Use it as ``async with Broker(path)``, or `start` and `shutdown` it. ``instance="x"`` stands for
-    ``/tmp/daemoneye-x.sock``. Raises `BrokerAlreadyRunning` and `PathRefused` when started, ``ValueError`` for what
+    Use it as ``async with Broker(path)``, or `start` and `shutdown` it. Give either ``path``, of the socket, or
+    ``instance``: ``"x"`` stands for ``/tmp/daemoneye-x.sock``. ``config`` has every limit, by default as
+    `BrokerConfig` says. Raises `BrokerAlreadyRunning` and `PathRefused` when started, ``ValueError`` for what
     cannot be set. A broker that was shut down cannot be started again.
     """
 
@@ -97,11 +98,14 @@ class Broker:
         return [ClientInfo(**one) for one in self._core.clients()]
 
     def subscribe_client(self, client_id: str, patterns: Sequence[str]) -> None:
-        """Sets what a peer of the original is sent."""
+        """Sets what the peer of the original with the id ``client_id`` is sent: what meets one of ``patterns``."""
         self._core.subscribe_client(client_id, list(patterns))
 
     def disconnect_client(self, client_id: str) -> bool:
-        """Cuts a client, who will not come back by itself. False if there is no such client."""
+        """Cuts the client with the id ``client_id``, who will not come back by itself. False if there is none.
+
+        ``ValueError`` for what is no id.
+        """
         return self._core.disconnect_client(client_id)
 
     def _port(self, config: ClientConfig) -> PortHandle:

@@ -14,21 +14,19 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 from daemoneye_eventbus._config import ClientConfig
 from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._deadline import seconds
-from daemoneye_eventbus._lifecycle import is_forked
-from daemoneye_eventbus._loop import Bridge
-from daemoneye_eventbus._native import (
-    Address,
-    BusCore,
+from daemoneye_eventbus._fields import (
     BusEvent,
     ControlMessage,
     CorrelationMetadata,
     FilesystemEvent,
     NetworkEvent,
-    Pending,
     PerformanceEvent,
     ProcessEvent,
     TriggerRequest,
 )
+from daemoneye_eventbus._lifecycle import is_forked
+from daemoneye_eventbus._loop import Bridge
+from daemoneye_eventbus._native import Address, BusCore, Pending
 from daemoneye_eventbus._opening import Opening
 from daemoneye_eventbus._specification import specification
 from daemoneye_eventbus._subscription import Reader, Subscription
@@ -90,6 +88,8 @@ class EventBus(BusCore):
     ) -> Opening[EventBus]:
         """Connects to the broker at ``path`` or of ``instance``; with neither, to ``$DAEMONEYE_BROKER_SOCKET``.
 
+        Give one of them at most. ``config`` has every setting, by default as `ClientConfig` says.
+
         Retries until ``config.connect_timeout`` what may pass: no such file, refused, busy. Raises `ConnectTimeout`
         with the last cause, and at once `PermissionRefused`, `AuthenticationFailed` and `ProtocolError`.
         """
@@ -97,7 +97,7 @@ class EventBus(BusCore):
 
     @classmethod
     def from_broker(cls, broker: Broker, *, config: ClientConfig | None = None) -> Opening[EventBus]:
-        """A bus in the broker's own process: no socket and no codec between its ends.
+        """A bus in the process of ``broker``: no socket and no codec between its ends.
 
         Of ``config`` it uses congestion, broker_overflow, publish_timeout and client.
         """
@@ -199,7 +199,11 @@ class EventBus(BusCore):
         *,
         topic: str | None = None,
     ) -> Coroutine[Any, Any, int]:
-        """Publishes each of ``events`` and returns how many were accepted; an error carries that as ``accepted``."""
+        """Publishes each of ``events`` and returns how many were accepted; an error carries that as ``accepted``.
+
+        ``correlation`` and ``topic`` are those of `publish`, for all of them; with ``correlation=None`` each has an id
+        of its own.
+        """
         return self._publish_many(events, correlation, topic)
 
     async def _publish_many(
@@ -279,12 +283,13 @@ class EventBus(BusCore):
         event_filter: EventFilter | None = None,
         correlation_filter: CorrelationFilter | None = None,
     ) -> Opening[Any]:
-        """Subscribes to patterns, event types, or one `EventSubscription`; acknowledged when it returns.
+        """Subscribes to ``what``: patterns, event types, or one `EventSubscription`. Acknowledged when it returns.
 
         An event type stands for its family's pattern; with only types, events of other types are filtered out.
-        ``queue_messages`` and ``queue_bytes`` bound what waits here; when that is full ``overflow`` drops the oldest,
-        drops the newest, or (``"block"``) stops reading, on a connection of its own. Raises `PatternError`,
-        `SubscriptionRefused` and ``ValueError``.
+        ``event_filter`` and ``correlation_filter`` choose among what matches, at the broker. With ``include_control``
+        control messages come too. ``queue_messages`` (65,536) and ``queue_bytes`` (8 MiB) bound what waits here; when
+        that is full ``overflow`` drops the oldest (the default), drops the newest, or (``"block"``) stops reading, on
+        a connection of its own. Raises `PatternError`, `SubscriptionRefused` and ``ValueError``.
         """
         filters = (event_filter, correlation_filter)
         bounds = Bounds(queue_messages, queue_bytes, overflow)
@@ -340,7 +345,7 @@ class EventBus(BusCore):
         return [subscription for subscription in found if subscription is not None]
 
     def unsubscribe(self, subscriber_id: str) -> Coroutine[Any, Any, None]:
-        """Closes the subscription of that id; `SubscriptionClosed` if there is none."""
+        """Closes the subscription ``subscriber_id``; `SubscriptionClosed` if there is none."""
         return self._unsubscribe(subscriber_id)
 
     async def _unsubscribe(self, subscriber_id: str) -> None:

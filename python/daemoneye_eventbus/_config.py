@@ -202,6 +202,8 @@ class BrokerConfig:
             raise ValueError(f"BrokerConfig.socket_mode: must be 0o600 or 0o660, got {self.socket_mode:#o}")
         if self.socket_mode == _OWNER_AND_GROUP and self.socket_group is None:
             raise ValueError("BrokerConfig.socket_group: a socket of mode 0o660 needs the group that may use it")
+        if self.socket_mode == _OWNER_ONLY and self.socket_group is not None:
+            raise ValueError("BrokerConfig.socket_group: has no effect with mode 0o600; set socket_mode=0o660")
         # Root opens any socket; everybody else needs the mode to let them in.
         if set(self.allowed_uids) - {0} and self.socket_mode != _OWNER_AND_GROUP:
             raise ValueError(

@@ -1,19 +1,41 @@
-"""The dataclass protocol of the native classes: their ``__dataclass_fields__``, taken from private dataclasses.
+"""The native value classes with the dataclass protocol: ``__dataclass_fields__``, taken from private dataclasses.
 
-``dataclasses.fields``, ``asdict``, ``astuple`` and ``is_dataclass`` look for nothing else.
+``dataclasses.fields``, ``asdict``, ``astuple`` and ``is_dataclass`` look for nothing else. Whoever hands these classes
+or their objects out takes them from here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003  # tools that resolve the fields' types look for it here
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from daemoneye_eventbus import _native
+from daemoneye_eventbus._native import (
+    BusEvent,
+    ControlMessage,
+    CorrelationMetadata,
+    FilesystemEvent,
+    Message,
+    NetworkEvent,
+    PerformanceEvent,
+    ProcessEvent,
+    TriggerRequest,
+)
 from daemoneye_eventbus._timestamp import Timestamp
 from daemoneye_eventbus._types import CollectionEvent  # noqa: TC001  # the same
 
-__all__ = ["install"]
+__all__ = [
+    "BusEvent",
+    "ControlMessage",
+    "CorrelationMetadata",
+    "FilesystemEvent",
+    "Message",
+    "NetworkEvent",
+    "PerformanceEvent",
+    "ProcessEvent",
+    "TriggerRequest",
+]
 
 
 def _no_texts() -> Mapping[str, str]:
@@ -80,7 +102,7 @@ class _CorrelationMetadata:
 class _BusEvent:
     event_id: str
     event: CollectionEvent
-    correlation_metadata: _native.CorrelationMetadata
+    correlation_metadata: CorrelationMetadata
     bus_timestamp: Timestamp
     matched_pattern: str
     subscriber_id: str
@@ -92,7 +114,7 @@ class _BusEvent:
 class _ControlMessage:
     topic: str
     payload: bytes
-    correlation_metadata: _native.CorrelationMetadata
+    correlation_metadata: CorrelationMetadata
     timestamp: Timestamp
     sequence: int
     message_id: str
@@ -102,27 +124,24 @@ class _ControlMessage:
 class _Message:
     id: str
     topic: str
-    correlation_metadata: _native.CorrelationMetadata
+    correlation_metadata: CorrelationMetadata
     payload: bytes
     sequence: int
     timestamp: Timestamp
     message_type: str
 
 
-def install() -> None:
-    """Give every native class the fields of its private twin."""
-    twins = (
-        _ProcessEvent,
-        _NetworkEvent,
-        _FilesystemEvent,
-        _PerformanceEvent,
-        _TriggerRequest,
-        _CorrelationMetadata,
-        _BusEvent,
-        _ControlMessage,
-        _Message,
-    )
-    for twin in twins:
-        native: Any = getattr(_native, twin.__name__.removeprefix("_"))
-        for name in ("__dataclass_fields__", "__dataclass_params__"):
-            setattr(native, name, getattr(twin, name))
+_TWINS: Final[dict[type[Any], type]] = {
+    ProcessEvent: _ProcessEvent,
+    NetworkEvent: _NetworkEvent,
+    FilesystemEvent: _FilesystemEvent,
+    PerformanceEvent: _PerformanceEvent,
+    TriggerRequest: _TriggerRequest,
+    CorrelationMetadata: _CorrelationMetadata,
+    BusEvent: _BusEvent,
+    ControlMessage: _ControlMessage,
+    Message: _Message,
+}
+for _class, _twin in _TWINS.items():
+    for _name in ("__dataclass_fields__", "__dataclass_params__"):
+        setattr(_class, _name, getattr(_twin, _name))

@@ -17,13 +17,17 @@ from daemoneye_eventbus.errors import EventBusError
 
 DEBUG_BUILD: Final[bool]
 __version__: Final[str]
+"""Version of the package."""
 
 _T = TypeVar("_T")
 _V_co = TypeVar("_V_co", str, int, covariant=True, default=str)
 
 @final
 class FrozenMap(Mapping[str, _V_co]):
-    """A read-only, hashable mapping; its deep copy is a plain dict."""
+    """A read-only, hashable mapping with text as keys, made of a copy of ``mapping``.
+
+    Its deep copy is a plain dict, so that ``dataclasses.asdict`` gives plain dicts throughout.
+    """
 
     def __new__(cls, mapping: Mapping[str, _V_co] = {}, /) -> Self: ...
     def __len__(self) -> int: ...
@@ -32,12 +36,20 @@ class FrozenMap(Mapping[str, _V_co]):
     def __iter__(self) -> Iterator[str]: ...
     def __reversed__(self) -> Iterator[str]: ...
     @overload
-    def get(self, key: str, /, default: None = None) -> _V_co | None: ...
+    def get(self, key: str, /, default: None = None) -> _V_co | None:
+        """The value of ``key``, or ``default``."""
+
     @overload
     def get(self, key: str, /, default: _V_co | _T) -> _V_co | _T: ...
-    def keys(self) -> KeysView[str]: ...
-    def values(self) -> ValuesView[_V_co]: ...
-    def items(self) -> ItemsView[str, _V_co]: ...
+    def keys(self) -> KeysView[str]:
+        """Its keys, in the order in which they were given."""
+
+    def values(self) -> ValuesView[_V_co]:
+        """Its values, in the same order."""
+
+    def items(self) -> ItemsView[str, _V_co]:
+        """Its pairs, in the same order."""
+
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
     def __copy__(self) -> Self: ...
@@ -61,12 +73,19 @@ class ProcessEvent(_Record):
     """A process as a collector saw it."""
 
     pid: int
+    """Process id, 0 to 2**32 - 1."""
     name: str
+    """Name as the system has it; `os_text` makes it Unicode."""
     command_line: str | None
+    """Command line as one text; ``None`` where it is not known."""
     executable_path: str | None
+    """Path of the program; ``None`` where it is not known."""
     ppid: int | None
+    """Process id of the parent; ``None`` where it is not known."""
     start_time: Timestamp | None
-    metadata: FrozenMap
+    """When it was started; any aware ``datetime`` is taken, a naive one is ``ValueError``."""
+    metadata: FrozenMap[str]
+    """What else the collector tells, text to text."""
     def __new__(
         cls,
         pid: int,
@@ -87,10 +106,15 @@ class NetworkEvent(_Record):
     """A network connection as a collector saw it."""
 
     connection_id: str
+    """The collector's name for the connection."""
     source_address: str
+    """Where it comes from, address and port as the collector writes them."""
     destination_address: str
+    """Where it leads to, written in the same way."""
     protocol: str
-    metadata: FrozenMap
+    """Such as ``tcp``."""
+    metadata: FrozenMap[str]
+    """What else the collector tells, text to text."""
     def __new__(
         cls,
         connection_id: str,
@@ -106,9 +130,13 @@ class FilesystemEvent(_Record):
     """A change of a file as a collector saw it."""
 
     path: str
+    """Path of the file; `os_text` makes it Unicode."""
     event_type: str
+    """What happened, such as ``write``."""
     size: int | None
-    metadata: FrozenMap
+    """Bytes of the file, 0 to 2**64 - 1; ``None`` where it is not known."""
+    metadata: FrozenMap[str]
+    """What else the collector tells, text to text."""
     def __new__(
         cls,
         path: str,
@@ -123,9 +151,13 @@ class PerformanceEvent(_Record):
     """One measured value."""
 
     metric_name: str
+    """What was measured, such as ``cpu``."""
     value: float
+    """The measured value, NaN and infinities included."""
     unit: str
-    metadata: FrozenMap
+    """Unit of `value`, such as ``ratio``."""
+    metadata: FrozenMap[str]
+    """What else the collector tells, text to text."""
     def __new__(
         cls,
         metric_name: str,
@@ -140,10 +172,15 @@ class TriggerRequest(_Record):
     """A request to a collector to look closer."""
 
     request_id: str
+    """The asker's name for the request."""
     collector_type: str
+    """Which kind of collector shall look."""
     priority: int
+    """0 to 255; higher is more urgent."""
     payload: bytes
-    metadata: FrozenMap
+    """What the two agreed on, as bytes."""
+    metadata: FrozenMap[str]
+    """What else the asker tells, text to text."""
     def __new__(
         cls,
         request_id: str,
@@ -159,12 +196,19 @@ class CorrelationMetadata(_Record):
     """Who asked for what, across processes. `CorrelationMetadata("id")` is the root of a new one."""
 
     correlation_id: str
+    """Names this piece of work."""
     parent_correlation_id: str | None
+    """The work that caused it; ``None`` for a root."""
     root_correlation_id: str
+    """The work that everything began with; its own id for a root, and where none is given."""
     sequence_number: int
+    """Place among its siblings, 0 to 2**64 - 1."""
     workflow_stage: str | None
-    correlation_tags: FrozenMap
+    """The stage of its workflow; ``None`` for none."""
+    correlation_tags: FrozenMap[str]
+    """Anything else, text to text."""
     created_at: Timestamp
+    """When it was made, now where it is not given; any aware ``datetime`` is taken."""
     def __new__(
         cls,
         correlation_id: str,
@@ -180,16 +224,19 @@ class CorrelationMetadata(_Record):
         """Nanoseconds since 1970, also beyond year 9999."""
 
     def create_child(self, correlation_id: str) -> CorrelationMetadata:
-        """Metadata of work that this one caused: same root, stage and tags, this one as parent, made now."""
+        """Metadata of work that this one caused: same root, stage and tags, this one as parent, made now.
+
+        ``correlation_id`` names that work.
+        """
 
     def with_stage(self, stage: str) -> CorrelationMetadata:
-        """A copy in another stage of its workflow."""
+        """A copy whose workflow stage is ``stage``."""
 
     def with_tag(self, key: str, value: str) -> CorrelationMetadata:
-        """A copy with one more tag, or with another value for it."""
+        """A copy with ``value`` for the tag ``key``, whether it had one or not."""
 
     def matches_pattern(self, pattern: str) -> bool:
-        """Whether the id, the parent's or the root's is `pattern`, in which `*` stands for any run of characters."""
+        """Whether the id, the parent's or the root's is ``pattern``, in which `*` stands for any run of characters."""
 
 _E_co = TypeVar(
     "_E_co",
@@ -204,13 +251,21 @@ class BusEvent(_Record, Generic[_E_co]):
     """An event as a subscription hands it over."""
 
     event_id: str
+    """UUID of the message."""
     event: _E_co
+    """What was published."""
     correlation_metadata: CorrelationMetadata
+    """What the publisher gave for correlation."""
     bus_timestamp: Timestamp
+    """When it was published, by the publisher's clock."""
     matched_pattern: str
+    """The subscription's pattern that its topic met: an exact one, else the most specific."""
     subscriber_id: str
+    """The subscription that it came to."""
     topic: str
+    """Where it was published."""
     sequence: int
+    """The publisher's count of its messages."""
     def __new__(
         cls,
         event_id: str,
@@ -241,11 +296,17 @@ class ControlMessage(_Record):
     """Raw bytes on a control or health topic."""
 
     topic: str
+    """Where it was published."""
     payload: bytes
+    """The bytes as they were published."""
     correlation_metadata: CorrelationMetadata
+    """What the publisher gave for correlation."""
     timestamp: Timestamp
+    """When it was published, by the publisher's clock."""
     sequence: int
+    """The publisher's count of its messages."""
     message_id: str
+    """UUID of the message."""
     def __new__(
         cls,
         topic: str,
@@ -269,12 +330,19 @@ class Message(_Record):
     """The envelope as it is written."""
 
     id: str
+    """UUID of the message."""
     topic: str
+    """Where it is published."""
     correlation_metadata: CorrelationMetadata
+    """Correlation."""
     payload: bytes
+    """The event, encoded as ``CollectionEvent`` in the same dialect; or bytes, for Control."""
     sequence: int
+    """The publisher's count of its messages."""
     timestamp: Timestamp
+    """When it was published."""
     message_type: Literal["Event", "Control", "Heartbeat", "Shutdown"]
+    """What `payload` is: Event or Control; clients send no others."""
     def __new__(
         cls,
         id: str,
@@ -291,17 +359,22 @@ class Message(_Record):
 
 @final
 class TopicPattern:
-    """A parsed pattern: `*` and `+` one segment, a last `*` one or more, a last `#` zero or more."""
+    """A parsed pattern: `*` and `+` one segment, a last `*` one or more, a last `#` zero or more.
+
+    Made of the text ``pattern``, or `PatternError`.
+    """
 
     def __new__(cls, pattern: str) -> Self: ...
     @property
-    def pattern(self) -> str: ...
+    def pattern(self) -> str:
+        """The text it was made of."""
+
     @property
     def is_exact(self) -> bool:
         """Whether no segment is a wildcard."""
 
     def matches(self, topic: str) -> bool:
-        """Whether a topic meets the pattern."""
+        """Whether ``topic`` meets the pattern."""
 
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -357,7 +430,7 @@ class Waiter:
     def cancelled(self) -> bool: ...
     def done(self) -> bool: ...
     def result(self) -> None: ...
-    def __await__(self) -> Generator[Any, None, None]: ...
+    def __await__(self) -> Generator[Any]: ...
     def __iter__(self) -> Self: ...
     def __next__(self) -> Any: ...
 
@@ -435,7 +508,7 @@ class BusCore:
     def publish(
         self, event: CollectionEvent, correlation: str | CorrelationMetadata | None = None, *, topic: str | None = None
     ) -> Coroutine[Any, Any, None]:
-        """Publishes one of the five events on ``topic``, by default that of its type.
+        """Publishes ``event``, one of the five, on ``topic``, by default that of its type.
 
         ``correlation``: an id, metadata, or ``None`` for a fresh id. Returns once the message is in the bounded send
         buffer; waits while there is no room, ``publish_timeout`` seconds at most (`PublishTimeout`). Raises
@@ -445,12 +518,18 @@ class BusCore:
     def publish_control(
         self, topic: str, payload: bytes, correlation: str | CorrelationMetadata | None = None
     ) -> Coroutine[Any, Any, None]:
-        """Publishes raw bytes as a Control message on a topic of ``control`` or ``health``; else like `publish`."""
+        """Publishes ``payload``, raw bytes, as a Control message on ``topic``, one of ``control`` or ``health``.
+
+        Waits, fails and takes ``correlation`` as `publish` does.
+        """
 
     def publish_nowait(
         self, event: CollectionEvent, correlation: str | CorrelationMetadata | None = None, *, topic: str | None = None
     ) -> None:
-        """Like `publish`, from any thread and without waiting: `WouldBlock` if there is no room."""
+        """Publishes as `publish` does, from any thread and without waiting: `WouldBlock` if there is no room.
+
+        ``event``, ``correlation`` and ``topic`` are those of `publish`.
+        """
 
     def _offer(
         self, object: object, correlation: str | CorrelationMetadata | None, topic: str | None, control: bool

@@ -19,7 +19,7 @@ _BYTE_SURROGATES = range(0xDC80, 0xDD00)
 
 
 def os_text(value: str | bytes) -> str:
-    """Escape what is not Unicode in a name of the operating system.
+    """Escape what is not Unicode in ``value``, a name of the operating system.
 
     A byte that is not UTF-8 becomes U+241B and two hexadecimal digits, another lone surrogate U+241B, ``u`` and four,
     U+241B itself is doubled. Bytes are read as UTF-8, as `os.fsdecode` does. `os_bytes` is the inverse.
@@ -36,9 +36,9 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def os_bytes(text: str) -> bytes:
-    """Give back the name that `os_text` escaped, as the operating system's bytes (`os.fsdecode` makes a ``str`` of it).
+    """Give back the name that `os_text` escaped as ``text``, as the operating system's bytes.
 
-    Raises ``ValueError`` for text that `os_text` cannot have made.
+    `os.fsdecode` makes a ``str`` of it. Raises ``ValueError`` for text that `os_text` cannot have made.
     """
     parts: list[bytes] = []
     end = 0

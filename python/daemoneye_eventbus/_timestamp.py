@@ -66,7 +66,7 @@ class Timestamp(datetime):
 
     @classmethod
     def of(cls, value: datetime) -> Self:
-        """Make the moment that an aware ``datetime`` means; a naive one is ``ValueError``."""
+        """Make the moment that ``value``, an aware ``datetime``, means; a naive one is ``ValueError``."""
         if value.utcoffset() is None:
             raise ValueError("a naive datetime does not say which moment it means; give it a tzinfo")
         return cls._of(datetime.astimezone(value, UTC), value._nanosecond if isinstance(value, Timestamp) else 0)
@@ -93,7 +93,7 @@ class Timestamp(datetime):
 
     @classmethod
     def fromisoformat(cls, date_string: str, /) -> Self:
-        """Read ISO 8601 with an offset and up to nine digits of fraction."""
+        """Read ``date_string``, ISO 8601 with an offset and up to nine digits of fraction."""
         match = _FRACTION.search(date_string)
         if match is None:
             return cls.of(datetime.fromisoformat(date_string))
@@ -127,7 +127,10 @@ class Timestamp(datetime):
         fold: int | None = None,
         nanosecond: int | None = None,
     ) -> datetime:
-        """Change parts; with a ``tzinfo`` other than UTC (``None`` included) the result is a plain ``datetime``."""
+        """Change parts, ``nanosecond`` included.
+
+        With a ``tzinfo`` other than UTC (``None`` included) the result is a plain ``datetime``.
+        """
         given = {
             "year": year,
             "month": month,
@@ -148,11 +151,14 @@ class Timestamp(datetime):
         return self.replace(**changes)
 
     def astimezone(self, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # leaving UTC leaves the class
-        """Give the same moment in another zone, as a plain ``datetime`` to the microsecond."""
+        """Give the same moment in the zone ``tz``, as a plain ``datetime`` to the microsecond."""
         return self if tz is UTC else self._plain().astimezone(tz)
 
     def isoformat(self, sep: str = "T", timespec: str = "auto") -> str:
-        """Write ISO 8601; nanoseconds appear if there are any, or with ``timespec="nanoseconds"``."""
+        """Write ISO 8601 with ``sep`` between date and time.
+
+        Nanoseconds appear if there are any, or with ``timespec="nanoseconds"``.
+        """
         if timespec == "nanoseconds" or (timespec == "auto" and self._nanosecond):
             return f"{self._plain().isoformat(sep, 'microseconds')[:-6]}{self._nanosecond:03}+00:00"
         return self._plain().isoformat(sep, timespec)
@@ -203,7 +209,8 @@ class Timestamp(datetime):
             return NotImplemented
         return type(self)._of(self._plain() + other, self._nanosecond)
 
-    __radd__ = __add__
+    def __radd__(self, other: timedelta) -> Self:
+        return self.__add__(other)
 
     @overload  # type: ignore[override]  # a plain datetime minus a Timestamp is datetime's own affair
     def __sub__(self, other: datetime) -> timedelta: ...

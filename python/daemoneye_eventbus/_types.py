@@ -152,12 +152,15 @@ def _no_counts() -> Mapping[str, int]:
 class SourceCaps(_Value):
     """What a subscriber can work with; without patterns its subscription's patterns are ``events.{type}.*`` of these.
 
-    Capabilities filter nothing. ``event_types``: process, network, filesystem, performance, trigger.
+    Capabilities filter nothing.
     """
 
     event_types: Sequence[str] = ()
+    """Of process, network, filesystem, performance, trigger."""
     collectors: Sequence[str] = ()
+    """Names of collectors, for whoever reads them; the bus does not."""
     max_priority: int = 0
+    """0 to 255, for whoever reads it; the bus does not."""
 
     def __post_init__(self) -> None:
         _text_tuples(self, "event_types", "collectors")
@@ -196,21 +199,29 @@ class EventFilter(_Value):
 
 @dataclass(frozen=True)
 class CorrelationFilter(_Value):
-    """Which of the matching messages a subscription takes, by their correlation metadata; the rules of `EventFilter`.
+    """Which of the matching messages a subscription takes, by their correlation metadata.
 
-    In ``correlation_patterns`` a ``*`` stands for any run of characters; they are tried against id, parent and root.
-    All of ``required_tags`` and at least one of ``any_tags`` must be there. The sequence limits are inclusive.
+    The rules are those of `EventFilter`.
     """
 
     correlation_ids: Sequence[str] = ()
+    """Any of these is the correlation id."""
     correlation_patterns: Sequence[str] = ()
+    """Any of these matches the id, the parent's or the root's; ``*`` is any run of characters, 256 bytes at most."""
     parent_correlation_ids: Sequence[str] = ()
+    """Any of these is the parent's id."""
     root_correlation_ids: Sequence[str] = ()
+    """Any of these is the root's id."""
     workflow_stages: Sequence[str] = ()
+    """Any of these is the workflow stage."""
     required_tags: Mapping[str, str] = field(default_factory=_no_texts)
+    """All of these pairs are among the tags."""
     any_tags: Mapping[str, str] = field(default_factory=_no_texts)
+    """At least one of these pairs is among the tags."""
     min_sequence: int | None = None
+    """Lowest sequence number, itself included."""
     max_sequence: int | None = None
+    """Highest sequence number, itself included."""
 
     def __post_init__(self) -> None:
         _text_tuples(
@@ -227,19 +238,22 @@ class CorrelationFilter(_Value):
 
 @dataclass(frozen=True)
 class EventSubscription(_Value):
-    """One subscription as asked for.
-
-    Without ``topic_patterns`` the patterns come from ``capabilities``. With ``enable_wildcards=False`` a wildcard is
-    `PatternError`. With ``include_control`` control messages are delivered too.
-    """
+    """One subscription as asked for."""
 
     subscriber_id: str
+    """Its name on its bus, where no other subscription has the same."""
     capabilities: SourceCaps = field(default_factory=SourceCaps)
+    """Where the patterns come from if there are no ``topic_patterns``."""
     event_filter: EventFilter | None = None
+    """Which of the matching events it takes; ``None`` = all."""
     correlation_filter: CorrelationFilter | None = None
+    """Which of the matching messages it takes by their correlation; ``None`` = all."""
     topic_patterns: Sequence[str] | None = None
+    """Topics and patterns; an event is delivered once, however many of them match."""
     enable_wildcards: bool = True
+    """Whether a pattern may have wildcards; if not, one that has is `PatternError`."""
     include_control: bool = False
+    """Whether control messages are delivered too."""
 
     def __post_init__(self) -> None:
         _texts(self, "subscriber_id")
@@ -267,6 +281,7 @@ class EventBusStatistics(_Value):
     active_topics: int = 0
     """Distinct patterns now subscribed."""
     uptime_seconds: int = 0
+    """Whole seconds since it started."""
 
     def __post_init__(self) -> None:
         _integers(
@@ -293,13 +308,17 @@ class BrokerStatistics(_Value):
     active_topics: int = 0
     """Distinct patterns now subscribed."""
     uptime_seconds: int = 0
+    """Whole seconds since it started."""
     dropped: Mapping[str, int] = field(default_factory=_no_counts)
     """(message, subscription) pairs that matched and were not delivered, by reason."""
     refused: Mapping[str, int] = field(default_factory=_no_counts)
     """Publishes, frames and connections that were not accepted, by reason."""
     connections: int = 0
+    """Connections now, of every kind."""
     queued_messages: int = 0
+    """Messages that wait in all queues now."""
     queued_bytes: int = 0
+    """Bytes that wait in all queues now."""
 
     def __post_init__(self) -> None:
         _integers(
@@ -322,6 +341,7 @@ class ClientInfo(_Value):
     """One connection, as the broker sees it."""
 
     id: str
+    """UUID of the connection, for `Broker.disconnect_client`."""
     name: str
     """What the client calls itself; not to be trusted."""
     uid: int | None
@@ -329,12 +349,17 @@ class ClientInfo(_Value):
     pid: int | None
     """As the kernel says; ``None`` where it does not."""
     dialect: str
+    """Encoding that it speaks."""
     peer: Literal["native", "original", "local"]
     """``local`` is a bus in the broker's own process."""
     subscriptions: int = 0
+    """Its live subscriptions."""
     queued_messages: int = 0
+    """Messages that wait for it."""
     queued_bytes: int = 0
+    """Bytes that wait for it."""
     delivered: int = 0
+    """(message, subscription) pairs handed to the kernel or to its in-process queues."""
     dropped: Mapping[str, int] = field(default_factory=_no_counts)
     """(message, subscription) pairs that matched and were not delivered, by reason."""
 

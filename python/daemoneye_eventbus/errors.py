@@ -36,7 +36,7 @@ __all__ = [
 
 
 class EventBusError(Exception):
-    """Base of all errors of this package.
+    """Base of all errors of this package; ``message`` says what to do.
 
     ``accepted`` is how many events of a ``publish_many`` were taken before the error, ``None`` for other calls.
     """
@@ -66,7 +66,7 @@ class ConnectionLost(EventBusError, ConnectionError):
 
 
 class SubscriptionClosed(EventBusError):
-    """The subscription has ended; subscribe again if more is wanted."""
+    """The subscription ``subscriber_id`` has ended; subscribe again if more is wanted."""
 
     _facts = ("subscriber_id",)
     subscriber_id: str | None
@@ -136,7 +136,7 @@ class PathRefused(EventBusError, OSError):
 
 
 class PermissionRefused(EventBusError, PermissionError):
-    """``uid`` may not do this."""
+    """``uid`` may not do this: ``reason``."""
 
     _facts = ("uid", "reason")
     uid: int | None

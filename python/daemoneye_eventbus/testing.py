@@ -14,8 +14,14 @@ from collections.abc import AsyncIterator  # noqa: TC003  # tools resolve the fi
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import pytest
-import pytest_asyncio
+try:
+    import pytest
+    import pytest_asyncio
+except ModuleNotFoundError as _missing:
+    raise ModuleNotFoundError(
+        f"daemoneye_eventbus.testing needs {_missing.name}; install it with: pip install 'daemoneye_eventbus[testing]'",
+        name=_missing.name,
+    ) from _missing
 
 from daemoneye_eventbus import Broker, BrokerConfig, EventBus
 
@@ -38,7 +44,10 @@ def eventbus_broker_config() -> BrokerConfig:
 
 @pytest_asyncio.fixture
 async def eventbus_broker(eventbus_broker_config: BrokerConfig) -> AsyncIterator[Broker]:
-    """A broker that listens at a short path of its own; others connect to ``eventbus_broker.path``."""
+    """A broker that listens at a short path of its own, set up as `eventbus_broker_config` says.
+
+    Others connect to ``eventbus_broker.path``.
+    """
     if os.name == "nt":
         async with Broker(instance=f"test-{uuid.uuid4()}", config=eventbus_broker_config) as broker:
             yield broker
@@ -52,7 +61,7 @@ async def eventbus_broker(eventbus_broker_config: BrokerConfig) -> AsyncIterator
 
 @pytest_asyncio.fixture
 async def eventbus_bus(eventbus_broker: Broker) -> AsyncIterator[EventBus]:
-    """A bus in the broker's process."""
+    """A bus in the process of `eventbus_broker`."""
     async with EventBus.from_broker(eventbus_broker) as bus:
         yield bus
 

@@ -120,25 +120,25 @@ TRIGGER_REQUEST: Final = "control.trigger.request"
 
 
 def task_topic(collector_type: str, collector_id: str) -> str:
-    """Where tasks for one collector are sent."""
+    """Where tasks for the collector ``collector_id``, of the kind ``collector_type``, are sent."""
     return f"{COLLECTOR_TASK}.{collector_type}.{collector_id}"
 
 
 def lifecycle_topic(collector_id: str) -> str:
-    """Where one collector's life is told."""
+    """Where the life of the collector ``collector_id`` is told."""
     return f"control.collector.{collector_id}"
 
 
 def config_topic(collector_id: str) -> str:
-    """Where one collector's configuration is sent."""
+    """Where the configuration of the collector ``collector_id`` is sent."""
     return f"{COLLECTOR_CONFIG}.{collector_id}"
 
 
 def heartbeat_topic(collector_id: str) -> str:
-    """Where one collector's heartbeats go."""
+    """Where the heartbeats of the collector ``collector_id`` go."""
     return f"{HEALTH_HEARTBEAT}.{collector_id}"
 
 
 def shutdown_topic(collector_id: str) -> str:
-    """Where one collector is told to stop."""
+    """Where the collector ``collector_id`` is told to stop."""
     return f"{SHUTDOWN}.{collector_id}"

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
-from daemoneye_eventbus._native import (
+from daemoneye_eventbus._fields import (
     BusEvent,
     CorrelationMetadata,
     FilesystemEvent,
@@ -23,10 +23,8 @@ from daemoneye_eventbus._native import (
     PerformanceEvent,
     ProcessEvent,
     TriggerRequest,
-    _dialects,
-    _wire_decode,
-    _wire_encode,
 )
+from daemoneye_eventbus._native import _dialects, _wire_decode, _wire_encode
 from daemoneye_eventbus._types import (
     CollectionEvent,
     CorrelationFilter,
@@ -66,7 +64,7 @@ _NAMES[CollectionEvent] = "CollectionEvent"
 
 
 def encode(value: object, dialect: str = "bincode", *, type: type[Any] | UnionType | None = None) -> bytes:
-    """Encode ``value``.
+    """Encode ``value`` in ``dialect``, one of `DIALECTS`.
 
     ``type=CollectionEvent`` writes one of the five events as the enum, its index first, as in a message's payload;
     without it, the plain struct is written. ``TypeError`` for what has no encoding, ``ValueError`` for a dialect that
@@ -83,7 +81,10 @@ def decode(type: type[_T], data: bytes, dialect: str = "bincode") -> _T: ...
 @overload
 def decode(type: UnionType, data: bytes, dialect: str = "bincode") -> CollectionEvent: ...
 def decode(type: type[Any] | UnionType, data: bytes, dialect: str = "bincode") -> Any:
-    """Decode ``data`` whole as a ``type``; `DecodeError` for anything else, trailing bytes included."""
+    """Decode ``data``, written in ``dialect``, whole as a ``type``.
+
+    `DecodeError` for anything else, trailing bytes included.
+    """
     return _wire_decode(_kind(type), data, dialect)
 
 

@@ -1,4 +1,6 @@
-"""Runs another program under another uid: as_user.py UID SCRIPT ARGS...
+"""Runs another program under another uid: as_user.py UID[:GID[,GID...]] SCRIPT ARGS...
+
+Without groups the gid is the uid, and there are no others.
 
 The interpreter is loaded before the rights are dropped, since it may live where that user
 cannot read; so everything that is imported late is imported here first.
@@ -9,23 +11,28 @@ import os
 import sys
 from pathlib import Path
 
+import daemoneye_eventbus
+
 LATER = (
     "asyncio",
     "concurrent.futures.thread",
     "contextlib",
-    "daemoneye_eventbus",
     "fcntl",
     "json",
     "socket",
     "struct",
 )
 
-uid, script = int(sys.argv[1]), sys.argv[2]
+who, _, groups = sys.argv[1].partition(":")
+uid, script = int(who), sys.argv[2]
+gids = [int(gid) for gid in groups.split(",")] if groups else [uid]
 for name in LATER:
     importlib.import_module(name)
+for name in daemoneye_eventbus.__all__:
+    getattr(daemoneye_eventbus, name)
 code = compile(Path(script).read_text(encoding="utf-8"), script, "exec")
 sys.argv = sys.argv[2:]
-os.setgroups([])
-os.setresgid(uid, uid, uid)
+os.setgroups(gids[1:])
+os.setresgid(gids[0], gids[0], gids[0])
 os.setresuid(uid, uid, uid)
 exec(code, {"__name__": "__main__", "__file__": script})

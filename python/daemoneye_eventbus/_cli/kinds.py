@@ -18,7 +18,9 @@ from daemoneye_eventbus import (
 
 __all__ = ["CONTROL", "KINDS", "Kind", "Received", "fields_of", "kind_of"]
 
-Kind: TypeAlias = type[ProcessEvent | NetworkEvent | FilesystemEvent | PerformanceEvent | TriggerRequest]
+Kind: TypeAlias = (
+    type[ProcessEvent] | type[NetworkEvent] | type[FilesystemEvent] | type[PerformanceEvent] | type[TriggerRequest]
+)
 Received: TypeAlias = BusEvent[CollectionEvent] | ControlMessage
 
 KINDS: Final[dict[str, Kind]] = {

@@ -250,7 +250,11 @@ impl BusCore {
         })
     }
 
-    /// Publishes `event`; see the class for what the arguments mean.
+    /// Publishes ``event``, one of the five, on ``topic``, by default that of its type.
+    ///
+    /// ``correlation``: an id, metadata, or ``None`` for a fresh id. Returns once the message is in the bounded send buffer; waits
+    /// while there is no room, ``publish_timeout`` seconds at most (`PublishTimeout`). Raises `TopicError`, `FrameTooLarge`,
+    /// `ConnectionClosed`, `ConnectionLost`, ``TypeError``.
     #[pyo3(signature = (event, correlation=None, *, topic=None))]
     fn publish(
         slf: Bound<'_, Self>,
@@ -268,7 +272,9 @@ impl BusCore {
         Operation::issue(py, Kind::Publish { bus, outgoing })
     }
 
-    /// Publishes raw bytes as a Control message.
+    /// Publishes ``payload``, raw bytes, as a Control message on ``topic``, one of ``control`` or ``health``.
+    ///
+    /// Waits, fails and takes ``correlation`` as `publish` does.
     #[pyo3(signature = (topic, payload, correlation=None))]
     fn publish_control(
         slf: Bound<'_, Self>,
@@ -286,7 +292,7 @@ impl BusCore {
         Operation::issue(py, Kind::Publish { bus, outgoing })
     }
 
-    /// Publishes from any thread without waiting.
+    /// Publishes as `publish` does, from any thread and without waiting: `WouldBlock` if there is no room.
     #[pyo3(signature = (event, correlation=None, *, topic=None))]
     fn publish_nowait(
         slf: &Bound<'_, Self>,

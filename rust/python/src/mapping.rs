@@ -30,6 +30,7 @@ impl Limits {
     };
 }
 
+/// A read-only, hashable mapping with text as keys; its deep copy is a plain dict.
 #[pyclass(frozen, mapping, module = "daemoneye_eventbus")]
 pub(crate) struct FrozenMap {
     dict: Py<PyDict>,

@@ -287,7 +287,7 @@ impl SubscriptionCore {
         crate::mapping::generic_alias(class, item)
     }
 
-    /// The next message, as soon as there is one.
+    /// The next message; ``TimeoutError`` after ``timeout`` seconds, `SubscriptionClosed` or `ConnectionLost` at the end.
     #[pyo3(signature = (timeout=None))]
     fn get(slf: Bound<'_, Self>, timeout: Option<Py<PyAny>>) -> PyResult<Py<Operation>> {
         let py = slf.py();

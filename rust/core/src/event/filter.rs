@@ -61,10 +61,10 @@ pub struct CorrelationFilter {
 }
 
 impl EventFilter {
+    /// One for each list element and map entry.
     fn terms(&self) -> usize {
         self.event_types.len()
             + self.pids.len()
-            + usize::from(self.min_priority.is_some())
             + self.metadata_filters.0.len()
             + self.topic_filters.len()
             + self.source_collectors.len()
@@ -80,8 +80,6 @@ impl CorrelationFilter {
             + self.workflow_stages.len()
             + self.required_tags.0.len()
             + self.any_tags.0.len()
-            + usize::from(self.min_sequence.is_some())
-            + usize::from(self.max_sequence.is_some())
     }
 }
 
@@ -151,10 +149,13 @@ impl Filters {
         max_terms: usize,
         max_topic_depth: usize,
     ) -> Result<Option<Self>> {
-        let terms = event.map_or(0, EventFilter::terms) + correlation.map_or(0, CorrelationFilter::terms);
-        if terms == 0 {
+        let (no_event, no_correlation) = (EventFilter::default(), CorrelationFilter::default());
+        let event = event.unwrap_or(&no_event);
+        let correlation = correlation.unwrap_or(&no_correlation);
+        if *event == no_event && *correlation == no_correlation {
             return Ok(None);
         }
+        let terms = event.terms() + correlation.terms();
         if terms > max_terms {
             return Err(Error::SubscriptionRefused {
                 reason: format!(
@@ -163,14 +164,13 @@ impl Filters {
                 limit: u64::try_from(max_terms).unwrap_or(u64::MAX),
             });
         }
-        let (no_event, no_correlation) = (EventFilter::default(), CorrelationFilter::default());
-        let event = event.unwrap_or(&no_event);
-        let correlation = correlation.unwrap_or(&no_correlation);
-
         let mut pids = event.pids.clone();
         pids.sort_unstable();
         pids.dedup();
-        let by_event = event.terms() - event.event_types.len() - event.topic_filters.len();
+        let by_event = !event.pids.is_empty()
+            || event.min_priority.is_some()
+            || !event.metadata_filters.0.is_empty()
+            || !event.source_collectors.is_empty();
         Ok(Some(Self {
             kinds: kinds(event)?,
             topics: event
@@ -195,7 +195,7 @@ impl Filters {
             any: Pairs::new(&correlation.any_tags),
             min_sequence: correlation.min_sequence.unwrap_or(0),
             max_sequence: correlation.max_sequence.unwrap_or(u64::MAX),
-            summary_decides: by_event + correlation.terms() == 0,
+            summary_decides: !by_event && *correlation == no_correlation,
         }))
     }
 

@@ -1,0 +1,127 @@
+"""The names that programs are written against: all of them there, and no others."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import pkgutil
+import subprocess
+import sys
+import types
+
+import pytest
+
+import daemoneye_eventbus
+
+NAMES = [
+    "Broker",
+    "BrokerConfig",
+    "BrokerStatistics",
+    "ClientInfo",
+    "EventBus",
+    "ClientConfig",
+    "EventBusStatistics",
+    "Subscription",
+    "ProcessEvent",
+    "NetworkEvent",
+    "FilesystemEvent",
+    "PerformanceEvent",
+    "TriggerRequest",
+    "CollectionEvent",
+    "BusEvent",
+    "ControlMessage",
+    "CorrelationMetadata",
+    "Timestamp",
+    "FrozenMap",
+    "os_text",
+    "os_bytes",
+    "EventSubscription",
+    "SourceCaps",
+    "EventFilter",
+    "CorrelationFilter",
+    "TopicPattern",
+    "EventBusError",
+    "ConnectionClosed",
+    "ConnectionLost",
+    "SubscriptionClosed",
+    "ConnectTimeout",
+    "BrokerBusy",
+    "BrokerAlreadyRunning",
+    "PathRefused",
+    "PermissionRefused",
+    "AuthenticationFailed",
+    "ProtocolError",
+    "DecodeError",
+    "FrameTooLarge",
+    "TopicError",
+    "PatternError",
+    "SubscriptionRefused",
+    "PublishTimeout",
+    "PublishNotSupported",
+    "WouldBlock",
+    "WrongLoop",
+    "ForkedProcess",
+    "TransportError",
+    "topics",
+    "wire",
+    "__version__",
+]
+
+
+def test_exactly_these_names_are_exported():
+    assert sorted(daemoneye_eventbus.__all__) == sorted(NAMES)
+
+
+def test_star_gives_them_all():
+    given: dict[str, object] = {}
+    exec("from daemoneye_eventbus import *", given)
+    assert set(given) - {"__builtins__"} == set(NAMES)
+
+
+def test_dir_shows_them():
+    assert set(NAMES) <= set(dir(daemoneye_eventbus))
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="daemoneye_eventbus.*NoSuchThing"):
+        daemoneye_eventbus.NoSuchThing
+
+
+@pytest.mark.limit(150)
+def test_type_checkers_see_a_misspelt_name(tmp_path):
+    (tmp_path / "misspelt.py").write_text("import daemoneye_eventbus as bus\nbus.errors\nbus.Brokr\n")
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, "--cache-dir", str(tmp_path), "."]
+    done = subprocess.run(mypy, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert 'misspelt.py:3: error: Module has no attribute "Brokr"' in done.stdout
+    assert "Found 1 error" in done.stdout
+
+
+@pytest.mark.parametrize("module", ["topics", "wire", "errors", "testing"])
+def test_modules_have_what_they_say(module):
+    loaded = importlib.import_module(f"daemoneye_eventbus.{module}")
+    assert sorted(set(loaded.__all__)) == sorted(loaded.__all__)
+    for name in loaded.__all__:
+        assert getattr(loaded, name) is not None
+
+
+def test_all_other_modules_are_private():
+    modules = {one.name for one in pkgutil.iter_modules(daemoneye_eventbus.__path__)}
+    assert {name for name in modules if not name.startswith("_")} == {"topics", "wire", "errors", "testing"}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "__version__"])
+def test_each_has_a_text_for_help(name):
+    value = getattr(daemoneye_eventbus, name)
+    if isinstance(value, type | types.ModuleType | types.FunctionType):
+        assert (inspect.getdoc(value) or "").strip()
+
+
+def test_classes_say_where_they_are_found():
+    """A repr, a traceback and a pickle name the public place or one that stays importable."""
+    for name in NAMES:
+        value = getattr(daemoneye_eventbus, name)
+        if isinstance(value, type):
+            assert value.__name__ == name
+            assert getattr(importlib.import_module(value.__module__), name) is value

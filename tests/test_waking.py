@@ -1,0 +1,134 @@
+"""Who waits for a message is woken inside a callback of the loop: what a task does there must cost no other reader anything."""
+
+import asyncio
+import contextlib
+import contextvars
+import gc
+import weakref
+
+import pytest
+
+from daemoneye_eventbus import Broker, EventBus
+from support import process
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+@pytest.mark.parametrize("remote", [True, False], ids=["socket", "in-process"])
+def test_a_reader_that_ends_the_run_takes_nobodys_message(path, error, remote):
+    loop = asyncio.new_event_loop()
+    try:
+        broker = Broker(path)
+        loop.run_until_complete(broker.start())
+
+        async def prepare():
+            bus = await (EventBus.connect(path) if remote else EventBus.from_broker(broker))
+            return bus, [await bus.subscribe("events.#") for _ in range(3)]
+
+        bus, readers = loop.run_until_complete(prepare())
+        got: list[int] = []
+
+        async def ends_the_run(events):
+            received = await events.get()
+            got.append(received.event.pid)
+            raise error
+
+        async def reads(events):
+            received = await events.get()
+            got.append(received.event.pid)
+
+        tasks = [
+            loop.create_task(work(events)) for work, events in zip([ends_the_run, reads, reads], readers, strict=True)
+        ]
+
+        async def publish():
+            await bus.publish(process(7))
+            await asyncio.sleep(30)
+
+        publisher = loop.create_task(publish())
+        with pytest.raises(error):
+            loop.run_until_complete(publisher)
+        loop.run_until_complete(asyncio.wait_for(asyncio.gather(*tasks[1:]), 5))
+        assert got == [7, 7, 7]
+        with contextlib.suppress(error):
+            tasks[0].result()
+
+        async def leave():
+            publisher.cancel()
+            await bus.shutdown()
+            await broker.shutdown()
+
+        loop.run_until_complete(leave())
+    finally:
+        loop.close()
+
+
+async def test_woken_readers_may_close_what_woke_them(path):
+    """Each closes its bus from inside the callback of the very connection that it ends."""
+    async with Broker(path):
+        for _ in range(50):
+            bus = await EventBus.connect(path)
+            events = await bus.subscribe("events.#")
+
+            async def read_and_close(bus=bus, events=events):
+                received = await events.get()
+                await events.close()
+                await bus.shutdown()
+                return received.event.pid
+
+            reader = asyncio.create_task(read_and_close())
+            await asyncio.sleep(0)
+            await bus.publish(process(5))
+            assert await asyncio.wait_for(reader, 5) == 5
+
+
+async def test_a_woken_reader_runs_in_its_own_context_and_task(path):
+    mark = contextvars.ContextVar("mark", default="nobody")
+    async with Broker(path), EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+        seen = []
+
+        async def read(name):
+            mark.set(name)
+            for _ in range(3):
+                await events.get()
+                seen.append((mark.get(), asyncio.current_task().get_name()))
+
+        readers = [asyncio.create_task(read(name), name=name) for name in ("a", "b")]
+        for number in range(6):
+            await bus.publish(process(number))
+            await asyncio.sleep(0.01)
+        await asyncio.wait_for(asyncio.gather(*readers), 5)
+        assert len(seen) == 6
+        assert all(context == task for context, task in seen)
+        assert mark.get() == "nobody"
+
+
+async def test_a_forgotten_wait_is_collected_and_loses_nothing(path):
+    """A coroutine that waits is dropped without being closed: its place in the line goes with it."""
+    async with Broker(path), EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+
+        async def wait():
+            return await events.get()
+
+        for _ in range(100):
+            forgotten = wait()
+            forgotten.send(None)
+            watch = weakref.ref(forgotten)
+            del forgotten
+            gc.collect()
+            assert watch() is None
+        await bus.publish(process(9))
+        assert (await events.get(timeout=5)).event.pid == 9
+
+
+async def test_an_operation_held_on_to_is_not_issued_again(path):
+    async with Broker(path), EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+        held = bus.publish(process(0))
+        await held
+        other = bus.publish(process(1))
+        assert other is not held
+        await other
+        with pytest.raises(RuntimeError, match="already awaited"):
+            await held
+        assert [(await events.get(timeout=5)).event.pid for _ in range(2)] == [0, 1]
+        with pytest.raises(TimeoutError):
+            await events.get(timeout=0.05)
