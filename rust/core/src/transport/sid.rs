@@ -78,11 +78,10 @@ fn authority(text: &str) -> Option<String> {
         Some(_) => return None,
         None => u64::from(number(text)?),
     };
-    match value {
-        0..=0xffff_ffff => Some(value.to_string()),
-        ..=MAX_AUTHORITY => Some(format!("0x{value:012x}")),
-        _ => None,
+    if value > MAX_AUTHORITY {
+        return None;
     }
+    Some(u32::try_from(value).map_or_else(|_| format!("0x{value:012x}"), |small| small.to_string()))
 }
 
 #[cfg(test)]
