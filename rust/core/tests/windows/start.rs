@@ -100,11 +100,18 @@ fn a_second_broker_is_told_of_the_first_which_goes_on() {
     });
 }
 
-/// Until the system has closed what was let go.
+/// Until the system has closed what was let go; before, it may be busy, or even let somebody in.
 async fn gone(address: &Address) {
+    const FILE_NOT_FOUND: i32 = 2;
     let own = [own_sid().unwrap().clone()];
-    while Stream::dial(address, &own).is_err_and(|error| format!("{:?}", error.error).contains("in use")) {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    loop {
+        match Stream::dial(address, &own).map_err(|refused| refused.error) {
+            Err(Error::Io {
+                errno: Some(FILE_NOT_FOUND),
+                ..
+            }) => return,
+            _ => tokio::time::sleep(std::time::Duration::from_millis(1)).await,
+        }
     }
 }
 
