@@ -14,11 +14,7 @@ SOURCES := $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Car
 RUST_TESTS := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help build demo test test-rust test-python lint windows format bench bench-quick clean
-=======
-.PHONY: help build demo test test-rust test-python lint docs wheel format bench bench-quick clean
->>>>>>> main
+.PHONY: help build demo test test-rust test-python lint windows docs wheel format bench bench-quick clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
