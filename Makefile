@@ -14,10 +14,10 @@ SOURCES := $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Car
 RUST_TESTS := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-rust test-python lint windows docs wheel format bench bench-quick clean
+.PHONY: help build demo test test-rust test-python test-original lint windows docs wheel format bench bench-quick clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 $(VENV)/.tools: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -49,6 +49,9 @@ test-rust: ## Run the tests of the Rust core
 
 test-python: $(VENV)/.dev ## Run the Python tests against the release build
 	$(BIN)/python -m pytest
+
+test-original: $(VENV)/.dev ## Stay connected for 10 minutes as the Rust original's client does, idle and under load
+	DAEMONEYE_TEST_LONG=1 $(BIN)/python -m pytest tests/test_original_peers.py -k ten_minutes
 
 lint: $(VENV)/.dev ## Check formatting, lints and types, Rust and Python
 	cargo fmt --all --check

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = ["Broker"]
+
+_LONGEST_SHUTDOWN: Final = 24 * 3600.0
 
 
 class Broker:
@@ -77,7 +79,7 @@ class Broker:
         return self._shutdown(timeout)
 
     async def _shutdown(self, timeout: float) -> int:
-        bound = max(seconds("timeout", timeout), 0.0)
+        bound = min(max(seconds("timeout", timeout), 0.0), _LONGEST_SHUTDOWN)
         undelivered: int = await Bridge.current().ask(lambda bell, token: self._core.shutdown(bound, bell, token))
         for tell in list(self._ends):
             tell()
@@ -98,7 +100,15 @@ class Broker:
         return [ClientInfo(**one) for one in self._core.clients()]
 
     def subscribe_client(self, client_id: str, patterns: Sequence[str]) -> None:
-        """Sets what the peer of the original with the id ``client_id`` is sent: what meets one of ``patterns``."""
+        """Sets what the peer of the original with the id ``client_id`` is sent: what meets one of ``patterns``.
+
+        Such a peer has no way to ask. It starts with ``BrokerConfig.original_patterns``, which this replaces; without
+        patterns it is sent nothing. Patterns are of its own grammar: ``+``, ``#``, domains ``events`` and ``control``,
+        five segments. Raises `PatternError`, and `SubscriptionRefused` for a native client, for one that is not
+        connected, and above ``max_patterns_per_client``.
+        """
+        if isinstance(patterns, str):
+            raise TypeError("patterns: expected a sequence of patterns, got str")
         self._core.subscribe_client(client_id, list(patterns))
 
     def disconnect_client(self, client_id: str) -> bool:

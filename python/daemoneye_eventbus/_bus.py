@@ -389,7 +389,10 @@ class EventBus(BusCore):
             stop()
 
     def flush(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
-        """Returns when every earlier publish of this bus has been routed; ``TimeoutError`` after ``timeout`` s."""
+        """Returns when every earlier publish of this bus has been routed; ``TimeoutError`` after ``timeout`` s.
+
+        With ``peer="original"`` at once: nothing can have been published.
+        """
         return self._flush(timeout)
 
     async def _flush(self, timeout: float) -> None:
@@ -399,7 +402,11 @@ class EventBus(BusCore):
             await self._way.flush()
 
     def statistics(self) -> Coroutine[Any, Any, EventBusStatistics]:
-        """The broker's five numbers."""
+        """The broker's five numbers.
+
+        With ``peer="original"`` `ProtocolError`: that broker cannot be asked, and this side's numbers, which
+        `local_statistics` has, would be mistaken for them.
+        """
         return self._statistics()
 
     async def _statistics(self) -> EventBusStatistics:

@@ -11,7 +11,7 @@ from typing_extensions import TypeVar, disjoint_base
 
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._timestamp import Timestamp
-from daemoneye_eventbus._types import CollectionEvent, EventSubscription
+from daemoneye_eventbus._types import CollectionEvent, EventSubscription, Sender
 from daemoneye_eventbus._ways import Bounds
 from daemoneye_eventbus.errors import EventBusError
 
@@ -286,6 +286,10 @@ class BusEvent(_Record, Generic[_E_co]):
         """The id in `correlation_metadata`, without making the rest of it."""
 
     @property
+    def sender(self) -> Sender | None:
+        """Who published, by the kernel's word; ``None`` outside the broker's own process and in a pickle."""
+
+    @property
     def dropped_before(self) -> int:
         """How many matching events were lost right before this one; no field, not in `==`."""
     def __class_getitem__(cls, item: Any) -> GenericAlias: ...
@@ -323,6 +327,10 @@ class ControlMessage(_Record):
     @property
     def correlation_id(self) -> str:
         """The id in `correlation_metadata`, without making the rest of it."""
+
+    @property
+    def sender(self) -> Sender | None:
+        """Who published, by the kernel's word; ``None`` outside the broker's own process and in a pickle."""
 
 @final
 @dataclass(frozen=True, init=False)
@@ -386,6 +394,7 @@ def _restore(class_: type[Any], values: tuple[Any, ...], /) -> Any: ...
 def _dialects() -> list[str]: ...
 def _wire_encode(kind: str, value: object, dialect: str, /) -> bytes: ...
 def _wire_decode(kind: str, data: bytes, dialect: str, /) -> Any: ...
+def _pattern_refusal(pattern: str, max_depth: int, /) -> str | None: ...
 def _topic_names() -> list[tuple[str, str]]: ...
 def _topic_build(builder: str, /, *segments: str) -> str | None: ...
 
@@ -584,4 +593,7 @@ class SubscriptionCore(Generic[_Message_co]):
 
 def after_fork_in_child() -> None: ...
 def begin_exit() -> None: ...
+def _set_log_level(level: int) -> None: ...
+def _ring_for_logs(bell: Doorbell, token: int) -> None: ...
+def _take_logs() -> tuple[list[tuple[int, str, str, dict[str, Any], float]], int]: ...
 def shut_down_clients(timeout: float) -> None: ...

@@ -30,6 +30,7 @@ __all__ = [
     "EventBusStatistics",
     "EventFilter",
     "EventSubscription",
+    "Sender",
     "SourceCaps",
 ]
 
@@ -266,6 +267,22 @@ class EventSubscription(_Value):
         if self.topic_patterns is not None:
             _text_tuples(self, "topic_patterns")
         _flags(self, "enable_wildcards", "include_control")
+
+
+@dataclass(frozen=True)
+class Sender(_Value):
+    """Who published a message: the kernel's word, not the message's."""
+
+    uid: int
+    pid: int | None
+    """At the time of connecting; ``None`` where the kernel does not say. It may be another process's by now."""
+    client_id: str
+    """As in `ClientInfo.id`."""
+
+    def __post_init__(self) -> None:
+        _integers(self, _U32, "uid")
+        _optional_integers(self, _U32, "pid")
+        _texts(self, "client_id")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._types import EventBusStatistics, EventSubscription
 from daemoneye_eventbus._waiters import Waiters
-from daemoneye_eventbus.errors import ConnectionClosed, PublishNotSupported
+from daemoneye_eventbus.errors import ConnectionClosed, SubscriptionRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ class Bounds:
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"{name}: expected int, got {type(value).__name__}")
             if not 1 <= value < 2**63:
-                raise ValueError(f"{name}: must be at least 1, got {value}")
+                raise ValueError(f"{name}: must be between 1 and {2**63 - 1}")
         if self.overflow not in {"drop_oldest", "drop_newest", "block"}:
             raise ValueError(f"overflow: must be drop_oldest, drop_newest or block, got {self.overflow!r}")
 
@@ -116,7 +116,11 @@ class RemoteWay:
         if bounds.overflow != "block":
             return self._open_on(self._connection, spec, bounds, token, own=False)
         if self.config.peer == "original":
-            raise PublishNotSupported('overflow="block" needs a native broker')
+            raise SubscriptionRefused(
+                'overflow="block" needs a native broker: one of the original would wait for nobody and cut us; '
+                'use "drop_oldest" or "drop_newest"',
+                limit=0,
+            )
         own = Connection(self.bridge, self._connection.address, replace(self.config, pool=False))
         return self._open_on(own, spec, bounds, token, own=True)
 

@@ -14,6 +14,7 @@ from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import OK
 from daemoneye_eventbus._cli.notify import notify
 from daemoneye_eventbus._cli.options import add_fields, build, given
+from daemoneye_eventbus._cli.rights import add_rights, rate_limits, rules
 
 if TYPE_CHECKING:
     import argparse
@@ -23,8 +24,8 @@ __all__ = ["add"]
 
 _PROG: Final = "daemoneye-eventbus broker"
 _STOPPING: Final = ("SIGTERM", "SIGINT")
-# A secret is no argument, since all users see those; the other has no value but None.
-_NO_OPTIONS: Final = ("token", "rate_limit")
+# A secret is no argument, since all users see those; the others have options of their own.
+_NO_OPTIONS: Final = ("token", "rules", "rate_limit")
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -44,9 +45,9 @@ def add(commands: Any) -> None:
         "--token-file",
         action="append",
         default=[],
-        metavar="FILE",
-        help="file with a shared secret that each client must prove, open to its owner only; "
-        "several during rotation (default: none)",
+        metavar="[NAME=]FILE",
+        help="file with a shared secret that each client must prove, open to its owner only; several during rotation, "
+        "or with names that rules use (default: none)",
     )
     parser.add_argument(
         "--drain",
@@ -56,21 +57,35 @@ def add(commands: Any) -> None:
         help="how long to go on delivering what is queued when told to stop (default: 2)",
     )
     parser.add_argument("--log-level", choices=_LEVELS, default="warning", help="what is logged (default: warning)")
-    add_fields(parser.add_argument_group("limits and rights"), BrokerConfig, leave_out=_NO_OPTIONS)
+    group = parser.add_argument_group("limits and rights")
+    add_rights(group)
+    add_fields(group, BrokerConfig, leave_out=_NO_OPTIONS)
 
 
 class _OneLine(logging.Formatter):
     """A record may quote what a peer sent."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return output.escape(super().format(record))
+        # Our own have been escaped, so a backslash is not doubled once more.
+        return output.escape(super().format(record)).replace("\\\\", "\\")
+
+
+def _token(text: str) -> bytes | tuple[str, bytes]:
+    name, equals, file = text.partition("=")
+    # A path that holds the sign begins with a dot or a slash.
+    if equals and name.replace("-", "").replace("_", "").isalnum():
+        return name, token_from(file)
+    return token_from(text)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     path, instance = where(arguments)
     values = given(arguments)
     if arguments.token_file:
-        values["token"] = [token_from(name) for name in arguments.token_file]
+        values["token"] = [_token(name) for name in arguments.token_file]
+    values["rules"] = rules(arguments)
+    if limits := rate_limits(arguments):
+        values["rate_limit"] = limits
     config = build(BrokerConfig, values)
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine(f"{_PROG}: %(levelname)s: %(name)s: %(message)s"))

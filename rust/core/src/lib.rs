@@ -3,6 +3,7 @@
 //! Read the rooms in this order; each imports only from those before it:
 //!
 //! * [`error`]: one enum, every kind with its facts
+//! * `log`: lines that a flood must not multiply
 //! * [`event`]: what travels: the five events, correlation, subscriptions, filters
 //! * [`topic`]: topics, patterns, and the trie that matches them
 //! * [`wire`]: frames, control texts and dialects: bytes to values and back
@@ -15,6 +16,7 @@ pub mod broker;
 pub mod client;
 pub mod error;
 pub mod event;
+mod log;
 pub mod queue;
 pub mod topic;
 pub mod transport;

@@ -3,8 +3,8 @@
 //! Nobody who rings attaches to Python. However many ring before the loop looks, the rope is pulled once. While the loop itself
 //! is at work here ([`Doorbell::hold`]) it is not pulled at all; the loop looks at the tokens when it is done.
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use daemoneye_eventbus_core::queue::Wake;
 use parking_lot::Mutex;
@@ -55,7 +55,7 @@ mod rope {
     }
 }
 
-struct Bell {
+pub(crate) struct Bell {
     tokens: Mutex<Vec<u64>>,
     /// Somebody rang, or the loop holds the bell: no need to write.
     rung: AtomicBool,
@@ -64,7 +64,7 @@ struct Bell {
 }
 
 impl Bell {
-    fn ring(&self, token: u64) {
+    pub(crate) fn ring(&self, token: u64) {
         self.tokens.lock().push(token);
         if !self.rung.swap(true, Ordering::AcqRel) {
             // A full pipe is as good as a written one: the loop will look.
@@ -101,6 +101,11 @@ impl Doorbell {
             bell: Arc::clone(bell),
             token,
         }))
+    }
+
+    /// For those who ring a loop only while it is there.
+    pub(crate) fn weak(&self, py: Python<'_>) -> PyResult<Weak<Bell>> {
+        Ok(Arc::downgrade(&self.inner.get(py)?.0))
     }
 }
 

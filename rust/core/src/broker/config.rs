@@ -4,9 +4,11 @@
 
 use std::time::Duration;
 
+use super::rate::{Per, RateLimit};
+use super::rights::Rule;
 use crate::error::{Error, Result};
 use crate::queue::{Limits, Overflow};
-use crate::topic::{DEFAULT_MAX_DEPTH, MAX_TOPIC_BYTES, Pattern};
+use crate::topic::{self, DEFAULT_MAX_DEPTH, MAX_TOPIC_BYTES};
 use crate::transport::{ListenOptions, Peer, Sid};
 use crate::wire::Dialect;
 use crate::wire::auth::Token;
@@ -65,6 +67,10 @@ pub struct BrokerConfig {
     pub original_auth: bool,
     /// Empty: no token is asked for. Several are valid at once during rotation.
     pub tokens: Vec<Token>,
+    /// Of those that name a client, the first that matches a topic decides; see [`Rule`].
+    pub rules: Vec<Rule>,
+    /// At most one of each kind.
+    pub rate_limits: Vec<RateLimit>,
 }
 
 impl Default for BrokerConfig {
@@ -97,6 +103,8 @@ impl Default for BrokerConfig {
             original_dialect: Dialect::Postcard,
             original_auth: false,
             tokens: Vec::new(),
+            rules: Vec::new(),
+            rate_limits: Vec::new(),
         }
     }
 }
@@ -144,6 +152,7 @@ impl BrokerConfig {
         }
         self.validate_platform(cfg!(windows))?;
         self.validate_socket()?;
+        self.validate_rights()?;
         self.validate_original()
     }
 
@@ -212,6 +221,20 @@ impl BrokerConfig {
         }
     }
 
+    fn validate_rights(&self) -> Result<()> {
+        self.rules.iter().try_for_each(|rule| rule.validate(self))?;
+        self.rate_limits.iter().try_for_each(RateLimit::validate)?;
+        for per in [Per::Client, Per::Uid] {
+            if self.rate_limits.iter().filter(|limit| limit.per == per).count() > 1 {
+                return Err(Error::invalid(
+                    "rate_limit",
+                    "holds two limits of the same kind; give one per client and one per uid at most",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn validate_original(&self) -> Result<()> {
         if self.original_auth && self.tokens.is_empty() {
             return Err(Error::invalid(
@@ -226,10 +249,20 @@ impl BrokerConfig {
             ));
         }
         for pattern in &self.original_patterns {
-            Pattern::parse(pattern, self.max_topic_depth)
+            topic::original::pattern(pattern)
                 .map_err(|error| Error::invalid("original_patterns", error.to_string()))?;
         }
-        Ok(())
+        between(
+            "original_patterns",
+            self.original_patterns.len(),
+            0,
+            self.max_patterns_per_client,
+        )
+    }
+
+    /// Whether a connection that does not say CONNECT may be a peer of the original.
+    pub(super) fn serves_originals(&self) -> bool {
+        self.original_peers && (self.tokens.is_empty() || self.original_auth)
     }
 
     /// Whether the kernel's word on who somebody is lets them in. On Windows it has let in nobody else.

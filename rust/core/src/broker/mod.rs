@@ -11,6 +11,8 @@ mod config;
 mod connection;
 mod deliver;
 mod port;
+mod rate;
+mod rights;
 mod router;
 mod server;
 mod session;
@@ -29,6 +31,8 @@ use uuid::Uuid;
 pub use config::BrokerConfig;
 pub use deliver::Waiting;
 pub use port::{LocalSubscription, Port, PortOptions, Published};
+pub use rate::{Per, RateLimit};
+pub use rights::Rule;
 pub use statistics::{BrokerStatistics, ClientInfo, ClientKind, Refusal, Undelivered};
 
 use self::server::Control;
@@ -63,12 +67,25 @@ impl Broker {
     /// Checks the configuration; opens nothing.
     pub fn new(address: Address, config: BrokerConfig) -> Result<Self> {
         config.validate()?;
-        Ok(Self(Arc::new(Handle {
+        Ok(Self::of(address, Shared::new(config)))
+    }
+
+    /// With peers of the original that check at other times, so that tests need not wait for theirs.
+    #[cfg(test)]
+    fn with_rhythm(address: Address, config: BrokerConfig, rhythm: session::Rhythm) -> Result<Self> {
+        config.validate()?;
+        let mut shared = Shared::new(config);
+        shared.rhythm = rhythm;
+        Ok(Self::of(address, shared))
+    }
+
+    fn of(address: Address, shared: Shared) -> Self {
+        Self(Arc::new(Handle {
             address,
-            shared: Arc::new(Shared::new(config)),
+            shared: Arc::new(shared),
             control: Arc::default(),
             process: std::process::id(),
-        })))
+        }))
     }
 
     /// Starts the broker's thread. `done` is called once: from there when it listens or cannot, or at once if this broker was started
@@ -155,18 +172,28 @@ impl Broker {
         self.0.shared.clients()
     }
 
-    /// Sets what an original peer is sent. Native clients say themselves what they want.
-    pub fn subscribe_client(&self, id: Uuid, _patterns: &[String]) -> Result<()> {
-        let reason = match self.0.shared.connection(id) {
-            Some(_) => {
-                "this client is a native one and subscribes itself; only original peers are subscribed by the broker"
-            }
-            None => "no such client is connected; look it up in clients()",
-        };
-        Err(Error::SubscriptionRefused {
+    /// Sets what a peer of the original is sent from now on, in place of what it was sent so far; nothing at all without patterns.
+    /// Native clients say themselves what they want.
+    pub fn subscribe_client(&self, id: Uuid, patterns: &[String]) -> Result<()> {
+        let shared = &self.0.shared;
+        let refused = |reason: &str| Error::SubscriptionRefused {
             reason: reason.to_owned(),
             limit: 0,
-        })
+        };
+        let gone = || refused("no such client is connected; look it up in clients()");
+        let connection = shared.connection(id).ok_or_else(gone)?;
+        let Some(held) = &connection.patterns else {
+            return Err(refused(
+                "this client is a native one and subscribes itself; only original peers are subscribed by the broker",
+            ));
+        };
+        let patterns = subscription::of_original(&shared.config, patterns)?;
+        let mut held = held.lock();
+        // It may have been replaced meanwhile, which the lock forbids from here on.
+        let connection = shared.connection(id).ok_or_else(gone)?;
+        held.clone_from(&patterns);
+        session::subscribe(&shared.router, &connection, patterns);
+        Ok(())
     }
 
     /// Disconnects a client, telling it why. False if there is none of this id.

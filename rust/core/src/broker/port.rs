@@ -13,12 +13,14 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::deliver::{Delivery, Waiting};
+use super::rights::{self, Rights};
 use super::router::{Lane, Route, Sink, Way};
 use super::shared::{Phase, Shared};
+use super::statistics::Refusal;
 use super::subscription;
 use crate::error::{Error, Result};
 use crate::event::{CollectionEvent, EventKind, EventSubscription, Filters};
-use crate::queue::{Limits, Object, Overflow, Patience, Queue, Run, Wake};
+use crate::queue::{Limits, Object, Overflow, Patience, Queue, Run, Sender, Wake};
 use crate::topic::Cache;
 use crate::topic::names::trigger;
 use crate::wire::frame::PREFIX;
@@ -50,6 +52,10 @@ pub struct Port {
     shared: Arc<Shared>,
     id: Uuid,
     congestion: Congestion,
+    /// This process, as a reader of it is told.
+    sender: Arc<Sender>,
+    /// `None` unless a rule forbids the broker's own user something.
+    rights: Option<Arc<Rights>>,
     closed: AtomicBool,
     routes: Mutex<Cache<Arc<Route>>>,
     held: Arc<Mutex<Held>>,
@@ -70,8 +76,15 @@ impl std::fmt::Debug for Port {
 
 impl Port {
     pub(super) fn new(shared: Arc<Shared>, options: PortOptions) -> Result<Self> {
+        let id = Uuid::new_v4();
         let port = Self {
-            id: Uuid::new_v4(),
+            id,
+            sender: Arc::new(Sender {
+                uid: shared.own_uid,
+                pid: Some(std::process::id()),
+                client_id: id,
+            }),
+            rights: shared.rights(shared.own_uid, None),
             congestion: options.congestion,
             closed: AtomicBool::new(false),
             routes: Mutex::new(Cache::new(CACHED_TOPICS)),
@@ -120,11 +133,15 @@ impl Port {
         }
         let router = &self.shared.router;
         let generation = router.generation();
+        let rights = self.rights.as_deref();
         let route = Arc::clone(
             self.routes
                 .lock()
-                .get_or(draft.topic, generation, || router.resolve(draft.topic)),
+                .get_or(draft.topic, generation, || rights::look_up(router, rights, draft.topic)),
         );
+        if route.is_refused() {
+            return Err(self.refused(rights::publish_refusal(self.shared.own_uid)));
+        }
         let parcel = Outgoing::new(draft, self.shared.config.dialect);
         let lane = route.lane(Way::of(&parcel.summary));
         let patience = match (self.congestion, waker) {
@@ -141,10 +158,18 @@ impl Port {
         if lane.targets.is_empty() {
             return Ok(Published::Done);
         }
-        let mut delivery = Delivery::new(router, self.shared.config.max_topic_depth, patience);
+        let mut delivery = Delivery::new(router, self.shared.config.max_topic_depth, patience).from(&self.sender);
         self.deliver(&mut delivery, lane, &parcel, size, object);
         self.shared.trim();
         Ok(delivery.finish().map_or(Published::Done, Published::Wait))
+    }
+
+    fn refused(&self, reason: String) -> Error {
+        self.shared.counters.note(Refusal::Rights);
+        Error::PermissionRefused {
+            uid: self.shared.own_uid,
+            reason,
+        }
     }
 
     /// Tries again what was left of a publish.
@@ -217,6 +242,10 @@ impl Port {
         let config = &self.shared.config;
         let mut held = self.held.lock();
         let interest = subscription::compile(config, subscription, held.patterns)?;
+        let rights = self.rights.as_ref();
+        if let Some(why) = rights.and_then(|rights| rights.refuse_subscription(&interest.patterns)) {
+            return Err(self.refused(why));
+        }
         let patterns = interest.patterns.len();
         let queue = Arc::new(Queue::new(
             limits,

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -14,7 +14,10 @@ use uuid::Uuid;
 
 use super::config::BrokerConfig;
 use super::connection::{Connection, batch};
+use super::rate::Rates;
+use super::rights::Rights;
 use super::router::{Router, Sink};
+use super::session::Rhythm;
 use super::statistics::{BrokerStatistics, ClientInfo, ClientKind, Counters, Refusal, Totals, Undelivered};
 use crate::event::EventBusStatistics;
 use crate::queue::{Budget, DropReason, Queue};
@@ -22,6 +25,19 @@ use crate::transport::Peer;
 
 /// Trimmed besides the excess, so that a total at its limit is not trimmed for every message.
 const TRIM_SLACK: usize = 64 * 1024;
+
+/// Before a refused proof is answered: guessing costs time, and the time tells nothing.
+const BACK_OFF: Duration = Duration::from_millis(100);
+/// Short enough for a client to learn why it was refused.
+const LONGEST_BACK_OFF: Duration = Duration::from_millis(1600);
+/// Without another failure for so long a uid begins anew.
+const FORGIVEN: Duration = Duration::from_secs(60);
+const MOST_FAILED: usize = 1024;
+
+struct Failures {
+    count: u32,
+    last: Instant,
+}
 
 /// How far a broker has come; it only goes forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,10 +76,15 @@ pub(super) struct Shared {
     pub(super) router: Router,
     pub(super) budget: Arc<Budget>,
     pub(super) counters: Counters,
+    /// When a peer of the original checks its connection.
+    pub(super) rhythm: Rhythm,
+    pub(super) rates: Rates,
+    failures: Mutex<HashMap<u32, Failures>>,
     /// Told when a connection came a step nearer to the end.
     pub(super) progress: Notify,
     phase: AtomicU8,
     connected: AtomicUsize,
+    originals: AtomicUsize,
     per_uid: Mutex<HashMap<u32, usize>>,
     register: Mutex<Register>,
     lost_at_end: Mutex<Undelivered>,
@@ -78,9 +99,13 @@ impl Shared {
             own_uid: Peer::own_uid(),
             router: Router::default(),
             counters: Counters::new(),
+            rhythm: Rhythm::default(),
+            rates: Rates::default(),
+            failures: Mutex::default(),
             progress: Notify::new(),
             phase: AtomicU8::new(Phase::New as u8),
             connected: AtomicUsize::new(0),
+            originals: AtomicUsize::new(0),
             per_uid: Mutex::default(),
             register: Mutex::default(),
             lost_at_end: Mutex::default(),
@@ -135,6 +160,38 @@ impl Shared {
         })
     }
 
+    /// One of the places for peers of the original, if one is free.
+    pub(super) fn take_seat(self: &Arc<Self>) -> Option<Seat> {
+        let most = self.config.max_original_peers;
+        self.originals
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
+                (taken < most).then_some(taken + 1)
+            })
+            .ok()?;
+        Some(Seat(Arc::clone(self)))
+    }
+
+    /// What a client may not do; `None` if it may do everything.
+    pub(super) fn rights(&self, uid: u32, token: Option<&str>) -> Option<Arc<Rights>> {
+        Rights::of(&self.config, self.own_uid, uid, token)
+    }
+
+    /// How long the next refusal of this uid's proof is to be held back: longer with each in a row. Who has the token is answered at
+    /// once, so that nobody can lock out those who share the uid.
+    pub(super) fn note_failed_proof(&self, uid: u32) -> Duration {
+        let now = Instant::now();
+        let mut failures = self.failures.lock();
+        failures.retain(|_, of_uid| now.duration_since(of_uid.last) < FORGIVEN);
+        if failures.len() >= MOST_FAILED && !failures.contains_key(&uid) {
+            return LONGEST_BACK_OFF;
+        }
+        let of_uid = failures.entry(uid).or_insert(Failures { count: 0, last: now });
+        let delay = (BACK_OFF * 2_u32.saturating_pow(of_uid.count)).min(LONGEST_BACK_OFF);
+        of_uid.count = of_uid.count.saturating_add(1).min(16);
+        of_uid.last = now;
+        delay
+    }
+
     pub(super) fn register(&self, connection: &Arc<Connection>) {
         self.register
             .lock()
@@ -155,6 +212,16 @@ impl Shared {
         }
         drop(register);
         self.progress.notify_one();
+    }
+
+    /// A peer of the original goes on with another queue. What this one held is dropped as closed; gives all that it has come to.
+    pub(super) fn end_queue(&self, old: &Connection) -> Totals {
+        self.router.leave(&old.sink);
+        old.queue.discard(DropReason::Closed);
+        let mut register = self.register.lock();
+        register.connections.remove(&old.id);
+        register.gone.add(&old.queue.snapshot(), false);
+        old.totals()
     }
 
     /// Of one connection, while the broker ends.
@@ -305,15 +372,14 @@ impl Shared {
     pub(super) fn clients(&self) -> Vec<ClientInfo> {
         let register = self.register.lock();
         let remote = register.connections.values().map(|connection| {
-            let mut totals = Totals::default();
-            totals.add(&connection.queue.snapshot(), false);
+            let totals = connection.totals();
             ClientInfo {
                 id: connection.id,
                 name: connection.name.clone(),
                 uid: connection.peer.uid,
                 pid: connection.peer.pid,
                 dialect: connection.sink.dialect,
-                kind: ClientKind::Native,
+                kind: connection.kind(),
                 subscriptions: self.router.subscriptions_of(&connection.sink),
                 queued_messages: totals.messages,
                 queued_bytes: totals.bytes,
@@ -341,6 +407,15 @@ impl Shared {
             }
         });
         remote.chain(local).collect()
+    }
+}
+
+/// A place among the peers of the original, given back when dropped.
+pub(super) struct Seat(Arc<Shared>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.originals.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -8,7 +8,7 @@ use super::inbox::Inbox;
 use super::outbox::{Sent, closed};
 use super::shared::Shared;
 use super::ticket::{Answer, Ticket};
-use super::{runtime, supervisor};
+use super::{original, runtime, supervisor};
 use crate::error::{Error, Result};
 use crate::queue::{DropReason, Snapshot, Wake};
 use crate::transport::{Address, Stream};
@@ -106,7 +106,11 @@ impl Link {
     /// The connection that the host should watch for reading now, with the number of that connection.
     pub fn watch(&self) -> Option<(u64, Arc<Stream>)> {
         let line = self.shared.line.lock();
-        let stream = line.stream.as_ref().filter(|_| !line.paused)?;
+        // An original broker is read by the supervisor.
+        let stream = line
+            .stream
+            .as_ref()
+            .filter(|_| !line.paused && !self.shared.is_original())?;
         Some((line.generation, Arc::clone(stream)))
     }
 
@@ -205,7 +209,7 @@ impl Link {
             return ticket.resolve(Ok(Answer::Done));
         };
         inbound.settle(&entry.inbox, discard);
-        if line.state == State::Connected && entry.sent {
+        if line.state == State::Connected && entry.sent && !self.shared.is_original() {
             inbound.questions.insert(id, ticket);
             self.shared.outbox.lock().text(&FromClient::Unsub(Id { id }).frame());
         } else {
@@ -220,6 +224,10 @@ impl Link {
         if line.state == State::Closed {
             return ticket.resolve(Err(closed(line.cause.as_ref())));
         }
+        if self.shared.is_original() {
+            // Nothing was published, so everything was routed.
+            return ticket.resolve(Ok(Answer::Done));
+        }
         self.shared.outbox.lock().ping(Some(ticket));
         self.shared.push_out();
     }
@@ -227,6 +235,9 @@ impl Link {
     pub fn statistics(&self, ticket: Ticket) {
         let line = self.shared.line.lock();
         match line.state {
+            State::Connected | State::Reconnecting if self.shared.is_original() => {
+                ticket.resolve(Err(original::no_statistics()));
+            }
             State::Connected => {
                 let mut inbound = self.shared.inbound.lock();
                 let id = inbound.next_id();
@@ -243,6 +254,10 @@ impl Link {
 
     /// Says BYE behind everything published so far: the broker sends what is queued and closes; then the state is `Closed`.
     pub fn leave(&self) {
+        if self.shared.is_original() {
+            // It knows no goodbye, and there is nothing to wait for.
+            return self.close();
+        }
         let mut line = self.shared.line.lock();
         if line.state == State::Connected && !line.leaving {
             line.leaving = true;

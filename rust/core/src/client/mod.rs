@@ -15,6 +15,7 @@ mod handshake;
 mod inbound;
 mod inbox;
 mod link;
+mod original;
 mod outbox;
 mod runtime;
 mod shared;

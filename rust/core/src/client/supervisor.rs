@@ -14,10 +14,11 @@ use super::backoff::Backoff;
 use super::handshake::{self, Greeted};
 use super::inbound::Happening;
 use super::link::{Read, Reader, State};
+use super::original::{self, Dialled};
 use super::outbox::Sent;
 use super::shared::{Shared, subs};
 use crate::error::Error;
-use crate::transport::{DialError, Readable};
+use crate::transport::{DialError, Readable, Stream};
 use crate::wire::text::FromClient;
 
 /// One attempt may take this long, so that a silent listener is left and dialled again.
@@ -36,10 +37,13 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
     let mut give_up = Some(Instant::now() + shared.config.connect_timeout);
     loop {
         match attempt(&shared, give_up).await {
-            Ok(ping_interval) => {
+            Ok(live) => {
                 give_up = None;
                 let since = Instant::now();
-                attend(&shared, ping_interval).await;
+                match live {
+                    Live::Native { ping_interval } => attend(&shared, ping_interval).await,
+                    Live::Original { stream, readable } => original::attend(&shared, &stream, &readable).await,
+                }
                 if since.elapsed() >= SETTLED {
                     backoff.reset();
                 }
@@ -72,12 +76,21 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
     }
 }
 
-/// One try to get a connection on which everything is subscribed again. Gives the broker's ping interval.
-async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Duration, DialError> {
+/// A connection, and what is needed to stay with it.
+enum Live {
+    Native { ping_interval: Duration },
+    Original { stream: Arc<Stream>, readable: Readable },
+}
+
+/// One try to get a connection on which everything is subscribed again.
+async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live, DialError> {
     let mut deadline = Instant::now() + ATTEMPT;
     if let Some(at) = give_up {
         // The last attempt may start just before the end; it still gets a moment to be answered.
         deadline = deadline.min(at.max(Instant::now() + Duration::from_millis(50)));
+    }
+    if shared.is_original() {
+        return attempt_original(shared, deadline, give_up.is_some()).await;
     }
     let work = async {
         let mut greeted = handshake::connect(&shared.address, &shared.config).await?;
@@ -108,7 +121,7 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Durat
             } = greeted;
             drop(readable);
             shared.go_live(stream, &leftover);
-            Ok(ping_interval)
+            Ok(Live::Native { ping_interval })
         }
         Ok(Err(failed)) => Err(failed),
         Err(_) => Err(DialError {
@@ -120,6 +133,29 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Durat
             retry: true,
         }),
     }
+}
+
+async fn attempt_original(shared: &Arc<Shared>, deadline: Instant, first: bool) -> Result<Live, DialError> {
+    let dialling = original::connect(&shared.address, &shared.config, first);
+    let Dialled {
+        stream,
+        readable,
+        leftover,
+    } = timeout_at(deadline, dialling).await.unwrap_or_else(|_| {
+        Err(DialError {
+            error: Error::ConnectionLost(
+                "something accepted the connection and did not answer the proof of the token; if the broker runs without \
+                 authentication, set no token"
+                    .to_owned(),
+            ),
+            retry: true,
+        })
+    })?;
+    let (max_frame, max_depth) = (shared.config.max_frame, crate::topic::DEFAULT_MAX_DEPTH);
+    shared.inbound.lock().spoken = None;
+    shared.outbox.lock().adopt(Arc::clone(&stream), max_frame, max_depth);
+    shared.go_live(Arc::clone(&stream), &leftover);
+    Ok(Live::Original { stream, readable })
 }
 
 /// Every SUB and its answer, before anything that was kept is sent.

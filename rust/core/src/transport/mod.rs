@@ -1,6 +1,6 @@
-//! Local sockets and pipes: bytes in, bytes out, and who is there. The only room that may hold `unsafe`: two
-//! blocks in `unix/descriptor.rs`, for closing what a fork inherits and for registering with the reactor, and the system's calls in
-//! `windows`, which has no safe ones for access lists and identities.
+//! Local sockets and pipes: bytes in, bytes out, and who is there. The only room that may hold `unsafe`: in
+//! `unix/descriptor.rs` for closing what a fork inherits and for registering with the reactor, in `unix/stream.rs` for asking what
+//! a peer has not read yet, and in `windows` for the system's calls about access lists and identities, which has no safe ones.
 //!
 //! [`Stream`] is a connection whose `try_read` and `try_write` work from any thread and never block. On Unix it is a close-on-exec
 //! descriptor without a reactor, never raises SIGPIPE, and never relies on the descriptor's O_NONBLOCK flag (a foreign event loop may

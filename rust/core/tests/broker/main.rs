@@ -14,4 +14,6 @@ mod handshake;
 mod life;
 mod limits;
 mod local;
+mod original;
+mod rights;
 mod support;

@@ -19,6 +19,7 @@ use super::lock::Lock;
 use super::place::{Place, SocketFile};
 use super::stream::Stream;
 use crate::error::{Error, Result};
+use crate::log::Limiter;
 use crate::transport::{Address, ListenOptions, PathState, Peer};
 
 const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -30,6 +31,7 @@ pub struct Listener {
     file: SocketFile,
     socket: Watched,
     _lock: Lock,
+    log: Limiter,
 }
 
 impl Listener {
@@ -49,6 +51,7 @@ impl Listener {
             file,
             socket,
             _lock: lock,
+            log: Limiter::default(),
         })
     }
 
@@ -67,7 +70,9 @@ impl Listener {
                     return Ok((stream, peer));
                 }
                 Err(cause) if is_of_the_peer(&cause) => {
-                    tracing::debug!(%cause, "a connection ended before it was accepted");
+                    if let Some(suppressed) = self.log.due("gone_at_accept") {
+                        tracing::debug!(%cause, suppressed, "a connection ended before it was accepted");
+                    }
                 }
                 Err(cause) => return Err(cause),
             }

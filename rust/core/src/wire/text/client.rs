@@ -195,6 +195,13 @@ impl FromClient {
         }
     }
 
+    /// The id of a SUB whose other fields are not what they should be: it can be answered all the same.
+    pub fn subscription_of(body: &[u8]) -> Option<u64> {
+        let parts = Parts::of(body).ok()?;
+        let id: Id = (parts.verb == "SUB").then(|| parts.object().ok()).flatten()?;
+        Some(id.id)
+    }
+
     /// The whole frame. A SUB with very many patterns can outgrow what the broker takes; see [`try_frame`](Self::try_frame).
     pub fn frame(&self) -> Vec<u8> {
         const NONE: Option<&()> = None;
