@@ -14,8 +14,8 @@ SOURCES := $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Car
 RUST_TESTS := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-rust test-python test-original faults soak fuzz fuzz-planted miri audit lint docs wheel format \
-	bench bench-quick bench-docs instructions clean
+.PHONY: help build demo test test-rust test-python test-original faults soak fuzz fuzz-planted miri audit lint windows docs wheel \
+	format bench bench-quick bench-docs instructions clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -93,6 +93,9 @@ $(VENV)/.wheel: $(VENV)/.tools
 
 wheel: $(VENV)/.wheel ## Build and try a manylinux wheel for each CPython found, and the sdist, in dist/
 	$(BIN)/python .ci/wheels.py
+
+windows: $(VENV)/.tools ## Cross-build for Windows, test under Wine, type-check the other systems (Debian, as root)
+	@PATH=$(abspath $(BIN)):$$PATH .ci/windows/run
 
 format: $(VENV)/.dev ## Format Rust and Python
 	cargo fmt --all

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from daemoneye_eventbus._native import _pattern_refusal
 from daemoneye_eventbus._rights import RateLimit, Rule
@@ -23,6 +26,8 @@ _SHORTEST_TOKEN: Final = 16
 _NAME_AND_SECRET: Final = 2
 _OWNER_ONLY: Final = 0o600
 _OWNER_AND_GROUP: Final = 0o660
+_WINDOWS: Final = os.name == "nt"
+_SID: Final = re.compile(r"S-1-(\d+|0x[0-9A-Fa-f]+)(-\d+){1,15}", re.IGNORECASE | re.ASCII)
 
 
 def _got(value: object) -> str:
@@ -73,6 +78,26 @@ def _uids(owner: object, name: str) -> None:
         if not isinstance(uid, int) or isinstance(uid, bool) or not 0 <= uid < 2**32 - 1:
             raise ValueError(f"{type(owner).__name__}.{name}: {uid!r} is not a uid")
     object.__setattr__(owner, name, tuple(uids))
+
+
+def _sids(owner: object, name: str) -> None:
+    value = getattr(owner, name)
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise TypeError(f"{type(owner).__name__}.{name}: expected a sequence of SIDs, got {type(value).__name__}")
+    sids = cast("Sequence[object]", value)
+    for sid in sids:
+        if not isinstance(sid, str) or not _SID.fullmatch(sid):
+            raise ValueError(f"{type(owner).__name__}.{name}: {sid!r} is not a SID; give its text, as in S-1-5-32-545")
+    object.__setattr__(owner, name, tuple(sids))
+
+
+def _only_elsewhere(owner: object, *names: str, instead: str) -> None:
+    """Who may connect, or is trusted, is said in the words of the system; others would have no effect."""
+    for name in names:
+        (default,) = (item.default for item in fields(cast("Any", owner)) if item.name == name)
+        if getattr(owner, name) != default:
+            system = "Windows" if _WINDOWS else "Unix"
+            raise ValueError(f"{type(owner).__name__}.{name}: has no effect on {system}; use {instead}")
 
 
 def _token(owner: object, value: object) -> bytes:
@@ -134,6 +159,8 @@ class BrokerConfig:
     """Mode of the socket file: 0o600, or 0o660 with `socket_group`."""
     socket_group: int | None = None
     """Gid of the socket file; needed where `allowed_uids` names others."""
+    allowed_sids: Sequence[str] = ()
+    """Windows: SIDs of users and groups that may connect besides the broker's own user and SYSTEM."""
     handshake_timeout: float = 2.0
     """Seconds from accept to CONNECT."""
     frame_timeout: float = 10.0
@@ -200,6 +227,7 @@ class BrokerConfig:
         if self.socket_group is not None:
             _integer(self, "socket_group", 0, 2**32 - 2)
         _uids(self, "allowed_uids")
+        _sids(self, "allowed_sids")
         _seconds(self, "handshake_timeout", "frame_timeout", "write_timeout", "stall_timeout")
         _seconds(self, "ping_interval", "ping_timeout")
         _choice(self, "overflow", "drop_oldest", "drop_newest", "disconnect")
@@ -241,6 +269,10 @@ class BrokerConfig:
             object.__setattr__(self, "rate_limit", limits)
 
     def _check_together(self) -> None:
+        if _WINDOWS:
+            _only_elsewhere(self, "allowed_uids", "socket_mode", "socket_group", instead="allowed_sids")
+        else:
+            _only_elsewhere(self, "allowed_sids", instead="allowed_uids, socket_mode and socket_group")
         if self.socket_mode not in {_OWNER_ONLY, _OWNER_AND_GROUP}:
             raise ValueError(f"BrokerConfig.socket_mode: must be 0o600 or 0o660, got {self.socket_mode:#o}")
         if self.socket_mode == _OWNER_AND_GROUP and self.socket_group is None:
@@ -310,6 +342,8 @@ class ClientConfig:
     """Highest ceiling in seconds."""
     server_uids: Sequence[int] | None = None
     """Uids the broker may run as; ``None`` = our own and root."""
+    server_sids: Sequence[str] | None = None
+    """Windows: SIDs the broker's pipe may belong to; ``None`` = our own, SYSTEM, and Administrators."""
     token: bytes | None = field(default=None, repr=False)
     """Shared secret of at least 16 bytes that both sides prove. Never shown."""
     pool: bool = True
@@ -337,6 +371,12 @@ class ClientConfig:
         _flag(self, "reconnect", "pool")
         if self.server_uids is not None:
             _uids(self, "server_uids")
+        if self.server_sids is not None:
+            _sids(self, "server_sids")
+        if _WINDOWS:
+            _only_elsewhere(self, "server_uids", instead="server_sids")
+        else:
+            _only_elsewhere(self, "server_sids", instead="server_uids")
         if self.token is not None:
             _token(self, self.token)
 

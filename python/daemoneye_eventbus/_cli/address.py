@@ -144,7 +144,8 @@ def token_from(name: str) -> bytes:
     try:
         with Path(name).open("rb") as file:
             status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+            # Windows has access lists, and a mode that says nothing of them.
+            if os.name == "posix" and stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
                 mode = stat.S_IMODE(status.st_mode)
                 raise CliError(f"token file {name}: others may read it (mode {mode:04o}); chmod 600 it", REFUSED)
             token = file.read(_LONGEST_TOKEN + 1)

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemoneye_eventbus_core::broker::Broker;
-use daemoneye_eventbus_core::client::{ClientConfig, Inbox, InboxOptions, Link, State, Ticket};
+use daemoneye_eventbus_core::client::{ClientConfig, Inbox, InboxOptions, Link, Reader, State, Ticket};
 use daemoneye_eventbus_core::queue::{Content, Overflow};
 use daemoneye_eventbus_core::topic;
 use daemoneye_eventbus_core::wire::frame::PREFIX;
@@ -58,7 +58,13 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn connect(broker: &Broker) -> Link {
-    let link = Link::open(broker.address().clone(), ClientConfig::default(), Arc::new(Nobody)).unwrap();
+    let link = Link::open(
+        broker.address().clone(),
+        ClientConfig::default(),
+        Reader::Host,
+        Arc::new(Nobody),
+    )
+    .unwrap();
     until("connected", || link.state() == State::Connected);
     link
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 use daemoneye_eventbus_core::broker::{BrokerConfig, Per, RateLimit, Rule};
 use daemoneye_eventbus_core::client::{ClientConfig, Peer};
 use daemoneye_eventbus_core::queue::{Limits, Overflow};
+use daemoneye_eventbus_core::transport::Sid;
 use daemoneye_eventbus_core::wire::Dialect;
 use daemoneye_eventbus_core::wire::auth::Token;
 use daemoneye_eventbus_core::wire::text::Congestion;
@@ -28,6 +29,7 @@ pub(crate) struct ClientConfigFields {
     reconnect_initial: f64,
     reconnect_max: f64,
     server_uids: Option<Vec<u32>>,
+    server_sids: Option<Vec<String>>,
     token: Option<Vec<u8>>,
 }
 
@@ -53,6 +55,7 @@ impl ClientConfigFields {
             reconnect_initial: seconds("reconnect_initial", self.reconnect_initial)?,
             reconnect_max: seconds("reconnect_max", self.reconnect_max)?,
             server_uids: self.server_uids,
+            server_sids: self.server_sids.map(|given| sids("server_sids", &given)).transpose()?,
             token: self.token.map(Token::new),
         })
     }
@@ -67,6 +70,7 @@ pub(crate) struct BrokerConfigFields {
     allowed_uids: Vec<u32>,
     socket_mode: u32,
     socket_group: Option<u32>,
+    allowed_sids: Vec<String>,
     handshake_timeout: f64,
     frame_timeout: f64,
     write_timeout: f64,
@@ -146,6 +150,7 @@ impl BrokerConfigFields {
             allowed_uids: self.allowed_uids,
             socket_mode: self.socket_mode,
             socket_group: self.socket_group,
+            allowed_sids: sids("allowed_sids", &self.allowed_sids)?,
             handshake_timeout: seconds("handshake_timeout", self.handshake_timeout)?,
             frame_timeout: seconds("frame_timeout", self.frame_timeout)?,
             write_timeout: seconds("write_timeout", self.write_timeout)?,
@@ -170,6 +175,10 @@ impl BrokerConfigFields {
             rate_limits: self.rate_limits.into_iter().map(RateLimitFields::into_core).collect(),
         })
     }
+}
+
+fn sids(field: &'static str, given: &[String]) -> Result<Vec<Sid>> {
+    given.iter().map(|sid| Sid::parse(field, sid)).collect()
 }
 
 fn token((name, secret): (Option<String>, Vec<u8>)) -> Token {

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use daemoneye_eventbus_core::client::{self, Inbox, InboxOptions, Read, Sent, State};
+use daemoneye_eventbus_core::client::{self, Inbox, InboxOptions, Read, Reader, Sent, State};
 use daemoneye_eventbus_core::event::Filters;
 use daemoneye_eventbus_core::queue::DropReason;
 use daemoneye_eventbus_core::topic;
@@ -49,7 +49,7 @@ const fn state_name(state: State) -> &'static str {
 
 #[pymethods]
 impl Link {
-    /// Starts dialling; `token` is rung when state, descriptor or room changed.
+    /// Starts dialling; `token` is rung when state, descriptor or room changed. Unless `host_reads`, a thread of our own does.
     #[new]
     fn open(
         py: Python<'_>,
@@ -57,10 +57,12 @@ impl Link {
         config: ClientConfigFields,
         bell: &Doorbell,
         token: u64,
+        host_reads: bool,
     ) -> PyResult<Self> {
         let config = raise(py, config.into_core())?;
         let address: Address = address.core().clone();
-        let link = raise(py, client::Link::open(address, config, bell.waker(py, token)?))?;
+        let reader = if host_reads { Reader::Host } else { Reader::Link };
+        let link = raise(py, client::Link::open(address, config, reader, bell.waker(py, token)?))?;
         Ok(Self {
             link: Owned::new(Arc::new(link)),
             watched: Mutex::new(None),
@@ -89,6 +91,7 @@ impl Link {
     }
 
     /// Holds the present connection for watching and gives its number and descriptor.
+    #[cfg(unix)]
     fn watch(&self, py: Python<'_>) -> PyResult<Option<(u64, i32)>> {
         let target = self.core(py)?.watch();
         let mut watched = self.watched.lock();

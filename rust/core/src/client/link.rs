@@ -23,6 +23,15 @@ pub enum State {
     Closed,
 }
 
+/// Who reads the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// The host, whose event loop watches the descriptor: no thread stands between the kernel and it.
+    Host,
+    /// The link's own thread, for hosts that cannot; what arrives together wakes its readers together.
+    Link,
+}
+
 /// What the host does after [`Link::on_readable`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read {
@@ -59,10 +68,10 @@ pub struct Link {
 
 impl Link {
     /// Starts dialling. `host` is woken when the state, the descriptor to watch or the room in the buffer changed.
-    pub fn open(address: Address, config: ClientConfig, host: Arc<dyn Wake>) -> Result<Self> {
+    pub fn open(address: Address, config: ClientConfig, reader: Reader, host: Arc<dyn Wake>) -> Result<Self> {
         config.validate()?;
         let handle = runtime::handle()?;
-        let shared = Shared::new(address, config, host);
+        let shared = Shared::new(address, config, reader, host);
         handle.spawn(supervisor::supervise(Arc::clone(&shared)));
         Ok(Self { shared })
     }
@@ -105,7 +114,7 @@ impl Link {
         Some((line.generation, Arc::clone(stream)))
     }
 
-    /// Reads once and hands over what came.
+    /// Reads once and hands over what came; for [`Reader::Host`].
     pub fn on_readable(&self) -> Read {
         self.shared.read()
     }
@@ -117,7 +126,11 @@ impl Link {
             return Read::Ended;
         }
         line.paused = false;
-        self.shared.use_up(line)
+        let read = self.shared.use_up(line);
+        if self.shared.reader == Reader::Link {
+            self.shared.notify.notify_one();
+        }
+        read
     }
 
     /// Takes a message into the send buffer and, if it is time, writes. Sets the draft's sequence.

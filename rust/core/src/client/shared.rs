@@ -13,13 +13,13 @@ use tokio::sync::Notify;
 
 use super::config::{ClientConfig, Peer};
 use super::inbound::{Happening, Inbound};
-use super::link::{Read, State};
+use super::link::{Read, Reader, State};
 use super::original;
 use super::outbox::{Outbox, Sent, closed};
 use super::ticket::{Answer, Ticket};
 use crate::error::Error;
-use crate::log::Limiter;
 use crate::event::EventSubscription;
+use crate::log::Limiter;
 use crate::queue::Wake;
 use crate::transport::{Address, Stream};
 use crate::wire::text::{FromClient, Sub};
@@ -47,6 +47,7 @@ pub(super) struct Line {
 pub(super) struct Shared {
     pub(super) address: Address,
     pub(super) config: ClientConfig,
+    pub(super) reader: Reader,
     pub(super) host: Arc<dyn Wake>,
     pub(super) resume: Arc<dyn Wake>,
     pub(super) line: Mutex<Line>,
@@ -74,7 +75,7 @@ impl Wake for Resume {
 }
 
 impl Shared {
-    pub(super) fn new(address: Address, config: ClientConfig, host: Arc<dyn Wake>) -> Arc<Self> {
+    pub(super) fn new(address: Address, config: ClientConfig, reader: Reader, host: Arc<dyn Wake>) -> Arc<Self> {
         Arc::new_cyclic(|weak: &std::sync::Weak<Shared>| Shared {
             line: Mutex::new(Line {
                 stream: None,
@@ -102,6 +103,7 @@ impl Shared {
             resume: Arc::new(Resume(weak.clone())),
             address,
             config,
+            reader,
             host,
         })
     }
@@ -115,9 +117,14 @@ impl Shared {
     }
 
     pub(super) fn read(&self) -> Read {
+        self.try_read().unwrap_or(Read::Open)
+    }
+
+    /// `Err` is `WouldBlock`, and nothing else.
+    pub(super) fn try_read(&self) -> io::Result<Read> {
         let mut line = self.line.lock();
         let Some(stream) = line.stream.clone() else {
-            return Read::Ended;
+            return Ok(Read::Ended);
         };
         let Line { buf, used, filled, .. } = &mut *line;
         if buf.len() - *filled < READ / 4 && *used > 0 {
@@ -128,30 +135,18 @@ impl Shared {
             // A frame larger than the buffer is under way, or this is the first read.
             buf.resize((buf.len() * 2).max(READ), 0);
         }
-        match stream.try_read(buf.get_mut(*filled..).unwrap_or_default()) {
-            Ok(0) => {
-                self.lost(
-                    line,
-                    Error::ConnectionLost("the broker closed the connection".to_owned()),
-                    false,
-                );
-                Read::Ended
-            }
+        let cause = match stream.try_read(buf.get_mut(*filled..).unwrap_or_default()) {
+            Ok(0) => Error::ConnectionLost("the broker closed the connection".to_owned()),
             Ok(n) => {
                 *filled += n;
                 self.heard.store(true, Ordering::Relaxed);
-                self.use_up(line)
+                return Ok(self.use_up(line));
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::Open,
-            Err(error) => {
-                self.lost(
-                    line,
-                    Error::ConnectionLost(format!("reading from the broker: {error}")),
-                    false,
-                );
-                Read::Ended
-            }
-        }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            Err(error) => Error::ConnectionLost(format!("reading from the broker: {error}")),
+        };
+        self.lost(line, cause, false);
+        Ok(Read::Ended)
     }
 
     /// Hands over what somebody else has read.

@@ -1,9 +1,10 @@
 //! The task behind a link: dials, shakes hands, subscribes again, keeps alive, and dials again with full jitter.
 //!
-//! It owns the socket only until the broker has answered everything of the handshake; from then on the host reads and publishers
-//! write. It flushes for callers that have no event loop, and speaks for a host that is busy elsewhere.
+//! It owns the socket only until the broker has answered everything of the handshake; from then on the host reads (unless it cannot)
+//! and publishers write. It flushes for callers that have no event loop, and speaks for a host that is busy elsewhere.
 
-use std::io::IoSlice;
+use std::future::pending;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::backoff::Backoff;
 use super::handshake::{self, Greeted};
 use super::inbound::Happening;
-use super::link::State;
+use super::link::{Read, Reader, State};
 use super::original::{self, Dialled};
 use super::outbox::Sent;
 use super::shared::{Shared, subs};
@@ -226,13 +227,21 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
 
 /// Stays with a live connection until it is lost.
 async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
+    let readable = match readable(shared) {
+        Ok(readable) => readable,
+        Err(cause) => {
+            let cause = Error::io("watching the connection", &cause);
+            return shared.lost(shared.line.lock(), cause, false);
+        }
+    };
     let mut seen = 0;
     let mut speak = Instant::now() + ping_interval;
     let mut confirm: Option<Instant> = None;
     loop {
-        let (stream, wants, failed, may_pause) = {
+        let (stream, wants, failed, may_pause, reads) = {
             let line = shared.line.lock();
             let Some(stream) = line.stream.clone() else { return };
+            let reads = readable.as_ref().filter(|_| !line.paused);
             // A write of nothing tells whether anybody is left at the other end.
             if line.paused
                 && matches!(stream.try_write(&[]), Err(error) if error.kind() != std::io::ErrorKind::WouldBlock)
@@ -249,14 +258,17 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
             if confirm.is_none() && outbox.is_confirmation_due() {
                 confirm = Some(Instant::now() + CONFIRM);
             }
-            (stream, sent == Sent::Blocked, outbox.is_failed(), may_pause)
+            (stream, sent == Sent::Blocked, outbox.is_failed(), may_pause, reads)
         };
         let mut due = confirm.unwrap_or(speak).min(speak);
         if may_pause {
             due = due.min(Instant::now() + PROBE);
         }
         if failed {
-            tokio::time::sleep(GRACE).await;
+            tokio::select! {
+                () = read_to_end(shared, reads) => {}
+                () = tokio::time::sleep(GRACE) => {}
+            }
             let line = shared.line.lock();
             if line.stream.as_ref().is_some_and(|now| Arc::ptr_eq(now, &stream)) {
                 shared.lost(
@@ -269,6 +281,7 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
         }
         tokio::select! {
             () = shared.notify.notified() => {}
+            () = read_once(shared, reads) => {}
             writable = stream.writable(), if wants => {
                 drop(writable);
                 shared.outbox.lock().disarm();
@@ -293,6 +306,33 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
         if wants {
             // Whatever woke us, the wait for the kernel was ours and is over; the next round starts it again if need be.
             shared.outbox.lock().disarm();
+        }
+    }
+}
+
+/// What to wait with, if reading is left to this task.
+fn readable(shared: &Shared) -> io::Result<Option<Readable>> {
+    let stream = shared.line.lock().stream.clone();
+    match (shared.reader, stream) {
+        (Reader::Link, Some(stream)) => stream.readable().map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// One read in the host's place; never, if it is not for us.
+async fn read_once(shared: &Shared, reads: Option<&Readable>) {
+    match reads {
+        Some(readable) => drop(readable.read_with(|| shared.try_read()).await),
+        None => pending().await,
+    }
+}
+
+/// Reads what is left; never comes back if that is not for us.
+async fn read_to_end(shared: &Shared, reads: Option<&Readable>) {
+    loop {
+        let Some(readable) = reads else { return pending().await };
+        if !matches!(readable.read_with(|| shared.try_read()).await, Ok(Read::Open)) {
+            return pending().await;
         }
     }
 }

@@ -197,10 +197,14 @@ impl Session {
         if self.connection.is_broken() {
             self.hang_up();
         }
-        if self.stage == Stage::Leaving && (self.connection.queue.is_empty() || self.connection.is_broken()) {
+        // On Windows what the system has taken and not passed on would be lost with the connection.
+        let unsent = cfg!(windows) && self.connection.stream.unsent().unwrap_or(0) > 0;
+        if self.stage == Stage::Leaving && (self.connection.is_broken() || self.connection.queue.is_empty() && !unsent)
+        {
             self.stage = Stage::Ended;
         }
-        if self.connection.is_blocked() && self.writable.is_none() && self.stage != Stage::Ended {
+        let blocked = self.connection.is_blocked() || self.stage == Stage::Leaving && unsent;
+        if blocked && self.writable.is_none() && self.stage != Stage::Ended {
             let stream = Arc::clone(&self.connection.stream);
             self.writable = Some(Box::pin(async move {
                 if stream.writable().await.is_err() {

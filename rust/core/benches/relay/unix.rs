@@ -5,16 +5,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // A benchmark that fails should stop.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 use daemoneye_eventbus_core::broker::Broker;
 use daemoneye_eventbus_core::wire::{self, Dialect};
-use support::{TOPIC, start, with_draft};
+
+use super::support::{TOPIC, start, with_draft};
 
 const FRAME: usize = 230;
 
@@ -93,4 +92,3 @@ fn benches(criterion: &mut Criterion) {
 }
 
 criterion_group!(relaying, benches);
-criterion_main!(relaying);
