@@ -229,6 +229,6 @@ fn peers_of_the_original_are_under_the_same_rules_and_rates() {
         native.send(&control("control.collector", 7));
         let seen = frame(NEW, 8);
         native.send(&seen);
-        assert_eq!(peer.message(), seen);
+        assert_eq!(peer.first(), seen);
     });
 }

@@ -35,6 +35,12 @@ impl Client {
         }
     }
 
+    /// The first message. Before it stands a `PONG`, by which the broker sees whether the peer reads at all.
+    pub(crate) fn first(&mut self) -> Vec<u8> {
+        self.pong();
+        self.message()
+    }
+
     /// Nothing comes for `time`.
     fn hears_nothing(&mut self, time: Duration) {
         self.stream.set_read_timeout(Some(time)).unwrap();

@@ -107,6 +107,7 @@ fn a_late_connect_makes_it_native() {
             publisher.send(&frame(NEW, n));
         }
         publisher.flush();
+        peer.pong();
         bus.settled(|now| now.pending == 19);
         let said = [
             "PING",
@@ -190,6 +191,7 @@ fn the_end_comes_without_a_word_and_with_what_was_queued() {
         publisher.send(&sent.concat());
         publisher.flush();
         let reader = std::thread::spawn(move || {
+            peer.pong();
             for frame in &sent {
                 assert_eq!(peer.message(), translated(frame));
             }

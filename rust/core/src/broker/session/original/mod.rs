@@ -1,8 +1,8 @@
 //! The task of one peer of the original: a client of it, or a broker of it that has dialled us.
 //!
 //! Model: like [`Session`](super::Session) with all waits in one place, but with other manners. It is sent matching messages and `PONG`,
-//! nothing else; one message at a time, the next when the peer has read everything before; none around its health check ([`pace`]). Its
-//! queue is emptied by this task alone. What it sends is routed message by message ([`ingest`]): its own client sends some hundred in a
+//! nothing else; one message at a time, the next when the peer has read everything before; none around its health check ([`pace`]), and
+//! none before it has shown that it reads ([`reading`]). Its queue is emptied by this task alone. What it sends is routed message by message ([`ingest`]): its own client sends some hundred in a
 //! second at most. It is not sent what it has published itself, which the original's broker, never reading what it is sent, would take
 //! for the answer to its next check.
 //!
@@ -12,6 +12,7 @@
 mod ingest;
 mod out;
 mod pace;
+mod reading;
 #[cfg(test)]
 #[cfg(unix)]
 mod tests;
@@ -29,6 +30,7 @@ pub(in crate::broker) use self::pace::Rhythm;
 
 use self::out::{Blocked, Until, ready};
 use self::pace::Pace;
+use self::reading::Reading;
 use super::entry::Entry;
 use super::{LAST_READS, SCRATCH, Stage, Wait, batch, read, with_read};
 use crate::broker::connection::{Bell, Connection, OriginalTerms, SharedPatterns, Terms};
@@ -84,12 +86,13 @@ pub(super) struct Original {
     pong_left: usize,
     /// The peer has read everything that it was sent.
     clear: bool,
-    /// Since when it has not read a message.
-    unread: Option<Instant>,
+    reading: Reading,
     waiting: Option<(Until, Wait)>,
     /// Until when it must be quiet with something to send.
     quiet_until: Option<Instant>,
     last_reads: usize,
+    /// When it is left, whatever waits for it.
+    leave_by: Option<Instant>,
     /// It could not prove the token.
     refused: bool,
     /// It has said this.
@@ -128,10 +131,11 @@ impl Original {
             pongs: 0,
             pong_left: 0,
             clear: true,
-            unread: None,
+            reading: Reading::Untold,
             waiting: None,
             quiet_until: None,
             last_reads: 0,
+            leave_by: None,
             refused: false,
             connect: None,
             rights: None,
@@ -220,13 +224,50 @@ impl Original {
         if self.dialect.is_none_or(|dialect| dialect == old.sink.dialect) || old.queue.is_partial() {
             return;
         }
+        self.reader.connection = Some(self.renew_queue(old));
+    }
+
+    /// Drops what waits for the peer and begins anew, subscribed unless it would read nothing of it.
+    fn renew_queue(&self, old: &Connection) -> Arc<Connection> {
         let patterns = self.patterns.lock();
         let past = self.shared.end_queue(old);
         let connection = self.connect_queue(past);
-        subscribe(&self.shared.router, &connection, patterns.clone());
+        if self.reading != Reading::Answers {
+            subscribe(&self.shared.router, &connection, patterns.clone());
+        }
         self.shared.register(&connection);
-        drop(patterns);
-        self.reader.connection = Some(connection);
+        connection
+    }
+
+    /// It has checked its connection and not read the answer: a broker, that would take a message for the next one.
+    fn mind_reading(&mut self, now: Instant) {
+        let due = self.reading.due(self.shared.config.stall_timeout);
+        if self.clear || due.is_none_or(|due| now < due) {
+            return;
+        }
+        self.reading = Reading::Answers;
+        let peer = self.stream.peer();
+        tracing::info!(
+            target: "daemoneye_eventbus::broker",
+            client = %self.id,
+            uid = peer.uid,
+            pid = peer.pid,
+            "a peer of the original reads nothing but answers, as a broker does that has dialled; it is sent no messages"
+        );
+        if let Some(old) = &self.reader.connection {
+            self.reader.connection = Some(self.renew_queue(old));
+        }
+    }
+
+    /// It has read everything, and has asked for nothing since.
+    fn note_reading(&mut self) {
+        let before = std::mem::replace(&mut self.reading, Reading::ByItself);
+        if before == Reading::Answers
+            && let Some(connection) = &self.reader.connection
+        {
+            let patterns = self.patterns.lock();
+            subscribe(&self.shared.router, connection, patterns.clone());
+        }
     }
 
     fn reads(&self) -> bool {
@@ -249,7 +290,9 @@ impl Original {
         if self.connect.is_some() || self.stage == Stage::Ended {
             return;
         }
-        self.check_time(Instant::now());
+        let now = Instant::now();
+        self.check_time(now);
+        self.mind_reading(now);
         self.check_others();
         if self.shared.phase() >= Phase::Quiescing && self.stage != Stage::Ended {
             self.wind_up();
@@ -259,7 +302,11 @@ impl Original {
             self.pump();
         }
         let done = |connection: &Arc<Connection>| connection.queue.snapshot().messages == 0;
-        if self.stage == Stage::Leaving && self.reader.connection.as_ref().is_none_or(done) {
+        let leaves = self.reader.connection.as_ref().is_none_or(done)
+            || self
+                .leave_by
+                .is_some_and(|by| now >= by && self.reading != Reading::ByItself);
+        if self.stage == Stage::Leaving && leaves {
             self.stage = Stage::Ended;
         }
     }
@@ -314,6 +361,9 @@ impl Original {
             self.shared.router.leave(&connection.sink);
             connection.queue.finish();
             self.stage = Stage::Leaving;
+            // Nobody waits to the end for one that may not read at all.
+            let patience = self.shared.rhythm.quiet_for;
+            self.leave_by = (self.reading != Reading::ByItself).then(|| Instant::now() + patience);
         }
     }
 
@@ -321,7 +371,8 @@ impl Original {
     fn due(&self) -> Instant {
         let proof = (!self.is_proven()).then(|| self.since + self.shared.rhythm.proof);
         let frame = self.frame_since.map(|since| since + self.shared.config.frame_timeout);
-        let dues = [proof, frame, self.quiet_until];
+        let reading = self.reading.due(self.shared.config.stall_timeout);
+        let dues = [proof, frame, reading, self.quiet_until, self.leave_by];
         dues.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + FAR)
     }
 

@@ -5,10 +5,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Original;
+use super::reading::Reading;
 use crate::broker::connection::Connection;
 use crate::broker::session::{SCRATCH, Stage, WRITE_RETRY, Wait, read};
+use crate::broker::shared::Phase;
 use crate::queue::One;
 use crate::wire::text::FromBroker;
+
+/// Reads in a row before others have their turn. More than a client of the original can leave unread.
+const LISTENS: usize = 4;
 
 /// What is waited for before more is sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,7 +58,8 @@ impl Original {
         }
         self.send_pongs()?;
         let Some(connection) = connection else { return Ok(()) };
-        if connection.queue.snapshot().messages == 0 && !connection.queue.arm_reader() {
+        let idle = connection.queue.snapshot().messages == 0 && !connection.queue.arm_reader();
+        if idle && !self.reading.is_open() {
             return Ok(());
         }
         self.quiet_until = self.pace.quiet_until(Instant::now());
@@ -61,33 +67,59 @@ impl Original {
             return Ok(());
         }
         if self.clear {
-            self.listen();
+            let heard_all = self.listen();
             if self.stage == Stage::Ended || self.connect.is_some() {
                 return Ok(());
             }
-            if self.pongs == 0 {
-                self.send_message(&connection)?;
-            } else {
-                self.send_pongs()?;
-            }
+            self.answer_or_send(&connection, heard_all)?;
         }
         self.wait(Until::Read);
         Ok(())
     }
 
-    /// Hears what the peer has said up to now: if that is a check, the next frame must be its answer.
-    fn listen(&mut self) {
-        if self.reads() {
-            match read(&self.reader.stream, SCRATCH) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                got => self.on_read(got),
+    /// It has read everything.
+    fn answer_or_send(&mut self, connection: &Connection, heard_all: bool) -> Result<(), Blocked> {
+        if self.pongs > 0 {
+            return self.send_pongs();
+        }
+        // Then no check comes any more that a message could be taken for the answer to.
+        let ends = self.shared.phase() >= Phase::Quiescing;
+        match self.reading {
+            Reading::ByItself => self.send_message(connection),
+            Reading::Untold if ends => {
+                self.reading = Reading::Asked { checked: None };
+                self.send_message(connection)
+            }
+            // The peer is read before anything else happens here.
+            _ if !heard_all && !ends => Ok(()),
+            Reading::Untold => {
+                self.reading = Reading::Asked { checked: None };
+                self.pongs = 1;
+                self.send_pongs()
+            }
+            Reading::Asked { .. } | Reading::Answers => {
+                self.note_reading();
+                self.send_message(connection)
             }
         }
     }
 
+    /// Hears what the peer has said up to now: if that is a check, the next frame must be its answer. Whether that was all.
+    fn listen(&mut self) -> bool {
+        for _ in 0..LISTENS {
+            if !self.reads() || self.connect.is_some() || self.pongs > 0 {
+                break;
+            }
+            match read(&self.reader.stream, SCRATCH) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                got => self.on_read(got),
+            }
+        }
+        false
+    }
+
     pub(super) fn send_message(&mut self, connection: &Connection) -> Result<(), Blocked> {
         self.clear = false;
-        self.unread.get_or_insert_with(Instant::now);
         let sent = connection
             .queue
             .write_one(|bytes| self.stream.try_write(&[IoSlice::new(bytes)]));
@@ -122,23 +154,6 @@ impl Original {
     pub(super) fn go_on(&mut self, until: Until) {
         // The wait may have been cut short.
         self.clear = until == Until::Read && self.stream.unsent().is_none_or(|unread| unread == 0);
-        if self.clear {
-            self.unread = None;
-        }
-    }
-
-    /// Says once what an operator can do about a peer that checks and reads nothing else: a broker of the original that has dialled us
-    /// takes the message that it has not read for the answer.
-    pub(super) fn mind_reading(&mut self) {
-        let patience = self.shared.config.stall_timeout;
-        if self.unread.take_if(|since| since.elapsed() >= patience).is_some() {
-            tracing::warn!(
-                target: "daemoneye_eventbus::broker",
-                client = %self.id,
-                pid = self.stream.peer().pid,
-                "a peer of the original reads no messages; if it is a broker, take them from it: subscribe_client(client, ())"
-            );
-        }
     }
 
     fn wait(&mut self, until: Until) -> Blocked {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::broker::{Broker, BrokerConfig, PortOptions};
+use crate::broker::{Broker, BrokerConfig, ClientInfo, PortOptions};
 use crate::event::{CollectionEvent, CorrelationMetadata, Map, ProcessEvent, Timestamp};
 use crate::queue::Object;
 use crate::transport::Address;
@@ -138,10 +138,15 @@ fn a_backlog_and_a_stream_of_events_leave_every_check_its_answer() {
 fn live_like_the_original(peer: &mut UnixStream) {
     peer.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let (mut seen, mut last, mut due) = (0, None, Instant::now() + CHECK - Duration::from_millis(200));
+    let mut unasked = 0;
     for _ in 0..5 {
         while Instant::now() < due {
             std::thread::sleep(Duration::from_millis(10));
             if let Some(body) = read_like_the_original(peer) {
+                if body == b"PONG" {
+                    unasked += 1;
+                    continue;
+                }
                 assert!(last < Some(pid(&body)), "out of order");
                 last = Some(pid(&body));
                 seen += 1;
@@ -153,6 +158,7 @@ fn live_like_the_original(peer: &mut UnixStream) {
         due += CHECK;
     }
     assert!(seen > 20, "{seen}");
+    assert_eq!(unasked, 1);
 }
 
 #[test]
@@ -163,6 +169,11 @@ fn around_a_check_there_is_quiet_but_not_for_ever() {
     assert_eq!(read_like_the_original(&mut peer).unwrap(), b"PONG");
     let checked = Instant::now();
     bus.publish(0..1);
+    assert_eq!(
+        read_like_the_original(&mut peer).unwrap(),
+        b"PONG",
+        "before its first message"
+    );
     assert_eq!(pid(&read_like_the_original(&mut peer).unwrap()), 0);
     std::thread::sleep((checked + Duration::from_millis(650)).saturating_duration_since(Instant::now()));
     bus.publish(1..3);
@@ -184,6 +195,110 @@ fn around_a_check_there_is_quiet_but_not_for_ever() {
         passed >= Duration::from_millis(1450) && passed < Duration::from_millis(2500),
         "{passed:?}"
     );
+}
+
+/// A broker with such a peer that has not read the `PONG` which stands before its first message.
+fn met_and_asked(config: BrokerConfig) -> (Bus, UnixStream) {
+    let bus = Bus::new(config);
+    let mut peer = bus.dial();
+    check(&mut peer);
+    assert_eq!(read_like_the_original(&mut peer).unwrap(), b"PONG");
+    bus.publish(0..10);
+    (bus, peer)
+}
+
+fn only(bus: &Bus) -> ClientInfo {
+    let mut clients = bus.broker.clients();
+    assert_eq!(clients.len(), 1);
+    clients.remove(0)
+}
+
+#[test]
+fn whoever_reads_answers_only_keeps_its_connection_and_is_sent_nothing_else() {
+    let (bus, mut peer) = met_and_asked(BrokerConfig {
+        stall_timeout: Duration::from_millis(200),
+        ..BrokerConfig::default()
+    });
+    for round in 0..5 {
+        bus.publish(0..10);
+        std::thread::sleep(CHECK);
+        check(&mut peer);
+        assert_eq!(read_like_the_original(&mut peer).unwrap(), b"PONG", "{round}");
+    }
+    let info = only(&bus);
+    assert_eq!((info.subscriptions, info.delivered, info.queued_messages), (0, 0, 0));
+    // What waited until it was known. Later nothing is matched.
+    assert!(matches!(bus.broker.statistics().dropped["closed"], 20 | 30));
+    // One that reads after all is a client.
+    assert_eq!(read_like_the_original(&mut peer).unwrap(), b"PONG");
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while only(&bus).subscriptions == 0 {
+        assert!(Instant::now() < deadline, "not subscribed again");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    bus.publish(77..78);
+    assert_eq!(pid(&read_like_the_original(&mut peer).unwrap()), 77);
+}
+
+#[test]
+fn a_client_that_comes_late_to_reading_loses_nothing() {
+    let (bus, mut peer) = met_and_asked(BrokerConfig {
+        stall_timeout: Duration::from_millis(200),
+        ..BrokerConfig::default()
+    });
+    // Past its check, and that just before it reads: what comes first is its answer.
+    std::thread::sleep(2 * CHECK);
+    check(&mut peer);
+    for _ in 0..2 {
+        assert_eq!(read_like_the_original(&mut peer).unwrap(), b"PONG");
+    }
+    for wanted in 0..10 {
+        assert_eq!(pid(&read_like_the_original(&mut peer).unwrap()), wanted);
+    }
+    // Once a client, always a client, however slow.
+    bus.publish(10..20);
+    for _ in 0..3 {
+        std::thread::sleep(CHECK / 2);
+        check(&mut peer);
+    }
+    std::thread::sleep(CHECK / 2);
+    assert_eq!(only(&bus).subscriptions, 1);
+    let read: Vec<_> = std::iter::repeat_with(|| read_like_the_original(&mut peer).unwrap())
+        .take(13)
+        .collect();
+    let pids: Vec<_> = read
+        .iter()
+        .filter(|body| *body != b"PONG")
+        .map(|body| pid(body))
+        .collect();
+    assert_eq!(pids, (10..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_check_behind_a_heap_of_frames_is_heard_before_a_message_goes_out() {
+    let (_bus, mut peer) = met_and_asked(BrokerConfig::default());
+    for _ in 0..20 {
+        // A bare payload, which its broker may send.
+        let flood: Vec<u8> = std::iter::repeat_n(b"\x02\0\0\0\xff\xff".as_slice(), 20_000)
+            .flatten()
+            .copied()
+            .collect();
+        peer.write_all(&flood).unwrap();
+        check(&mut peer);
+        assert_eq!(read_like_the_original(&mut peer).unwrap(), b"PONG");
+    }
+}
+
+#[test]
+fn the_end_of_the_broker_waits_for_no_peer_that_does_not_read() {
+    let (bus, peer) = met_and_asked(BrokerConfig::default());
+    let (done, wait) = mpsc::channel();
+    let begin = Instant::now();
+    bus.broker
+        .shutdown(Duration::from_secs(20), move |result| done.send(result).unwrap());
+    wait.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    drop(peer);
 }
 
 #[test]

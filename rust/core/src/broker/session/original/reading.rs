@@ -1,0 +1,48 @@
+//! Whether a peer of the original reads what it is sent.
+//!
+//! Its client does all the time. Its broker, when it has dialled us, reads one frame after each of its checks and no other, and hangs up
+//! unless that one is `PONG`. A `PONG` that nobody has asked for tells them apart and harms neither: a client reads it at once and
+//! ignores it, as it does everything that is not a message; a broker leaves it where it is, and takes it for the answer to its next
+//! check, whose own answer then waits for the check after that.
+//!
+//! So a broker never gets to the end of what it was sent: that is one `PONG` more than it has written checks. Whoever has read all of it,
+//! with no check left to hear, reads by itself.
+
+use std::time::{Duration, Instant};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// It was sent no message yet, and nothing that would tell.
+    Untold,
+    /// It was sent a `PONG` that it did not ask for, and has not read everything since.
+    Asked {
+        /// When it first checked since.
+        checked: Option<Instant>,
+    },
+    /// It reads by itself, once and for all: a client that is slow later is still a client.
+    ByItself,
+    /// It reads answers only, so it is subscribed to nothing.
+    Answers,
+}
+
+impl Reading {
+    /// It checks its connection.
+    pub(super) fn note_check(&mut self, now: Instant) {
+        if let Self::Asked { checked } = self {
+            checked.get_or_insert(now);
+        }
+    }
+
+    /// When it will have been given the time that a client needs at most: a check, and `patience` after that.
+    pub(super) fn due(self, patience: Duration) -> Option<Instant> {
+        match self {
+            Self::Asked { checked } => checked.map(|checked| checked + patience),
+            Self::Untold | Self::ByItself | Self::Answers => None,
+        }
+    }
+
+    /// Messages wait until it has shown that it reads.
+    pub(super) const fn is_open(self) -> bool {
+        !matches!(self, Self::Untold | Self::ByItself)
+    }
+}
