@@ -241,6 +241,25 @@ fn whoever_reads_answers_only_keeps_its_connection_and_is_sent_nothing_else() {
 }
 
 #[test]
+fn whoever_proves_a_token_with_each_check_is_found_out_as_well() {
+    const PROOF: &[u8] = b"PING:54169902e229d87a48e6656c4bc4f5f318c70971e7a1d1795d059dd97aa46623";
+    let bus = Bus::new(BrokerConfig {
+        tokens: vec![Token::new(b"token-1".to_vec())],
+        original_auth: true,
+        ..BrokerConfig::default()
+    });
+    let mut peer = bus.dial();
+    let frame = [&69_u32.to_le_bytes(), PROOF].concat();
+    for round in 0..5 {
+        peer.write_all(&frame).unwrap();
+        assert_eq!(read_like_the_original(&mut peer).unwrap(), b"PONG", "{round}");
+        bus.publish(0..10);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(only(&bus).delivered, 0);
+}
+
+#[test]
 fn a_client_that_comes_late_to_reading_loses_nothing() {
     let (bus, mut peer) = met_and_asked(BrokerConfig {
         stall_timeout: Duration::from_millis(200),
