@@ -14,10 +14,11 @@ SOURCES := $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Car
 RUST_TESTS := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-rust test-python faults soak fuzz fuzz-planted miri audit lint docs wheel format bench bench-quick clean
+.PHONY: help build demo test test-rust test-python test-original faults soak fuzz fuzz-planted miri audit lint windows docs wheel \
+	format bench bench-quick bench-docs instructions clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 $(VENV)/.tools: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -49,6 +50,9 @@ test-rust: ## Run the tests of the Rust core
 
 test-python: $(VENV)/.dev ## Run the Python tests against the release build
 	$(BIN)/python -m pytest
+
+test-original: $(VENV)/.dev ## Stay connected for 10 minutes as the Rust original's client does, idle and under load
+	DAEMONEYE_TEST_LONG=1 $(BIN)/python -m pytest tests/test_original_peers.py -k ten_minutes
 
 faults: $(VENV)/.dev ## Provoke every fault of docs/reliability.md and print a table; FULL=1 with its full numbers (hours)
 	DAEMONEYE_FAULTS=$(if $(FULL),full,all) $(BIN)/python -m pytest tests/faults -q --no-header $(FAULTS)
@@ -90,6 +94,9 @@ $(VENV)/.wheel: $(VENV)/.tools
 wheel: $(VENV)/.wheel ## Build and try a manylinux wheel for each CPython found, and the sdist, in dist/
 	$(BIN)/python .ci/wheels.py
 
+windows: $(VENV)/.tools ## Cross-build for Windows, test under Wine, type-check the other systems (Debian, as root)
+	@PATH=$(abspath $(BIN)):$$PATH .ci/windows/run
+
 format: $(VENV)/.dev ## Format Rust and Python
 	cargo fmt --all
 	$(BIN)/ruff check --fix-only .
@@ -113,6 +120,12 @@ bench: $(BENCH)/.built ## Measure the bus beside its peers; make bench ARGS="--s
 
 bench-quick: $(BENCH)/.built ## The same in short rounds of the two main figures, for ratios while tuning
 	$(BENCH)/bin/python -m benches --quick --scenario one_to_one round_trip --peers ours zenoh floor $(ARGS)
+
+bench-docs: $(BENCH)/.built ## Measure everything and put it into docs/performance.md
+	$(BENCH)/bin/python -m benches --json docs/performance.json --docs docs $(ARGS)
+
+instructions: $(BENCH)/.built ## Count the instructions of the hot path (valgrind) and compare with the baseline
+	$(BENCH)/bin/python -m benches.instructions $(ARGS)
 
 clean: ## Remove everything that was built
 	cargo clean

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,8 +14,9 @@ from typing import Any
 from benches.contestants import Contestant, contestant
 from benches.machine import about
 from benches.peers import PEERS
+from benches.plots import draw
 from benches.processes import RunFailed
-from benches.report import table, write
+from benches.report import fill, table, write
 from benches.scenarios import NAMES, QUICK, Scale
 
 _PACKAGE = "benches.scenarios"
@@ -37,7 +39,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="of each contestant, in turn; default 5, quick 3")
     parser.add_argument("--seconds", type=float, help="of a throughput round; default 3, quick 1")
     parser.add_argument("--quick", action="store_true", help="short rounds, for ratios while tuning")
-    parser.add_argument("--json", type=Path, help="write the result here")
+    parser.add_argument("--json", type=Path, help="add the result to this file, scenario by scenario")
+    parser.add_argument("--docs", type=Path, help="put tables and pictures of that file into docs/performance.md here")
+    parser.add_argument("--draw-only", action="store_true", help="measure nothing; use the file as it is")
     return parser.parse_args(argv)
 
 
@@ -64,7 +68,10 @@ def _rounds(scenario: Any, present: list[Contestant], rounds: int, scale: Scale)
                 result = {"void": str(error)}
             results[one.name].append(result)
             first = next(iter(scenario.COLUMNS))
-            said = result.get("void") or f"{result[first]:,.1f} {scenario.COLUMNS[first]}"
+            value = result.get(first)
+            said = result.get("void") or (
+                f"{value:,.1f} {scenario.COLUMNS[first]}" if isinstance(value, float) else "done"
+            )
             print(f"  round {number + 1}: {one.name}: {said}", file=sys.stderr, flush=True)
     return results
 
@@ -76,19 +83,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     if asked.seconds:
         scale = replace(scale, seconds=asked.seconds)
     rounds = asked.rounds or (3 if asked.quick else 5)
+    scenarios = {name: importlib.import_module(f"{_PACKAGE}.{name}") for name in NAMES}
     document: dict[str, Any] = {"machine": about(), "rounds": rounds, "quick": asked.quick, "scenarios": {}}
-    for name in asked.scenario:
-        scenario = importlib.import_module(f"{_PACKAGE}.{name}")
+    if asked.json and asked.json.exists():
+        # What was measured before stays until it is measured again.
+        before = json.loads(asked.json.read_text(encoding="utf-8"))
+        document = before if asked.draw_only else {**document, "scenarios": before["scenarios"]}
+    for name in () if asked.draw_only else asked.scenario:
+        scenario = scenarios[name]
         print(f"{scenario.TITLE} ({rounds} rounds)", file=sys.stderr, flush=True)
         present, skipped = _present(asked.peers or [contestant(text) for text in scenario.DEFAULT])
         for who, why in skipped.items():
             print(f"  skipped: {who}: {why}", file=sys.stderr)
         results = _rounds(scenario, present, rounds, scale) if present else {}
-        part = {"title": scenario.TITLE, "skipped": skipped, "rounds": results}
-        document["scenarios"][name] = part
+        document["scenarios"][name] = {"title": scenario.TITLE, "skipped": skipped, "rounds": results}
         print(table(scenario, results), flush=True)
-    if asked.json:
-        write(asked.json, document)
+        if asked.json:
+            write(asked.json, document)
+    if asked.docs:
+        fill(asked.docs / "performance.md", document, scenarios)
+        draw(document, scenarios, asked.docs / "performance.md")
     return 0
 
 

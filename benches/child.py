@@ -27,7 +27,7 @@ def main() -> None:
     peer, variant, loop, role, address, options = sys.argv[1:]
     work = _run(peer, variant, role, address, json.loads(options))
     if loop == "uvloop":
-        import uvloop
+        import uvloop  # noqa: PLC0415  # only where it was asked for
 
         uvloop.run(work)
     else:

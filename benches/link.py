@@ -1,7 +1,7 @@
 """What a process of a run does with a bus, whatever the bus: publish and receive numbered messages of one size.
 
-Each message is built anew from its number: ours as a typed event whose `pid` is the number, peers as the number in eight
-bytes before a ready-made rest. That is the cheapest a peer's message can be, and what it holds is read at the other end.
+Each message is built anew from its number: ours as a typed event whose `pid` is the number, peers' as the number in
+eight bytes before a ready-made rest, which is as cheap as it can be. The number is read at the other end.
 
 Blocking buses implement the same coroutines without ever suspending, so that one set of roles serves both kinds. Loops
 that decide a throughput are each bus's own (`flood`, `drain`).
@@ -32,7 +32,7 @@ _PIECE = 256
 
 
 class Payloads:
-    """A peer's messages: the number, then what fills up to `size`. Loops that must be fast say ``pack(number) + rest``."""
+    """A peer's messages: the number, then what fills up to `size`. Fast loops say ``pack(number) + rest``."""
 
     def __init__(self, size: int) -> None:
         self.rest = bytes(33 + i * 7 % 90 for i in range(size - _NUMBER.size))

@@ -1,4 +1,4 @@
-"""Sending on time. asyncio rounds its timeouts up to a millisecond, so a timer descriptor of the kernel wakes both kinds of bus."""
+"""Sending on time: asyncio rounds timeouts up to a millisecond, so a timer of the kernel wakes both kinds of bus."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ def _number(value: float) -> str:
 
 def table(scenario: Any, results: Rounds) -> str:
     """Medians with their spread, and the first column's ratio to the reference, taken round by round."""
+    if hasattr(scenario, "table"):
+        return str(scenario.table(results))
     first = next(iter(scenario.COLUMNS))
     reference = results.get(scenario.REFERENCE)
     head = ["", *scenario.COLUMNS.values()]
@@ -46,6 +49,27 @@ def table(scenario: Any, results: Rounds) -> str:
         if void:
             lines.append(f"\n{who}: {len(void)} of {len(rounds)} rounds void: {void[0]}")
     return "\n".join(lines) + "\n"
+
+
+def fill(page: Path, document: Mapping[str, Any], scenarios: Mapping[str, Any]) -> None:
+    """Puts tables, and where they were measured, between the page's ``<!-- NAME -->`` and ``<!-- end -->``."""
+    machine = document["machine"]
+    length = "short rounds, for ratios only" if document["quick"] else "whole rounds"
+    versions = "; ".join(f"{name}: {version}" for name, version in machine["versions"].items() if version)
+    parts = {
+        "machine": f"{machine['date']}; {machine['processor']}, {machine['cores']} cores, Linux {machine['kernel']}, "
+        f"load {machine['load_before'][0]} before; CPython {machine['python']}; medians of {document['rounds']} rounds "
+        f"in turn ({length}).\n{versions}.\n"
+    }
+    for name, part in document["scenarios"].items():
+        parts[name] = table(scenarios[name], part["rounds"])
+        for who, why in part["skipped"].items():
+            parts[name] += f"\nSkipped: {who}: {why}.\n"
+    text = page.read_text(encoding="utf-8")
+    for name, part in parts.items():
+        block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        text = block.sub(lambda found, part=part: f"{found[1]}{part}{found[2]}", text)
+    page.write_text(text, encoding="utf-8")
 
 
 def write(path: Path, document: Mapping[str, Any]) -> None:

@@ -189,13 +189,14 @@ async def idle(link: Link, options: Options) -> Options:
 
 
 async def hold(link: Link, options: Options) -> Options:
-    """Holds many subscriptions of one connection."""
-    await link.open(ECHO_TOPIC)
+    """Holds many subscriptions, spread over `connections`."""
+    links = _links(link, options)
+    for each in links:
+        await each.open(ECHO_TOPIC)
     say(said="ready")
     asked = await order()
     for number in range(asked["subscriptions"]):
-        await link.subscribe(f"events.p{number % 997}.s{number}")
-    del options
+        await links[number % len(links)].subscribe(f"events.p{number % 997}.s{number}")
     return {}
 
 

@@ -64,7 +64,7 @@ class Child:
     def ends(self, code, stderr=None):
         """Waits; the code must be this, and there must be no traceback nor warning."""
         ended = self.process.wait(DEADLINE)
-        assert "Traceback" not in self.stderr
+        assert "Traceback" not in self.stderr, self.stderr
         assert ended == code, (ended, self.stdout, self.stderr)
         if stderr is not None:
             assert self.stderr == stderr

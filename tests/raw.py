@@ -172,6 +172,13 @@ def decode_process(payload: bytes) -> Process:
     return event
 
 
+def parse_text(body: bytes) -> tuple[str, dict[str, Any]]:
+    """The verb of a control frame and its fields."""
+    assert 0x41 <= body[0] <= 0x5A, f"not a control frame: {body[:40]!r}"
+    verb, _, rest = body.decode().partition(" ")
+    return verb, json.loads(rest) if rest else {}
+
+
 # --- the connection -------------------------------------------------------------------------
 
 
@@ -188,6 +195,14 @@ class Raw:
             raise
         self._buffer = b""
         self.info: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, accepted: socket.socket, timeout: float = 5.0) -> Raw:
+        """The broker's end of a connection."""
+        self = cls.__new__(cls)
+        self.sock, self._buffer, self.info = accepted, b"", {}
+        accepted.settimeout(timeout)
+        return self
 
     def write(self, raw: bytes) -> None:
         self.sock.sendall(raw)
@@ -223,9 +238,7 @@ class Raw:
         """The next frame, which has to be a control frame."""
         body = self.receive()
         assert body is not None, "closed instead of a control frame"
-        assert 0x41 <= body[0] <= 0x5A, f"not a control frame: {body[:40]!r}"
-        verb, _, rest = body.decode().partition(" ")
-        return verb, json.loads(rest) if rest else {}
+        return parse_text(body)
 
     def expect(self, verb: str) -> dict[str, Any]:
         heard, fields = self.hear()

@@ -24,7 +24,7 @@ pytestmark = [
 
 
 def options_of(config):
-    left_out = {"token", "rate_limit"}
+    left_out = {"token"}
     return {field.name for field in dataclasses.fields(config)} - left_out
 
 
@@ -198,3 +198,105 @@ def test_tokens(cli, path, folder):
     assert "token" in cli("broker", folder / "c.sock", "--token-file", folder / "short").ends(2).stderr
     child.signal(signal.SIGTERM).ends(0)
     assert "0" * 32 not in child.stderr + child.stdout
+
+
+RULES = """
+[[rule]]
+tokens = ["agent"]
+publish = ["#"]
+subscribe = ["#"]
+
+[[rule]]
+publish = ["events.process.stop"]
+subscribe = ["events.process.#"]
+
+[[rule]]
+publish = ["#"]
+subscribe = ["#"]
+allow = false
+"""
+
+
+def test_rules_from_a_file_and_tokens_with_names(cli, path, folder):
+    secrets = {}
+    for name in ("agent", "tool"):
+        secrets[name] = folder / name
+        secrets[name].write_text(name * 8)
+        secrets[name].chmod(0o600)
+    rules = folder / "rules.toml"
+    rules.write_text(RULES)
+    rules.chmod(0o640)
+    named = [word for name, file in secrets.items() for word in ("--token-file", f"{name}={file}")]
+    child = cli("broker", path, "--rules", rules, *named).until("listening", "stdout")
+    process = ("process", "--pid", "1", "--name", "x")
+    heard = cli("sub", "#", "--count", "2", "--json", "--token-file", secrets["agent"]).until("subscribed")
+    refused = cli("sub", "#", "--count", "1", "--token-file", secrets["tool"]).ends(4)
+    assert "may not subscribe" in refused.stderr
+    cli("pub", "--token-file", secrets["tool"], *process, "--topic", "events.process.start")
+    child.until("reason=rights")
+    cli("pub", "--token-file", secrets["tool"], *process, "--topic", "events.process.stop").ends(0)
+    cli("pub", "--token-file", secrets["agent"], *process, "--topic", "events.process.start").ends(0)
+    heard.ends(0)
+    assert [json.loads(line)["topic"].rsplit(".")[-1] for line in heard.stdout.splitlines()] == ["stop", "start"]
+    child.signal(signal.SIGTERM).ends(0)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("[[rule]]\npublish = 1", 2, "rule 1: publish: expected a sequence"),
+        ('[[rule]]\npublish = ["#"]\n[[rule]]\nuid = [1]', 2, "rule 2: uid is none of allow, publish,"),
+        ('[[rule]]\npublish = ["nowhere.x"]', 2, "--rules: "),
+        ('[[rule]]\npublish = ["#"]\ntokens = ["x"]', 2, "no token is named"),
+        ("[rules]", 2, "rules is not known here"),
+        ("rule = 5", 2, "rule is not known here"),
+        ("rule = [5]", 2, "rule 1: not a table"),
+        ("[[rule", 2, "--rules "),
+        (None, 4, "No such file"),
+        ("writable", 4, "others may write it"),
+    ],
+)
+def test_rules_that_cannot_be(cli, path, folder, text, code, said):
+    rules = folder / "rules.toml"
+    if text is not None:
+        rules.write_text(text)
+        rules.chmod(0o666 if text == "writable" else 0o644)
+    child = cli("broker", path, "--rules", rules).ends(code)
+    assert said in child.stderr
+    assert child.stderr.count("\n") == 1
+    assert not Path(path).exists()
+
+
+def test_rate_limits(cli, path):
+    limits = ("--rate-limit", "messages=10,burst=1", "--rate-limit", "per=uid,connects=1000,bytes=1M")
+    child = cli("broker", path, *limits).until("listening", "stdout")
+    fed(cli, events(*range(200)))
+    child.until("reason=rate_limit")
+    child.signal(signal.SIGTERM).ends(0)
+    for limit, said in {
+        "messages": "none of per, messages, bytes, connects, burst",
+        "host=1": "none of per",
+        "messages=x": "no size",
+        "per=uid": "no rate at all",
+        "connects=1": 'needs per="uid"',
+        "messages=0": "must be between",
+    }.items():
+        refused = cli("broker", path, "--rate-limit", limit).ends(2)
+        assert said in refused.stderr, limit
+        assert refused.stderr.count("\n") == 1
+    assert "two limits of the same kind" in cli("broker", path, *limits[:2] * 2).ends(2).stderr
+
+
+def test_the_log_goes_to_stderr_from_its_level_on(cli, path, folder):
+    child = cli("broker", path, "--log-level", "info").until("listening")
+    assert child.stderr.startswith("daemoneye-eventbus broker: INFO: daemoneye_eventbus.broker: listening path=")
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(str(path))
+        body = b'CONNECT {"protocol":1,"client":"\\u001b[2J\\u202e","dialect":"bincode"}'
+        peer.sendall(len(body).to_bytes(4, "little") + body + len(body).to_bytes(4, "little") + body)
+        child.until("reason=protocol")
+        assert r"client=\x1b[2J\u202e" in child.stderr
+    child.signal(signal.SIGTERM).ends(0)
+    assert child.stderr.endswith("daemoneye_eventbus.broker: stopped\n")
+    quiet = cli("broker", folder / "quiet.sock", "--log-level", "error").until("listening", "stdout")
+    quiet.signal(signal.SIGTERM).ends(0, "")

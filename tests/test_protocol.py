@@ -193,6 +193,41 @@ async def test_a_refused_sub_keeps_the_connection(peer, fields):
     assert len(peer.barrier()) == 1
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"topic_patterns": 7},
+        {"topic_patterns": [7]},
+        {"include_control": "yes"},
+        {"event_filter": "pids"},
+        {"event_filter": {"pids": ["one"]}},
+        {"correlation_filter": {"min_sequence": -1}},
+        {"capabilities": None},
+        {"subscriber_id": {}},
+    ],
+    ids=str,
+)
+async def test_a_sub_with_fields_of_wrong_types_is_answered(broker, peer, fields):
+    peer.sub(3, "events.#", **fields)
+    refused = peer.expect("ERR")
+    assert (refused["id"], refused["code"]) == (3, "subscription_refused")
+    assert refused["message"]
+    peer.subscribe(3, "events.#")
+    peer.send(wire.process_message(7))
+    assert len(peer.barrier()) == 1
+    assert broker.statistics().refused == {"subscription_refused": 1}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b'SUB {"id":1,"topic_patterns":', b'SUB {"topic_patterns":["events.#"]}', b'SUB {"id":"1"}', b"SUB [1]", b"SUB"],
+    ids=str,
+)
+async def test_a_sub_without_an_id_to_answer_to_ends_the_connection(peer, text):
+    peer.send(text)
+    assert peer.closed()["code"] == "protocol"
+
+
 async def test_unsub_of_an_unknown_id(peer):
     peer.say("UNSUB", id=99)
     assert peer.expect("ERR")["id"] == 99

@@ -88,7 +88,7 @@ PEERS = {
         Peer(
             "nats",
             {
-                "callback": "nats-server over TCP loopback, max_pending 1 GB; `await nc.publish`; `cb=`, pending limits off",
+                "callback": "nats-server over TCP loopback, max_pending 1 GB; `await nc.publish`; `cb=`, unlimited",
                 "iterator": "the same, read by `async for`",
             },
             ("nats-py",),
@@ -107,7 +107,7 @@ PEERS = {
         Peer(
             "redis",
             {
-                "pipeline": "redis-server over a Unix socket, hiredis, no output limits; pipelines of 100; `pubsub.listen()`",
+                "pipeline": "redis-server over a Unix socket, hiredis, no output limit; pipelines of 100; `listen()`",
                 "single": "the same, one `await publish` at a time",
             },
             ("redis", "hiredis"),

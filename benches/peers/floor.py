@@ -1,4 +1,4 @@
-"""No bus at all: what blocking Unix sockets and Python cost when a third process relays bytes. Nothing routes, frames or counts."""
+"""No bus: what blocking Unix sockets and Python cost when a third process relays bytes that it does not look at."""
 
 from __future__ import annotations
 

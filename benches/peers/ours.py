@@ -122,6 +122,8 @@ async def serve(address: str, options: dict[str, Any]) -> None:
         max_frame=8 << 20,
         max_connections=1024,
         max_connections_per_uid=1024,
+        # A limit on all queues together drops, whoever waits; where nothing may be lost it must hold all of them full.
+        total_queue_bytes=8 << 30,
         max_patterns_per_client=int(options.get("patterns", 1024)),
     )
     async with Broker(address, config=config):

@@ -1,4 +1,4 @@
-"""pyzmq through a proxy of XSUB and XPUB over ipc, without high-water marks, so that nothing is dropped. Topics are prefixes."""
+"""pyzmq through a proxy of XSUB and XPUB over ipc, without high-water marks, so that nothing is dropped."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One module per question.
 
-Each has `TITLE`; `DEFAULT`, who takes part; `REFERENCE`, whom ratios refer to; `COLUMNS`, figures and their units, the first being
-the one that ratios are of; and `run(contestant, scale)`, one round.
+Each has `TITLE`; `DEFAULT`, who takes part; `REFERENCE`, whom ratios refer to; `COLUMNS`, figures and their units, the
+first being the one that ratios are of; `PLOTTED`, those that are drawn; and `run(contestant, scale)`, one round.
 """
 
 from __future__ import annotations
@@ -12,7 +12,18 @@ from typing import Any
 
 from benches.processes import Process, Run
 
-NAMES = ("one_to_one", "fan_out", "round_trip", "open_loop", "in_process", "core", "fairness", "memory", "idle", "growth")
+NAMES = (
+    "one_to_one",
+    "fan_out",
+    "round_trip",
+    "open_loop",
+    "in_process",
+    "core",
+    "fairness",
+    "memory",
+    "idle",
+    "growth",
+)
 GRACE = 60.0
 """Seconds that a subscriber may take for what was published in time."""
 
@@ -71,7 +82,7 @@ def flood(
 
 
 def paced(publisher: Process, listener: Process, rate: float, seconds: float, *, ahead: float = 0.5) -> dict[str, Any]:
-    """From ready processes to the latencies of messages sent on time; both are told the same beginning, `ahead` seconds from now."""
+    """From ready processes to latencies of messages sent on time, the first `ahead` seconds from now."""
     listener.said("warm")
     begin = time.perf_counter() + ahead
     for process in (publisher, listener):

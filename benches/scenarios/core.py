@@ -12,6 +12,7 @@ TITLE = "The Rust core over real sockets, one to one, 230-byte frames in large p
 DEFAULT = ("core",)
 REFERENCE = "core"
 COLUMNS = {"rate": "messages/s", "broker_cpu_us": "broker CPU us per message", "cpu_us": "with both ends"}
+PLOTTED = ("rate", "broker_cpu_us")
 
 
 def run(contestant: Contestant, scale: Scale) -> dict[str, Any]:

@@ -12,6 +12,7 @@ TITLE = "1,000 messages a second beside a publisher that is flat out, one way"
 DEFAULT = ("ours", "zenoh", "nats", "zmq")
 REFERENCE = "zenoh"
 COLUMNS = {"p50": "p50 us", "p99": "p99 us", "p999": "p99.9 us", "beside": "flat-out messages/s"}
+PLOTTED = ("p50", "p99")
 _RATE = 1_000
 _LOUD = "events.process.loud"
 

@@ -17,6 +17,7 @@ COLUMNS = {
     "cpu_us": "CPU us per delivery",
     "broker_cpu_us": "of it the broker",
 }
+PLOTTED = ("rate", "cpu_us")
 _SUBSCRIBERS = 10
 
 

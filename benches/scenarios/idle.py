@@ -13,6 +13,7 @@ TITLE = "An idle broker with 100 idle clients"
 DEFAULT = ("ours", "zenoh", "nats", "redis", "busrt")
 REFERENCE = "zenoh"
 COLUMNS = {"share": "% of a core"}
+PLOTTED = ("share",)
 _CONNECTIONS = 100
 
 

@@ -12,6 +12,7 @@ TITLE = "In process, Python to Python"
 DEFAULT = ("ours", "ours:many", "ours+uvloop", "queue")
 REFERENCE = "queue"
 COLUMNS = {"rate": "messages/s", "cpu_us": "CPU us per message"}
+PLOTTED = ("rate",)
 
 
 def run(contestant: Contestant, scale: Scale) -> dict[str, Any]:

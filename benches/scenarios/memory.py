@@ -17,6 +17,7 @@ COLUMNS = {
     "connection_kib": "KiB per idle connection",
     "rest_mib": "MiB at rest",
 }
+PLOTTED = ("subscriptions_mib", "connection_kib")
 _SUBSCRIPTIONS = 10_000
 _CONNECTIONS = 200
 

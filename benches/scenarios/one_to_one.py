@@ -24,6 +24,7 @@ DEFAULT = (
 )
 REFERENCE = "zenoh"
 COLUMNS = {"rate": "messages/s", "cpu_us": "CPU us per message", "broker_cpu_us": "of it the broker"}
+PLOTTED = ("rate", "cpu_us")
 
 
 def run(contestant: Contestant, scale: Scale) -> dict[str, Any]:

@@ -12,6 +12,7 @@ TITLE = "Open loop, 10,000 messages a second, one way"
 DEFAULT = ("ours", "ours+uvloop", "zenoh", "nats", "zmq", "zmq:asyncio", "redis:single", "busrt", "floor")
 REFERENCE = "zenoh"
 COLUMNS = {"p50": "p50 us", "p99": "p99 us", "p999": "p99.9 us", "cpu_us": "CPU us per message"}
+PLOTTED = ("p50", "p99")
 RATE = 10_000
 
 

@@ -13,6 +13,7 @@ TITLE = "Round trip, one in flight"
 DEFAULT = ("ours", "ours+uvloop", "floor", "zenoh", "nats", "zmq", "zmq:asyncio", "redis", "busrt")
 REFERENCE = "floor"
 COLUMNS = {"p50": "p50 us", "p99": "p99 us", "p999": "p99.9 us", "cpu_us": "CPU us per round trip"}
+PLOTTED = ("p50", "p99")
 
 
 def run(contestant: Contestant, scale: Scale) -> dict[str, Any]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         TopicPattern,
         TriggerRequest,
     )
+    from daemoneye_eventbus._rights import RateLimit, Rule
     from daemoneye_eventbus._subscription import Subscription
     from daemoneye_eventbus._text import os_bytes, os_text
     from daemoneye_eventbus._timestamp import Timestamp
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         EventBusStatistics,
         EventFilter,
         EventSubscription,
+        Sender,
         SourceCaps,
     )
     from daemoneye_eventbus.errors import (
@@ -104,6 +106,9 @@ __all__ = [
     "ProtocolError",
     "PublishNotSupported",
     "PublishTimeout",
+    "RateLimit",
+    "Rule",
+    "Sender",
     "SourceCaps",
     "Subscription",
     "SubscriptionClosed",
@@ -137,6 +142,7 @@ _HOMES = {
         "TriggerRequest",
     ),
     "_native": ("FrozenMap", "TopicPattern"),
+    "_rights": ("RateLimit", "Rule"),
     "_subscription": ("Subscription",),
     "_text": ("os_bytes", "os_text"),
     "_timestamp": ("Timestamp",),
@@ -148,6 +154,7 @@ _HOMES = {
         "EventBusStatistics",
         "EventFilter",
         "EventSubscription",
+        "Sender",
         "SourceCaps",
     ),
 }

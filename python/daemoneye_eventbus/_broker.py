@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
@@ -13,11 +14,13 @@ from daemoneye_eventbus._native import Address, BrokerCore, PortHandle
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
 
 if TYPE_CHECKING:
-    import os
+    import socket
     from collections.abc import Callable, Coroutine, Sequence
     from types import TracebackType
 
 __all__ = ["Broker"]
+
+_LONGEST_SHUTDOWN: Final = 24 * 3600.0
 
 
 class Broker:
@@ -42,6 +45,25 @@ class Broker:
         self._address = Address(instance=instance) if path is None else Address(path=Path(path))
         self._core = BrokerCore(self._address, self._config)
         self._ends: set[Callable[[], None]] = set()
+
+    @classmethod
+    def from_listener(cls, listener: int | socket.socket, *, config: BrokerConfig | None = None) -> Self:
+        """A broker on a Unix stream socket that listens already: a service manager's, or one of your own.
+
+        The broker takes a copy; ``listener``, a socket or its descriptor, stays yours to close. Path, mode and group
+        are whose they were: nothing is checked, locked or removed there, and ``socket_mode`` and ``socket_group`` do
+        nothing. Who connects is still asked of the kernel. ``ValueError`` for what is no such socket, ``OSError`` for
+        what is not open, ``NotImplementedError`` on Windows.
+        """
+        if os.name != "posix":
+            raise NotImplementedError("a broker takes over a listening socket on Unix only")
+        self = cls.__new__(cls)
+        self._config = config or BrokerConfig()
+        descriptor = listener if isinstance(listener, int) else listener.fileno()
+        self._core = BrokerCore.from_listener(descriptor, self._config)
+        self._address = self._core.address
+        self._ends = set()
+        return self
 
     @property
     def path(self) -> Path:
@@ -77,7 +99,7 @@ class Broker:
         return self._shutdown(timeout)
 
     async def _shutdown(self, timeout: float) -> int:
-        bound = max(seconds("timeout", timeout), 0.0)
+        bound = min(max(seconds("timeout", timeout), 0.0), _LONGEST_SHUTDOWN)
         undelivered: int = await Bridge.current().ask(lambda bell, token: self._core.shutdown(bound, bell, token))
         for tell in list(self._ends):
             tell()
@@ -98,7 +120,15 @@ class Broker:
         return [ClientInfo(**one) for one in self._core.clients()]
 
     def subscribe_client(self, client_id: str, patterns: Sequence[str]) -> None:
-        """Sets what the peer of the original with the id ``client_id`` is sent: what meets one of ``patterns``."""
+        """Sets what the peer of the original with the id ``client_id`` is sent: what meets one of ``patterns``.
+
+        Such a peer has no way to ask. It starts with ``BrokerConfig.original_patterns``, which this replaces; without
+        patterns it is sent nothing. Patterns are of its own grammar: ``+``, ``#``, domains ``events`` and ``control``,
+        five segments. Raises `PatternError`, and `SubscriptionRefused` for a native client, for one that is not
+        connected, and above ``max_patterns_per_client``.
+        """
+        if isinstance(patterns, str):
+            raise TypeError("patterns: expected a sequence of patterns, got str")
         self._core.subscribe_client(client_id, list(patterns))
 
     def disconnect_client(self, client_id: str) -> bool:

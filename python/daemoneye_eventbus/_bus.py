@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from daemoneye_eventbus._broker import Broker
     from daemoneye_eventbus._native import _State
     from daemoneye_eventbus._types import (
+        BrokerStatistics,
+        ClientInfo,
         CollectionEvent,
         CorrelationFilter,
         EventBusStatistics,
@@ -389,7 +391,10 @@ class EventBus(BusCore):
             stop()
 
     def flush(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
-        """Returns when every earlier publish of this bus has been routed; ``TimeoutError`` after ``timeout`` s."""
+        """Returns when every earlier publish of this bus has been routed; ``TimeoutError`` after ``timeout`` s.
+
+        With ``peer="original"`` at once: nothing can have been published.
+        """
         return self._flush(timeout)
 
     async def _flush(self, timeout: float) -> None:
@@ -399,12 +404,39 @@ class EventBus(BusCore):
             await self._way.flush()
 
     def statistics(self) -> Coroutine[Any, Any, EventBusStatistics]:
-        """The broker's five numbers."""
+        """The broker's five numbers.
+
+        With ``peer="original"`` `ProtocolError`: that broker cannot be asked, and this side's numbers, which
+        `local_statistics` has, would be mistaken for them.
+        """
         return self._statistics()
 
     async def _statistics(self) -> EventBusStatistics:
         self._check()
         return await self._way.statistics()
+
+    def broker_statistics(self) -> Coroutine[Any, Any, BrokerStatistics]:
+        """All totals of the broker, as `Broker.statistics` gives them.
+
+        Told to the broker's own user and to root, else `PermissionRefused`. `ProtocolError` if the broker is of a
+        release that tells only what `statistics` gives; `ConnectionLost` while reconnecting.
+        """
+        return self._broker_statistics()
+
+    async def _broker_statistics(self) -> BrokerStatistics:
+        self._check()
+        return await self._way.broker_statistics()
+
+    def clients(self) -> Coroutine[Any, Any, list[ClientInfo]]:
+        """Who is connected to the broker now, this bus included, as `Broker.clients` gives them, in the order of ids.
+
+        A connection that begins or ends meanwhile is there once or not at all. Raises what `broker_statistics` raises.
+        """
+        return self._clients()
+
+    async def _clients(self) -> list[ClientInfo]:
+        self._check()
+        return await self._way.clients()
 
     def local_statistics(self) -> dict[str, Any]:
         """This side's counters since it connected.

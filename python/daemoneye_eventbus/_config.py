@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Final, Literal, cast
+from typing import Any, Final, Literal, cast
+
+from daemoneye_eventbus._native import _pattern_refusal
+from daemoneye_eventbus._rights import RateLimit, Rule
 
 __all__ = ["BrokerConfig", "ClientConfig"]
 
@@ -14,10 +18,20 @@ _DIALECTS: Final = ("bincode", "postcard")
 _LARGEST_FRAME: Final = 64 * 1024 * 1024
 _SMALLEST_FRAME: Final = 1024
 _MAX_NAME: Final = 256
-_FOREVER: Final = 10**9
+_SHORTEST: Final = 1e-6
+_LONGEST: Final = 7 * 24 * 3600
+"""Seconds; nobody means to wait longer."""
 _SHORTEST_TOKEN: Final = 16
+_NAME_AND_SECRET: Final = 2
 _OWNER_ONLY: Final = 0o600
 _OWNER_AND_GROUP: Final = 0o660
+_WINDOWS: Final = os.name == "nt"
+_SID: Final = re.compile(r"S-1-(\d+|0x[0-9A-Fa-f]+)(-\d+){1,15}", re.IGNORECASE | re.ASCII)
+
+
+def _got(value: object) -> str:
+    # Longer integers say nothing, and Python refuses to write the longest.
+    return "" if isinstance(value, int) and abs(value) >= 2**64 else f", got {value}"
 
 
 def _integer(owner: object, name: str, low: int, high: int = 2**63 - 1) -> None:
@@ -25,7 +39,7 @@ def _integer(owner: object, name: str, low: int, high: int = 2**63 - 1) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{type(owner).__name__}.{name}: expected int, got {type(value).__name__}")
     if not low <= value <= high:
-        raise ValueError(f"{type(owner).__name__}.{name}: must be between {low} and {high}, got {value}")
+        raise ValueError(f"{type(owner).__name__}.{name}: must be between {low} and {high}{_got(value)}")
 
 
 def _seconds(owner: object, *names: str, zero: bool = False) -> None:
@@ -33,12 +47,16 @@ def _seconds(owner: object, *names: str, zero: bool = False) -> None:
         value = getattr(owner, name)
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise TypeError(f"{type(owner).__name__}.{name}: expected seconds as float, got {type(value).__name__}")
-        if abs(value) > _FOREVER or not math.isfinite(value) or value < 0 or (value == 0 and not zero):
-            raise ValueError(f"{type(owner).__name__}.{name}: must be a number of seconds above 0, got {value}")
+        least = 0 if zero else _SHORTEST
+        # NaN is not within them either.
+        if not least <= value <= _LONGEST:
+            raise ValueError(f"{type(owner).__name__}.{name}: must be {least:g} to {_LONGEST} seconds{_got(value)}")
 
 
 def _choice(owner: object, name: str, *known: str) -> None:
-    value = getattr(owner, name)
+    value: object = getattr(owner, name)
+    if not isinstance(value, str):
+        raise TypeError(f"{type(owner).__name__}.{name}: expected str, got {type(value).__name__}")
     if value not in known:
         raise ValueError(f"{type(owner).__name__}.{name}: must be one of {', '.join(known)}, got {value!r}")
 
@@ -61,12 +79,67 @@ def _uids(owner: object, name: str) -> None:
     object.__setattr__(owner, name, tuple(uids))
 
 
+def _sids(owner: object, name: str) -> None:
+    value = getattr(owner, name)
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise TypeError(f"{type(owner).__name__}.{name}: expected a sequence of SIDs, got {type(value).__name__}")
+    sids = cast("Sequence[object]", value)
+    for sid in sids:
+        if not isinstance(sid, str) or not _SID.fullmatch(sid):
+            raise ValueError(f"{type(owner).__name__}.{name}: {sid!r} is not a SID; give its text, as in S-1-5-32-545")
+    object.__setattr__(owner, name, tuple(sids))
+
+
+def _only_elsewhere(owner: object, *names: str, instead: str) -> None:
+    """Who may connect, or is trusted, is said in the words of the system; others would have no effect."""
+    for name in names:
+        (default,) = (item.default for item in fields(cast("Any", owner)) if item.name == name)
+        if getattr(owner, name) != default:
+            system = "Windows" if _WINDOWS else "Unix"
+            raise ValueError(f"{type(owner).__name__}.{name}: has no effect on {system}; use {instead}")
+
+
 def _token(owner: object, value: object) -> bytes:
     if not isinstance(value, bytes):
         raise TypeError(f"{type(owner).__name__}.token: expected bytes, got {type(value).__name__}")
     if len(value) < _SHORTEST_TOKEN:
         raise ValueError(f"{type(owner).__name__}.token: {len(value)} bytes are too few; use 32 random bytes")
     return value
+
+
+def _tokens(owner: object, given: object) -> tuple[bytes | tuple[str, bytes], ...]:
+    """All tokens of a broker; those with a name as pairs."""
+    if isinstance(given, bytes):
+        return (_token(owner, given),)
+    if isinstance(given, Mapping):
+        of_names = cast("Mapping[object, object]", given)
+        return tuple(pair for name, tokens in of_names.items() for pair in _named(owner, name, tokens))
+    if not isinstance(given, list | tuple):
+        raise TypeError(f"BrokerConfig.token: expected bytes, several, or a mapping, got {type(given).__name__}")
+    several: list[bytes | tuple[str, bytes]] = []
+    for one in cast("Sequence[object]", given):
+        if not isinstance(one, tuple):
+            several.append(_token(owner, one))
+            continue
+        pair = cast("tuple[object, ...]", one)
+        several.extend(_named(owner, *pair) if len(pair) == _NAME_AND_SECRET else [_token(owner, pair)])
+    return tuple(several)
+
+
+def _named(owner: object, name: object, tokens: object) -> list[tuple[str, bytes]]:
+    if not isinstance(name, str):
+        raise TypeError(f"BrokerConfig.token: expected names as str, got {type(name).__name__}")
+    several = cast("Sequence[object]", tokens) if isinstance(tokens, list | tuple) else (tokens,)
+    return [(name, _token(owner, token)) for token in several]
+
+
+def _patterns(name: str, patterns: Sequence[object], max_depth: int) -> None:
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(f"BrokerConfig.{name}: expected patterns as str, got {type(pattern).__name__}")
+        refusal = _pattern_refusal(pattern, max_depth)
+        if refusal is not None:
+            raise ValueError(f"BrokerConfig.{name}: {refusal}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +158,8 @@ class BrokerConfig:
     """Mode of the socket file: 0o600, or 0o660 with `socket_group`."""
     socket_group: int | None = None
     """Gid of the socket file; needed where `allowed_uids` names others."""
+    allowed_sids: Sequence[str] = ()
+    """Windows: SIDs of users and groups that may connect besides the broker's own user and SYSTEM."""
     handshake_timeout: float = 2.0
     """Seconds from accept to CONNECT."""
     frame_timeout: float = 10.0
@@ -114,37 +189,44 @@ class BrokerConfig:
     dialect: Literal["bincode", "postcard"] = "bincode"
     """Encoding between native peers."""
     original_peers: bool = True
-    """Whether peers of the Rust original are served."""
+    """Whether peers of the Rust original are served; with a token only if ``original_auth`` is on."""
     max_original_peers: int = 16
-    """Peers of the original at once."""
+    """Peers of the original at once; a connection that says nothing for ``handshake_timeout`` is one."""
     original_patterns: Sequence[str] = ("events.#",)
-    """What a peer of the original is sent."""
+    """What a peer of the original is sent unless `Broker.subscribe_client` says otherwise.
+
+    Patterns of its own grammar: ``+`` for one segment, ``#`` at the end, domains ``events`` and ``control``.
+    """
     original_dialect: Literal["bincode", "postcard"] = "postcard"
     """What a peer of the original is spoken to in until it has spoken."""
     original_auth: bool = False
-    """Whether peers of the original must prove the token; requires `token`."""
-    token: bytes | Sequence[bytes] | None = field(default=None, repr=False)
-    """Shared secret of at least 16 bytes, or several during rotation: each client must prove one. Never shown."""
-    rate_limit: None = None
-    """Reserved."""
+    """Whether peers of the original must prove the token, within 35 s; requires `token`."""
+    token: bytes | Sequence[bytes | tuple[str, bytes]] | Mapping[str, bytes | Sequence[bytes]] | None = field(
+        default=None, repr=False
+    )
+    """Shared secret of at least 16 bytes, or several during rotation: each client must prove one. A mapping gives them
+    names for `rules`. Never shown."""
+    rules: Sequence[Rule] = ()
+    """Who may publish and subscribe what; of those that name a client, the first that matches a topic decides."""
+    rate_limit: RateLimit | Sequence[RateLimit] | None = None
+    """How fast clients may publish and connect: one limit for each client, one for each uid, or both."""
 
     def __post_init__(self) -> None:
         _integer(self, "max_frame", _SMALLEST_FRAME, _LARGEST_FRAME)
-        for name in (
-            "max_connections",
-            "max_connections_per_uid",
-            "queue_messages",
-            "queue_bytes",
-            "total_queue_bytes",
-        ):
-            _integer(self, name, 1)
-        for name in ("max_patterns_per_client", "max_filter_terms", "max_original_peers"):
-            _integer(self, name, 0)
+        for name in ("max_connections", "max_connections_per_uid"):
+            _integer(self, name, 1, 2**16)
+        _integer(self, "queue_messages", 1, 2**30)
+        _integer(self, "queue_bytes", 1, 2**40)
+        _integer(self, "total_queue_bytes", 1, 2**40)
+        _integer(self, "max_patterns_per_client", 1, 2**20)
+        _integer(self, "max_filter_terms", 0, 2**20)
+        _integer(self, "max_original_peers", 0, 2**16)
         _integer(self, "max_topic_depth", 1, 128)
         _integer(self, "socket_mode", 0, 0o777)
         if self.socket_group is not None:
             _integer(self, "socket_group", 0, 2**32 - 2)
         _uids(self, "allowed_uids")
+        _sids(self, "allowed_sids")
         _seconds(self, "handshake_timeout", "frame_timeout", "write_timeout", "stall_timeout")
         _seconds(self, "ping_interval", "ping_timeout")
         _choice(self, "overflow", "drop_oldest", "drop_newest", "disconnect")
@@ -155,18 +237,41 @@ class BrokerConfig:
             kind = type(self.original_patterns).__name__
             raise TypeError(f"BrokerConfig.original_patterns: expected a sequence of patterns, got {kind}")
         object.__setattr__(self, "original_patterns", tuple(self.original_patterns))
+        _patterns("original_patterns", self.original_patterns, self.max_topic_depth)
         if self.token is not None:
-            if not isinstance(self.token, bytes | list | tuple):
-                raise TypeError(f"BrokerConfig.token: expected bytes or several, got {type(self.token).__name__}")
-            given = [self.token] if isinstance(self.token, bytes) else list(self.token)
-            if not given:
+            tokens = _tokens(self, self.token)
+            if not tokens:
                 raise ValueError("BrokerConfig.token: an empty list would ask for no proof at all; use None for that")
-            object.__setattr__(self, "token", tuple(_token(self, token) for token in given))
-        if self.rate_limit is not None:
-            raise ValueError("BrokerConfig.rate_limit: this version has no rate limits; leave it None")
+            object.__setattr__(self, "token", tokens)
+        self._check_rights()
         self._check_together()
 
+    def _check_rights(self) -> None:
+        given = cast("object", self.rules)
+        if not isinstance(given, Sequence) or not all(isinstance(rule, Rule) for rule in self.rules):
+            raise TypeError("BrokerConfig.rules: expected a sequence of Rule")
+        object.__setattr__(self, "rules", tuple(self.rules))
+        names = {name for name, _ in self._tokens}
+        for rule in self.rules:
+            _patterns("rules", (*rule.publish, *rule.subscribe), self.max_topic_depth)
+            for name in rule.tokens or ():
+                if name not in names:
+                    raise ValueError(f"BrokerConfig.rules: no token is named {name!r}; give `token` as a mapping")
+        if not isinstance(self.rate_limit, Sequence | RateLimit | None):
+            raise TypeError(f"BrokerConfig.rate_limit: expected RateLimit, got {type(self.rate_limit).__name__}")
+        limits = self._rate_limits
+        if not all(isinstance(limit, RateLimit) for limit in limits):
+            raise TypeError("BrokerConfig.rate_limit: expected RateLimit, or one per client and one per uid")
+        if len({limit.per for limit in limits}) < len(limits):
+            raise ValueError("BrokerConfig.rate_limit: two limits of the same kind; give one per client, one per uid")
+        if isinstance(self.rate_limit, Sequence):
+            object.__setattr__(self, "rate_limit", limits)
+
     def _check_together(self) -> None:
+        if _WINDOWS:
+            _only_elsewhere(self, "allowed_uids", "socket_mode", "socket_group", instead="allowed_sids")
+        else:
+            _only_elsewhere(self, "allowed_sids", instead="allowed_uids, socket_mode and socket_group")
         if self.socket_mode not in {_OWNER_ONLY, _OWNER_AND_GROUP}:
             raise ValueError(f"BrokerConfig.socket_mode: must be 0o600 or 0o660, got {self.socket_mode:#o}")
         if self.socket_mode == _OWNER_AND_GROUP and self.socket_group is None:
@@ -185,8 +290,16 @@ class BrokerConfig:
             raise ValueError("BrokerConfig.original_auth: needs a token")
 
     @property
-    def _tokens(self) -> tuple[bytes, ...]:
-        return () if self.token is None else tuple(self.token)  # type: ignore[arg-type]  # made a tuple above
+    def _tokens(self) -> tuple[tuple[str | None, bytes], ...]:
+        given = cast("tuple[bytes | tuple[str, bytes], ...]", self.token or ())
+        return tuple((None, token) if isinstance(token, bytes) else token for token in given)
+
+    @property
+    def _rate_limits(self) -> tuple[RateLimit, ...]:
+        limits = self.rate_limit
+        if limits is None:
+            return ()
+        return (limits,) if isinstance(limits, RateLimit) else tuple(limits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +311,12 @@ class ClientConfig:
     dialect: Literal["bincode", "postcard"] = "bincode"
     """Encoding asked of the broker."""
     peer: Literal["native", "original"] = "native"
-    """What is expected at the other end."""
+    """What is expected at the other end: a broker of this package, or one of the Rust original.
+
+    Never guessed. With ``"original"`` nothing can be published (`PublishNotSupported`: that broker reads no client),
+    ``overflow="block"`` is refused, and what its own program sends us is matched and filtered here, in whichever
+    dialect it speaks.
+    """
     congestion: Literal["drop", "block"] = "drop"
     """Whether this publisher waits for readers that have no room, or their own policy applies."""
     broker_overflow: Literal["drop_oldest", "drop_newest", "disconnect"] = "drop_oldest"
@@ -223,6 +341,8 @@ class ClientConfig:
     """Highest ceiling in seconds."""
     server_uids: Sequence[int] | None = None
     """Uids the broker may run as; ``None`` = our own and root."""
+    server_sids: Sequence[str] | None = None
+    """Windows: SIDs the broker's pipe may belong to; ``None`` = our own, SYSTEM, and Administrators."""
     token: bytes | None = field(default=None, repr=False)
     """Shared secret of at least 16 bytes that both sides prove. Never shown."""
     pool: bool = True
@@ -250,10 +370,14 @@ class ClientConfig:
         _flag(self, "reconnect", "pool")
         if self.server_uids is not None:
             _uids(self, "server_uids")
+        if self.server_sids is not None:
+            _sids(self, "server_sids")
+        if _WINDOWS:
+            _only_elsewhere(self, "server_uids", instead="server_sids")
+        else:
+            _only_elsewhere(self, "server_sids", instead="server_uids")
         if self.token is not None:
             _token(self, self.token)
-        if self.peer == "original":
-            raise ValueError('ClientConfig.peer: this version speaks to native brokers only; use "native"')
 
     def _key(self) -> tuple[object, ...]:
         """What two configs must agree on to share a connection."""

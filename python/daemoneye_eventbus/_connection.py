@@ -1,7 +1,7 @@
 """One link to a broker and the loop that serves it; shared by the buses of a pool.
 
-The loop reads the socket itself: no thread stands between the kernel and a reader. It writes what publishers left
-behind once a turn, and waits for the kernel only when that has refused bytes.
+The loop writes what publishers left behind once a turn, and somebody waits for the kernel only when that has refused
+bytes. Who that is, and who reads, depends on the loop (`_reading`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from daemoneye_eventbus._lifecycle import after_fork, watch_link
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._native import Address, Link
+from daemoneye_eventbus._reading import reading
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus.errors import ConnectionClosed
 
@@ -42,9 +43,8 @@ class Connection:
         self.room = Waiters()
         self.changed = Waiters()
         self.observers: set[Callable[[_State], None]] = set()
-        self._watched: tuple[int, int] | None = None
-        self._writing: int | None = None
-        self.link = Link(address, config, bridge.bell, self._state_token)
+        self.link = Link(address, config, bridge.bell, self._state_token, bridge.watches)
+        self._reading = reading(bridge, self.link)
         watch_link(self.link)
 
     @classmethod
@@ -92,7 +92,7 @@ class Connection:
         """Ends the link at once and lets go of the loop."""
         self.link.close()
         if not self.bridge.is_closed:
-            self._rewatch()
+            self._reading.update()
         self.changed.wake_all()
         self.room.wake_all()
 
@@ -100,38 +100,18 @@ class Connection:
         """Ends the link from any thread; the loop lets go when it gets to it."""
         self.link.close()
         if not self.bridge.is_closed:
-            self.bridge.loop.call_soon_threadsafe(self._rewatch)
+            self.bridge.loop.call_soon_threadsafe(self._reading.update)
 
     def _on_change(self) -> None:
         self.link.resume()
         while (change := self.link.next_change()) is not None:
             for observer in list(self.observers):
                 observer(change)
-        self._rewatch()
+        self._reading.update()
         self.changed.wake_all()
 
     def _on_room(self) -> None:
         self.room.wake_all()
-
-    def _rewatch(self) -> None:
-        generation = self.link.generation()
-        if self._watched is not None and self._watched[0] == generation:
-            return
-        loop = self.bridge.loop
-        if self._watched is not None:
-            loop.remove_reader(self._watched[1])
-            self._stop_writing()
-            self._watched = None
-        # Only now may the old descriptor's number be used again.
-        self._watched = self.link.watch()
-        if self._watched is not None:
-            loop.add_reader(self._watched[1], self._on_readable)
-
-    def _on_readable(self) -> None:
-        if self.link.on_readable(self.bridge.bell):
-            self._rewatch()
-        # Last, for whoever is woken goes on in there.
-        self.bridge.drain()
 
     def flush_soon(self) -> None:
         """One flush for everything published in this turn of the loop."""
@@ -143,23 +123,7 @@ class Connection:
 
     def kernel_is_full(self) -> None:
         """Goes on writing when the kernel takes bytes again."""
-        self._rewatch()
-        if self._watched is None or self._writing is not None:
-            # Paused or lost; whichever it is, the supervisor sees to the bytes.
-            if self._writing is None:
-                self.link.write_elsewhere()
-            return
-        self._writing = self._watched[1]
-        self.bridge.loop.add_writer(self._writing, self._on_writable)
-
-    def _on_writable(self) -> None:
-        if not self.link.on_writable():
-            self._stop_writing()
-
-    def _stop_writing(self) -> None:
-        if self._writing is not None:
-            self.bridge.loop.remove_writer(self._writing)
-            self._writing = None
+        self._reading.kernel_is_full()
 
     async def left(self, timeout: float) -> None:
         """Says goodbye and waits, ``timeout`` seconds at most, until the broker has sent what it still has for us."""

@@ -12,7 +12,7 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Final
 
-from daemoneye_eventbus import _native
+from daemoneye_eventbus import _logs, _native
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,7 @@ def _at_exit() -> None:
     for broker in list(_brokers):
         broker.stop(_BROKER_SECONDS)
     _native.shut_down_clients(_CLIENT_SECONDS)
+    _logs.emit()
     unsent = sum(link.unsent for link in list(_links))
     if unsent:
         warnings.warn(

@@ -1,6 +1,6 @@
 """One bridge per event loop: how Rust's threads reach it, and how questions to them are awaited.
 
-The loop watches one descriptor. Whoever rings leaves a token; the bridge calls the method that the token stands for.
+The loop waits at one socket. Whoever rings leaves a token; the bridge calls the method that the token stands for.
 Owners are held weakly, so that a forgotten object is collected and its token simply rings for nobody.
 """
 
@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
-from daemoneye_eventbus._native import BusCore, Doorbell, Ticket
-from daemoneye_eventbus.errors import WrongLoop
+from daemoneye_eventbus import _logs
+from daemoneye_eventbus._native import BusCore, Doorbell, Ticket, _ring_for_logs
+from daemoneye_eventbus._wakeup import listen
+from daemoneye_eventbus.errors import ForkedProcess, WrongLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,11 +37,28 @@ class Bridge:
         self._listeners: dict[int, Callable[[], Callable[[], object] | None]] = {}
         self.pace = _PUBLISHES_A_TURN
         self.paced: weakref.WeakSet[BusCore] = weakref.WeakSet()
-        loop.add_reader(self.bell.fileno(), self.drain)
+        self.watches = self._watch(loop)
+        if not self.watches:
+            listen(loop, self.bell, self._rung)
+        _ring_for_logs(self.bell, self.listen(self._log))
+        # What came while no loop was there to take it.
+        loop.call_soon(self._log)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether the loop watches descriptors; then it watches the bell from now on."""
+        # On Windows a loop may watch sockets, but none watches pipes.
+        if os.name == "nt":
+            return False
+        try:
+            loop.add_reader(self.bell.fileno(), self.drain)
+        except NotImplementedError:
+            return False
+        return True
 
     @classmethod
     def current(cls) -> Bridge:
         """The bridge of the running loop."""
+        _logs.refresh()
         loop = asyncio.get_running_loop()
         bridge = cls._bridges.get(loop)
         if bridge is None:
@@ -79,7 +99,18 @@ class Bridge:
 
     def drain(self) -> None:
         """Calls everybody who was rung for; a callback of the loop, so that whom they wake may go on at once."""
-        self._call(iter(self.bell.drain()))
+        self._hear(self.bell.drain)
+
+    def _rung(self) -> None:
+        self._hear(self.bell.take)
+
+    def _hear(self, who: Callable[[], list[int]]) -> None:
+        try:
+            tokens = who()
+        except ForkedProcess:
+            # A child that runs its parent's loop to the end hears its parent's bell, and has nobody to call.
+            return
+        self._call(iter(tokens))
 
     def _call(self, tokens: Iterator[int]) -> None:
         for token in tokens:
@@ -98,6 +129,9 @@ class Bridge:
                 # It ends the loop's run, by a task that went on here; who comes behind it is called in the next.
                 self.loop.call_soon(self._call, tokens)
                 raise
+
+    def _log(self) -> None:
+        _logs.emit()
 
     def limit_pace(self, queue_messages: int) -> None:
         """Buses of this loop give its readers a turn well before a queue of that size is full."""

@@ -30,6 +30,7 @@ __all__ = [
     "EventBusStatistics",
     "EventFilter",
     "EventSubscription",
+    "Sender",
     "SourceCaps",
 ]
 
@@ -269,6 +270,22 @@ class EventSubscription(_Value):
 
 
 @dataclass(frozen=True)
+class Sender(_Value):
+    """Who published a message: the kernel's word, not the message's."""
+
+    uid: int
+    pid: int | None
+    """At the time of connecting; ``None`` where the kernel does not say. It may be another process's by now."""
+    client_id: str
+    """As in `ClientInfo.id`."""
+
+    def __post_init__(self) -> None:
+        _integers(self, _U32, "uid")
+        _optional_integers(self, _U32, "pid")
+        _texts(self, "client_id")
+
+
+@dataclass(frozen=True)
 class EventBusStatistics(_Value):
     """The broker's totals since it started."""
 
@@ -362,11 +379,13 @@ class ClientInfo(_Value):
     """(message, subscription) pairs handed to the kernel or to its in-process queues."""
     dropped: Mapping[str, int] = field(default_factory=_no_counts)
     """(message, subscription) pairs that matched and were not delivered, by reason."""
+    published: int = 0
+    """Accepted publishes, with or without a reader."""
 
     def __post_init__(self) -> None:
         _texts(self, "id", "name", "dialect")
         if self.peer not in ("native", "original", "local"):
             raise ValueError(f"{_where(self, 'peer')}: must be 'native', 'original' or 'local', got {self.peer!r}")
         _optional_integers(self, _U32, "uid", "pid")
-        _integers(self, _U64, "subscriptions", "queued_messages", "queued_bytes", "delivered")
+        _integers(self, _U64, "subscriptions", "queued_messages", "queued_bytes", "delivered", "published")
         _counters(self, "dropped")

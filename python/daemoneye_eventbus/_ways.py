@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from daemoneye_eventbus._connection import Connection
-from daemoneye_eventbus._types import EventBusStatistics, EventSubscription
+from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription
 from daemoneye_eventbus._waiters import Waiters
-from daemoneye_eventbus.errors import ConnectionClosed, PublishNotSupported
+from daemoneye_eventbus.errors import ConnectionClosed, ProtocolError, SubscriptionRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,7 @@ class Bounds:
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"{name}: expected int, got {type(value).__name__}")
             if not 1 <= value < 2**63:
-                raise ValueError(f"{name}: must be at least 1, got {value}")
+                raise ValueError(f"{name}: must be between 1 and {2**63 - 1}")
         if self.overflow not in {"drop_oldest", "drop_newest", "block"}:
             raise ValueError(f"overflow: must be drop_oldest, drop_newest or block, got {self.overflow!r}")
 
@@ -76,6 +77,8 @@ class Way(Protocol):
     def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened: ...
     async def flush(self) -> None: ...
     async def statistics(self) -> EventBusStatistics: ...
+    async def broker_statistics(self) -> BrokerStatistics: ...
+    async def clients(self) -> list[ClientInfo]: ...
     def local_statistics(self) -> dict[str, Any]: ...
     async def close(self, goodbye: float) -> None: ...
     def abandon(self) -> None: ...
@@ -116,7 +119,11 @@ class RemoteWay:
         if bounds.overflow != "block":
             return self._open_on(self._connection, spec, bounds, token, own=False)
         if self.config.peer == "original":
-            raise PublishNotSupported('overflow="block" needs a native broker')
+            raise SubscriptionRefused(
+                'overflow="block" needs a native broker: one of the original would wait for nobody and cut us; '
+                'use "drop_oldest" or "drop_newest"',
+                limit=0,
+            )
         own = Connection(self.bridge, self._connection.address, replace(self.config, pool=False))
         return self._open_on(own, spec, bounds, token, own=True)
 
@@ -170,6 +177,25 @@ class RemoteWay:
         """The broker's numbers."""
         answer: EventBusStatistics = await self.bridge.ask(self.native.statistics)
         return answer
+
+    async def broker_statistics(self) -> BrokerStatistics:
+        """All totals of the broker."""
+        return BrokerStatistics(**_told(await self.bridge.ask(self.native.broker_statistics)))
+
+    async def clients(self) -> list[ClientInfo]:
+        """Everybody, page by page."""
+        link = self.native
+        found: list[ClientInfo] = []
+        after: str | None = None
+        while True:
+            page, more = _told(await self.bridge.ask(functools.partial(link.clients, after)))
+            found.extend(ClientInfo(**one) for one in page)
+            if not more:
+                return found
+            # Ids rise from page to page, so that this ends.
+            if not page or (after is not None and page[-1]["id"] <= after):
+                raise ProtocolError("the broker repeats its clients; please report it")
+            after = page[-1]["id"]
 
     def local_statistics(self) -> dict[str, Any]:
         """This side's numbers."""
@@ -265,6 +291,16 @@ class LocalWay:
             uptime_seconds=now.uptime_seconds,
         )
 
+    async def broker_statistics(self) -> BrokerStatistics:
+        """All totals of the broker."""
+        self.bridge.check()
+        return self._broker.statistics()
+
+    async def clients(self) -> list[ClientInfo]:
+        """Everybody, in the order that other processes are told them."""
+        self.bridge.check()
+        return sorted(self._broker.clients(), key=lambda client: client.id)
+
     def local_statistics(self) -> dict[str, Any]:
         """Nothing lies between this bus and its broker that could refuse, lose or reconnect."""
         return dict.fromkeys(("refused", "unconfirmed", "unsent", "reconnects", "decode_errors"), 0)
@@ -285,6 +321,15 @@ class LocalWay:
             self._open = False
             self._stop_observing()
             self._port.close()
+
+
+def _told(answer: Any) -> Any:
+    """The answer, unless it is the one of a broker that did not know the question."""
+    if isinstance(answer, EventBusStatistics):
+        raise ProtocolError(
+            "this broker tells other processes its five totals only; update it, or ask in its own process"
+        )
+    return answer
 
 
 def closed() -> ConnectionClosed:

@@ -159,7 +159,11 @@ class ProtocolError(EventBusError):
 
 
 class DecodeError(EventBusError, ValueError):
-    """Bytes that are not what they should be: ``reason``, found ``offset`` bytes in, read as ``dialect``."""
+    """Bytes that are not what they should be: ``reason``, found ``offset`` bytes in, read as ``dialect``.
+
+    ``offset`` is where the item that is wrong or cut short begins, its length included; of text that is not UTF-8, the
+    first wrong byte.
+    """
 
     _facts = ("dialect", "offset", "reason")
     dialect: str | None

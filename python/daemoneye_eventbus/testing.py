@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import uuid
 from collections.abc import AsyncIterator  # noqa: TC003  # tools resolve the fixtures' types
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -47,6 +48,10 @@ async def eventbus_broker(eventbus_broker_config: BrokerConfig) -> AsyncIterator
 
     Others connect to ``eventbus_broker.path``.
     """
+    if os.name == "nt":
+        async with Broker(instance=f"test-{uuid.uuid4()}", config=eventbus_broker_config) as broker:
+            yield broker
+        return
     # pytest's tmp_path repeats the test's name and soon is too long for a socket.
     long = len(os.fsencode(tempfile.gettempdir())) > _LONGEST_DIRECTORY
     with tempfile.TemporaryDirectory(prefix="deb-", dir="/tmp" if long else None) as directory:  # noqa: S108  # 0700

@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from daemoneye_eventbus import __version__
-from daemoneye_eventbus._cli import broker, clients, pub, stats, sub, top
+from daemoneye_eventbus._cli import broker, clients, decode, demo, doctor, pub, stats, sub, top
 from daemoneye_eventbus._cli.commands import Formatter
 from daemoneye_eventbus._cli.exits import INTERRUPTED, OK, READER_GONE, USAGE, CliError, code_of, table
 from daemoneye_eventbus._cli.output import ReaderGone, discard_stdout, escape, prepare_streams, write
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (broker, sub, pub, stats, clients, top):
+    for command in (demo, broker, sub, pub, top, clients, stats, decode, doctor):
         command.add(commands)
     return parser
 

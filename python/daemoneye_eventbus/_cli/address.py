@@ -15,10 +15,24 @@ from daemoneye_eventbus._native import Address
 if TYPE_CHECKING:
     from daemoneye_eventbus._opening import Opening
 
-__all__ = ["VARIABLE", "add_client", "add_where", "connect", "seconds", "token_from", "where"]
+__all__ = [
+    "VARIABLE",
+    "add_client",
+    "add_where",
+    "address",
+    "asked",
+    "connect",
+    "seconds",
+    "token_from",
+    "token_of",
+    "trusted",
+    "where",
+]
 
 VARIABLE: Final = "DAEMONEYE_BROKER_SOCKET"
 _LONGEST_TOKEN: Final = 4096
+_MOST_UIDS: Final = 2**32 - 1
+_PATIENCE: Final = "how long to wait for a broker that is not there yet (default: 5)"
 
 
 def seconds(text: str) -> float:
@@ -33,12 +47,30 @@ def seconds(text: str) -> float:
     return value
 
 
-def add_where(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
-    """``--path`` and ``--instance``, and for the broker PATH alone as well."""
+def uid(said: str) -> int:
+    """A user by name or number."""
+    if said.isascii() and said.isdigit() and int(said) < _MOST_UIDS:
+        return int(said)
+    try:
+        import pwd  # noqa: PLC0415  # not there on Windows
+
+        return pwd.getpwnam(said).pw_uid
+    except (ImportError, KeyError):
+        raise argparse.ArgumentTypeError(f"there is no user {said!r}") from None
+
+
+def trusted(arguments: argparse.Namespace) -> tuple[int, ...] | None:
+    """Users whose broker may be spoken to; None for the library's default."""
+    given: list[int] | None = getattr(arguments, "server_uid", None)
+    return None if given is None else tuple(given)
+
+
+def add_where(parser: argparse.ArgumentParser, *, positional: str | None = None) -> None:
+    """``--path`` and ``--instance``, and where ``positional`` says what it is for PATH alone as well."""
     # Absent, not None: a subcommand's parser must not overwrite what stood before it.
     group = parser.add_mutually_exclusive_group()
-    if positional:
-        group.add_argument("where", nargs="?", metavar="PATH", help="socket to listen on; the same as --path")
+    if positional is not None:
+        group.add_argument("where", nargs="?", metavar="PATH", help=f"{positional}; the same as --path")
     group.add_argument(
         "--path", default=argparse.SUPPRESS, dest="socket", help=f"the broker's socket (default: ${VARIABLE})"
     )
@@ -47,36 +79,64 @@ def add_where(parser: argparse.ArgumentParser, *, positional: bool = False) -> N
     )
 
 
-def add_client(parser: argparse.ArgumentParser) -> None:
+def add_client(parser: argparse.ArgumentParser, *, positional: str | None = None, patience: str = _PATIENCE) -> None:
     """Everything that a command needs which talks to a broker."""
-    add_where(parser)
+    add_where(parser, positional=positional)
     parser.add_argument(
         "--connect-timeout",
         type=seconds,
         metavar="SECONDS",
         default=argparse.SUPPRESS,
-        help="how long to wait for a broker that is not there yet (default: 5)",
+        help=patience,
     )
     parser.add_argument(
         "--token-file", metavar="FILE", default=argparse.SUPPRESS, help="file with the token, open to its owner only"
     )
+    parser.add_argument(
+        "--server-uid",
+        type=uid,
+        action="append",
+        metavar="USER",
+        default=argparse.SUPPRESS,
+        help="user whose broker is trusted, by name or uid; several may be given (default: oneself and root)",
+    )
+
+
+def asked(arguments: argparse.Namespace) -> Path | None:
+    """The socket's absolute path as the arguments say it; None if only the environment may say it."""
+    path, instance = _said(arguments)
+    return None if path is None and instance is None else _address(path, instance).path
 
 
 def where(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
     """Path and instance, one of them None; checked, so that a bad one is an error of usage."""
-    path = getattr(arguments, "where", None) or getattr(arguments, "socket", None)
-    instance = getattr(arguments, "instance", None)
+    path, instance = _said(arguments)
     if path is None and instance is None:
         path = os.environ.get(VARIABLE) or None
         if path is None:
             raise CliError(f"give --path or --instance, or set {VARIABLE}", USAGE)
+    _address(path, instance)
+    return path, instance
+
+
+def address(arguments: argparse.Namespace) -> Address:
+    """The same, as the library keeps it; raises `PathRefused` for what no socket can have as its path."""
+    return _address(*where(arguments))
+
+
+def _said(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
+    path = getattr(arguments, "where", None) or getattr(arguments, "socket", None)
+    instance = getattr(arguments, "instance", None)
     if path is not None and instance is not None:
         raise CliError("--path and --instance exclude each other", USAGE)
+    return path, instance
+
+
+def _address(path: str | None, instance: str | None) -> Address:
     try:
-        Address(instance=instance) if path is None else Address(path=Path(path))
+        return Address(instance=instance) if path is None else Address(path=Path(path))
     except (ValueError, TypeError) as error:
         raise CliError(str(error), USAGE) from None
-    return path, instance
 
 
 def token_from(name: str) -> bytes:
@@ -84,7 +144,8 @@ def token_from(name: str) -> bytes:
     try:
         with Path(name).open("rb") as file:
             status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+            # Windows has access lists, and a mode that says nothing of them.
+            if os.name == "posix" and stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
                 mode = stat.S_IMODE(status.st_mode)
                 raise CliError(f"token file {name}: others may read it (mode {mode:04o}); chmod 600 it", REFUSED)
             token = file.read(_LONGEST_TOKEN + 1)
@@ -96,13 +157,21 @@ def token_from(name: str) -> bytes:
     return token
 
 
+def token_of(arguments: argparse.Namespace) -> bytes | None:
+    """The token that the arguments name, if they do."""
+    name = getattr(arguments, "token_file", None)
+    return None if name is None else token_from(name)
+
+
 def connect(arguments: argparse.Namespace, **settings: Any) -> Opening[EventBus]:
     """A bus to the broker that the arguments mean."""
     path, instance = where(arguments)
     if (timeout := getattr(arguments, "connect_timeout", None)) is not None:
         settings["connect_timeout"] = timeout
-    if (token := getattr(arguments, "token_file", None)) is not None:
-        settings["token"] = token_from(token)
+    if (uids := trusted(arguments)) is not None:
+        settings["server_uids"] = uids
+    if (token := token_of(arguments)) is not None:
+        settings["token"] = token
     try:
         config = ClientConfig(**settings)
     except (ValueError, TypeError) as error:

@@ -1,24 +1,41 @@
-"""Statistics of a broker, asked with a deadline."""
+"""What a broker tells of itself, asked with a deadline."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
+from daemoneye_eventbus import BrokerStatistics, EventBusStatistics, PermissionRefused, ProtocolError
 from daemoneye_eventbus._cli.exits import NO_BROKER, CliError
 
 if TYPE_CHECKING:
-    from daemoneye_eventbus import EventBus, EventBusStatistics
+    from collections.abc import Awaitable
 
-__all__ = ["statistics"]
+    from daemoneye_eventbus import ClientInfo, EventBus
+
+__all__ = ["clients", "statistics"]
 
 _SECONDS: Final = 5.0
+T = TypeVar("T")
 
 
-async def statistics(bus: EventBus) -> EventBusStatistics:
-    """The broker's numbers. One that accepts connections and answers nothing is no broker."""
+async def statistics(bus: EventBus) -> tuple[BrokerStatistics | EventBusStatistics, str | None]:
+    """All that the broker tells this user: everything, or the five totals and why there is no more."""
+    try:
+        return await _within(bus.broker_statistics()), None
+    except (PermissionRefused, ProtocolError) as error:
+        return await _within(bus.statistics()), str(error)
+
+
+async def clients(bus: EventBus) -> list[ClientInfo]:
+    """Who is connected; raises for a user who is not told."""
+    return await _within(bus.clients())
+
+
+async def _within(answer: Awaitable[T]) -> T:
+    """One that accepts connections and answers nothing is no broker."""
     try:
         async with asyncio.timeout(_SECONDS):
-            return await bus.statistics()
+            return await answer
     except TimeoutError:
-        raise CliError(f"the broker gave no statistics within {_SECONDS:g} s", NO_BROKER) from None
+        raise CliError(f"the broker did not answer within {_SECONDS:g} s", NO_BROKER) from None

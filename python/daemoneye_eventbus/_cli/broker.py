@@ -8,23 +8,25 @@ import signal
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import Broker, BrokerConfig
-from daemoneye_eventbus._cli import output
-from daemoneye_eventbus._cli.address import add_where, seconds, token_from, where
+from daemoneye_eventbus._cli import activation, output
+from daemoneye_eventbus._cli.address import add_where, asked, seconds, token_from, where
 from daemoneye_eventbus._cli.commands import command
-from daemoneye_eventbus._cli.exits import OK
+from daemoneye_eventbus._cli.exits import OK, USAGE, CliError
 from daemoneye_eventbus._cli.notify import notify
 from daemoneye_eventbus._cli.options import add_fields, build, given
+from daemoneye_eventbus._cli.rights import add_rights, rate_limits, rules
 
 if TYPE_CHECKING:
     import argparse
+    import socket
     from collections.abc import Callable
 
 __all__ = ["add"]
 
 _PROG: Final = "daemoneye-eventbus broker"
 _STOPPING: Final = ("SIGTERM", "SIGINT")
-# A secret is no argument, since all users see those; the other has no value but None.
-_NO_OPTIONS: Final = ("token", "rate_limit")
+# A secret is no argument, since all users see those; the others have options of their own.
+_NO_OPTIONS: Final = ("token", "rules", "rate_limit")
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 
@@ -37,16 +39,17 @@ def add(commands: Any) -> None:
         help="run a broker until SIGTERM or Ctrl-C",
         description="Run a broker until SIGTERM or SIGINT, which deliver what is queued and end it with code 0. "
         "SIGHUP is ignored. Prints one line when it listens, and tells a service "
-        "manager ($NOTIFY_SOCKET) when it is ready and when it stops.",
+        "manager ($NOTIFY_SOCKET) when it is ready and when it stops. A socket that the manager hands over "
+        "($LISTEN_FDS) is listened on as it is; PATH is then not needed, and must be that socket's if given.",
     )
-    add_where(parser, positional=True)
+    add_where(parser, positional="socket to listen on")
     parser.add_argument(
         "--token-file",
         action="append",
         default=[],
-        metavar="FILE",
-        help="file with a shared secret that each client must prove, open to its owner only; "
-        "several during rotation (default: none)",
+        metavar="[NAME=]FILE",
+        help="file with a shared secret that each client must prove, open to its owner only; several during rotation, "
+        "or with names that rules use (default: none)",
     )
     parser.add_argument(
         "--drain",
@@ -56,27 +59,56 @@ def add(commands: Any) -> None:
         help="how long to go on delivering what is queued when told to stop (default: 2)",
     )
     parser.add_argument("--log-level", choices=_LEVELS, default="warning", help="what is logged (default: warning)")
-    add_fields(parser.add_argument_group("limits and rights"), BrokerConfig, leave_out=_NO_OPTIONS)
+    group = parser.add_argument_group("limits and rights")
+    add_rights(group)
+    add_fields(group, BrokerConfig, leave_out=_NO_OPTIONS)
 
 
 class _OneLine(logging.Formatter):
     """A record may quote what a peer sent."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return output.escape(super().format(record))
+        # Our own have been escaped, so a backslash is not doubled once more.
+        return output.escape(super().format(record)).replace("\\\\", "\\")
+
+
+def _token(text: str) -> bytes | tuple[str, bytes]:
+    name, equals, file = text.partition("=")
+    # A path that holds the sign begins with a dot or a slash.
+    if equals and name.replace("-", "").replace("_", "").isalnum():
+        return name, token_from(file)
+    return token_from(text)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    path, instance = where(arguments)
+    handed = activation.listener()
     values = given(arguments)
     if arguments.token_file:
-        values["token"] = [token_from(name) for name in arguments.token_file]
+        values["token"] = [_token(name) for name in arguments.token_file]
+    values["rules"] = rules(arguments)
+    if limits := rate_limits(arguments):
+        values["rate_limit"] = limits
     config = build(BrokerConfig, values)
     handler = logging.StreamHandler()
     handler.setFormatter(_OneLine(f"{_PROG}: %(levelname)s: %(name)s: %(message)s"))
     logging.basicConfig(level=arguments.log_level.upper(), handlers=[handler])
-    asyncio.run(_serve(Broker(path, instance=instance, config=config), arguments.drain))
+    asyncio.run(_serve(_broker(arguments, handed, config), arguments.drain))
     return OK
+
+
+def _broker(arguments: argparse.Namespace, handed: socket.socket | None, config: BrokerConfig) -> Broker:
+    if handed is None:
+        path, instance = where(arguments)
+        return Broker(path, instance=instance, config=config)
+    with handed:
+        try:
+            broker = Broker.from_listener(handed, config=config)
+        except ValueError as error:
+            raise CliError(f"LISTEN_FDS: {error}", USAGE) from None
+    meant = asked(arguments)
+    if meant is not None and meant != broker.path:
+        raise CliError(f"{meant} is asked for, and the socket that was handed over is {broker.path}", USAGE)
+    return broker
 
 
 async def _serve(broker: Broker, drain: float) -> None:

@@ -1,8 +1,4 @@
-"""``clients``: who uses the broker, as far as it tells other processes.
-
-The wire has no question for its connections, their names and queues: `Broker.clients` answers in the broker's own
-process only. What is told to all is how many subscriptions there are and how many patterns.
-"""
+"""``clients``: who is connected to the broker, one line for each."""
 
 from __future__ import annotations
 
@@ -14,15 +10,19 @@ from daemoneye_eventbus._cli import asking, output
 from daemoneye_eventbus._cli.address import add_client, connect
 from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import OK
+from daemoneye_eventbus._cli.numbers import plain, table
 
 if TYPE_CHECKING:
     import argparse
 
-    from daemoneye_eventbus import EventBusStatistics
+    from daemoneye_eventbus import ClientInfo
 
 __all__ = ["add"]
 
-_PROG: Final = "daemoneye-eventbus clients"
+_HEAD: Final = ["id", "pid", "uid", "peer", "subs", "queued", "published", "delivered", "dropped", "name"]
+_LEFT: Final = frozenset({0, 3})
+# Enough to tell them apart, as with commits.
+_ID: Final = 8
 
 
 def add(commands: Any) -> None:
@@ -31,25 +31,40 @@ def add(commands: Any) -> None:
         commands,
         "clients",
         run=_run,
-        help="print how many subscriptions and patterns there are",
-        description="Print how many subscriptions the broker serves and how many different patterns they have. It "
-        "tells names, uids and queues of single connections in its own process only: Broker.clients().",
+        help="list who is connected",
+        description="List who is connected to the broker, this command included: uid and pid as the kernel knows them, "
+        "the kind of peer (native, original, or local in the broker's own process), subscriptions, messages that wait "
+        "at the broker, messages published, delivered and dropped, and the name that the client gives itself. Shown to "
+        "the broker's own user and to root.",
     )
     add_client(parser)
-    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line, with everything that is known")
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    numbers = asyncio.run(_ask(arguments))
-    told = {"active_subscribers": numbers.active_subscribers, "active_topics": numbers.active_topics}
+    found = asyncio.run(_ask(arguments))
     if arguments.json:
-        output.write(json.dumps(told) + "\n")
+        output.write("".join(json.dumps(plain(one)) + "\n" for one in found))
     else:
-        output.write("".join(f"{name:<20}{value}\n" for name, value in told.items()))
-        output.say(_PROG, "single connections are shown by Broker.clients() in the broker's own process")
+        output.write("\n".join(table([_HEAD, *map(_row, found)], left=_LEFT)) + "\n")
     return OK
 
 
-async def _ask(arguments: argparse.Namespace) -> EventBusStatistics:
+async def _ask(arguments: argparse.Namespace) -> list[ClientInfo]:
     async with connect(arguments, client="clients", reconnect=False) as bus:
-        return await asking.statistics(bus)
+        return await asking.clients(bus)
+
+
+def _row(one: ClientInfo) -> list[str]:
+    return [
+        one.id[:_ID],
+        "-" if one.pid is None else str(one.pid),
+        "-" if one.uid is None else str(one.uid),
+        one.peer,
+        str(one.subscriptions),
+        str(one.queued_messages),
+        str(one.published),
+        str(one.delivered),
+        str(sum(one.dropped.values())),
+        output.quoted(one.name) if one.name else "-",
+    ]

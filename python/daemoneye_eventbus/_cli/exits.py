@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from typing import Final
 
 from daemoneye_eventbus.errors import (
@@ -17,6 +19,7 @@ from daemoneye_eventbus.errors import (
 __all__ = [
     "ERROR",
     "INTERRUPTED",
+    "LOOK",
     "NO_BROKER",
     "OK",
     "READER_GONE",
@@ -36,6 +39,7 @@ RUNNING: Final = 3
 REFUSED: Final = 4
 NO_BROKER: Final = 5
 TOO_FEW: Final = 6
+LOOK: Final = 7
 INTERRUPTED: Final = 130
 READER_GONE: Final = 141
 
@@ -46,7 +50,8 @@ _MEANINGS: Final = {
     RUNNING: "a broker runs at this path already",
     REFUSED: "refused: the path cannot be used safely, this user may not, or the token is wrong",
     NO_BROKER: "no broker: none answered in time, it is busy, or the connection broke",
-    TOO_FEW: "sub --count: --timeout came first",
+    TOO_FEW: "sub --count, decode --count: --timeout came first",
+    LOOK: "doctor: the broker works, and something is worth looking at",
     INTERRUPTED: "interrupted by Ctrl-C (all commands but broker)",
     READER_GONE: "whoever read the output closed it, as in `| head -1`",
 }
@@ -75,5 +80,7 @@ def code_of(error: BaseException) -> int:
 
 
 def table() -> str:
-    """The codes, for ``--help``."""
-    return "exit codes:\n" + "\n".join(f"  {code:<4}{meaning}" for code, meaning in _MEANINGS.items())
+    """The codes, for ``--help``, as wide as argparse makes the rest."""
+    width = shutil.get_terminal_size().columns - 2
+    wrap = textwrap.TextWrapper(max(width, 40), subsequent_indent=6 * " ", break_on_hyphens=False)
+    return "exit codes:\n" + "\n".join(wrap.fill(f"  {code:<4}{meaning}") for code, meaning in _MEANINGS.items())

@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 from daemoneye_eventbus import CollectionEvent, ControlMessage, CorrelationMetadata, Timestamp
 from daemoneye_eventbus._cli.kinds import CONTROL, KINDS, Received, fields_of, kind_of
 
-__all__ = ["LineError", "Parsed", "read", "write"]
+__all__ = ["LineError", "Parsed", "plain", "read", "write"]
 
 _TIMES: Final = {"start_time": "start_time_ns", "created_at": "created_at_ns"}
 _BYTES: Final = {"payload": "payload_base64"}
@@ -47,14 +47,14 @@ def write(received: Received) -> str:
         what: dict[str, Any] = {"payload_base64": _base64(received.payload)}
         time, identity, pattern, lost = received.timestamp_ns, received.message_id, None, 0
     else:
-        what = _plain(received.event)
+        what = plain(received.event)
         time, identity = received.bus_timestamp_ns, received.event_id
         pattern, lost = received.matched_pattern, received.dropped_before
     line = {
         "topic": received.topic,
         "type": kind_of(received),
         "fields": what,
-        "correlation": _plain(received.correlation_metadata),
+        "correlation": plain(received.correlation_metadata),
         "timestamp_ns": time,
         "id": identity,
         "sequence": received.sequence,
@@ -64,22 +64,23 @@ def write(received: Received) -> str:
     return json.dumps(line, allow_nan=False, separators=(",", ":"))
 
 
-def _plain(value: Any) -> dict[str, Any]:
-    plain: dict[str, Any] = {}
+def plain(value: Any) -> dict[str, Any]:
+    """The fields of an event or of correlation metadata."""
+    said: dict[str, Any] = {}
     for field in fields(value):
         name = field.name
         if name in _TIMES:
             # The property, since a time may lie beyond what a datetime can say.
-            plain[_TIMES[name]] = getattr(value, _TIMES[name])
+            said[_TIMES[name]] = getattr(value, _TIMES[name])
             continue
         item = getattr(value, name)
         if isinstance(item, bytes):
-            plain[_BYTES[name]] = _base64(item)
+            said[_BYTES[name]] = _base64(item)
         elif isinstance(item, float) and not math.isfinite(item):
-            plain[name] = "NaN" if math.isnan(item) else "Infinity" if item > 0 else "-Infinity"
+            said[name] = "NaN" if math.isnan(item) else "Infinity" if item > 0 else "-Infinity"
         else:
-            plain[name] = dict(cast("Mapping[str, str]", item)) if isinstance(item, Mapping) else item
-    return plain
+            said[name] = dict(cast("Mapping[str, str]", item)) if isinstance(item, Mapping) else item
+    return said
 
 
 def _base64(payload: bytes) -> str:

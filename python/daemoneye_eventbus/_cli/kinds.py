@@ -16,7 +16,7 @@ from daemoneye_eventbus import (
     TriggerRequest,
 )
 
-__all__ = ["CONTROL", "KINDS", "Kind", "Received", "fields_of", "kind_of"]
+__all__ = ["CONTROL", "KINDS", "Kind", "Received", "fields_of", "kind_of", "name_of"]
 
 Kind: TypeAlias = (
     type[ProcessEvent] | type[NetworkEvent] | type[FilesystemEvent] | type[PerformanceEvent] | type[TriggerRequest]
@@ -37,6 +37,11 @@ _NAMES: Final = {kind: name for name, kind in KINDS.items()}
 def kind_of(received: Received) -> str:
     """The word for what was received."""
     return CONTROL if isinstance(received, ControlMessage) else _NAMES[type(received.event)]
+
+
+def name_of(kind: Kind) -> str:
+    """The word for a kind."""
+    return _NAMES[kind]
 
 
 def fields_of(kind: Kind) -> dict[str, dataclasses.Field[Any]]:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Union, cast, get_args, get_origin, get_t
 
 from daemoneye_eventbus._cli.exits import USAGE, CliError
 
-__all__ = ["add_fields", "documentation", "flag", "given"]
+__all__ = ["add_fields", "build", "documentation", "flag", "given", "number"]
 
 _UNITS: Final = {"k": 1024, "m": 1024**2, "g": 1024**3}
 _PREFIX: Final = "field_"
@@ -27,6 +27,14 @@ def _size(text: str) -> int:
     if not (digits.isascii() and digits.isdigit()):
         raise argparse.ArgumentTypeError(f"{text!r} is no size; give bytes, or a number with K, M or G")
     return int(digits) * unit
+
+
+def number(text: str) -> float:
+    """A number, with K, M or G for powers of 1024."""
+    try:
+        return float(text)
+    except ValueError:
+        return float(_size(text))
 
 
 def _octal(text: str) -> int:

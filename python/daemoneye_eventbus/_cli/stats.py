@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus._cli import asking, output
 from daemoneye_eventbus._cli.address import add_client, connect
 from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import OK
+from daemoneye_eventbus._cli.numbers import flat, plain
 
 if TYPE_CHECKING:
     import argparse
 
-    from daemoneye_eventbus import EventBusStatistics
-
 __all__ = ["add"]
+
+_PROG: Final = "daemoneye-eventbus stats"
 
 
 def add(commands: Any) -> None:
@@ -27,21 +27,27 @@ def add(commands: Any) -> None:
         "stats",
         run=_run,
         help="print the broker's totals",
-        description="Print the broker's totals since it started.",
+        description="Print the broker's totals since it started, with what it dropped and refused by reason. Users "
+        "other than the broker's own and root are told five of them.",
     )
     add_client(parser)
     parser.add_argument("--json", action="store_true", help="as one JSON object")
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    numbers = dataclasses.asdict(asyncio.run(_ask(arguments)))
+    numbers, reason = asyncio.run(_ask(arguments))
     if arguments.json:
         output.write(json.dumps(numbers) + "\n")
     else:
-        output.write("".join(f"{name:<20}{value}\n" for name, value in numbers.items()))
+        lines = flat(numbers)
+        width = max(len(name) for name in lines) + 2
+        output.write("".join(f"{name:<{width}}{value}\n" for name, value in lines.items()))
+    if reason is not None:
+        output.say(_PROG, f"not all: {reason}")
     return OK
 
 
-async def _ask(arguments: argparse.Namespace) -> EventBusStatistics:
+async def _ask(arguments: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
     async with connect(arguments, client="stats", reconnect=False) as bus:
-        return await asking.statistics(bus)
+        numbers, reason = await asking.statistics(bus)
+        return plain(numbers), reason

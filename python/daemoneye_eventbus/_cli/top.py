@@ -1,23 +1,27 @@
-"""``top``: the broker's totals and their rates, again and again.
+"""``top``: the broker's totals, its clients and their rates, again and again.
 
-Rates are differences of two answers. A broker that was restarted counts from nothing: its first rates are left out.
+Rates are differences of two answers. A broker that was restarted counts from nothing: its first rates are left out, and
+so are those of a client that was not there before.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from daemoneye_eventbus import ConnectionLost, EventBusStatistics
-from daemoneye_eventbus._cli import asking, output
+from daemoneye_eventbus import ConnectionLost, PermissionRefused, ProtocolError
+from daemoneye_eventbus._cli import asking, output, page
 from daemoneye_eventbus._cli.address import add_client, connect, seconds
 from daemoneye_eventbus._cli.arguments import number
 from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import OK, CliError
+from daemoneye_eventbus._cli.numbers import plain
+from daemoneye_eventbus._cli.terminal import Terminal
 
 if TYPE_CHECKING:
     import argparse
@@ -28,10 +32,7 @@ __all__ = ["add"]
 
 _PROG: Final = "daemoneye-eventbus top"
 _HEAD_EVERY: Final = 20
-_CLEAR: Final = "\x1b[H\x1b[J"
-_HEAD: Final = (
-    f"{'uptime':>10} {'published':>14} {'/s':>9} {'delivered':>14} {'/s':>9} {'subscribers':>11} {'topics':>6}\n"
-)
+_RATES: Final = {"published": "messages_published", "delivered": "messages_delivered"}
 
 
 def add(commands: Any) -> None:
@@ -40,14 +41,14 @@ def add(commands: Any) -> None:
         commands,
         "top",
         run=_run,
-        help="watch the broker's totals and rates",
-        description="Watch the broker's totals and rates until Ctrl-C: on a terminal in place, elsewhere a line each "
-        "time. What waits in queues and what they dropped is known in the broker's own process only "
-        "(Broker.statistics()); sub tells what it lost itself.",
+        help="watch totals, rates, queues and clients",
+        description="Watch the broker's totals and rates and those of its clients, until q or Ctrl-C: on a terminal in "
+        "place, elsewhere a line of totals each time, or everything with --json. Users other than the broker's own and "
+        "root are told five of the totals.",
     )
     add_client(parser)
-    parser.add_argument("--json", action="store_true", help="one JSON object per line")
-    parser.add_argument("--once", action="store_true", help="one line, after one interval; the same as --count 1")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line, clients included")
+    parser.add_argument("--once", action="store_true", help="show once, after one interval; the same as --count 1")
     parser.add_argument("--count", type=number(1), metavar="N", help="end after so many")
     parser.add_argument(
         "--interval", type=seconds, default=1.0, metavar="SECONDS", help="time between two answers (default: 1)"
@@ -57,7 +58,10 @@ def add(commands: Any) -> None:
 @dataclass(frozen=True, slots=True)
 class _Sample:
     at: float
-    numbers: EventBusStatistics
+    numbers: dict[str, Any]
+    """As JSON; what this user is not told is absent."""
+    clients: list[dict[str, Any]] | None
+    reason: str | None
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -68,61 +72,72 @@ def _run(arguments: argparse.Namespace) -> int:
 async def _watch(arguments: argparse.Namespace) -> None:
     left: int | None = 1 if arguments.once else arguments.count
     shown = 0
-    terminal = sys.stdout.isatty() and not arguments.json
+    on_terminal = sys.stdout.isatty() and not arguments.json
     async with connect(arguments, client="top") as bus:
-        before = _Sample(time.monotonic(), await asking.statistics(bus))
-        while left is None or shown < left:
-            await asyncio.sleep(arguments.interval)
-            now = await _sample(bus)
-            if now is None:
-                continue
-            output.write(_text(before, now, shown, terminal=terminal, as_json=arguments.json))
-            before = now
-            shown += 1
+        before = await _ask(bus)
+        if before.reason is not None and not on_terminal:
+            output.say(_PROG, f"not all: {before.reason}")
+        with Terminal(on=on_terminal) as terminal:
+            while left is None or shown < left:
+                if await terminal.quit_within(arguments.interval):
+                    return
+                now = await _sample(bus, terminal)
+                if now is None:
+                    continue
+                row = _row(before, now)
+                if arguments.json:
+                    output.write(json.dumps(row) + "\n")
+                elif on_terminal:
+                    terminal.show(functools.partial(page.page, row, now.reason))
+                else:
+                    output.write(page.line(row) if shown % _HEAD_EVERY else page.HEAD + page.line(row))
+                before = now
+                shown += 1
 
 
-async def _sample(bus: EventBus) -> _Sample | None:
+async def _ask(bus: EventBus) -> _Sample:
+    numbers, reason = await asking.statistics(bus)
+    clients: list[dict[str, Any]] | None = None
+    if reason is None:
+        try:
+            clients = [plain(one) for one in await asking.clients(bus)]
+        except (PermissionRefused, ProtocolError) as error:
+            reason = str(error)
+    return _Sample(time.monotonic(), plain(numbers), clients, reason)
+
+
+async def _sample(bus: EventBus, terminal: Terminal) -> _Sample | None:
     try:
-        return _Sample(time.monotonic(), await asking.statistics(bus))
+        return await _ask(bus)
     except (ConnectionLost, CliError) as error:
         if bus.state == "closed":
             raise
         if output.is_reader_gone():
             raise output.ReaderGone from None
+        terminal.leave_page()
         output.say(_PROG, f"{bus.state}: {error}")
         return None
 
 
-def _text(before: _Sample, now: _Sample, shown: int, *, terminal: bool, as_json: bool) -> str:
-    published = _rate(before, now, "messages_published")
-    delivered = _rate(before, now, "messages_delivered")
-    numbers = now.numbers
-    if as_json:
-        line = {**asdict(numbers), "published_per_second": published, "delivered_per_second": delivered}
-        return json.dumps(line) + "\n"
-    row = (
-        f"{_duration(numbers.uptime_seconds):>10} {numbers.messages_published:>14} {_shown(published):>9} "
-        f"{numbers.messages_delivered:>14} {_shown(delivered):>9} "
-        f"{numbers.active_subscribers:>11} {numbers.active_topics:>6}\n"
-    )
-    if terminal:
-        return _CLEAR + _HEAD + row
-    return row if shown % _HEAD_EVERY else _HEAD + row
+def _row(before: _Sample, now: _Sample) -> dict[str, Any]:
+    """What is shown: the numbers, with their rates beside them."""
+    restarted = now.numbers["uptime_seconds"] < before.numbers["uptime_seconds"]
+    passed = now.at - before.at
+    row: dict[str, Any] = dict(now.numbers)
+    for name, total in _RATES.items():
+        row[f"{name}_per_second"] = _rate(None if restarted else before.numbers[total], now.numbers[total], passed)
+    if "dropped" in row:
+        lost = None if restarted else sum(before.numbers.get("dropped", {}).values())
+        row["dropped_per_second"] = _rate(lost, sum(row["dropped"].values()), passed)
+    if now.clients is not None:
+        known = {one["id"]: one for one in before.clients or ()}
+        row["clients"] = [
+            one
+            | {f"{name}_per_second": _rate(known.get(one["id"], {}).get(name), one[name], passed) for name in _RATES}
+            for one in now.clients
+        ]
+    return row
 
 
-def _rate(before: _Sample, now: _Sample, name: str) -> float | None:
-    difference: int = getattr(now.numbers, name) - getattr(before.numbers, name)
-    if difference < 0 or now.numbers.uptime_seconds < before.numbers.uptime_seconds:
-        return None
-    return round(difference / (now.at - before.at), 1)
-
-
-def _shown(rate: float | None) -> str:
-    return "-" if rate is None else f"{rate:.0f}"
-
-
-def _duration(total: int) -> str:
-    minutes, rest = divmod(total, 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    return (f"{days}d " if days else "") + f"{hours:02}:{minutes:02}:{rest:02}"
+def _rate(before: int | None, now: int, passed: float) -> float | None:
+    return None if before is None or now < before else round((now - before) / passed, 1)

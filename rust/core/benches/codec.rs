@@ -1,8 +1,11 @@
-//! What the codec costs per message: a 230-byte process event, written, checked and read; plain serde beside.
+//! What each dialect costs per message: a process event of some 230 bytes, encoded, validated, decoded and translated; plain
+//! serde through the codec's crate beside.
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use daemoneye_eventbus_core::event::{CollectionEvent, CorrelationMetadata, Map, ProcessEvent, Timestamp, Walk};
+use daemoneye_eventbus_core::event::{
+    CollectionEvent, CorrelationMetadata, EventKind, Map, ProcessEvent, Timestamp, Walk,
+};
 use daemoneye_eventbus_core::topic::DEFAULT_MAX_DEPTH;
 use daemoneye_eventbus_core::wire::frame::{DEFAULT_MAX_FRAME, PREFIX};
 use daemoneye_eventbus_core::wire::{self, Dialect, Draft, Message, Payload};
@@ -45,68 +48,112 @@ fn draft<'a>(event: &'a CollectionEvent<'a>) -> Draft<'a> {
     }
 }
 
-fn codec(criterion: &mut Criterion) {
-    let dialect = Dialect::Bincode;
-    let event = event();
-    let draft = draft(&event);
-    let mut frame = Vec::with_capacity(1024);
-    let written = wire::write(dialect, &draft, DEFAULT_MAX_FRAME, DEFAULT_MAX_DEPTH, &mut frame);
-    let size = written.unwrap_or_default();
-    let body = frame.get(PREFIX..).unwrap_or_default().to_vec();
-
-    let mut group = criterion.benchmark_group(format!("process event of {size} bytes"));
-    group.throughput(Throughput::Elements(1));
-    group.bench_function("write", |bencher| {
-        bencher.iter(|| {
-            frame.clear();
-            wire::write(
-                dialect,
-                black_box(&draft),
-                DEFAULT_MAX_FRAME,
-                DEFAULT_MAX_DEPTH,
-                &mut frame,
-            )
-        });
-    });
-    group.bench_function("encoded_len", |bencher| {
-        bencher.iter(|| wire::encoded_len(dialect, black_box(&draft), DEFAULT_MAX_FRAME, DEFAULT_MAX_DEPTH));
-    });
-    group.bench_function("check", |bencher| {
-        bencher.iter(|| wire::check(dialect, black_box(&body), DEFAULT_MAX_DEPTH));
-    });
-    group.bench_function("read", |bencher| {
-        bencher.iter(|| wire::read(dialect, black_box(&body)));
-    });
-    group.bench_function("frame::next", |bencher| {
-        bencher.iter(|| wire::frame::next(black_box(&frame), DEFAULT_MAX_FRAME));
-    });
-    group.bench_function("topic::check", |bencher| {
-        bencher.iter(|| daemoneye_eventbus_core::topic::check(black_box("events.process.new"), DEFAULT_MAX_DEPTH));
-    });
-
-    // The same values through the crate's own entry points, without the rules.
-    let message = wire::read(dialect, &body).map(|(message, _)| message).ok();
-    group.bench_function("serde: encode envelope and event", |bencher| {
-        bencher.iter(|| {
-            frame.clear();
-            let config = bincode::config::standard();
-            let event = bincode::serde::encode_into_std_write(black_box(&event), &mut frame, config);
-            let message = bincode::serde::encode_into_std_write(black_box(&message), &mut frame, config);
-            (event.is_ok(), message.is_ok())
-        });
-    });
-    group.bench_function("serde: decode envelope and event", |bencher| {
-        bencher.iter(|| {
-            let config = bincode::config::standard();
-            let (message, _): (Message<'_, Walk>, _) =
-                bincode::serde::borrow_decode_from_slice(black_box(&body), config).ok()?;
-            let event: (CollectionEvent<'_, Walk>, usize) =
-                bincode::serde::borrow_decode_from_slice(message.payload, config).ok()?;
-            Some((message.sequence, event.0.kind()))
-        });
-    });
-    group.finish();
+/// What the codec's crate does by itself: `encode` and `decode` of the same structs, without the rules of the bus.
+struct Plain {
+    encode: fn(&Message<'_>, &CollectionEvent<'_>, &mut Vec<u8>) -> bool,
+    decode: fn(&[u8]) -> Option<(u64, EventKind)>,
 }
 
-criterion_group!(benches, codec);
+const BINCODE: Plain = Plain {
+    encode: |message, event, out| {
+        let config = bincode::config::standard();
+        bincode::serde::encode_into_std_write(event, out, config).is_ok()
+            && bincode::serde::encode_into_std_write(message, out, config).is_ok()
+    },
+    decode: |body| {
+        let config = bincode::config::standard();
+        let (message, _): (Message<'_, Walk>, _) = bincode::serde::borrow_decode_from_slice(body, config).ok()?;
+        let (event, _): (CollectionEvent<'_, Walk>, _) =
+            bincode::serde::borrow_decode_from_slice(message.payload, config).ok()?;
+        Some((message.sequence, event.kind()))
+    },
+};
+
+const POSTCARD: Plain = Plain {
+    encode: |message, event, out| {
+        let taken = std::mem::take(out);
+        match postcard::to_extend(event, taken).and_then(|out| postcard::to_extend(message, out)) {
+            Ok(both) => {
+                *out = both;
+                true
+            }
+            Err(_) => false,
+        }
+    },
+    decode: |body| {
+        let message: Message<'_, Walk> = postcard::from_bytes(body).ok()?;
+        let event: CollectionEvent<'_, Walk> = postcard::from_bytes(message.payload).ok()?;
+        Some((message.sequence, event.kind()))
+    },
+};
+
+fn codec(criterion: &mut Criterion) {
+    let event = event();
+    let draft = draft(&event);
+    for (dialect, other, plain) in [
+        (Dialect::Bincode, Dialect::Postcard, BINCODE),
+        (Dialect::Postcard, Dialect::Bincode, POSTCARD),
+    ] {
+        let mut frame = Vec::with_capacity(1024);
+        let written = wire::write(dialect, &draft, DEFAULT_MAX_FRAME, DEFAULT_MAX_DEPTH, &mut frame);
+        let size = written.unwrap_or_default();
+        let body = frame.get(PREFIX..).unwrap_or_default().to_vec();
+        let Ok((message, _)) = wire::read(dialect, &body) else {
+            continue;
+        };
+
+        let mut group = criterion.benchmark_group(format!("{}: process event of {size} bytes", dialect.name()));
+        group.throughput(Throughput::Elements(1));
+        group.bench_function("encode", |bencher| {
+            bencher.iter(|| {
+                frame.clear();
+                let draft = black_box(&draft);
+                wire::write(dialect, draft, DEFAULT_MAX_FRAME, DEFAULT_MAX_DEPTH, &mut frame)
+            });
+        });
+        group.bench_function("encode, plain serde", |bencher| {
+            bencher.iter(|| {
+                frame.clear();
+                (plain.encode)(black_box(&message), black_box(&event), &mut frame)
+            });
+        });
+        group.bench_function("encoded length", |bencher| {
+            bencher.iter(|| wire::encoded_len(dialect, black_box(&draft), DEFAULT_MAX_FRAME, DEFAULT_MAX_DEPTH));
+        });
+        group.bench_function("validate", |bencher| {
+            bencher.iter(|| wire::check(dialect, black_box(&body), DEFAULT_MAX_DEPTH));
+        });
+        group.bench_function("validate, plain serde", |bencher| {
+            bencher.iter(|| (plain.decode)(black_box(&body)));
+        });
+        group.bench_function("decode", |bencher| {
+            bencher.iter(|| wire::read(dialect, black_box(&body)));
+        });
+        group.bench_function(format!("translate to {}", other.name()), |bencher| {
+            bencher.iter(|| wire::translate(dialect, other, black_box(&body)));
+        });
+        group.finish();
+    }
+}
+
+fn around(criterion: &mut Criterion) {
+    let event = event();
+    let mut frame = Vec::new();
+    let written = wire::write(
+        Dialect::Bincode,
+        &draft(&event),
+        DEFAULT_MAX_FRAME,
+        DEFAULT_MAX_DEPTH,
+        &mut frame,
+    );
+    assert!(written.is_ok());
+    criterion.bench_function("frame::next", |bencher| {
+        bencher.iter(|| wire::frame::next(black_box(&frame), DEFAULT_MAX_FRAME));
+    });
+    criterion.bench_function("topic::check", |bencher| {
+        bencher.iter(|| daemoneye_eventbus_core::topic::check(black_box("events.process.new"), DEFAULT_MAX_DEPTH));
+    });
+}
+
+criterion_group!(benches, codec, around);
 criterion_main!(benches);

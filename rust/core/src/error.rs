@@ -74,6 +74,7 @@ pub enum Error {
 #[error("cannot decode {dialect} at offset {offset}: {reason}")]
 pub struct DecodeError {
     pub dialect: &'static str,
+    /// Where the item that is wrong or cut short begins, its length included; of text that is not UTF-8 the first wrong byte.
     pub offset: usize,
     pub reason: String,
 }

@@ -11,6 +11,10 @@ use crate::events::raise;
 pub(crate) struct Address(transport::Address);
 
 impl Address {
+    pub(crate) const fn of_core(address: transport::Address) -> Self {
+        Self(address)
+    }
+
     pub(crate) const fn core(&self) -> &transport::Address {
         &self.0
     }
@@ -36,5 +40,15 @@ impl Address {
     #[getter]
     fn path(&self) -> PathBuf {
         self.0.path().to_owned()
+    }
+
+    /// Checks the directories on the way for a broker of user `uid`, changing nothing; raises `PathRefused` as a broker would. False: one is missing and would
+    /// be made.
+    #[cfg(unix)]
+    fn is_trusted(&self, py: Python<'_>, uid: u32) -> PyResult<bool> {
+        match self.0.path().parent() {
+            Some(directory) => raise(py, transport::is_trusted(directory, uid)),
+            None => Ok(false),
+        }
     }
 }

@@ -1,11 +1,12 @@
 //! A broker that lives in this process on its own thread.
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use daemoneye_eventbus_core::broker::{self, BrokerConfig, PortOptions};
+#[cfg(unix)]
+use daemoneye_eventbus_core::transport;
 use daemoneye_eventbus_core::transport::PathState;
 use pyo3::prelude::*;
-use pyo3::types::{IntoPyDict, PyDict, PyList};
+use pyo3::types::PyList;
 use uuid::Uuid;
 
 use crate::address::Address;
@@ -15,6 +16,7 @@ use crate::events::raise;
 use crate::lifecycle::Owned;
 use crate::port::PortHandle;
 use crate::ticket::{Reply, Ticket};
+use crate::watching;
 
 #[pyclass(frozen, weakref, module = "daemoneye_eventbus._native")]
 pub(crate) struct BrokerCore {
@@ -24,11 +26,7 @@ pub(crate) struct BrokerCore {
     max_depth: usize,
 }
 
-fn counts<'py>(py: Python<'py>, counts: &BTreeMap<&'static str, u64>) -> PyResult<Bound<'py, PyDict>> {
-    counts.iter().filter(|(_, count)| **count > 0).into_py_dict(py)
-}
-
-fn client_id(py: Python<'_>, text: &str) -> PyResult<Uuid> {
+pub(crate) fn client_id(py: Python<'_>, text: &str) -> PyResult<Uuid> {
     let error = |_| daemoneye_eventbus_core::Error::invalid("client_id", format!("{text:?} is not the id of a client"));
     raise(py, Uuid::try_parse(text).map_err(error))
 }
@@ -46,6 +44,28 @@ impl BrokerCore {
             max_frame,
             max_depth,
         })
+    }
+
+    /// On a copy of a socket that listens already; the descriptor stays its owner's.
+    #[cfg(unix)]
+    #[staticmethod]
+    fn from_listener(py: Python<'_>, descriptor: i32, config: BrokerConfigFields) -> PyResult<Self> {
+        let config: BrokerConfig = raise(py, config.into_core())?;
+        let (dialect, max_frame, max_depth) = (config.dialect, config.max_frame, config.max_topic_depth);
+        let fd = transport::duplicate(descriptor)?;
+        let broker = raise(py, broker::Broker::from_listener(fd, config))?;
+        Ok(Self {
+            broker: Owned::new(broker),
+            dialect,
+            max_frame,
+            max_depth,
+        })
+    }
+
+    /// Where it listens.
+    #[getter]
+    fn address(&self, py: Python<'_>) -> PyResult<Address> {
+        Ok(Address::of_core(self.broker.get(py)?.address().clone()))
     }
 
     /// Answered when the broker listens, or with why it cannot.
@@ -94,38 +114,15 @@ impl BrokerCore {
         Ok(self.broker.get(py)?.path_state() == PathState::Ours)
     }
 
-    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let now = self.broker.get(py)?.statistics();
-        let all = PyDict::new(py);
-        all.set_item("messages_published", now.bus.messages_published)?;
-        all.set_item("messages_delivered", now.bus.messages_delivered)?;
-        all.set_item("active_subscribers", now.bus.active_subscribers)?;
-        all.set_item("active_topics", now.bus.active_topics)?;
-        all.set_item("uptime_seconds", now.bus.uptime_seconds)?;
-        all.set_item("dropped", counts(py, &now.dropped)?)?;
-        all.set_item("refused", counts(py, &now.refused)?)?;
-        all.set_item("connections", now.connections)?;
-        all.set_item("queued_messages", now.queued_messages)?;
-        all.set_item("queued_bytes", now.queued_bytes)?;
-        Ok(all)
+    fn statistics(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let (five, detail) = self.broker.get(py)?.totals();
+        watching::totals_to_py(py, &five, &detail)
     }
 
     fn clients<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let list = PyList::empty(py);
         for client in self.broker.get(py)?.clients() {
-            let one = PyDict::new(py);
-            one.set_item("id", client.id.to_string())?;
-            one.set_item("name", client.name)?;
-            one.set_item("uid", client.uid)?;
-            one.set_item("pid", client.pid)?;
-            one.set_item("dialect", client.dialect.name())?;
-            one.set_item("peer", client.kind.name())?;
-            one.set_item("subscriptions", client.subscriptions)?;
-            one.set_item("queued_messages", client.queued_messages)?;
-            one.set_item("queued_bytes", client.queued_bytes)?;
-            one.set_item("delivered", client.delivered)?;
-            one.set_item("dropped", counts(py, &client.dropped)?)?;
-            list.append(one)?;
+            list.append(watching::client_to_py(py, client.into())?)?;
         }
         Ok(list)
     }

@@ -1,9 +1,10 @@
 //! Python's frozen configuration dataclasses, read field by field into the core's.
 use std::time::Duration;
 
-use daemoneye_eventbus_core::broker::BrokerConfig;
+use daemoneye_eventbus_core::broker::{BrokerConfig, Per, RateLimit, Rule};
 use daemoneye_eventbus_core::client::{ClientConfig, Peer};
 use daemoneye_eventbus_core::queue::{Limits, Overflow};
+use daemoneye_eventbus_core::transport::Sid;
 use daemoneye_eventbus_core::wire::Dialect;
 use daemoneye_eventbus_core::wire::auth::Token;
 use daemoneye_eventbus_core::wire::text::Congestion;
@@ -28,6 +29,7 @@ pub(crate) struct ClientConfigFields {
     reconnect_initial: f64,
     reconnect_max: f64,
     server_uids: Option<Vec<u32>>,
+    server_sids: Option<Vec<String>>,
     token: Option<Vec<u8>>,
 }
 
@@ -53,6 +55,7 @@ impl ClientConfigFields {
             reconnect_initial: seconds("reconnect_initial", self.reconnect_initial)?,
             reconnect_max: seconds("reconnect_max", self.reconnect_max)?,
             server_uids: self.server_uids,
+            server_sids: self.server_sids.map(|given| sids("server_sids", &given)).transpose()?,
             token: self.token.map(Token::new),
         })
     }
@@ -67,6 +70,7 @@ pub(crate) struct BrokerConfigFields {
     allowed_uids: Vec<u32>,
     socket_mode: u32,
     socket_group: Option<u32>,
+    allowed_sids: Vec<String>,
     handshake_timeout: f64,
     frame_timeout: f64,
     write_timeout: f64,
@@ -87,7 +91,54 @@ pub(crate) struct BrokerConfigFields {
     original_dialect: String,
     original_auth: bool,
     #[pyo3(attribute("_tokens"))]
-    tokens: Vec<Vec<u8>>,
+    tokens: Vec<(Option<String>, Vec<u8>)>,
+    rules: Vec<RuleFields>,
+    #[pyo3(attribute("_rate_limits"))]
+    rate_limits: Vec<RateLimitFields>,
+}
+
+/// `daemoneye_eventbus.Rule`.
+#[derive(FromPyObject)]
+struct RuleFields {
+    uids: Option<Vec<u32>>,
+    tokens: Option<Vec<String>>,
+    publish: Vec<String>,
+    subscribe: Vec<String>,
+    allow: bool,
+}
+
+impl RuleFields {
+    fn into_core(self) -> Rule {
+        Rule {
+            uids: self.uids,
+            tokens: self.tokens,
+            publish: self.publish,
+            subscribe: self.subscribe,
+            allow: self.allow,
+        }
+    }
+}
+
+/// `daemoneye_eventbus.RateLimit`.
+#[derive(FromPyObject)]
+struct RateLimitFields {
+    per: String,
+    messages_per_second: Option<f64>,
+    bytes_per_second: Option<f64>,
+    connects_per_second: Option<f64>,
+    burst: f64,
+}
+
+impl RateLimitFields {
+    fn into_core(self) -> RateLimit {
+        RateLimit {
+            per: if self.per == "uid" { Per::Uid } else { Per::Client },
+            messages_per_second: self.messages_per_second,
+            bytes_per_second: self.bytes_per_second,
+            connects_per_second: self.connects_per_second,
+            burst: self.burst,
+        }
+    }
 }
 
 impl BrokerConfigFields {
@@ -99,6 +150,7 @@ impl BrokerConfigFields {
             allowed_uids: self.allowed_uids,
             socket_mode: self.socket_mode,
             socket_group: self.socket_group,
+            allowed_sids: sids("allowed_sids", &self.allowed_sids)?,
             handshake_timeout: seconds("handshake_timeout", self.handshake_timeout)?,
             frame_timeout: seconds("frame_timeout", self.frame_timeout)?,
             write_timeout: seconds("write_timeout", self.write_timeout)?,
@@ -118,8 +170,21 @@ impl BrokerConfigFields {
             original_patterns: self.original_patterns,
             original_dialect: dialect("original_dialect", &self.original_dialect)?,
             original_auth: self.original_auth,
-            tokens: self.tokens.into_iter().map(Token::new).collect(),
+            tokens: self.tokens.into_iter().map(token).collect(),
+            rules: self.rules.into_iter().map(RuleFields::into_core).collect(),
+            rate_limits: self.rate_limits.into_iter().map(RateLimitFields::into_core).collect(),
         })
+    }
+}
+
+fn sids(field: &'static str, given: &[String]) -> Result<Vec<Sid>> {
+    given.iter().map(|sid| Sid::parse(field, sid)).collect()
+}
+
+fn token((name, secret): (Option<String>, Vec<u8>)) -> Token {
+    match name {
+        Some(name) => Token::named(name, secret),
+        None => Token::new(secret),
     }
 }
 

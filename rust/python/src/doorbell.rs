@@ -1,12 +1,10 @@
-//! How threads of Rust reach an event loop: they note a token and ring; the loop watches one descriptor and asks for the tokens.
+//! How threads of Rust reach an event loop: they note a token and ring; the loop waits at one end of a rope and asks for the tokens.
 //!
-//! Nobody who rings attaches to Python. However many ring before the loop looks, the descriptor is written once. While the loop itself
-//! is at work here ([`Doorbell::hold`]) nothing is written at all; it looks at the tokens when it is done.
+//! Nobody who rings attaches to Python. However many ring before the loop looks, the rope is pulled once. While the loop itself
+//! is at work here ([`Doorbell::hold`]) it is not pulled at all; the loop looks at the tokens when it is done.
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use daemoneye_eventbus_core::queue::Wake;
 use parking_lot::Mutex;
@@ -14,16 +12,59 @@ use pyo3::prelude::*;
 
 use crate::lifecycle::Owned;
 
-struct Bell {
+/// A pair of sockets: loops of every kind can wait for one of those.
+#[cfg(unix)]
+mod rope {
+    use std::io;
+    use std::os::fd::AsRawFd;
+    pub(super) use std::os::unix::net::UnixStream as End;
+
+    pub(super) fn pair() -> io::Result<(End, End)> {
+        End::pair()
+    }
+
+    pub(super) fn number(end: &End) -> i64 {
+        end.as_raw_fd().into()
+    }
+}
+
+/// Windows has no pairs; two ends of a connection within this machine are one, once it is certain that nobody came in between.
+#[cfg(windows)]
+mod rope {
+    use std::io;
+    pub(super) use std::net::TcpStream as End;
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::os::windows::io::AsRawSocket;
+
+    pub(super) fn pair() -> io::Result<(End, End)> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let write = End::connect(listener.local_addr()?)?;
+        write.set_nodelay(true)?;
+        let own = write.local_addr()?;
+        loop {
+            let (read, peer) = listener.accept()?;
+            if peer == own {
+                return Ok((read, write));
+            }
+        }
+    }
+
+    pub(super) fn number(end: &End) -> i64 {
+        // The system's numbers are small.
+        i64::try_from(end.as_raw_socket()).unwrap_or(-1)
+    }
+}
+
+pub(crate) struct Bell {
     tokens: Mutex<Vec<u64>>,
     /// Somebody rang, or the loop holds the bell: no need to write.
     rung: AtomicBool,
     written: AtomicBool,
-    rope: UnixStream,
+    rope: rope::End,
 }
 
 impl Bell {
-    fn ring(&self, token: u64) {
+    pub(crate) fn ring(&self, token: u64) {
         self.tokens.lock().push(token);
         if !self.rung.swap(true, Ordering::AcqRel) {
             // A full pipe is as good as a written one: the loop will look.
@@ -49,7 +90,7 @@ impl Wake for Ringer {
 /// One per event loop.
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
 pub(crate) struct Doorbell {
-    inner: Owned<(Arc<Bell>, UnixStream)>,
+    inner: Owned<(Arc<Bell>, rope::End)>,
 }
 
 impl Doorbell {
@@ -61,13 +102,18 @@ impl Doorbell {
             token,
         }))
     }
+
+    /// For those who ring a loop only while it is there.
+    pub(crate) fn weak(&self, py: Python<'_>) -> PyResult<Weak<Bell>> {
+        Ok(Arc::downgrade(&self.inner.get(py)?.0))
+    }
 }
 
 #[pymethods]
 impl Doorbell {
     #[new]
     fn new() -> PyResult<Self> {
-        let (read, rope) = UnixStream::pair()?;
+        let (read, rope) = rope::pair()?;
         read.set_nonblocking(true)?;
         rope.set_nonblocking(true)?;
         let bell = Bell {
@@ -81,9 +127,9 @@ impl Doorbell {
         })
     }
 
-    /// The descriptor that becomes readable when somebody rings.
-    fn fileno(&self, py: Python<'_>) -> PyResult<i32> {
-        Ok(self.inner.get(py)?.1.as_raw_fd())
+    /// The socket that becomes readable when somebody rings; it stays ours.
+    fn fileno(&self, py: Python<'_>) -> PyResult<i64> {
+        Ok(rope::number(&self.inner.get(py)?.1))
     }
 
     /// Raises `ForkedProcess` in a forked child.
@@ -104,6 +150,12 @@ impl Doorbell {
             let mut bytes = [0; 64];
             while matches!((&*read).read(&mut bytes), Ok(n) if n == bytes.len()) {}
         }
+        self.take(py)
+    }
+
+    /// The same for a loop that has read from the socket itself.
+    fn take(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
+        let (bell, _) = self.inner.get(py)?;
         // Cleared before looking: who rings after the look writes again.
         bell.rung.store(false, Ordering::Release);
         Ok(std::mem::take(&mut *bell.tokens.lock()))

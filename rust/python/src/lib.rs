@@ -11,6 +11,7 @@ mod errors;
 mod events;
 mod lifecycle;
 mod link;
+mod logs;
 mod mapping;
 mod operation;
 mod outgoing;
@@ -27,6 +28,7 @@ mod ticket;
 mod timestamp;
 mod topic_pattern;
 mod waiter;
+mod watching;
 mod wire;
 
 #[pymodule]
@@ -42,9 +44,9 @@ mod _native {
     #[pymodule_export]
     use super::mapping::FrozenMap;
     #[pymodule_export]
-    use super::topic_pattern::{_topic_build, _topic_names, TopicPattern};
+    use super::topic_pattern::{_pattern_refusal, _topic_build, _topic_names, TopicPattern};
     #[pymodule_export]
-    use super::wire::{_dialects, _wire_decode, _wire_encode};
+    use super::wire::{_dialects, _token_proof, _wire_decode, _wire_encode, _wire_sniff};
 
     #[cfg(debug_assertions)]
     #[pymodule_export]
@@ -63,6 +65,8 @@ mod _native {
     use super::lifecycle::{after_fork_in_child, begin_exit, shut_down_clients};
     #[pymodule_export]
     use super::link::Link;
+    #[pymodule_export]
+    use super::logs::{_ring_for_logs, _set_log_level, _take_logs};
     #[pymodule_export]
     use super::operation::Operation;
     #[pymodule_export]

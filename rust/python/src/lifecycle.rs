@@ -81,6 +81,7 @@ pub(crate) fn after_fork_in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     daemoneye_eventbus_core::transport::close_in_forked_child();
     daemoneye_eventbus_core::client::abandon_after_fork();
+    crate::logs::begin_anew();
     // Parent and child must not go on to make the same ids.
     fastrand::seed(u64::from(std::process::id()) ^ fastrand::u64(..).rotate_left(32));
 }

@@ -2,11 +2,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use daemoneye_eventbus_core::client::{self, Inbox, InboxOptions, Read, Sent, State};
+use daemoneye_eventbus_core::client::{self, Inbox, InboxOptions, Read, Reader, Sent, State};
 use daemoneye_eventbus_core::event::Filters;
 use daemoneye_eventbus_core::queue::DropReason;
 use daemoneye_eventbus_core::topic;
 use daemoneye_eventbus_core::transport::{Address, Stream};
+use daemoneye_eventbus_core::wire::text::Stats;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -48,7 +49,7 @@ const fn state_name(state: State) -> &'static str {
 
 #[pymethods]
 impl Link {
-    /// Starts dialling; `token` is rung when state, descriptor or room changed.
+    /// Starts dialling; `token` is rung when state, descriptor or room changed. Unless `host_reads`, a thread of our own does.
     #[new]
     fn open(
         py: Python<'_>,
@@ -56,10 +57,12 @@ impl Link {
         config: ClientConfigFields,
         bell: &Doorbell,
         token: u64,
+        host_reads: bool,
     ) -> PyResult<Self> {
         let config = raise(py, config.into_core())?;
         let address: Address = address.core().clone();
-        let link = raise(py, client::Link::open(address, config, bell.waker(py, token)?))?;
+        let reader = if host_reads { Reader::Host } else { Reader::Link };
+        let link = raise(py, client::Link::open(address, config, reader, bell.waker(py, token)?))?;
         Ok(Self {
             link: Owned::new(Arc::new(link)),
             watched: Mutex::new(None),
@@ -88,6 +91,7 @@ impl Link {
     }
 
     /// Holds the present connection for watching and gives its number and descriptor.
+    #[cfg(unix)]
     fn watch(&self, py: Python<'_>) -> PyResult<Option<(u64, i32)>> {
         let target = self.core(py)?.watch();
         let mut watched = self.watched.lock();
@@ -186,7 +190,31 @@ impl Link {
     /// Answered with the broker's statistics.
     fn statistics(&self, py: Python<'_>, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
         let (ticket, question) = Ticket::of_link(py, bell, token)?;
-        self.core(py)?.statistics(question);
+        self.core(py)?.statistics(Stats::default(), question);
+        Ok(ticket)
+    }
+
+    /// Answered with the fields of `BrokerStatistics`, or as `statistics` by a broker that does not tell them.
+    fn broker_statistics(&self, py: Python<'_>, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
+        let (ticket, question) = Ticket::of_link(py, bell, token)?;
+        let asked = Stats {
+            detail: true,
+            ..Stats::default()
+        };
+        self.core(py)?.statistics(asked, question);
+        Ok(ticket)
+    }
+
+    /// Answered with the fields of some `ClientInfo` with ids above `after`, and whether there are more; or as `statistics`.
+    fn clients(&self, py: Python<'_>, after: Option<&str>, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
+        let after = after.map(|id| crate::broker::client_id(py, id)).transpose()?;
+        let (ticket, question) = Ticket::of_link(py, bell, token)?;
+        let asked = Stats {
+            clients: true,
+            after,
+            ..Stats::default()
+        };
+        self.core(py)?.statistics(asked, question);
         Ok(ticket)
     }
 

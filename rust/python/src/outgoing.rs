@@ -12,7 +12,7 @@ use pyo3::types::{PyBytes, PyString};
 use uuid::Uuid;
 
 use crate::bus::BusCore;
-use crate::events::{self, Local};
+use crate::events::{self, Local, Stamp};
 use crate::lifecycle::Owned;
 
 /// A publish with its arguments, not looked at before it is awaited.
@@ -61,7 +61,7 @@ impl LocalMessage {
         py: Python<'_>,
         pattern: &Py<PyString>,
         subscriber_id: &Py<PyString>,
-        dropped_before: u64,
+        stamp: Stamp,
     ) -> PyResult<Py<PyAny>> {
         let local = Local {
             id: self.id,
@@ -72,10 +72,11 @@ impl LocalMessage {
         };
         match &self.what {
             What::Event(event) => {
-                events::bus_event_local(py, &local, event.clone_ref(py), pattern, subscriber_id, dropped_before)
+                events::bus_event_local(py, &local, event.clone_ref(py), pattern, subscriber_id, stamp)
             }
             What::Control(payload) => {
-                events::control_message_local(py, &local, payload.bind(py).cast::<PyBytes>()?.clone().unbind())
+                let payload = payload.bind(py).cast::<PyBytes>()?.clone().unbind();
+                events::control_message_local(py, &local, payload, stamp)
             }
         }
     }

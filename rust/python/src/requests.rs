@@ -4,6 +4,7 @@
 use daemoneye_eventbus_core::event::{
     CorrelationFilter, EventBusStatistics, EventFilter, EventSubscription, SourceCaps, Text, TextMap,
 };
+use daemoneye_eventbus_core::queue::Sender;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyDict, PyMapping, PyModule, PyTuple};
@@ -168,6 +169,15 @@ pub(crate) fn subscription_to_py(py: Python<'_>, subscription: &EventSubscriptio
     fields.set_item("enable_wildcards", subscription.enable_wildcards)?;
     fields.set_item("include_control", subscription.include_control)?;
     make(py, "EventSubscription", &fields)
+}
+
+pub(crate) fn sender_to_py(py: Python<'_>, sender: Option<&Sender>) -> PyResult<Option<Py<PyAny>>> {
+    let Some(sender) = sender else { return Ok(None) };
+    let fields = PyDict::new(py);
+    fields.set_item("uid", sender.uid)?;
+    fields.set_item("pid", sender.pid)?;
+    fields.set_item("client_id", sender.client_id.to_string())?;
+    make(py, "Sender", &fields).map(Some)
 }
 
 pub(crate) fn statistics(ob: &Bound<'_, PyAny>) -> PyResult<EventBusStatistics> {

@@ -10,7 +10,7 @@ use pyo3::types::{PyBytes, PyString};
 use uuid::Uuid;
 
 use crate::errors;
-use crate::events::{self, Local};
+use crate::events::{self, Local, Stamp};
 
 const ID: Uuid = Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
 const TIME: Timestamp = Timestamp {
@@ -28,7 +28,10 @@ pub(crate) fn _received(py: Python<'_>, body: &[u8], dropped_before: u64) -> PyR
         Dialect::Bincode,
         &text("events.#"),
         &text("s-1"),
-        dropped_before,
+        Stamp {
+            dropped_before,
+            sender: None,
+        },
     )
 }
 
@@ -84,9 +87,16 @@ pub(crate) fn _local(
         sequence,
     };
     if let Ok(payload) = what.cast::<PyBytes>() {
-        return events::control_message_local(py, &local, payload.clone().unbind());
+        return events::control_message_local(py, &local, payload.clone().unbind(), Stamp::default());
     }
-    events::bus_event_local(py, &local, what.clone().unbind(), &text("events.#"), &text("s-1"), 0)
+    events::bus_event_local(
+        py,
+        &local,
+        what.clone().unbind(),
+        &text("events.#"),
+        &text("s-1"),
+        Stamp::default(),
+    )
 }
 
 /// Every kind of the core's errors, converted to its exception (debug builds only).

@@ -26,11 +26,16 @@ impl Tracked {
 pub(crate) struct Account {
     open: Vec<Tracked>,
     past: Snapshot,
+    sweep_at: usize,
 }
 
 impl Account {
     pub(crate) fn track(&mut self, queue: Tracked) {
-        self.total();
+        // Swept whenever it has doubled, so that the ten-thousandth subscription costs what the tenth did.
+        if self.open.len() >= self.sweep_at {
+            self.total();
+            self.sweep_at = 2 * self.open.len() + 16;
+        }
         self.open.push(queue);
     }
 

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple, PyType};
 
 use crate::bus::{raise_wrong_loop, this_thread};
-use crate::events;
+use crate::events::{self, Stamp};
 use crate::lifecycle::Owned;
 use crate::operation::{Kind, Operation};
 use crate::outgoing::LocalMessage;
@@ -119,12 +119,15 @@ impl SubscriptionCore {
             Err(Empty::Yet) => return Ok(Taken::Empty),
             Err(Empty::Ended) => return Ok(Taken::Ended),
         };
-        let dropped_before = popped.dropped_before;
+        let stamp = Stamp {
+            dropped_before: popped.dropped_before,
+            sender: popped.sender,
+        };
         let made = match popped.content {
             Content::Frames(frame) => {
                 let body = frame.get(PREFIX..).unwrap_or_default();
                 let pattern = self.pattern_of_body(body)?;
-                events::received(py, body, self.dialect, pattern, &self.subscriber_id, dropped_before)
+                events::received(py, body, self.dialect, pattern, &self.subscriber_id, stamp)
             }
             Content::Object(object, _) => {
                 let Some(message) = object.downcast_ref::<LocalMessage>() else {
@@ -133,7 +136,7 @@ impl SubscriptionCore {
                     ));
                 };
                 let topic = message.topic.bind(py).to_str()?;
-                message.deliver(py, self.pattern(topic), &self.subscriber_id, dropped_before)
+                message.deliver(py, self.pattern(topic), &self.subscriber_id, stamp)
             }
         };
         made.map(Taken::Message)

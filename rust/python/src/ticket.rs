@@ -10,6 +10,7 @@ use crate::doorbell::Doorbell;
 use crate::errors;
 use crate::lifecycle::Owned;
 use crate::requests;
+use crate::watching;
 
 /// What an answer may hold.
 #[derive(Clone)]
@@ -66,11 +67,13 @@ impl Ticket {
         })
     }
 
-    /// The answer: `None`, a number, or statistics; raises what was refused. Only when `done`.
+    /// The answer: `None`, a number, statistics, fields of statistics, or a page of clients; raises what was refused. Only when `done`.
     fn result(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         match self.source.get(py)? {
             Source::Link(ticket) => match ticket.poll() {
                 Some(Ok(client::Answer::Statistics(numbers))) => requests::statistics_to_py(py, &numbers).map(Some),
+                Some(Ok(client::Answer::Detail(five, detail))) => watching::totals_to_py(py, &five, &detail).map(Some),
+                Some(Ok(client::Answer::Clients(page))) => watching::page_to_py(py, page).map(Some),
                 Some(Ok(client::Answer::Done)) | None => Ok(None),
                 Some(Err(error)) => Err(errors::to_py(py, error)),
             },

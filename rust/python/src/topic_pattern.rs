@@ -13,6 +13,13 @@ pub(crate) struct TopicPattern {
     pattern: Pattern,
 }
 
+/// Why this is no pattern, if it is none.
+#[pyfunction]
+#[pyo3(signature = (pattern, max_depth, /))]
+pub(crate) fn _pattern_refusal(pattern: &str, max_depth: usize) -> Option<String> {
+    Pattern::parse(pattern, max_depth).err().map(|error| error.to_string())
+}
+
 #[pymethods]
 impl TopicPattern {
     #[new]

@@ -2,7 +2,8 @@
 //!
 //! The facade names the type; the bytes are those of the same codec that the bus uses.
 use daemoneye_eventbus_core::event::{self as core, CollectionEvent, Map, Timestamp};
-use daemoneye_eventbus_core::wire::{Dialect, Message as MessageView};
+use daemoneye_eventbus_core::wire::auth::{Role, Token};
+use daemoneye_eventbus_core::wire::{self, Dialect, Message as MessageView};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
@@ -118,6 +119,20 @@ pub(crate) fn _wire_decode(py: Python<'_>, kind: &str, data: &Bound<'_, PyAny>, 
         "EventBusStatistics" => requests::statistics_to_py(py, &owned(py, dialect, data)?),
         _ => Err(unknown(kind)),
     }
+}
+
+/// The dialect in which a whole message body makes sense, or `None`.
+#[pyfunction]
+#[pyo3(signature = (body, /))]
+pub(crate) fn _wire_sniff(body: &[u8]) -> Option<&'static str> {
+    wire::sniff(body, Dialect::Bincode).map(Dialect::name)
+}
+
+/// A client's proof of a token, for tools that speak the protocol themselves.
+#[pyfunction]
+#[pyo3(signature = (token, client_nonce, broker_nonce, /))]
+pub(crate) fn _token_proof(token: &[u8], client_nonce: &str, broker_nonce: &str) -> String {
+    Token::new(token.to_vec()).proof(Role::Client, client_nonce, broker_nonce)
 }
 
 fn decode<'a, T: Deserialize<'a>>(py: Python<'_>, dialect: Dialect, data: &'a [u8]) -> PyResult<T> {

@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
+use super::rate::{Per, RateLimit};
+use super::rights::Rule;
 use crate::error::{Error, Result};
 use crate::queue::{Limits, Overflow};
-use crate::topic::{DEFAULT_MAX_DEPTH, MAX_TOPIC_BYTES, Pattern};
-use crate::transport::{ListenOptions, Peer};
+use crate::topic::{self, DEFAULT_MAX_DEPTH, MAX_TOPIC_BYTES};
+use crate::transport::{ListenOptions, Peer, Sid};
 use crate::wire::Dialect;
 use crate::wire::auth::Token;
 use crate::wire::frame::DEFAULT_MAX_FRAME;
@@ -32,6 +34,8 @@ pub struct BrokerConfig {
     pub socket_mode: u32,
     /// The gid that the socket is given to.
     pub socket_group: Option<u32>,
+    /// Windows: users and groups who may connect besides the broker's own user and SYSTEM.
+    pub allowed_sids: Vec<Sid>,
     /// From accept to the first whole frame.
     pub handshake_timeout: Duration,
     /// From a frame's first byte to its last.
@@ -63,6 +67,10 @@ pub struct BrokerConfig {
     pub original_auth: bool,
     /// Empty: no token is asked for. Several are valid at once during rotation.
     pub tokens: Vec<Token>,
+    /// Of those that name a client, the first that matches a topic decides; see [`Rule`].
+    pub rules: Vec<Rule>,
+    /// At most one of each kind.
+    pub rate_limits: Vec<RateLimit>,
 }
 
 impl Default for BrokerConfig {
@@ -74,6 +82,7 @@ impl Default for BrokerConfig {
             allowed_uids: Vec::new(),
             socket_mode: 0o600,
             socket_group: None,
+            allowed_sids: Vec::new(),
             handshake_timeout: Duration::from_secs(2),
             frame_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(5),
@@ -94,6 +103,8 @@ impl Default for BrokerConfig {
             original_dialect: Dialect::Postcard,
             original_auth: false,
             tokens: Vec::new(),
+            rules: Vec::new(),
+            rate_limits: Vec::new(),
         }
     }
 }
@@ -139,8 +150,32 @@ impl BrokerConfig {
         for (field, dialect) in [("dialect", self.dialect), ("original_dialect", self.original_dialect)] {
             dialect.must_be_on_connections(field)?;
         }
+        self.validate_platform(cfg!(windows))?;
         self.validate_socket()?;
+        self.validate_rights()?;
         self.validate_original()
+    }
+
+    /// What would have no effect where this runs is refused, since it is about who may connect.
+    pub(super) fn validate_platform(&self, windows: bool) -> Result<()> {
+        let sockets = [
+            ("allowed_uids", self.allowed_uids.is_empty()),
+            ("socket_mode", self.socket_mode == 0o600),
+            ("socket_group", self.socket_group.is_none()),
+        ];
+        if !windows && !self.allowed_sids.is_empty() {
+            return Err(Error::invalid(
+                "allowed_sids",
+                "only Windows has SIDs; use allowed_uids with socket_mode and socket_group",
+            ));
+        }
+        match sockets.iter().find(|(_, unset)| windows && !unset) {
+            Some((field, _)) => Err(Error::invalid(
+                field,
+                "has no effect on Windows, where pipes have access lists; use allowed_sids",
+            )),
+            None => Ok(()),
+        }
     }
 
     fn validate_socket(&self) -> Result<()> {
@@ -186,6 +221,20 @@ impl BrokerConfig {
         }
     }
 
+    fn validate_rights(&self) -> Result<()> {
+        self.rules.iter().try_for_each(|rule| rule.validate(self))?;
+        self.rate_limits.iter().try_for_each(RateLimit::validate)?;
+        for per in [Per::Client, Per::Uid] {
+            if self.rate_limits.iter().filter(|limit| limit.per == per).count() > 1 {
+                return Err(Error::invalid(
+                    "rate_limit",
+                    "holds two limits of the same kind; give one per client and one per uid at most",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn validate_original(&self) -> Result<()> {
         if self.original_auth && self.tokens.is_empty() {
             return Err(Error::invalid(
@@ -200,15 +249,25 @@ impl BrokerConfig {
             ));
         }
         for pattern in &self.original_patterns {
-            Pattern::parse(pattern, self.max_topic_depth)
+            topic::original::pattern(pattern)
                 .map_err(|error| Error::invalid("original_patterns", error.to_string()))?;
         }
-        Ok(())
+        between(
+            "original_patterns",
+            self.original_patterns.len(),
+            0,
+            self.max_patterns_per_client,
+        )
     }
 
-    /// Whether the kernel's word on who somebody is lets them in.
+    /// Whether a connection that does not say CONNECT may be a peer of the original.
+    pub(super) fn serves_originals(&self) -> bool {
+        self.original_peers && (self.tokens.is_empty() || self.original_auth)
+    }
+
+    /// Whether the kernel's word on who somebody is lets them in. On Windows it has let in nobody else.
     pub(super) fn admits(&self, uid: u32, own: u32) -> bool {
-        (uid == own && uid != OVERFLOW_UID) || self.allowed_uids.contains(&uid)
+        cfg!(windows) || (uid == own && uid != OVERFLOW_UID) || self.allowed_uids.contains(&uid)
     }
 
     pub(super) fn queue_limits(&self, messages: Option<u64>, bytes: Option<u64>) -> Limits {
@@ -227,6 +286,7 @@ impl BrokerConfig {
         ListenOptions {
             mode: self.socket_mode,
             group: self.socket_group,
+            allowed_sids: self.allowed_sids.clone(),
             ..ListenOptions::default()
         }
     }

@@ -3,15 +3,18 @@
 //! Whoever fills the queue may also empty it: bytes go to the kernel from the thread that has them, in one call per batch. Only when
 //! the kernel takes no more is the connection's own task told to wait for it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::router::{Outlet, Router, Sink};
-use crate::queue::{Budget, Limits, Overflow, Queue, Wake, Written};
+use super::statistics::{ClientKind, Totals};
+use crate::queue::{Budget, Limits, Overflow, Queue, Sender, Wake, Written};
+use crate::topic::Pattern;
 use crate::transport::{Peer, Stream};
 use crate::wire::Dialect;
 
@@ -31,6 +34,12 @@ impl Wake for Bell {
     }
 }
 
+impl Outlet for Bell {
+    fn flush(&self) {
+        self.wake();
+    }
+}
+
 /// What a client and the broker have agreed on.
 pub(super) struct Terms {
     pub(super) name: String,
@@ -40,14 +49,31 @@ pub(super) struct Terms {
     pub(super) overflow: Overflow,
 }
 
+/// The patterns of one peer of the original. Held while they change, and while its connection is replaced.
+pub(super) type SharedPatterns = Arc<Mutex<Vec<Pattern>>>;
+
+/// What makes the connection of a peer of the original.
+pub(super) struct OriginalTerms {
+    pub(super) id: Uuid,
+    pub(super) bell: Arc<Bell>,
+    pub(super) patterns: SharedPatterns,
+    pub(super) past: Totals,
+    pub(super) published: Arc<AtomicU64>,
+}
+
 pub(super) struct Connection {
     pub(super) id: Uuid,
     pub(super) name: String,
     pub(super) peer: Peer,
+    pub(super) sender: Arc<Sender>,
     pub(super) stream: Arc<Stream>,
     pub(super) queue: Arc<Queue>,
     pub(super) sink: Arc<Sink>,
     pub(super) bell: Arc<Bell>,
+    /// What a peer of the original is sent; `None` for a native client, who says so itself.
+    pub(super) patterns: Option<SharedPatterns>,
+    /// Of queues that this client had before.
+    pub(super) past: Totals,
     /// The kernel takes no more; the task is to wait for it.
     blocked: AtomicBool,
     /// Writing failed.
@@ -56,6 +82,8 @@ pub(super) struct Connection {
     pub(super) unwanted: AtomicBool,
     /// It has routed all that it has read, and reads no more.
     pub(super) quiet: AtomicBool,
+    /// Messages of it that were accepted.
+    pub(super) published: Arc<AtomicU64>,
 }
 
 impl Connection {
@@ -76,20 +104,92 @@ impl Connection {
                 reader,
             ));
             let outlet: Weak<dyn Outlet> = Weak::<Self>::clone(this);
+            let (id, peer) = (Uuid::new_v4(), stream.peer());
             Self {
-                id: Uuid::new_v4(),
+                id,
                 name: terms.name,
-                peer: stream.peer(),
+                sender: Arc::new(Sender {
+                    uid: peer.uid,
+                    pid: peer.pid,
+                    client_id: id,
+                }),
+                peer,
                 stream,
                 sink: router.join(Arc::clone(&queue), terms.dialect, terms.max_frame, Some(outlet)),
                 queue,
                 bell: Arc::default(),
+                patterns: None,
+                past: Totals::default(),
                 blocked: AtomicBool::new(false),
                 broken: AtomicBool::new(false),
                 unwanted: AtomicBool::new(false),
                 quiet: AtomicBool::new(false),
+                published: Arc::default(),
             }
         })
+    }
+
+    /// Of a peer of the original, whose queue is emptied by its task alone: whoever fills it only rings.
+    pub(super) fn original(
+        router: &Router,
+        budget: &Arc<Budget>,
+        stall: Duration,
+        stream: Arc<Stream>,
+        terms: Terms,
+        original: OriginalTerms,
+    ) -> Arc<Self> {
+        let OriginalTerms {
+            id,
+            bell,
+            patterns,
+            past,
+            published,
+        } = original;
+        let reader: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
+        let queue = Arc::new(Queue::new(
+            terms.limits,
+            terms.overflow,
+            stall,
+            Arc::clone(budget),
+            reader,
+        ));
+        let (outlet, peer): (Weak<dyn Outlet>, _) = (Arc::<Bell>::downgrade(&bell), stream.peer());
+        Arc::new(Self {
+            id,
+            name: terms.name,
+            sender: Arc::new(Sender {
+                uid: peer.uid,
+                pid: peer.pid,
+                client_id: id,
+            }),
+            peer,
+            stream,
+            sink: router.join_original(Arc::clone(&queue), terms.dialect, terms.max_frame, outlet),
+            queue,
+            bell,
+            patterns: Some(patterns),
+            past,
+            blocked: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            unwanted: AtomicBool::new(false),
+            quiet: AtomicBool::new(false),
+            published,
+        })
+    }
+
+    /// All that this client was sent and lost.
+    pub(super) fn totals(&self) -> Totals {
+        let mut totals = self.past;
+        totals.add(&self.queue.snapshot(), false);
+        totals
+    }
+
+    pub(super) const fn kind(&self) -> ClientKind {
+        if self.patterns.is_some() {
+            ClientKind::Original
+        } else {
+            ClientKind::Native
+        }
     }
 
     pub(super) fn is_broken(&self) -> bool {

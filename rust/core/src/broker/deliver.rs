@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::router::{Lane, Router, Sink, Target, Way};
 use crate::event::{CollectionEvent, Filters};
-use crate::queue::{Content, DropReason, Patience, Pushed, Run, Subscriptions};
+use crate::queue::{Content, DropReason, Patience, Pushed, Run, Sender, Subscriptions};
 use crate::wire::frame::PREFIX;
 use crate::wire::{self, Dialect, Message, Summary};
 
@@ -74,6 +74,8 @@ pub(super) struct Delivery<'a> {
     router: &'a Router,
     max_depth: usize,
     patience: Patience<'a>,
+    /// Told to readers of this process.
+    sender: Option<&'a Arc<Sender>>,
     waiting: Option<Waiting>,
 }
 
@@ -83,7 +85,15 @@ impl<'a> Delivery<'a> {
             router,
             max_depth,
             patience,
+            sender: None,
             waiting: None,
+        }
+    }
+
+    pub(super) fn from(self, sender: &'a Arc<Sender>) -> Self {
+        Self {
+            sender: Some(sender),
+            ..self
         }
     }
 
@@ -147,6 +157,18 @@ impl<'a> Delivery<'a> {
     }
 
     fn push(&mut self, sink: &Arc<Sink>, epoch: u64, run: &Run, subscriptions: &Subscriptions) {
+        let sender = if run.sender.is_some() {
+            None
+        } else {
+            self.sender.filter(|_| sink.is_local())
+        };
+        let stamped;
+        let run = if sender.is_some() {
+            stamped = run.clone().from(sender);
+            &stamped
+        } else {
+            run
+        };
         if let Some(parcel) = self.parcel(sink) {
             parcel
                 .pieces

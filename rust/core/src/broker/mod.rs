@@ -11,6 +11,8 @@ mod config;
 mod connection;
 mod deliver;
 mod port;
+mod rate;
+mod rights;
 mod router;
 mod server;
 mod session;
@@ -19,6 +21,7 @@ mod statistics;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod watching;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,16 +32,26 @@ use uuid::Uuid;
 pub use config::BrokerConfig;
 pub use deliver::Waiting;
 pub use port::{LocalSubscription, Port, PortOptions, Published};
+pub use rate::{Per, RateLimit};
+pub use rights::Rule;
 pub use statistics::{BrokerStatistics, ClientInfo, ClientKind, Refusal, Undelivered};
 
 use self::server::Control;
 use self::shared::{Phase, Shared};
 use crate::error::{Error, Result};
+use crate::event::EventBusStatistics;
 use crate::queue::Wake;
 use crate::transport::{Address, PathState};
+use crate::wire::text::Detail;
 
 /// Added to "now" where a caller names a time beyond counting.
 const LONGEST_SHUTDOWN: Duration = Duration::from_secs(24 * 3600);
+
+/// A listening socket made elsewhere.
+#[cfg(unix)]
+type Given = std::os::fd::OwnedFd;
+#[cfg(not(unix))]
+type Given = std::convert::Infallible;
 
 /// A handle on one broker. Handles are cheap to clone; when the last is dropped, the broker is abandoned.
 #[derive(Clone)]
@@ -46,6 +59,8 @@ pub struct Broker(Arc<Handle>);
 
 struct Handle {
     address: Address,
+    /// A socket that listens already, until the broker starts.
+    given: parking_lot::Mutex<Option<Given>>,
     shared: Arc<Shared>,
     control: Arc<Control>,
     process: u32,
@@ -63,12 +78,35 @@ impl Broker {
     /// Checks the configuration; opens nothing.
     pub fn new(address: Address, config: BrokerConfig) -> Result<Self> {
         config.validate()?;
-        Ok(Self(Arc::new(Handle {
+        Ok(Self::of(address, None, Shared::new(config)))
+    }
+
+    /// A broker on a socket that a service manager has made and listens on. Its path, mode and group are the manager's: `socket_mode`
+    /// and `socket_group` do nothing, no path is checked, locked or removed. Who may talk is asked of the kernel as ever.
+    #[cfg(unix)]
+    pub fn from_listener(fd: std::os::fd::OwnedFd, config: BrokerConfig) -> Result<Self> {
+        config.validate()?;
+        let address = Address::from_path(&crate::transport::given_path(&fd)?)?;
+        Ok(Self::of(address, Some(fd), Shared::new(config)))
+    }
+
+    /// With peers of the original that check at other times, so that tests need not wait for theirs.
+    #[cfg(test)]
+    fn with_rhythm(address: Address, config: BrokerConfig, rhythm: session::Rhythm) -> Result<Self> {
+        config.validate()?;
+        let mut shared = Shared::new(config);
+        shared.rhythm = rhythm;
+        Ok(Self::of(address, None, shared))
+    }
+
+    fn of(address: Address, given: Option<Given>, shared: Shared) -> Self {
+        Self(Arc::new(Handle {
             address,
-            shared: Arc::new(Shared::new(config)),
+            given: parking_lot::Mutex::new(given),
+            shared: Arc::new(shared),
             control: Arc::default(),
             process: std::process::id(),
-        })))
+        }))
     }
 
     /// Starts the broker's thread. `done` is called once: from there when it listens or cannot, or at once if this broker was started
@@ -76,6 +114,7 @@ impl Broker {
     pub fn start(&self, done: impl FnOnce(Result<()>) + Send + 'static) {
         let Handle {
             address,
+            given,
             shared,
             control,
             ..
@@ -102,7 +141,16 @@ impl Broker {
                 Arc::clone(control),
                 Arc::clone(&done),
             );
-            move || server::run(&shared, &control, &address, Box::new(move |result| call(&done, result)))
+            let given = given.lock().take();
+            move || {
+                server::run(
+                    &shared,
+                    &control,
+                    &address,
+                    given,
+                    Box::new(move |result| call(&done, result)),
+                )
+            }
         };
         if let Err(cause) = std::thread::Builder::new()
             .name("daemoneye-broker".to_owned())
@@ -151,22 +199,38 @@ impl Broker {
         self.0.shared.statistics()
     }
 
+    /// The totals as other processes are told them.
+    pub fn totals(&self) -> (EventBusStatistics, Detail) {
+        let now = self.statistics();
+        (now.bus, watching::detail(&now))
+    }
+
     pub fn clients(&self) -> Vec<ClientInfo> {
         self.0.shared.clients()
     }
 
-    /// Sets what an original peer is sent. Native clients say themselves what they want.
-    pub fn subscribe_client(&self, id: Uuid, _patterns: &[String]) -> Result<()> {
-        let reason = match self.0.shared.connection(id) {
-            Some(_) => {
-                "this client is a native one and subscribes itself; only original peers are subscribed by the broker"
-            }
-            None => "no such client is connected; look it up in clients()",
-        };
-        Err(Error::SubscriptionRefused {
+    /// Sets what a peer of the original is sent from now on, in place of what it was sent so far; nothing at all without patterns.
+    /// Native clients say themselves what they want.
+    pub fn subscribe_client(&self, id: Uuid, patterns: &[String]) -> Result<()> {
+        let shared = &self.0.shared;
+        let refused = |reason: &str| Error::SubscriptionRefused {
             reason: reason.to_owned(),
             limit: 0,
-        })
+        };
+        let gone = || refused("no such client is connected; look it up in clients()");
+        let connection = shared.connection(id).ok_or_else(gone)?;
+        let Some(held) = &connection.patterns else {
+            return Err(refused(
+                "this client is a native one and subscribes itself; only original peers are subscribed by the broker",
+            ));
+        };
+        let patterns = subscription::of_original(&shared.config, patterns)?;
+        let mut held = held.lock();
+        // It may have been replaced meanwhile, which the lock forbids from here on.
+        let connection = shared.connection(id).ok_or_else(gone)?;
+        held.clone_from(&patterns);
+        session::subscribe(&shared.router, &connection, patterns);
+        Ok(())
     }
 
     /// Disconnects a client, telling it why. False if there is none of this id.

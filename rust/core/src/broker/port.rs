@@ -4,7 +4,7 @@
 //! reader behind a socket matches, once per dialect. A subscription's queue is its only stage.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -13,12 +13,14 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::deliver::{Delivery, Waiting};
+use super::rights::{self, Rights};
 use super::router::{Lane, Route, Sink, Way};
 use super::shared::{Phase, Shared};
+use super::statistics::Refusal;
 use super::subscription;
 use crate::error::{Error, Result};
 use crate::event::{CollectionEvent, EventKind, EventSubscription, Filters};
-use crate::queue::{Limits, Object, Overflow, Patience, Queue, Run, Wake};
+use crate::queue::{Limits, Object, Overflow, Patience, Queue, Run, Sender, Wake};
 use crate::topic::Cache;
 use crate::topic::names::trigger;
 use crate::wire::frame::PREFIX;
@@ -50,9 +52,15 @@ pub struct Port {
     shared: Arc<Shared>,
     id: Uuid,
     congestion: Congestion,
+    /// This process, as a reader of it is told.
+    sender: Arc<Sender>,
+    /// `None` unless a rule forbids the broker's own user something.
+    rights: Option<Arc<Rights>>,
     closed: AtomicBool,
     routes: Mutex<Cache<Arc<Route>>>,
     held: Arc<Mutex<Held>>,
+    /// Accepted publishes.
+    published: Arc<AtomicU64>,
 }
 
 /// The subscriptions of one port.
@@ -70,16 +78,25 @@ impl std::fmt::Debug for Port {
 
 impl Port {
     pub(super) fn new(shared: Arc<Shared>, options: PortOptions) -> Result<Self> {
+        let id = Uuid::new_v4();
         let port = Self {
-            id: Uuid::new_v4(),
+            id,
+            sender: Arc::new(Sender {
+                uid: shared.own_uid,
+                pid: Some(std::process::id()),
+                client_id: id,
+            }),
+            rights: shared.rights(shared.own_uid, None),
             congestion: options.congestion,
             closed: AtomicBool::new(false),
             routes: Mutex::new(Cache::new(CACHED_TOPICS)),
             held: Arc::default(),
+            published: Arc::default(),
             shared,
         };
         port.open()?;
-        port.shared.register_local(port.id, options.name);
+        port.shared
+            .register_local(port.id, options.name, Arc::clone(&port.published));
         Ok(port)
     }
 
@@ -120,11 +137,15 @@ impl Port {
         }
         let router = &self.shared.router;
         let generation = router.generation();
+        let rights = self.rights.as_deref();
         let route = Arc::clone(
             self.routes
                 .lock()
-                .get_or(draft.topic, generation, || router.resolve(draft.topic)),
+                .get_or(draft.topic, generation, || rights::look_up(router, rights, draft.topic)),
         );
+        if route.is_refused() {
+            return Err(self.refused(rights::publish_refusal(self.shared.own_uid)));
+        }
         let parcel = Outgoing::new(draft, self.shared.config.dialect);
         let lane = route.lane(Way::of(&parcel.summary));
         let patience = match (self.congestion, waker) {
@@ -138,13 +159,22 @@ impl Port {
             }
         };
         self.shared.counters.note_published(1);
+        self.published.fetch_add(1, Ordering::Relaxed);
         if lane.targets.is_empty() {
             return Ok(Published::Done);
         }
-        let mut delivery = Delivery::new(router, self.shared.config.max_topic_depth, patience);
+        let mut delivery = Delivery::new(router, self.shared.config.max_topic_depth, patience).from(&self.sender);
         self.deliver(&mut delivery, lane, &parcel, size, object);
         self.shared.trim();
         Ok(delivery.finish().map_or(Published::Done, Published::Wait))
+    }
+
+    fn refused(&self, reason: String) -> Error {
+        self.shared.counters.note(Refusal::Rights);
+        Error::PermissionRefused {
+            uid: self.shared.own_uid,
+            reason,
+        }
     }
 
     /// Tries again what was left of a publish.
@@ -217,6 +247,10 @@ impl Port {
         let config = &self.shared.config;
         let mut held = self.held.lock();
         let interest = subscription::compile(config, subscription, held.patterns)?;
+        let rights = self.rights.as_ref();
+        if let Some(why) = rights.and_then(|rights| rights.refuse_subscription(&interest.patterns)) {
+            return Err(self.refused(why));
+        }
         let patterns = interest.patterns.len();
         let queue = Arc::new(Queue::new(
             limits,

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 
 use crate::event::Filters;
 use crate::queue::{Queue, Subscriptions};
-use crate::topic::{Matcher, Pattern};
+use crate::topic::{self, Matcher, Pattern};
 use crate::wire::{Dialect, MessageType, Summary};
 
 /// Routes remembered to be shared by topics that lead to the same readers.
@@ -34,6 +34,8 @@ pub(super) struct Sink {
     pub(super) dialect: Dialect,
     /// Bytes of the largest frame body that it takes.
     pub(super) max_frame: usize,
+    /// A peer of the original, who reads fewer topics than others.
+    pub(super) original: bool,
     /// `None` for a reader of this process, who takes objects.
     pub(super) outlet: Option<Weak<dyn Outlet>>,
 }
@@ -58,6 +60,7 @@ pub(super) struct Interest {
 }
 
 /// One reader in a route, and which of its subscriptions match.
+#[derive(Clone)]
 pub(super) struct Target {
     pub(super) sink: Arc<Sink>,
     pub(super) epoch: u64,
@@ -130,6 +133,15 @@ impl Lane {
         self.targets.iter().find(|target| target.sink.id == sink)
     }
 
+    /// The same readers but `sink`, if that is one of them.
+    pub(super) fn without(&self, sink: u64) -> Option<Self> {
+        self.target(sink)?;
+        let targets = self.targets.iter().filter(|target| target.sink.id != sink).cloned();
+        Some(Self {
+            targets: targets.collect(),
+        })
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         self.targets.len() == other.targets.len()
             && self
@@ -163,9 +175,22 @@ impl Way {
 pub(super) struct Route {
     everyone: Lane,
     control: Lane,
+    /// Stands for topics that a publisher may not publish; has no readers.
+    refused: bool,
 }
 
 impl Route {
+    pub(super) fn refused() -> Self {
+        Self {
+            refused: true,
+            ..Self::default()
+        }
+    }
+
+    pub(super) const fn is_refused(&self) -> bool {
+        self.refused
+    }
+
     pub(super) fn lane(&self, way: Way) -> &Lane {
         match way {
             Way::Everyone => &self.everyone,
@@ -221,13 +246,36 @@ impl Router {
         max_frame: usize,
         outlet: Option<Weak<dyn Outlet>>,
     ) -> Arc<Sink> {
-        let sink = Arc::new(Sink {
+        self.enter(Sink {
             id: self.next_sink.fetch_add(1, Ordering::Relaxed),
             queue,
             dialect,
             max_frame,
+            original: false,
             outlet,
-        });
+        })
+    }
+
+    /// A new reader that is a peer of the original.
+    pub(super) fn join_original(
+        &self,
+        queue: Arc<Queue>,
+        dialect: Dialect,
+        max_frame: usize,
+        outlet: Weak<dyn Outlet>,
+    ) -> Arc<Sink> {
+        self.enter(Sink {
+            id: self.next_sink.fetch_add(1, Ordering::Relaxed),
+            queue,
+            dialect,
+            max_frame,
+            original: true,
+            outlet: Some(outlet),
+        })
+    }
+
+    fn enter(&self, sink: Sink) -> Arc<Sink> {
+        let sink = Arc::new(sink);
         let epoch = sink.queue.epoch();
         let reader = Reader {
             sink: Arc::clone(&sink),
@@ -250,14 +298,19 @@ impl Router {
         self.moved(&mut table);
     }
 
-    /// Subscribes, with `answer` standing where it begins to count. The caller has made sure that `id` is free.
+    /// Subscribes, with `answer` standing where it begins to count. A subscription that was there under `id` ends with that.
     pub(super) fn subscribe(&self, sink: &Sink, id: u64, interest: Interest, answer: Option<Bytes>) {
         sink.queue.change(|epoch| {
             let mut table = self.table.lock();
-            if let Some(reader) = table.readers.get_mut(&sink.id) {
+            let patterns = interest.patterns.clone();
+            let entered = table.readers.get_mut(&sink.id).map(|reader| {
                 reader.epoch = epoch;
-                let patterns = interest.patterns.clone();
-                reader.interests.insert(id, interest);
+                reader.interests.insert(id, interest)
+            });
+            if let Some(before) = entered {
+                if let Some(before) = before {
+                    table.forget(sink.id, id, &before);
+                }
                 table.subscriptions += 1;
                 for pattern in &patterns {
                     let key = Key {
@@ -354,10 +407,14 @@ impl Table {
         keys.sort_unstable();
         keys.dedup();
         let mut route = Route::default();
+        let original = topic::original::reads(topic);
         for of_one in keys.chunk_by(|one, two| one.sink == two.sink) {
             let Some(reader) = of_one.first().and_then(|key| self.readers.get(&key.sink)) else {
                 continue;
             };
+            if reader.sink.original && !original {
+                continue;
+            }
             let interests = || {
                 of_one
                     .iter()

@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 
-use super::session;
 use super::shared::{Phase, Shared};
 use super::statistics::{Refusal, Undelivered};
+use super::{Given, session};
 use crate::error::{Error, Result};
 use crate::queue::Wake;
 use crate::transport::{Address, Listener, PathState, Peer, Stream};
@@ -102,7 +102,13 @@ enum Order {
 }
 
 /// The thread's work, from listening to the end.
-pub(super) fn run(shared: &Arc<Shared>, control: &Arc<Control>, address: &Address, started: Started) {
+pub(super) fn run(
+    shared: &Arc<Shared>,
+    control: &Arc<Control>,
+    address: &Address,
+    given: Option<Given>,
+    started: Started,
+) {
     // However this ends, nobody is left waiting.
     struct End<'a>(&'a Shared, &'a Control);
     impl Drop for End<'_> {
@@ -118,7 +124,14 @@ pub(super) fn run(shared: &Arc<Shared>, control: &Arc<Control>, address: &Addres
         Err(cause) => return started(Err(Error::io("start the broker's event loop", &cause))),
     };
     runtime.block_on(async {
-        let listener = match Listener::bind(address, &shared.config.listen_options()).await {
+        let listener = match given {
+            #[cfg(unix)]
+            Some(fd) => Listener::from_fd(fd),
+            #[cfg(not(unix))]
+            Some(never) => match never {},
+            None => Listener::bind(address, &shared.config.listen_options()).await,
+        };
+        let listener = match listener {
             Ok(listener) => listener,
             Err(error) => {
                 shared.advance(Phase::Stopped);
@@ -172,7 +185,10 @@ impl Server {
                     Err(cause) => self.wait_a_little(&cause).await,
                 },
                 Some(ended) = self.sessions.join_next() => self.note_end(&ended),
-                _ = look.tick() => self.look_at_path(listener),
+                _ = look.tick() => {
+                    self.look_at_path(listener);
+                    self.log_overdue();
+                }
             }
         }
     }
@@ -182,14 +198,29 @@ impl Server {
         let shared = &self.shared;
         if !shared.config.admits(peer.uid, shared.own_uid) {
             shared.counters.note_uid(peer.uid);
-            if shared.counters.note_and_log(Refusal::NotPermitted) {
+            if let Some(suppressed) = shared.counters.note_and_log(Refusal::NotPermitted) {
                 tracing::warn!(
                     target: "daemoneye_eventbus::broker",
-                    uid = peer.uid, pid = peer.pid, "connection refused: this uid is not in allowed_uids"
+                    reason = Refusal::NotPermitted.name(), uid = peer.uid, pid = peer.pid, suppressed,
+                    "connection refused: this uid is not in allowed_uids"
                 );
             }
             let message = format!("uid {} is not in the broker's allowed_uids", peer.uid);
             return session::say(&stream, ErrText::new(Code::NotPermitted, message));
+        }
+        if !shared.rates.connect(&shared.config.rate_limits, peer.uid) {
+            if let Some(suppressed) = shared.counters.note_and_log(Refusal::ConnectRate) {
+                tracing::warn!(
+                    target: "daemoneye_eventbus::broker",
+                    reason = Refusal::ConnectRate.name(), uid = peer.uid, pid = peer.pid, suppressed,
+                    "connection refused: this uid connects too often"
+                );
+            }
+            let message = format!(
+                "uid {} connects more often than rate_limit allows; try again later",
+                peer.uid
+            );
+            return session::say(&stream, ErrText::new(Code::Busy, message));
         }
         match shared.take_place(peer.uid) {
             Ok(place) => {
@@ -201,10 +232,11 @@ impl Server {
                 } else {
                     "max_connections_per_uid"
                 };
-                if shared.counters.note_and_log(reason) {
+                if let Some(suppressed) = shared.counters.note_and_log(reason) {
                     tracing::warn!(
                         target: "daemoneye_eventbus::broker",
-                        uid = peer.uid, pid = peer.pid, limit, "connection refused: no place is free"
+                        reason = reason.name(), uid = peer.uid, pid = peer.pid, limit, suppressed,
+                        "connection refused: no place is free"
                     );
                 }
                 let message = format!("all connections of {limit} are in use; close one, or raise it");
@@ -215,8 +247,11 @@ impl Server {
 
     /// Descriptors may be used up: those connected go on, and the loop must not spin.
     async fn wait_a_little(&mut self, cause: &std::io::Error) {
-        if self.shared.counters.note_and_log(Refusal::Accept) {
-            tracing::warn!(target: "daemoneye_eventbus::broker", %cause, "cannot accept connections for now");
+        if let Some(suppressed) = self.shared.counters.note_and_log(Refusal::Accept) {
+            tracing::warn!(
+                target: "daemoneye_eventbus::broker",
+                reason = Refusal::Accept.name(), %cause, suppressed, "cannot accept connections for now"
+            );
         }
         tokio::select! {
             () = self.control.changed.notified() => self.control.changed.notify_one(),
@@ -227,8 +262,13 @@ impl Server {
     }
 
     fn note_end(&self, ended: &std::result::Result<(), JoinError>) {
-        if ended.as_ref().is_err_and(JoinError::is_panic) && self.shared.counters.note_and_log(Refusal::Panic) {
-            tracing::error!(target: "daemoneye_eventbus::broker", "a connection ended by a defect of the broker");
+        if ended.as_ref().is_err_and(JoinError::is_panic)
+            && let Some(suppressed) = self.shared.counters.note_and_log(Refusal::Panic)
+        {
+            tracing::error!(
+                target: "daemoneye_eventbus::broker",
+                reason = Refusal::Panic.name(), suppressed, "a connection ended by a defect of the broker; please report it"
+            );
         }
     }
 
@@ -238,6 +278,16 @@ impl Server {
             tracing::error!(
                 target: "daemoneye_eventbus::broker",
                 "the socket file was removed or replaced: those connected go on, others cannot connect; start a new broker"
+            );
+        }
+    }
+
+    /// A flood that has ended tells its number all the same.
+    fn log_overdue(&self) {
+        for (reason, suppressed) in self.shared.counters.log.overdue() {
+            tracing::warn!(
+                target: "daemoneye_eventbus::broker",
+                reason, suppressed, "more of the same, each counted and not logged"
             );
         }
     }
@@ -265,6 +315,8 @@ impl Server {
         self.wait_until(deadline, |shared| shared.connections().is_empty())
             .await;
         self.sessions.shutdown().await;
+        self.log_overdue();
+        tracing::info!(target: "daemoneye_eventbus::broker", "stopped");
     }
 
     fn ring_all(&self) {

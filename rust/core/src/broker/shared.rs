@@ -4,8 +4,8 @@
 //! gone count everything exactly once. Locks: the register's, then a queue's; never the other way round.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -14,7 +14,10 @@ use uuid::Uuid;
 
 use super::config::BrokerConfig;
 use super::connection::{Connection, batch};
+use super::rate::Rates;
+use super::rights::Rights;
 use super::router::{Router, Sink};
+use super::session::Rhythm;
 use super::statistics::{BrokerStatistics, ClientInfo, ClientKind, Counters, Refusal, Totals, Undelivered};
 use crate::event::EventBusStatistics;
 use crate::queue::{Budget, DropReason, Queue};
@@ -22,6 +25,19 @@ use crate::transport::Peer;
 
 /// Trimmed besides the excess, so that a total at its limit is not trimmed for every message.
 const TRIM_SLACK: usize = 64 * 1024;
+
+/// Before a refused proof is answered: guessing costs time, and the time tells nothing.
+const BACK_OFF: Duration = Duration::from_millis(100);
+/// Short enough for a client to learn why it was refused.
+const LONGEST_BACK_OFF: Duration = Duration::from_millis(1600);
+/// Without another failure for so long a uid begins anew.
+const FORGIVEN: Duration = Duration::from_secs(60);
+const MOST_FAILED: usize = 1024;
+
+struct Failures {
+    count: u32,
+    last: Instant,
+}
 
 /// How far a broker has come; it only goes forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +59,8 @@ pub(super) enum Phase {
 pub(super) struct LocalClient {
     pub(super) name: String,
     pub(super) queues: HashMap<u64, Arc<Queue>>,
+    /// Counted by its port.
+    published: Arc<AtomicU64>,
     /// Of subscriptions that have ended.
     gone: Totals,
 }
@@ -60,10 +78,15 @@ pub(super) struct Shared {
     pub(super) router: Router,
     pub(super) budget: Arc<Budget>,
     pub(super) counters: Counters,
+    /// When a peer of the original checks its connection.
+    pub(super) rhythm: Rhythm,
+    pub(super) rates: Rates,
+    failures: Mutex<HashMap<u32, Failures>>,
     /// Told when a connection came a step nearer to the end.
     pub(super) progress: Notify,
     phase: AtomicU8,
     connected: AtomicUsize,
+    originals: AtomicUsize,
     per_uid: Mutex<HashMap<u32, usize>>,
     register: Mutex<Register>,
     lost_at_end: Mutex<Undelivered>,
@@ -78,9 +101,13 @@ impl Shared {
             own_uid: Peer::own_uid(),
             router: Router::default(),
             counters: Counters::new(),
+            rhythm: Rhythm::default(),
+            rates: Rates::default(),
+            failures: Mutex::default(),
             progress: Notify::new(),
             phase: AtomicU8::new(Phase::New as u8),
             connected: AtomicUsize::new(0),
+            originals: AtomicUsize::new(0),
             per_uid: Mutex::default(),
             register: Mutex::default(),
             lost_at_end: Mutex::default(),
@@ -135,6 +162,38 @@ impl Shared {
         })
     }
 
+    /// One of the places for peers of the original, if one is free.
+    pub(super) fn take_seat(self: &Arc<Self>) -> Option<Seat> {
+        let most = self.config.max_original_peers;
+        self.originals
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
+                (taken < most).then_some(taken + 1)
+            })
+            .ok()?;
+        Some(Seat(Arc::clone(self)))
+    }
+
+    /// What a client may not do; `None` if it may do everything.
+    pub(super) fn rights(&self, uid: u32, token: Option<&str>) -> Option<Arc<Rights>> {
+        Rights::of(&self.config, self.own_uid, uid, token)
+    }
+
+    /// How long the next refusal of this uid's proof is to be held back: longer with each in a row. Who has the token is answered at
+    /// once, so that nobody can lock out those who share the uid.
+    pub(super) fn note_failed_proof(&self, uid: u32) -> Duration {
+        let now = Instant::now();
+        let mut failures = self.failures.lock();
+        failures.retain(|_, of_uid| now.duration_since(of_uid.last) < FORGIVEN);
+        if failures.len() >= MOST_FAILED && !failures.contains_key(&uid) {
+            return LONGEST_BACK_OFF;
+        }
+        let of_uid = failures.entry(uid).or_insert(Failures { count: 0, last: now });
+        let delay = (BACK_OFF * 2_u32.saturating_pow(of_uid.count)).min(LONGEST_BACK_OFF);
+        of_uid.count = of_uid.count.saturating_add(1).min(16);
+        of_uid.last = now;
+        delay
+    }
+
     pub(super) fn register(&self, connection: &Arc<Connection>) {
         self.register
             .lock()
@@ -155,6 +214,16 @@ impl Shared {
         }
         drop(register);
         self.progress.notify_one();
+    }
+
+    /// A peer of the original goes on with another queue. What this one held is dropped as closed; gives all that it has come to.
+    pub(super) fn end_queue(&self, old: &Connection) -> Totals {
+        self.router.leave(&old.sink);
+        old.queue.discard(DropReason::Closed);
+        let mut register = self.register.lock();
+        register.connections.remove(&old.id);
+        register.gone.add(&old.queue.snapshot(), false);
+        old.totals()
     }
 
     /// Of one connection, while the broker ends.
@@ -179,10 +248,11 @@ impl Shared {
         self.register.lock().connections.values().cloned().collect()
     }
 
-    pub(super) fn register_local(&self, id: Uuid, name: String) {
+    pub(super) fn register_local(&self, id: Uuid, name: String, published: Arc<AtomicU64>) {
         let client = LocalClient {
             name,
             queues: HashMap::new(),
+            published,
             gone: Totals::default(),
         };
         self.register.lock().locals.insert(id, client);
@@ -263,10 +333,6 @@ impl Shared {
         }
     }
 
-    pub(super) fn bus_statistics(&self) -> EventBusStatistics {
-        self.statistics().bus
-    }
-
     pub(super) fn statistics(&self) -> BrokerStatistics {
         // Who is gone by these numbers has its account settled in the sums below.
         let connections = self.connected.load(Ordering::Acquire);
@@ -302,26 +368,43 @@ impl Shared {
         }
     }
 
-    pub(super) fn clients(&self) -> Vec<ClientInfo> {
+    /// In no order.
+    pub(super) fn client_ids(&self) -> Vec<Uuid> {
         let register = self.register.lock();
-        let remote = register.connections.values().map(|connection| {
-            let mut totals = Totals::default();
-            totals.add(&connection.queue.snapshot(), false);
+        register
+            .connections
+            .keys()
+            .chain(register.locals.keys())
+            .copied()
+            .collect()
+    }
+
+    pub(super) fn clients(&self) -> Vec<ClientInfo> {
+        self.clients_where(|_| true)
+    }
+
+    pub(super) fn clients_where(&self, wanted: impl Fn(Uuid) -> bool) -> Vec<ClientInfo> {
+        let register = self.register.lock();
+        let remote = register.connections.values().filter(|connection| wanted(connection.id));
+        let remote = remote.map(|connection| {
+            let totals = connection.totals();
             ClientInfo {
                 id: connection.id,
                 name: connection.name.clone(),
                 uid: connection.peer.uid,
                 pid: connection.peer.pid,
                 dialect: connection.sink.dialect,
-                kind: ClientKind::Native,
+                kind: connection.kind(),
                 subscriptions: self.router.subscriptions_of(&connection.sink),
                 queued_messages: totals.messages,
                 queued_bytes: totals.bytes,
                 delivered: totals.delivered,
                 dropped: totals.dropped(),
+                published: connection.published.load(Ordering::Relaxed),
             }
         });
-        let local = register.locals.iter().map(|(id, client)| {
+        let local = register.locals.iter().filter(|(id, _)| wanted(**id));
+        let local = local.map(|(id, client)| {
             let mut totals = client.gone;
             for queue in client.queues.values() {
                 totals.add(&queue.snapshot(), true);
@@ -338,9 +421,19 @@ impl Shared {
                 queued_bytes: totals.bytes,
                 delivered: totals.delivered,
                 dropped: totals.dropped(),
+                published: client.published.load(Ordering::Relaxed),
             }
         });
         remote.chain(local).collect()
+    }
+}
+
+/// A place among the peers of the original, given back when dropped.
+pub(super) struct Seat(Arc<Shared>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.originals.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

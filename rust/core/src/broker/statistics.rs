@@ -6,20 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::event::EventBusStatistics;
+use crate::log::Limiter;
 use crate::queue::{DropReason, Snapshot};
 use crate::wire::Dialect;
 use crate::wire::text::Code;
 
 /// Foreign users are many; counters for them are not.
 const MAX_UIDS: usize = 64;
-const LOG_EVERY: Duration = Duration::from_secs(1);
 
 macro_rules! refusals {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
@@ -48,6 +47,10 @@ refusals! {
     Busy = "busy",
     /// `max_connections_per_uid` reached.
     BusyUid = "busy_uid",
+    /// `max_original_peers` reached.
+    BusyOriginal = "busy_original",
+    /// A connection above `connects_per_second` of a rate limit.
+    ConnectRate = "connect_rate",
     /// The listener could not accept: descriptors used up, for example.
     Accept = "accept",
     /// No whole first frame within `handshake_timeout`.
@@ -80,10 +83,18 @@ refusals! {
     Topic = "topic",
     /// A publish of a type that its topic does not take, or that is taken from no client.
     MessageType = "message_type",
+    /// A publish or a subscription against the rules.
+    Rights = "rights",
+    /// A publish above a rate limit, of a publisher who does not wait.
+    RateLimit = "rate_limit",
     /// A subscription whose pattern is none.
     Pattern = "pattern",
     /// A subscription above a limit, without pattern, or with an id in use.
     Subscription = "subscription_refused",
+    /// A payload without envelope from a peer of the original; it was skipped.
+    Bare = "bare_payload",
+    /// A publish of a peer of the original that had not proved the token yet.
+    Unproven = "unproven",
     /// UNSUB of an id that is not subscribed.
     UnknownSubscription = "unknown_subscription",
     /// A verb of a newer protocol, or of none.
@@ -110,6 +121,8 @@ impl Refusal {
             Code::SlowConsumer => Self::SlowConsumer,
             Code::Topic => Self::Topic,
             Code::MessageType => Self::MessageType,
+            Code::Rights => Self::Rights,
+            Code::RateLimit => Self::RateLimit,
             Code::Pattern => Self::Pattern,
             Code::SubscriptionRefused => Self::Subscription,
             Code::UnknownSubscription => Self::UnknownSubscription,
@@ -124,7 +137,7 @@ pub(super) struct Counters {
     published: AtomicU64,
     refused: Vec<AtomicU64>,
     uids: Mutex<HashMap<u32, u64>>,
-    logged: Mutex<HashMap<Refusal, Instant>>,
+    pub(super) log: Limiter,
 }
 
 impl Counters {
@@ -133,7 +146,7 @@ impl Counters {
             published: AtomicU64::new(0),
             refused: Refusal::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             uids: Mutex::default(),
-            logged: Mutex::default(),
+            log: Limiter::default(),
         }
     }
 
@@ -151,18 +164,10 @@ impl Counters {
         }
     }
 
-    /// Counts, and says whether a line in the log is due: one per second and reason.
-    pub(super) fn note_and_log(&self, reason: Refusal) -> bool {
+    /// Counts, and says whether a line in the log is due: then how many were left out since the last.
+    pub(super) fn note_and_log(&self, reason: Refusal) -> Option<u64> {
         self.note(reason);
-        let now = Instant::now();
-        let mut logged = self.logged.lock();
-        match logged.get(&reason) {
-            Some(last) if now.duration_since(*last) < LOG_EVERY => false,
-            _ => {
-                logged.insert(reason, now);
-                true
-            }
-        }
+        self.log.due(reason.name())
     }
 
     pub(super) fn note_uid(&self, uid: u32) {
@@ -283,6 +288,8 @@ pub struct ClientInfo {
     pub queued_bytes: u64,
     pub delivered: u64,
     pub dropped: BTreeMap<&'static str, u64>,
+    /// Accepted publishes, with or without a reader.
+    pub published: u64,
 }
 
 /// What a shutdown could not deliver.

@@ -1,44 +1,18 @@
-//! From what a subscriber asks for to what the router keeps: the same checks for remote and local subscribers.
+//! From what a subscriber asks for to what the router keeps: the same checks for remote and local subscribers, and for those whom
+//! the broker itself subscribes.
 
 use std::sync::Arc;
 
 use super::config::BrokerConfig;
 use super::router::Interest;
-use crate::error::{Error, PatternError, Result};
+use crate::error::{Error, Result};
 use crate::event::{EventSubscription, Filters};
-use crate::topic::{Pattern, names};
+use crate::topic::{self, Pattern};
 
 /// Checks a subscription of a client that has `held` patterns already.
 pub(super) fn compile(config: &BrokerConfig, asked: &EventSubscription, held: usize) -> Result<Interest> {
-    let mut patterns = Vec::new();
-    let mut add = |text: &str| {
-        if held + patterns.len() >= config.max_patterns_per_client {
-            return Err(Error::SubscriptionRefused {
-                reason: format!(
-                    "a client may subscribe {} patterns and this would be one more; close subscriptions, or raise max_patterns_per_client",
-                    config.max_patterns_per_client
-                ),
-                limit: config.max_patterns_per_client as u64,
-            });
-        }
-        patterns.push(parse(config, asked, text)?);
-        Ok(())
-    };
-    let named = asked.topic_patterns.as_deref().unwrap_or_default();
-    for text in named {
-        add(text)?;
-    }
-    if named.is_empty() {
-        for event_type in &asked.capabilities.event_types {
-            add(&names::capability_pattern(event_type))?;
-        }
-    }
-    if patterns.is_empty() {
-        return Err(Error::SubscriptionRefused {
-            reason: "neither topic_patterns nor event types in capabilities; name at least one".to_owned(),
-            limit: 0,
-        });
-    }
+    let patterns = topic::of_subscription(asked, config.max_topic_depth)?;
+    limit(config, held + patterns.len())?;
     let filters = Filters::compile(
         asked.event_filter.as_ref(),
         asked.correlation_filter.as_ref(),
@@ -52,15 +26,28 @@ pub(super) fn compile(config: &BrokerConfig, asked: &EventSubscription, held: us
     })
 }
 
-fn parse(config: &BrokerConfig, asked: &EventSubscription, text: &str) -> Result<Pattern> {
-    let pattern = Pattern::parse(text, config.max_topic_depth)?;
-    // Patterns made from capabilities have wildcards by their nature.
-    if !asked.enable_wildcards && asked.topic_patterns.is_some() && !pattern.is_exact() {
-        return Err(PatternError {
-            pattern: text.chars().take(64).collect(),
-            kind: "wildcards are turned off by enable_wildcards=false; name the topic, or turn them on".to_owned(),
+/// The patterns of a peer of the original, who cannot ask for any.
+pub(super) fn of_original(config: &BrokerConfig, texts: &[String]) -> Result<Vec<Pattern>> {
+    limit(config, texts.len())?;
+    let mut patterns = Vec::with_capacity(texts.len());
+    for text in texts {
+        let pattern = topic::original::pattern(text)?;
+        if !patterns.contains(&pattern) {
+            patterns.push(pattern);
         }
-        .into());
     }
-    Ok(pattern)
+    Ok(patterns)
+}
+
+fn limit(config: &BrokerConfig, patterns: usize) -> Result<()> {
+    let most = config.max_patterns_per_client;
+    if patterns > most {
+        return Err(Error::SubscriptionRefused {
+            reason: format!(
+                "a client may subscribe {most} patterns and this would make {patterns}; close subscriptions, or raise max_patterns_per_client"
+            ),
+            limit: most as u64,
+        });
+    }
+    Ok(())
 }

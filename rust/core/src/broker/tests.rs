@@ -7,6 +7,7 @@ use super::config::BrokerConfig;
 use super::router::{Interest, Router, Sink, Way};
 use crate::queue::{Budget, Limits, Overflow, Patience, Pushed, Queue, Run, Wake};
 use crate::topic::Pattern;
+use crate::transport::Sid;
 use crate::wire::Dialect;
 
 struct Nobody;
@@ -42,6 +43,30 @@ fn interest(patterns: &[&str], include_control: bool) -> Interest {
     }
 }
 
+#[test]
+fn who_may_connect_is_stated_in_the_words_of_the_system() {
+    let default = BrokerConfig::default;
+    let sids = BrokerConfig {
+        allowed_sids: vec![Sid::parse("allowed_sids", "S-1-5-32-545").unwrap()],
+        ..default()
+    };
+    let (mut mode, mut group, mut uids) = (default(), default(), default());
+    mode.socket_mode = 0o660;
+    group.socket_group = Some(7);
+    uids.allowed_uids = vec![0];
+    for (config, windows, field) in [
+        (sids, false, "allowed_sids: "),
+        (mode, true, "socket_mode: "),
+        (group, true, "socket_group: "),
+        (uids, true, "allowed_uids: "),
+    ] {
+        let error = config.validate_platform(windows).unwrap_err().to_string();
+        assert!(error.starts_with(field), "{error}");
+        assert_eq!(config.validate_platform(!windows), Ok(()));
+    }
+}
+
+#[cfg(unix)]
 #[test]
 fn only_the_own_and_listed_uids_are_admitted() {
     let mut config = BrokerConfig::default();

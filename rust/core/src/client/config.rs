@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::transport::Sid;
 use crate::wire::auth::Token;
 use crate::wire::text::{Congestion, Overflow};
 use crate::wire::{Dialect, frame};
 
-/// What is expected at the other end.
+/// What is expected at the other end. Never guessed: a slow native broker must not be mistaken, nor a token sent in the original's weaker
+/// form to whoever keeps silent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Peer {
     #[default]
@@ -36,6 +38,8 @@ pub struct ClientConfig {
     pub reconnect_max: Duration,
     /// Uids the broker may run as; `None` = our own and root.
     pub server_uids: Option<Vec<u32>>,
+    /// Windows: SIDs the broker may run as; `None` = our own, SYSTEM, and Administrators as the owner of what its members make.
+    pub server_sids: Option<Vec<Sid>>,
     pub token: Option<Token>,
 }
 
@@ -57,6 +61,7 @@ impl Default for ClientConfig {
             reconnect_initial: Duration::from_millis(50),
             reconnect_max: Duration::from_secs(5),
             server_uids: None,
+            server_sids: None,
             token: None,
         }
     }
@@ -100,12 +105,42 @@ impl ClientConfig {
                 "must be above 0 and at most reconnect_max",
             ));
         }
-        if self.peer == Peer::Original {
-            return Err(Error::invalid(
-                "peer",
-                "\"original\" is not available in this version; use \"native\"",
-            ));
-        }
+        self.validate_platform(cfg!(windows))?;
         Ok(())
+    }
+
+    /// What would have no effect where this runs is refused, since it is about whom to trust.
+    fn validate_platform(&self, windows: bool) -> Result<()> {
+        match (&self.server_uids, &self.server_sids) {
+            (Some(_), _) if windows => Err(Error::invalid(
+                "server_uids",
+                "has no effect on Windows, where pipes belong to SIDs; use server_sids",
+            )),
+            (_, Some(_)) if !windows => Err(Error::invalid("server_sids", "only Windows has SIDs; use server_uids")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trust_is_stated_in_the_words_of_the_system() {
+        let uids = ClientConfig {
+            server_uids: Some(vec![0]),
+            ..ClientConfig::default()
+        };
+        let sids = ClientConfig {
+            server_sids: Some(vec![Sid::parse("server_sids", Sid::SYSTEM).unwrap()]),
+            ..ClientConfig::default()
+        };
+        assert_eq!(uids.validate_platform(false), Ok(()));
+        assert_eq!(sids.validate_platform(true), Ok(()));
+        for (config, windows, field) in [(uids, true, "server_uids: "), (sids, false, "server_sids: ")] {
+            let error = config.validate_platform(windows).unwrap_err().to_string();
+            assert!(error.starts_with(field), "{error}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::config::ClientConfig;
 use crate::error::Error;
-use crate::transport::{Address, DialError, Peer, Readable, Stream};
+use crate::transport::{Address, DialError, Readable, Stream};
 use crate::wire::auth::{self, Role};
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{Auth, Connect, FromBroker, FromClient, Info, PROTOCOL};
@@ -19,8 +19,7 @@ pub(super) struct Greeted {
 }
 
 pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<Greeted, DialError> {
-    let uids = config.server_uids.clone().unwrap_or_else(|| vec![Peer::own_uid(), 0]);
-    let stream = Arc::new(Stream::dial(address, &uids)?);
+    let stream = Arc::new(dial(address, config)?);
     let readable = stream
         .readable()
         .map_err(|error| retry(Error::io("watching the connection", &error)))?;
@@ -84,6 +83,29 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<
         info,
         leftover: line.buf,
     })
+}
+
+#[cfg(unix)]
+fn dial(address: &Address, config: &ClientConfig) -> Result<Stream, DialError> {
+    match &config.server_uids {
+        Some(uids) => Stream::dial(address, uids),
+        None => Stream::dial(address, &[crate::transport::Peer::own_uid(), 0]),
+    }
+}
+
+#[cfg(windows)]
+fn dial(address: &Address, config: &ClientConfig) -> Result<Stream, DialError> {
+    use crate::transport::{Sid, own_sid};
+
+    if let Some(sids) = &config.server_sids {
+        return Stream::dial(address, sids);
+    }
+    let own = own_sid().map_err(|cause| last(Error::io("asking who we are", &cause)))?;
+    let known = |text| Sid::parse("server_sids", text).map_err(last);
+    Stream::dial(
+        address,
+        &[own.clone(), known(Sid::SYSTEM)?, known(Sid::ADMINISTRATORS)?],
+    )
 }
 
 struct Line {

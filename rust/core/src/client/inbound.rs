@@ -11,10 +11,11 @@ use hashbrown::HashMap;
 use super::inbox::Inbox;
 use super::ticket::{Answer, Ticket};
 use crate::error::{Error, Result};
+use crate::log::Limiter;
 use crate::queue::{DropReason, Patience, Pushed, Run, Wake};
 use crate::topic::{Cache, Matcher};
 use crate::wire::frame::{self, Kind, PREFIX};
-use crate::wire::text::{self, FromBroker};
+use crate::wire::text::{self, FromBroker, Page};
 use crate::wire::{self, Dialect, Refusal, Summary};
 
 /// A run is handed over at this size, so that one inbox entry stays a small piece of memory.
@@ -29,8 +30,8 @@ pub(super) enum Happening {
     Bye(Option<String>),
     /// An `ERR` about the connection.
     Error(text::Err),
-    /// An `ERR` about so many refused publishes.
-    Refused(u64),
+    /// An `ERR` about refused publishes.
+    Refused(text::Err),
 }
 
 pub(super) struct Entry {
@@ -54,10 +55,13 @@ pub(super) struct Inbound {
     /// Delivered and dropped by subscriptions that are gone.
     pub(super) past: crate::queue::Snapshot,
     pub(super) undecodable: u64,
+    /// What an original broker was found to speak on the present connection.
+    pub(super) spoken: Option<Dialect>,
     /// Bytes consumed so far; tells whether anybody reads.
     pub(super) consumed: u64,
     /// What a full blocking inbox has still to take before anything else is looked at.
     held: Option<(Arc<Inbox>, Run)>,
+    log: Limiter,
 }
 
 impl Inbound {
@@ -74,8 +78,10 @@ impl Inbound {
             routes: Cache::new(CACHED_TOPICS),
             past: crate::queue::Snapshot::default(),
             undecodable: 0,
+            spoken: None,
             consumed: 0,
             held: None,
+            log: Limiter::default(),
         }
     }
 
@@ -187,7 +193,7 @@ impl Inbound {
         })
     }
 
-    fn route(&mut self, topic: &str) -> Arc<[Arc<Inbox>]> {
+    pub(super) fn route(&mut self, topic: &str) -> Arc<[Arc<Inbox>]> {
         let (matcher, entries) = (&self.matcher, &self.entries);
         let route = self.routes.get_or(topic, self.generation, || {
             let mut ids = Vec::new();
@@ -241,7 +247,7 @@ impl Inbound {
         true
     }
 
-    fn hand_over_filtered<'i>(&self, bytes: &[u8], takers: impl Iterator<Item = &'i Arc<Inbox>> + Clone) {
+    pub(super) fn hand_over_filtered<'i>(&self, bytes: &[u8], takers: impl Iterator<Item = &'i Arc<Inbox>> + Clone) {
         let mut at = 0;
         while let Some(Ok(Some((_, body)))) = bytes.get(at..).map(|rest| frame::next(rest, usize::MAX)) {
             let len = PREFIX + body.len();
@@ -271,7 +277,7 @@ impl Inbound {
             FromBroker::Err(err) => match err.id {
                 Some(id) => self.refused(id, err),
                 None if err.topic.is_some() || err.sequence.is_some() => {
-                    happened.push(Happening::Refused(err.count.unwrap_or(1)));
+                    happened.push(Happening::Refused(err));
                 }
                 None => happened.push(Happening::Error(err)),
             },
@@ -294,7 +300,13 @@ impl Inbound {
     fn answered(&mut self, ok: text::Ok) {
         let Some(id) = ok.id else { return };
         if let Some(ticket) = self.questions.remove(&id) {
-            ticket.resolve(Ok(ok.statistics.map_or(Answer::Done, Answer::Statistics)));
+            ticket.resolve(Ok(match (ok.statistics, ok.detail, ok.clients) {
+                (_, _, Some(clients)) => Answer::Clients(Page { clients, more: ok.more }),
+                (Some(five), Some(detail), None) => Answer::Detail(five, detail),
+                // All that a broker tells that does not know the other questions.
+                (Some(five), None, None) => Answer::Statistics(five),
+                (None, _, None) => Answer::Done,
+            }));
         } else if let Some(entry) = self.entries.get_mut(&id) {
             entry.live = true;
             if let Some(ticket) = entry.ticket.take() {
@@ -309,8 +321,20 @@ impl Inbound {
             ticket.resolve(Err(error));
         } else if let Some(entry) = self.remove(id) {
             self.settle(&entry.inbox, None);
-            if let Some(ticket) = entry.ticket {
-                ticket.resolve(Err(error));
+            match entry.ticket {
+                Some(ticket) => ticket.resolve(Err(error)),
+                // It was open before the connection broke, and nobody waits to be told.
+                None => {
+                    if let Some(suppressed) = self.log.due("subscription_ended") {
+                        tracing::warn!(
+                            target: "daemoneye_eventbus::client",
+                            reason = "subscription_ended",
+                            subscriber_id = %*entry.inbox.subscription.subscriber_id,
+                            suppressed,
+                            "the broker does not take this subscription again: {error}"
+                        );
+                    }
+                }
             }
         }
     }

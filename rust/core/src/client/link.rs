@@ -8,11 +8,11 @@ use super::inbox::Inbox;
 use super::outbox::{Sent, closed};
 use super::shared::{Shared, ask};
 use super::ticket::{Answer, Ticket};
-use super::{runtime, supervisor};
+use super::{original, runtime, supervisor};
 use crate::error::{Error, Result};
 use crate::queue::{DropReason, Snapshot, Wake};
 use crate::transport::{Address, Stream};
-use crate::wire::text::{FromClient, Id};
+use crate::wire::text::{FromClient, Id, Stats};
 use crate::wire::{self, Draft};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,15 @@ pub enum State {
     Connected,
     Reconnecting,
     Closed,
+}
+
+/// Who reads the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// The host, whose event loop watches the descriptor: no thread stands between the kernel and it.
+    Host,
+    /// The link's own thread, for hosts that cannot; what arrives together wakes its readers together.
+    Link,
 }
 
 /// What the host does after [`Link::on_readable`].
@@ -59,10 +68,10 @@ pub struct Link {
 
 impl Link {
     /// Starts dialling. `host` is woken when the state, the descriptor to watch or the room in the buffer changed.
-    pub fn open(address: Address, config: ClientConfig, host: Arc<dyn Wake>) -> Result<Self> {
+    pub fn open(address: Address, config: ClientConfig, reader: Reader, host: Arc<dyn Wake>) -> Result<Self> {
         config.validate()?;
         let handle = runtime::handle()?;
-        let shared = Shared::new(address, config, host);
+        let shared = Shared::new(address, config, reader, host);
         handle.spawn(supervisor::supervise(Arc::clone(&shared)));
         Ok(Self { shared })
     }
@@ -97,11 +106,15 @@ impl Link {
     /// The connection that the host should watch for reading now, with the number of that connection.
     pub fn watch(&self) -> Option<(u64, Arc<Stream>)> {
         let line = self.shared.line.lock();
-        let stream = line.stream.as_ref().filter(|_| !line.paused)?;
+        // An original broker is read by the supervisor.
+        let stream = line
+            .stream
+            .as_ref()
+            .filter(|_| !line.paused && !self.shared.is_original())?;
         Some((line.generation, Arc::clone(stream)))
     }
 
-    /// Reads once and hands over what came.
+    /// Reads once and hands over what came; for [`Reader::Host`].
     pub fn on_readable(&self) -> Read {
         self.shared.read()
     }
@@ -113,7 +126,11 @@ impl Link {
             return Read::Ended;
         }
         line.paused = false;
-        self.shared.use_up(line)
+        let read = self.shared.use_up(line);
+        if self.shared.reader == Reader::Link {
+            self.shared.notify.notify_one();
+        }
+        read
     }
 
     /// Takes a message into the send buffer and, if it is time, writes. Sets the draft's sequence.
@@ -201,7 +218,7 @@ impl Link {
             return ticket.resolve(Ok(Answer::Done));
         };
         inbound.settle(&entry.inbox, discard);
-        if line.state == State::Connected && entry.sent {
+        if line.state == State::Connected && entry.sent && !self.shared.is_original() {
             inbound.questions.insert(id, ticket);
             self.shared.outbox.lock().text(&FromClient::Unsub(Id { id }).frame());
         } else {
@@ -216,18 +233,29 @@ impl Link {
         if line.state == State::Closed {
             return ticket.resolve(Err(closed(line.cause.as_ref())));
         }
+        if self.shared.is_original() {
+            // Nothing was published, so everything was routed.
+            return ticket.resolve(Ok(Answer::Done));
+        }
         self.shared.outbox.lock().ping(Some(ticket));
         self.shared.push_out();
     }
 
-    pub fn statistics(&self, ticket: Ticket) {
+    /// Asks for what `asked` says; its id is chosen here. A broker that does not know `detail` and `clients` answers with the five numbers.
+    pub fn statistics(&self, asked: Stats, ticket: Ticket) {
         let line = self.shared.line.lock();
         match line.state {
+            State::Connected | State::Reconnecting if self.shared.is_original() => {
+                ticket.resolve(Err(original::no_statistics()));
+            }
             State::Connected => {
                 let mut inbound = self.shared.inbound.lock();
                 let id = inbound.next_id();
                 inbound.questions.insert(id, ticket);
-                self.shared.outbox.lock().text(&FromClient::Stats(Id { id }).frame());
+                self.shared
+                    .outbox
+                    .lock()
+                    .text(&FromClient::Stats(Stats { id, ..asked }).frame());
             }
             State::Closed => ticket.resolve(Err(closed(line.cause.as_ref()))),
             _ => ticket.resolve(Err(Error::ConnectionLost(
@@ -239,6 +267,10 @@ impl Link {
 
     /// Says BYE behind everything published so far: the broker sends what is queued and closes; then the state is `Closed`.
     pub fn leave(&self) {
+        if self.shared.is_original() {
+            // It knows no goodbye, and there is nothing to wait for.
+            return self.close();
+        }
         let mut line = self.shared.line.lock();
         if line.state == State::Connected && !line.leaving {
             line.leaving = true;

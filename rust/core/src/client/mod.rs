@@ -4,7 +4,7 @@
 //! it, its [`Inbound`](inbound::Inbound) half turns bytes into messages for subscriptions and answers for [`Ticket`]s; neither does I/O.
 //! Bytes are written by whoever publishes, as far as the kernel takes them without blocking. They are read by the *host* (an
 //! event loop that watches the descriptor) through [`Link::on_readable`], so that no thread stands between the socket and the
-//! reader. A supervisor task dials, shakes hands, keeps alive, and dials again.
+//! reader; for a host that cannot watch, the supervisor reads ([`Reader`]). A supervisor task dials, shakes hands, keeps alive, and dials again.
 //!
 //! Guarantees: a publish that returned is sent in order unless the connection breaks; what breaks is counted (`unconfirmed`, gaps);
 //! nothing is sent twice; every wait ends when the link closes.
@@ -15,6 +15,7 @@ mod handshake;
 mod inbound;
 mod inbox;
 mod link;
+mod original;
 mod outbox;
 mod runtime;
 mod shared;
@@ -23,7 +24,7 @@ mod ticket;
 
 pub use config::{ClientConfig, Peer};
 pub use inbox::{Inbox, InboxOptions};
-pub use link::{Flushed, Link, LocalStatistics, Read, State};
+pub use link::{Flushed, Link, LocalStatistics, Read, Reader, State};
 pub use outbox::Sent;
 pub use runtime::{abandon_after_fork, shut_down as shut_down_runtime};
 pub use ticket::{Answer, Ticket};

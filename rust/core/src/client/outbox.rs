@@ -107,6 +107,13 @@ impl Outbox {
         }
     }
 
+    /// One that takes no messages, only texts; `error` says why.
+    pub(super) fn closed(error: Error, max_frame: usize) -> Self {
+        let mut outbox = Self::new(0, max_frame);
+        outbox.close(error);
+        outbox
+    }
+
     pub(super) fn is_open(&self) -> Result<()> {
         self.closed.as_ref().map_or(Ok(()), |error| Err(error.clone()))
     }

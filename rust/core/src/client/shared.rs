@@ -11,13 +11,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::config::ClientConfig;
+use super::config::{ClientConfig, Peer};
 use super::inbound::{Happening, Inbound};
-use super::link::{Read, State};
+use super::link::{Read, Reader, State};
+use super::original;
 use super::outbox::{Outbox, Sent, closed};
 use super::ticket::{Answer, Ticket};
 use crate::error::Error;
 use crate::event::EventSubscription;
+use crate::log::Limiter;
 use crate::queue::Wake;
 use crate::transport::{Address, Stream};
 use crate::wire::text::{FromClient, Sub};
@@ -45,6 +47,7 @@ pub(super) struct Line {
 pub(super) struct Shared {
     pub(super) address: Address,
     pub(super) config: ClientConfig,
+    pub(super) reader: Reader,
     pub(super) host: Arc<dyn Wake>,
     pub(super) resume: Arc<dyn Wake>,
     pub(super) line: Mutex<Line>,
@@ -57,6 +60,7 @@ pub(super) struct Shared {
     pub(super) published: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) reconnects: AtomicU64,
+    pub(super) log: Limiter,
 }
 
 /// Wakes the host when a blocking inbox has room again.
@@ -71,7 +75,7 @@ impl Wake for Resume {
 }
 
 impl Shared {
-    pub(super) fn new(address: Address, config: ClientConfig, host: Arc<dyn Wake>) -> Arc<Self> {
+    pub(super) fn new(address: Address, config: ClientConfig, reader: Reader, host: Arc<dyn Wake>) -> Arc<Self> {
         Arc::new_cyclic(|weak: &std::sync::Weak<Shared>| Shared {
             line: Mutex::new(Line {
                 stream: None,
@@ -86,17 +90,26 @@ impl Shared {
                 paused: false,
             }),
             inbound: Mutex::new(Inbound::new(config.dialect, config.max_frame)),
-            outbox: Mutex::new(Outbox::new(config.send_buffer_bytes, config.max_frame)),
+            outbox: Mutex::new(match config.peer {
+                Peer::Native => Outbox::new(config.send_buffer_bytes, config.max_frame),
+                Peer::Original => Outbox::closed(original::no_publishing(), config.max_frame),
+            }),
             notify: Notify::new(),
             heard: AtomicBool::new(false),
             published: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
+            log: Limiter::default(),
             resume: Arc::new(Resume(weak.clone())),
             address,
             config,
+            reader,
             host,
         })
+    }
+
+    pub(super) fn is_original(&self) -> bool {
+        self.config.peer == Peer::Original
     }
 
     pub(super) const fn resume(&self) -> &Arc<dyn Wake> {
@@ -104,9 +117,14 @@ impl Shared {
     }
 
     pub(super) fn read(&self) -> Read {
+        self.try_read().unwrap_or(Read::Open)
+    }
+
+    /// `Err` is `WouldBlock`, and nothing else.
+    pub(super) fn try_read(&self) -> io::Result<Read> {
         let mut line = self.line.lock();
         let Some(stream) = line.stream.clone() else {
-            return Read::Ended;
+            return Ok(Read::Ended);
         };
         let Line { buf, used, filled, .. } = &mut *line;
         if buf.len() - *filled < READ / 4 && *used > 0 {
@@ -117,41 +135,40 @@ impl Shared {
             // A frame larger than the buffer is under way, or this is the first read.
             buf.resize((buf.len() * 2).max(READ), 0);
         }
-        match stream.try_read(buf.get_mut(*filled..).unwrap_or_default()) {
-            Ok(0) => {
-                self.lost(
-                    line,
-                    Error::ConnectionLost("the broker closed the connection".to_owned()),
-                    false,
-                );
-                Read::Ended
-            }
+        let cause = match stream.try_read(buf.get_mut(*filled..).unwrap_or_default()) {
+            Ok(0) => Error::ConnectionLost("the broker closed the connection".to_owned()),
             Ok(n) => {
                 *filled += n;
                 self.heard.store(true, Ordering::Relaxed);
-                self.use_up(line)
+                return Ok(self.use_up(line));
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Read::Open,
-            Err(error) => {
-                self.lost(
-                    line,
-                    Error::ConnectionLost(format!("reading from the broker: {error}")),
-                    false,
-                );
-                Read::Ended
-            }
-        }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            Err(error) => Error::ConnectionLost(format!("reading from the broker: {error}")),
+        };
+        self.lost(line, cause, false);
+        Ok(Read::Ended)
+    }
+
+    /// Hands over what somebody else has read.
+    pub(super) fn feed(&self, mut line: parking_lot::MutexGuard<'_, Line>, data: &[u8]) {
+        let (used, filled) = (line.used, line.filled);
+        line.buf.truncate(filled);
+        line.buf.drain(..used);
+        line.buf.extend_from_slice(data);
+        (line.used, line.filled) = (0, line.buf.len());
+        self.use_up(line);
     }
 
     /// Hands over what is in the read buffer.
     pub(super) fn use_up(&self, mut line: parking_lot::MutexGuard<'_, Line>) -> Read {
         let mut happened = Vec::new();
         let mut inbound = self.inbound.lock();
-        let used = inbound.ingest(
-            line.buf.get(line.used..line.filled).unwrap_or_default(),
-            &self.resume,
-            &mut happened,
-        );
+        let data = line.buf.get(line.used..line.filled).unwrap_or_default();
+        let used = if self.is_original() {
+            inbound.ingest_original(data, &mut happened).map(|used| (used, false))
+        } else {
+            inbound.ingest(data, &self.resume, &mut happened)
+        };
         drop(inbound);
         let (used, paused) = match used {
             Ok(used) => used,
@@ -192,8 +209,16 @@ impl Shared {
                 }
                 None
             }
-            Happening::Refused(count) => {
+            Happening::Refused(err) => {
+                let count = err.count.unwrap_or(1);
                 self.refused.fetch_add(count, Ordering::Relaxed);
+                if let Some(suppressed) = self.log.due(err.code.name()) {
+                    tracing::warn!(
+                        target: "daemoneye_eventbus::client",
+                        reason = err.code.name(), topic = err.topic.as_deref(), messages = count, suppressed,
+                        "the broker refused what was published: {}", err.message
+                    );
+                }
                 None
             }
             Happening::Bye(reason) => {
@@ -205,8 +230,14 @@ impl Shared {
             }
             Happening::Error(err) => {
                 let last = err.code.is_final();
+                let reason = err.code.name();
                 let error = err.into_error();
-                tracing::warn!(target: "daemoneye_eventbus::client", %error, "the broker refused");
+                if let Some(suppressed) = self.log.due(reason) {
+                    tracing::warn!(
+                        target: "daemoneye_eventbus::client",
+                        reason, suppressed, "the broker ends this connection: {error}"
+                    );
+                }
                 last.then_some((error, true))
             }
         }
@@ -220,6 +251,13 @@ impl Shared {
         if line.leaving || last || !self.config.reconnect {
             let cause = (!line.leaving).then_some(cause);
             return self.end_locked(line, cause);
+        }
+        if let Some(suppressed) = self.log.due("connection_lost") {
+            tracing::warn!(
+                target: "daemoneye_eventbus::client",
+                reason = "connection_lost", path = %self.address.path().display(), suppressed,
+                "the connection broke and is dialled again: {cause}"
+            );
         }
         line.cause = Some(cause);
         self.change(&mut line, State::Reconnecting);
@@ -262,6 +300,12 @@ impl Shared {
         line.buf.clear();
         line.buf.extend_from_slice(leftover);
         self.change(&mut line, State::Connected);
+        if let Some(suppressed) = self.log.due("connected") {
+            tracing::info!(
+                target: "daemoneye_eventbus::client",
+                path = %self.address.path().display(), suppressed, "connected"
+            );
+        }
         let mut inbound = self.inbound.lock();
         let mut outbox = self.outbox.lock();
         outbox.go_live();
@@ -275,6 +319,9 @@ impl Shared {
 
     /// Appends SUB for every subscription that the present connection does not know.
     pub(super) fn send_subs(&self, inbound: &mut Inbound) {
+        if self.is_original() {
+            return inbound.confirm_all();
+        }
         let mut outbox = self.outbox.lock();
         for frame in subs(inbound) {
             outbox.text(&frame);

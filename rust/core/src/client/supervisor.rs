@@ -1,9 +1,10 @@
 //! The task behind a link: dials, shakes hands, subscribes again, keeps alive, and dials again with full jitter.
 //!
-//! It owns the socket only until the broker has answered everything of the handshake; from then on the host reads and publishers
-//! write. It flushes for callers that have no event loop, and speaks for a host that is busy elsewhere.
+//! It owns the socket only until the broker has answered everything of the handshake; from then on the host reads (unless it cannot)
+//! and publishers write. It flushes for callers that have no event loop, and speaks for a host that is busy elsewhere.
 
-use std::io::IoSlice;
+use std::future::pending;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::backoff::Backoff;
 use super::handshake::{self, Greeted};
 use super::inbound::Happening;
-use super::link::State;
+use super::link::{Read, Reader, State};
+use super::original::{self, Dialled};
 use super::outbox::Sent;
 use super::shared::{Shared, subs};
 use crate::error::Error;
-use crate::transport::DialError;
+use crate::transport::{DialError, Readable, Stream};
 use crate::wire::text::FromClient;
 
 /// One attempt may take this long, so that a silent listener is left and dialled again.
@@ -35,10 +37,13 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
     let mut give_up = Some(Instant::now() + shared.config.connect_timeout);
     loop {
         match attempt(&shared, give_up).await {
-            Ok(ping_interval) => {
+            Ok(live) => {
                 give_up = None;
                 let since = Instant::now();
-                attend(&shared, ping_interval).await;
+                match live {
+                    Live::Native { ping_interval } => attend(&shared, ping_interval).await,
+                    Live::Original { stream, readable } => original::attend(&shared, &stream, &readable).await,
+                }
                 if since.elapsed() >= SETTLED {
                     backoff.reset();
                 }
@@ -71,12 +76,21 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
     }
 }
 
-/// One try to get a connection on which everything is subscribed again. Gives the broker's ping interval.
-async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Duration, DialError> {
+/// A connection, and what is needed to stay with it.
+enum Live {
+    Native { ping_interval: Duration },
+    Original { stream: Arc<Stream>, readable: Readable },
+}
+
+/// One try to get a connection on which everything is subscribed again.
+async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live, DialError> {
     let mut deadline = Instant::now() + ATTEMPT;
     if let Some(at) = give_up {
         // The last attempt may start just before the end; it still gets a moment to be answered.
         deadline = deadline.min(at.max(Instant::now() + Duration::from_millis(50)));
+    }
+    if shared.is_original() {
+        return attempt_original(shared, deadline, give_up.is_some()).await;
     }
     let work = async {
         let mut greeted = handshake::connect(&shared.address, &shared.config).await?;
@@ -107,7 +121,7 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Durat
             } = greeted;
             drop(readable);
             shared.go_live(stream, &leftover);
-            Ok(ping_interval)
+            Ok(Live::Native { ping_interval })
         }
         Ok(Err(failed)) => Err(failed),
         Err(_) => Err(DialError {
@@ -119,6 +133,29 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Durat
             retry: true,
         }),
     }
+}
+
+async fn attempt_original(shared: &Arc<Shared>, deadline: Instant, first: bool) -> Result<Live, DialError> {
+    let dialling = original::connect(&shared.address, &shared.config, first);
+    let Dialled {
+        stream,
+        readable,
+        leftover,
+    } = timeout_at(deadline, dialling).await.unwrap_or_else(|_| {
+        Err(DialError {
+            error: Error::ConnectionLost(
+                "something accepted the connection and did not answer the proof of the token; if the broker runs without \
+                 authentication, set no token"
+                    .to_owned(),
+            ),
+            retry: true,
+        })
+    })?;
+    let (max_frame, max_depth) = (shared.config.max_frame, crate::topic::DEFAULT_MAX_DEPTH);
+    shared.inbound.lock().spoken = None;
+    shared.outbox.lock().adopt(Arc::clone(&stream), max_frame, max_depth);
+    shared.go_live(Arc::clone(&stream), &leftover);
+    Ok(Live::Original { stream, readable })
 }
 
 /// Every SUB and its answer, before anything that was kept is sent.
@@ -190,13 +227,21 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
 
 /// Stays with a live connection until it is lost.
 async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
+    let readable = match readable(shared) {
+        Ok(readable) => readable,
+        Err(cause) => {
+            let cause = Error::io("watching the connection", &cause);
+            return shared.lost(shared.line.lock(), cause, false);
+        }
+    };
     let mut seen = 0;
     let mut speak = Instant::now() + ping_interval;
     let mut confirm: Option<Instant> = None;
     loop {
-        let (stream, wants, failed, may_pause) = {
+        let (stream, wants, failed, may_pause, reads) = {
             let line = shared.line.lock();
             let Some(stream) = line.stream.clone() else { return };
+            let reads = readable.as_ref().filter(|_| !line.paused);
             // A write of nothing tells whether anybody is left at the other end.
             if line.paused
                 && matches!(stream.try_write(&[]), Err(error) if error.kind() != std::io::ErrorKind::WouldBlock)
@@ -213,14 +258,17 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
             if confirm.is_none() && outbox.is_confirmation_due() {
                 confirm = Some(Instant::now() + CONFIRM);
             }
-            (stream, sent == Sent::Blocked, outbox.is_failed(), may_pause)
+            (stream, sent == Sent::Blocked, outbox.is_failed(), may_pause, reads)
         };
         let mut due = confirm.unwrap_or(speak).min(speak);
         if may_pause {
             due = due.min(Instant::now() + PROBE);
         }
         if failed {
-            tokio::time::sleep(GRACE).await;
+            tokio::select! {
+                () = read_to_end(shared, reads) => {}
+                () = tokio::time::sleep(GRACE) => {}
+            }
             let line = shared.line.lock();
             if line.stream.as_ref().is_some_and(|now| Arc::ptr_eq(now, &stream)) {
                 shared.lost(
@@ -233,6 +281,7 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
         }
         tokio::select! {
             () = shared.notify.notified() => {}
+            () = read_once(shared, reads) => {}
             writable = stream.writable(), if wants => {
                 drop(writable);
                 shared.outbox.lock().disarm();
@@ -257,6 +306,33 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
         if wants {
             // Whatever woke us, the wait for the kernel was ours and is over; the next round starts it again if need be.
             shared.outbox.lock().disarm();
+        }
+    }
+}
+
+/// What to wait with, if reading is left to this task.
+fn readable(shared: &Shared) -> io::Result<Option<Readable>> {
+    let stream = shared.line.lock().stream.clone();
+    match (shared.reader, stream) {
+        (Reader::Link, Some(stream)) => stream.readable().map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// One read in the host's place; never, if it is not for us.
+async fn read_once(shared: &Shared, reads: Option<&Readable>) {
+    match reads {
+        Some(readable) => drop(readable.read_with(|| shared.try_read()).await),
+        None => pending().await,
+    }
+}
+
+/// Reads what is left; never comes back if that is not for us.
+async fn read_to_end(shared: &Shared, reads: Option<&Readable>) {
+    loop {
+        let Some(readable) = reads else { return pending().await };
+        if !matches!(readable.read_with(|| shared.try_read()).await, Ok(Read::Open)) {
+            return pending().await;
         }
     }
 }

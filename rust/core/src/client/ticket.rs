@@ -7,11 +7,14 @@ use parking_lot::Mutex;
 use crate::error::Result;
 use crate::event::EventBusStatistics;
 use crate::queue::Wake;
+use crate::wire::text::{Detail, Page};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     Done,
     Statistics(EventBusStatistics),
+    Detail(EventBusStatistics, Box<Detail>),
+    Clients(Page),
 }
 
 struct Slot {

@@ -2,6 +2,7 @@
 //!
 //! What is written decodes to the same value: a time that a reader would refuse or change is refused here first.
 
+use serde::de::{Deserializer, Error as _};
 use serde::ser::{Error as _, SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +36,20 @@ impl Serialize for Timestamp {
 
 #[derive(Deserialize)]
 struct Raw {
+    /// Checked at once, so that the error stands where the seconds are.
+    #[serde(deserialize_with = "seconds")]
     secs: u64,
     nanos: u32,
+}
+
+const BEYOND: &str = "seconds beyond the clock's range";
+
+#[inline]
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    match u64::deserialize(deserializer)? {
+        secs if secs <= MAX_SECS => Ok(secs),
+        _ => Err(D::Error::custom(BEYOND)),
+    }
 }
 
 impl TryFrom<Raw> for Timestamp {
@@ -48,7 +61,7 @@ impl TryFrom<Raw> for Timestamp {
             .secs
             .checked_add(u64::from(raw.nanos / NANOS_PER_SEC))
             .filter(|secs| *secs <= MAX_SECS)
-            .ok_or("seconds beyond the clock's range")?;
+            .ok_or(BEYOND)?;
         Ok(Self {
             secs,
             nanos: raw.nanos % NANOS_PER_SEC,

@@ -438,6 +438,10 @@ impl Inner {
         lost
     }
 
+    pub(super) const fn is_partial(&self) -> bool {
+        self.partial > 0
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.state == State::Finished
     }

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 
 pub use crate::wire::text::Overflow;
 pub use budget::Budget;
-pub use run::{Content, Gap, Object, Run, Subscriptions};
+pub use run::{Content, Gap, Object, Run, Sender, Subscriptions};
 
 use inner::Inner;
 
@@ -119,6 +119,8 @@ pub enum Pushed {
 #[derive(Debug)]
 pub struct Popped {
     pub content: Content,
+    /// `None` at a client, who is not told.
+    pub sender: Option<Arc<Sender>>,
     /// How many were lost right before it.
     pub dropped_before: u64,
 }
@@ -141,6 +143,17 @@ pub enum Written {
     Blocked,
     /// Another flush waits for the kernel already; it will go on.
     Armed,
+}
+
+/// What [`Queue::write_one`] has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum One {
+    /// One message is with the kernel, whole.
+    Sent,
+    /// The kernel has a part of it, or nothing: go on when it takes bytes again.
+    Blocked,
+    /// Nothing waits; the reader will be woken.
+    Nothing,
 }
 
 /// One consistent look at a queue.
@@ -286,6 +299,24 @@ impl Queue {
             waker.wake();
         }
         written
+    }
+
+    /// Hands the kernel one message, in one piece, for a reader who is told of no gaps. `write` must not block. Not to be mixed with
+    /// [`write_to`](Self::write_to).
+    pub fn write_one(&self, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<One> {
+        let mut inner = self.inner.lock();
+        let written = inner.write_one(write);
+        let room = inner.take_room();
+        drop(inner);
+        for waker in room {
+            waker.wake();
+        }
+        written
+    }
+
+    /// True if the kernel has a message in part, which must be finished before anything else is written.
+    pub fn is_partial(&self) -> bool {
+        self.inner.lock().is_partial()
     }
 
     /// The kernel takes bytes again.

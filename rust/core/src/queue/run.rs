@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
+use uuid::Uuid;
 
 use super::DropReason;
 use crate::wire::frame::PREFIX;
@@ -36,11 +37,20 @@ impl fmt::Debug for Content {
     }
 }
 
-/// Messages for the same readers, in order.
+/// Who published, by the kernel's word. The wire has no place for it, so only readers of the broker's own process are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    pub uid: u32,
+    pub pid: Option<u32>,
+    pub client_id: Uuid,
+}
+
+/// Messages of one publisher for the same readers, in order.
 #[derive(Debug, Clone)]
 pub struct Run {
     pub content: Content,
     pub messages: u32,
+    pub sender: Option<Arc<Sender>>,
 }
 
 impl Run {
@@ -49,6 +59,7 @@ impl Run {
         Self {
             content: Content::Frames(bytes),
             messages,
+            sender: None,
         }
     }
 
@@ -56,6 +67,14 @@ impl Run {
         Self {
             content: Content::Object(object, size),
             messages: 1,
+            sender: None,
+        }
+    }
+
+    pub fn from(self, sender: Option<&Arc<Sender>>) -> Self {
+        Self {
+            sender: sender.map(Arc::clone),
+            ..self
         }
     }
 
@@ -77,7 +96,7 @@ impl Run {
     /// Takes the first message off; the run must hold more than one.
     pub fn split_first(&mut self) -> Self {
         let len = self.first_len();
-        match &mut self.content {
+        let first = match &mut self.content {
             Content::Frames(bytes) => {
                 self.messages = self.messages.saturating_sub(1);
                 Self::frames(bytes.split_to(len), 1)
@@ -86,7 +105,8 @@ impl Run {
                 self.messages = 0;
                 Self::object(Arc::clone(object), std::mem::take(size))
             }
-        }
+        };
+        first.from(self.sender.as_ref())
     }
 
     /// Takes off as many messages from the front as fit into `messages` and `bytes` (one more than fits in bytes if `at_least_one`).
@@ -98,17 +118,18 @@ impl Run {
         }
         let taken = self.messages.min(count);
         self.messages -= taken;
-        Some(match &mut self.content {
+        let part = match &mut self.content {
             Content::Frames(frames) => Self::frames(frames.split_to(len), taken),
             Content::Object(object, size) => Self::object(Arc::clone(object), *size),
-        })
+        };
+        Some(part.from(self.sender.as_ref()))
     }
 
     /// This part of `whole`, in memory of its own if it would keep much more than itself alive: what is charged is what is held.
     pub(crate) fn unshared_from(self, whole: &Self) -> Self {
         match self.content {
             Content::Frames(bytes) if bytes.len() < whole.bytes() / 4 => {
-                Self::frames(Bytes::copy_from_slice(&bytes), self.messages)
+                Self::frames(Bytes::copy_from_slice(&bytes), self.messages).from(self.sender.as_ref())
             }
             content => Self { content, ..self },
         }

@@ -4,9 +4,11 @@
 //! a topic meets, [`Cache`] remembers the answer until the patterns change.
 
 mod cache;
+pub mod cover;
 mod matcher;
 mod name;
 pub mod names;
+pub mod original;
 mod pattern;
 mod subscribed;
 #[cfg(test)]

@@ -10,7 +10,7 @@ pub const MAX_TOPIC_BYTES: usize = 256;
 /// The original keeps these for itself. Whole segments: `systemd` is merely an unknown domain.
 const RESERVED: [&str; 2] = ["system", "debug"];
 
-const DOMAINS: [(&str, Domain); 3] = [
+pub(super) const DOMAINS: [(&str, Domain); 3] = [
     ("events", Domain::Events),
     ("control", Domain::Control),
     ("health", Domain::Health),

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
-/// What fits into the kernel's address structure with its terminator: 108 bytes on Linux, 104 on the BSDs and Apple's systems,
-/// 256 for a pipe name.
+#[cfg(any(windows, test))]
+mod pipe;
+
+/// What fits into the kernel's address structure with its terminator: 108 bytes on Linux, 104 on the BSDs and Apple's systems.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const LIMIT: usize = 107;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 const LIMIT: usize = 103;
-#[cfg(not(unix))]
-const LIMIT: usize = 256;
 
 const INSTANCE_LIMIT: usize = 64;
 
@@ -23,26 +23,34 @@ pub struct Address {
 }
 
 impl Address {
-    /// Relative paths are made absolute at once. Refuses empty, NUL, and more bytes than the platform's limit, naming it.
+    /// A socket's path on Unix, the full name of a local pipe on Windows. Relative paths are made absolute at once. Refuses empty, NUL,
+    /// and more than the platform's limit, naming it.
     pub fn from_path(path: &Path) -> Result<Self> {
         let given = path.as_os_str().as_encoded_bytes();
-        let refuse = |reason: String| {
+        let refuse = |reason: &str| {
             Err(Error::PathRefused {
                 path: path.to_path_buf(),
-                reason,
+                reason: reason.to_owned(),
             })
         };
         if given.is_empty() {
-            return refuse("it is empty; give the path of the broker's socket".into());
+            return refuse("it is empty; give the path of the broker's socket");
         }
         if given.contains(&0) {
             return refuse(
-                "it contains a NUL byte; give a file path (abstract socket names have no permissions and are not used)"
-                    .into(),
+                "it contains a NUL byte; give a file path (abstract socket names have no permissions and are not used)",
             );
         }
-        if given.ends_with(b"/") || path.file_name().is_none() {
-            return refuse("it names a directory; add the name of a socket file".into());
+        Self::of_platform(path)
+    }
+
+    #[cfg(unix)]
+    fn of_platform(path: &Path) -> Result<Self> {
+        if path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.file_name().is_none() {
+            return Err(Error::PathRefused {
+                path: path.to_path_buf(),
+                reason: "it names a directory; add the name of a socket file".into(),
+            });
         }
         let absolute = std::path::absolute(path).map_err(|cause| {
             Error::io(
@@ -58,6 +66,18 @@ impl Address {
             });
         }
         Ok(Self { path: absolute })
+    }
+
+    #[cfg(windows)]
+    fn of_platform(path: &Path) -> Result<Self> {
+        path.to_str()
+            .ok_or_else(|| "it is not Unicode; choose another name".to_owned())
+            .and_then(pipe::canonical)
+            .map(|name| Self { path: name.into() })
+            .map_err(|reason| Error::PathRefused {
+                path: path.to_path_buf(),
+                reason,
+            })
     }
 
     /// `/tmp/daemoneye-{instance}.sock`, `\\.\pipe\DaemonEye-{instance}`; instance: 1..64 of `[A-Za-z0-9._-]`, not starting with a dot.
@@ -83,9 +103,9 @@ impl Address {
         format!("/tmp/daemoneye-{instance}.sock").into()
     }
 
-    #[cfg(not(unix))]
+    #[cfg(windows)]
     fn instance_path(instance: &str) -> PathBuf {
-        format!(r"\\.\pipe\DaemonEye-{instance}").into()
+        format!("{}DaemonEye-{instance}", pipe::PREFIX).into()
     }
 
     pub fn path(&self) -> &Path {

@@ -3,6 +3,9 @@
 //! Nothing here comes from what a peer sends. The uid decides; the pid is for logs only.
 
 /// Credentials of connect time. `pid` is advice: it can be reused.
+///
+/// Windows has no uids: there the pipe's access list decides before a peer is seen here, and `uid` is the last number of the user's
+/// SID, by which connections are counted. It is `u32::MAX` for one of whom nothing is known, or whose number is ours by chance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
     pub uid: u32,
@@ -17,10 +20,9 @@ impl Peer {
         rustix::process::geteuid().as_raw()
     }
 
-    /// Windows has no uids: there the pipe's access list decides before a peer is seen here.
-    #[cfg(not(unix))]
+    #[cfg(windows)]
     pub fn own_uid() -> u32 {
-        0
+        super::windows::own_uid()
     }
 
     /// The other end of a connected socket: the client as of `connect`, or the server as of `listen`.

@@ -1,27 +1,38 @@
-//! Local sockets: bytes in, bytes out, and who is there. The only room that may hold `unsafe`: two
-//! blocks in `unix/descriptor.rs`, for closing what a fork inherits and for registering with the reactor.
+//! Local sockets and pipes: bytes in, bytes out, and who is there. The only room that may hold `unsafe`: in `unix/descriptor.rs`, for
+//! closing what a fork inherits, for registering with the reactor, and for copying a descriptor that somebody else opened; in
+//! `unix/stream.rs`, for asking what a peer has not read yet; and in `windows`, for the system's calls about access lists and
+//! identities, which has no safe ones.
 //!
-//! [`Stream`] is a connected, non-blocking, close-on-exec descriptor without a reactor: `try_read` and `try_write` work from any
-//! thread and never block, never raise SIGPIPE, and never rely on the descriptor's O_NONBLOCK flag (a foreign event loop may
+//! [`Stream`] is a connection whose `try_read` and `try_write` work from any thread and never block. On Unix it is a close-on-exec
+//! descriptor without a reactor, never raises SIGPIPE, and never relies on the descriptor's O_NONBLOCK flag (a foreign event loop may
 //! share it). Waiting is separate ([`Readable`], [`Stream::writable`]), so that nobody is woken by readiness it did not ask for.
 
 mod address;
 mod identity;
+mod sid;
 #[cfg(unix)]
 mod unix;
+#[cfg(windows)]
+mod windows;
 
 pub use address::Address;
 pub use identity::Peer;
+pub use sid::Sid;
 #[cfg(unix)]
-pub use unix::{Listener, Readable, Stream, close_in_forked_child};
+pub use unix::{Listener, Readable, Stream, close_in_forked_child, duplicate, given_path, is_trusted};
+#[cfg(windows)]
+pub use windows::{Listener, Readable, Stream, close_in_forked_child, own_sid};
 
 /// How a listener is made.
 #[derive(Debug, Clone)]
 pub struct ListenOptions {
-    /// 0o600, or 0o660 with `group`.
+    /// 0o600, or 0o660 with `group`. Unix only.
     pub mode: u32,
+    /// Unix only.
     pub group: Option<u32>,
-    /// How long a socket found at the path is probed before it counts as live.
+    /// Who may connect besides our own user and SYSTEM. Windows only.
+    pub allowed_sids: Vec<Sid>,
+    /// How long a socket found at the path is probed before it counts as live. Unix only.
     pub probe_timeout: std::time::Duration,
 }
 
@@ -30,6 +41,7 @@ impl Default for ListenOptions {
         Self {
             mode: 0o600,
             group: None,
+            allowed_sids: Vec::new(),
             probe_timeout: std::time::Duration::from_secs(1),
         }
     }

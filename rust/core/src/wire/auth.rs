@@ -5,6 +5,7 @@
 use blake3::Hash;
 use zeroize::Zeroize;
 
+use super::original::REQUEST;
 use super::text::PROTOCOL;
 use crate::error::Error;
 
@@ -22,7 +23,11 @@ pub enum Role {
 
 /// A token that shows itself to nobody: hidden in Debug, overwritten on drop, compared in constant time.
 #[derive(Clone)]
-pub struct Token(Vec<u8>);
+pub struct Token {
+    secret: Vec<u8>,
+    /// For rules; no secret.
+    name: Option<String>,
+}
 
 impl std::fmt::Debug for Token {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -32,7 +37,7 @@ impl std::fmt::Debug for Token {
 
 impl PartialEq for Token {
     fn eq(&self, other: &Self) -> bool {
-        blake3::hash(&self.0) == blake3::hash(&other.0)
+        blake3::hash(&self.secret) == blake3::hash(&other.secret) && self.name == other.name
     }
 }
 
@@ -40,13 +45,24 @@ impl Eq for Token {}
 
 impl Drop for Token {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.secret.zeroize();
     }
 }
 
 impl Token {
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+    pub const fn new(secret: Vec<u8>) -> Self {
+        Self { secret, name: None }
+    }
+
+    pub const fn named(name: String, secret: Vec<u8>) -> Self {
+        Self {
+            secret,
+            name: Some(name),
+        }
+    }
+
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// 64 lower-case hex digits.
@@ -61,8 +77,26 @@ impl Token {
             && Hash::from_hex(proof).is_ok_and(|proof| proof == self.mac(role, client_nonce, broker_nonce))
     }
 
+    /// What the original sends to prove this token: BLAKE3 of the token and its request, as 64 lower-case hex digits. It is the same
+    /// on every connection, so whoever has read it once can send it again.
+    pub fn original_proof(&self) -> String {
+        self.original_hash().to_hex().to_string()
+    }
+
+    /// Constant-time comparison of what the original sent.
+    pub fn verify_original(&self, proof: &str) -> bool {
+        is_nonce(proof) && Hash::from_hex(proof).is_ok_and(|proof| proof == self.original_hash())
+    }
+
+    fn original_hash(&self) -> Hash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.secret);
+        hasher.update(REQUEST.as_bytes());
+        hasher.finalize()
+    }
+
     fn mac(&self, role: Role, client_nonce: &str, broker_nonce: &str) -> Hash {
-        let mut key = blake3::derive_key(KEY_CONTEXT, &self.0);
+        let mut key = blake3::derive_key(KEY_CONTEXT, &self.secret);
         let mut hasher = blake3::Hasher::new_keyed(&key);
         key.zeroize();
         let role: &[u8] = match role {
@@ -119,5 +153,20 @@ mod tests {
         assert!(!token.verify(Role::Client, &client, &broker, ""));
         assert!(!token.verify(Role::Client, "", "", &token.proof(Role::Client, "", "")));
         assert_eq!(format!("{token:?}"), "Token(..)");
+    }
+
+    #[test]
+    fn the_original_proves_as_it_was_seen_to() {
+        let token = Token::new(b"token-1".to_vec());
+        let proof = token.original_proof();
+        // From the captures.
+        assert_eq!(
+            proof,
+            "54169902e229d87a48e6656c4bc4f5f318c70971e7a1d1795d059dd97aa46623"
+        );
+        assert!(token.verify_original(&proof));
+        assert!(!token.verify_original(&proof.to_uppercase()));
+        assert!(!token.verify_original(proof.get(1..).unwrap()));
+        assert!(!Token::new(b"token-2".to_vec()).verify_original(&proof));
     }
 }

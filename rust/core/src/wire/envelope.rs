@@ -1,4 +1,6 @@
 //! A draft as the message that it becomes, written without building that message.
+use std::cell::RefCell;
+
 use serde::Serialize;
 use serde::ser::{SerializeSeq, Serializer};
 use serde_bytes::Bytes;
@@ -53,16 +55,77 @@ impl Serialize for Nested<'_> {
     }
 }
 
-/// Appends the body of `draft`.
+/// Events up to this size are encoded aside, so that their length is known when it is their turn in the envelope.
+const EVENT: usize = 16 * 1024;
+
+/// Payloads up to this size are put into room made ahead; above, making it costs more than it saves.
+const PAYLOAD: usize = 2048;
+
+/// Room made ahead for all of an envelope but its payload.
+const AROUND: usize = 320;
+
+thread_local! {
+    /// Where events are encoded aside: made once, since zeroing it each time would cost as much as the encoding.
+    static ASIDE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Appends the body of `draft`; on error `out` is as before.
+///
+/// In one pass if it is of the usual size: the event aside, then the envelope around it into room made ahead. What does not
+/// fit is measured first and then appended; what must not be written fails in both and is named by the second.
+#[inline]
 pub(super) fn encode(dialect: Dialect, draft: &Draft<'_>, message_type: MessageType, out: &mut Vec<u8>) -> Result<()> {
-    match draft.payload {
-        Payload::Control(payload) => dialect.encode(&Envelope::new(draft, message_type, Bytes::new(payload)), out),
-        Payload::Event(event) => {
-            let bytes = dialect.encoded_len(event)?;
-            let event = Some(event);
-            dialect.encode(&Envelope::new(draft, message_type, Nested { bytes, event }), out)
+    let event = match draft.payload {
+        Payload::Control(payload) => return around(dialect, draft, message_type, payload, out),
+        Payload::Event(event) => event,
+    };
+    let in_one_pass = ASIDE.try_with(|aside| {
+        let mut aside = aside.try_borrow_mut().ok()?;
+        if aside.is_empty() {
+            aside.resize(EVENT, 0);
+        }
+        let length = dialect.encode_into(event, &mut aside)?;
+        Some(around(dialect, draft, message_type, aside.get(..length)?, out))
+    });
+    match in_one_pass {
+        Ok(Some(done)) => done,
+        _ => measured(dialect, draft, message_type, event, out),
+    }
+}
+
+#[inline]
+fn around(
+    dialect: Dialect,
+    draft: &Draft<'_>,
+    message_type: MessageType,
+    payload: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let envelope = Envelope::new(draft, message_type, Bytes::new(payload));
+    if payload.len() <= PAYLOAD {
+        let before = out.len();
+        out.resize(before + AROUND + payload.len(), 0);
+        let written = out
+            .get_mut(before..)
+            .and_then(|room| dialect.encode_into(&envelope, room));
+        out.truncate(before + written.unwrap_or_default());
+        if written.is_some() {
+            return Ok(());
         }
     }
+    dialect.encode(&envelope, out)
+}
+
+fn measured(
+    dialect: Dialect,
+    draft: &Draft<'_>,
+    message_type: MessageType,
+    event: &CollectionEvent<'_>,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let bytes = dialect.encoded_len(event)?;
+    let event = Some(event);
+    dialect.encode(&Envelope::new(draft, message_type, Nested { bytes, event }), out)
 }
 
 /// How many bytes [`encode`] would append.

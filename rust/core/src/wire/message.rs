@@ -109,7 +109,7 @@ pub fn write(
     }
     let before = out.len();
     out.extend_from_slice(&[0; PREFIX]);
-    let written = dialect.encode_draft(draft, message_type, out).and_then(|()| {
+    let written = envelope::encode(dialect, draft, message_type, out).and_then(|()| {
         let size = out.len().saturating_sub(before + PREFIX);
         let prefix = fitting(size, max_frame)?.to_le_bytes();
         if let Some(place) = out.get_mut(before..before + PREFIX) {

@@ -5,11 +5,12 @@ pub mod dialect;
 mod envelope;
 pub mod frame;
 mod message;
+pub mod original;
 mod sniff;
 pub mod text;
 mod translate;
 
 pub use dialect::{Dialect, Outline};
 pub use message::{Draft, Message, MessageType, Payload, Refusal, Summary, check, encoded_len, read, write};
-pub use sniff::sniff;
+pub use sniff::{Verdict, sniff, verdict};
 pub use translate::translate;

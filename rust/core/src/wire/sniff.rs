@@ -10,11 +10,17 @@ use super::{Dialect, Message};
 /// 2020-01-01 to 2096-01-01, in seconds since 1970.
 const PLAUSIBLE: std::ops::Range<u64> = 1_577_836_800..3_976_214_400;
 
-/// The dialect of a whole message body: the one in which it decodes whole, with `timestamp` and `created_at` in 2020..2096.
-///
-/// A body that is the same message in every dialect, which it can only be with times in 1970, is answered with `default`:
-/// it was understood, but says nothing about its sender. `None`: in no dialect a plausible message, or in several.
-pub fn sniff(body: &[u8], default: Dialect) -> Option<Dialect> {
+/// What a whole message body says about its sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It decodes whole in this dialect, with `timestamp` and `created_at` in 2020..2096, and so in no other.
+    Speaks(Dialect),
+    /// The same message in every dialect, which it can only be with times in 1970: understood, but it says nothing.
+    Alike,
+}
+
+/// `None`: in no dialect a plausible message, or in several.
+pub fn verdict(body: &[u8]) -> Option<Verdict> {
     let readings: SmallVec<[(Dialect, Message<'_>); 2]> = Dialect::CONNECTIONS
         .iter()
         .filter_map(|dialect| Some((*dialect, dialect.decode(body).ok()?)))
@@ -23,12 +29,20 @@ pub fn sniff(body: &[u8], default: Dialect) -> Option<Dialect> {
         PLAUSIBLE.contains(&message.timestamp.secs) && PLAUSIBLE.contains(&message.correlation_metadata.created_at.secs)
     });
     match (plausible.next(), plausible.next()) {
-        (Some((dialect, _)), None) => Some(*dialect),
+        (Some((dialect, _)), None) => Some(Verdict::Speaks(*dialect)),
         (None, _) => {
             let (first, others) = readings.split_first()?;
             let alike = !others.is_empty() && others.iter().all(|(_, message)| *message == first.1);
-            alike.then_some(default)
+            alike.then_some(Verdict::Alike)
         }
         _ => None,
     }
+}
+
+/// The dialect of a whole message body; one that is alike in all is answered with `default`.
+pub fn sniff(body: &[u8], default: Dialect) -> Option<Dialect> {
+    verdict(body).map(|verdict| match verdict {
+        Verdict::Speaks(dialect) => dialect,
+        Verdict::Alike => default,
+    })
 }

@@ -1,6 +1,6 @@
 //! From one dialect to another, for a reader that speaks another than the publisher.
 use super::frame::PREFIX;
-use super::{Dialect, Draft, Payload, read};
+use super::{Dialect, Draft, Payload, envelope, read};
 use crate::error::{Error, Result};
 
 /// The whole frame (prefix and body) that says in `to` what `body` says in `from`, the event in the payload included. Other
@@ -20,7 +20,7 @@ pub fn translate(from: Dialect, to: Dialect, body: &[u8]) -> Result<Vec<u8>> {
             sequence: message.sequence,
             timestamp: message.timestamp,
         };
-        to.encode_draft(&draft, message.message_type, &mut frame)?;
+        envelope::encode(to, &draft, message.message_type, &mut frame)?;
     }
     let size = frame.len().saturating_sub(PREFIX);
     let prefix = u32::try_from(size).map_err(|_| Error::FrameTooLarge {

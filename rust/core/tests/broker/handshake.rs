@@ -47,7 +47,10 @@ fn a_protocol_of_the_future_is_refused_and_one_that_can_step_back_is_not() {
 #[test]
 fn what_is_no_connect_is_cut() {
     guarded(|| {
-        let bus = Bus::new();
+        let bus = Bus::with(BrokerConfig {
+            original_peers: false,
+            ..BrokerConfig::default()
+        });
         let cases: [(Vec<u8>, Code); 7] = [
             (
                 crate::support::text_frame(r#"CONNECT {"protocol":1,"dialect":"klingon"}"#),
@@ -81,6 +84,7 @@ fn the_silent_one_is_cut_at_the_deadline_and_keeps_nobody_waiting() {
     guarded(|| {
         let bus = Bus::with(BrokerConfig {
             handshake_timeout: Duration::from_millis(300),
+            original_peers: false,
             ..BrokerConfig::default()
         });
         let start = Instant::now();

@@ -14,4 +14,7 @@ mod handshake;
 mod life;
 mod limits;
 mod local;
+mod original;
+mod rights;
 mod support;
+mod watching;

@@ -10,6 +10,7 @@
 )]
 
 mod fork;
+mod given;
 mod helper;
 mod lock;
 mod paths;

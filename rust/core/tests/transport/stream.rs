@@ -64,6 +64,35 @@ fn bytes_travel_and_end() {
     });
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn what_the_peer_has_not_read_is_known_and_waited_for() {
+    run(async {
+        let home = Home::new();
+        let (_listener, client, server) = pair(&home).await;
+        assert_eq!(server.unsent(), Some(0));
+        server.drained().await.unwrap();
+        // A frame and its body in one write are one piece: a part of it read is nothing read.
+        for size in [8, 100_000] {
+            assert_eq!(server.try_write(&[IoSlice::new(&vec![7; size])]).unwrap(), size);
+            assert!(server.unsent().is_some_and(|unsent| unsent > 0));
+            client.try_read(&mut [0; 4]).unwrap();
+            let waiting = server.drained();
+            tokio::pin!(waiting);
+            assert!(still_waits(&mut waiting).await);
+            let start = std::time::Instant::now();
+            assert_eq!(drain(&client), size - 4);
+            waiting.await.unwrap();
+            // Told by the kernel, not found by looking again.
+            assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
+            assert_eq!(server.unsent(), Some(0));
+        }
+        server.try_write(&[IoSlice::new(b"lost")]).unwrap();
+        drop(client);
+        server.drained().await.unwrap();
+    });
+}
+
 #[test]
 fn a_blocking_descriptor_never_blocks() {
     let (done, finished) = std::sync::mpsc::channel();

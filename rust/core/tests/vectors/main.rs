@@ -9,6 +9,7 @@
 )]
 
 mod captures;
+mod memory;
 mod values;
 
 use daemoneye_eventbus_core::error::DecodeError;
@@ -218,33 +219,42 @@ fn what_the_original_refused_or_died_of_is_refused() {
 #[test]
 fn errors_name_the_place() {
     let everywhere = [
-        ("message-cut-at-30", 18, "8 more bytes"),
+        ("message-cut-at-30", 17, "8 more bytes"),
+        ("uuid-length-15", 0, "invalid length"),
         ("topic-utf8-ff", 21, "UTF-8"),
+        ("topic-utf8-cut-sequence-at-end", 36, "UTF-8"),
         ("event-variant-5", 0, "invalid value: integer `5`"),
         ("event-option-tag-2-command_line", 3, "option tag 2"),
         ("event-option-tag-255-start_time", 6, "option tag 255"),
+        ("event-performance-f64-cut", 3, "1 more bytes"),
+        ("subscription-bool-2", 12, "bool 2"),
         ("forged-map-length-2pow63", 7, "above the limit of 4096"),
+        ("forged-string-length-2pow35", 2, "more bytes"),
+        ("forged-bytes-length-u64-max", 6, "more bytes"),
     ];
     let of_bincode = [
+        ("event-cut-at-27", 22, "3 more bytes"),
+        ("forged-topic-length-2pow63", 17, "more bytes"),
+        ("forged-uuid-length-2pow35", 0, "more bytes"),
         ("variant-index-251", 0, "invalid value"),
         ("u32-with-u64-tag", 1, "too wide"),
         ("string-length-u128-tag", 2, "too wide"),
-        ("forged-string-length-2pow35", 11, "more bytes"),
     ];
     let of_postcard = [
         ("variant-index-128", 0, "invalid value"),
         ("u32-overlong-6", 1, "too wide"),
         ("string-length-overlong-11", 2, "too wide"),
-        ("forged-string-length-2pow35", 8, "more bytes"),
         ("subscription-without-include-control", 13, "1 more bytes"),
+        ("timestamp-secs-2pow63", 65, "beyond the clock"),
     ];
     let current = [("metadata-parent-tag-2", 2, "option tag 2")];
+    let seconds = |offset| ("timestamp-secs-2pow63", offset, "beyond the clock");
     for (dialect, file) in files() {
         let mut wanted = everywhere.to_vec();
         match dialect {
-            Dialect::Bincode => wanted.extend(of_bincode.iter().chain(&current)),
+            Dialect::Bincode => wanted.extend(of_bincode.iter().chain(&current).chain(&[seconds(67)])),
             Dialect::Postcard => wanted.extend(of_postcard.iter().chain(&current)),
-            Dialect::BincodeV0 => wanted.extend(of_bincode),
+            Dialect::BincodeV0 => wanted.extend(of_bincode.iter().chain(&[seconds(49)])),
         }
         for (name, offset, reason) in wanted {
             let vectors = entries(&file, "reject");

@@ -244,8 +244,33 @@ proptest! {
         let mut body = Vec::new();
         wire::write(dialect, &parts.draft(event.as_ref()), MAX, DEPTH, &mut body).unwrap();
         let body = &body[PREFIX..];
-        prop_assert!(!agree(dialect, &body[..cut.index(body.len())]));
+        let cut = &body[..cut.index(body.len())];
+        prop_assert!(!agree(dialect, cut));
+        // The place named is where an item begins: cut there, the same one is missing.
+        let offset = wire::read(dialect, cut).unwrap_err().offset;
+        prop_assert_eq!(wire::read(dialect, &cut[..offset]).unwrap_err().offset, offset);
         prop_assert!(!agree(dialect, &[body, &[0]].concat()));
+    }
+
+    #[test]
+    fn the_first_wrong_byte_of_a_text_is_named(
+        before in "[a-z]{0,300}",
+        text in "[a-z]{1,300}",
+        at in any::<prop::sample::Index>(),
+        dialect in prop::sample::select(Dialect::ALL),
+    ) {
+        let event = NetworkEvent {
+            connection_id: before.as_str(),
+            source_address: text.as_str(),
+            destination_address: "",
+            protocol: "",
+            metadata: Map::default(),
+        };
+        let mut bytes = Vec::new();
+        dialect.encode(&event, &mut bytes).unwrap();
+        let at = bytes.len() - 3 - text.len() + at.index(text.len());
+        bytes[at] = 0xff;
+        prop_assert_eq!(dialect.decode::<NetworkEvent<'_>>(&bytes).unwrap_err().offset, at);
     }
 
     #[test]

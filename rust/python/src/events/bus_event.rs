@@ -1,5 +1,8 @@
 //! `BusEvent`: an event as a subscription hands it over.
+use std::sync::Arc;
+
 use daemoneye_eventbus_core::event::Timestamp;
+use daemoneye_eventbus_core::queue::Sender;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
@@ -9,8 +12,17 @@ use super::frame::Payload;
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
 use crate::mapping::generic_alias;
+use crate::requests;
 use crate::text::{Frame, Span, Text, decode_error};
 use crate::timestamp;
+
+/// What the broker says about a message besides the message.
+#[derive(Default)]
+pub(crate) struct Stamp {
+    pub dropped_before: u64,
+    /// `None` at a client: the wire has no place for it.
+    pub sender: Option<Arc<Sender>>,
+}
 
 /// An event as a subscription hands it over.
 #[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
@@ -19,7 +31,7 @@ pub(crate) struct BusEvent {
     event: Py<PyAny>,
     matched_pattern: Py<PyString>,
     subscriber_id: Py<PyString>,
-    dropped_before: u64,
+    stamp: Stamp,
 }
 
 const fn field(name: &'static str) -> Field {
@@ -55,7 +67,10 @@ impl BusEvent {
             event: event.to_owned().unbind(),
             matched_pattern: text("matched_pattern", pattern)?,
             subscriber_id: text("subscriber_id", subscriber)?,
-            dropped_before,
+            stamp: Stamp {
+                dropped_before,
+                sender: None,
+            },
         })
     }
 
@@ -64,14 +79,14 @@ impl BusEvent {
         event: Py<PyAny>,
         matched_pattern: Py<PyString>,
         subscriber_id: Py<PyString>,
-        dropped_before: u64,
+        stamp: Stamp,
     ) -> Self {
         Self {
             envelope,
             event,
             matched_pattern,
             subscriber_id,
-            dropped_before,
+            stamp,
         }
     }
 
@@ -86,7 +101,7 @@ impl BusEvent {
     ) -> Self {
         let topic = Text::Owned(PyString::new(py, "").unbind());
         let envelope = Envelope::new(Id::Text(event_id), topic, Correlation::Object(correlation), time, 0);
-        Self::new_local(envelope, event, matched_pattern, subscriber_id, 0)
+        Self::new_local(envelope, event, matched_pattern, subscriber_id, Stamp::default())
     }
 
     pub(crate) fn into_object(self, py: Python<'_>) -> PyResult<Py<Self>> {
@@ -94,7 +109,7 @@ impl BusEvent {
     }
 
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped_before
+        self.stamp.dropped_before
     }
 
     pub(crate) fn envelope(&self) -> &Envelope {
@@ -223,7 +238,13 @@ impl BusEvent {
     /// How many matching events were lost right before this one.
     #[getter]
     fn dropped_before(&self) -> u64 {
-        self.dropped_before
+        self.stamp.dropped_before
+    }
+
+    /// Who published, by the kernel's word; only in the broker's own process.
+    #[getter]
+    fn sender(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        requests::sender_to_py(py, self.stamp.sender.as_deref())
     }
 
     #[classmethod]

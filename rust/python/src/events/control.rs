@@ -1,4 +1,7 @@
 //! `ControlMessage`: raw bytes on a control or health topic.
+use std::sync::Arc;
+
+use daemoneye_eventbus_core::queue::Sender;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
@@ -6,6 +9,7 @@ use super::correlation::CorrelationMetadata;
 use super::envelope::{Correlation, Envelope, Id};
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
+use crate::requests;
 use crate::text::Text;
 use crate::timestamp;
 
@@ -14,6 +18,7 @@ use crate::timestamp;
 pub(crate) struct ControlMessage {
     envelope: Envelope,
     payload: Py<PyBytes>,
+    sender: Option<Arc<Sender>>,
 }
 
 const fn field(name: &'static str) -> Field {
@@ -37,11 +42,15 @@ impl ControlMessage {
             field("sequence").u64(sequence.required(field("sequence"))?)?,
         );
         let payload = field("payload").bytes(payload.required(field("payload"))?)?;
-        Ok(Self { envelope, payload })
+        Ok(Self::of_envelope(envelope, payload, None))
     }
 
-    pub(crate) fn of_envelope(envelope: Envelope, payload: Py<PyBytes>) -> Self {
-        Self { envelope, payload }
+    pub(crate) fn of_envelope(envelope: Envelope, payload: Py<PyBytes>, sender: Option<Arc<Sender>>) -> Self {
+        Self {
+            envelope,
+            payload,
+            sender,
+        }
     }
 
     pub(crate) fn into_object(self, py: Python<'_>) -> PyResult<Py<Self>> {
@@ -117,6 +126,12 @@ impl ControlMessage {
     #[getter]
     fn message_id<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         self.envelope.id(py)
+    }
+
+    /// Who published, by the kernel's word; only in the broker's own process.
+    #[getter]
+    fn sender(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        requests::sender_to_py(py, self.sender.as_deref())
     }
 
     /// The id in `correlation_metadata`, without making the rest of it.

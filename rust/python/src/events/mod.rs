@@ -28,7 +28,7 @@ use pyo3::pyclass::PyClass;
 use pyo3::types::{PyBytes, PyString};
 use uuid::Uuid;
 
-pub(crate) use self::bus_event::BusEvent;
+pub(crate) use self::bus_event::{BusEvent, Stamp};
 pub(crate) use self::control::ControlMessage;
 pub(crate) use self::correlation::CorrelationMetadata;
 pub(crate) use self::filesystem::FilesystemEvent;
@@ -129,7 +129,7 @@ pub(crate) fn received(
     dialect: Dialect,
     matched_pattern: &Py<PyString>,
     subscriber_id: &Py<PyString>,
-    dropped_before: u64,
+    stamp: Stamp,
 ) -> PyResult<Py<PyAny>> {
     let frame = envelope::frame(body, dialect);
     let outline = dialect.outline(&frame.body).map_err(|error| decode_error(py, error))?;
@@ -144,11 +144,11 @@ pub(crate) fn received(
     if holds_event {
         let event = bus_event::event_of(py, &frame, outline.payload)?;
         let (matched_pattern, subscriber_id) = (matched_pattern.clone_ref(py), subscriber_id.clone_ref(py));
-        let made = BusEvent::new_local(envelope, event, matched_pattern, subscriber_id, dropped_before);
+        let made = BusEvent::new_local(envelope, event, matched_pattern, subscriber_id, stamp);
         Ok(made.into_object(py)?.into_any())
     } else {
         let payload = PyBytes::new(py, outline.payload).unbind();
-        Ok(ControlMessage::of_envelope(envelope, payload)
+        Ok(ControlMessage::of_envelope(envelope, payload, stamp.sender)
             .into_object(py)?
             .into_any())
     }
@@ -183,16 +183,10 @@ pub(crate) fn bus_event_local(
     event: Py<PyAny>,
     matched_pattern: &Py<PyString>,
     subscriber_id: &Py<PyString>,
-    dropped_before: u64,
+    stamp: Stamp,
 ) -> PyResult<Py<PyAny>> {
     let (matched_pattern, subscriber_id) = (matched_pattern.clone_ref(py), subscriber_id.clone_ref(py));
-    let made = BusEvent::new_local(
-        local.envelope(py)?,
-        event,
-        matched_pattern,
-        subscriber_id,
-        dropped_before,
-    );
+    let made = BusEvent::new_local(local.envelope(py)?, event, matched_pattern, subscriber_id, stamp);
     Ok(made.into_object(py)?.into_any())
 }
 
@@ -201,8 +195,9 @@ pub(crate) fn control_message_local(
     py: Python<'_>,
     local: &Local<'_, '_>,
     payload: Py<PyBytes>,
+    stamp: Stamp,
 ) -> PyResult<Py<PyAny>> {
-    Ok(ControlMessage::of_envelope(local.envelope(py)?, payload)
+    Ok(ControlMessage::of_envelope(local.envelope(py)?, payload, stamp.sender)
         .into_object(py)?
         .into_any())
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::{Sleep, sleep_until};
 
-use super::{Session, Stage};
+use super::{Session, Stage, Stop};
 use crate::wire::text::{Code, FromBroker};
 
 /// How often a peer that is not read is asked whether it is still there.
@@ -89,8 +89,11 @@ impl Session {
             Stage::Leaving => self.clock.leaving.map(|(since, _)| since + config.write_timeout),
             Stage::Open if self.stop.is_some() => {
                 let stalls = self.waiting.as_ref().map(|waiting| waiting.stalls_at());
-                let probe = Instant::now() + PROBE;
-                Some(stalls.map_or(probe, |stalls| stalls.min(probe)))
+                let mut next = Instant::now() + PROBE;
+                if let Some(Stop::Paced(ready)) = self.stop {
+                    next = next.min(ready);
+                }
+                Some(stalls.map_or(next, |stalls| stalls.min(next)))
             }
             Stage::Open => {
                 let quiet = if self.clock.pinged {

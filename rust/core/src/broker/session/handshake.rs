@@ -1,7 +1,6 @@
-//! From an accepted connection to a session: `CONNECT`, `INFO`, and the proof of a token where one is set.
+//! From `CONNECT` to a session: `INFO`, and the proof of a token where one is set.
 //!
-//! Nothing is sent before the first frame, one `ERR` excepted; every wait has a deadline; nothing is kept for a peer but its first
-//! frames, of at most 64 KiB each. Whoever fails the proof gets one uniform answer, after one uniform delay.
+//! Whoever fails the proof gets one uniform answer, later with each failure of its uid.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
+use super::entry::{Entry, FIRST_READ, Fault, refuse};
 use super::{Session, Stage, blocks, read, with_read};
 use crate::broker::connection::{Connection, Terms};
 use crate::broker::router::Outlet;
@@ -16,95 +16,18 @@ use crate::broker::shared::{Place, Shared};
 use crate::broker::statistics::Refusal;
 use crate::error::Error;
 use crate::queue::{DropReason, Wake};
-use crate::transport::{Readable, Stream};
 use crate::wire::Dialect;
 use crate::wire::auth::{self, Role};
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{Code, Connect, Err as ErrText, FromBroker, FromClient, Info, Ok as OkText, PROTOCOL};
 
 const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Before a refused proof is answered: guessing costs time, and the time tells nothing.
-const AUTH_DELAY: Duration = Duration::from_millis(100);
-/// Read at once before anybody is known.
-const FIRST_READ: usize = 16 * 1024;
 /// Bytes of the name that a client gives itself.
 const MAX_NAME: usize = 256;
 
-/// Why there will be no session.
-enum Fault {
-    /// It went away.
-    Gone,
-    Said(Box<ErrText>),
-}
-
-impl Fault {
-    fn new(code: Code, message: impl Into<String>) -> Self {
-        Self::Said(Box::new(ErrText::new(code, message)))
-    }
-}
-
-impl From<Error> for Fault {
-    fn from(error: Error) -> Self {
-        Self::Said(Box::new(ErrText::from(&error)))
-    }
-}
-
-/// Bytes of a peer who is not known yet.
-struct Entry {
-    stream: Arc<Stream>,
-    readable: Readable,
-    pending: Vec<u8>,
-}
-
-impl Entry {
-    /// The next text of the peer, whole.
-    async fn text(&mut self) -> Result<FromClient, Fault> {
-        loop {
-            // The first byte of the first body says who speaks, before the rest is there.
-            if self.pending.get(PREFIX) == Some(&0x10) {
-                return Err(Fault::new(
-                    Code::Protocol,
-                    "a message came before CONNECT; connect first",
-                ));
-            }
-            if let Some((kind, body)) = frame::next(&self.pending, 0).map_err(Error::from)? {
-                if kind != Kind::Text {
-                    return Err(Fault::new(
-                        Code::Protocol,
-                        "authentication text of the original came before CONNECT",
-                    ));
-                }
-                let text = FromClient::parse(body)?;
-                let len = PREFIX + body.len();
-                self.pending.drain(..len);
-                return Ok(text);
-            }
-            let stream = &self.stream;
-            match self.readable.read_with(|| read(stream, FIRST_READ)).await {
-                Ok(len) if len > 0 => with_read(len, |data| self.pending.extend_from_slice(data)),
-                _ => return Err(Fault::Gone),
-            }
-        }
-    }
-}
-
-/// Agrees with a new peer on how to talk.
-pub(super) async fn greet(shared: Arc<Shared>, stream: Arc<Stream>, place: Place) -> Option<Session> {
-    let readable = stream.readable().ok()?;
-    let mut entry = Entry {
-        stream,
-        readable,
-        pending: Vec::new(),
-    };
-    let first = within(shared.config.handshake_timeout, Code::HandshakeTimeout, entry.text()).await;
-    let agreed = first.and_then(|first| match first {
-        FromClient::Connect(connect) => agree(&shared, connect),
-        _ => Err(Fault::new(
-            Code::Protocol,
-            "the first frame is not CONNECT; connect first",
-        )),
-    });
-    let agreed = match agreed {
+/// Agrees with a peer who has said `CONNECT` on how to talk.
+pub(super) async fn greet(shared: Arc<Shared>, entry: Entry, connect: Connect, place: Place) -> Option<Session> {
+    let agreed = match agree(&shared, connect) {
         Ok(agreed) => agreed,
         Err(fault) => {
             refuse(&shared, &entry.stream, fault);
@@ -113,13 +36,6 @@ pub(super) async fn greet(shared: Arc<Shared>, stream: Arc<Stream>, place: Place
     };
     let session = Session::open(&shared, entry, agreed, place);
     session.authenticate().await
-}
-
-async fn within<T>(limit: Duration, code: Code, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    match timeout_at(Instant::now() + limit, work).await {
-        Ok(done) => done,
-        Err(_) => Err(Fault::new(code, format!("nothing whole came within {limit:?}"))),
-    }
 }
 
 /// What `CONNECT` and the broker's limits come to.
@@ -167,34 +83,6 @@ fn agree(shared: &Shared, connect: Connect) -> Result<Agreed, Fault> {
     })
 }
 
-/// Counts a peer who comes no further, and tells it why if that can be told at once.
-fn refuse(shared: &Shared, stream: &Stream, fault: Fault) {
-    let Fault::Said(err) = fault else {
-        shared.counters.note(Refusal::HandshakeIncomplete);
-        return;
-    };
-    let reason = Refusal::of(err.code);
-    if shared.counters.note_and_log(reason) {
-        let peer = stream.peer();
-        tracing::warn!(
-            target: "daemoneye_eventbus::broker",
-            reason = reason.name(),
-            uid = peer.uid,
-            pid = peer.pid,
-            "connection refused: {}",
-            err.message.escape_debug()
-        );
-    }
-    say(stream, *err);
-}
-
-/// Before a queue exists nothing was written, so the kernel has room for one `ERR`.
-pub(in crate::broker) fn say(stream: &Stream, err: ErrText) {
-    let frame = FromBroker::Err(err).frame();
-    // If it cannot be told, the end of the connection says it.
-    let _ = stream.try_write(&[std::io::IoSlice::new(&frame)]);
-}
-
 /// A session between `INFO` and its proof.
 struct Unproven {
     session: Session,
@@ -231,6 +119,9 @@ impl Session {
             stop: None,
             waiting: None,
             ingest: super::Ingest::new(),
+            rights: shared.rights(connection.peer.uid, None),
+            meter: shared.rates.meter(&config.rate_limits, connection.peer.uid),
+            refusals: None,
             subscriptions: hashbrown::HashMap::new(),
             clock: super::Clock::new(),
             writable: None,
@@ -276,12 +167,13 @@ impl Unproven {
     async fn authenticate(self) -> Option<Session> {
         let Self { mut session, nonces } = self;
         if let Some((theirs, ours)) = nonces {
-            let proof = session.proof(&theirs, &ours).await;
-            let Some(proof) = proof else {
-                tokio::time::sleep(AUTH_DELAY).await;
+            let Some((proof, token)) = session.proof(&theirs, &ours).await else {
+                let uid = session.connection.peer.uid;
+                tokio::time::sleep(session.shared.note_failed_proof(uid)).await;
                 session.refuse_proof();
                 return None;
             };
+            session.rights = session.shared.rights(session.connection.peer.uid, token.as_deref());
             session.shared.register(&session.connection);
             let ok = OkText {
                 proof: Some(proof),
@@ -296,8 +188,8 @@ impl Unproven {
 }
 
 impl Session {
-    /// Our proof, if theirs holds.
-    async fn proof(&mut self, theirs: &str, ours: &str) -> Option<String> {
+    /// Our proof and the token's name, if theirs holds.
+    async fn proof(&mut self, theirs: &str, ours: &str) -> Option<(String, Option<String>)> {
         let deadline = Instant::now() + AUTH_TIMEOUT;
         let auth = loop {
             let asked = frame::next(&self.pending, 0).ok()?;
@@ -323,18 +215,21 @@ impl Session {
             .iter()
             .filter(|token| token.verify(Role::Client, theirs, ours, &auth.proof));
         let valid: Vec<_> = valid.collect();
-        Some(valid.first()?.proof(Role::Broker, theirs, ours))
+        let token = valid.first()?;
+        let name = token.name().map(str::to_owned);
+        Some((token.proof(Role::Broker, theirs, ours), name))
     }
 
     fn refuse_proof(&self) {
         let peer = self.connection.peer;
-        if self.shared.counters.note_and_log(Refusal::AuthenticationFailed) {
+        if let Some(suppressed) = self.shared.counters.note_and_log(Refusal::AuthenticationFailed) {
             tracing::warn!(
                 target: "daemoneye_eventbus::broker",
                 reason = Refusal::AuthenticationFailed.name(),
                 uid = peer.uid,
                 pid = peer.pid,
-                "connection refused"
+                suppressed,
+                "connection refused: no proof of the token, or a wrong one"
             );
         }
         let err = ErrText::new(Code::AuthenticationFailed, Error::AuthenticationFailed.to_string());

@@ -6,12 +6,15 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::{KEPT_PENDING, Session, Stage, Stop};
 use crate::broker::deliver::Delivery;
 use crate::broker::port::CACHED_TOPICS;
+use crate::broker::rights::{Rights, look_up};
 use crate::broker::router::{Route, Router, Way};
 use crate::error::Error;
 use crate::queue::Run;
@@ -22,6 +25,7 @@ use crate::wire::{self, Refusal, Summary};
 
 /// Bytes after which a run is forwarded.
 const RUN: usize = 64 * 1024;
+const TOO_FAST: &str = "above the broker's rate_limit; publish more slowly, or with congestion \"block\", which waits";
 
 /// What one publisher remembers of the routes to its readers.
 pub(super) struct Ingest {
@@ -39,6 +43,16 @@ struct Open {
     largest: usize,
 }
 
+/// Whether a frame goes with the open run.
+#[derive(PartialEq, Eq)]
+enum Fit {
+    Taken,
+    /// Forward the run first.
+    Other,
+    /// This publisher may not publish on its topic.
+    Refused,
+}
+
 impl Ingest {
     pub(super) fn new() -> Self {
         Self {
@@ -47,35 +61,42 @@ impl Ingest {
         }
     }
 
-    fn route(&mut self, router: &Router, topic: &str) -> &Arc<Route> {
-        self.routes.get_or(topic, router.generation(), || router.resolve(topic))
-    }
-
     /// Adds the frame to the open run, or says that it does not go with it.
-    fn extend(&mut self, router: &Router, summary: &Summary<'_>, at: usize, body: usize) -> bool {
+    #[inline]
+    fn extend(
+        &mut self,
+        router: &Router,
+        rights: Option<&Rights>,
+        summary: &Summary<'_>,
+        at: usize,
+        body: usize,
+    ) -> Fit {
         let way = Way::of(summary);
         let len = PREFIX + body;
-        let Some(mut open) = self.open.take() else {
-            let route = Arc::clone(self.route(router, summary.topic));
-            self.open = Some(Open {
-                route,
-                way,
-                bytes: at..at + len,
-                messages: 1,
-                largest: body,
-            });
-            return true;
-        };
-        let fits = open.way == way
-            && open.bytes.len() + len <= RUN
-            && Arc::ptr_eq(&open.route, self.route(router, summary.topic));
-        if fits {
-            open.bytes.end = at + len;
-            open.messages += 1;
-            open.largest = open.largest.max(body);
+        let route = self.routes.get_or(summary.topic, router.generation(), || {
+            look_up(router, rights, summary.topic)
+        });
+        match &mut self.open {
+            Some(open) => {
+                if open.way != way || open.bytes.len() + len > RUN || !Arc::ptr_eq(&open.route, route) {
+                    return Fit::Other;
+                }
+                open.bytes.end = at + len;
+                open.messages += 1;
+                open.largest = open.largest.max(body);
+            }
+            None if route.is_refused() => return Fit::Refused,
+            none => {
+                *none = Some(Open {
+                    route: Arc::clone(route),
+                    way,
+                    bytes: at..at + len,
+                    messages: 1,
+                    largest: body,
+                });
+            }
         }
-        self.open = Some(open);
-        fits
+        Fit::Taken
     }
 }
 
@@ -123,9 +144,16 @@ impl Session {
     /// Routes and answers whole frames from the front of `data` until one is incomplete or something stops the session. Gives the bytes
     /// that are done with.
     fn work_off(&mut self, data: &[u8]) -> usize {
+        let used = self.work(data);
+        self.tell_refusals();
+        used
+    }
+
+    fn work(&mut self, data: &[u8]) -> usize {
         let max_frame = self.connection.sink.max_frame;
         let max_depth = self.shared.config.max_topic_depth;
         let dialect = self.connection.sink.dialect;
+        let now = self.meter.is_some().then(Instant::now);
         let mut at = 0;
         while let Some(rest) = data.get(at..) {
             let (kind, body) = match frame::next(rest, max_frame) {
@@ -142,11 +170,26 @@ impl Session {
             match kind {
                 Kind::Message => match wire::check(dialect, body, max_depth) {
                     Ok(summary) => {
-                        if !self.ingest.extend(&self.shared.router, &summary, at, body.len()) {
+                        let len = PREFIX + body.len();
+                        if let (Some(meter), Some(now)) = (&mut self.meter, now)
+                            && let Err(ready) = meter.admit(now, len)
+                        {
                             if !self.ship(data) {
                                 return at;
                             }
-                            self.ingest.extend(&self.shared.router, &summary, at, body.len());
+                            if self.block {
+                                self.stop = Some(Stop::Paced(ready));
+                                return at;
+                            }
+                            self.refuse_publish(Code::RateLimit, TOO_FAST, summary.topic, summary.sequence);
+                            at += len;
+                            continue;
+                        }
+                        if !self.gather(data, &summary, at, body.len()) {
+                            return at;
+                        }
+                        if let Some(meter) = &mut self.meter {
+                            meter.charge(len);
                         }
                     }
                     Err(refusal) => {
@@ -160,6 +203,7 @@ impl Session {
                     if !self.ship(data) {
                         return at;
                     }
+                    self.tell_refusals();
                     self.obey(body);
                 }
                 Kind::AuthText => {
@@ -181,18 +225,48 @@ impl Session {
         at
     }
 
+    /// Adds a frame to the open run, or begins another with it. False if full queues make this publisher wait; then it is as if the
+    /// frame had not been looked at.
+    #[inline]
+    fn gather(&mut self, data: &[u8], summary: &Summary<'_>, at: usize, body: usize) -> bool {
+        let rights = self.rights.as_deref();
+        match self.ingest.extend(&self.shared.router, rights, summary, at, body) {
+            Fit::Taken => true,
+            fit => self.gather_apart(data, fit, summary, at, body),
+        }
+    }
+
+    #[inline(never)]
+    fn gather_apart(&mut self, data: &[u8], mut fit: Fit, summary: &Summary<'_>, at: usize, body: usize) -> bool {
+        if fit == Fit::Other {
+            if !self.ship(data) {
+                return false;
+            }
+            let rights = self.rights.as_deref();
+            fit = self.ingest.extend(&self.shared.router, rights, summary, at, body);
+        }
+        if fit == Fit::Refused {
+            let why = self.rights.as_ref().map(|rights| rights.publish_refusal());
+            self.refuse_publish(Code::Rights, &why.unwrap_or_default(), summary.topic, summary.sequence);
+        }
+        true
+    }
+
     /// Forwards the open run. False if full queues make this publisher wait; then the run is done with all the same.
     fn ship(&mut self, data: &[u8]) -> bool {
         let Some(open) = self.ingest.open.take() else {
             return true;
         };
-        self.shared.counters.note_published(u64::from(open.messages));
+        let messages = u64::from(open.messages);
+        self.shared.counters.note_published(messages);
+        self.connection.published.fetch_add(messages, Ordering::Relaxed);
         let lane = open.route.lane(open.way);
         if lane.targets.is_empty() {
             return true;
         }
         let bytes = Bytes::copy_from_slice(data.get(open.bytes).unwrap_or_default());
-        let mut delivery = Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, self.patience());
+        let mut delivery = Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, self.patience())
+            .from(&self.connection.sender);
         delivery.frames(
             lane,
             &Run::frames(bytes, open.messages),

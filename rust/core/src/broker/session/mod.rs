@@ -6,8 +6,10 @@
 //! `pending`. Dropping a session ends its subscriptions and settles its account.
 
 mod clock;
+mod entry;
 mod handshake;
 mod ingest;
+mod original;
 mod verbs;
 
 use std::cell::RefCell;
@@ -16,17 +18,23 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
 
-pub(super) use self::handshake::say;
+pub(super) use self::entry::say;
+pub(super) use self::original::{Rhythm, subscribe};
 
 use self::clock::Clock;
+use self::entry::Newcomer;
 use self::ingest::Ingest;
+use self::original::Original;
+use self::verbs::Refusals;
 use super::connection::{Connection, batch};
 use super::deliver::{Delivery, Waiting};
+use super::rate::Meter;
+use super::rights::Rights;
 use super::router::Outlet;
 use super::shared::{Phase, Place, Shared};
 use super::statistics::Refusal;
@@ -57,6 +65,8 @@ enum Stop {
     Congested,
     /// Too many answers are unsent.
     Answers,
+    /// A publisher who waits is above its rate until then.
+    Paced(Instant),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +90,12 @@ struct Session {
     stop: Option<Stop>,
     waiting: Option<Waiting>,
     ingest: Ingest,
+    /// `None`: it may do everything.
+    rights: Option<Arc<Rights>>,
+    /// `None`: as fast as it can.
+    meter: Option<Meter>,
+    /// Refused publishes of one kind that the client has not been told of.
+    refusals: Option<Refusals>,
     /// Patterns by live subscription.
     subscriptions: HashMap<u64, usize>,
     clock: Clock,
@@ -91,7 +107,15 @@ struct Session {
 
 /// Serves one accepted connection to its end.
 pub(super) async fn serve(shared: Arc<Shared>, stream: Stream, place: Place) {
-    if let Some(session) = handshake::greet(shared, Arc::new(stream), place).await {
+    let Some(newcomer) = entry::meet(&shared, Arc::new(stream)).await else {
+        return;
+    };
+    let native = match newcomer {
+        Newcomer::Native(entry, connect) => Some((entry, connect)),
+        Newcomer::Original(entry, seat) => Original::new(Arc::clone(&shared), entry, seat).run().await,
+    };
+    let Some((entry, connect)) = native else { return };
+    if let Some(session) = handshake::greet(shared, entry, *connect, place).await {
         session.run().await;
     }
 }
@@ -160,6 +184,10 @@ impl Session {
                 "the queue of this connection is full, and it asked to be disconnected then",
             );
         }
+        if self.shared.phase() >= Phase::Quiescing {
+            // What has been read is routed before the end.
+            self.meter = None;
+        }
         self.go_on();
         if self.shared.phase() >= Phase::Quiescing && self.stage == Stage::Open {
             self.wind_up();
@@ -169,10 +197,14 @@ impl Session {
         if self.connection.is_broken() {
             self.hang_up();
         }
-        if self.stage == Stage::Leaving && (self.connection.queue.is_empty() || self.connection.is_broken()) {
+        // On Windows what the system has taken and not passed on would be lost with the connection.
+        let unsent = cfg!(windows) && self.connection.stream.unsent().unwrap_or(0) > 0;
+        if self.stage == Stage::Leaving && (self.connection.is_broken() || self.connection.queue.is_empty() && !unsent)
+        {
             self.stage = Stage::Ended;
         }
-        if self.connection.is_blocked() && self.writable.is_none() && self.stage != Stage::Ended {
+        let blocked = self.connection.is_blocked() || self.stage == Stage::Leaving && unsent;
+        if blocked && self.writable.is_none() && self.stage != Stage::Ended {
             let stream = Arc::clone(&self.connection.stream);
             self.writable = Some(Box::pin(async move {
                 if stream.writable().await.is_err() {
@@ -202,6 +234,11 @@ impl Session {
                 Stop::Answers => {
                     self.connection.flush();
                     if self.connection.queue.answers_full(&self.room) {
+                        return;
+                    }
+                }
+                Stop::Paced(ready) => {
+                    if self.meter.is_some() && Instant::now() < ready {
                         return;
                     }
                 }
@@ -270,16 +307,17 @@ impl Session {
         if self.stage != Stage::Open {
             return;
         }
+        self.tell_refusals();
         let reason = Refusal::of(code);
-        if self.shared.counters.note_and_log(reason) {
+        if let Some(suppressed) = self.shared.counters.note_and_log(reason) {
             tracing::warn!(
                 target: "daemoneye_eventbus::broker",
                 reason = reason.name(),
-                client = ?self.connection.name,
+                client = %self.connection.name,
                 uid = self.connection.peer.uid,
                 pid = self.connection.peer.pid,
-                "connection cut: {}",
-                message.escape_debug()
+                suppressed,
+                "connection cut: {message}"
             );
         }
         let frame = Bytes::from(FromBroker::Err(ErrText::new(code, message)).frame());

@@ -3,10 +3,19 @@
 use bytes::Bytes;
 
 use super::{Refusal, Session, Stage, Stop};
-use crate::broker::subscription;
+use crate::broker::{subscription, watching};
 use crate::error::{Error, Result};
 use crate::wire::frame::PREFIX;
-use crate::wire::text::{Bye, Code, Err as ErrText, FromBroker, FromClient, Ok as OkText, Sub};
+use crate::wire::text::{Bye, Code, Err as ErrText, FromBroker, FromClient, Ok as OkText, Stats, Sub};
+
+/// Refused publishes of one kind: the last of them, and how many they are.
+pub(super) struct Refusals {
+    code: Code,
+    message: String,
+    topic: String,
+    sequence: u64,
+    count: u64,
+}
 
 impl Session {
     /// Does what a text frame says.
@@ -16,11 +25,7 @@ impl Session {
             Ok(FromClient::Unsub(unsub)) => self.unsubscribe(unsub.id),
             Ok(FromClient::Ping) => self.answer(&FromBroker::Pong),
             Ok(FromClient::Pong) => {}
-            Ok(FromClient::Stats(asked)) => self.answer(&FromBroker::Ok(OkText {
-                id: Some(asked.id),
-                statistics: Some(self.shared.bus_statistics()),
-                ..OkText::default()
-            })),
+            Ok(FromClient::Stats(asked)) => self.tell_statistics(asked),
             Ok(FromClient::Bye) => self.leave(Bye::default()),
             Ok(FromClient::Connect(_)) => self.cut(Code::Protocol, "CONNECT came twice; it opens a connection once"),
             Ok(FromClient::Auth(_)) => self.cut(Code::Protocol, "AUTH came, and nobody asked for it"),
@@ -31,14 +36,22 @@ impl Session {
                 );
             }
             Ok(FromClient::Unknown(verb)) => {
-                self.shared.counters.note(Refusal::UnknownVerb);
                 let verb = verb.escape_debug();
-                self.complain(ErrText::new(
-                    Code::UnknownVerb,
-                    format!("this broker does not know the verb {verb}"),
-                ));
+                let err = ErrText::new(Code::UnknownVerb, format!("this broker does not know the verb {verb}"));
+                self.note_refusal(&err);
+                self.complain(err);
             }
-            Err(error) => self.cut(error.code(), &error.to_string()),
+            // Who can be answered is.
+            Err(error) => match FromClient::subscription_of(body) {
+                Some(id) => {
+                    let error = Error::SubscriptionRefused {
+                        reason: error.to_string(),
+                        limit: 0,
+                    };
+                    self.refuse_verb(id, ErrText::from(&error));
+                }
+                None => self.cut(error.code(), &error.to_string()),
+            },
         }
     }
 
@@ -46,13 +59,17 @@ impl Session {
         let id = sub.id;
         match self.admit(sub) {
             Ok((interest, patterns)) => {
+                let rights = self.rights.as_ref();
+                if let Some(why) = rights.and_then(|rights| rights.refuse_subscription(&interest.patterns)) {
+                    return self.refuse_verb(id, ErrText::new(Code::Rights, why));
+                }
                 self.subscriptions.insert(id, patterns);
                 self.shared
                     .router
                     .subscribe(&self.connection.sink, id, interest, Some(ok(id)));
                 self.mind_answers();
             }
-            Err(error) => self.refuse_verb(id, &error),
+            Err(error) => self.refuse_verb(id, ErrText::from(&error)),
         }
     }
 
@@ -78,26 +95,92 @@ impl Session {
             self.mind_answers();
         } else {
             let error = Error::SubscriptionClosed(format!("id {id} is not subscribed on this connection"));
-            self.refuse_verb(id, &error);
+            self.refuse_verb(id, ErrText::from(&error));
         }
     }
 
-    fn refuse_verb(&mut self, id: u64, error: &Error) {
-        self.shared.counters.note(Refusal::of(error.code()));
-        self.answer(&FromBroker::Err(ErrText {
-            id: Some(id),
-            ..ErrText::from(error)
+    /// The five numbers for everybody; who is connected and what waits where, for those who could ask the kernel as well.
+    fn tell_statistics(&mut self, asked: Stats) {
+        let uid = self.connection.peer.uid;
+        if (asked.detail || asked.clients) && uid != self.shared.own_uid && uid != 0 {
+            self.shared.counters.note(Refusal::NotPermitted);
+            let message = "clients and queues are shown to the broker's own user and to root";
+            return self.answer(&FromBroker::Err(ErrText {
+                id: Some(asked.id),
+                ..ErrText::new(Code::Rights, message)
+            }));
+        }
+        let now = self.shared.statistics();
+        let page = asked.clients.then(|| watching::page(&self.shared, asked.after));
+        self.answer(&FromBroker::Ok(OkText {
+            id: Some(asked.id),
+            statistics: Some(now.bus),
+            detail: asked.detail.then(|| Box::new(watching::detail(&now))),
+            more: page.as_ref().is_some_and(|page| page.more),
+            clients: page.map(|page| page.clients),
+            ..OkText::default()
         }));
     }
 
-    /// A message that may not pass; the connection is kept.
+    fn refuse_verb(&mut self, id: u64, err: ErrText) {
+        self.note_refusal(&err);
+        self.answer(&FromBroker::Err(ErrText { id: Some(id), ..err }));
+    }
+
+    /// Counts a refusal that leaves the connection open, and logs it.
+    fn note_refusal(&self, err: &ErrText) {
+        self.shared.counters.note(Refusal::of(err.code));
+        self.log_refusal(err);
+    }
+
+    fn log_refusal(&self, err: &ErrText) {
+        let reason = Refusal::of(err.code).name();
+        if let Some(suppressed) = self.shared.counters.log.due(reason) {
+            tracing::warn!(
+                target: "daemoneye_eventbus::broker",
+                reason,
+                client = %self.connection.name,
+                uid = self.connection.peer.uid,
+                pid = self.connection.peer.pid,
+                topic = err.topic.as_deref(),
+                messages = err.count,
+                suppressed,
+                "refused: {}",
+                err.message
+            );
+        }
+    }
+
+    /// A message that may not pass; the connection is kept. Neighbours of one kind are told together.
     pub(super) fn refuse_publish(&mut self, code: Code, message: &str, topic: &str, sequence: u64) {
         self.shared.counters.note(Refusal::of(code));
-        self.complain(ErrText {
-            topic: Some(topic.to_owned()),
-            sequence: Some(sequence),
-            ..ErrText::new(code, message)
+        if self.refusals.as_ref().is_some_and(|known| known.code != code) {
+            self.tell_refusals();
+        }
+        let refusals = self.refusals.get_or_insert_with(|| Refusals {
+            code,
+            message: String::new(),
+            topic: String::new(),
+            sequence,
+            count: 0,
         });
+        message.clone_into(&mut refusals.message);
+        topic.clone_into(&mut refusals.topic);
+        refusals.sequence = sequence;
+        refusals.count += 1;
+    }
+
+    /// Says what was refused since the last time, in its place among the answers.
+    pub(super) fn tell_refusals(&mut self) {
+        let Some(refusals) = self.refusals.take() else { return };
+        let err = ErrText {
+            topic: Some(refusals.topic),
+            sequence: Some(refusals.sequence),
+            count: (refusals.count > 1).then_some(refusals.count),
+            ..ErrText::new(refusals.code, refusals.message)
+        };
+        self.log_refusal(&err);
+        self.complain(err);
     }
 
     /// An `ERR` that many may follow: it is counted into an unsent one of the same code.
@@ -107,7 +190,7 @@ impl Session {
                 return None;
             };
             (before.code == err.code && before.id.is_none()).then(|| {
-                let count = before.count.unwrap_or(1).saturating_add(1);
+                let count = before.count.unwrap_or(1).saturating_add(err.count.unwrap_or(1));
                 let err = ErrText {
                     count: Some(count),
                     ..err.clone()
@@ -127,7 +210,8 @@ impl Session {
 
     /// With too many answers unsent nothing more is read.
     fn mind_answers(&mut self) {
-        if self.stage == Stage::Open && self.connection.queue.answers_full(&self.room) {
+        // What stops it already comes first; with the next answer it is looked at again.
+        if self.stage == Stage::Open && self.stop.is_none() && self.connection.queue.answers_full(&self.room) {
             self.stop = Some(Stop::Answers);
         }
     }

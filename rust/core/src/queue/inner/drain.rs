@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use smallvec::SmallVec;
 
 use super::{Inner, Item};
-use crate::queue::{Content, Empty, Popped, Run, Written};
+use crate::queue::{Content, Empty, One, Popped, Run, Written};
 
 /// Slices handed to the kernel in one call, and the bytes after which no more are collected.
 const MAX_SLICES: usize = 64;
@@ -85,6 +85,35 @@ impl Inner {
         }
     }
 
+    pub(in crate::queue) fn write_one(&mut self, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<One> {
+        while matches!(self.items.front(), Some(Item::Gap(_))) {
+            self.items.pop_front();
+        }
+        let bytes = match self.items.front() {
+            Some(Item::Run(run, _)) => match &run.content {
+                Content::Frames(bytes) => bytes.get(..run.first_len()),
+                Content::Object(..) => None,
+            },
+            Some(Item::Answer(bytes)) => Some(bytes.as_ref()),
+            Some(Item::Gap(_)) | None => None,
+        };
+        let Some(rest) = bytes.and_then(|bytes| bytes.get(self.partial..)) else {
+            self.idle = true;
+            self.shrink();
+            return Ok(One::Nothing);
+        };
+        match write(rest) {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                self.note_progress();
+                self.advance(written);
+                Ok(if self.is_partial() { One::Blocked } else { One::Sent })
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(One::Blocked),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Gives back what a burst has left behind; an idle reader should cost little.
     fn shrink(&mut self) {
         if self.items.capacity() > KEPT_ITEMS && self.items.is_empty() {
@@ -143,6 +172,7 @@ impl Inner {
                     self.note_progress();
                     return Ok(Popped {
                         content: one.content,
+                        sender: one.sender,
                         dropped_before,
                     });
                 }

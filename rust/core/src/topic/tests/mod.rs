@@ -1,5 +1,6 @@
 //! The topic room against a model written from the grammar's words alone: split at dots, recurse.
 mod cache;
+mod cover;
 mod matcher;
 mod name;
 mod names;

@@ -168,3 +168,13 @@ impl Drop for Watched {
         }
     }
 }
+
+/// A copy of a descriptor that is known by its number alone, as a service manager gives it.
+pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+    if number < 0 {
+        return Err(io::Error::from(rustix::io::Errno::BADF));
+    }
+    // SAFETY: the number is not -1. It is borrowed for this one call, which gives an error where nothing is open under it, and else a
+    // descriptor of our own; nothing is closed and nothing is kept.
+    unsafe { BorrowedFd::borrow_raw(number) }.try_clone_to_owned()
+}

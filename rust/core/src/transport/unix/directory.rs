@@ -27,7 +27,21 @@ const PASS: OFlags = OFlags::RDONLY;
 
 /// Opens `path` (absolute) after checking every part of it, making the parts that are missing.
 pub(super) fn open_trusted(path: &Path) -> Result<OwnedFd> {
-    let mut walk = Walk::from_root()?;
+    match walk(path, Peer::own_uid(), true)? {
+        Some(at) => Ok(at),
+        None => Err(system("open the directory", path, Errno::NOENT)),
+    }
+}
+
+/// Checks, for a broker of user `uid`, the way to `directory` (absolute) without changing anything. False: a part of it is missing,
+/// and would be made.
+pub fn is_trusted(directory: &Path, uid: u32) -> Result<bool> {
+    walk(directory, uid, false).map(|at| at.is_some())
+}
+
+/// `None`: a part is missing, and nobody asked for it to be made.
+fn walk(path: &Path, uid: u32, make: bool) -> Result<Option<OwnedFd>> {
+    let mut walk = Walk::from_root(uid)?;
     let mut pending = names(path);
     let mut links = 0;
     while let Some(name) = pending.pop_front() {
@@ -37,7 +51,10 @@ pub(super) fn open_trusted(path: &Path) -> Result<OwnedFd> {
             continue;
         }
         walk.here.push(&name);
-        match walk.look_or_make(&name)? {
+        let Some(found) = walk.look_or_make(&name, make)? else {
+            return Ok(None);
+        };
+        match found {
             FileType::Directory => walk.enter(&name)?,
             FileType::Symlink => {
                 links += 1;
@@ -53,7 +70,7 @@ pub(super) fn open_trusted(path: &Path) -> Result<OwnedFd> {
                     pending.push_front(part);
                 }
                 if target.is_absolute() {
-                    walk = Walk::from_root()?;
+                    walk = Walk::from_root(uid)?;
                 }
             }
             _ => {
@@ -64,7 +81,7 @@ pub(super) fn open_trusted(path: &Path) -> Result<OwnedFd> {
             }
         }
     }
-    Ok(walk.at)
+    Ok(Some(walk.at))
 }
 
 fn names(path: &Path) -> VecDeque<OsString> {
@@ -83,26 +100,29 @@ struct Walk {
     stat: Stat,
     /// What is being looked at, for messages.
     here: PathBuf,
+    /// For whom.
+    uid: u32,
 }
 
 impl Walk {
-    fn from_root() -> Result<Self> {
+    fn from_root(uid: u32) -> Result<Self> {
         let here = PathBuf::from("/");
-        let (at, stat) = open(CWD, here.as_os_str(), &here)?;
-        Ok(Self { at, stat, here })
+        let (at, stat) = open(CWD, here.as_os_str(), &here, uid)?;
+        Ok(Self { at, stat, here, uid })
     }
 
     fn enter(&mut self, name: &OsStr) -> Result<()> {
-        let (at, stat) = open(&self.at, name, &self.here)?;
+        let (at, stat) = open(&self.at, name, &self.here, self.uid)?;
         self.at = at;
         self.stat = stat;
         Ok(())
     }
 
-    fn look_or_make(&self, name: &OsStr) -> Result<FileType> {
+    fn look_or_make(&self, name: &OsStr, make: bool) -> Result<Option<FileType>> {
         match fs::statat(&self.at, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode)),
-            Err(Errno::NOENT) => self.make(name),
+            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+            Err(Errno::NOENT) if make => self.make(name).map(Some),
+            Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(system("look at", &self.here, errno)),
         }
     }
@@ -148,11 +168,11 @@ impl Walk {
     }
 }
 
-fn open(at: impl std::os::fd::AsFd, name: &OsStr, here: &Path) -> Result<(OwnedFd, Stat)> {
+fn open(at: impl std::os::fd::AsFd, name: &OsStr, here: &Path, uid: u32) -> Result<(OwnedFd, Stat)> {
     let flags = PASS | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = fs::openat(at, name, flags, Mode::empty()).map_err(|errno| system("open the directory", here, errno))?;
     let stat = fs::fstat(&fd).map_err(|errno| system("look at", here, errno))?;
-    check(&stat, here)?;
+    check(&stat, here, uid)?;
     Ok((fd, stat))
 }
 
@@ -165,8 +185,7 @@ fn others_can_write(stat: &Stat) -> bool {
     Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH)
 }
 
-fn check(stat: &Stat, here: &Path) -> Result<()> {
-    let own = Peer::own_uid();
+fn check(stat: &Stat, here: &Path, own: u32) -> Result<()> {
     if stat.st_uid != own && stat.st_uid != 0 {
         let owner = stat.st_uid;
         return Err(refused(

@@ -3,9 +3,13 @@
 //! Start: trusted directory, lock, what is found at the path, a socket that is 0600 from its first visible moment, its group, and
 //! only then the reactor. Stop, in the reverse order: nothing more is accepted, the file goes if it is still ours, then the socket,
 //! then the lock. Dropping does the same as closing; in a forked child neither does anything.
+//!
+//! A socket that a service manager made and listens on already ([`Listener::from_fd`]) is the manager's: its path, mode and group are
+//! neither checked nor changed nor removed, there is no lock, and closing only lets go of our copy, so that whoever connects
+//! meanwhile waits for the next broker.
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::Mode;
@@ -19,17 +23,21 @@ use super::lock::Lock;
 use super::place::{Place, SocketFile};
 use super::stream::Stream;
 use crate::error::{Error, Result};
+use crate::log::Limiter;
 use crate::transport::{Address, ListenOptions, PathState, Peer};
 
 const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
+/// Capped by the system (`somaxconn`).
+const GIVEN_BACKLOG: i32 = 4096;
 const OWNER_AND_GROUP: Mode = OWNER_ONLY.union(Mode::RGRP).union(Mode::WGRP);
 
 #[derive(Debug)]
 pub struct Listener {
     // In the order of dropping.
-    file: SocketFile,
+    file: Option<SocketFile>,
     socket: Watched,
-    _lock: Lock,
+    _lock: Option<Lock>,
+    log: Limiter,
 }
 
 impl Listener {
@@ -46,9 +54,29 @@ impl Listener {
         let socket = Watched::new(Arc::new(Descriptor::new(socket)), Interest::READABLE)
             .map_err(|cause| Error::io(format!("watch the listener at {}", path.display()), &cause))?;
         Ok(Self {
-            file,
+            file: Some(file),
             socket,
-            _lock: lock,
+            _lock: Some(lock),
+            log: Limiter::default(),
+        })
+    }
+
+    /// Takes over a socket that listens already. Must run inside a tokio runtime with I/O.
+    ///
+    /// Other processes hold the same socket, so nothing is set that they would notice, the queue of new connections excepted: its length
+    /// is what `listen` makes it, and from then on the kernel names this process to whoever connects.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        let path = given_path(&fd)?;
+        let failed = |cause| Error::io(format!("take over the listener at {}", path.display()), &cause);
+        rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
+        rustix::io::ioctl_fionbio(&fd, true).map_err(|errno| failed(errno.into()))?;
+        net::listen(&fd, GIVEN_BACKLOG).map_err(|errno| failed(errno.into()))?;
+        let socket = Watched::new(Arc::new(Descriptor::new(fd)), Interest::READABLE).map_err(failed)?;
+        Ok(Self {
+            file: None,
+            socket,
+            _lock: None,
+            log: Limiter::default(),
         })
     }
 
@@ -67,7 +95,9 @@ impl Listener {
                     return Ok((stream, peer));
                 }
                 Err(cause) if is_of_the_peer(&cause) => {
-                    tracing::debug!(%cause, "a connection ended before it was accepted");
+                    if let Some(suppressed) = self.log.due("gone_at_accept") {
+                        tracing::debug!(%cause, suppressed, "a connection ended before it was accepted");
+                    }
                 }
                 Err(cause) => return Err(cause),
             }
@@ -75,10 +105,10 @@ impl Listener {
     }
 
     pub fn path_state(&self) -> PathState {
-        if self.file.is_reachable() {
-            PathState::Ours
-        } else {
-            PathState::Lost
+        match &self.file {
+            Some(file) if !file.is_reachable() => PathState::Lost,
+            // A path of the service manager is its business.
+            _ => PathState::Ours,
         }
     }
 
@@ -88,13 +118,40 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Ok(socket) = self.socket.get()
+        if self.file.is_some()
+            && let Ok(socket) = self.socket.get()
             && socket.get_ref().is_own()
             && let Ok(fd) = socket.get_ref().get()
         {
             // Refuses newcomers at once, also where a fork has left a copy of the socket behind.
             let _ = net::shutdown(fd, Shutdown::Both);
         }
+    }
+}
+
+/// Where a given socket listens; refuses what is no listening Unix stream socket with a path.
+pub fn given_path(fd: &OwnedFd) -> Result<PathBuf> {
+    let refuse = |reason: &str| {
+        Error::invalid(
+            "listener",
+            format!("{reason}; give a listening Unix stream socket with a path"),
+        )
+    };
+    let socket = SockRef::from(fd);
+    let address = socket.local_addr().map_err(|_| refuse("the descriptor is no socket"))?;
+    if !address.is_unix() {
+        return Err(refuse("it is no Unix socket"));
+    }
+    if !socket.r#type().is_ok_and(|kind| kind == socket2::Type::STREAM) {
+        return Err(refuse("it is no stream socket"));
+    }
+    // Not every system has the question; there accepting gives the answer.
+    if matches!(rustix::net::sockopt::socket_acceptconn(fd), Ok(false)) {
+        return Err(refuse("nobody listens on it"));
+    }
+    match address.as_pathname() {
+        Some(path) => Ok(path.to_path_buf()),
+        None => Err(refuse("it has no path (an abstract name has no permissions)")),
     }
 }
 

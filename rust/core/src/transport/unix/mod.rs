@@ -13,8 +13,9 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-pub use descriptor::close_in_forked_child;
-pub use listener::Listener;
+pub use descriptor::{close_in_forked_child, duplicate};
+pub use directory::is_trusted;
+pub use listener::{Listener, given_path};
 pub use stream::{Readable, Stream};
 
 use crate::error::Error;

@@ -63,7 +63,7 @@ impl Place {
         let cause = match connect(&self.path).and_then(Stream::adopt) {
             Ok(stream) => {
                 if !answers(&stream, probe_timeout).await {
-                    tracing::warn!(path = ?self.path, pid = ?stream.peer().pid, "a process listens at the path but does not answer; it is left alone");
+                    tracing::warn!(path = %self.path.display(), pid = stream.peer().pid, "a process listens at the path but does not answer; it is left alone");
                 }
                 return Err(self.taken(stream.peer().pid));
             }
@@ -108,7 +108,7 @@ impl Place {
         if self.stat()?.is_some_and(|now| same_file(&now, found)) {
             fs::unlinkat(self.dir()?, &self.name, AtFlags::empty())
                 .map_err(|errno| system("remove the stale socket", &self.path, errno))?;
-            tracing::warn!(path = ?self.path, "removed a stale socket: nobody listens on it and the lock is free");
+            tracing::warn!(path = %self.path.display(), "removed a stale socket: nobody listens on it and the lock is free");
         }
         Ok(())
     }

@@ -3,15 +3,17 @@
 //! Reading and writing are single system calls that never wait and never raise SIGPIPE, whatever mode the descriptor is in. Waiting
 //! uses registrations of one direction each, so nobody is woken by readiness it did not ask for.
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::Interest;
+use tokio::time::timeout;
 
 use super::descriptor::{Descriptor, Watched};
 use crate::error::{Error, Result};
@@ -25,6 +27,11 @@ const MAX_SLICES: usize = 1024;
 const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 #[cfg(target_vendor = "apple")]
 const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT;
+
+/// How long a reader is given where the kernel does not say what it has read.
+const UNTOLD: Duration = Duration::from_millis(10);
+/// A kernel that forgets to say that something was read is asked again.
+const RECHECK: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub struct Stream {
@@ -131,10 +138,37 @@ impl Stream {
         }
     }
 
-    /// Bytes the kernel still holds unsent (SIOCOUTQ), where it can say. Asking takes an `ioctl` that is not worth `unsafe`, so
-    /// Unix never says; what counts there is whether `try_write` gets anything taken.
+    /// Bytes that the kernel holds and the peer has not read (more than were written: the kernel counts its own overhead), where
+    /// it can say; `None` elsewhere.
     pub fn unsent(&self) -> Option<usize> {
-        None
+        self.fd.get().ok().and_then(output_queue)
+    }
+
+    /// Waits until the peer has read everything that was written, or the connection has ended. Where the kernel does not say,
+    /// for [`UNTOLD`]. Registers for the wait only.
+    pub async fn drained(&self) -> io::Result<()> {
+        let watched = Watched::new(Arc::new(self.fd.duplicate()?), Interest::WRITABLE)?;
+        loop {
+            // Asked after the readiness was taken: what is read from here on makes the socket ready anew.
+            let mut guard = match timeout(RECHECK, watched.get()?.writable()).await {
+                Ok(ready) => Some(ready?),
+                Err(_) => None,
+            };
+            match self.unsent() {
+                Some(0) => return Ok(()),
+                Some(_) => {}
+                None => {
+                    tokio::time::sleep(UNTOLD).await;
+                    return Ok(());
+                }
+            }
+            if let Some(guard) = &mut guard {
+                if guard.ready().is_write_closed() {
+                    return Ok(());
+                }
+                guard.clear_ready();
+            }
+        }
     }
 
     /// For an event loop that watches descriptors itself.
@@ -165,6 +199,21 @@ impl Readable {
             }
         }
     }
+}
+
+/// SIOCOUTQ, which Linux answers for sockets of this family.
+#[cfg(target_os = "linux")]
+fn output_queue(fd: BorrowedFd<'_>) -> Option<usize> {
+    // SAFETY: SIOCOUTQ, which is TIOCOUTQ by another name, writes one `int` to its argument and does nothing else.
+    let asked = unsafe { rustix::ioctl::Getter::<{ libc::TIOCOUTQ as rustix::ioctl::Opcode }, std::ffi::c_int>::new() };
+    // SAFETY: the same; `fd` is open while it is borrowed.
+    let unsent = unsafe { rustix::ioctl::ioctl(fd, asked) };
+    unsent.ok().and_then(|unsent| usize::try_from(unsent).ok())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn output_queue(_: BorrowedFd<'_>) -> Option<usize> {
+    None
 }
 
 /// Connects without waiting. A full backlog is `EAGAIN`, not a success.

@@ -1,9 +1,8 @@
 //! Dialects: how values become bytes. Adding one touches this folder only.
 //!
 //! A dialect is a module with the same functions, generic over serde, and one line in each `match` here. `outline`,
-//! `event_kind`, `event` and `encode_draft` may be [`Outline::by_serde`], [`kind_by_serde`], `decode` and
-//! `envelope::encode`, or something faster that says the same. A
-//! generation whose *types* differ (an id in place of `CorrelationMetadata`, a field fewer in `EventSubscription`) knows
+//! `event_kind` and `event` may be [`Outline::by_serde`], [`kind_by_serde`] and `decode`, or something faster that says
+//! the same; `encode_into` may always give `None`. A generation whose *types* differ (an id in place of `CorrelationMetadata`, a field fewer in `EventSubscription`) knows
 //! these structs by name as serde tells it; the types themselves stay as they are.
 //! Every decoder borrows, refuses trailing bytes, and allocates nothing for an announced length.
 
@@ -15,7 +14,7 @@ mod postcard;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Draft, Message, MessageType};
+use super::{Message, MessageType};
 use crate::error::{DecodeError, Error};
 use crate::event::{CollectionEvent, EventKind, Timestamp, Walk};
 
@@ -149,18 +148,14 @@ impl Dialect {
         }
     }
 
-    /// Appends the body of `draft`; on error `out` holds no more than a part of it behind what it held.
+    /// Writes the encoding of `value` at the start of `place` and gives its length. `None`: `place` is too small, or
+    /// [`encode`](Self::encode) must say why it cannot be written. Faster than `encode`, whose every write makes room first.
     #[inline]
-    pub(super) fn encode_draft(
-        self,
-        draft: &Draft<'_>,
-        message_type: MessageType,
-        out: &mut Vec<u8>,
-    ) -> crate::Result<()> {
+    pub(super) fn encode_into<T: Serialize + ?Sized>(self, value: &T, place: &mut [u8]) -> Option<usize> {
         match self {
-            Self::Bincode => bincode::encode_draft(draft, message_type, out),
-            Self::Postcard => postcard::encode_draft(draft, message_type, out),
-            Self::BincodeV0 => bincode_v0::encode_draft(draft, message_type, out),
+            Self::Bincode => bincode::encode_into(value, place),
+            Self::Postcard => postcard::encode_into(value, place),
+            Self::BincodeV0 => None,
         }
     }
 

@@ -5,9 +5,9 @@
 use postcard::ser_flavors::{Flavor, Size};
 use serde::{Deserialize, Serialize};
 
-use super::super::{Draft, Message, MessageType, envelope};
+use super::super::Message;
 use super::plain::{self, Codec};
-use super::{Dialect, Outline, bincode};
+use super::{Outline, bincode};
 use crate::error::{DecodeError, Error, Result};
 use crate::event::{CollectionEvent, EventKind, Walk};
 
@@ -20,6 +20,11 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Res
         out.truncate(before);
         unwritable(value, &error)
     })
+}
+
+#[inline]
+pub(super) fn encode_into<T: Serialize + ?Sized>(value: &T, place: &mut [u8]) -> Option<usize> {
+    postcard::to_slice(value, place).ok().map(|written| written.len())
 }
 
 #[inline]
@@ -38,12 +43,6 @@ pub(super) fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, De
 #[cold]
 fn refused<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
     plain::decode::<Integers, T>(bytes)
-}
-
-/// Appends the body of `draft`.
-#[inline]
-pub(super) fn encode_draft(draft: &Draft<'_>, message_type: MessageType, out: &mut Vec<u8>) -> Result<()> {
-    envelope::encode(Dialect::Postcard, draft, message_type, out)
 }
 
 /// [`decode`] of an envelope, for what routing needs of it.

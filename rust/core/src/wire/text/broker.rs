@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::detail::{Client, Detail, is_false};
 use super::{Code, Parts, fitting, frame};
 use crate::error::{Error, Result};
 use crate::event::EventBusStatistics;
@@ -45,6 +46,13 @@ pub struct Ok {
     pub proof: Option<String>,
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<EventBusStatistics>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Box<Detail>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<Vec<Client>>,
+    /// There are more clients, with greater ids.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub more: bool,
 }
 
 /// `ERR`: about the request `id`, about a refused publish (`topic`, `sequence`), or about the connection.

@@ -1,7 +1,7 @@
 //! What a client sends.
 use serde::{Deserialize, Serialize};
 
-use super::{Bye, PROTOCOL, Parts, fitting, frame};
+use super::{Bye, PROTOCOL, Parts, Stats, fitting, frame};
 use crate::error::Result;
 use crate::event::map::optional_list;
 use crate::event::{CorrelationFilter, EventFilter, EventSubscription, SourceCaps, Text};
@@ -152,7 +152,7 @@ impl Sub {
     }
 }
 
-/// `UNSUB` and `STATS`: a number alone.
+/// `UNSUB`: a number alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Id {
     pub id: u64,
@@ -169,7 +169,7 @@ pub enum FromClient {
     /// The original's `PING:HEX`, its proof of a token: what stands behind the colon.
     PingProof(String),
     Pong,
-    Stats(Id),
+    Stats(Stats),
     Bye,
     /// A verb that this build does not know, cut to 64 bytes.
     Unknown(String),
@@ -195,6 +195,13 @@ impl FromClient {
         }
     }
 
+    /// The id of a SUB whose other fields are not what they should be: it can be answered all the same.
+    pub fn subscription_of(body: &[u8]) -> Option<u64> {
+        let parts = Parts::of(body).ok()?;
+        let id: Id = (parts.verb == "SUB").then(|| parts.object().ok()).flatten()?;
+        Some(id.id)
+    }
+
     /// The whole frame. A SUB with very many patterns can outgrow what the broker takes; see [`try_frame`](Self::try_frame).
     pub fn frame(&self) -> Vec<u8> {
         const NONE: Option<&()> = None;
@@ -203,7 +210,7 @@ impl FromClient {
             Self::Auth(auth) => frame("AUTH", Some(auth)),
             Self::Sub(sub) => frame("SUB", Some(sub)),
             Self::Unsub(id) => frame("UNSUB", Some(id)),
-            Self::Stats(id) => frame("STATS", Some(id)),
+            Self::Stats(stats) => frame("STATS", Some(stats)),
             Self::Ping => frame("PING", NONE),
             Self::PingProof(proof) => frame(&format!("PING:{proof}"), NONE),
             Self::Pong => frame("PONG", NONE),

@@ -45,6 +45,35 @@ pub enum Code {
 }
 
 impl Code {
+    /// As on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::NotPermitted => "not_permitted",
+            Self::AuthenticationFailed => "authentication_failed",
+            Self::UnsupportedVersion => "unsupported_version",
+            Self::UnsupportedDialect => "unsupported_dialect",
+            Self::DisconnectedByOperator => "disconnected_by_operator",
+            Self::Protocol => "protocol",
+            Self::Decode => "decode",
+            Self::FrameTooLarge => "frame_too_large",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::FrameTimeout => "frame_timeout",
+            Self::PingTimeout => "ping_timeout",
+            Self::SlowConsumer => "slow_consumer",
+            Self::Topic => "topic",
+            Self::MessageType => "message_type",
+            Self::Rights => "rights",
+            Self::RateLimit => "rate_limit",
+            Self::Pattern => "pattern",
+            Self::SubscriptionRefused => "subscription_refused",
+            Self::UnknownSubscription => "unknown_subscription",
+            Self::UnknownVerb => "unknown_verb",
+            Self::Shutdown => "shutdown",
+            Self::Unknown => "unknown",
+        }
+    }
+
     /// After these the client does not dial again.
     pub const fn is_final(self) -> bool {
         matches!(

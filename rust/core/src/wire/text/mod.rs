@@ -7,6 +7,7 @@
 mod broker;
 mod client;
 mod code;
+mod detail;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 pub use broker::{Bye, Dropped, Err, FromBroker, Info, Ok};
 pub use client::{Auth, Congestion, Connect, FromClient, Id, Overflow, Sub};
 pub use code::Code;
+pub use detail::{Client, Detail, Page, Stats};
 
 /// The protocol that this build speaks, and the highest.
 pub const PROTOCOL: u32 = 1;

@@ -40,7 +40,16 @@ fn every_verb_of_a_client_comes_back() {
         FromClient::Auth(Auth { proof: "ab".into() }),
         FromClient::Sub(Box::new(Sub::new(3, subscription))),
         FromClient::Unsub(Id { id: u64::MAX }),
-        FromClient::Stats(Id { id: 1 }),
+        FromClient::Stats(Stats {
+            id: 1,
+            ..Stats::default()
+        }),
+        FromClient::Stats(Stats {
+            id: 2,
+            detail: true,
+            clients: true,
+            after: Some(uuid::Uuid::from_u128(3)),
+        }),
         FromClient::Ping,
         FromClient::PingProof("00ff".into()),
         FromClient::Pong,
@@ -74,13 +83,37 @@ fn every_verb_of_a_broker_comes_back() {
     };
     let ok = |id, statistics| Ok {
         id,
-        proof: None,
         statistics,
+        ..Ok::default()
+    };
+    let told = Ok {
+        detail: Some(Box::new(Detail {
+            dropped: [("overflow".to_owned(), 3)].into(),
+            connections: 4,
+            ..Detail::default()
+        })),
+        clients: Some(vec![Client {
+            id: uuid::Uuid::from_u128(5),
+            name: "\u{1}".into(),
+            uid: Some(0),
+            pid: None,
+            dialect: "bincode".into(),
+            peer: "native".into(),
+            subscriptions: 1,
+            queued_messages: 2,
+            queued_bytes: 3,
+            delivered: 4,
+            dropped: [("overflow".to_owned(), 1)].into(),
+            published: 5,
+        }]),
+        more: true,
+        ..ok(Some(9), Some(statistics))
     };
     for verb in [
         FromBroker::Info(Box::new(info)),
         FromBroker::Ok(ok(Some(1), None)),
         FromBroker::Ok(ok(Some(2), Some(statistics))),
+        FromBroker::Ok(told),
         FromBroker::Err(Err::new(Code::UnknownVerb, "no")),
         FromBroker::Dropped(Dropped {
             subscriptions: [(1, 2), (u64::MAX, 1)].into(),

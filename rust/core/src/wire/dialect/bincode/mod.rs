@@ -1,20 +1,18 @@
-//! bincode 2.0.1, `config::standard()`, through its crate; only the two ends are ours.
+//! bincode 2.0.1, `config::standard()`, through its crate; in front of it, on the hot path, [`walk`].
 //!
-//! The reader borrows everything from the input and knows where it stands, so that an error names its offset. Nothing is
-//! allocated for an announced length: text and bytes are taken from what is there, or the input is too short.
-mod put;
+//! The crate borrows, and takes text and bytes from what is there, whatever length is announced. Its errors carry no place,
+//! so what it refuses is read again by [`plain`] to name one: to keep count always would double the price of what is right.
 mod walk;
 
-use bincode::config;
-use bincode::de::read::{BorrowReader, Reader};
-use bincode::de::{BorrowDecode, BorrowDecoder, DecoderImpl};
+use bincode::de::Decode;
 use bincode::enc::write::{SizeWriter, Writer};
 use bincode::error::{DecodeError as Refused, EncodeError};
-use bincode::serde::{BorrowCompat, borrow_decode_from_slice, encode_into_writer};
+use bincode::serde::{borrow_decode_from_slice, encode_into_slice, encode_into_writer};
+use bincode::{config, decode_from_slice};
 use serde::{Deserialize, Serialize};
 
-use super::super::{Draft, MessageType, envelope};
-use super::{Dialect, Outline};
+use super::Outline;
+use super::plain::{self, Codec};
 use crate::error::{DecodeError, Error, Result};
 use crate::event::{CollectionEvent, EventKind, Walk};
 
@@ -30,6 +28,11 @@ pub(super) fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Res
 }
 
 #[inline]
+pub(super) fn encode_into<T: Serialize + ?Sized>(value: &T, place: &mut [u8]) -> Option<usize> {
+    encode_into_slice(value, place, config::standard()).ok()
+}
+
+#[inline]
 pub(super) fn encoded_len<T: Serialize + ?Sized>(value: &T) -> Result<usize> {
     let mut size = SizeWriter::default();
     encode_into_writer(value, &mut size, config::standard()).map_err(unwritable)?;
@@ -40,32 +43,13 @@ pub(super) fn encoded_len<T: Serialize + ?Sized>(value: &T) -> Result<usize> {
 pub(super) fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
     match borrow_decode_from_slice(bytes, config::standard()) {
         Ok((value, used)) if used == bytes.len() => Ok(value),
-        _ => decode_tracked(bytes),
+        _ => refused(bytes),
     }
 }
 
-/// [`decode`] again, this time knowing where it stands: to do so always would double the price of what is right.
 #[cold]
-fn decode_tracked<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
-    let mut decoder = DecoderImpl::new(Position::new(bytes), config::standard(), ());
-    let decoded = BorrowCompat::<T>::borrow_decode(&mut decoder);
-    let position = decoder.borrow_reader();
-    match decoded {
-        Ok(BorrowCompat(value)) if position.rest.is_empty() => Ok(value),
-        Ok(_) => Err(position.trailing(bytes.len())),
-        Err(refused) => Err(position.refuse(bytes.len(), &refused)),
-    }
-}
-
-/// Appends the body of `draft`.
-#[inline]
-pub(super) fn encode_draft(draft: &Draft<'_>, message_type: MessageType, out: &mut Vec<u8>) -> Result<()> {
-    let before = out.len();
-    if put::draft(draft, message_type, out).is_some() {
-        return Ok(());
-    }
-    out.truncate(before);
-    envelope::encode(Dialect::Bincode, draft, message_type, out)
+fn refused<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
+    plain::decode::<Integers, T>(bytes)
 }
 
 /// [`decode`] of an envelope, for its outline.
@@ -105,98 +89,28 @@ impl Writer for Append<'_> {
     }
 }
 
-/// A place in the input. Places are kept as the number of bytes from there to the end.
-struct Position<'de> {
-    rest: &'de [u8],
-    /// Where the item last begun begins: every integer and tag is peeked at first, everything longer is taken.
-    item: usize,
-}
+enum Integers {}
 
-impl<'de> Position<'de> {
-    fn new(bytes: &'de [u8]) -> Self {
-        Self {
-            rest: bytes,
-            item: bytes.len(),
-        }
+impl Codec for Integers {
+    const NAME: &'static str = NAME;
+
+    fn u32(bytes: &[u8]) -> Result<(u32, usize), String> {
+        integer(bytes)
     }
 
-    fn short(&self, wanted: usize) -> Refused {
-        Refused::UnexpectedEnd {
-            additional: wanted.saturating_sub(self.rest.len()),
-        }
-    }
-
-    fn trailing(&self, whole: usize) -> DecodeError {
-        DecodeError {
-            dialect: NAME,
-            offset: whole.saturating_sub(self.rest.len()),
-            reason: format!("{} bytes too many behind the value", self.rest.len()),
-        }
-    }
-
-    fn refuse(&self, whole: usize, refused: &Refused) -> DecodeError {
-        let to_end = match refused {
-            Refused::UnexpectedEnd { .. } => self.rest.len(),
-            Refused::Utf8 { inner } => self.item.saturating_sub(inner.valid_up_to()),
-            _ => self.item,
-        };
-        DecodeError {
-            dialect: NAME,
-            offset: whole.saturating_sub(to_end),
-            reason: reason(refused),
-        }
+    fn u64(bytes: &[u8]) -> Result<(u64, usize), String> {
+        integer(bytes)
     }
 }
 
-impl Reader for Position<'_> {
-    fn read(&mut self, bytes: &mut [u8]) -> Result<(), Refused> {
-        let Some((taken, rest)) = self.rest.split_at_checked(bytes.len()) else {
-            return Err(self.short(bytes.len()));
-        };
-        bytes.copy_from_slice(taken);
-        self.rest = rest;
-        Ok(())
-    }
-
-    fn peek_read(&mut self, n: usize) -> Option<&[u8]> {
-        self.item = self.rest.len();
-        self.rest.get(..n)
-    }
-
-    fn consume(&mut self, n: usize) {
-        self.rest = self.rest.get(n..).unwrap_or_default();
-    }
-}
-
-impl<'de> BorrowReader<'de> for Position<'de> {
-    fn take_bytes(&mut self, length: usize) -> Result<&'de [u8], Refused> {
-        let Some((taken, rest)) = self.rest.split_at_checked(length) else {
-            return Err(self.short(length));
-        };
-        self.item = self.rest.len();
-        self.rest = rest;
-        Ok(taken)
-    }
-}
-
-#[cold]
-pub(super) fn reason(refused: &Refused) -> String {
-    match refused {
-        Refused::UnexpectedEnd { additional } => {
-            format!("{additional} more bytes announced than there are")
-        }
+pub(super) fn integer<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), String> {
+    decode_from_slice(bytes, config::standard()).map_err(|refused| match refused {
+        Refused::UnexpectedEnd { .. } => "integer is cut short".to_owned(),
         Refused::InvalidIntegerType { found, .. } => {
             format!("integer tag {found:?} is too wide here, or reserved")
         }
-        Refused::UnexpectedVariant { found, .. } => {
-            format!("option tag {found} is neither 0 nor 1")
-        }
-        Refused::InvalidBooleanValue(found) => format!("bool {found} is neither 0 nor 1"),
-        Refused::Utf8 { .. } => "text is not UTF-8".to_owned(),
-        Refused::Other(text) => (*text).to_owned(),
-        Refused::OtherString(text) => text.clone(),
         other => format!("{other:?}"),
-    }
+    })
 }
 
 #[cold]

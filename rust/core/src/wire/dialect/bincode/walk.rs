@@ -1,7 +1,12 @@
-//! Checking on the hot path: the layout of the serde definitions, written out so that it inlines; what is kept is borrowed.
+//! A validating scanner in front of the crate, for messages that are as they should be: every frame of a broker passes it.
 //!
-//! What is accepted here the full decoder would accept; for anything unusual or wrong the answer is `None`, and the full
-//! decoder judges and names it. Random and mutated frames hold the two to the same verdict in the tests.
+//! It never decides differently from the crate. What it takes, the crate takes, with the same values; for anything wrong or
+//! unusual the answer is `None`, and the crate decides. Random, mutated and exhaustively changed frames hold the two to
+//! the same verdict and values (`tests/wire`), and so does the fuzz target `dialect`.
+//!
+//! Why it is here: for envelope and event of 227 bytes it takes 37 ns, the crate through serde 105 ns, and the crate's own
+//! `BorrowDecode` without serde 80 ns (least of many on 2 cores, rustc 1.95; the benchmark `codec` times the first two side by
+//! side). Writing goes through the crate, which at 50 ns came near enough to 42 ns by hand, and is faster above 600 bytes.
 use uuid::Uuid;
 
 use super::super::Outline;
@@ -13,11 +18,11 @@ use crate::event::{
 use crate::wire::MessageType;
 
 /// First bytes that say how wide an integer is; below them, the byte is the integer.
-pub(super) const U16: u8 = 251;
-pub(super) const U32: u8 = 252;
-pub(super) const U64: u8 = 253;
+const U16: u8 = 251;
+const U32: u8 = 252;
+const U64: u8 = 253;
 
-pub(super) const NANOS_PER_SEC: u32 = 1_000_000_000;
+const NANOS_PER_SEC: u32 = 1_000_000_000;
 
 /// A whole envelope.
 #[inline]

@@ -6,14 +6,11 @@
 //! was an id alone: its root is read as that id, its `created_at`, which every metadata has, as 1970 and never written.
 mod write;
 
-use bincode::config;
-use bincode::de::Decode;
 use serde::{Deserialize, Serialize};
 
-use super::super::{Draft, MessageType, envelope};
-use super::bincode as current;
+use super::Outline;
+use super::bincode::integer;
 use super::plain::{self, Codec, Field};
-use super::{Dialect, Outline};
 use crate::error::{DecodeError, Result};
 use crate::event::EventKind;
 
@@ -33,11 +30,6 @@ pub(super) fn encoded_len<T: Serialize + ?Sized>(value: &T) -> Result<usize> {
 
 pub(super) fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
     plain::decode::<FirstGeneration, T>(bytes)
-}
-
-/// Appends the body of `draft`.
-pub(super) fn encode_draft(draft: &Draft<'_>, message_type: MessageType, out: &mut Vec<u8>) -> Result<()> {
-    envelope::encode(Dialect::BincodeV0, draft, message_type, out)
 }
 
 /// [`decode`] of an envelope, for what routing needs of it.
@@ -75,8 +67,4 @@ impl Codec for FirstGeneration {
             _ => Field::Written,
         }
     }
-}
-
-fn integer<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), String> {
-    bincode::decode_from_slice(bytes, config::standard()).map_err(|refused| current::reason(&refused))
 }

@@ -1,9 +1,9 @@
 //! Decoding by serde for codecs of the family that bincode and postcard belong to: values one after another, nothing said
 //! about their types. They are alike but for how an integer is written, which is left to the codec's own crate.
 //!
-//! Two dialects need this: a crate whose errors say neither what was wrong nor where (the reading of what its crate has
-//! refused), and a generation whose structs lacked fields that they have now. The reader borrows everything, knows where it
-//! stands, and allocates nothing for an announced length.
+//! Two things need this: naming what was wrong and where in bytes that a codec's crate has refused, whose errors do not say;
+//! and a generation whose structs lacked fields that they have now. The reader borrows everything, knows where it stands, and
+//! allocates nothing for an announced length. That it judges as the crates do is held by the tests.
 mod read;
 
 use std::fmt::{self, Display};
@@ -63,7 +63,7 @@ pub(super) fn decode<'de, C: Codec, T: Deserialize<'de>>(bytes: &'de [u8]) -> Re
 /// Why a value was not decoded. Places are kept as the number of bytes from there to the end.
 #[derive(Debug)]
 pub(super) struct Refused {
-    /// `None`: where the item last begun begins.
+    /// `None`: where the item last begun begins; a length begins the text, bytes or map that it announces.
     to_end: Option<usize>,
     reason: String,
 }

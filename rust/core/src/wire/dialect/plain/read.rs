@@ -31,8 +31,11 @@ impl<'de, C: Codec> Reader<'de, C> {
         }
     }
 
-    fn take(&mut self, wanted: usize) -> Result<&'de [u8], Refused> {
+    fn begin(&mut self) {
         self.item = self.rest.len();
+    }
+
+    fn take(&mut self, wanted: usize) -> Result<&'de [u8], Refused> {
         let (taken, rest) = self.rest.split_at_checked(wanted).ok_or_else(|| {
             let more = wanted.saturating_sub(self.rest.len());
             Refused::custom(format_args!("{more} more bytes announced than there are"))
@@ -42,11 +45,12 @@ impl<'de, C: Codec> Reader<'de, C> {
     }
 
     fn byte(&mut self) -> Result<u8, Refused> {
+        self.begin();
         self.take(1).map(|taken| taken.first().copied().unwrap_or_default())
     }
 
     fn integer<T>(&mut self, read: impl FnOnce(&[u8]) -> Result<(T, usize), String>) -> Result<T, Refused> {
-        self.item = self.rest.len();
+        self.begin();
         let (value, used) = read(self.rest).map_err(Refused::custom)?;
         self.rest = self.rest.get(used..).unwrap_or_default();
         Ok(value)
@@ -65,7 +69,10 @@ impl<'de, C: Codec> Reader<'de, C> {
     fn text(&mut self) -> Result<&'de str, Refused> {
         let bytes = self.bytes()?;
         std::str::from_utf8(bytes).map_err(|error| Refused {
-            to_end: Some(self.item.saturating_sub(error.valid_up_to())),
+            to_end: bytes
+                .len()
+                .checked_add(self.rest.len())
+                .and_then(|from_start| from_start.checked_sub(error.valid_up_to())),
             reason: "text is not UTF-8".to_owned(),
         })
     }
@@ -109,6 +116,7 @@ impl<'de, C: Codec> Deserializer<'de> for &mut Reader<'de, C> {
     }
 
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+        self.begin();
         let bytes = self.take(size_of::<f64>())?;
         visitor.visit_f64(f64::from_le_bytes(bytes.try_into().map_err(Refused::custom)?))
     }

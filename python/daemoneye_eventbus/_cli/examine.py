@@ -1,0 +1,149 @@
+"""The file system's side of a broker: the way to its socket, the socket file, the lock beside it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from daemoneye_eventbus._cli.exits import LOOK, OK, REFUSED
+from daemoneye_eventbus.errors import PathRefused
+
+if TYPE_CHECKING:
+    from daemoneye_eventbus._native import Address
+
+__all__ = ["Finding", "place", "user"]
+
+_LOCKS: Final = Path("/proc/locks")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    level: Literal["ok", "note", "look", "bad"]
+    """``note`` is worth knowing, ``look`` worth looking at, ``bad`` keeps somebody from working."""
+    subject: str
+    text: str
+    advice: str | None = None
+    code: int = OK
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def user(uid: int) -> str:
+    """A uid as people know it."""
+    try:
+        import pwd  # noqa: PLC0415  # not there on Windows
+
+        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    except (ImportError, KeyError):
+        return f"uid {uid}"
+
+
+def place(address: Address) -> list[Finding]:
+    """Everything that can be seen without connecting."""
+    path = address.path
+    findings = [Finding("ok", "path", str(path))]
+    if os.name != "posix":
+        return findings
+    try:
+        found: os.stat_result | None = path.lstat()
+    except FileNotFoundError:
+        found = None
+    except OSError as error:
+        advice = f"run this as the broker's user, or let {user(os.geteuid())} enter the directory"
+        return [*findings, Finding("bad", "directory", f"{path.parent}: {error.strerror}", advice, REFUSED)]
+    # Whose broker it is decides who may own the way to it.
+    owner = os.geteuid() if found is None else found.st_uid
+    findings.append(_directory(address, owner))
+    findings.append(_socket(path, found))
+    if found is not None or os.path.lexists(_lock_of(path)):
+        findings.append(_lock(path, owner))
+    return findings
+
+
+def _directory(address: Address, owner: int) -> Finding:
+    parent = address.path.parent
+    try:
+        if not address.is_trusted(owner):
+            text = f"{parent} is not there yet"
+            return Finding("note", "directory", text, "a broker makes it when it starts, for its own user alone")
+    except PathRefused as error:
+        return Finding("bad", "directory", f"{error.path}: {error.reason}", "a broker refuses to start here", REFUSED)
+    except OSError as error:
+        return Finding("bad", "directory", str(error), "run this as the broker's user", REFUSED)
+    who = f"{user(owner)} and root" if owner else "root"
+    return Finding("ok", "directory", f"only {who} can change what is on the way to {parent}")
+
+
+def _socket(path: Path, found: os.stat_result | None) -> Finding:
+    if found is None:
+        return Finding("note", "socket", f"nothing is at {path}")
+    if not stat.S_ISSOCK(found.st_mode):
+        advice = "move it away, or choose another path; a broker never removes it"
+        return Finding("bad", "socket", "what is at the path is no socket", advice, REFUSED)
+    mode = stat.S_IMODE(found.st_mode)
+    text = f"mode {mode:04o}, {user(found.st_uid)}, gid {found.st_gid}"
+    if mode & 0o007:
+        advice = "every user can open it; the broker still asks who they are. Start the broker again: it makes it 0600"
+        return Finding("look", "socket", text, advice, LOOK)
+    if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        advice = (
+            f"{user(os.geteuid())} may not open it; run as {user(found.st_uid)}, or start the broker with "
+            "--socket-mode 0660 --socket-group and --allowed-uids"
+        )
+        return Finding("bad", "socket", text, advice, REFUSED)
+    return Finding("ok", "socket", text)
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def _lock(path: Path, owner: int) -> Finding:
+    lock = _lock_of(path)
+    try:
+        found = lock.lstat()
+    except FileNotFoundError:
+        return Finding("note", "lock", f"no {lock.name}: no broker of ours made this socket itself")
+    except OSError as error:
+        return Finding("note", "lock", f"{lock}: {error.strerror}")
+    mode = stat.S_IMODE(found.st_mode)
+    wrong = None
+    if not stat.S_ISREG(found.st_mode):
+        wrong = "it is no regular file"
+    elif found.st_uid != owner:
+        wrong = f"it belongs to {user(found.st_uid)}"
+    elif found.st_nlink != 1:
+        wrong = "it has a second name (a hard link)"
+    elif mode & 0o077:
+        wrong = f"others could hold it (mode {mode:04o})"
+    if wrong is not None:
+        advice = f"remove {lock} while no broker runs; none starts until then"
+        return Finding("bad", "lock", f"{lock.name}: {wrong}", advice, REFUSED)
+    holder = _holder(found)
+    if holder is None:
+        return Finding("note", "lock", f"{lock.name}: nobody is seen to hold it")
+    return Finding("ok", "lock", f"{lock.name} is held by pid {holder}")
+
+
+def _holder(found: os.stat_result) -> int | None:
+    """Who holds ``flock`` on a file. Read, never tried: a broker that starts meanwhile would take us for another."""
+    try:
+        lines = _LOCKS.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        words = line.split()
+        # 1: FLOCK  ADVISORY  WRITE 4242 08:01:131077 0 EOF; who waits has an arrow.
+        match words:
+            case [_, "FLOCK", _, _, pid, place, *_] if place.rpartition(":")[2] == str(found.st_ino) and pid.isdigit():
+                return int(pid)
+            case _:
+                continue
+    return None

@@ -1,0 +1,176 @@
+"""The broker's side: whether it answers, what it is, and how it is doing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from daemoneye_eventbus import __version__
+from daemoneye_eventbus._cli.examine import Finding, user
+from daemoneye_eventbus._cli.exits import LOOK, NO_BROKER, REFUSED
+from daemoneye_eventbus._cli.numbers import duration
+from daemoneye_eventbus._cli.raw import Raw, Refusal, answer, greet
+from daemoneye_eventbus.errors import ConnectionLost
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["broker"]
+
+# Of a bound, from where on it is worth telling.
+_NEARLY: Final = 0.8
+_ADVICE: Final = {
+    "overflow": "readers are too slow: read more at once, filter, raise queue_messages and queue_bytes, or lose "
+    'nothing with congestion="block" and overflow="block"',
+    "total_queue_bytes": "readers are too slow together: raise --total-queue-bytes, or find the slowest with clients",
+    "max_frame": "a reader takes smaller frames than publishers send; raise its max_frame",
+}
+_USUAL: Final = frozenset({"closed", "disconnected"})
+
+
+def broker(path: Path, token: bytes | None, timeout: float) -> list[Finding]:
+    """Connects, as any client does, and asks."""
+    began = time.monotonic()
+    try:
+        with Raw(path, timeout) as raw:
+            peer = raw.peer()
+            info = greet(raw, "doctor", token, timeout)
+            passed = (time.monotonic() - began) * 1000
+            who = "" if peer is None else f" as pid {peer.pid}, {user(peer.uid)}"
+            findings = [Finding("ok", "broker", f"answers in {passed:.1f} ms{who}")]
+            if peer is not None:
+                findings += _uid(peer.uid)
+            return [*findings, _version(info), *_numbers(raw, info, timeout)]
+    except Refusal as refusal:
+        return [_refused(refusal)]
+    except TimeoutError:
+        text = "somebody listens and does not answer CONNECT"
+        advice = (
+            'a broker of DaemonEye\'s own crate (then use peer="original"), or one that hangs: look at its log, stop it'
+        )
+        return [Finding("bad", "broker", text, advice, NO_BROKER)]
+    except ConnectionLost as error:
+        return [Finding("bad", "broker", str(error), "look at the broker's log; it says why it cut", NO_BROKER)]
+    except OSError as error:
+        return [_unreachable(error, path)]
+
+
+def _unreachable(error: OSError, path: Path) -> Finding:
+    match error.errno:
+        case errno.ENOENT:
+            return Finding("bad", "broker", "none runs here", f"start one: daemoneye-eventbus broker {path}", NO_BROKER)
+        case errno.ECONNREFUSED | errno.ENOTSOCK:
+            text = "nobody listens: the socket was left behind, as after a crash"
+            return Finding("bad", "broker", text, "start the broker again; it removes the socket itself", NO_BROKER)
+        case errno.EACCES | errno.EPERM:
+            text = f"{user(os.geteuid())} may not connect"
+            return Finding("bad", "broker", text, "see what is said of the directory and the socket", REFUSED)
+        case errno.EAGAIN:
+            text = "its queue of new connections is full"
+            return Finding("bad", "broker", text, "it does not accept: look at its log and its descriptors", NO_BROKER)
+        case _:
+            return Finding("bad", "broker", error.strerror or str(error), None, NO_BROKER)
+
+
+def _refused(refusal: Refusal) -> Finding:
+    match refusal.code:
+        case "not_permitted":
+            advice = "run this as the broker's user, or start it with --allowed-uids, --socket-mode and --socket-group"
+            return Finding("bad", "broker", f"answers, and refuses: {refusal}", advice, REFUSED)
+        case "authentication_failed":
+            advice = "give --token-file with the broker's token"
+            return Finding("bad", "broker", f"answers, and refuses: {refusal}", advice, REFUSED)
+        case "busy":
+            advice = "close connections, or start it with a higher limit"
+            return Finding("bad", "broker", f"answers, and is busy: {refusal}", advice, NO_BROKER)
+        case _:
+            return Finding("bad", "broker", f"answers, and refuses: {refusal}", "update the older of both", NO_BROKER)
+
+
+def _uid(uid: int) -> list[Finding]:
+    if uid in {os.geteuid(), 0}:
+        return []
+    text = f"it runs as {user(uid)}, and clients of {user(os.geteuid())} refuse that"
+    return [
+        Finding(
+            "look",
+            "broker",
+            text,
+            f"if it is right, tell them: ClientConfig(server_uids=[{uid}]), --server-uid {uid}",
+            LOOK,
+        )
+    ]
+
+
+def _version(info: dict[str, Any]) -> Finding:
+    theirs = str(info.get("version"))
+    text = f"{theirs}, protocol {info.get('protocol')}"
+    if theirs == __version__:
+        return Finding("ok", "version", text)
+    return Finding("note", "version", f"{text}; this tool is {__version__}", "they understand each other")
+
+
+def _numbers(raw: Raw, info: dict[str, Any], timeout: float) -> list[Finding]:
+    raw.send("STATS", {"id": 1, "detail": True})
+    try:
+        now = answer(raw, "OK", timeout)
+    except Refusal as refusal:
+        raw.send("STATS", {"id": 2})
+        return [_totals(answer(raw, "OK", timeout)), Finding("note", "clients", str(refusal))]
+    if "detail" not in now:
+        text = "this broker tells its totals only"
+        return [_totals(now), Finding("note", "clients", text, "update it to see its clients and its drops")]
+    detail: dict[str, Any] = now["detail"]
+    return [_totals(now), *_drops(detail), _refusals(detail), *_clients(raw, info, detail, timeout)]
+
+
+def _totals(now: dict[str, Any]) -> Finding:
+    text = (
+        f"up {duration(now['uptime_seconds'])}, {now['messages_published']} published, "
+        f"{now['messages_delivered']} delivered, {now['active_subscribers']} subscriptions"
+    )
+    return Finding("ok", "traffic", text)
+
+
+def _drops(detail: dict[str, Any]) -> list[Finding]:
+    lost = {reason: count for reason, count in detail["dropped"].items() if reason not in _USUAL}
+    left = sum(count for reason, count in detail["dropped"].items() if reason in _USUAL)
+    usual = f"; {left} waited for readers that went" if left else ""
+    if not lost:
+        return [Finding("ok", "drops", f"none{usual}")]
+    return [
+        Finding("look", "drops", f"{count} lost: {reason}{usual}", _ADVICE.get(reason), LOOK)
+        for reason, count in lost.items()
+    ]
+
+
+def _refusals(detail: dict[str, Any]) -> Finding:
+    refused: dict[str, int] = detail["refused"]
+    if not refused:
+        return Finding("ok", "refused", "nothing")
+    counts = ", ".join(f"{reason} {count}" for reason, count in refused.items())
+    advice = "what each reason means is in docs/operations.md; the broker's log has one line per second and reason"
+    return Finding("note", "refused", counts, advice)
+
+
+def _clients(raw: Raw, info: dict[str, Any], detail: dict[str, Any], timeout: float) -> list[Finding]:
+    found: list[dict[str, Any]] = []
+    more, after = True, None
+    while more:
+        raw.send("STATS", {"id": 3, "clients": True} | ({} if after is None else {"after": after}))
+        page = answer(raw, "OK", timeout)
+        found += page["clients"]
+        more, after = bool(page.get("more")) and bool(page["clients"]), found[-1]["id"] if found else None
+    queued = f"{detail['queued_messages']} messages of {detail['queued_bytes']} bytes wait"
+    findings = [Finding("ok", "clients", f"{len(found)}, this one included; {queued}")]
+    bounds = {"messages": info.get("queue_messages"), "bytes": info.get("queue_bytes")}
+    for one in found:
+        for what, most in bounds.items():
+            waits = one[f"queued_{what}"]
+            if most and waits >= _NEARLY * most:
+                text = f"{one['name'] or 'one without a name'} (pid {one['pid']}) lets {waits} {what} wait, of {most}"
+                findings.append(Finding("look", "clients", text, "it reads too slowly, or not at all", LOOK))
+                break
+    return findings

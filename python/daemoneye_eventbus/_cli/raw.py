@@ -1,0 +1,162 @@
+"""A connection spoken by hand: frames as they cross the socket, for commands that look at them.
+
+Blocking, with a deadline on everything; Unix sockets only, as far as Python knows them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
+
+from daemoneye_eventbus import ConnectionLost, _native
+from daemoneye_eventbus._cli.exits import ERROR, CliError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+__all__ = ["MAX_BODY", "PREFIX", "Peer", "Raw", "Refusal", "Watch", "answer", "greet", "text_parts"]
+
+PREFIX: Final = 4
+MAX_BODY: Final = 256 * 1024 * 1024
+_CHUNK: Final = 256 * 1024
+
+Watch: TypeAlias = Callable[[str, int, bytes], None]
+"""Told of each frame: ``sent`` or ``received``, where it begins in that direction's stream, its body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who listens, as the kernel says."""
+
+    pid: int
+    uid: int
+
+
+class Raw:
+    """Raises ``OSError`` for what the kernel refuses, ``TimeoutError`` for what does not come."""
+
+    def __init__(self, path: Path, timeout: float, watch: Watch | None = None) -> None:
+        if not hasattr(socket, "AF_UNIX"):
+            raise CliError("this Python knows no Unix sockets", ERROR)
+        self.sent = self.received = self.frames = 0
+        self._watch = watch
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._buffer = bytearray()
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.connect(str(path))
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, typ: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._socket.close()
+
+    def peer(self) -> Peer | None:
+        """Where the system has the question, as Linux has."""
+        option = getattr(socket, "SO_PEERCRED", None)
+        if option is None:
+            return None
+        pid, uid, _ = struct.unpack("3i", self._socket.getsockopt(socket.SOL_SOCKET, option, 12))
+        return Peer(pid, uid)
+
+    def send(self, verb: str, said: dict[str, Any] | None = None) -> None:
+        """Sends a control text. Whether that worked shows when the answer is read: an ``ERR`` may explain it."""
+        body = verb.encode() if said is None else f"{verb} {json.dumps(said)}".encode()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._socket.sendall(len(body).to_bytes(PREFIX, "little") + body)
+        if self._watch is not None:
+            self._watch("sent", self.sent, body)
+        self.sent += PREFIX + len(body)
+
+    def body(self, timeout: float) -> bytes | None:
+        """The next frame's body; None at the end of the stream."""
+        deadline = time.monotonic() + timeout
+        while True:
+            if len(self._buffer) >= PREFIX:
+                size = int.from_bytes(self._buffer[:PREFIX], "little")
+                if size > MAX_BODY:
+                    raise CliError(f"byte {self.received}: a frame of {size} bytes, more than any broker allows")
+                if len(self._buffer) >= PREFIX + size:
+                    body = bytes(self._buffer[PREFIX : PREFIX + size])
+                    del self._buffer[: PREFIX + size]
+                    if self._watch is not None:
+                        self._watch("received", self.received, body)
+                    self.received += PREFIX + size
+                    self.frames += 1
+                    return body
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError(f"nothing whole came within {timeout:g} s")
+            self._socket.settimeout(left)
+            try:
+                chunk = self._socket.recv(_CHUNK)
+            except ConnectionResetError:
+                chunk = b""
+            if not chunk:
+                if self._buffer:
+                    raise ConnectionLost(f"the stream ended {len(self._buffer)} bytes into a frame")
+                return None
+            self._buffer += chunk
+
+
+def text_parts(body: bytes) -> tuple[str, dict[str, Any] | None]:
+    """The verb of a control text and what it says; ``ValueError`` for what is none."""
+    verb, space, said = body.decode().partition(" ")
+    if not space:
+        return verb, None
+    value: Any = json.loads(said)
+    if not isinstance(value, dict):
+        raise ValueError("an object must follow the verb")  # noqa: TRY004  # of what was received, not of an argument
+    return verb, cast("dict[str, Any]", value)
+
+
+class Refusal(Exception):
+    """The broker's ``ERR``."""
+
+    def __init__(self, said: dict[str, Any]) -> None:
+        self.code = str(said.get("code", ""))
+        super().__init__(str(said.get("message", "")) or self.code)
+
+
+def greet(raw: Raw, client: str, token: bytes | None, timeout: float, *, dialect: str = "bincode") -> dict[str, Any]:
+    """CONNECT, and AUTH where it is asked for; what INFO says. Raises `Refusal`."""
+    ours = secrets.token_hex(32)
+    raw.send("CONNECT", {"protocol": 1, "client": client, "dialect": dialect, "nonce": ours})
+    info = answer(raw, "INFO", timeout)
+    if info.get("auth") == "token":
+        if token is None:
+            raise Refusal(
+                {"code": "authentication_failed", "message": "the broker asks for a token; give --token-file"}
+            )
+        raw.send("AUTH", {"proof": _native._token_proof(token, ours, str(info.get("nonce", "")))})
+        answer(raw, "OK", timeout)
+    return info
+
+
+def answer(raw: Raw, verb: str, timeout: float) -> dict[str, Any]:
+    """What the next frame of this verb says; others are passed over. Raises `Refusal` for ``ERR``."""
+    deadline = time.monotonic() + timeout
+    while (body := raw.body(max(deadline - time.monotonic(), 0.001))) is not None:
+        try:
+            found, said = text_parts(body)
+        except ValueError:
+            continue
+        if found == "ERR":
+            raise Refusal(said or {})
+        if found == verb:
+            return said or {}
+    raise ConnectionLost(f"the connection was closed before {verb} came")

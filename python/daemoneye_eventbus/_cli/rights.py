@@ -1,0 +1,105 @@
+"""Rules from a file, and rate limits from an option: what names clients and so fits no single option."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import stat
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from daemoneye_eventbus import RateLimit, Rule
+from daemoneye_eventbus._cli.exits import REFUSED, USAGE, CliError
+from daemoneye_eventbus._cli.options import number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["add_rights", "rate_limits", "rules"]
+
+_SHORT: Final = {"messages": "messages_per_second", "bytes": "bytes_per_second", "connects": "connects_per_second"}
+
+
+def add_rights(group: Any) -> None:
+    """The options."""
+    group.add_argument(
+        "--rules",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="TOML file with a [[rule]] for each rule: uids, tokens, publish, subscribe, allow; only its owner may "
+        "write it (default: none)",
+    )
+    group.add_argument(
+        "--rate-limit",
+        metavar="LIMIT",
+        action="append",
+        default=argparse.SUPPRESS,
+        type=_rate_limit,
+        help="how fast each client, or each uid, may publish and connect, as in per=uid,messages=1000,bytes=1M,"
+        "connects=5,burst=2: per second, burst in seconds; may be given for both (default: none)",
+    )
+
+
+def rate_limits(arguments: argparse.Namespace) -> list[RateLimit]:
+    """Those given."""
+    return getattr(arguments, "rate_limit", [])
+
+
+def _rate_limit(text: str) -> RateLimit:
+    values: dict[str, Any] = {}
+    for word in text.split(","):
+        name, equals, value = word.partition("=")
+        if not equals or name not in {"per", "burst", *_SHORT}:
+            known = ", ".join(("per", *_SHORT, "burst"))
+            raise argparse.ArgumentTypeError(f"{word!r} is none of {known}, as in per=client,messages=1000")
+        values[_SHORT.get(name, name)] = value if name == "per" else number(value)
+    try:
+        return RateLimit(**values)
+    except (ValueError, TypeError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def rules(arguments: argparse.Namespace) -> list[Rule]:
+    """Those in the file."""
+    name: str | None = getattr(arguments, "rules", None)
+    if name is None:
+        return []
+    try:
+        with Path(name).open("rb") as file:
+            _check_owner(name, os.fstat(file.fileno()))
+            content = tomllib.load(file)
+    except OSError as error:
+        raise CliError(f"--rules {name}: {error.strerror}", REFUSED) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CliError(f"--rules {name}: {error}", USAGE) from None
+    given = content.pop("rule", [])
+    if content or not isinstance(given, list):
+        unknown = next(iter(content), "rule")
+        raise CliError(f"--rules {name}: {unknown} is not known here; each rule begins with [[rule]]", USAGE)
+    numbered = enumerate(cast("Sequence[object]", given), 1)
+    return [_rule(f"--rules {name}: rule {count}", table) for count, table in numbered]
+
+
+def _check_owner(name: str, status: os.stat_result) -> None:
+    """Who may write the rules has all rights."""
+    if hasattr(os, "geteuid") and (status.st_uid not in {0, os.geteuid()} or status.st_mode & 0o022):
+        mode = stat.S_IMODE(status.st_mode)
+        raise CliError(
+            f"--rules {name}: others may write it (uid {status.st_uid}, mode {mode:04o}); chown and chmod go-w it",
+            REFUSED,
+        )
+
+
+def _rule(where: str, table: object) -> Rule:
+    known = {field.name for field in dataclasses.fields(Rule)}
+    if not isinstance(table, dict):
+        raise CliError(f"{where}: not a table; begin it with [[rule]]", USAGE)
+    values = cast("dict[str, Any]", table)
+    if unknown := sorted(set(values) - known):
+        raise CliError(f"{where}: {unknown[0]} is none of {', '.join(sorted(known))}", USAGE)
+    try:
+        return Rule(**values)
+    except (ValueError, TypeError) as error:
+        raise CliError(f"{where}: {str(error).removeprefix('Rule.')}", USAGE) from None

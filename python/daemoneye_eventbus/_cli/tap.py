@@ -1,0 +1,119 @@
+"""A connection to a broker that shows every frame of it, in both directions."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from daemoneye_eventbus import TopicPattern
+from daemoneye_eventbus._cli import output
+from daemoneye_eventbus._cli.address import address, token_of, trusted
+from daemoneye_eventbus._cli.exits import NO_BROKER, OK, REFUSED, TOO_FEW, USAGE, CliError
+from daemoneye_eventbus._cli.raw import Raw, Refusal, Watch, greet, text_parts
+from daemoneye_eventbus.errors import ConnectionLost
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+__all__ = ["follow"]
+
+# Between two looks at whether anybody reads what is printed.
+_TICK: Final = 0.5
+_FINAL: Final = frozenset({"not_permitted", "authentication_failed"})
+
+
+class Show(Protocol):
+    """Prints a frame."""
+
+    def __call__(self, body: bytes, offset: int, head: dict[str, Any]) -> None: ...
+
+
+def follow(arguments: argparse.Namespace, show: Show) -> int:
+    """Subscribes, or stays silent as an original client does, and shows what crosses the socket."""
+    _check(arguments)
+    path = address(arguments).path
+    began = time.monotonic()
+
+    def watch(direction: str, offset: int, body: bytes) -> None:
+        show(body, offset, {"direction": direction, "seconds": round(time.monotonic() - began, 6)})
+
+    patience: float = getattr(arguments, "connect_timeout", 5.0)
+    try:
+        with _connect(path, patience, watch) as raw:
+            _check_peer(arguments, raw)
+            if not arguments.as_original:
+                _subscribe(arguments, raw, patience)
+            return _read(arguments, raw)
+    except Refusal as refusal:
+        raise CliError(str(refusal), REFUSED if refusal.code in _FINAL else NO_BROKER) from None
+    except PermissionError as error:
+        raise CliError(f"connect to {path}: {error.strerror}", REFUSED) from None
+    except ConnectionLost:
+        raise
+    except OSError as error:
+        raise CliError(f"{path}: {error.strerror or error}", NO_BROKER) from None
+
+
+def _connect(path: Path, patience: float, watch: Watch) -> Raw:
+    """Tries again what may pass, as the library does: no such file, refused, a full queue of new connections."""
+    ends = time.monotonic() + patience
+    while True:
+        try:
+            return Raw(path, patience, watch)
+        except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
+            if time.monotonic() + _TICK / 10 >= ends:
+                raise
+            time.sleep(_TICK / 10)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.as_original and arguments.subscribe:
+        raise CliError("--as-original: such a client cannot subscribe; leave --subscribe out", USAGE)
+    for pattern in arguments.subscribe:
+        try:
+            TopicPattern(pattern)
+        except ValueError as error:
+            raise CliError(str(error), USAGE) from None
+
+
+def _check_peer(arguments: argparse.Namespace, raw: Raw) -> None:
+    """As the library does, before a byte is sent."""
+    peer = raw.peer()
+    uids = trusted(arguments) or (os.geteuid(), 0)
+    if peer is not None and peer.uid not in uids:
+        raise CliError(f"whoever listens runs as uid {peer.uid}; if that is right, give --server-uid", REFUSED)
+
+
+def _subscribe(arguments: argparse.Namespace, raw: Raw, patience: float) -> None:
+    greet(raw, "decode", token_of(arguments), patience, dialect=arguments.dialect or "bincode")
+    patterns = arguments.subscribe or ["events.#"]
+    raw.send("SUB", {"id": 1, "subscriber_id": "decode", "topic_patterns": patterns, "include_control": True})
+
+
+def _read(arguments: argparse.Namespace, raw: Raw) -> int:
+    ends = math.inf if arguments.timeout is None else time.monotonic() + arguments.timeout
+    while arguments.count is None or raw.frames < arguments.count:
+        left = ends - time.monotonic()
+        if left <= 0:
+            return OK if arguments.count is None else TOO_FEW
+        try:
+            body = raw.body(min(left, _TICK))
+        except TimeoutError:
+            if output.is_reader_gone():
+                raise output.ReaderGone from None
+            continue
+        if body is None:
+            raise ConnectionLost("the broker closed the connection")
+        if _verb(body) == "PING":
+            raw.send("PONG")
+    return OK
+
+
+def _verb(body: bytes) -> str | None:
+    try:
+        return text_parts(body)[0]
+    except ValueError:
+        return None

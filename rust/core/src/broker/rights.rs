@@ -1,0 +1,146 @@
+//! Who may publish and subscribe what.
+//!
+//! Of the rules that name a client, the first that matches a topic decides. Where none does, the broker's own user may do everything,
+//! and others may do everything but `control`. A subscription is allowed if every topic that it can match is. Rights are worked out
+//! once per connection and asked once per topic and route: a client whom nothing is forbidden has none to ask.
+
+use std::sync::Arc;
+
+use super::config::BrokerConfig;
+use super::router::{Route, Router};
+use crate::error::{Error, Result};
+use crate::topic::Pattern;
+use crate::topic::cover::{self, Cover, Ruling};
+
+/// What others than the broker's own user may not do unless a rule lets them.
+const CLOSED: &str = "control.#";
+
+/// One rule; see [`BrokerConfig::rules`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Whom it names: all of these uids; `None`: every uid.
+    pub uids: Option<Vec<u32>>,
+    /// And of them those who proved a token of one of these names; `None`: everybody.
+    pub tokens: Option<Vec<String>>,
+    /// Patterns of topics to publish.
+    pub publish: Vec<String>,
+    /// Patterns of topics to subscribe.
+    pub subscribe: Vec<String>,
+    pub allow: bool,
+}
+
+impl Rule {
+    fn names(&self, uid: u32, token: Option<&str>) -> bool {
+        let uid_fits = self.uids.as_ref().is_none_or(|uids| uids.contains(&uid));
+        let token_fits = |tokens: &Vec<String>| token.is_some_and(|token| tokens.iter().any(|name| name == token));
+        uid_fits && self.tokens.as_ref().is_none_or(token_fits)
+    }
+
+    pub(super) fn validate(&self, config: &BrokerConfig) -> Result<()> {
+        if self.publish.is_empty() && self.subscribe.is_empty() {
+            return Err(Error::invalid(
+                "rules",
+                "a rule has neither publish nor subscribe, so it says nothing; name patterns",
+            ));
+        }
+        if self.uids.as_ref().is_some_and(Vec::is_empty) || self.tokens.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::invalid(
+                "rules",
+                "an empty list names nobody; leave it out where everybody is meant",
+            ));
+        }
+        let known = |name: &String| config.tokens.iter().any(|token| token.name() == Some(name.as_str()));
+        if let Some(name) = self.tokens.iter().flatten().find(|name| !known(name)) {
+            return Err(Error::invalid(
+                "rules",
+                format!("no token is named {name:?}; give token as a mapping from names to secrets"),
+            ));
+        }
+        for pattern in self.publish.iter().chain(&self.subscribe) {
+            Pattern::parse(pattern, config.max_topic_depth)
+                .map_err(|error| Error::invalid("rules", error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// What one client may not do.
+pub(super) struct Rights {
+    uid: u32,
+    publish: Vec<Ruling>,
+    subscribe: Vec<Ruling>,
+    max_depth: usize,
+    /// The route of what may not be published.
+    refused: Arc<Route>,
+}
+
+impl Rights {
+    /// Those of a client; `None` if it may do everything.
+    pub(super) fn of(config: &BrokerConfig, own_uid: u32, uid: u32, token: Option<&str>) -> Option<Arc<Self>> {
+        let mut rights = Self {
+            uid,
+            publish: Vec::new(),
+            subscribe: Vec::new(),
+            max_depth: config.max_topic_depth,
+            refused: Arc::new(Route::refused()),
+        };
+        let parse = |text: &str| Pattern::parse(text, config.max_topic_depth.max(2)).ok();
+        for rule in config.rules.iter().filter(|rule| rule.names(uid, token)) {
+            for (patterns, rulings) in [
+                (&rule.publish, &mut rights.publish),
+                (&rule.subscribe, &mut rights.subscribe),
+            ] {
+                // The configuration was checked, so each of them is a pattern.
+                rulings.extend(patterns.iter().filter_map(|text| Some((parse(text)?, rule.allow))));
+            }
+        }
+        if uid != own_uid {
+            let closed = parse(CLOSED);
+            rights.publish.extend(closed.clone().map(|pattern| (pattern, false)));
+            rights.subscribe.extend(closed.map(|pattern| (pattern, false)));
+        }
+        let restricts = |rulings: &[Ruling]| rulings.iter().any(|(_, allow)| !allow);
+        (restricts(&rights.publish) || restricts(&rights.subscribe)).then(|| Arc::new(rights))
+    }
+
+    pub(super) fn may_publish(&self, topic: &str) -> bool {
+        cover::allows(&self.publish, topic)
+    }
+
+    /// What stands in the place of the route of a topic that may not be published.
+    pub(super) fn refused_route(&self) -> Arc<Route> {
+        Arc::clone(&self.refused)
+    }
+
+    /// Why one of these patterns may not be subscribed.
+    pub(super) fn refuse_subscription(&self, patterns: &[Pattern]) -> Option<String> {
+        let mut work = cover::MOST_WORK;
+        patterns.iter().find_map(|pattern| {
+            let why = match cover::allows_every(&self.subscribe, pattern, self.max_depth, &mut work) {
+                Cover::Every => return None,
+                Cover::NotEvery => "not every topic that it matches is allowed",
+                Cover::Undecided => "what it matches meets too many rules to decide",
+            };
+            let (uid, pattern) = (self.uid, pattern.as_str());
+            Some(format!(
+                "uid {uid} may not subscribe {pattern:?}: {why}; name what is allowed, such as events.#, or have the broker's rules allow it"
+            ))
+        })
+    }
+
+    pub(super) fn publish_refusal(&self) -> String {
+        publish_refusal(self.uid)
+    }
+}
+
+pub(super) fn publish_refusal(uid: u32) -> String {
+    format!("uid {uid} may not publish on this topic; have the broker's rules allow it")
+}
+
+/// Who reads a topic, if the publisher may publish there.
+pub(super) fn look_up(router: &Router, rights: Option<&Rights>, topic: &str) -> Arc<Route> {
+    match rights {
+        Some(rights) if !rights.may_publish(topic) => rights.refused_route(),
+        _ => router.resolve(topic),
+    }
+}

@@ -1,0 +1,191 @@
+//! From an accepted connection to who speaks: a native client, which says `CONNECT`, or a peer of the original, which says what it
+//! likes or nothing at all.
+//!
+//! Nothing is sent before the first frame, one `ERR` excepted; every wait has a deadline; nothing is kept for a peer but its first
+//! frame.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::time::timeout;
+
+use super::{read, with_read};
+use crate::broker::shared::{Seat, Shared};
+use crate::broker::statistics::Refusal;
+use crate::error::Error;
+use crate::transport::{Readable, Stream};
+use crate::wire;
+use crate::wire::frame::{self, Kind, PREFIX};
+use crate::wire::text::{Code, Connect, Err as ErrText, FromBroker, FromClient};
+
+/// Read at once before anybody is known.
+pub(super) const FIRST_READ: usize = 16 * 1024;
+
+/// Why there will be no session.
+pub(super) enum Fault {
+    /// It went away.
+    Gone,
+    Said(Box<ErrText>),
+    /// There are as many peers of the original as may be.
+    Full,
+}
+
+impl Fault {
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self::Said(Box::new(ErrText::new(code, message)))
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Said(Box::new(ErrText::from(&error)))
+    }
+}
+
+/// Bytes of a peer who is not known yet.
+pub(super) struct Entry {
+    pub(super) stream: Arc<Stream>,
+    pub(super) readable: Readable,
+    pub(super) pending: Vec<u8>,
+    pub(super) since: Instant,
+}
+
+/// Who speaks.
+pub(super) enum Newcomer {
+    Native(Entry, Box<Connect>),
+    /// What it has said, if anything, is still in the entry.
+    Original(Entry, Seat),
+}
+
+enum First {
+    Connect(Box<Connect>),
+    Original,
+}
+
+/// Finds out who has come; refuses whoever may not stay.
+pub(super) async fn meet(shared: &Arc<Shared>, stream: Arc<Stream>) -> Option<Newcomer> {
+    let mut entry = Entry {
+        readable: stream.readable().ok()?,
+        stream,
+        pending: Vec::new(),
+        since: Instant::now(),
+    };
+    let limit = shared.config.handshake_timeout;
+    let first = match timeout(limit, entry.first(shared)).await {
+        Ok(first) => first,
+        Err(_) if entry.pending.is_empty() && shared.config.serves_originals() => Ok(First::Original),
+        Err(_) => Err(Fault::new(
+            Code::HandshakeTimeout,
+            format!("nothing whole came within {limit:?}"),
+        )),
+    };
+    let seated = first.and_then(|first| match first {
+        First::Connect(connect) => Ok((Some(connect), None)),
+        First::Original => shared.take_seat().map(|seat| (None, Some(seat))).ok_or(Fault::Full),
+    });
+    match seated {
+        Ok((Some(connect), _)) => Some(Newcomer::Native(entry, connect)),
+        Ok((None, Some(seat))) => Some(Newcomer::Original(entry, seat)),
+        Ok((None, None)) => None,
+        Err(fault) => {
+            refuse(shared, &entry.stream, fault);
+            None
+        }
+    }
+}
+
+impl Entry {
+    /// The first frame of the peer, whole: `CONNECT`, which is taken, or one of the original's, which is left.
+    async fn first(&mut self, shared: &Shared) -> Result<First, Fault> {
+        let originals = shared.config.serves_originals();
+        loop {
+            // The first byte of the first body says who speaks, before the rest is there.
+            if !originals && self.pending.get(PREFIX) == Some(&0x10) {
+                return Err(Fault::new(
+                    Code::Protocol,
+                    "a message came before CONNECT; connect first",
+                ));
+            }
+            let max_frame = if originals { shared.config.max_frame } else { 0 };
+            if let Some((kind, body)) = frame::next(&self.pending, max_frame).map_err(Error::from)? {
+                let first = judge(shared, kind, body)?;
+                let len = PREFIX + body.len();
+                if matches!(first, First::Connect(_)) {
+                    self.pending.drain(..len);
+                }
+                return Ok(first);
+            }
+            let stream = &self.stream;
+            match self.readable.read_with(|| read(stream, FIRST_READ)).await {
+                Ok(len) if len > 0 => with_read(len, |data| self.pending.extend_from_slice(data)),
+                _ => return Err(Fault::Gone),
+            }
+        }
+    }
+}
+
+fn judge(shared: &Shared, kind: Kind, body: &[u8]) -> Result<First, Fault> {
+    let config = &shared.config;
+    match kind {
+        Kind::Text => match FromClient::parse(body)? {
+            FromClient::Connect(connect) => return Ok(First::Connect(Box::new(connect))),
+            FromClient::Ping | FromClient::Pong | FromClient::PingProof(_) if config.serves_originals() => {}
+            _ => {
+                return Err(Fault::new(
+                    Code::Protocol,
+                    "the first frame is not CONNECT; connect first",
+                ));
+            }
+        },
+        Kind::Message if wire::verdict(body).is_some() => {}
+        Kind::Message => {
+            return Err(Fault::new(
+                Code::Decode,
+                "what came before CONNECT is a message of no dialect of the original; connect first",
+            ));
+        }
+        Kind::AuthText if config.original_auth => {}
+        Kind::AuthText => {
+            return Err(Fault::new(
+                Code::Protocol,
+                "authentication text of the original came before CONNECT, and original_auth is off",
+            ));
+        }
+    }
+    Ok(First::Original)
+}
+
+/// Counts a peer who comes no further, and tells it why if that can be told at once.
+pub(super) fn refuse(shared: &Shared, stream: &Stream, fault: Fault) {
+    let (reason, err) = match fault {
+        Fault::Gone => return shared.counters.note(Refusal::HandshakeIncomplete),
+        Fault::Said(err) => (Refusal::of(err.code), err),
+        Fault::Full => (
+            Refusal::BusyOriginal,
+            Box::new(ErrText::new(
+                Code::Busy,
+                "all connections of max_original_peers are in use; say CONNECT, close one, or raise it",
+            )),
+        ),
+    };
+    if let Some(suppressed) = shared.counters.note_and_log(reason) {
+        let peer = stream.peer();
+        tracing::warn!(
+            target: "daemoneye_eventbus::broker",
+            reason = reason.name(),
+            uid = peer.uid,
+            pid = peer.pid,
+            suppressed,
+            "connection refused: {}",
+            err.message
+        );
+    }
+    say(stream, *err);
+}
+
+/// Before a queue exists nothing was written, so the kernel has room for one `ERR`.
+pub(in crate::broker) fn say(stream: &Stream, err: ErrText) {
+    let frame = FromBroker::Err(err).frame();
+    // If it cannot be told, the end of the connection says it.
+    let _ = stream.try_write(&[std::io::IoSlice::new(&frame)]);
+}

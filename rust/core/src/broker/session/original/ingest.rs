@@ -1,0 +1,176 @@
+//! What a peer of the original says: frames are split whatever they are, and each is one of a few things.
+//!
+//! Guarantees: nothing is routed that is not wholly understood; nothing is sized by a number that the peer sent; what it may not
+//! publish, and what no dialect knows, costs it that message and not the connection, unless the stream itself cannot be followed.
+
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{Original, Stage};
+use crate::broker::deliver::Delivery;
+use crate::broker::rights::look_up;
+use crate::broker::router::Way;
+use crate::broker::session::KEPT_PENDING;
+use crate::broker::statistics::Refusal;
+use crate::queue::{Patience, Run};
+use crate::wire::frame::{FrameError, PREFIX};
+use crate::wire::original::{self, Heard};
+use crate::wire::text::FromClient;
+use crate::wire::{self, Dialect, Verdict};
+
+impl Original {
+    /// Learns the dialect of a peer whose first frame is a message.
+    pub(super) fn look_at_dialect(&mut self) {
+        if let Ok(Some(body)) = original::next(&self.pending, self.shared.config.max_frame)
+            && Heard::of(body) == Heard::Message
+            && let Some(Verdict::Speaks(dialect)) = wire::verdict(body)
+        {
+            self.dialect = Some(dialect);
+        }
+    }
+
+    /// Works off what was read before together with `data`; keeps a frame's beginning.
+    pub(super) fn take(&mut self, data: &[u8]) {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.extend_from_slice(data);
+        let mut at = 0;
+        while self.stage == Stage::Open && self.connect.is_none() {
+            let rest = pending.get(at..).unwrap_or_default();
+            match original::next(rest, self.shared.config.max_frame) {
+                Ok(Some(body)) => {
+                    let frame = rest.get(..PREFIX + body.len()).unwrap_or_default();
+                    self.hear(frame, body);
+                    at += frame.len();
+                }
+                Ok(None) => break,
+                Err(error) => self.cut(Refusal::FrameTooLarge, &error.to_string()),
+            }
+        }
+        pending.drain(..at);
+        if pending.is_empty() {
+            self.frame_since = None;
+            if pending.capacity() > KEPT_PENDING {
+                pending = Vec::new();
+            }
+        } else if at > 0 || self.frame_since.is_none() {
+            self.frame_since = Some(Instant::now());
+        }
+        self.pending = pending;
+    }
+
+    fn hear(&mut self, frame: &[u8], body: &[u8]) {
+        match Heard::of(body) {
+            Heard::Ping if self.is_proven() => self.check(),
+            // Whoever has a token says it with the check; whoever has none is sent nothing.
+            Heard::Ping | Heard::Pong => {}
+            Heard::Proof(proof) => self.prove(proof),
+            Heard::Message => self.message(frame, body),
+            Heard::Connect => match FromClient::parse(body) {
+                Ok(FromClient::Connect(connect)) => self.connect = Some(Box::new(connect)),
+                Ok(_) => self.shared.counters.note(Refusal::UnknownVerb),
+                Err(error) => self.cut(Refusal::Protocol, &error.to_string()),
+            },
+            Heard::Bare if body.is_empty() => self.cut(Refusal::Protocol, "empty frame"),
+            Heard::Bare => self.shared.counters.note(Refusal::Bare),
+        }
+    }
+
+    /// Its health check: the answer is the next frame that it is sent.
+    fn check(&mut self) {
+        self.mind_reading();
+        self.pongs += 1;
+        self.pace.note_check(Instant::now());
+    }
+
+    fn prove(&mut self, proof: &str) {
+        let config = &self.shared.config;
+        if !config.original_auth {
+            // A broker without token has nothing to compare with, and the peer waits for its answer.
+            return self.check();
+        }
+        // Every token is tried, so that the time does not tell which one held.
+        let valid = config.tokens.iter().filter(|token| token.verify_original(proof));
+        let valid: Vec<_> = valid.collect();
+        let Some(token) = valid.first().map(|token| token.name().map(str::to_owned)) else {
+            self.refused = true;
+            return self.cut(Refusal::AuthenticationFailed, "it did not prove the token");
+        };
+        self.check();
+        if !self.is_proven() {
+            self.join(token.as_deref());
+        }
+    }
+
+    fn message(&mut self, frame: &[u8], body: &[u8]) {
+        let limit = self.shared.config.max_frame;
+        if body.len() > limit {
+            let size = body.len();
+            return self.cut(
+                Refusal::FrameTooLarge,
+                &FrameError::TooLarge { size, limit }.to_string(),
+            );
+        }
+        let Some(dialect) = self.dialect_of(body) else {
+            return self.cut(Refusal::Decode, "a message of no dialect of the original");
+        };
+        if !self.is_proven() {
+            return self.shared.counters.note(Refusal::Unproven);
+        }
+        match wire::check(dialect, body, self.shared.config.max_topic_depth) {
+            Ok(summary) => self.route(dialect, frame, &summary),
+            Err(wire::Refusal::Topic { .. }) => self.shared.counters.note(Refusal::Topic),
+            Err(wire::Refusal::Type { .. }) => self.shared.counters.note(Refusal::MessageType),
+            // The original forwards what it is given, also as an event: the message is whole, its payload is not.
+            Err(wire::Refusal::Malformed(_)) if dialect.outline(body).is_ok() => {
+                self.shared.counters.note(Refusal::Decode);
+            }
+            Err(wire::Refusal::Malformed(error)) => self.cut(Refusal::Decode, &error.to_string()),
+        }
+    }
+
+    fn dialect_of(&mut self, body: &[u8]) -> Option<Dialect> {
+        if self.dialect.is_some() {
+            return self.dialect;
+        }
+        match wire::verdict(body)? {
+            Verdict::Speaks(dialect) => self.dialect = Some(dialect),
+            Verdict::Alike => return Some(self.shared.config.original_dialect),
+        }
+        self.dialect
+    }
+
+    fn route(&mut self, dialect: Dialect, frame: &[u8], summary: &wire::Summary<'_>) {
+        let shared = &self.shared;
+        if let Some(meter) = &mut self.meter
+            && meter.admit(Instant::now(), frame.len()).is_err()
+        {
+            return shared.counters.note(Refusal::RateLimit);
+        }
+        let route = look_up(&shared.router, self.rights.as_deref(), summary.topic);
+        if route.is_refused() {
+            return shared.counters.note(Refusal::Rights);
+        }
+        if let Some(meter) = &mut self.meter {
+            meter.charge(frame.len());
+        }
+        shared.counters.note_published(1);
+        self.published.fetch_add(1, Ordering::Relaxed);
+        let lane = route.lane(Way::of(summary));
+        let Some(connection) = &self.reader.connection else {
+            return;
+        };
+        let others = lane.without(connection.sink.id);
+        let lane = others.as_ref().unwrap_or(lane);
+        if lane.targets.is_empty() {
+            return;
+        }
+        let run = Run::frames(Bytes::copy_from_slice(frame), 1);
+        // It has no way to say that it would wait, so each queue's own policy applies.
+        let mut delivery =
+            Delivery::new(&shared.router, shared.config.max_topic_depth, Patience::None).from(&connection.sender);
+        delivery.frames(lane, &run, dialect, frame.len().saturating_sub(PREFIX));
+        shared.trim();
+    }
+}

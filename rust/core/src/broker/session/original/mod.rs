@@ -1,0 +1,407 @@
+//! The task of one peer of the original: a client of it, or a broker of it that has dialled us.
+//!
+//! Model: like [`Session`](super::Session) with all waits in one place, but with other manners. It is sent matching messages and `PONG`,
+//! nothing else; one message at a time, the next when the peer has read everything before; none around its health check ([`pace`]). Its
+//! queue is emptied by this task alone. What it sends is routed message by message ([`ingest`]): its own client sends some hundred in a
+//! second at most. It is not sent what it has published itself, which the original's broker, never reading what it is sent, would take
+//! for the answer to its next check.
+//!
+//! Guarantees: nothing is sent and nothing taken before a token was proved, where `original_auth` asks for that; what matched is
+//! accounted for as with any reader; a `CONNECT` ends this task and begins a native session on the same connection.
+
+mod ingest;
+mod out;
+mod pace;
+#[cfg(test)]
+#[cfg(unix)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::time::sleep_until;
+use uuid::Uuid;
+
+pub(in crate::broker) use self::pace::Rhythm;
+
+use self::out::{Blocked, Until, ready};
+use self::pace::Pace;
+use super::entry::Entry;
+use super::{LAST_READS, SCRATCH, Stage, Wait, batch, read, with_read};
+use crate::broker::connection::{Bell, Connection, OriginalTerms, SharedPatterns, Terms};
+use crate::broker::rate::Meter;
+use crate::broker::rights::Rights;
+use crate::broker::router::{Interest, Router};
+use crate::broker::shared::{Phase, Seat, Shared};
+use crate::broker::statistics::{Refusal, Totals};
+use crate::broker::subscription;
+use crate::queue::{DropReason, MAX_ANSWERS};
+use crate::topic::Pattern;
+use crate::transport::{Readable, Stream};
+use crate::wire::Dialect;
+use crate::wire::text::Connect;
+
+/// The body that the original's single reads take whole.
+const MAX_BODY: usize = 192 * 1024;
+/// The one subscription of such a peer.
+const ONLY: u64 = 0;
+const FAR: Duration = Duration::from_secs(3600);
+
+/// Sets what a peer of the original is sent.
+pub(in crate::broker) fn subscribe(router: &Router, connection: &Connection, patterns: Vec<Pattern>) {
+    let interest = Interest {
+        patterns,
+        filters: None,
+        // It has no other way to ask for them than a pattern.
+        include_control: true,
+    };
+    router.subscribe(&connection.sink, ONLY, interest, None);
+}
+
+pub(super) struct Original {
+    shared: Arc<Shared>,
+    stream: Arc<Stream>,
+    readable: Readable,
+    bell: Arc<Bell>,
+    id: Uuid,
+    patterns: SharedPatterns,
+    published: Arc<AtomicU64>,
+    reader: Reader,
+    /// What it speaks, once that is known.
+    dialect: Option<Dialect>,
+    stage: Stage,
+    pending: Vec<u8>,
+    /// Since when a frame is incomplete.
+    frame_since: Option<Instant>,
+    since: Instant,
+    pace: Pace,
+    /// Checks not answered yet.
+    pongs: usize,
+    /// What the kernel has not taken of a `PONG`.
+    pong_left: usize,
+    /// The peer has read everything that it was sent.
+    clear: bool,
+    /// Since when it has not read a message.
+    unread: Option<Instant>,
+    waiting: Option<(Until, Wait)>,
+    /// Until when it must be quiet with something to send.
+    quiet_until: Option<Instant>,
+    last_reads: usize,
+    /// It could not prove the token.
+    refused: bool,
+    /// It has said this.
+    connect: Option<Box<Connect>>,
+    /// `None`: it may publish everywhere.
+    rights: Option<Arc<Rights>>,
+    /// `None`: as fast as it can.
+    meter: Option<Meter>,
+    _seat: Seat,
+}
+
+impl Original {
+    pub(super) fn new(shared: Arc<Shared>, entry: Entry, seat: Seat) -> Self {
+        let uid = entry.stream.peer().uid;
+        // Checked with the configuration, so there is nothing to refuse here.
+        let patterns = subscription::of_original(&shared.config, &shared.config.original_patterns).unwrap_or_default();
+        let mut peer = Self {
+            readable: entry.readable,
+            bell: Arc::default(),
+            id: Uuid::new_v4(),
+            patterns: Arc::new(Mutex::new(patterns)),
+            published: Arc::default(),
+            reader: Reader {
+                shared: Arc::clone(&shared),
+                stream: Arc::clone(&entry.stream),
+                connection: None,
+                hands_over: false,
+            },
+            stream: entry.stream,
+            dialect: None,
+            stage: Stage::Open,
+            pending: entry.pending,
+            frame_since: None,
+            since: entry.since,
+            pace: Pace::new(shared.rhythm, entry.since),
+            pongs: 0,
+            pong_left: 0,
+            clear: true,
+            unread: None,
+            waiting: None,
+            quiet_until: None,
+            last_reads: 0,
+            refused: false,
+            connect: None,
+            rights: None,
+            meter: shared.rates.meter(&shared.config.rate_limits, uid),
+            _seat: seat,
+            shared,
+        };
+        // The first message tells the dialect, so it is read before the queue is made.
+        peer.look_at_dialect();
+        if !peer.shared.config.original_auth {
+            peer.join(None);
+        }
+        peer
+    }
+
+    /// Serves the peer to its end, or until it says that it is native.
+    pub(super) async fn run(mut self) -> Option<(Entry, Box<Connect>)> {
+        batch::run(|| {
+            self.take(&[]);
+            self.settle();
+        });
+        while self.stage != Stage::Ended && self.connect.is_none() {
+            tokio::task::consume_budget().await;
+            let (reads, waits) = (self.reads(), self.waiting.is_some());
+            let (stream, due) = (&self.stream, self.due());
+            tokio::select! {
+                biased;
+                until = ready(&mut self.waiting), if waits => self.go_on(until),
+                got = self.readable.read_with(|| read(stream, SCRATCH)), if reads => batch::run(|| self.on_read(got)),
+                // Last: with its queue full it may ring all the time.
+                () = self.bell.rung() => {}
+                () = sleep_until(due.into()) => {}
+            }
+            batch::run(|| self.settle());
+        }
+        if self.refused {
+            // Guessing costs time, and the time tells nothing.
+            tokio::time::sleep(self.shared.note_failed_proof(self.stream.peer().uid)).await;
+        }
+        self.become_native().await
+    }
+
+    /// Makes the queue; from now on the peer is sent what it is subscribed to, as far as it may subscribe that. `token`: the name of the
+    /// one it has proved.
+    fn join(&mut self, token: Option<&str>) {
+        self.rights = self.shared.rights(self.stream.peer().uid, token);
+        if let Some(rights) = &self.rights {
+            let may = |pattern: &Pattern| rights.refuse_subscription(std::slice::from_ref(pattern)).is_none();
+            self.patterns.lock().retain(may);
+        }
+        let connection = self.connect_queue(Totals::default());
+        subscribe(&self.shared.router, &connection, self.patterns.lock().clone());
+        self.shared.register(&connection);
+        self.reader.connection = Some(connection);
+    }
+
+    fn connect_queue(&self, past: Totals) -> Arc<Connection> {
+        let config = &self.shared.config;
+        let terms = Terms {
+            name: String::new(),
+            dialect: self.dialect.unwrap_or(config.original_dialect),
+            max_frame: config.max_frame.min(MAX_BODY),
+            limits: config.queue_limits(None, None),
+            overflow: config.overflow,
+        };
+        let original = OriginalTerms {
+            id: self.id,
+            bell: Arc::clone(&self.bell),
+            patterns: Arc::clone(&self.patterns),
+            past,
+            published: Arc::clone(&self.published),
+        };
+        Connection::original(
+            &self.shared.router,
+            &self.shared.budget,
+            config.stall_timeout,
+            Arc::clone(&self.stream),
+            terms,
+            original,
+        )
+    }
+
+    /// The peer turned out to speak another dialect than it was spoken to in: what waits for it in that one is of no use to it.
+    fn mind_dialect(&mut self) {
+        let Some(old) = &self.reader.connection else { return };
+        if self.dialect.is_none_or(|dialect| dialect == old.sink.dialect) || old.queue.is_partial() {
+            return;
+        }
+        let patterns = self.patterns.lock();
+        let past = self.shared.end_queue(old);
+        let connection = self.connect_queue(past);
+        subscribe(&self.shared.router, &connection, patterns.clone());
+        self.shared.register(&connection);
+        drop(patterns);
+        self.reader.connection = Some(connection);
+    }
+
+    fn reads(&self) -> bool {
+        self.stage == Stage::Open && self.pongs < MAX_ANSWERS && self.shared.phase() == Phase::Running
+    }
+
+    fn on_read(&mut self, got: io::Result<usize>) {
+        match got {
+            Ok(len) if len > 0 => with_read(len, |data| self.take(data)),
+            _ => self.stage = Stage::Ended,
+        }
+    }
+
+    fn is_proven(&self) -> bool {
+        self.reader.connection.is_some()
+    }
+
+    /// Brings the task in line with the time and with what others have done.
+    fn settle(&mut self) {
+        if self.connect.is_some() || self.stage == Stage::Ended {
+            return;
+        }
+        self.check_time(Instant::now());
+        self.check_others();
+        if self.shared.phase() >= Phase::Quiescing && self.stage != Stage::Ended {
+            self.wind_up();
+        }
+        if self.stage != Stage::Ended {
+            self.mind_dialect();
+            self.pump();
+        }
+        let done = |connection: &Arc<Connection>| connection.queue.snapshot().messages == 0;
+        if self.stage == Stage::Leaving && self.reader.connection.as_ref().is_none_or(done) {
+            self.stage = Stage::Ended;
+        }
+    }
+
+    fn check_time(&mut self, now: Instant) {
+        let frame_timeout = self.shared.config.frame_timeout;
+        if !self.is_proven() && now >= self.since + self.shared.rhythm.proof {
+            self.cut(Refusal::AuthenticationFailed, "no proof of the token came in time");
+        } else if self.frame_since.is_some_and(|since| now >= since + frame_timeout) {
+            self.cut(
+                Refusal::FrameTimeout,
+                "a frame was begun and not completed within frame_timeout",
+            );
+        }
+    }
+
+    fn check_others(&mut self) {
+        let Some(connection) = &self.reader.connection else {
+            return;
+        };
+        if connection.unwanted.load(Ordering::Acquire) {
+            self.cut(Refusal::Operator, "an operator has disconnected this client");
+        } else if connection.queue.wants_disconnect() {
+            self.cut(
+                Refusal::SlowConsumer,
+                "its queue is full, and the broker's overflow is \"disconnect\"",
+            );
+        }
+    }
+
+    /// The broker stops: what the peer has sent before that is routed, then what is queued for it goes out.
+    fn wind_up(&mut self) {
+        let Some(connection) = self.reader.connection.clone() else {
+            self.stage = Stage::Ended;
+            return;
+        };
+        while !connection.quiet.load(Ordering::Acquire) && self.stage == Stage::Open {
+            let got = if self.last_reads < LAST_READS {
+                read(&self.stream, SCRATCH).unwrap_or(0)
+            } else {
+                0
+            };
+            self.last_reads += got;
+            if got == 0 {
+                break;
+            }
+            with_read(got, |data| self.take(data));
+        }
+        connection.quiet.store(true, Ordering::Release);
+        self.shared.progress.notify_one();
+        if self.shared.phase() >= Phase::Leaving && self.stage == Stage::Open {
+            self.shared.router.leave(&connection.sink);
+            connection.queue.finish();
+            self.stage = Stage::Leaving;
+        }
+    }
+
+    /// When to look at the time again.
+    fn due(&self) -> Instant {
+        let proof = (!self.is_proven()).then(|| self.since + self.shared.rhythm.proof);
+        let frame = self.frame_since.map(|since| since + self.shared.config.frame_timeout);
+        let dues = [proof, frame, self.quiet_until];
+        dues.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + FAR)
+    }
+
+    /// Ends the connection. The peer would not understand why, so it is not told.
+    fn cut(&mut self, reason: Refusal, why: &str) {
+        if let Some(suppressed) = self.shared.counters.note_and_log(reason) {
+            let peer = self.stream.peer();
+            tracing::warn!(
+                target: "daemoneye_eventbus::broker",
+                reason = reason.name(),
+                uid = peer.uid,
+                pid = peer.pid,
+                suppressed,
+                "peer of the original cut: {why}"
+            );
+        }
+        self.stage = Stage::Ended;
+    }
+
+    /// What was queued is dropped; what the kernel has in part is finished. Then the connection is free for a native session.
+    async fn become_native(mut self) -> Option<(Entry, Box<Connect>)> {
+        let connect = self.connect.take()?;
+        if let Some(connection) = self.reader.connection.clone() {
+            self.shared.router.leave(&connection.sink);
+            connection.queue.end_with(None, DropReason::Closed);
+        }
+        let deadline = Instant::now() + self.shared.config.write_timeout;
+        loop {
+            self.waiting = None;
+            match self.finish_writing() {
+                Ok(()) => break,
+                Err(Blocked::Broken) => return None,
+                Err(Blocked::Waits) => {}
+            }
+            tokio::select! {
+                _ = ready(&mut self.waiting) => {}
+                () = sleep_until(deadline.into()) => {
+                    self.shared.counters.note(Refusal::WriteTimeout);
+                    return None;
+                }
+            }
+        }
+        self.reader.hands_over = true;
+        Some((
+            Entry {
+                stream: self.stream,
+                readable: self.readable,
+                pending: self.pending,
+                since: self.since,
+            },
+            connect,
+        ))
+    }
+
+    fn finish_writing(&mut self) -> Result<(), Blocked> {
+        if let Some(connection) = self.reader.connection.clone()
+            && connection.queue.is_partial()
+        {
+            self.send_message(&connection)?;
+        }
+        self.send_pongs()
+    }
+}
+
+/// The peer as a reader; dropping it settles the account and ends the connection, unless that goes on as a native one.
+struct Reader {
+    shared: Arc<Shared>,
+    stream: Arc<Stream>,
+    /// `None` until the peer is known to be who it should.
+    connection: Option<Arc<Connection>>,
+    hands_over: bool,
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.shared.retire(&connection);
+        }
+        if !self.hands_over {
+            self.stream.shut_down();
+        }
+    }
+}

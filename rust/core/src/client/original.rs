@@ -1,0 +1,212 @@
+//! A broker of the original at the other end: it reads no client, has no subscriptions on the wire, and sends what its own program
+//! told it to.
+//!
+//! Model: a connection is there when it was dialled, or, with a token, when the broker has answered the proof. From then on this side
+//! sends nothing but `PONG`; what arrives is matched and filtered here, in whatever dialect it comes, and handed over in the
+//! configured one. The supervisor reads, not the host: the broker waits 5 s for its `PONG`, however busy the host's event loop is.
+
+use std::io::{ErrorKind, IoSlice};
+use std::sync::Arc;
+
+use super::config::ClientConfig;
+use super::inbound::{Happening, Inbound};
+use super::shared::Shared;
+use super::ticket::Answer;
+use crate::error::{Error, Result};
+use crate::transport::{Address, DialError, Peer, Readable, Stream};
+use crate::wire::frame::PREFIX;
+use crate::wire::original::{self, Heard, REQUEST};
+use crate::wire::{self, Dialect, Verdict};
+
+const READ: usize = 64 * 1024;
+
+/// Why nothing can be published there.
+pub(super) fn no_publishing() -> Error {
+    Error::PublishNotSupported(
+        "a broker of the original reads nothing that its clients send, so it would be lost; publish through a native broker"
+            .to_owned(),
+    )
+}
+
+/// Why there are no statistics.
+pub(super) fn no_statistics() -> Error {
+    Error::Protocol(
+        "a broker of the original cannot be asked for its statistics; local_statistics() has this side's".to_owned(),
+    )
+}
+
+/// A connection to an original broker, and what it has sent already.
+pub(super) struct Dialled {
+    pub(super) stream: Arc<Stream>,
+    pub(super) readable: Readable,
+    pub(super) leftover: Vec<u8>,
+}
+
+/// `first`: there was no connection before this.
+pub(super) async fn connect(address: &Address, config: &ClientConfig, first: bool) -> Result<Dialled, DialError> {
+    let retry = |error| DialError { error, retry: true };
+    let uids = config.server_uids.clone().unwrap_or_else(|| vec![Peer::own_uid(), 0]);
+    let stream = Arc::new(Stream::dial(address, &uids)?);
+    let readable = stream
+        .readable()
+        .map_err(|error| retry(Error::io("watching the connection", &error)))?;
+    let mut dialled = Dialled {
+        stream,
+        readable,
+        leftover: Vec::new(),
+    };
+    if let Some(token) = &config.token {
+        // The order that its broker wants; its own client has the other, which that refuses.
+        let text = format!("{}:{REQUEST}", token.original_proof());
+        let prefix = u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let frame = [&prefix, text.as_bytes()].concat();
+        // A new connection takes as much at once.
+        dialled
+            .stream
+            .try_write(&[IoSlice::new(&frame)])
+            .map_err(|error| retry(Error::io("sending the proof of the token", &error)))?;
+        dialled.pong(config.max_frame, first).await?;
+    }
+    Ok(dialled)
+}
+
+impl Dialled {
+    /// Waits for the answer to the proof; whoever did not accept it closes without a word.
+    async fn pong(&mut self, max_frame: usize, first: bool) -> Result<(), DialError> {
+        loop {
+            let found = original::next(&self.leftover, max_frame).map_err(|error| DialError {
+                error: error.into(),
+                retry: false,
+            })?;
+            if let Some(body) = found {
+                let (answered, len) = (Heard::of(body) == Heard::Pong, PREFIX + body.len());
+                self.leftover.drain(..len);
+                if answered {
+                    return Ok(());
+                }
+                continue;
+            }
+            let mut chunk = [0; 4096];
+            match self.readable.read_with(|| self.stream.try_read(&mut chunk)).await {
+                Ok(0) => return Err(not_taken(first)),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(not_taken(first)),
+                Ok(n) => self.leftover.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+                Err(error) => {
+                    return Err(DialError {
+                        error: Error::io("reading from the broker", &error),
+                        retry: true,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Later it may as well be a broker that stops.
+const fn not_taken(first: bool) -> DialError {
+    DialError {
+        error: Error::AuthenticationFailed,
+        retry: !first,
+    }
+}
+
+/// Reads a live connection until it is lost.
+pub(super) async fn attend(shared: &Arc<Shared>, stream: &Arc<Stream>, readable: &Readable) {
+    let mut chunk = vec![0; READ];
+    loop {
+        let is_ours = |now: &Option<Arc<Stream>>| now.as_ref().is_some_and(|now| Arc::ptr_eq(now, stream));
+        if !is_ours(&shared.line.lock().stream) {
+            return;
+        }
+        let wants = shared.write_pongs();
+        tokio::select! {
+            () = shared.notify.notified() => {}
+            writable = stream.writable(), if wants => {
+                drop(writable);
+                shared.outbox.lock().disarm();
+            }
+            got = readable.read_with(|| stream.try_read(&mut chunk)) => {
+                let line = shared.line.lock();
+                if !is_ours(&line.stream) {
+                    return;
+                }
+                match got {
+                    Ok(0) => {
+                        let cause = Error::ConnectionLost("the broker closed the connection".to_owned());
+                        return shared.lost(line, cause, false);
+                    }
+                    Ok(n) => shared.feed(line, chunk.get(..n).unwrap_or_default()),
+                    Err(error) => return shared.lost(line, Error::io("reading from the broker", &error), false),
+                }
+            }
+        }
+        if wants {
+            shared.outbox.lock().disarm();
+        }
+    }
+}
+
+impl Inbound {
+    /// Nobody is asked: what is subscribed here is matched here.
+    pub(super) fn confirm_all(&mut self) {
+        for entry in self.entries.values_mut() {
+            (entry.sent, entry.live) = (true, true);
+            if let Some(ticket) = entry.ticket.take() {
+                ticket.resolve(Ok(Answer::Done));
+            }
+        }
+    }
+
+    /// Takes whole frames off the front of `data`; gives how many bytes were used. What is no message, or one that no native client
+    /// could have published, is counted and skipped.
+    pub(super) fn ingest_original(&mut self, data: &[u8], happened: &mut Vec<Happening>) -> Result<usize> {
+        let mut at = 0;
+        while let Some(body) = original::next(data.get(at..).unwrap_or_default(), self.max_frame)? {
+            at += PREFIX + body.len();
+            match Heard::of(body) {
+                Heard::Ping => happened.push(Happening::Ping),
+                Heard::Pong => {}
+                Heard::Message if self.deliver_original(body).is_some() => {}
+                _ => self.undecodable += 1,
+            }
+        }
+        self.consumed += at as u64;
+        Ok(at)
+    }
+
+    fn deliver_original(&mut self, body: &[u8]) -> Option<()> {
+        let spoken = self.dialect_of(body)?;
+        let frame = if spoken == self.dialect {
+            let prefix = u32::try_from(body.len()).ok()?.to_le_bytes();
+            [&prefix, body].concat()
+        } else {
+            wire::translate(spoken, self.dialect, body).ok()?
+        };
+        let summary = wire::check(self.dialect, frame.get(PREFIX..)?, self.max_depth).ok()?;
+        let route = self.route(summary.topic);
+        let is_event = summary.event.is_some();
+        let takers = route
+            .iter()
+            .filter(|inbox| is_event || inbox.subscription.include_control);
+        self.hand_over_filtered(&frame, takers);
+        Some(())
+    }
+
+    fn dialect_of(&mut self, body: &[u8]) -> Option<Dialect> {
+        if self.spoken.is_none() {
+            match wire::verdict(body)? {
+                Verdict::Speaks(dialect) => self.spoken = Some(dialect),
+                Verdict::Alike => return Some(self.dialect),
+            }
+        }
+        self.spoken
+    }
+}
+
+impl Shared {
+    /// Writes the answers that the kernel has not taken yet. True if it must be waited for.
+    fn write_pongs(&self) -> bool {
+        let mut outbox = self.outbox.lock();
+        self.write_and_wake(&mut outbox) == super::outbox::Sent::Blocked
+    }
+}

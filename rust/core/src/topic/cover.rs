@@ -1,0 +1,162 @@
+//! What a list of patterns, the first that matches deciding, says about all topics of one pattern.
+//!
+//! The topics that patterns tell apart are walked segment by segment, together with the rules that still match: at each place only the
+//! words that some rule names there, and one that none names, can make a difference. The answer is exact for topics of up to
+//! `max_depth` segments of any length. Rules that name words at many different places under `+` could make this long, so it is
+//! bounded: who asks is a peer.
+use hashbrown::HashSet;
+use smallvec::SmallVec;
+
+use super::name::DOMAINS;
+use super::pattern::{Pattern, Reach, Step, step};
+
+/// Work that one asker may cause, in rules looked at. Rules as people write them need a few dozen for each pattern.
+pub const MOST_WORK: usize = 1_000_000;
+
+/// A pattern and whether what matches it is allowed.
+pub type Ruling = (Pattern, bool);
+
+/// What [`allows_every`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cover {
+    Every,
+    NotEvery,
+    /// Too many combinations; to be taken as no.
+    Undecided,
+}
+
+/// Whether the first of `rules` that matches it allows `topic`, which is allowed where none does.
+pub fn allows(rules: &[Ruling], topic: &str) -> bool {
+    rules
+        .iter()
+        .find(|(pattern, _)| pattern.matches(topic))
+        .is_none_or(|(_, allow)| *allow)
+}
+
+/// Whether [`allows`] holds for every topic that `asked` can match. Takes what it costs from `work`, of which there is at most
+/// [`MOST_WORK`].
+pub fn allows_every(rules: &[Ruling], asked: &Pattern, max_depth: usize, work: &mut usize) -> Cover {
+    let mut walk = Walk {
+        asked: Shape::of(asked),
+        rules: rules
+            .iter()
+            .map(|(pattern, allow)| (Shape::of(pattern), *allow))
+            .collect(),
+        max_depth,
+        seen: HashSet::new(),
+        work,
+    };
+    let all = (0..walk.rules.len()).collect();
+    match walk.go(0, all) {
+        Some(true) => Cover::Every,
+        Some(false) => Cover::NotEvery,
+        None => Cover::Undecided,
+    }
+}
+
+/// A pattern taken apart: what it says of each segment (`None`: any), and what may remain.
+struct Shape<'p> {
+    parts: Vec<Option<&'p str>>,
+    reach: Reach,
+}
+
+impl<'p> Shape<'p> {
+    fn of(pattern: &'p Pattern) -> Self {
+        let mut parts = Vec::new();
+        let mut rest = Some(pattern.as_str());
+        loop {
+            rest = match step(rest) {
+                Step::Literal(literal, rest) => {
+                    parts.push(Some(literal));
+                    rest
+                }
+                Step::Any(rest) => {
+                    parts.push(None);
+                    rest
+                }
+                Step::End(reach) => return Self { parts, reach },
+            };
+        }
+    }
+
+    /// What the segment at `depth` must be; `None`: there may be none.
+    fn part(&self, depth: usize) -> Option<Option<&'p str>> {
+        match self.parts.get(depth) {
+            Some(part) => Some(*part),
+            None => (self.reach != Reach::Nothing).then_some(None),
+        }
+    }
+
+    /// Whether a topic that agreed so far and has `depth` segments is matched.
+    fn ends(&self, depth: usize) -> bool {
+        let len = self.parts.len();
+        match self.reach {
+            Reach::Nothing => depth == len,
+            Reach::OneOrMore => depth > len,
+            Reach::ZeroOrMore => depth >= len,
+        }
+    }
+
+    fn takes(&self, depth: usize, word: Option<&str>) -> bool {
+        self.part(depth).is_some_and(|part| part.is_none() || part == word)
+    }
+}
+
+type Alive = SmallVec<[usize; 16]>;
+
+struct Walk<'p, 'w> {
+    asked: Shape<'p>,
+    rules: Vec<(Shape<'p>, bool)>,
+    max_depth: usize,
+    /// What has been found good: so many segments chosen, and these rules still matching.
+    seen: HashSet<(usize, Alive)>,
+    work: &'w mut usize,
+}
+
+impl<'p> Walk<'p, '_> {
+    /// Whether all goes well from here on, `depth` segments having been chosen that `asked` and the `alive` rules agree with.
+    fn go(&mut self, depth: usize, alive: Alive) -> Option<bool> {
+        let rules = &self.rules;
+        if alive.iter().all(|at| rules.get(*at).is_none_or(|(_, allow)| *allow)) {
+            return Some(true);
+        }
+        if depth > 0 && self.asked.ends(depth) {
+            let mut deciding = alive.iter().filter_map(|at| rules.get(*at));
+            if let Some((_, false)) = deciding.find(|(rule, _)| rule.ends(depth)) {
+                return Some(false);
+            }
+        }
+        let Some(part) = self.asked.part(depth).filter(|_| depth < self.max_depth) else {
+            return Some(true);
+        };
+        *self.work = self.work.checked_sub(alive.len() + 1)?;
+        if !self.seen.insert((depth, alive.clone())) {
+            return Some(true);
+        }
+        for word in self.words(part, depth, &alive) {
+            let agree = |at: &usize| self.rules.get(*at).is_some_and(|(rule, _)| rule.takes(depth, word));
+            let alive = alive.iter().copied().filter(agree).collect();
+            match self.go(depth + 1, alive) {
+                Some(true) => {}
+                other => return other,
+            }
+        }
+        Some(true)
+    }
+
+    /// The words that make a difference at `depth`; `None` is one that nobody names.
+    fn words(&self, part: Option<&'p str>, depth: usize, alive: &Alive) -> Vec<Option<&'p str>> {
+        if part.is_some() {
+            return vec![part];
+        }
+        if depth == 0 {
+            return DOMAINS.iter().map(|(name, _)| Some(*name)).collect();
+        }
+        let named = |at: &usize| self.rules.get(*at)?.0.part(depth)?;
+        let mut words: Vec<_> = alive.iter().filter_map(named).map(Some).collect();
+        words.sort_unstable();
+        words.dedup();
+        words.push(None);
+        words
+    }
+}

@@ -1,0 +1,203 @@
+"""`doctor`: each thing that can be wrong with a path or a broker, found, named and left as it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from commands import DEADLINE, wait_for
+from daemoneye_eventbus import EventBus, ProcessEvent, __version__
+from support import NOBODY
+
+pytest_plugins = ["commands"]
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="modes and sockets of Unix"),
+    pytest.mark.limit(90),
+]
+
+
+def examined(cli, code, *arguments):
+    """Findings by subject, the last of each."""
+    child = cli("doctor", "--json", *arguments).ends(code, "")
+    found = [json.loads(line) for line in child.stdout.splitlines()]
+    assert max((one["code"] for one in found), default=0) > 0 or code == 0
+    # What keeps somebody from working says what to do.
+    assert all(one["advice"] for one in found if one["level"] in {"look", "bad"} and one["subject"] != "path")
+    return {one["subject"]: one for one in found}
+
+
+def test_a_healthy_broker(cli, cli_broker, path):
+    found = examined(cli, 0)
+    assert {one["level"] for one in found.values()} == {"ok"}
+    assert list(found) == [
+        "path",
+        "directory",
+        "socket",
+        "lock",
+        "broker",
+        "version",
+        "traffic",
+        "drops",
+        "refused",
+        "clients",
+    ]
+    assert "0600" in found["socket"]["text"]
+    if sys.platform == "linux":
+        assert f"pid {cli_broker.process.pid}" in found["lock"]["text"]
+        assert f"pid {cli_broker.process.pid}" in found["broker"]["text"]
+    assert __version__ in found["version"]["text"]
+    text = cli("doctor", path).ends(0, "").stdout
+    assert all(line.startswith("ok ") for line in text.splitlines())
+    assert cli("doctor", path, "--path", path).ends(2).stderr.count("\n") == 1
+
+
+def test_no_broker(cli, path, folder):
+    found = examined(cli, 5)
+    assert found["broker"]["text"] == "none runs here"
+    assert f"daemoneye-eventbus broker {path}" in found["broker"]["advice"]
+    found = examined(cli, 5, folder / "not" / "there" / "b.sock")
+    assert found["directory"]["level"] == "note"
+    assert list(folder.iterdir()) == [], "nothing is made"
+
+
+def test_a_socket_that_was_left_behind(cli, path):
+    first = cli("broker", path).until("listening", "stdout")
+    first.signal(signal.SIGKILL)
+    first.process.wait(DEADLINE)
+    found = examined(cli, 5)
+    assert "left behind" in found["broker"]["text"]
+    assert found["lock"]["level"] == "note"
+    assert os.path.exists(path), "nothing is removed"
+    cli("broker", path).until("listening", "stdout")
+    examined(cli, 0)
+
+
+def test_paths_that_cannot_be_used(cli, folder):
+    (folder / "file").write_text("x")
+    assert "no socket" in examined(cli, 4, folder / "file")["socket"]["text"]
+    assert "107" in examined(cli, 4, "/tmp/" + "x" * 200)["path"]["text"]
+    wide = folder / "wide"
+    wide.mkdir()
+    wide.chmod(0o777)
+    found = examined(cli, 4, wide / "b.sock")
+    assert "0777" in found["directory"]["text"]
+    assert "broker" not in found
+    (folder / "link").symlink_to(folder)
+    if os.geteuid() == 0:
+        # Root's own links are followed.
+        os.chown(folder / "link", NOBODY, NOBODY, follow_symlinks=False)
+    assert "symbolic link" in examined(cli, 4, folder / "link" / "b.sock")["directory"]["text"]
+
+
+def test_a_lock_that_no_broker_would_take(cli, path):
+    lock = Path(f"{path}.lock")
+    lock.write_text("1\n")
+    lock.chmod(0o644)
+    assert "0644" in examined(cli, 4)["lock"]["text"]
+    lock.chmod(0o600)
+    os.link(lock, lock.with_suffix(".other"))
+    assert "hard link" in examined(cli, 4)["lock"]["text"]
+    assert "refused" in cli("broker", path).ends(4).stderr
+
+
+def test_looking_takes_no_lock(cli, path):
+    """A broker that starts while a doctor looks must not take it for another broker."""
+    first = cli("broker", path).until("listening", "stdout")
+    first.signal(signal.SIGTERM).ends(0)
+    doctors = [cli("doctor", "--connect-timeout", "0.2") for _ in range(3)]
+    for _ in range(5):
+        cli("broker", path).until("listening", "stdout").signal(signal.SIGTERM).ends(0, "")
+    for doctor in doctors:
+        doctor.process.wait(DEADLINE)
+
+
+def test_a_broker_that_hangs(cli, cli_broker):
+    cli_broker.signal(signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        found = examined(cli, 5, "--connect-timeout", "0.4")
+        assert time.monotonic() - began < 10
+    finally:
+        cli_broker.signal(signal.SIGCONT)
+    assert "does not answer" in found["broker"]["text"]
+    wait_for(lambda: cli("doctor").process.wait(DEADLINE) == 0)
+
+
+def test_somebody_else_listens(cli, path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        os.chmod(path, 0o600)
+        listener.listen()
+        found = examined(cli, 5, "--connect-timeout", "0.3")
+    assert 'peer="original"' in found["broker"]["advice"]
+    assert found["lock"]["level"] == "note"
+
+
+def test_a_full_house(cli, path, raw):
+    cli("broker", path, "--max-connections", "1").until("listening", "stdout")
+    raw(str(path)).connect()
+    assert "max_connections" in examined(cli, 5)["broker"]["text"]
+
+
+def test_tokens(cli, path, folder):
+    for name in ("right", "wrong"):
+        (folder / name).write_bytes(name[:1].encode() * 32)
+        (folder / name).chmod(0o600)
+    cli("broker", path, "--token-file", folder / "right").until("listening", "stdout")
+    assert "--token-file" in examined(cli, 4)["broker"]["text"]
+    examined(cli, 4, "--token-file", folder / "wrong")
+    examined(cli, 0, "--token-file", folder / "right")
+
+
+async def test_drops_and_a_reader_that_does_not_read(cli, path, raw):
+    cli("broker", path, "--queue-messages", "2").until("listening", "stdout")
+    reader = raw(str(path))
+    reader.connect("slow")
+    reader.subscribe(1, "events.#")
+    async with EventBus.connect(path) as bus:
+        for _ in range(8):
+            await bus.publish(ProcessEvent(1, "x" * 400_000))
+        await bus.flush()
+        raw(str(path)).write(b"\0\0\0\0")
+        found = examined(cli, 7)
+    assert "lost: overflow" in found["drops"]["text"]
+    assert 'overflow="block"' in found["drops"]["advice"]
+    assert found["clients"]["text"].startswith(f"slow (pid {os.getpid()}) lets 2 messages wait, of 2")
+    wait_for(lambda: "protocol 1" in examined(cli, 7)["refused"]["text"])
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_broker_of_another_user_who_lets_us_in(cli, open_folder, program):
+    os.chown(open_folder, NOBODY, NOBODY)
+    path = str(open_folder / "b.sock")
+    program("broker.py", path, {"allowed_uids": [0]}, user=NOBODY).line()
+    assert f"--server-uid {NOBODY}" in examined(cli, 7, path)["broker"]["advice"]
+    for command in (
+        ["stats"],
+        ["clients"],
+        ["top", "--once", "--interval", "0.1"],
+        ["decode", "--live", "--count", "1"],
+    ):
+        said = cli(*command, "--path", path).ends(4).stderr
+        assert str(NOBODY) in said
+        cli(*command, "--path", path, "--server-uid", "0", "--server-uid", NOBODY).ends(0, "")
+    cli("stats", "--path", path, "--server-uid", "nobody-of-that-name").ends(2)
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_broker_of_another_user(cli, open_folder, program):
+    """Root looks at a service: judged as that user's, and told who may ask more."""
+    os.chown(open_folder, NOBODY, NOBODY)
+    path = str(open_folder / "b.sock")
+    program("broker.py", path, {}, user=NOBODY).line()
+    found = examined(cli, 4, path)
+    assert found["directory"]["level"] == found["socket"]["level"] == "ok"
+    assert "not_permitted" in found["broker"]["text"] or "allowed_uids" in found["broker"]["text"]
+    assert "--allowed-uids" in found["broker"]["advice"]

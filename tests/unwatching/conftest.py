@@ -1,0 +1,35 @@
+"""A loop that cannot watch descriptors, as Windows' own cannot: everything in this folder runs on it.
+
+No Python of Windows is used by the tests; this is how that half of the border is tested elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+
+class UnwatchingLoop(asyncio.SelectorEventLoop):
+    """Reads and writes sockets, and watches nothing for others. (What it does for itself it undoes in public.)"""
+
+    def add_reader(self, fd, callback, *args):
+        raise NotImplementedError
+
+    def add_writer(self, fd, callback, *args):
+        raise NotImplementedError
+
+
+def pytest_asyncio_loop_factories(config, item):
+    return {"unwatching": UnwatchingLoop}
+
+
+@pytest.fixture
+def run():
+    """Runs a coroutine to its end on a fresh loop."""
+
+    def go(main):
+        with asyncio.Runner(loop_factory=UnwatchingLoop) as runner:
+            return runner.run(main)
+
+    return go

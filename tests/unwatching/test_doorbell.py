@@ -1,0 +1,98 @@
+"""How such a loop is woken: whatever is done to its tasks, and leaving nothing behind."""
+
+import asyncio
+import gc
+import os
+import warnings
+
+import pytest
+
+from daemoneye_eventbus import EventBus
+from support import collect, pids, process
+
+
+async def test_this_loop_watches_nothing():
+    with pytest.raises(NotImplementedError):
+        asyncio.get_running_loop().add_reader(0, print)
+
+
+async def test_the_bus_is_no_task_of_the_loop(broker, path):
+    """So whoever cancels all tasks, or waits for all of them, does not meet it."""
+    async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+        await bus.publish(process(1))
+        assert pids(await collect(events, 1)) == [1]
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_cancelled_together_with_everything_a_bus_can_still_be_left(broker, path):
+    ended = []
+
+    async def work():
+        async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+            await bus.publish(process(1))
+            try:
+                while True:
+                    await events.get()
+            finally:
+                await bus.flush()
+                ended.append((await bus.statistics()).messages_published)
+
+    task = asyncio.create_task(work())
+    await asyncio.sleep(0.3)
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for other in others:
+        other.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*others, return_exceptions=True)
+    assert task.cancelled()
+    assert ended == [1]
+
+
+def test_loops_leave_no_descriptor_behind(run, path, program):
+    broker = program("broker.py", path)
+    broker.json()
+
+    async def main():
+        async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+            await bus.publish(process(1))
+            assert pids(await collect(events, 1)) == [1]
+
+    def count():
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(main())
+        before = count()
+        for _ in range(20):
+            run(main())
+        assert count() <= before + 2
+    broker.finish()
+
+
+def test_what_comes_together_wakes_the_loop_together(run, path, program):
+    """A burst from another process is read by the thread; the loop is rung for batches, not for each event."""
+    broker = program("broker.py", path)
+    broker.json()
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        received = 0
+        original = loop.sock_recv
+
+        async def counting(*args):
+            nonlocal received
+            data = await original(*args)
+            received += len(data)
+            return data
+
+        loop.sock_recv = counting
+        async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+            for number in range(5000):
+                await bus.publish(process(number))
+            assert pids(await collect(events, 5000)) == list(range(5000))
+        assert 0 < received < 1000, received
+
+    run(main())
+    broker.finish()
