@@ -97,7 +97,11 @@ impl Inner {
         let blocks = matches!(patience, Patience::Wait(_) | Patience::Try { block: true });
         self.fed_by_block |= blocks;
         // What is to be lossless is never trimmed for the budget; so it must not grow beyond it either, whoever feeds it.
-        let budget = if self.is_lossless() { self.budget.room() } else { usize::MAX };
+        let budget = if self.is_lossless() {
+            self.budget.room()
+        } else {
+            usize::MAX
+        };
         // The usual case first: everything fits.
         let fits = self.messages + run.messages as usize <= self.limits.messages
             && self.bytes + run.bytes() <= self.limits.bytes
