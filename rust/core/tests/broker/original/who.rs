@@ -190,8 +190,8 @@ fn the_end_comes_without_a_word_and_with_what_was_queued() {
         let sent: Vec<_> = (0..30).map(|n| frame(NEW, n)).collect();
         publisher.send(&sent.concat());
         publisher.flush();
+        peer.pong();
         let reader = std::thread::spawn(move || {
-            peer.pong();
             for frame in &sent {
                 assert_eq!(peer.message(), translated(frame));
             }
