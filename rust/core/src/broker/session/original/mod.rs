@@ -2,9 +2,9 @@
 //!
 //! Model: like [`Session`](super::Session) with all waits in one place, but with other manners. It is sent matching messages and `PONG`,
 //! nothing else; one message at a time, the next when the peer has read everything before; none around its health check ([`pace`]), and
-//! none before it has shown that it reads ([`reading`]). Its queue is emptied by this task alone. What it sends is routed message by message ([`ingest`]): its own client sends some hundred in a
-//! second at most. It is not sent what it has published itself, which the original's broker, never reading what it is sent, would take
-//! for the answer to its next check.
+//! none before it has shown that it reads ([`reading`]). Its queue is emptied by this task alone. What it sends is routed message by
+//! message ([`ingest`]): its own client sends some hundred in a second at most. It is not sent what it has published itself, which the
+//! original's broker, never reading what it is sent, would take for the answer to its next check.
 //!
 //! Guarantees: nothing is sent and nothing taken before a token was proved, where `original_auth` asks for that; what matched is
 //! accounted for as with any reader; a `CONNECT` ends this task and begins a native session on the same connection.
@@ -242,7 +242,7 @@ impl Original {
     /// It has checked its connection and not read the answer: a broker, that would take a message for the next one.
     fn mind_reading(&mut self, now: Instant) {
         let due = self.reading.due(self.shared.config.stall_timeout);
-        if self.clear || due.is_none_or(|due| now < due) {
+        if self.clear || self.shared.phase() != Phase::Running || due.is_none_or(|due| now < due) {
             return;
         }
         self.reading = Reading::Answers;

@@ -59,7 +59,7 @@ impl Original {
         self.send_pongs()?;
         let Some(connection) = connection else { return Ok(()) };
         let idle = connection.queue.snapshot().messages == 0 && !connection.queue.arm_reader();
-        if idle && !self.reading.is_open() {
+        if idle && !self.reading.is_waited_for() {
             return Ok(());
         }
         self.quiet_until = self.pace.quiet_until(Instant::now());

@@ -41,8 +41,8 @@ impl Reading {
         }
     }
 
-    /// Messages wait until it has shown that it reads.
-    pub(super) const fn is_open(self) -> bool {
+    /// Whether its reading would change something, also with nothing to send.
+    pub(super) const fn is_waited_for(self) -> bool {
         !matches!(self, Self::Untold | Self::ByItself)
     }
 }
