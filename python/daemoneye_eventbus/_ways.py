@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription
 from daemoneye_eventbus._waiters import Waiters
-from daemoneye_eventbus.errors import ConnectionClosed, ProtocolError, PublishNotSupported, SubscriptionRefused
+from daemoneye_eventbus.errors import ConnectionClosed, ProtocolError, SubscriptionRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
