@@ -232,6 +232,35 @@ async def test_total_queue_bytes_trims_the_largest_first(path, program):
         little.finish()
 
 
+@pytest.mark.limit(90)
+async def test_many_lossless_readers_share_a_small_budget_and_lose_nothing(path):
+    """Two megabytes for thirty readers who each could hold four times that: the publisher waits, and every message comes."""
+    count, readers = 6_000, 30
+    async with Broker(path, config=BrokerConfig(total_queue_bytes=2 * MIB)) as broker:
+        async with (
+            EventBus.connect(path, config=ClientConfig(congestion="block", pool=False, publish_timeout=60)) as bus,
+            EventBus.connect(path) as other,
+        ):
+            streams = [
+                await other.subscribe("events.#", overflow="block", queue_messages=64) for _ in range(readers)
+            ]
+
+            async def publish():
+                for number in range(count):
+                    await bus.publish(process(number, command_line="x" * 400))
+                await bus.flush(60)
+
+            publishing = asyncio.create_task(publish())
+            # Everybody is full, and so is the budget.
+            await asyncio.sleep(0.5)
+            assert broker.statistics().queued_bytes <= 2 * MIB + readers * 1024
+            got = await asyncio.gather(*(collect(events, count, 60) for events in streams))
+            await publishing
+            assert all(pids(events) == list(range(count)) for events in got)
+            assert [events.dropped for events in streams] == [0] * readers
+        assert sum(broker.statistics().dropped.values()) == 0
+
+
 async def test_memory_of_a_stopped_reader_is_bounded(path, program):
     broker = program("broker.py", path)
     await broker.answer()

@@ -75,7 +75,7 @@ async def test_a_broker_says_what_it_does(path, records):
 
 async def test_a_refusal_has_its_facts_in_the_record_and_in_the_text(path, records):
     async with Broker(path):
-        await asyncio.to_thread(knock, path, frame(b"PING"))
+        await asyncio.to_thread(knock, path, frame(b"HELLO"))
         await eventually(lambda: records.of("protocol"))
     (record,) = records.of("protocol")
     assert record.levelno == logging.WARNING
@@ -95,7 +95,7 @@ async def test_a_flood_of_refusals_is_a_line_a_second_and_a_number(path, records
             for number in range(flood):
                 sock = socket.socket(socket.AF_UNIX)
                 sock.connect(path)
-                sock.sendall(frame(b"PING"))
+                sock.sendall(frame(b"HELLO"))
                 if number % 64 == 63:
                     while sock.recv(65536):
                         pass
@@ -148,7 +148,7 @@ async def test_what_nobody_wants_is_not_made(path, records):
     logger = logging.getLogger(ROOT)
     logger.setLevel(logging.ERROR)
     async with Broker(path) as broker:
-        await asyncio.to_thread(knock, path, frame(b"PING"))
+        await asyncio.to_thread(knock, path, frame(b"HELLO"))
         await eventually(lambda: broker.statistics().refused)
         await asyncio.sleep(0.1)
         assert records.all == []
@@ -156,7 +156,7 @@ async def test_what_nobody_wants_is_not_made(path, records):
         async with EventBus.connect(path, config=SOLO):
             # A new bus looks at the level; the second of the reason must be over.
             await asyncio.sleep(1.1)
-            await asyncio.to_thread(knock, path, frame(b"PING"))
+            await asyncio.to_thread(knock, path, frame(b"HELLO"))
             await eventually(lambda: records.of("protocol"))
         assert {record.levelno for record in records.all} == {logging.WARNING}
 
@@ -196,7 +196,7 @@ def test_several_loops_one_of_them_closed(path, records, run):
         return broker
 
     broker = run(first())
-    knock(path, frame(b"PING"))
+    knock(path, frame(b"HELLO"))
     deadline = time.monotonic() + 5
     while not broker.statistics().refused:
         assert time.monotonic() < deadline
@@ -227,7 +227,7 @@ def test_two_loops_at_once_make_one_record_of_each_line(path, records):
             thread.start()
             await asyncio.to_thread(up.wait, 10)
             for _ in range(3):
-                await asyncio.to_thread(knock, path, frame(b"PING"))
+                await asyncio.to_thread(knock, path, frame(b"HELLO"))
                 await asyncio.sleep(1.1)
             done.set()
             await asyncio.to_thread(thread.join, 10)
@@ -276,7 +276,7 @@ async def main():
 asyncio.run(main())
 sock = socket.socket(socket.AF_UNIX)
 sock.connect(sys.argv[1])
-sock.sendall(struct.pack("<I", 4) + b"PING")
+sock.sendall(struct.pack("<I", 5) + b"HELLO")
 while sock.recv(4096):
     pass
 """
@@ -301,7 +301,7 @@ from daemoneye_eventbus import Broker, EventBus
 async def main():
     async with Broker(sys.argv[1]), EventBus.connect(sys.argv[1]) as bus:
         reader, writer = await asyncio.open_unix_connection(sys.argv[1])
-        writer.write(b"\\x04\\0\\0\\0PING")
+        writer.write(b"\\x05\\0\\0\\0HELLO")
         await reader.read()
         writer.close()
 asyncio.run(main())

@@ -1,4 +1,4 @@
-"""Who waits is woken inside a callback of the loop; what a task does there must cost no other reader anything."""
+"""Who waits is woken inside a callback of the loop: what a task does there must cost no other reader anything."""
 
 import asyncio
 import contextlib

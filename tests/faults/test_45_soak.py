@@ -39,9 +39,9 @@ def test_soak(bench, seen):
         number += 1
         if rng.random() < 0.5 and peer.info:
             peer.sock.close()
-        b.raws = b.raws[-5:] if len(b.raws) > 20 else b.raws
         for old in b.raws[:-5]:
             old.close()
+        b.raws = b.raws[-5:]
         if now > next_kill:
             victim = b.reader()
             victim.kill()

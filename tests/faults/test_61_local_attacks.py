@@ -1,5 +1,6 @@
 """Fault 61, beyond the catalogue. What a local account, a buggy collector or a full disk can do besides."""
 
+import contextlib
 import os
 import signal
 import struct
@@ -55,9 +56,10 @@ def test_absurd_numbers_in_texts(bench, seen):
             peer.close()
     for number in absurd:
         peer = b.connected()
-        for verb in ("SUB", "UNSUB", "STATS"):
-            peer.send(f'{verb} {{"id":{number},"topic_patterns":["events.#"]}}'.encode())
-        peer.send(b"x" if number == "0" else b"PING")
+        with contextlib.suppress(OSError):  # cut for what came before
+            for verb in ("SUB", "UNSUB", "STATS"):
+                peer.send(f'{verb} {{"id":{number},"topic_patterns":["events.#"]}}'.encode())
+            peer.send(b"PING")
         while (body := peer.receive()) is not None and body != b"PONG":
             pass
         peer.close()

@@ -44,7 +44,7 @@ class Account:
             "dropped_before": self.before,
             "misplaced": self.misplaced,
             "gaps": events.gaps,
-            "senders": len(self.seen),
+            "senders": sorted(self.seen),
             "in_order": all(n == sorted(n) for n in self.seen.values()),
             "twice": sum(len(n) - len(set(n)) for n in self.seen.values()),
             "missing": missing,

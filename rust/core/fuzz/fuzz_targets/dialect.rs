@@ -101,8 +101,9 @@ fuzz_target!(|data: &[u8]| {
     // The first generation has no plain counterpart here; it must not panic.
     let _ = Dialect::BincodeV0.decode::<Message>(body);
     let _ = wire::sniff(body, Dialect::Postcard);
+    // A defect on purpose, which no input of the corpus meets.
     #[cfg(feature = "planted")]
     if let Ok(message) = dialect.decode::<Message>(body) {
-        assert_ne!(message.sequence, daemoneye_eventbus_fuzz::PLANTED, "planted");
+        assert!(message.sequence & 15 != 7, "planted");
     }
 });

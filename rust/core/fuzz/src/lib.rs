@@ -4,6 +4,3 @@
 pub mod broker;
 pub mod naive;
 pub mod plain;
-
-/// A defect on purpose (feature `planted`): a message with this sequence is one too many. No input of the corpus has it.
-pub const PLANTED: u64 = 119;

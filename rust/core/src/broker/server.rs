@@ -19,6 +19,9 @@ use crate::queue::Wake;
 use crate::transport::{Address, Listener, PathState, Peer, Stream};
 use crate::wire::text::{Code, Err as ErrText};
 
+/// Turns of sessions between two looks at the kernel. One that is flat out takes some hundred microseconds for a turn, and others must
+/// not wait for the 61 of them that tokio has by default.
+const TURNS_BETWEEN_LOOKS: u32 = 2;
 const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
 const BACK_OFF_MOST: Duration = Duration::from_secs(1);
 /// How often the socket file is looked at.
@@ -119,7 +122,11 @@ pub(super) fn run(
         }
     }
     let end = End(shared, control);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .event_interval(TURNS_BETWEEN_LOOKS)
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(cause) => return started(Err(Error::io("start the broker's event loop", &cause))),
     };

@@ -318,10 +318,12 @@ impl Shared {
             .router
             .queues()
             .into_iter()
-            .map(|queue| (queue.fed_by_block(), std::cmp::Reverse(queue.snapshot().bytes), queue))
+            // These take no more than the budget allows, one message each in need.
+            .filter(|queue| !queue.is_lossless())
+            .map(|queue| (std::cmp::Reverse(queue.snapshot().bytes), queue))
             .collect();
-        queues.sort_unstable_by_key(|(lossless, bytes, _)| (*lossless, *bytes));
-        for (_, _, queue) in queues {
+        queues.sort_unstable_by_key(|(bytes, _)| *bytes);
+        for (_, queue) in queues {
             let excess = self.budget.excess();
             if excess == 0 {
                 break;

@@ -3,6 +3,7 @@
 //! The broker sends a message once per connection; here it is handed to each subscription that matches, with the same matcher and
 //! filters. Consecutive messages of one topic are handed over as one run.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -47,6 +48,10 @@ pub(super) struct Inbound {
     pub(super) max_frame: usize,
     pub(super) max_depth: usize,
     pub(super) entries: HashMap<u64, Entry>,
+    /// Those of them that are not `sent`, in order: one more subscription must not cost a look at all.
+    unsent: BTreeSet<u64>,
+    /// How many of them block.
+    blocking: usize,
     pub(super) questions: HashMap<u64, Ticket>,
     next_id: u64,
     matcher: Matcher<u64>,
@@ -71,6 +76,8 @@ impl Inbound {
             max_frame,
             max_depth: crate::topic::DEFAULT_MAX_DEPTH,
             entries: HashMap::new(),
+            unsent: BTreeSet::new(),
+            blocking: 0,
             questions: HashMap::new(),
             next_id: 1,
             matcher: Matcher::default(),
@@ -96,6 +103,8 @@ impl Inbound {
             self.matcher.insert(pattern, id);
         }
         self.generation += 1;
+        self.blocking += usize::from(inbox.block);
+        self.unsent.insert(id);
         self.entries.insert(
             id,
             Entry {
@@ -109,11 +118,38 @@ impl Inbound {
 
     pub(super) fn remove(&mut self, id: u64) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
+        self.unsent.remove(&id);
+        self.blocking -= usize::from(entry.inbox.block);
         for pattern in &entry.inbox.patterns {
             self.matcher.remove(pattern, id);
         }
         self.generation += 1;
         Some(entry)
+    }
+
+    /// The connection that knew of them is gone.
+    pub(super) fn unsend_all(&mut self) {
+        for entry in self.entries.values_mut() {
+            (entry.sent, entry.live) = (false, false);
+        }
+        self.unsent = self.entries.keys().copied().collect();
+    }
+
+    /// Gives the subscriptions that the present connection does not know, oldest first, as known from now on.
+    pub(super) fn send_all(&mut self) -> Vec<(u64, Arc<Inbox>)> {
+        let mut unsent = Vec::with_capacity(self.unsent.len());
+        for id in std::mem::take(&mut self.unsent) {
+            if let Some(entry) = self.entries.get_mut(&id) {
+                entry.sent = true;
+                unsent.push((id, Arc::clone(&entry.inbox)));
+            }
+        }
+        unsent
+    }
+
+    /// Whether a full inbox may keep the connection from being read.
+    pub(super) const fn may_pause(&self) -> bool {
+        self.blocking > 0
     }
 
     /// Closes an inbox that left the table and keeps its account.

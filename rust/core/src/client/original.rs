@@ -149,8 +149,9 @@ pub(super) async fn attend(shared: &Arc<Shared>, stream: &Arc<Stream>, readable:
 impl Inbound {
     /// Nobody is asked: what is subscribed here is matched here.
     pub(super) fn confirm_all(&mut self) {
+        self.send_all();
         for entry in self.entries.values_mut() {
-            (entry.sent, entry.live) = (true, true);
+            entry.live = true;
             if let Some(ticket) = entry.ticket.take() {
                 ticket.resolve(Ok(Answer::Done));
             }

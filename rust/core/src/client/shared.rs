@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::config::{ClientConfig, Peer};
 use super::inbound::{Happening, Inbound};
+use super::inbox::Inbox;
 use super::link::{Read, Reader, State};
 use super::original;
 use super::outbox::{Outbox, Sent, closed};
@@ -263,12 +264,10 @@ impl Shared {
         self.change(&mut line, State::Reconnecting);
         self.reconnects.fetch_add(1, Ordering::Relaxed);
         let mut inbound = self.inbound.lock();
-        for entry in inbound.entries.values_mut() {
-            if entry.live {
-                entry.inbox.interrupted();
-            }
-            (entry.sent, entry.live) = (false, false);
+        for entry in inbound.entries.values().filter(|entry| entry.live) {
+            entry.inbox.interrupted();
         }
+        inbound.unsend_all();
         let gone: Vec<_> = inbound.questions.drain().map(|(_, ticket)| ticket).collect();
         drop(inbound);
         let mut outbox = self.outbox.lock();
@@ -426,13 +425,6 @@ pub(super) fn ask(id: u64, asked: &EventSubscription) -> FromClient {
 
 /// SUB frames of every subscription that the present connection does not know; marks them as sent.
 pub(super) fn subs(inbound: &mut Inbound) -> Vec<Vec<u8>> {
-    let mut unsent: Vec<_> = inbound.entries.iter_mut().filter(|(_, entry)| !entry.sent).collect();
-    unsent.sort_unstable_by_key(|(id, _)| **id);
-    unsent
-        .into_iter()
-        .map(|(id, entry)| {
-            entry.sent = true;
-            ask(*id, &entry.inbox.subscription).frame()
-        })
-        .collect()
+    let frame = |(id, inbox): (u64, Arc<Inbox>)| ask(id, &inbox.subscription).frame();
+    inbound.send_all().into_iter().map(frame).collect()
 }

@@ -162,9 +162,7 @@ async fn attempt_original(shared: &Arc<Shared>, deadline: Instant, first: bool) 
 async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialError> {
     let frames = {
         let mut inbound = shared.inbound.lock();
-        for entry in inbound.entries.values_mut() {
-            (entry.sent, entry.live) = (false, false);
-        }
+        inbound.unsend_all();
         subs(&mut inbound)
     };
     let mut out = frames.concat();
@@ -252,7 +250,7 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
                     false,
                 );
             }
-            let may_pause = shared.inbound.lock().entries.values().any(|entry| entry.inbox.block);
+            let may_pause = shared.inbound.lock().may_pause();
             let mut outbox = shared.outbox.lock();
             let sent = shared.write_and_wake(&mut outbox);
             if confirm.is_none() && outbox.is_confirmation_due() {

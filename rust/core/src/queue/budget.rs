@@ -39,7 +39,12 @@ impl Budget {
         self.used().saturating_sub(self.limit)
     }
 
+    /// Bytes below the limit.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.used())
+    }
+
     pub fn is_used_up(&self) -> bool {
-        self.used() >= self.limit
+        self.room() == 0
     }
 }

@@ -96,21 +96,27 @@ impl Inner {
         };
         let blocks = matches!(patience, Patience::Wait(_) | Patience::Try { block: true });
         self.fed_by_block |= blocks;
-        let no_budget = blocks && !self.stalled && self.budget.is_used_up();
+        // What is to be lossless is never trimmed for the budget; so it must not grow beyond it either, whoever feeds it.
+        let budget = if self.is_lossless() {
+            self.budget.room()
+        } else {
+            usize::MAX
+        };
         // The usual case first: everything fits.
         let fits = self.messages + run.messages as usize <= self.limits.messages
-            && self.bytes + run.bytes() <= self.limits.bytes;
-        if (fits && !no_budget) || (matches!(patience, Patience::Exceed) && !self.has_stalled()) {
+            && self.bytes + run.bytes() <= self.limits.bytes
+            && run.bytes() <= budget;
+        if fits || (matches!(patience, Patience::Exceed) && !self.has_stalled()) {
             self.append(run.clone(), subscriptions);
             return Pushed::Done;
         }
         if matches!(patience, Patience::Try { .. }) {
-            let taken = self.take_part(run, subscriptions, no_budget);
+            let taken = self.take_part(run, subscriptions, budget);
             return self.taken(run, taken, self.crowded.unwrap_or_else(Instant::now));
         }
         let crowded = *self.crowded.get_or_insert_with(Instant::now);
         if let Some(waker) = waits {
-            let taken = self.take_part(run, subscriptions, no_budget);
+            let taken = self.take_part(run, subscriptions, budget);
             if taken < run.messages {
                 let mut rest = run.clone();
                 if taken > 0 {
@@ -120,6 +126,13 @@ impl Inner {
             }
             return self.taken(run, taken, crowded);
         }
+        if run.bytes() > budget {
+            let taken = self.take_part(run, subscriptions, budget);
+            if taken < run.messages {
+                self.gap_at_tail(u64::from(run.messages - taken), subscriptions, DropReason::Budget);
+            }
+            return Pushed::Done;
+        }
         match self.overflow {
             Overflow::DropOldest => {
                 self.append(run.clone(), subscriptions);
@@ -127,7 +140,7 @@ impl Inner {
             }
             Overflow::DropNewest => {
                 let mut rest = run.clone();
-                if let Some(part) = self.split_room(&mut rest) {
+                if let Some(part) = self.split_room(&mut rest, usize::MAX) {
                     self.append(part.unshared_from(run), subscriptions);
                 }
                 if rest.messages > 0 {
@@ -153,20 +166,21 @@ impl Inner {
         }
     }
 
-    /// Takes what fits. With no budget left an empty queue still takes one message, so that no reader starves for the others.
-    fn take_part(&mut self, run: &Run, subscriptions: &Subscriptions, no_budget: bool) -> u32 {
+    /// Takes what fits into the queue and into `budget` bytes; an empty queue takes one message whatever it holds, so that no reader
+    /// starves for the others.
+    fn take_part(&mut self, run: &Run, subscriptions: &Subscriptions, budget: usize) -> u32 {
         let mut rest = run.clone();
-        let part = if no_budget {
-            (self.messages == 0)
-                .then(|| rest.split_fitting(1, usize::MAX, true))
-                .flatten()
-        } else {
-            self.split_room(&mut rest)
+        let Some(part) = self.split_room(&mut rest, budget) else {
+            return 0;
         };
-        let Some(part) = part else { return 0 };
         let taken = part.messages;
         self.append(part.unshared_from(run), subscriptions);
         taken
+    }
+
+    /// True if a producer waits for this queue rather than lose anything, and its reader takes what there is.
+    pub(super) fn is_lossless(&self) -> bool {
+        self.fed_by_block && !self.stalled
     }
 
     /// True if a message of `bytes` would come in now without a drop and without a wait.
@@ -179,13 +193,13 @@ impl Inner {
         self.messages == 0
             || (self.messages < self.limits.messages
                 && self.bytes.saturating_add(bytes) <= self.limits.bytes
-                && !self.budget.is_used_up())
+                && self.budget.room() >= bytes.max(1))
     }
 
-    fn split_room(&self, run: &mut Run) -> Option<Run> {
+    fn split_room(&self, run: &mut Run, budget: usize) -> Option<Run> {
         run.split_fitting(
             self.limits.messages.saturating_sub(self.messages),
-            self.limits.bytes.saturating_sub(self.bytes),
+            self.limits.bytes.saturating_sub(self.bytes).min(budget),
             self.messages == 0,
         )
     }

@@ -411,9 +411,9 @@ impl Queue {
         self.inner.lock().epoch
     }
 
-    /// True if a producer waited for this queue since it was last empty: lossless transfer is trimmed last.
-    pub fn fed_by_block(&self) -> bool {
-        self.inner.lock().fed_by_block
+    /// True if a producer has waited for this queue since it was last empty and its reader has not stalled: nothing of it is dropped.
+    pub fn is_lossless(&self) -> bool {
+        self.inner.lock().is_lossless()
     }
 
     pub fn snapshot(&self) -> Snapshot {

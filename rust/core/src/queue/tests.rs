@@ -223,7 +223,7 @@ fn a_waiting_producer_is_woken_by_the_first_room() {
     let Pushed::Full { taken: 4, .. } = push(&run(0..6, 21)) else {
         panic!("not full")
     };
-    assert!(queue.queue.fed_by_block() && !queue.queue.takes(25));
+    assert!(queue.queue.is_lossless() && !queue.queue.takes(25));
     let mut out = Vec::new();
     queue.write(10, &mut out);
     assert_eq!(bell.rung(), 0);
@@ -233,7 +233,7 @@ fn a_waiting_producer_is_woken_by_the_first_room() {
     assert_eq!(push(&run(4..6, 21)), Pushed::Done);
     queue.write(usize::MAX, &mut out);
     assert_eq!(numbers(&parse(&out)), [0, 1, 2, 3, 4, 5]);
-    assert!(!queue.queue.fed_by_block());
+    assert!(!queue.queue.is_lossless());
 }
 
 #[test]
@@ -306,6 +306,24 @@ fn a_used_up_budget_holds_back_those_who_wait_but_starves_nobody() {
     assert_eq!(queue.budget.used(), 72);
     drop(queue.queue);
     assert_eq!(queue.budget.used(), 0);
+}
+
+#[test]
+fn a_lossless_queue_stays_within_the_budget_whoever_feeds_it() {
+    let queue = within(limits(100, 1000), Overflow::DropOldest, Duration::from_secs(60), 100);
+    let waker: Arc<dyn Wake> = Arc::new(Bell::default());
+    // 24 bytes each, with the prefix.
+    let pushed = queue.queue.push(&run(0..6, 20), &ids(&[1]), 0, Patience::Wait(&waker));
+    assert!(matches!(pushed, Pushed::Full { taken: 4, .. }), "{pushed:?}");
+    assert_eq!((queue.budget.used(), queue.budget.excess()), (96, 0));
+    assert!(!queue.queue.takes(24) && queue.queue.takes(4));
+    // A publisher that does not wait loses its own message, and nobody else's.
+    assert_eq!(queue.push(&run(6..7, 20)), Pushed::Done);
+    assert_eq!(queue.budget.excess(), 0);
+    assert_eq!(queue.queue.snapshot().dropped[DropReason::Budget as usize], 1);
+    let all = queue.all();
+    assert_eq!(all[..4], (0..4).map(Item::Message).collect::<Vec<_>>());
+    assert_eq!(all.len(), 5, "and the gap stands where it would have stood");
 }
 
 #[test]
