@@ -159,7 +159,7 @@ class BrokerConfig:
     max_connections: int = 256
     """Connections at once; more are told that the broker is busy."""
     max_connections_per_uid: int = 64
-    """Connections at once of one foreign uid; the broker's own is exempt."""
+    """Connections at once of one foreign uid, which never gets the last free place; the broker's own is exempt."""
     allowed_uids: Sequence[int] = ()
     """Uids that may connect besides the broker's own."""
     socket_mode: int = 0o600
