@@ -97,6 +97,22 @@ async def test_awaited_twice_is_an_error(pair: Pair, maker):
     await close(thing)
 
 
+@pytest.mark.parametrize("way", ["get", "anext"])
+async def test_a_second_await_at_the_same_time_costs_the_first_nothing(pair: Pair, way):
+    async with pair.sub.subscribe("events.#") as events:
+        waiting = events.get() if way == "get" else events.__anext__()
+
+        async def wait():
+            return await waiting
+
+        first = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="being awaited already"):
+            await waiting
+        await pair.pub.publish(process(7))
+        assert (await asyncio.wait_for(first, 5)).event.pid == 7
+
+
 @pytest.mark.parametrize("maker", MAKERS)
 async def test_forgotten_warns_and_does_nothing(pair: Pair, maker):
     with warnings.catch_warnings(record=True) as caught:

@@ -205,8 +205,8 @@ async def test_exactly_one_of_path_and_instance(tmp_path):
             await bus.flush()
         assert os.path.exists(broker.path)
     assert not os.path.exists(broker.path)
-    for wrong in ("", "a/b", "../x", "a\0b"):
-        with pytest.raises(ValueError):
+    for wrong in ("", "a/b", "../x", "a\0b", "\ud800"):
+        with pytest.raises(ValueError, match="instance"):
             async with Broker(instance=wrong):
                 pass
 

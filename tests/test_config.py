@@ -10,7 +10,7 @@ from support import process
 HUGE = 10**400
 ODD = [
     HUGE, -HUGE, 10**5000, 2**63, 2**63 - 1, 2**64, 1e300, -1e300, 5e-324, float("nan"), float("inf"), -0.0, 0, -1,
-    1.5, True, None, "x", "\ud800", b"x", (), [], {}, [None], object(),
+    1.5, True, None, "x", "x" * 10**5, "\ud800", b"x", (), [], {}, [None], object(),
 ]  # fmt: skip
 
 
@@ -30,6 +30,20 @@ def test_odd_settings_of_a_broker(path, name):
         config = made(BrokerConfig, name, value)
         if config is not None:
             Broker(path, config=config)
+
+
+@pytest.mark.parametrize("name", ["rules", "rate_limit", "original_patterns", "allowed_uids", "allowed_sids"])
+@pytest.mark.parametrize("text", ["", b""], ids=["str", "bytes"])
+def test_text_is_not_an_empty_list(name, text):
+    with pytest.raises(TypeError, match=rf"BrokerConfig\.{name}: expected"):
+        BrokerConfig(**{name: text})
+
+
+@pytest.mark.parametrize("name", ["", "a\n", "\x1b[2J", "\ud800"])
+def test_the_name_of_a_token_is_one(name):
+    with pytest.raises(ValueError, match=r"BrokerConfig\.token: a name") as caught:
+        BrokerConfig(token={name: b"y" * 16})
+    assert "yyy" not in str(caught.value)
 
 
 async def test_odd_settings_of_a_client(path):

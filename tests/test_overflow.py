@@ -123,6 +123,42 @@ async def test_block_publisher_times_out_in_process(path):
         assert events.dropped == 0
 
 
+@pytest.mark.parametrize("way", ["time-out", "cancellation"])
+async def test_a_publish_given_up_in_process_is_accounted_for(path, way):
+    """What one reader has and another waits for is published, and lost to the other; what nobody has is neither."""
+    async with (
+        make_pair("inproc", path, pub={"congestion": "block", "publish_timeout": 0.2}) as pair,
+        pair.sub.subscribe("events.#", queue_messages=2, overflow="block") as small,
+    ):
+
+        async def give_up(number: int) -> None:
+            if way == "time-out":
+                with pytest.raises(PublishTimeout):
+                    await pair.pub.publish(process(number))
+                return
+            publish = asyncio.create_task(pair.pub.publish(process(number)))
+            await asyncio.sleep(0.05)
+            publish.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await publish
+
+        await pair.pub.publish(process(0))
+        await pair.pub.publish(process(1))
+        await give_up(2)
+        assert pair.broker.statistics().messages_published == 2
+        assert pair.pub.local_statistics()["published"] == 2
+        async with pair.sub.subscribe("events.#") as roomy:
+            await give_up(3)
+            statistics = pair.broker.statistics()
+            assert statistics.messages_published == pair.pub.local_statistics()["published"] == 3
+            assert statistics.dropped == {"overflow": 1}
+            assert pids(empty(roomy)) == [3]
+            assert pids(empty(small)) == [0, 1]
+            assert (small.dropped, roomy.dropped) == (1, 0)
+            await pair.pub.publish(process(4))
+            assert (await small.get()).dropped_before == 1
+
+
 @pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest"])
 async def test_stall_rule_in_process(path, policy):
     """After `stall_timeout` without a pop the queue counts as stalled and drops by its policy."""

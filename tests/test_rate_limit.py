@@ -187,6 +187,20 @@ async def test_one_uid_cannot_use_up_the_connects_of_another(open_folder, progra
         child.finish()
 
 
+async def test_one_uid_leaves_a_place_however_few_there_are(open_folder, program):
+    path = str(open_folder / "b.sock")
+    config = BrokerConfig(allowed_uids=(NOBODY,), socket_mode=0o660, socket_group=NOBODY, max_connections=3)
+    async with Broker(path, config=config) as broker:
+        child = program("member.py", path, user=NOBODY)
+        await child.answer()
+        got = await asyncio.to_thread(lambda: child.ask(do="hold", count=5))
+        assert got["connected"] == 1
+        assert broker.statistics().refused["busy_uid"] == 4
+        async with EventBus.connect(path, config=ClientConfig(pool=False, connect_timeout=0.5)):
+            pass
+        child.finish()
+
+
 @pytest.mark.limit(60)
 @pytest.mark.parametrize("congestion", ["drop", "block"])
 async def test_others_are_undisturbed_by_one_that_floods(limited, path, congestion):
@@ -274,7 +288,10 @@ async def test_what_waits_for_its_rate_is_routed_when_the_broker_stops(path, raw
         (lambda: RateLimit(messages_per_second=1, burst=0), "RateLimit.burst: must be between 0.05 and 3600"),
         (lambda: RateLimit(connects_per_second=1), 'RateLimit.connects_per_second: needs per="uid"'),
         (lambda: RateLimit(per="host", messages_per_second=1), "RateLimit.per: must be"),
+        (lambda: RateLimit(per=[], messages_per_second=1), "RateLimit.per: must be"),
         (lambda: BrokerConfig(rate_limit=5), "BrokerConfig.rate_limit: expected RateLimit"),
+        # An empty environment variable is not the wish for no limit.
+        (lambda: BrokerConfig(rate_limit=""), "BrokerConfig.rate_limit: expected RateLimit, got str"),
         (lambda: BrokerConfig(rate_limit=[RateLimit(messages_per_second=1)] * 2), "two limits of the same kind"),
     ],
 )

@@ -130,7 +130,7 @@ async def test_answers_that_nobody_reads_are_bounded(path, raw):
 
 
 @pytest.mark.usefixtures("as_root")
-async def test_others_are_told_the_five_alone(open_folder, program):
+async def test_others_are_told_the_five_alone(open_folder, program, caplog):
     path = str(open_folder / "b.sock")
     config = BrokerConfig(allowed_uids=(NOBODY,), socket_mode=0o660, socket_group=NOBODY)
     async with Broker(path, config=config) as broker:
@@ -143,6 +143,8 @@ async def test_others_are_told_the_five_alone(open_folder, program):
         assert (name, uid) == ("PermissionRefused", NOBODY)
         assert "own user" in text
     assert broker.statistics().refused["not_permitted"] == 2
+    (told,) = [record for record in caplog.records if getattr(record, "reason", None) == "not_permitted"]
+    assert (told.uid, told.levelname) == (NOBODY, "WARNING")
 
 
 def test_a_broker_that_tells_only_the_five(path, run):

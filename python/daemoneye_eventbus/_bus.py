@@ -189,6 +189,8 @@ class EventBus(BusCore):
                     return
                 rest = left or None
         finally:
+            if rest is not None:
+                rest.give_up()
             self._standing -= 1
             self._waiters(self._standing)
             # Whoever stands behind us was not heard by whoever makes room.

@@ -18,6 +18,7 @@ _DIALECTS: Final = ("bincode", "postcard")
 _LARGEST_FRAME: Final = 64 * 1024 * 1024
 _SMALLEST_FRAME: Final = 1024
 _MAX_NAME: Final = 256
+_SHOWN: Final = 64
 _SHORTEST: Final = 1e-6
 _LONGEST: Final = 7 * 24 * 3600
 """Seconds; nobody means to wait longer."""
@@ -27,6 +28,11 @@ _OWNER_ONLY: Final = 0o600
 _OWNER_AND_GROUP: Final = 0o660
 _WINDOWS: Final = os.name == "nt"
 _SID: Final = re.compile(r"S-1-(\d+|0x[0-9A-Fa-f]+)(-\d+){1,15}", re.IGNORECASE | re.ASCII)
+
+
+def _short(value: str) -> str:
+    """As it is written, as far as an error should repeat it."""
+    return repr(value) if len(value) <= _SHOWN else f"{value[:_SHOWN]!r}..."
 
 
 def _got(value: object) -> str:
@@ -58,7 +64,7 @@ def _choice(owner: object, name: str, *known: str) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{type(owner).__name__}.{name}: expected str, got {type(value).__name__}")
     if value not in known:
-        raise ValueError(f"{type(owner).__name__}.{name}: must be one of {', '.join(known)}, got {value!r}")
+        raise ValueError(f"{type(owner).__name__}.{name}: must be one of {', '.join(known)}, got {_short(value)}")
 
 
 def _flag(owner: object, *names: str) -> None:
@@ -129,6 +135,8 @@ def _tokens(owner: object, given: object) -> tuple[bytes | tuple[str, bytes], ..
 def _named(owner: object, name: object, tokens: object) -> list[tuple[str, bytes]]:
     if not isinstance(name, str):
         raise TypeError(f"BrokerConfig.token: expected names as str, got {type(name).__name__}")
+    if not name or not name.isprintable():
+        raise ValueError(f"BrokerConfig.token: a name needs printable characters, got {_short(name)}")
     several = cast("Sequence[object]", tokens) if isinstance(tokens, list | tuple) else (tokens,)
     return [(name, _token(owner, token)) for token in several]
 
@@ -151,7 +159,7 @@ class BrokerConfig:
     max_connections: int = 256
     """Connections at once; more are told that the broker is busy."""
     max_connections_per_uid: int = 64
-    """Connections at once of one foreign uid; the broker's own is exempt."""
+    """Connections at once of one foreign uid, which never gets the last free place; the broker's own is exempt."""
     allowed_uids: Sequence[int] = ()
     """Uids that may connect besides the broker's own."""
     socket_mode: int = 0o600
@@ -248,7 +256,11 @@ class BrokerConfig:
 
     def _check_rights(self) -> None:
         given = cast("object", self.rules)
-        if not isinstance(given, Sequence) or not all(isinstance(rule, Rule) for rule in self.rules):
+        if (
+            isinstance(given, str | bytes)
+            or not isinstance(given, Sequence)
+            or not all(isinstance(rule, Rule) for rule in self.rules)
+        ):
             raise TypeError("BrokerConfig.rules: expected a sequence of Rule")
         object.__setattr__(self, "rules", tuple(self.rules))
         names = {name for name, _ in self._tokens}
@@ -257,7 +269,8 @@ class BrokerConfig:
             for name in rule.tokens or ():
                 if name not in names:
                     raise ValueError(f"BrokerConfig.rules: no token is named {name!r}; give `token` as a mapping")
-        if not isinstance(self.rate_limit, Sequence | RateLimit | None):
+        given = cast("object", self.rate_limit)
+        if isinstance(given, str | bytes) or not isinstance(given, Sequence | RateLimit | None):
             raise TypeError(f"BrokerConfig.rate_limit: expected RateLimit, got {type(self.rate_limit).__name__}")
         limits = self._rate_limits
         if not all(isinstance(limit, RateLimit) for limit in limits):

@@ -86,7 +86,7 @@ class RateLimit:
     """Seconds' worth of each rate that may come at once after a pause, 0.05 to 3600; one message at least."""
 
     def __post_init__(self) -> None:
-        if self.per not in {"client", "uid"}:
+        if self.per not in ("client", "uid"):
             raise ValueError(f'RateLimit.per: must be "client" or "uid", got {self.per!r}')
         names = ("messages_per_second", "bytes_per_second", "connects_per_second")
         for name in names:

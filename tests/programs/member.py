@@ -2,6 +2,7 @@
 
 publish TOPIC [COUNT]: says how many the broker has refused since.   subscribe PATTERN: says ok, or what was raised.
 connect COUNT: opens so many more connections, one after the other, and says how many were let in.
+hold COUNT: the same, and keeps them open until it has tried all.
 """
 
 import asyncio
@@ -18,15 +19,24 @@ def say(**fields: object) -> None:
     print(json.dumps(fields), flush=True)
 
 
-def knock(path: str) -> bool:
+def is_let_in(sock: socket.socket, path: str) -> bool:
     """Whether the broker answers a connection with anything but a refusal."""
     body = b'CONNECT {"protocol":1,"client":"member","dialect":"bincode"}'
+    sock.settimeout(5)
+    sock.connect(path)
+    with contextlib.suppress(OSError):
+        sock.sendall(struct.pack("<I", len(body)) + body)
+    return b"INFO" in sock.recv(65536)
+
+
+def knock(path: str) -> bool:
     with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(5)
-        sock.connect(path)
-        with contextlib.suppress(OSError):
-            sock.sendall(struct.pack("<I", len(body)) + body)
-        return b"INFO" in sock.recv(65536)
+        return is_let_in(sock, path)
+
+
+def hold(path: str, count: int) -> int:
+    with contextlib.ExitStack() as stack:
+        return sum(is_let_in(stack.enter_context(socket.socket(socket.AF_UNIX)), path) for _ in range(count))
 
 
 async def main(path: str, config: dict) -> None:
@@ -53,6 +63,8 @@ async def main(path: str, config: dict) -> None:
                             say(ok=True)
                     case "connect":
                         say(connected=sum(knock(path) for _ in range(command["count"])))
+                    case "hold":
+                        say(connected=hold(path, command["count"]))
             except EventBusError as error:
                 say(raised=type(error).__name__, uid=getattr(error, "uid", None), message=str(error))
 

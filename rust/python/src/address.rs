@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use daemoneye_eventbus_core::transport;
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use crate::events::raise;
 
@@ -25,10 +26,11 @@ impl Address {
     /// Exactly one of both.
     #[new]
     #[pyo3(signature = (path=None, instance=None))]
-    fn new(py: Python<'_>, path: Option<PathBuf>, instance: Option<&str>) -> PyResult<Self> {
+    fn new(py: Python<'_>, path: Option<PathBuf>, instance: Option<&Bound<'_, PyString>>) -> PyResult<Self> {
         let address = match (path, instance) {
             (Some(path), None) => transport::Address::from_path(&path),
-            (None, Some(instance)) => transport::Address::from_instance(instance),
+            // What is not Unicode is in no name, and is refused by it.
+            (None, Some(instance)) => transport::Address::from_instance(&instance.to_string_lossy()),
             _ => Err(daemoneye_eventbus_core::Error::invalid(
                 "path",
                 "give either path or instance",

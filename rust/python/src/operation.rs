@@ -201,6 +201,11 @@ impl Operation {
                 (kind, false)
             }
             State::Turned(kind) => (kind, false),
+            State::Waiting(kind, waiter) if !waiter.get().done() => {
+                // Somebody else's await; the first keeps its place.
+                self.set(State::Waiting(kind, waiter));
+                return Err(PyRuntimeError::new_err("this operation is being awaited already"));
+            }
             State::Waiting(kind, waiter) => {
                 if let Err(error) = waiter.get().result(py) {
                     kind.leave_line(py, &waiter)?;

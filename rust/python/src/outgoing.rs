@@ -1,6 +1,6 @@
 //! What is on its way out of Python: a publish with its arguments, and its form where it never leaves this process.
 use daemoneye_eventbus_core::Error;
-use daemoneye_eventbus_core::broker::Waiting;
+use daemoneye_eventbus_core::broker::Unfinished;
 use daemoneye_eventbus_core::error::TopicError;
 use daemoneye_eventbus_core::event::{CollectionEvent, EventKind, Timestamp};
 use daemoneye_eventbus_core::wire::Dialect;
@@ -85,11 +85,11 @@ impl LocalMessage {
 /// The readers of an in-process publish that had no room yet.
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
 pub(crate) struct Pending {
-    pub(crate) waiting: Mutex<Option<Owned<Waiting>>>,
+    pub(crate) waiting: Mutex<Option<Owned<Unfinished>>>,
 }
 
 impl Pending {
-    pub(crate) fn new(waiting: Waiting) -> Self {
+    pub(crate) fn new(waiting: Unfinished) -> Self {
         Self {
             waiting: Mutex::new(Some(Owned::new(waiting))),
         }
@@ -102,10 +102,15 @@ impl Pending {
     #[getter]
     fn stalls_in(&self) -> f64 {
         let waiting = self.waiting.lock();
-        let at = waiting.as_ref().and_then(Owned::here).map(Waiting::stalls_at);
+        let at = waiting.as_ref().and_then(Owned::here).map(Unfinished::stalls_at);
         at.map_or(0.0, |at| {
             at.saturating_duration_since(std::time::Instant::now()).as_secs_f64()
         })
+    }
+
+    /// Nobody waits for them any more. A traceback may hold this object for long, so dropping it does not say that in time.
+    fn give_up(&self) {
+        drop(self.waiting.lock().take());
     }
 }
 

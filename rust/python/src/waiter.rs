@@ -171,7 +171,7 @@ impl Waiter {
         matches!(self.inner.lock().outcome, Outcome::Cancelled(_))
     }
 
-    fn done(&self) -> bool {
+    pub(crate) fn done(&self) -> bool {
         !matches!(self.inner.lock().outcome, Outcome::Pending)
     }
 

@@ -35,19 +35,19 @@ struct Parcel {
 }
 
 /// What full queues have left with a publisher.
-pub struct Waiting {
+pub(super) struct Waiting {
     parcels: Vec<Parcel>,
     stalls_at: Instant,
 }
 
 impl Waiting {
     /// When the first of the full queues counts as stalled, if it takes nothing before: time to try again.
-    pub const fn stalls_at(&self) -> Instant {
+    pub(super) const fn stalls_at(&self) -> Instant {
         self.stalls_at
     }
 
     /// Messages in it, each as often as it has readers left.
-    pub fn messages(&self) -> u64 {
+    pub(super) fn messages(&self) -> u64 {
         let of_piece = |piece: &Piece| match piece {
             Piece::Run(run, _) => u64::from(run.messages),
             Piece::Gap(..) => 0,
@@ -77,6 +77,7 @@ pub(super) struct Delivery<'a> {
     /// Told to readers of this process.
     sender: Option<&'a Arc<Sender>>,
     waiting: Option<Waiting>,
+    handed_over: bool,
 }
 
 impl<'a> Delivery<'a> {
@@ -87,6 +88,7 @@ impl<'a> Delivery<'a> {
             patience,
             sender: None,
             waiting: None,
+            handed_over: false,
         }
     }
 
@@ -100,6 +102,24 @@ impl<'a> Delivery<'a> {
     /// What is left to deliver, if queues were full and the publisher waits.
     pub(super) fn finish(self) -> Option<Waiting> {
         self.waiting
+    }
+
+    /// Whether some reader has got something, or is told of a gap.
+    pub(super) const fn has_handed_over(&self) -> bool {
+        self.handed_over
+    }
+
+    /// Nobody tries any more: what was left is a gap where it would have stood.
+    pub(super) fn give_up(&mut self, waiting: Waiting) {
+        for parcel in waiting.parcels {
+            for piece in parcel.pieces {
+                let piece = match piece {
+                    Piece::Run(run, ids) => Piece::Gap(u64::from(run.messages), ids, DropReason::Overflow),
+                    gap @ Piece::Gap(..) => gap,
+                };
+                self.offer(&parcel.sink, parcel.epoch, piece);
+            }
+        }
     }
 
     /// Tries again what was left.
@@ -176,7 +196,8 @@ impl<'a> Delivery<'a> {
             return;
         }
         match sink.queue.push(run, subscriptions, epoch, self.first_try()) {
-            Pushed::Done | Pushed::Closed => {}
+            Pushed::Done => self.handed_over = true,
+            Pushed::Closed => {}
             Pushed::Full { taken, .. } => self.push_rest(sink, epoch, behind(run.clone(), taken), subscriptions),
             Pushed::Stale => self.rematch(sink, run, subscriptions),
         }
@@ -196,14 +217,19 @@ impl<'a> Delivery<'a> {
         loop {
             sink.flush();
             match sink.queue.push(&rest, subscriptions, epoch, self.first_try()) {
-                Pushed::Done | Pushed::Closed => return,
+                Pushed::Done => {
+                    self.handed_over = true;
+                    return;
+                }
+                Pushed::Closed => return,
                 Pushed::Stale => return self.rematch(sink, &rest, subscriptions),
                 Pushed::Full { taken: 0, .. } => break,
                 Pushed::Full { taken, .. } => rest = behind(rest, taken),
             }
         }
         match sink.queue.push(&rest, subscriptions, epoch, self.patience) {
-            Pushed::Done | Pushed::Closed => {}
+            Pushed::Done => self.handed_over = true,
+            Pushed::Closed => {}
             Pushed::Stale => self.rematch(sink, &rest, subscriptions),
             Pushed::Full { taken, stalls_at } => {
                 let rest = Piece::Run(behind(rest, taken), Arc::clone(subscriptions));
@@ -227,7 +253,11 @@ impl<'a> Delivery<'a> {
             return;
         }
         for _ in 0..REMATCHES {
-            if sink.queue.push_gap(messages, &ids, epoch, reason) || sink.queue.is_closed() {
+            if sink.queue.push_gap(messages, &ids, epoch, reason) {
+                self.handed_over = true;
+                return;
+            }
+            if sink.queue.is_closed() {
                 return;
             }
             let Some((now, live)) = self.router.standing(sink) else {

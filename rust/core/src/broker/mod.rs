@@ -21,6 +21,7 @@ mod statistics;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 mod watching;
 
 use std::sync::Arc;
@@ -30,11 +31,11 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 pub use config::BrokerConfig;
-pub use deliver::Waiting;
 pub use port::{LocalSubscription, Port, PortOptions, Published};
 pub use rate::{Per, RateLimit};
 pub use rights::Rule;
 pub use statistics::{BrokerStatistics, ClientInfo, ClientKind, Refusal, Undelivered};
+pub use unfinished::Unfinished;
 
 use self::server::Control;
 use self::shared::{Phase, Shared};

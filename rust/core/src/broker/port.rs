@@ -12,12 +12,13 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::deliver::{Delivery, Waiting};
+use super::deliver::Delivery;
 use super::rights::{self, Rights};
 use super::router::{Lane, Route, Sink, Way};
 use super::shared::{Phase, Shared};
 use super::statistics::Refusal;
 use super::subscription;
+use super::unfinished::Unfinished;
 use crate::error::{Error, Result};
 use crate::event::{CollectionEvent, EventKind, EventSubscription, Filters};
 use crate::queue::{Limits, Object, Overflow, Patience, Queue, Run, Sender, Wake};
@@ -43,8 +44,8 @@ pub struct PortOptions {
 #[derive(Debug)]
 pub enum Published {
     Done,
-    /// Some queues are full: to be resumed when the waker rings, or at [`Waiting::stalls_at`] at the latest.
-    Wait(Waiting),
+    /// Some queues are full: to be resumed when the waker rings, or at [`Unfinished::stalls_at`] at the latest.
+    Wait(Unfinished),
 }
 
 /// One bus of this process.
@@ -158,15 +159,31 @@ impl Port {
                 Patience::Exceed
             }
         };
-        self.shared.counters.note_published(1);
-        self.published.fetch_add(1, Ordering::Relaxed);
         if lane.targets.is_empty() {
+            self.note_published();
             return Ok(Published::Done);
         }
         let mut delivery = Delivery::new(router, self.shared.config.max_topic_depth, patience).from(&self.sender);
         self.deliver(&mut delivery, lane, &parcel, size, object);
         self.shared.trim();
-        Ok(delivery.finish().map_or(Published::Done, Published::Wait))
+        let handed_over = delivery.has_handed_over();
+        let waiting = delivery.finish();
+        if handed_over || waiting.is_none() {
+            self.note_published();
+        }
+        Ok(waiting.map_or(Published::Done, |waiting| {
+            Published::Wait(Unfinished::new(&self.shared, &self.published, waiting, handed_over))
+        }))
+    }
+
+    fn note_published(&self) {
+        self.shared.counters.note_published(1);
+        self.published.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Its accepted publishes.
+    pub fn published(&self) -> u64 {
+        self.published.load(Ordering::Relaxed)
     }
 
     fn refused(&self, reason: String) -> Error {
@@ -178,15 +195,8 @@ impl Port {
     }
 
     /// Tries again what was left of a publish.
-    pub fn resume(&self, waiting: Waiting, waker: &Arc<dyn Wake>) -> Published {
-        let mut delivery = Delivery::new(
-            &self.shared.router,
-            self.shared.config.max_topic_depth,
-            Patience::Wait(waker),
-        );
-        delivery.resume(waiting);
-        self.shared.trim();
-        delivery.finish().map_or(Published::Done, Published::Wait)
+    pub fn resume(&self, unfinished: Unfinished, waker: &Arc<dyn Wake>) -> Published {
+        unfinished.resume(waker)
     }
 
     fn has_room(&self, lane: &Lane, parcel: &Outgoing<'_>, size: usize) -> bool {

@@ -151,7 +151,9 @@ impl Shared {
             return Err(Refusal::Busy);
         }
         let of_uid = per_uid.entry(uid).or_default();
-        if uid != self.own_uid && *of_uid >= self.config.max_connections_per_uid {
+        // However few places there are, one uid leaves one.
+        let others = self.config.max_connections.saturating_sub(1).max(1);
+        if uid != self.own_uid && *of_uid >= self.config.max_connections_per_uid.min(others) {
             return Err(Refusal::BusyUid);
         }
         *of_uid += 1;

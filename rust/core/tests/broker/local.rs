@@ -148,7 +148,7 @@ fn a_full_queue_drops_by_its_policy_or_makes_wait() {
         let Ok(Published::Wait(waiting)) = publish(&blocking, 3, Some(&waker)) else {
             panic!("did not wait")
         };
-        assert_eq!((roomy.queue.snapshot().messages, waiting.messages()), (4, 1));
+        assert_eq!((roomy.queue.snapshot().messages, waiting.readers()), (4, 1));
         assert_eq!((pop(&small), pop(&small)), (Some((0, 0)), Some((1, 0))));
         bell.wait(waiting.stalls_at());
         assert!(matches!(blocking.resume(waiting, &waker), Published::Done));

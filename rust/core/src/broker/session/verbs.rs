@@ -103,11 +103,13 @@ impl Session {
     fn tell_statistics(&mut self, asked: Stats) {
         let uid = self.connection.peer.uid;
         if (asked.detail || asked.clients) && uid != self.shared.own_uid && uid != 0 {
-            self.shared.counters.note(Refusal::NotPermitted);
             let message = "clients and queues are shown to the broker's own user and to root";
+            let err = ErrText::new(Code::Rights, message);
+            self.shared.counters.note(Refusal::NotPermitted);
+            self.log_refusal(Refusal::NotPermitted, &err);
             return self.answer(&FromBroker::Err(ErrText {
                 id: Some(asked.id),
-                ..ErrText::new(Code::Rights, message)
+                ..err
             }));
         }
         let now = self.shared.statistics();
@@ -129,12 +131,13 @@ impl Session {
 
     /// Counts a refusal that leaves the connection open, and logs it.
     fn note_refusal(&self, err: &ErrText) {
-        self.shared.counters.note(Refusal::of(err.code));
-        self.log_refusal(err);
+        let reason = Refusal::of(err.code);
+        self.shared.counters.note(reason);
+        self.log_refusal(reason, err);
     }
 
-    fn log_refusal(&self, err: &ErrText) {
-        let reason = Refusal::of(err.code).name();
+    fn log_refusal(&self, reason: Refusal, err: &ErrText) {
+        let reason = reason.name();
         if let Some(suppressed) = self.shared.counters.log.due(reason) {
             tracing::warn!(
                 target: "daemoneye_eventbus::broker",
@@ -179,7 +182,7 @@ impl Session {
             count: (refusals.count > 1).then_some(refusals.count),
             ..ErrText::new(refusals.code, refusals.message)
         };
-        self.log_refusal(&err);
+        self.log_refusal(Refusal::of(err.code), &err);
         self.complain(err);
     }
 

@@ -1,0 +1,82 @@
+//! A publish in the broker's own process that waits for full queues.
+//!
+//! It counts as published from the moment in which some reader has it, or when it is done. Whoever gives it up (a time-out, a
+//! cancellation) drops it: what some readers have by then is lost to the others, who are told so; what nobody has was never published.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use super::deliver::{Delivery, Waiting};
+use super::port::Published;
+use super::shared::Shared;
+use crate::queue::{Patience, Wake};
+
+/// The readers of a publish that had no room yet; dropping it gives them up.
+pub struct Unfinished {
+    shared: Arc<Shared>,
+    /// Accepted publishes of its port.
+    published: Arc<AtomicU64>,
+    waiting: Option<Waiting>,
+    counted: bool,
+}
+
+impl std::fmt::Debug for Unfinished {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unfinished")
+            .field("waiting", &self.waiting)
+            .field("counted", &self.counted)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Unfinished {
+    pub(super) fn new(shared: &Arc<Shared>, published: &Arc<AtomicU64>, waiting: Waiting, counted: bool) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            published: Arc::clone(published),
+            waiting: Some(waiting),
+            counted,
+        }
+    }
+
+    /// When the first of the full queues counts as stalled, if it takes nothing before: time to try again.
+    pub fn stalls_at(&self) -> Instant {
+        self.waiting.as_ref().map_or_else(Instant::now, Waiting::stalls_at)
+    }
+
+    /// Readers that have not got it.
+    pub fn readers(&self) -> u64 {
+        self.waiting.as_ref().map_or(0, Waiting::messages)
+    }
+
+    pub(super) fn resume(mut self, waker: &Arc<dyn Wake>) -> Published {
+        let shared = Arc::clone(&self.shared);
+        let depth = shared.config.max_topic_depth;
+        let mut delivery = Delivery::new(&shared.router, depth, Patience::Wait(waker));
+        if let Some(waiting) = self.waiting.take() {
+            delivery.resume(waiting);
+        }
+        shared.trim();
+        let handed_over = delivery.has_handed_over();
+        self.waiting = delivery.finish();
+        if !self.counted && (handed_over || self.waiting.is_none()) {
+            self.counted = true;
+            shared.counters.note_published(1);
+            self.published.fetch_add(1, Ordering::Relaxed);
+        }
+        match self.waiting {
+            None => Published::Done,
+            Some(_) => Published::Wait(self),
+        }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.waiting.take().filter(|_| self.counted) {
+            let depth = self.shared.config.max_topic_depth;
+            Delivery::new(&self.shared.router, depth, Patience::None).give_up(waiting);
+        }
+    }
+}
