@@ -9,6 +9,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::ptr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::windows::named_pipe::NamedPipeServer;
@@ -31,6 +32,8 @@ use crate::transport::{Address, DialError, Peer, Sid};
 
 /// Everything that "generic write" means but the right to make an instance, which a broker gives to nobody.
 const ACCESS: u32 = GENERIC_READ | FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES;
+/// How long a peer is given to read what is in the pipe.
+const UNTOLD: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub struct Stream {
@@ -158,9 +161,22 @@ impl Stream {
         }
     }
 
-    /// Bytes that are neither with the peer nor in the pipe: closed now, they would be lost.
+    /// Bytes that are neither with the peer nor in the pipe: closed now, they would be lost. Less than on Unix, where it is what the
+    /// peer has not read: of that Windows tells nothing without waiting for it.
     pub fn unsent(&self) -> Option<usize> {
         Some(self.shared.pipe().map_or(0, |pipe| pipe.unsent()))
+    }
+
+    /// Waits until all that was written is with the peer or in the pipe, and then for [`UNTOLD`], since nobody says when the peer has
+    /// read it; or until the connection has ended.
+    pub async fn drained(&self) -> io::Result<()> {
+        self.writable().await?;
+        self.shared
+            .wait(async |_| {
+                tokio::time::sleep(UNTOLD).await;
+                Ok(())
+            })
+            .await
     }
 
     /// Owner and access list of the pipe, as the system has them, in the security descriptor definition language.
