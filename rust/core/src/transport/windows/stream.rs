@@ -15,8 +15,9 @@ use parking_lot::Mutex;
 use tokio::net::windows::named_pipe::NamedPipeServer;
 use tokio::sync::Notify;
 use windows_sys::Win32::Foundation::{
-    ERROR_ACCESS_DENIED, ERROR_BAD_PIPE, ERROR_BROKEN_PIPE, ERROR_FILE_NOT_FOUND, ERROR_INVALID_NAME, ERROR_NO_DATA,
-    ERROR_PIPE_BUSY, ERROR_PIPE_NOT_CONNECTED, ERROR_SEM_TIMEOUT, GENERIC_READ, HANDLE, INVALID_HANDLE_VALUE,
+    ERROR_ACCESS_DENIED, ERROR_BAD_PIPE, ERROR_BROKEN_PIPE, ERROR_CANNOT_IMPERSONATE, ERROR_FILE_NOT_FOUND,
+    ERROR_INVALID_NAME, ERROR_NO_DATA, ERROR_PIPE_BUSY, ERROR_PIPE_NOT_CONNECTED, ERROR_SEM_TIMEOUT, GENERIC_READ,
+    HANDLE, INVALID_HANDLE_VALUE,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_OVERLAPPED, FILE_TYPE_PIPE, FILE_WRITE_ATTRIBUTES, FILE_WRITE_DATA, GetFileType,
@@ -107,8 +108,14 @@ impl Stream {
     pub(super) fn adopt(server: NamedPipeServer) -> io::Result<Self> {
         let pipe = Pipe::of_server(server)?;
         let pid = process_at(pipe.as_handle(), GetNamedPipeClientProcessId)?;
-        // Who may connect the access list has decided; this is for limits and logs. Where this user may not ask, it is a stranger.
-        let uid = security::sid_of_process(pid).map_or(u32::MAX, |sid| uid_of(&sid));
+        // Who may connect the access list has decided; this is for limits, rules and logs. Who does not say who they are is a stranger.
+        let user = match security::sid_of_client(pipe.as_handle()) {
+            // The system does not know before there is something to read; that a process has ended, and its number is another's by now,
+            // would have to happen between its connecting and here.
+            Err(cause) if code(&cause) == ERROR_CANNOT_IMPERSONATE => security::sid_of_process(pid),
+            asked => asked,
+        };
+        let uid = user.map_or(u32::MAX, |sid| uid_of(&sid));
         let peer = Peer {
             uid,
             gid: 0,
