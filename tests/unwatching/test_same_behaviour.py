@@ -23,6 +23,18 @@ from test_loops import (
     test_publish_nowait_from_eight_threads,
     test_two_runs_in_a_row,
 )
+from test_original_broker import (
+    original,
+    test_a_broker_that_comes_back_is_dialled_again,
+    test_a_busy_loop_costs_no_connection,
+    test_a_proof_that_is_not_taken,
+    test_every_split_of_a_frame,
+    test_nothing_can_be_published_and_the_error_says_why,
+    test_the_token_is_proved_in_the_brokers_order,
+    test_what_is_subscribed_is_matched_here,
+    test_what_it_sent_arrives_wherever_it_is_split,
+    test_without_reconnect_the_end_is_the_end,
+)
 from test_overflow import test_block_on_both_sides_loses_nothing, test_fifty_clients, test_send_buffer_is_bounded
 from test_pubsub import (
     test_each_subscription_gets_each_event,

@@ -225,6 +225,22 @@ fn events_arrive_in_order_and_the_goodbye_behind_them() {
 }
 
 #[test]
+fn what_was_sent_before_the_broker_stops_is_delivered() {
+    for _ in 0..20 {
+        let home = home();
+        let (publisher, heard) = open(&home.address, ClientConfig::default());
+        let (subscriber, bell) = open(&home.address, ClientConfig::default());
+        let inbox = subscribe(&subscriber, &bell, 65_536, false);
+        for pid in 0..400 {
+            publish(&publisher, &heard, pid);
+        }
+        heard.until("sent", || publisher.local_statistics().unsent == 0);
+        assert_eq!(stop(&home.broker), 0);
+        assert_eq!(pids(&inbox, &bell, 400), (0..400).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn a_reader_that_blocks_stops_the_publisher_and_loses_nothing() {
     let home = home();
     let block = ClientConfig {

@@ -92,7 +92,7 @@ impl Broker {
     }
 
     /// With peers of the original that check at other times, so that tests need not wait for theirs.
-    #[cfg(test)]
+    #[cfg(all(test, unix))]
     fn with_rhythm(address: Address, config: BrokerConfig, rhythm: session::Rhythm) -> Result<Self> {
         config.validate()?;
         let mut shared = Shared::new(config);

@@ -86,7 +86,7 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<
 }
 
 #[cfg(unix)]
-fn dial(address: &Address, config: &ClientConfig) -> Result<Stream, DialError> {
+pub(super) fn dial(address: &Address, config: &ClientConfig) -> Result<Stream, DialError> {
     match &config.server_uids {
         Some(uids) => Stream::dial(address, uids),
         None => Stream::dial(address, &[crate::transport::Peer::own_uid(), 0]),
@@ -94,7 +94,7 @@ fn dial(address: &Address, config: &ClientConfig) -> Result<Stream, DialError> {
 }
 
 #[cfg(windows)]
-fn dial(address: &Address, config: &ClientConfig) -> Result<Stream, DialError> {
+pub(super) fn dial(address: &Address, config: &ClientConfig) -> Result<Stream, DialError> {
     use crate::transport::{Sid, own_sid};
 
     if let Some(sids) = &config.server_sids {

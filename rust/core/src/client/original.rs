@@ -9,11 +9,12 @@ use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
 
 use super::config::ClientConfig;
+use super::handshake;
 use super::inbound::{Happening, Inbound};
 use super::shared::Shared;
 use super::ticket::Answer;
 use crate::error::{Error, Result};
-use crate::transport::{Address, DialError, Peer, Readable, Stream};
+use crate::transport::{Address, DialError, Readable, Stream};
 use crate::wire::frame::PREFIX;
 use crate::wire::original::{self, Heard, REQUEST};
 use crate::wire::{self, Dialect, Verdict};
@@ -45,8 +46,7 @@ pub(super) struct Dialled {
 /// `first`: there was no connection before this.
 pub(super) async fn connect(address: &Address, config: &ClientConfig, first: bool) -> Result<Dialled, DialError> {
     let retry = |error| DialError { error, retry: true };
-    let uids = config.server_uids.clone().unwrap_or_else(|| vec![Peer::own_uid(), 0]);
-    let stream = Arc::new(Stream::dial(address, &uids)?);
+    let stream = Arc::new(handshake::dial(address, config)?);
     let readable = stream
         .readable()
         .map_err(|error| retry(Error::io("watching the connection", &error)))?;
@@ -60,11 +60,15 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig, first: boo
         let text = format!("{}:{REQUEST}", token.original_proof());
         let prefix = u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
         let frame = [&prefix, text.as_bytes()].concat();
-        // A new connection takes as much at once.
-        dialled
-            .stream
-            .try_write(&[IoSlice::new(&frame)])
-            .map_err(|error| retry(Error::io("sending the proof of the token", &error)))?;
+        // A new connection takes as much at once, as soon as the runtime knows it.
+        loop {
+            let sent = match dialled.stream.try_write(&[IoSlice::new(&frame)]) {
+                Ok(_) => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => dialled.stream.writable().await,
+                Err(error) => Err(error),
+            };
+            sent.map_err(|error| retry(Error::io("sending the proof of the token", &error)))?;
+        }
         dialled.pong(config.max_frame, first).await?;
     }
     Ok(dialled)

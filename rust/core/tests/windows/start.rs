@@ -1,10 +1,13 @@
 //! Whose a name is, who may connect, and what a client checks before it speaks.
 use std::path::Path;
+use std::time::Duration;
 
 use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::transport::{Address, ListenOptions, Listener, PathState, Sid, Stream, own_sid};
 
-use crate::support::{address, bind, dial, pair, run, sid};
+use tokio::time::timeout;
+
+use crate::support::{address, bind, dial, pair, read_exactly, run, sid, write_all};
 
 #[test]
 fn an_instance_and_its_full_name_are_one_address() {
@@ -147,6 +150,28 @@ fn instances_wait_however_fast_clients_come() {
             kept.extend(clients);
         }
         assert_eq!(kept.len(), 64);
+    });
+}
+
+#[test]
+fn the_name_is_kept_however_many_come_and_go() {
+    run(async {
+        let address = address();
+        let listener = bind(&address).await;
+        for _ in 0..50 {
+            // Gone before, or while, it is accepted.
+            drop(dial(&address));
+            let _gone = timeout(Duration::from_millis(20), listener.accept()).await;
+            assert!(matches!(
+                Listener::bind(&address, &ListenOptions::default()).await,
+                Err(Error::BrokerAlreadyRunning { .. })
+            ));
+        }
+        while timeout(Duration::from_millis(100), listener.accept()).await.is_ok() {}
+        let client = dial(&address);
+        let (server, _) = listener.accept().await.unwrap();
+        write_all(&client, b"here").await.unwrap();
+        assert_eq!(read_exactly(&server, 4).await, b"here");
     });
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::entry::{Entry, FIRST_READ, Fault, refuse};
+use super::last_look::LastLook;
 use super::{Session, Stage, blocks, read, with_read};
 use crate::broker::connection::{Connection, Terms};
 use crate::broker::router::Outlet;
@@ -126,7 +127,7 @@ impl Session {
             clock: super::Clock::new(),
             writable: None,
             read_this_turn: 0,
-            last_reads: 0,
+            last_look: LastLook::default(),
             _place: place,
             connection,
             shared: Arc::clone(shared),

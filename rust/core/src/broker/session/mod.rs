@@ -9,6 +9,7 @@ mod clock;
 mod entry;
 mod handshake;
 mod ingest;
+mod last_look;
 mod original;
 mod verbs;
 
@@ -29,6 +30,7 @@ pub(super) use self::original::{Rhythm, subscribe};
 use self::clock::Clock;
 use self::entry::Newcomer;
 use self::ingest::Ingest;
+use self::last_look::{LastLook, Look};
 use self::original::Original;
 use self::verbs::Refusals;
 use super::connection::{Connection, batch};
@@ -49,8 +51,6 @@ const TURN: usize = 64 * 1024;
 /// What an idle connection may keep for partial frames.
 const KEPT_PENDING: usize = 4 * 1024;
 const WRITE_RETRY: Duration = Duration::from_millis(20);
-/// What a stopping broker still reads of one client.
-const LAST_READS: usize = 4 * 1024 * 1024;
 
 thread_local! {
     static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
@@ -101,7 +101,7 @@ struct Session {
     clock: Clock,
     writable: Option<Wait>,
     read_this_turn: usize,
-    last_reads: usize,
+    last_look: LastLook,
     _place: Place,
 }
 
@@ -136,7 +136,7 @@ impl Session {
         while self.stage != Stage::Ended {
             // Whatever rings, others and the kernel's events have their turn.
             tokio::task::consume_budget().await;
-            let (reads, blocked) = (self.reads(), self.writable.is_some());
+            let (reads, blocked, turning) = (self.reads(), self.writable.is_some(), self.last_look.is_turning());
             let stream = &self.connection.stream;
             tokio::select! {
                 biased;
@@ -147,6 +147,7 @@ impl Session {
                     self.connection.unblock();
                 }
                 got = self.readable.read_with(|| read(stream, SCRATCH)), if reads => self.on_read(got),
+                () = self.last_look.turned(), if turning => {}
                 () = self.clock.rings() => batch::run(|| self.on_time()),
             }
             batch::run(|| self.settle());
@@ -268,20 +269,16 @@ impl Session {
             self.go_on();
             // What is stopped by answers that nobody reads stays where it is.
             self.stop = None;
-            self.last_reads = LAST_READS;
+            self.last_look.give_up();
         }
         while self.stop.is_none() && !self.connection.quiet.load(Ordering::Acquire) {
-            let got = if self.last_reads < LAST_READS {
-                read(&self.connection.stream, SCRATCH).unwrap_or(0)
-            } else {
-                0
-            };
-            self.last_reads += got;
-            if got == 0 {
-                self.connection.quiet.store(true, Ordering::Release);
-                self.shared.progress.notify_one();
-            } else {
-                with_read(got, |data| self.take(data));
+            match self.last_look.look(&self.connection.stream) {
+                Look::Read(len) => with_read(len, |data| self.take(data)),
+                Look::Later => break,
+                Look::Nothing => {
+                    self.connection.quiet.store(true, Ordering::Release);
+                    self.shared.progress.notify_one();
+                }
             }
         }
         if self.shared.phase() >= Phase::Leaving && self.stage == Stage::Open {

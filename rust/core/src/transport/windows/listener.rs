@@ -1,11 +1,12 @@
 //! The pipe of a broker.
 //!
 //! Start: nobody else has the name, then its first instance, which the system gives to one process only; that makes the pipe ours and
-//! its access list the one that counts. From then on a few instances always wait for clients: a name without an instance would be free
-//! for others, and one without a waiting instance would turn clients away. Connections hold an instance each.
+//! its access list the one that counts. One instance is connected to ourselves for as long as we listen: a name without an instance would
+//! be free for others, whose access list would then count for the instances that we make later. A few always wait for clients, who would
+//! be turned away otherwise. Connections hold an instance each.
 use std::future::poll_fn;
 use std::io;
-use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle};
+use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -23,12 +24,16 @@ use crate::transport::{Address, ListenOptions, PathState, Peer};
 
 /// Instances that wait for clients. One would do; more let several come at once.
 const WAITING: usize = 4;
+/// Clients in a row who may be quicker than ourselves while we start.
+const ANCHOR_TRIES: usize = 16;
 /// Bytes that the system keeps in each direction for a peer who does not read.
 const BUFFER: u32 = 128 * 1024;
 
 pub struct Listener {
     path: PathBuf,
     descriptor: Descriptor,
+    /// Both ends of an instance that nobody else can connect to.
+    anchor: Option<(NamedPipeServer, OwnedHandle)>,
     waiting: Mutex<Vec<Arc<NamedPipeServer>>>,
 }
 
@@ -53,9 +58,10 @@ impl Listener {
         if let Some(holder) = holder(address) {
             return Err(holder);
         }
-        let listener = Self {
+        let mut listener = Self {
             path: path.to_path_buf(),
             descriptor,
+            anchor: None,
             waiting: Mutex::default(),
         };
         let first = listener.instance(true).map_err(|cause| match code(&cause) {
@@ -69,7 +75,9 @@ impl Listener {
             ERROR_PIPE_BUSY => holder(address).unwrap_or_else(|| failed("listen at", &cause)),
             _ => failed("listen at", &cause),
         })?;
-        listener.waiting.lock().push(Arc::new(first));
+        listener
+            .drop_anchor(first)
+            .map_err(|cause| failed("keep the name of", &cause))?;
         listener.top_up().map_err(|cause| failed("listen at", &cause))?;
         Ok(listener)
     }
@@ -78,6 +86,8 @@ impl Listener {
     /// Dropping the future loses no connection.
     pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
         loop {
+            // Clients who come only to go are served one after the other, and not at the cost of everybody else.
+            tokio::task::consume_budget().await;
             self.top_up()?;
             let instance = self.connected().await?;
             if let Err(cause) = self.top_up() {
@@ -100,9 +110,8 @@ impl Listener {
 
     /// Owner and access list of the pipe, as the system has them, in the security descriptor definition language.
     pub fn security(&self) -> io::Result<String> {
-        let waiting = self.waiting.lock();
-        let instance = waiting.first().ok_or(io::ErrorKind::NotConnected)?;
-        // SAFETY: the instance owns its handle and is held for the call.
+        let (instance, _) = self.anchor.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        // SAFETY: the instance owns its handle and is borrowed for the call.
         security::sddl_of(unsafe { BorrowedHandle::borrow_raw(instance.as_raw_handle()) })
     }
 
@@ -119,6 +128,25 @@ impl Listener {
             .out_buffer_size(BUFFER);
         // SAFETY: the attributes and the descriptor that they point to outlive the call.
         unsafe { options.create_with_security_attributes_raw(&self.path, (&raw mut attributes).cast()) }
+    }
+
+    /// Connects the only instance to ourselves. If a client is quicker it is served like any other, and the next instance is tried.
+    fn drop_anchor(&mut self, first: NamedPipeServer) -> io::Result<()> {
+        let mut instance = first;
+        for _ in 0..ANCHOR_TRIES {
+            match open(&self.path) {
+                Ok(client) => {
+                    self.anchor = Some((instance, client));
+                    return Ok(());
+                }
+                Err(cause) if code(&cause) == ERROR_PIPE_BUSY => {
+                    self.waiting.lock().push(Arc::new(instance));
+                    instance = self.instance(false)?;
+                }
+                Err(cause) => return Err(cause),
+            }
+        }
+        Err(io::Error::from_raw_os_error(ERROR_PIPE_BUSY.cast_signed()))
     }
 
     fn top_up(&self) -> io::Result<()> {

@@ -16,10 +16,12 @@ use windows_sys::Win32::Security::Authorization::{
 };
 use windows_sys::Win32::Security::{
     DACL_SECURITY_INFORMATION, GetTokenInformation, OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID,
-    SECURITY_ATTRIBUTES, TOKEN_QUERY, TOKEN_USER, TokenUser,
+    RevertToSelf, SECURITY_ATTRIBUTES, TOKEN_QUERY, TOKEN_USER, TokenUser,
 };
+use windows_sys::Win32::System::Pipes::ImpersonateNamedPipeClient;
 use windows_sys::Win32::System::Threading::{
-    GetCurrentProcess, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
+    GetCurrentProcess, GetCurrentThread, OpenProcess, OpenProcessToken, OpenThreadToken,
+    PROCESS_QUERY_LIMITED_INFORMATION,
 };
 
 use super::wide;
@@ -120,6 +122,40 @@ pub(super) fn sid_of_process(pid: u32) -> io::Result<Sid> {
     sid_of(process.as_raw_handle())
 }
 
+/// The user who opened the other end of a server's pipe: the system keeps that with the connection, whatever has become of the process.
+pub(super) fn sid_of_client(pipe: BorrowedHandle<'_>) -> io::Result<Sid> {
+    struct Back;
+    impl Drop for Back {
+        fn drop(&mut self) {
+            // SAFETY: takes nothing.
+            if unsafe { RevertToSelf() } == 0 {
+                // Going on would be acting as somebody else, unnoticed.
+                std::process::abort();
+            }
+        }
+    }
+
+    // SAFETY: the handle is open for the call.
+    if unsafe { ImpersonateNamedPipeClient(pipe.as_raw_handle()) } == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let back = Back;
+    let mut token: HANDLE = ptr::null_mut();
+    // SAFETY: the first argument stands for this thread and is not to be closed; the answer goes to a pointer of ours. That this process
+    // asks, and not the client, is said by the 1.
+    let opened = unsafe { OpenThreadToken(GetCurrentThread(), TOKEN_QUERY, 1, &raw mut token) };
+    // Before anything else overwrites it.
+    let outcome = if opened == 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    };
+    drop(back);
+    outcome?;
+    // SAFETY: a handle that was just opened, and that nobody else has.
+    user_of(&unsafe { OwnedHandle::from_raw_handle(token) })
+}
+
 fn sid_of(process: HANDLE) -> io::Result<Sid> {
     let mut token: HANDLE = ptr::null_mut();
     // SAFETY: `process` is open (or stands for this one); the answer goes to a pointer of ours.
@@ -127,7 +163,10 @@ fn sid_of(process: HANDLE) -> io::Result<Sid> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: a handle that was just opened, and that nobody else has.
-    let token = unsafe { OwnedHandle::from_raw_handle(token) };
+    user_of(&unsafe { OwnedHandle::from_raw_handle(token) })
+}
+
+fn user_of(token: &OwnedHandle) -> io::Result<Sid> {
     // Room for the structure and the largest SID behind it, aligned for both.
     let mut buffer = [0_u64; 16];
     let mut length = 0;

@@ -9,13 +9,15 @@ use std::path::Path;
 use std::pin::pin;
 use std::ptr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::windows::named_pipe::NamedPipeServer;
 use tokio::sync::Notify;
 use windows_sys::Win32::Foundation::{
-    ERROR_ACCESS_DENIED, ERROR_BAD_PIPE, ERROR_BROKEN_PIPE, ERROR_FILE_NOT_FOUND, ERROR_INVALID_NAME, ERROR_NO_DATA,
-    ERROR_PIPE_BUSY, ERROR_PIPE_NOT_CONNECTED, ERROR_SEM_TIMEOUT, GENERIC_READ, HANDLE, INVALID_HANDLE_VALUE,
+    ERROR_ACCESS_DENIED, ERROR_BAD_PIPE, ERROR_BROKEN_PIPE, ERROR_CANNOT_IMPERSONATE, ERROR_FILE_NOT_FOUND,
+    ERROR_INVALID_NAME, ERROR_NO_DATA, ERROR_PIPE_BUSY, ERROR_PIPE_NOT_CONNECTED, ERROR_SEM_TIMEOUT, GENERIC_READ,
+    HANDLE, INVALID_HANDLE_VALUE,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_OVERLAPPED, FILE_TYPE_PIPE, FILE_WRITE_ATTRIBUTES, FILE_WRITE_DATA, GetFileType,
@@ -31,6 +33,8 @@ use crate::transport::{Address, DialError, Peer, Sid};
 
 /// Everything that "generic write" means but the right to make an instance, which a broker gives to nobody.
 const ACCESS: u32 = GENERIC_READ | FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES;
+/// How long a peer is given to read what is in the pipe.
+const UNTOLD: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub struct Stream {
@@ -104,8 +108,14 @@ impl Stream {
     pub(super) fn adopt(server: NamedPipeServer) -> io::Result<Self> {
         let pipe = Pipe::of_server(server)?;
         let pid = process_at(pipe.as_handle(), GetNamedPipeClientProcessId)?;
-        // Who may connect the access list has decided; this is for limits and logs. Where this user may not ask, it is a stranger.
-        let uid = security::sid_of_process(pid).map_or(u32::MAX, |sid| uid_of(&sid));
+        // Who may connect the access list has decided; this is for limits, rules and logs. Who does not say who they are is a stranger.
+        let user = match security::sid_of_client(pipe.as_handle()) {
+            // The system does not know before there is something to read; that a process has ended, and its number is another's by now,
+            // would have to happen between its connecting and here.
+            Err(cause) if code(&cause) == ERROR_CANNOT_IMPERSONATE => security::sid_of_process(pid),
+            asked => asked,
+        };
+        let uid = user.map_or(u32::MAX, |sid| uid_of(&sid));
         let peer = Peer {
             uid,
             gid: 0,
@@ -158,9 +168,22 @@ impl Stream {
         }
     }
 
-    /// Bytes that are neither with the peer nor in the pipe: closed now, they would be lost.
+    /// Bytes that are neither with the peer nor in the pipe: closed now, they would be lost. Less than on Unix, where it is what the
+    /// peer has not read: of that Windows tells nothing without waiting for it.
     pub fn unsent(&self) -> Option<usize> {
         Some(self.shared.pipe().map_or(0, |pipe| pipe.unsent()))
+    }
+
+    /// Waits until all that was written is with the peer or in the pipe, and then for [`UNTOLD`], since nobody says when the peer has
+    /// read it; or until the connection has ended.
+    pub async fn drained(&self) -> io::Result<()> {
+        self.writable().await?;
+        self.shared
+            .wait(async |_| {
+                tokio::time::sleep(UNTOLD).await;
+                Ok(())
+            })
+            .await
     }
 
     /// Owner and access list of the pipe, as the system has them, in the security descriptor definition language.

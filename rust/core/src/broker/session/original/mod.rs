@@ -32,7 +32,8 @@ use self::out::{Blocked, Until, ready};
 use self::pace::Pace;
 use self::reading::Reading;
 use super::entry::Entry;
-use super::{LAST_READS, SCRATCH, Stage, Wait, batch, read, with_read};
+use super::last_look::{LastLook, Look};
+use super::{SCRATCH, Stage, Wait, batch, read, with_read};
 use crate::broker::connection::{Bell, Connection, OriginalTerms, SharedPatterns, Terms};
 use crate::broker::rate::Meter;
 use crate::broker::rights::Rights;
@@ -90,7 +91,7 @@ pub(super) struct Original {
     waiting: Option<(Until, Wait)>,
     /// Until when it must be quiet with something to send.
     quiet_until: Option<Instant>,
-    last_reads: usize,
+    last_look: LastLook,
     /// When it is left, whatever waits for it.
     leave_by: Option<Instant>,
     /// It could not prove the token.
@@ -134,7 +135,7 @@ impl Original {
             reading: Reading::Untold,
             waiting: None,
             quiet_until: None,
-            last_reads: 0,
+            last_look: LastLook::default(),
             leave_by: None,
             refused: false,
             connect: None,
@@ -159,12 +160,13 @@ impl Original {
         });
         while self.stage != Stage::Ended && self.connect.is_none() {
             tokio::task::consume_budget().await;
-            let (reads, waits) = (self.reads(), self.waiting.is_some());
+            let (reads, waits, turning) = (self.reads(), self.waiting.is_some(), self.last_look.is_turning());
             let (stream, due) = (&self.stream, self.due());
             tokio::select! {
                 biased;
                 until = ready(&mut self.waiting), if waits => self.go_on(until),
                 got = self.readable.read_with(|| read(stream, SCRATCH)), if reads => batch::run(|| self.on_read(got)),
+                () = self.last_look.turned(), if turning => {}
                 // Last: with its queue full it may ring all the time.
                 () = self.bell.rung() => {}
                 () = sleep_until(due.into()) => {}
@@ -344,16 +346,12 @@ impl Original {
             return;
         };
         while !connection.quiet.load(Ordering::Acquire) && self.stage == Stage::Open {
-            let got = if self.last_reads < LAST_READS {
-                read(&self.stream, SCRATCH).unwrap_or(0)
-            } else {
-                0
-            };
-            self.last_reads += got;
-            if got == 0 {
-                break;
+            match self.last_look.look(&self.stream) {
+                Look::Read(len) => with_read(len, |data| self.take(data)),
+                // What is left of the stop is done when it is quiet.
+                Look::Later => return,
+                Look::Nothing => break,
             }
-            with_read(got, |data| self.take(data));
         }
         connection.quiet.store(true, Ordering::Release);
         self.shared.progress.notify_one();
