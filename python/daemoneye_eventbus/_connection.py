@@ -118,8 +118,11 @@ class Connection:
         self.bridge.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
-        if self.link.flush():
+        blocked = self.link.flush()
+        if blocked:
             self.kernel_is_full()
+        elif blocked is False:
+            self.flush_soon()
 
     def kernel_is_full(self) -> None:
         """Goes on writing when the kernel takes bytes again."""

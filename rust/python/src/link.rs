@@ -115,10 +115,16 @@ impl Link {
         Ok(self.core(py)?.resume() == Read::Paused)
     }
 
-    /// The scheduled flush. True if the descriptor must be watched for writing.
-    fn flush(&self, py: Python<'_>) -> PyResult<bool> {
-        self.flush_scheduled.store(false, Ordering::Relaxed);
-        Ok(self.core(py)?.flush() == Sent::Blocked)
+    /// The scheduled flush. `None` if it is done, true if the descriptor must be watched for writing, false to come again in the next
+    /// turn.
+    fn flush(&self, py: Python<'_>) -> PyResult<Option<bool>> {
+        let sent = self.core(py)?.flush();
+        self.flush_scheduled.store(sent == Sent::Buffered, Ordering::Relaxed);
+        Ok(match sent {
+            Sent::Buffered => Some(false),
+            Sent::Blocked => Some(true),
+            Sent::Written | Sent::Waiting | Sent::Full => None,
+        })
     }
 
     /// The descriptor is writable. True if it must be watched for writing further on.

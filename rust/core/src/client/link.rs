@@ -10,6 +10,7 @@ use super::shared::{Shared, ask};
 use super::ticket::{Answer, Ticket};
 use super::{original, runtime, supervisor};
 use crate::error::{Error, Result};
+use crate::event::Timestamp;
 use crate::queue::{DropReason, Snapshot, Wake};
 use crate::transport::{Address, Stream};
 use crate::wire::text::{FromClient, Id, Stats};
@@ -163,9 +164,13 @@ impl Link {
         Ok(sent)
     }
 
-    /// Writes what is buffered, as far as the kernel takes it.
+    /// The end of a turn of the host's loop: writes what is buffered, as far as the kernel takes it. `Buffered`: the turn was full of
+    /// publishes and more are to share the write; call again at the end of the next.
     pub fn flush(&self) -> Flushed {
         let mut outbox = self.shared.outbox.lock();
+        if !outbox.flush_is_due(Timestamp::now()) {
+            return Sent::Buffered;
+        }
         self.shared.write_and_wake(&mut outbox)
     }
 

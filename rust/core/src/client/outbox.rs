@@ -20,6 +20,11 @@ use crate::wire::text::FromClient;
 
 /// A write this long after the last one goes to the socket at once; closer ones share the next flush.
 const CORK: Duration = Duration::from_micros(50);
+/// The same while a publisher fills turn after turn of its loop: what it adds meanwhile shares one write, one wake-up of the broker and
+/// one of each reader.
+const STREAM_CORK: Duration = Duration::from_micros(250);
+/// Messages between two flushes from which on it counts as doing so.
+const STREAM: u64 = 48;
 /// Bytes that are written without waiting for the flush.
 const FULL_CORK: usize = 64 * 1024;
 /// Bytes of messages after which a PING asks for confirmation.
@@ -62,6 +67,10 @@ pub(super) struct Outbox {
     /// By the wall clock, which a publish has read anyway; if that is set back or forth, one write comes early.
     last_write: Timestamp,
     appended: u64,
+    /// `appended` at the last flush of a turn.
+    flushed_at: u64,
+    /// The last turn was full of messages.
+    streaming: bool,
     written: u64,
     confirmed: u64,
     /// Written and never confirmed on connections that broke, and frames that were cut in the middle.
@@ -91,6 +100,8 @@ impl Outbox {
             armed: false,
             last_write: Timestamp { secs: 0, nanos: 0 },
             appended: 0,
+            flushed_at: 0,
+            streaming: false,
             written: 0,
             confirmed: 0,
             unconfirmed: 0,
@@ -231,14 +242,24 @@ impl Outbox {
     pub(super) fn after_append(&self, now: Timestamp, urgent: bool) -> Sent {
         if !self.live || self.armed {
             Sent::Waiting
-        } else if urgent
-            || self.pending() >= FULL_CORK
-            || now.since(self.last_write).is_none_or(|passed| passed >= CORK)
-        {
+        } else if urgent || self.pending() >= FULL_CORK || self.is_uncorked(now) {
             Sent::Written
         } else {
             Sent::Buffered
         }
+    }
+
+    fn is_uncorked(&self, now: Timestamp) -> bool {
+        let cork = if self.streaming { STREAM_CORK } else { CORK };
+        now.since(self.last_write).is_none_or(|passed| passed >= cork)
+    }
+
+    /// The end of a turn: true if what is buffered goes out now, false if the turn was full and a later one will see to it. Whoever
+    /// publishes no more is never kept waiting for more than that one turn.
+    pub(super) fn flush_is_due(&mut self, now: Timestamp) -> bool {
+        self.streaming = self.appended - self.flushed_at >= STREAM;
+        self.flushed_at = self.appended;
+        !self.streaming || self.pending() >= FULL_CORK || self.is_uncorked(now)
     }
 
     pub(super) const fn go_live(&mut self) {
