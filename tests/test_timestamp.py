@@ -130,3 +130,13 @@ def test_a_field_names_itself_in_refusals():
     with pytest.raises(TypeError, match=r"ProcessEvent\.start_time: expected datetime, got int"):
         ProcessEvent(1, "sh", start_time=5)
     assert ProcessEvent(1, "sh", start_time=datetime(9999, 12, 31, tzinfo=UTC)).start_time.year == 9999
+
+
+def test_unequal_is_the_opposite_of_equal():
+    a, b = Timestamp.from_ns(1_700_000_000_000_000_001), Timestamp.from_ns(1_700_000_000_000_000_002)
+    assert a != b
+    assert not a == b
+    plain = Timestamp.from_ns(1_700_000_000_000_000_000)
+    assert a != plain
+    assert not (plain != Timestamp.from_ns(1_700_000_000_000_000_000))
+    assert a != "no time"

@@ -17,7 +17,6 @@ from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._fields import (
     BusEvent,
     ControlMessage,
-    CorrelationMetadata,
     FilesystemEvent,
     NetworkEvent,
     PerformanceEvent,
@@ -26,21 +25,21 @@ from daemoneye_eventbus._fields import (
 )
 from daemoneye_eventbus._lifecycle import is_forked
 from daemoneye_eventbus._loop import Bridge
-from daemoneye_eventbus._native import Address, BusCore, Pending
+from daemoneye_eventbus._native import Address
 from daemoneye_eventbus._opening import Opening
+from daemoneye_eventbus._publishing import Publisher
 from daemoneye_eventbus._specification import specification
 from daemoneye_eventbus._subscription import Reader, Subscription
 from daemoneye_eventbus._waiters import Waiters
-from daemoneye_eventbus._ways import Bounds, LocalWay, RemoteWay, Way, closed
+from daemoneye_eventbus._ways import Bounds, LocalWay, RemoteWay, Way
 from daemoneye_eventbus.errors import (
     EventBusError,
-    PublishTimeout,
     SubscriptionClosed,
     SubscriptionRefused,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Iterable
+    from collections.abc import AsyncIterator, Coroutine
     from types import TracebackType
 
     from daemoneye_eventbus._broker import Broker
@@ -66,18 +65,14 @@ _QUEUE_MESSAGES: Final = 65_536
 _QUEUE_BYTES: Final = 8 * 1024 * 1024
 
 
-class EventBus(BusCore):
+class EventBus(Publisher):
     """One end of the bus. Make it with `connect` or `from_broker`; use it as ``async with`` or `shutdown` it.
 
     `publish_nowait` may be called from any thread; everything else belongs to the event loop that made the bus.
     """
 
-    _way: Way
-    _bridge: Bridge
     _subscriptions: dict[str, weakref.ref[Subscription[Any]]]
     _reserved: set[str]
-    _standing: int
-    _shut: bool
     _pid: int
 
     @classmethod
@@ -143,95 +138,6 @@ class EventBus(BusCore):
         way.bridge.paced.add(self)
         self._pace(way.bridge.pace)
         return self
-
-    # -- publishing: the fast path is native (`BusCore`), this is where it waits
-
-    def _check(self) -> None:
-        if self._shut:
-            raise closed()
-
-    def _flush_soon(self) -> None:
-        if isinstance(self._way, RemoteWay):
-            self._way.connection.flush_soon()
-
-    def _kernel_is_full(self) -> None:
-        if isinstance(self._way, RemoteWay):
-            self._way.connection.kernel_is_full()
-
-    async def _publish_slow(
-        self,
-        message: object,
-        correlation: str | CorrelationMetadata | None,
-        topic: str | None,
-        control: bool,
-        rest: Pending | None,
-    ) -> None:
-        loop = self._bridge.check()
-        self._check()
-        room = self._way.room
-        deadline = loop.time() + self._way.config.publish_timeout
-        self._standing += 1
-        self._waiters(self._standing)
-        try:
-            while True:
-                until = deadline if rest is None else min(deadline, loop.time() + rest.stalls_in)
-                try:
-                    await room.wait(loop, until)
-                except TimeoutError:
-                    if loop.time() >= deadline:
-                        raise PublishTimeout(
-                            f"no room for {self._way.config.publish_timeout} s (publish_timeout): the broker, "
-                            'or a reader that congestion="block" waits for, takes nothing'
-                        ) from None
-                self._check()
-                left = self._offer(message, correlation, topic, control) if rest is None else self._resume(rest)
-                if left is None:
-                    return
-                rest = left or None
-        finally:
-            if rest is not None:
-                rest.give_up()
-            self._standing -= 1
-            self._waiters(self._standing)
-            # Whoever stands behind us was not heard by whoever makes room.
-            room.wake_one()
-
-    def publish_many(
-        self,
-        events: Iterable[CollectionEvent],
-        correlation: str | CorrelationMetadata | None = None,
-        *,
-        topic: str | None = None,
-    ) -> Coroutine[Any, Any, int]:
-        """Publishes each of ``events`` and returns how many were accepted; an error carries that as ``accepted``.
-
-        ``correlation`` and ``topic`` are those of `publish`, for all of them; with ``correlation=None`` each has an id
-        of its own.
-        """
-        return self._publish_many(events, correlation, topic)
-
-    async def _publish_many(
-        self, events: Iterable[CollectionEvent], correlation: str | CorrelationMetadata | None, topic: str | None
-    ) -> int:
-        self._bridge.check()
-        self._check()
-        source = iter(events)
-        accepted = 0
-        try:
-            while True:
-                taken, then = self._offer_many(source, correlation, topic)
-                accepted += taken
-                if then is None:
-                    return accepted
-                if then is True:
-                    await asyncio.sleep(0)
-                else:
-                    event, rest = then
-                    await self._publish_slow(event, correlation, topic, False, rest or None)
-                    accepted += 1
-        except EventBusError as error:
-            error.accepted = accepted + (error.accepted or 0)
-            raise
 
     # -- subscribing
 
@@ -462,6 +368,12 @@ class EventBus(BusCore):
                 await self._way.flush()
                 for subscription in self._open_subscriptions():
                     await subscription._drained()  # ours
+        except TimeoutError as error:
+            waiting = sum(subscription.pending for subscription in self._open_subscriptions())
+            raise TimeoutError(
+                f"drain: not done after {bound:g} s, with {waiting} messages that no reader took; the bus is closed. "
+                "Read or close the subscriptions before, or give more time"
+            ) from error
         finally:
             await self._close(goodbye=0 if self.state != "connected" else _FLUSH_SECONDS)
 

@@ -182,6 +182,11 @@ class Timestamp(datetime):
             return super().__eq__(other) and self._nanosecond == 0
         return NotImplemented
 
+    def __ne__(self, other: object) -> bool:
+        # datetime has a __ne__ of its own, which knows nothing of nanoseconds.
+        equal = self.__eq__(other)
+        return NotImplemented if equal is NotImplemented else not equal
+
     def __hash__(self) -> int:
         return hash((self.ns,)) if self._nanosecond else super().__hash__()
 

@@ -1,0 +1,117 @@
+"""The publishing half of a bus: the fast path is native (`BusCore`), this is where it waits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from daemoneye_eventbus._native import BusCore
+from daemoneye_eventbus._ways import RemoteWay, closed
+from daemoneye_eventbus.errors import EventBusError, PublishTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable
+
+    from daemoneye_eventbus._fields import CorrelationMetadata
+    from daemoneye_eventbus._loop import Bridge
+    from daemoneye_eventbus._native import Pending
+    from daemoneye_eventbus._types import CollectionEvent
+    from daemoneye_eventbus._ways import Way
+
+__all__ = ["Publisher"]
+
+
+class Publisher(BusCore):
+    """What a bus does when there is no room at once: stand in line, offer again, give up in time."""
+
+    _way: Way
+    _bridge: Bridge
+    _standing: int
+    _shut: bool
+
+    def _check(self) -> None:
+        if self._shut:
+            raise closed()
+
+    def _flush_soon(self) -> None:
+        if isinstance(self._way, RemoteWay):
+            self._way.connection.flush_soon()
+
+    def _kernel_is_full(self) -> None:
+        if isinstance(self._way, RemoteWay):
+            self._way.connection.kernel_is_full()
+
+    async def _publish_slow(
+        self,
+        message: object,
+        correlation: str | CorrelationMetadata | None,
+        topic: str | None,
+        control: bool,
+        rest: Pending | None,
+    ) -> None:
+        loop = self._bridge.check()
+        self._check()
+        room = self._way.room
+        deadline = loop.time() + self._way.config.publish_timeout
+        self._standing += 1
+        self._waiters(self._standing)
+        try:
+            while True:
+                until = deadline if rest is None else min(deadline, loop.time() + rest.stalls_in)
+                try:
+                    await room.wait(loop, until)
+                except TimeoutError:
+                    if loop.time() >= deadline:
+                        raise PublishTimeout(
+                            f"no room for {self._way.config.publish_timeout} s (publish_timeout): the broker, "
+                            'or a reader that congestion="block" waits for, takes nothing'
+                        ) from None
+                self._check()
+                left = self._offer(message, correlation, topic, control) if rest is None else self._resume(rest)
+                if left is None:
+                    return
+                rest = left or None
+        finally:
+            if rest is not None:
+                rest.give_up()
+            self._standing -= 1
+            self._waiters(self._standing)
+            # Whoever stands behind us was not heard by whoever makes room.
+            room.wake_one()
+
+    def publish_many(
+        self,
+        events: Iterable[CollectionEvent],
+        correlation: str | CorrelationMetadata | None = None,
+        *,
+        topic: str | None = None,
+    ) -> Coroutine[Any, Any, int]:
+        """Publishes each of ``events`` and returns how many were accepted; an error carries that as ``accepted``.
+
+        ``correlation`` and ``topic`` are those of `publish`, for all of them; with ``correlation=None`` each has an id
+        of its own.
+        """
+        return self._publish_many(events, correlation, topic)
+
+    async def _publish_many(
+        self, events: Iterable[CollectionEvent], correlation: str | CorrelationMetadata | None, topic: str | None
+    ) -> int:
+        self._bridge.check()
+        self._check()
+        source = iter(events)
+        accepted = 0
+        try:
+            while True:
+                taken, then = self._offer_many(source, correlation, topic)
+                accepted += taken
+                if then is None:
+                    return accepted
+                if then is True:
+                    await asyncio.sleep(0)
+                else:
+                    event, rest = then
+                    await self._publish_slow(event, correlation, topic, False, rest or None)
+                    accepted += 1
+        except EventBusError as error:
+            error.accepted = accepted + (error.accepted or 0)
+            raise
