@@ -134,9 +134,6 @@ def test_a_field_names_itself_in_refusals():
 
 def test_unequal_is_the_opposite_of_equal():
     a, b = Timestamp.from_ns(1_700_000_000_000_000_001), Timestamp.from_ns(1_700_000_000_000_000_002)
-    assert a != b
-    assert not a == b
-    plain = Timestamp.from_ns(1_700_000_000_000_000_000)
-    assert a != plain
-    assert not (plain != Timestamp.from_ns(1_700_000_000_000_000_000))
-    assert a != "no time"
+    plain, same = (Timestamp.from_ns(1_700_000_000_000_000_000) for _ in range(2))
+    assert [x != y for x, y in [(a, b), (a, plain), (plain, same), (a, "no time")]] == [True, True, False, True]
+    assert [x == y for x, y in [(a, b), (a, plain), (plain, same), (a, "no time")]] == [False, False, True, False]
