@@ -52,7 +52,7 @@ class Broker:
 
         The broker takes a copy; ``listener``, a socket or its descriptor, stays yours to close. Path, mode and group
         are whose they were: nothing is checked, locked or removed there, and ``socket_mode`` and ``socket_group`` do
-        nothing. Who connects is still asked of the kernel. ``ValueError`` for what is no such socket, ``OSError`` for
+        nothing; the rest of ``config`` holds. Who connects is still asked of the kernel. ``ValueError`` for what is no such socket, ``OSError`` for
         what is not open, ``NotImplementedError`` on Windows.
         """
         if os.name != "posix":

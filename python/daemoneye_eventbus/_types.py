@@ -274,6 +274,7 @@ class Sender(_Value):
     """Who published a message: the kernel's word, not the message's."""
 
     uid: int
+    """User id, as the kernel says it; on Windows the last number of the SID."""
     pid: int | None
     """At the time of connecting; ``None`` where the kernel does not say. It may be another process's by now."""
     client_id: str
