@@ -5,6 +5,7 @@ PYTHON ?= python3
 SECONDS ?=
 
 ARGS ?=
+PYTEST ?=
 
 VENV := .venv
 BENCH := .bench-venv
@@ -49,7 +50,7 @@ test-rust: ## Run the tests of the Rust core
 	cargo test --locked --workspace --doc
 
 test-python: $(VENV)/.dev ## Run the Python tests against the release build
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST)
 
 test-original: $(VENV)/.dev ## Stay connected for 10 minutes as the Rust original's client does, idle and under load
 	DAEMONEYE_TEST_LONG=1 $(BIN)/python -m pytest tests/test_original_peers.py -k ten_minutes

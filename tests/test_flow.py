@@ -14,20 +14,20 @@ FRAME = wire.process_message(1)
 
 
 async def test_handshake_timeout(path, raw):
-    config = BrokerConfig(handshake_timeout=0.3, original_peers=False)
+    config = BrokerConfig(handshake_timeout=1.0, original_peers=False)
     async with Broker(path, config=config):
         silent = raw(path)
         begin = time.monotonic()
         good = raw(path)
         good.connect()
-        assert time.monotonic() - begin < 0.1, "a silent peer stands in nobody's way"
+        assert time.monotonic() - begin < 0.9, "a silent peer stands in nobody's way"
         silent.closed()
-        assert 0.2 < time.monotonic() - begin < 1.5
+        assert 0.9 < time.monotonic() - begin < 3
         half = raw(path)
         half.write(b"\x05\0")
         begin = time.monotonic()
         half.closed()
-        assert time.monotonic() - begin < 1.5
+        assert time.monotonic() - begin < 3
         assert good.barrier() == []
 
 

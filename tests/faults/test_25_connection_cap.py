@@ -4,7 +4,7 @@ import contextlib
 import time
 
 import pytest
-from harness import as_user
+from harness import as_user, scaled
 
 from support import NOBODY
 
@@ -56,7 +56,7 @@ def test_beyond_the_cap_everybody_is_told(bench, seen):
         said = extra.closed()
         worst = max(worst, time.monotonic() - begin)
         assert said["code"] == "busy", said
-    assert worst < 0.1, worst
+    assert worst < scaled(2.0, 0.1), worst
     assert b.refused("busy") == 50
     b.raws[0].close()
     begin = time.monotonic()
@@ -66,7 +66,7 @@ def test_beyond_the_cap_everybody_is_told(bench, seen):
             peer.connect()
             break
         except (AssertionError, OSError):
-            assert time.monotonic() - begin < 0.5, "the freed place was not usable"
+            assert time.monotonic() - begin < scaled(5.0, 0.5), "the freed place was not usable"
     freed = time.monotonic() - begin
     seen(f"busy within {worst * 1000:.0f} ms, place free after {freed * 1000:.0f} ms; {b.undisturbed()}")
 
