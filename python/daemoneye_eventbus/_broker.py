@@ -52,8 +52,8 @@ class Broker:
 
         The broker takes a copy; ``listener``, a socket or its descriptor, stays yours to close. Path, mode and group
         are whose they were: nothing is checked, locked or removed there, and ``socket_mode`` and ``socket_group`` do
-        nothing; the rest of ``config`` holds. Who connects is still asked of the kernel. ``ValueError`` for what is no such socket, ``OSError`` for
-        what is not open, ``NotImplementedError`` on Windows.
+        nothing; the rest of ``config`` holds. Who connects is still asked of the kernel. ``ValueError`` for what is no
+        such socket, ``OSError`` for what is not open, ``NotImplementedError`` on Windows.
         """
         if os.name != "posix":
             raise NotImplementedError("a broker takes over a listening socket on Unix only")
