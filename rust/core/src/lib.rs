@@ -4,9 +4,10 @@
 //!
 //! * [`error`]: one enum, every kind with its facts
 //! * `log`: lines that a flood must not multiply
-//! * [`event`]: what travels: the five events, correlation, subscriptions, filters
+//! * [`event`]: what travels: the five events, correlation, what subscribers ask for
 //! * [`topic`]: topics, patterns, and the trie that matches them
 //! * [`wire`]: frames, control texts and dialects: bytes to values and back
+//! * [`filter`]: which of the matching messages a subscription takes
 //! * [`transport`]: local sockets: bytes in, bytes out, and who is there
 //! * [`queue`]: the bounded, accounted queue in front of every reader
 //! * [`client`]: one connection to a broker
@@ -16,6 +17,7 @@ pub mod broker;
 pub mod client;
 pub mod error;
 pub mod event;
+pub mod filter;
 mod log;
 pub mod queue;
 pub mod topic;

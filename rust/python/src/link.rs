@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use daemoneye_eventbus_core::client::{self, Inbox, InboxOptions, Read, Reader, Sent, State};
-use daemoneye_eventbus_core::event::Filters;
+use daemoneye_eventbus_core::filter::Filters;
 use daemoneye_eventbus_core::queue::DropReason;
 use daemoneye_eventbus_core::topic;
 use daemoneye_eventbus_core::transport::{Address, Stream};

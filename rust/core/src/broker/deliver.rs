@@ -13,7 +13,8 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::router::{Lane, Router, Sink, Target, Way};
-use crate::event::{CollectionEvent, Filters};
+use crate::event::CollectionEvent;
+use crate::filter::Filters;
 use crate::queue::{Content, DropReason, Patience, Pushed, Run, Sender, Subscriptions};
 use crate::wire::frame::PREFIX;
 use crate::wire::{self, Dialect, Message, Summary};

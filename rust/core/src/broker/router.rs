@@ -14,7 +14,7 @@ use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use crate::event::Filters;
+use crate::filter::Filters;
 use crate::queue::{Queue, Subscriptions};
 use crate::topic::{self, Matcher, Pattern};
 use crate::wire::{Dialect, MessageType, Summary};
