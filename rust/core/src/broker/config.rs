@@ -222,7 +222,8 @@ impl BrokerConfig {
     }
 
     fn validate_rights(&self) -> Result<()> {
-        self.rules.iter().try_for_each(|rule| rule.validate(self))?;
+        let rules = &mut self.rules.iter();
+        rules.try_for_each(|rule| rule.validate(&self.tokens, self.max_topic_depth))?;
         self.rate_limits.iter().try_for_each(RateLimit::validate)?;
         for per in [Per::Client, Per::Uid] {
             if self.rate_limits.iter().filter(|limit| limit.per == per).count() > 1 {

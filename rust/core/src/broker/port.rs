@@ -14,11 +14,11 @@ use uuid::Uuid;
 
 use super::deliver::Delivery;
 use super::rights::{self, Rights};
-use super::router::{Lane, Route, Sink, Way};
+use super::router::{CACHED_TOPICS, Lane, Route, Sink, Way};
 use super::shared::{Phase, Shared};
 use super::statistics::Refusal;
 use super::subscription;
-use super::unfinished::Unfinished;
+use super::unfinished::{Published, Unfinished};
 use crate::error::{Error, Result};
 use crate::event::{CollectionEvent, EventKind, EventSubscription};
 use crate::filter::Filters;
@@ -29,8 +29,6 @@ use crate::wire::frame::PREFIX;
 use crate::wire::text::Congestion;
 use crate::wire::{self, Dialect, Draft, Message, MessageType, Payload, Summary};
 
-/// Topics whose routes one publisher remembers.
-pub(super) const CACHED_TOPICS: usize = 1024;
 /// The one subscription of a local queue.
 const ONLY: u64 = 0;
 
@@ -39,14 +37,6 @@ const ONLY: u64 = 0;
 pub struct PortOptions {
     pub name: String,
     pub congestion: Congestion,
-}
-
-/// What became of a publish.
-#[derive(Debug)]
-pub enum Published {
-    Done,
-    /// Some queues are full: to be resumed when the waker rings, or at [`Unfinished::stalls_at`] at the latest.
-    Wait(Unfinished),
 }
 
 /// One bus of this process.

@@ -12,8 +12,9 @@ use super::entry::{Entry, FIRST_READ, Fault, refuse};
 use super::last_look::LastLook;
 use super::{Session, Stage, blocks, read, with_read};
 use crate::broker::connection::{Connection, Terms};
+use crate::broker::places::Place;
 use crate::broker::router::Outlet;
-use crate::broker::shared::{Place, Shared};
+use crate::broker::shared::Shared;
 use crate::broker::statistics::Refusal;
 use crate::error::Error;
 use crate::queue::{DropReason, Wake};
@@ -170,7 +171,7 @@ impl Unproven {
         if let Some((theirs, ours)) = nonces {
             let Some((proof, token)) = session.proof(&theirs, &ours).await else {
                 let uid = session.connection.peer.uid;
-                tokio::time::sleep(session.shared.note_failed_proof(uid)).await;
+                tokio::time::sleep(session.shared.failed_proofs.note(uid)).await;
                 session.refuse_proof();
                 return None;
             };
