@@ -198,7 +198,7 @@ impl<'a> Delivery<'a> {
         match sink.queue.push(run, subscriptions, epoch, self.first_try()) {
             Pushed::Done => self.handed_over = true,
             Pushed::Closed => {}
-            Pushed::Full { taken, .. } => self.push_rest(sink, epoch, behind(run.clone(), taken), subscriptions),
+            Pushed::Full { taken, .. } => self.push_rest(sink, epoch, run.clone().behind(taken), subscriptions),
             Pushed::Stale => self.rematch(sink, run, subscriptions),
         }
     }
@@ -224,7 +224,7 @@ impl<'a> Delivery<'a> {
                 Pushed::Closed => return,
                 Pushed::Stale => return self.rematch(sink, &rest, subscriptions),
                 Pushed::Full { taken: 0, .. } => break,
-                Pushed::Full { taken, .. } => rest = behind(rest, taken),
+                Pushed::Full { taken, .. } => rest = rest.behind(taken),
             }
         }
         match sink.queue.push(&rest, subscriptions, epoch, self.patience) {
@@ -232,7 +232,7 @@ impl<'a> Delivery<'a> {
             Pushed::Closed => {}
             Pushed::Stale => self.rematch(sink, &rest, subscriptions),
             Pushed::Full { taken, stalls_at } => {
-                let rest = Piece::Run(behind(rest, taken), Arc::clone(subscriptions));
+                let rest = Piece::Run(rest.behind(taken), Arc::clone(subscriptions));
                 let waiting = self.waiting.get_or_insert_with(|| Waiting {
                     parcels: Vec::new(),
                     stalls_at,
@@ -313,11 +313,4 @@ impl<'a> Delivery<'a> {
         self.push(sink, epoch, run, subscriptions);
         true
     }
-}
-
-fn behind(mut run: Run, taken: u32) -> Run {
-    if taken > 0 {
-        run.split_fitting(taken as usize, usize::MAX, true);
-    }
-    run
 }

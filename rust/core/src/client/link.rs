@@ -293,11 +293,7 @@ impl Link {
         let inbound = self.shared.inbound.lock();
         let mut sum = inbound.past;
         for entry in inbound.entries.values() {
-            let now = entry.inbox.queue.snapshot();
-            sum.delivered += now.delivered;
-            for (all, one) in sum.dropped.iter_mut().zip(now.dropped) {
-                *all += one;
-            }
+            sum.add_settled(&entry.inbox.queue.snapshot());
         }
         let decode_errors = inbound.undecodable;
         let outbox = self.shared.outbox.lock();

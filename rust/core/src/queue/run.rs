@@ -125,6 +125,14 @@ impl Run {
         Some(part.from(self.sender.as_ref()))
     }
 
+    /// What stands behind the first `taken` messages.
+    pub(crate) fn behind(mut self, taken: u32) -> Self {
+        if taken > 0 {
+            self.split_fitting(taken as usize, usize::MAX, true);
+        }
+        self
+    }
+
     /// This part of `whole`, in memory of its own if it would keep much more than itself alive: what is charged is what is held.
     pub(crate) fn unshared_from(self, whole: &Self) -> Self {
         match self.content {
