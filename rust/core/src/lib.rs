@@ -4,6 +4,7 @@
 //!
 //! * [`error`]: one enum, every kind with its facts
 //! * `log`: lines that a flood must not multiply
+//! * `limits`: what a setting may be
 //! * [`event`]: what travels: the five events, correlation, what subscribers ask for
 //! * [`topic`]: topics, patterns, and the trie that matches them
 //! * [`wire`]: frames, control texts and dialects: bytes to values and back
@@ -18,6 +19,7 @@ pub mod client;
 pub mod error;
 pub mod event;
 pub mod filter;
+mod limits;
 mod log;
 pub mod queue;
 pub mod topic;

@@ -21,11 +21,11 @@ use crate::queue::{DropReason, Wake};
 use crate::wire::Dialect;
 use crate::wire::auth::{self, Role};
 use crate::wire::frame::{self, Kind, PREFIX};
-use crate::wire::text::{Code, Connect, Err as ErrText, FromBroker, FromClient, Info, Ok as OkText, PROTOCOL};
+use crate::wire::text::{
+    Code, Connect, Err as ErrText, FromBroker, FromClient, Info, MAX_CLIENT_NAME, Ok as OkText, PROTOCOL,
+};
 
 const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes of the name that a client gives itself.
-const MAX_NAME: usize = 256;
 
 /// Agrees with a peer who has said `CONNECT` on how to talk.
 pub(super) async fn greet(shared: Arc<Shared>, entry: Entry, connect: Connect, place: Place) -> Option<Session> {
@@ -63,10 +63,10 @@ fn agree(shared: &Shared, connect: Connect) -> Result<Agreed, Fault> {
     }
     let dialect = Dialect::for_connection(&connect.dialect)
         .map_err(|known| Fault::new(Code::UnsupportedDialect, format!("this broker speaks {known}")))?;
-    if connect.client.len() > MAX_NAME {
+    if connect.client.len() > MAX_CLIENT_NAME {
         return Err(Fault::new(
             Code::Protocol,
-            format!("CONNECT: client is longer than {MAX_NAME} bytes; shorten it"),
+            format!("CONNECT: client is longer than {MAX_CLIENT_NAME} bytes; shorten it"),
         ));
     }
     let most = shared.config.max_frame;
