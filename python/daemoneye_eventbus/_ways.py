@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription
 from daemoneye_eventbus._waiters import Waiters
-from daemoneye_eventbus.errors import ConnectionClosed, ProtocolError, SubscriptionRefused
+from daemoneye_eventbus.errors import ProtocolError, SubscriptionRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -330,8 +330,3 @@ def _told(answer: Any) -> Any:
             "this broker tells other processes its five totals only; update it, or ask in its own process"
         )
     return answer
-
-
-def closed() -> ConnectionClosed:
-    """For every call on a bus that its owner has shut down."""
-    return ConnectionClosed("this bus was shut down; make a new one")

@@ -14,8 +14,8 @@ use pyo3::types::PyDict;
 
 use crate::config::{Bounds, ClientConfigFields};
 use crate::doorbell::Doorbell;
-use crate::events::raise;
-use crate::lifecycle::Owned;
+use crate::errors::raise;
+use crate::owned::Owned;
 use crate::requests;
 use crate::subscription::{Source, Spring};
 use crate::ticket::Ticket;

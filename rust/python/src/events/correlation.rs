@@ -9,6 +9,7 @@ use pyo3::types::PyString;
 use super::frame::Metadata;
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
+use crate::errors::raise;
 use crate::mapping::{Entries, FrozenMap, Limits};
 use crate::timestamp;
 
@@ -275,7 +276,7 @@ impl CorrelationMetadata {
     fn matches_pattern(&self, py: Python<'_>, pattern: &Bound<'_, PyAny>) -> PyResult<bool> {
         let field = Field("matches_pattern", "pattern");
         let pattern = field.short_text(pattern.as_borrowed(), MAX_GLOB_BYTES)?;
-        let pattern = super::raise(py, Glob::parse(pattern.bind(py).to_str()?))?;
+        let pattern = raise(py, Glob::parse(pattern.bind(py).to_str()?))?;
         Ok(pattern.matches_correlation(&self.view(py)?))
     }
 }
