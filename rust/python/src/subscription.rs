@@ -219,7 +219,7 @@ impl SubscriptionCore {
     /// Everything that matched and was not handed over, at the broker and here.
     #[getter]
     fn dropped(&self, py: Python<'_>) -> PyResult<u64> {
-        Ok(self.queue(py)?.snapshot().dropped.iter().sum())
+        Ok(self.queue(py)?.snapshot().lost())
     }
 
     /// How often the connection was interrupted.

@@ -121,9 +121,10 @@ impl Inner {
         pairs
     }
 
+    /// A broker says what it lost, and may say any number.
     fn count_dropped(&mut self, reason: DropReason, pairs: u64) {
         if let Some(count) = self.dropped.get_mut(reason as usize) {
-            *count += pairs;
+            *count = count.saturating_add(pairs);
         }
     }
 
@@ -168,7 +169,7 @@ impl Inner {
     }
 
     pub(super) fn gap_at_tail(&mut self, messages: u64, subscriptions: &[u64], reason: DropReason) {
-        self.count_dropped(reason, messages * subscriptions.len() as u64);
+        self.count_dropped(reason, messages.saturating_mul(subscriptions.len() as u64));
         self.gap_before(self.items.len(), messages, subscriptions, reason);
     }
 

@@ -172,8 +172,13 @@ impl Snapshot {
     pub fn add_settled(&mut self, other: &Self) {
         self.delivered += other.delivered;
         for (sum, count) in self.dropped.iter_mut().zip(other.dropped) {
-            *sum += count;
+            *sum = sum.saturating_add(count);
         }
+    }
+
+    /// Over all reasons.
+    pub fn lost(&self) -> u64 {
+        self.dropped.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     pub fn dropped(&self) -> impl Iterator<Item = (DropReason, u64)> {

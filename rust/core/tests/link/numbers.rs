@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use daemoneye_eventbus_core::client::{ClientConfig, Link, Reader, State};
+use daemoneye_eventbus_core::client::{ClientConfig, Link, Reader, State, Ticket};
 use daemoneye_eventbus_core::queue::Wake;
 use daemoneye_eventbus_core::transport::Stream;
-use daemoneye_eventbus_core::wire::text::{FromBroker, Info, PROTOCOL};
+use daemoneye_eventbus_core::wire::text::{Dropped, FromBroker, Info, Ok, PROTOCOL};
 
-use crate::support::{Bell, FarEnd};
+use crate::support::{Bell, FarEnd, answered, inbox};
 
 /// Answers CONNECT, with `ping_interval` in it.
 fn greet(broker: &FarEnd, ping_interval: f64) -> Stream {
@@ -58,4 +58,35 @@ fn a_ping_interval_beyond_every_clock_costs_nobody_the_next_connection() {
             bell.until("lost", || link.state() == State::Reconnecting);
         }
     }
+}
+
+#[test]
+fn more_losses_than_can_be_counted_are_as_many_as_can() {
+    let broker = FarEnd::new();
+    let (link, bell) = open(&broker);
+    let client = greet(&broker, 30.0);
+    let inbox = inbox(&bell, &["events.#"], 10, false);
+    let ticket = Ticket::new(Arc::<Bell>::clone(&bell) as _);
+    let id = link.subscribe(Arc::clone(&inbox), ticket.clone()).unwrap();
+    let ok = Ok {
+        id: Some(id),
+        ..Ok::default()
+    };
+    broker.send(&client, &FromBroker::Ok(ok).frame());
+    answered(&bell, &ticket);
+    for reason in ["overflow", "max_frame"] {
+        let dropped = Dropped {
+            subscriptions: [(id, u64::MAX)].into(),
+            reason: reason.to_owned(),
+        };
+        broker.send(&client, &FromBroker::Dropped(dropped).frame());
+    }
+    bell.until("told", || inbox.queue.snapshot().dropped.contains(&u64::MAX));
+    broker.send(&client, &FromBroker::Ping.frame());
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"\x04\0\0\0PONG") {
+        heard.extend(broker.read(&client, 1));
+    }
+    assert_eq!(link.local_statistics().account.dropped.iter().max(), Some(&u64::MAX));
+    assert_eq!(link.state(), State::Connected);
 }
