@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import secrets
 import socket
 import struct
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
 from daemoneye_eventbus import ConnectionLost, _native
+from daemoneye_eventbus._cli import strict
 from daemoneye_eventbus._cli.exits import ERROR, CliError
 
 if TYPE_CHECKING:
@@ -119,21 +119,10 @@ def text_parts(body: bytes) -> tuple[str, dict[str, Any] | None]:
     verb, space, said = body.decode().partition(" ")
     if not space:
         return verb, None
-    try:
-        value: Any = json.loads(said, parse_float=_finite, parse_constant=_finite)
-    except RecursionError:
-        raise ValueError("nested too deep") from None
+    value: Any = strict.loads(said)
     if not isinstance(value, dict):
         raise ValueError("an object must follow the verb")  # noqa: TRY004  # of what was received, not of an argument
     return verb, cast("dict[str, Any]", value)
-
-
-def _finite(word: str) -> float:
-    """Python reads numbers that JSON does not have, and would write them again."""
-    value = float(word)
-    if not math.isfinite(value):
-        raise ValueError(f"{word[:40]} is no number of JSON")
-    return value
 
 
 class Refusal(Exception):
