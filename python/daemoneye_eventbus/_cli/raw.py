@@ -71,7 +71,7 @@ class Raw:
         option = getattr(socket, "SO_PEERCRED", None)
         if option is None:
             return None
-        pid, uid, _ = struct.unpack("3i", self._socket.getsockopt(socket.SOL_SOCKET, option, 12))
+        pid, uid, _ = struct.unpack("iII", self._socket.getsockopt(socket.SOL_SOCKET, option, 12))
         return Peer(pid, uid)
 
     def send(self, verb: str, said: dict[str, Any] | None = None) -> None:
