@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from daemoneye_eventbus._checks import file_path, one_of
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import watch_broker
@@ -16,6 +16,7 @@ from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine, Sequence
+    from pathlib import Path
     from types import TracebackType
 
 __all__ = ["Broker"]
@@ -41,8 +42,8 @@ class Broker:
     ) -> None:
         if (path is None) == (instance is None):
             raise ValueError("path: give exactly one of path and instance")
-        self._config = config or BrokerConfig()
-        self._address = Address(instance=instance) if path is None else Address(path=Path(path))
+        self._config = one_of(BrokerConfig, "config", config)
+        self._address = Address(instance=instance) if path is None else Address(path=file_path(path))
         self._core = BrokerCore(self._address, self._config)
         self._ends: set[Callable[[], None]] = set()
 
@@ -58,7 +59,7 @@ class Broker:
         if os.name != "posix":
             raise NotImplementedError("a broker takes over a listening socket on Unix only")
         self = cls.__new__(cls)
-        self._config = config or BrokerConfig()
+        self._config = one_of(BrokerConfig, "config", config)
         descriptor = listener if isinstance(listener, int) else listener.fileno()
         self._core = BrokerCore.from_listener(descriptor, self._config)
         self._address = self._core.address
@@ -124,8 +125,9 @@ class Broker:
 
         Such a peer has no way to ask. It starts with ``BrokerConfig.original_patterns``, which this replaces; without
         patterns it is sent nothing. Patterns are of its own grammar: ``+``, ``#``, domains ``events`` and ``control``,
-        five segments. Raises `PatternError`, and `SubscriptionRefused` for a native client, for one that is not
-        connected, and above ``max_patterns_per_client``.
+        five segments. Raises `PatternError`, `PermissionRefused` for what `BrokerConfig.rules` do not allow that peer,
+        and `SubscriptionRefused` for a native client, for one that is not connected, and above
+        ``max_patterns_per_client``.
         """
         if isinstance(patterns, str):
             raise TypeError("patterns: expected a sequence of patterns, got str")

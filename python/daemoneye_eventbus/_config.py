@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Literal, cast
+from typing import Final, Literal, cast
 
+from daemoneye_eventbus import _checks
+from daemoneye_eventbus._checks import choice, flag, integer, only_elsewhere, seconds, shown, sids, uids
 from daemoneye_eventbus._native import _pattern_refusal
 from daemoneye_eventbus._rights import RateLimit, Rule
 
@@ -18,91 +18,10 @@ _DIALECTS: Final = ("bincode", "postcard")
 _LARGEST_FRAME: Final = 64 * 1024 * 1024
 _SMALLEST_FRAME: Final = 1024
 _MAX_NAME: Final = 256
-_SHOWN: Final = 64
-_SHORTEST: Final = 1e-6
-_LONGEST: Final = 7 * 24 * 3600
-"""Seconds; nobody means to wait longer."""
 _SHORTEST_TOKEN: Final = 16
 _NAME_AND_SECRET: Final = 2
 _OWNER_ONLY: Final = 0o600
 _OWNER_AND_GROUP: Final = 0o660
-_WINDOWS: Final = os.name == "nt"
-_SID: Final = re.compile(r"S-1-(\d+|0x[0-9A-Fa-f]+)(-\d+){1,15}", re.IGNORECASE | re.ASCII)
-
-
-def _short(value: str) -> str:
-    """As it is written, as far as an error should repeat it."""
-    return repr(value) if len(value) <= _SHOWN else f"{value[:_SHOWN]!r}..."
-
-
-def _got(value: object) -> str:
-    # Longer integers say nothing, and Python refuses to write the longest.
-    return "" if isinstance(value, int) and abs(value) >= 2**64 else f", got {value}"
-
-
-def _integer(owner: object, name: str, low: int, high: int = 2**63 - 1) -> None:
-    value = getattr(owner, name)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{type(owner).__name__}.{name}: expected int, got {type(value).__name__}")
-    if not low <= value <= high:
-        raise ValueError(f"{type(owner).__name__}.{name}: must be between {low} and {high}{_got(value)}")
-
-
-def _seconds(owner: object, *names: str, zero: bool = False) -> None:
-    for name in names:
-        value = getattr(owner, name)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise TypeError(f"{type(owner).__name__}.{name}: expected seconds as float, got {type(value).__name__}")
-        least = 0 if zero else _SHORTEST
-        # NaN is not within them either.
-        if not least <= value <= _LONGEST:
-            raise ValueError(f"{type(owner).__name__}.{name}: must be {least:g} to {_LONGEST} seconds{_got(value)}")
-
-
-def _choice(owner: object, name: str, *known: str) -> None:
-    value: object = getattr(owner, name)
-    if not isinstance(value, str):
-        raise TypeError(f"{type(owner).__name__}.{name}: expected str, got {type(value).__name__}")
-    if value not in known:
-        raise ValueError(f"{type(owner).__name__}.{name}: must be one of {', '.join(known)}, got {_short(value)}")
-
-
-def _flag(owner: object, *names: str) -> None:
-    for name in names:
-        value = getattr(owner, name)
-        if not isinstance(value, bool):
-            raise TypeError(f"{type(owner).__name__}.{name}: expected bool, got {type(value).__name__}")
-
-
-def _uids(owner: object, name: str) -> None:
-    value = getattr(owner, name)
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        raise TypeError(f"{type(owner).__name__}.{name}: expected a sequence of uids, got {type(value).__name__}")
-    uids = cast("Sequence[object]", value)
-    for uid in uids:
-        if not isinstance(uid, int) or isinstance(uid, bool) or not 0 <= uid < 2**32 - 1:
-            raise ValueError(f"{type(owner).__name__}.{name}: {uid!r} is not a uid")
-    object.__setattr__(owner, name, tuple(uids))
-
-
-def _sids(owner: object, name: str) -> None:
-    value = getattr(owner, name)
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        raise TypeError(f"{type(owner).__name__}.{name}: expected a sequence of SIDs, got {type(value).__name__}")
-    sids = cast("Sequence[object]", value)
-    for sid in sids:
-        if not isinstance(sid, str) or not _SID.fullmatch(sid):
-            raise ValueError(f"{type(owner).__name__}.{name}: {sid!r} is not a SID; give its text, as in S-1-5-32-545")
-    object.__setattr__(owner, name, tuple(sids))
-
-
-def _only_elsewhere(owner: object, *names: str, instead: str) -> None:
-    """Who may connect, or is trusted, is said in the words of the system; others would have no effect."""
-    for name in names:
-        (default,) = (item.default for item in fields(cast("Any", owner)) if item.name == name)
-        if getattr(owner, name) != default:
-            system = "Windows" if _WINDOWS else "Unix"
-            raise ValueError(f"{type(owner).__name__}.{name}: has no effect on {system}; use {instead}")
 
 
 def _token(owner: object, value: object) -> bytes:
@@ -136,7 +55,7 @@ def _named(owner: object, name: object, tokens: object) -> list[tuple[str, bytes
     if not isinstance(name, str):
         raise TypeError(f"BrokerConfig.token: expected names as str, got {type(name).__name__}")
     if not name or not name.isprintable():
-        raise ValueError(f"BrokerConfig.token: a name needs printable characters, got {_short(name)}")
+        raise ValueError(f"BrokerConfig.token: a name needs printable characters, got {shown(name)}")
     several = cast("Sequence[object]", tokens) if isinstance(tokens, list | tuple) else (tokens,)
     return [(name, _token(owner, token)) for token in several]
 
@@ -145,7 +64,10 @@ def _patterns(name: str, patterns: Sequence[object], max_depth: int) -> None:
     for pattern in patterns:
         if not isinstance(pattern, str):
             raise TypeError(f"BrokerConfig.{name}: expected patterns as str, got {type(pattern).__name__}")
-        refusal = _pattern_refusal(pattern, max_depth)
+        try:
+            refusal = _pattern_refusal(pattern, max_depth)
+        except UnicodeEncodeError:
+            refusal = f"{shown(pattern)} is not Unicode, and no topic has that"
         if refusal is not None:
             raise ValueError(f"BrokerConfig.{name}: {refusal}")
 
@@ -220,27 +142,27 @@ class BrokerConfig:
     """How fast clients may publish and connect: one limit for each client, one for each uid, or both."""
 
     def __post_init__(self) -> None:
-        _integer(self, "max_frame", _SMALLEST_FRAME, _LARGEST_FRAME)
+        integer(self, "max_frame", _SMALLEST_FRAME, _LARGEST_FRAME)
         for name in ("max_connections", "max_connections_per_uid"):
-            _integer(self, name, 1, 2**16)
-        _integer(self, "queue_messages", 1, 2**30)
-        _integer(self, "queue_bytes", 1, 2**40)
-        _integer(self, "total_queue_bytes", 1, 2**40)
-        _integer(self, "max_patterns_per_client", 1, 2**20)
-        _integer(self, "max_filter_terms", 0, 2**20)
-        _integer(self, "max_original_peers", 0, 2**16)
-        _integer(self, "max_topic_depth", 1, 128)
-        _integer(self, "socket_mode", 0, 0o777)
+            integer(self, name, 1, 2**16)
+        integer(self, "queue_messages", 1, 2**30)
+        integer(self, "queue_bytes", 1, 2**40)
+        integer(self, "total_queue_bytes", 1, 2**40)
+        integer(self, "max_patterns_per_client", 1, 2**20)
+        integer(self, "max_filter_terms", 0, 2**20)
+        integer(self, "max_original_peers", 0, 2**16)
+        integer(self, "max_topic_depth", 1, 128)
+        integer(self, "socket_mode", 0, 0o777)
         if self.socket_group is not None:
-            _integer(self, "socket_group", 0, 2**32 - 2)
-        _uids(self, "allowed_uids")
-        _sids(self, "allowed_sids")
-        _seconds(self, "handshake_timeout", "frame_timeout", "write_timeout", "stall_timeout")
-        _seconds(self, "ping_interval", "ping_timeout")
-        _choice(self, "overflow", "drop_oldest", "drop_newest", "disconnect")
-        _choice(self, "dialect", *_DIALECTS)
-        _choice(self, "original_dialect", *_DIALECTS)
-        _flag(self, "original_peers", "original_auth")
+            integer(self, "socket_group", 0, 2**32 - 2)
+        uids(self, "allowed_uids")
+        sids(self, "allowed_sids")
+        seconds(self, "handshake_timeout", "frame_timeout", "write_timeout", "stall_timeout")
+        seconds(self, "ping_interval", "ping_timeout")
+        choice(self, "overflow", "drop_oldest", "drop_newest", "disconnect")
+        choice(self, "dialect", *_DIALECTS)
+        choice(self, "original_dialect", *_DIALECTS)
+        flag(self, "original_peers", "original_auth")
         if isinstance(self.original_patterns, str | bytes) or not isinstance(self.original_patterns, Sequence):
             kind = type(self.original_patterns).__name__
             raise TypeError(f"BrokerConfig.original_patterns: expected a sequence of patterns, got {kind}")
@@ -281,10 +203,10 @@ class BrokerConfig:
             object.__setattr__(self, "rate_limit", limits)
 
     def _check_together(self) -> None:
-        if _WINDOWS:
-            _only_elsewhere(self, "allowed_uids", "socket_mode", "socket_group", instead="allowed_sids")
+        if _checks.WINDOWS:
+            only_elsewhere(self, "allowed_uids", "socket_mode", "socket_group", instead="allowed_sids")
         else:
-            _only_elsewhere(self, "allowed_sids", instead="allowed_uids, socket_mode and socket_group")
+            only_elsewhere(self, "allowed_sids", instead="allowed_uids, socket_mode and socket_group")
         if self.socket_mode not in {_OWNER_ONLY, _OWNER_AND_GROUP}:
             raise ValueError(f"BrokerConfig.socket_mode: must be 0o600 or 0o660, got {self.socket_mode:#o}")
         if self.socket_mode == _OWNER_AND_GROUP and self.socket_group is None:
@@ -367,28 +289,28 @@ class ClientConfig:
                 raise TypeError(f"ClientConfig.client: expected str, got {type(self.client).__name__}")
             if len(self.client.encode(errors="replace")) > _MAX_NAME or not self.client.isprintable():
                 raise ValueError(f"ClientConfig.client: printable text of at most {_MAX_NAME} bytes")
-        _choice(self, "dialect", *_DIALECTS)
-        _choice(self, "peer", "native", "original")
-        _choice(self, "congestion", "drop", "block")
-        _choice(self, "broker_overflow", "drop_oldest", "drop_newest", "disconnect")
+        choice(self, "dialect", *_DIALECTS)
+        choice(self, "peer", "native", "original")
+        choice(self, "congestion", "drop", "block")
+        choice(self, "broker_overflow", "drop_oldest", "drop_newest", "disconnect")
         for name in ("broker_queue_messages", "broker_queue_bytes"):
             if getattr(self, name) is not None:
-                _integer(self, name, 1)
-        _integer(self, "send_buffer_bytes", 1)
-        _integer(self, "max_frame", _SMALLEST_FRAME, _LARGEST_FRAME)
-        _seconds(self, "connect_timeout", "publish_timeout", zero=True)
-        _seconds(self, "reconnect_initial", "reconnect_max")
+                integer(self, name, 1)
+        integer(self, "send_buffer_bytes", 1)
+        integer(self, "max_frame", _SMALLEST_FRAME, _LARGEST_FRAME)
+        seconds(self, "connect_timeout", "publish_timeout", zero=True)
+        seconds(self, "reconnect_initial", "reconnect_max")
         if self.reconnect_max < self.reconnect_initial:
             raise ValueError("ClientConfig.reconnect_max: must be at least reconnect_initial")
-        _flag(self, "reconnect", "pool")
+        flag(self, "reconnect", "pool")
         if self.server_uids is not None:
-            _uids(self, "server_uids")
+            uids(self, "server_uids")
         if self.server_sids is not None:
-            _sids(self, "server_sids")
-        if _WINDOWS:
-            _only_elsewhere(self, "server_uids", instead="server_sids")
+            sids(self, "server_sids")
+        if _checks.WINDOWS:
+            only_elsewhere(self, "server_uids", instead="server_sids")
         else:
-            _only_elsewhere(self, "server_sids", instead="server_uids")
+            only_elsewhere(self, "server_sids", instead="server_uids")
         if self.token is not None:
             _token(self, self.token)
 

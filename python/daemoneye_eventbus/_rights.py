@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
+from daemoneye_eventbus import _checks
+from daemoneye_eventbus._checks import choice, flag, number, only_elsewhere, sids, uids
+
 __all__ = ["RateLimit", "Rule"]
 
-_LARGEST_UID: Final = 2**32 - 2
 _RATES: Final = (0.001, 1e12)
 _BURSTS: Final = (0.05, 3600.0)
 
@@ -25,9 +27,15 @@ def _tuple(owner: object, name: str, kind: type, *, optional: bool = False) -> N
     for item in items:
         if not isinstance(item, kind) or isinstance(item, bool):
             raise TypeError(f"{where}: expected {kind.__name__}, got {type(item).__name__}")
-    if optional and not items:
-        raise ValueError(f"{where}: an empty list names nobody; leave it None where everybody is meant")
     object.__setattr__(owner, name, items)
+    if optional:
+        _somebody(owner, name)
+
+
+def _somebody(owner: object, name: str) -> None:
+    if not getattr(owner, name):
+        where = f"{type(owner).__name__}.{name}"
+        raise ValueError(f"{where}: an empty list names nobody; leave it None where everybody is meant")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +48,9 @@ class Rule:
     """
 
     uids: Sequence[int] | None = None
-    """Whom it names: these uids; ``None`` = all, buses in the broker's own process included."""
+    """Whom it names: these uids; ``None`` = all, buses in the broker's own process included. Unix only."""
+    sids: Sequence[str] | None = None
+    """The same on Windows, where rules go by the whole SID of a user: ``S-1-5-21-...-1001``."""
     tokens: Sequence[str] | None = None
     """And of them those who proved a token of one of these names (`BrokerConfig.token`); ``None`` = all."""
     publish: Sequence[str] = ()
@@ -51,15 +61,19 @@ class Rule:
     """Whether it allows or forbids them."""
 
     def __post_init__(self) -> None:
-        _tuple(self, "uids", int, optional=True)
-        for uid in self.uids or ():
-            if not 0 <= uid <= _LARGEST_UID:
-                raise ValueError(f"Rule.uids: a uid is between 0 and {_LARGEST_UID}")
+        for name, check in (("uids", uids), ("sids", sids)):
+            if getattr(self, name) is not None:
+                check(self, name)
+                _somebody(self, name)
+        if _checks.WINDOWS:
+            # Domain and machine may have users of one number, and a rule for one of them would be one for both.
+            only_elsewhere(self, "uids", instead="sids")
+        else:
+            only_elsewhere(self, "sids", instead="uids")
         _tuple(self, "tokens", str, optional=True)
         _tuple(self, "publish", str)
         _tuple(self, "subscribe", str)
-        if not isinstance(self.allow, bool):
-            raise TypeError(f"Rule.allow: expected bool, got {type(self.allow).__name__}")
+        flag(self, "allow")
         if not self.publish and not self.subscribe:
             raise ValueError("Rule.publish: neither publish nor subscribe, so the rule says nothing; name patterns")
 
@@ -86,23 +100,13 @@ class RateLimit:
     """Seconds' worth of each rate that may come at once after a pause, 0.05 to 3600; one message at least."""
 
     def __post_init__(self) -> None:
-        if self.per not in ("client", "uid"):
-            raise ValueError(f'RateLimit.per: must be "client" or "uid", got {self.per!r}')
+        choice(self, "per", "client", "uid")
         names = ("messages_per_second", "bytes_per_second", "connects_per_second")
         for name in names:
             if getattr(self, name) is not None:
-                self._number(name, *_RATES)
-        self._number("burst", *_BURSTS)
+                number(self, name, *_RATES)
+        number(self, "burst", *_BURSTS)
         if all(getattr(self, name) is None for name in names):
             raise ValueError("RateLimit.messages_per_second: no rate at all limits nothing; name one")
         if self.per == "client" and self.connects_per_second is not None:
             raise ValueError('RateLimit.connects_per_second: needs per="uid", since a client is one connection')
-
-    def _number(self, name: str, low: float, high: float) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise TypeError(f"RateLimit.{name}: expected a number, got {type(value).__name__}")
-        # NaN is within no limits either.
-        if not low <= value <= high:
-            raise ValueError(f"RateLimit.{name}: must be between {low:g} and {high:g}")
-        object.__setattr__(self, name, float(value))

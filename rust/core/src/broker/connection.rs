@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::rights::Rights;
 use super::router::{Outlet, Router, Sink};
 use super::statistics::{ClientKind, Totals};
 use crate::queue::{Budget, Limits, Overflow, Queue, Sender, Wake, Written};
@@ -59,6 +60,7 @@ pub(super) struct OriginalTerms {
     pub(super) patterns: SharedPatterns,
     pub(super) past: Totals,
     pub(super) published: Arc<AtomicU64>,
+    pub(super) rights: Option<Arc<Rights>>,
 }
 
 pub(super) struct Connection {
@@ -72,6 +74,8 @@ pub(super) struct Connection {
     pub(super) bell: Arc<Bell>,
     /// What a peer of the original is sent; `None` for a native client, who says so itself.
     pub(super) patterns: Option<SharedPatterns>,
+    /// What that peer may not be subscribed to; a native client's session knows by itself.
+    pub(super) rights: Option<Arc<Rights>>,
     /// Of queues that this client had before.
     pub(super) past: Totals,
     /// The kernel takes no more; the task is to wait for it.
@@ -119,6 +123,7 @@ impl Connection {
                 queue,
                 bell: Arc::default(),
                 patterns: None,
+                rights: None,
                 past: Totals::default(),
                 blocked: AtomicBool::new(false),
                 broken: AtomicBool::new(false),
@@ -144,6 +149,7 @@ impl Connection {
             patterns,
             past,
             published,
+            rights,
         } = original;
         let reader: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
         let queue = Arc::new(Queue::new(
@@ -168,6 +174,7 @@ impl Connection {
             queue,
             bell,
             patterns: Some(patterns),
+            rights,
             past,
             blocked: AtomicBool::new(false),
             broken: AtomicBool::new(false),

@@ -21,7 +21,7 @@ use super::session::Rhythm;
 use super::statistics::{BrokerStatistics, ClientInfo, ClientKind, Counters, Refusal, Totals, Undelivered};
 use crate::event::EventBusStatistics;
 use crate::queue::{Budget, DropReason, Queue};
-use crate::transport::Peer;
+use crate::transport::{Peer, User};
 
 /// Trimmed besides the excess, so that a total at its limit is not trimmed for every message.
 const TRIM_SLACK: usize = 64 * 1024;
@@ -86,7 +86,8 @@ pub(super) struct Shared {
     pub(super) progress: Notify,
     phase: AtomicU8,
     connected: AtomicUsize,
-    originals: AtomicUsize,
+    /// Peers of the original by uid.
+    originals: Mutex<HashMap<u32, usize>>,
     per_uid: Mutex<HashMap<u32, usize>>,
     register: Mutex<Register>,
     lost_at_end: Mutex<Undelivered>,
@@ -107,7 +108,7 @@ impl Shared {
             progress: Notify::new(),
             phase: AtomicU8::new(Phase::New as u8),
             connected: AtomicUsize::new(0),
-            originals: AtomicUsize::new(0),
+            originals: Mutex::default(),
             per_uid: Mutex::default(),
             register: Mutex::default(),
             lost_at_end: Mutex::default(),
@@ -164,20 +165,28 @@ impl Shared {
         })
     }
 
-    /// One of the places for peers of the original, if one is free.
-    pub(super) fn take_seat(self: &Arc<Self>) -> Option<Seat> {
+    /// One of the places for peers of the original, if one is free. Of these too one uid other than ours leaves one: whoever connects
+    /// and says nothing sits in one.
+    pub(super) fn take_seat(self: &Arc<Self>, uid: u32) -> Option<Seat> {
         let most = self.config.max_original_peers;
-        self.originals
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
-                (taken < most).then_some(taken + 1)
-            })
-            .ok()?;
-        Some(Seat(Arc::clone(self)))
+        let mut seats = self.originals.lock();
+        if seats.values().sum::<usize>() >= most {
+            return None;
+        }
+        let of_uid = seats.entry(uid).or_default();
+        if uid != self.own_uid && *of_uid >= most.saturating_sub(1).max(1) {
+            return None;
+        }
+        *of_uid += 1;
+        Some(Seat {
+            shared: Arc::clone(self),
+            uid,
+        })
     }
 
     /// What a client may not do; `None` if it may do everything.
-    pub(super) fn rights(&self, uid: u32, token: Option<&str>) -> Option<Arc<Rights>> {
-        Rights::of(&self.config, self.own_uid, uid, token)
+    pub(super) fn rights(&self, user: &User, token: Option<&str>) -> Option<Arc<Rights>> {
+        Rights::of(&self.config, self.own_uid, user, token)
     }
 
     /// How long the next refusal of this uid's proof is to be held back: longer with each in a row. Who has the token is answered at
@@ -337,11 +346,24 @@ impl Shared {
         }
     }
 
-    pub(super) fn statistics(&self) -> BrokerStatistics {
-        // Who is gone by these numbers has its account settled in the sums below.
-        let connections = self.connected.load(Ordering::Acquire);
+    /// The five numbers that everybody may ask for, and so as often as they like: nothing is written together for them.
+    pub(super) fn bus_statistics(&self) -> EventBusStatistics {
         let (subscriptions, patterns) = self.router.subscriptions_and_patterns();
         let published = self.counters.published();
+        self.five(published, subscriptions, patterns, &self.totals())
+    }
+
+    fn five(&self, published: u64, subscriptions: usize, patterns: usize, totals: &Totals) -> EventBusStatistics {
+        EventBusStatistics {
+            messages_published: published,
+            messages_delivered: totals.delivered,
+            active_subscribers: subscriptions as u64,
+            active_topics: patterns as u64,
+            uptime_seconds: self.created.elapsed().as_secs(),
+        }
+    }
+
+    fn totals(&self) -> Totals {
         let register = self.register.lock();
         let mut totals = register.gone;
         for connection in register.connections.values() {
@@ -353,15 +375,17 @@ impl Shared {
                 totals.add(&queue.snapshot(), true);
             }
         }
-        drop(register);
+        totals
+    }
+
+    pub(super) fn statistics(&self) -> BrokerStatistics {
+        // Who is gone by these numbers has its account settled in the sums below.
+        let connections = self.connected.load(Ordering::Acquire);
+        let (subscriptions, patterns) = self.router.subscriptions_and_patterns();
+        let published = self.counters.published();
+        let totals = self.totals();
         BrokerStatistics {
-            bus: EventBusStatistics {
-                messages_published: published,
-                messages_delivered: totals.delivered,
-                active_subscribers: subscriptions as u64,
-                active_topics: patterns as u64,
-                uptime_seconds: self.created.elapsed().as_secs(),
-            },
+            bus: self.five(published, subscriptions, patterns, &totals),
             pending: totals.pending,
             dropped: totals.dropped(),
             refused: self.counters.refused(),
@@ -433,11 +457,14 @@ impl Shared {
 }
 
 /// A place among the peers of the original, given back when dropped.
-pub(super) struct Seat(Arc<Shared>);
+pub(super) struct Seat {
+    shared: Arc<Shared>,
+    uid: u32,
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.originals.fetch_sub(1, Ordering::AcqRel);
+        give_back(&mut self.shared.originals.lock(), self.uid);
     }
 }
 
@@ -451,12 +478,18 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut per_uid = self.shared.per_uid.lock();
         self.shared.connected.fetch_sub(1, Ordering::AcqRel);
-        if let Some(of_uid) = per_uid.get_mut(&self.uid) {
-            *of_uid -= 1;
-            if *of_uid == 0 {
-                per_uid.remove(&self.uid);
-            }
-        }
+        give_back(&mut per_uid, self.uid);
+        drop(per_uid);
         self.shared.progress.notify_one();
+    }
+}
+
+/// One of those that `uid` has.
+fn give_back(of_uids: &mut HashMap<u32, usize>, uid: u32) {
+    if let Some(of_uid) = of_uids.get_mut(&uid) {
+        *of_uid -= 1;
+        if *of_uid == 0 {
+            of_uids.remove(&uid);
+        }
     }
 }

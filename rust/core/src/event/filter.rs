@@ -69,6 +69,11 @@ impl EventFilter {
             + self.topic_filters.len()
             + self.source_collectors.len()
     }
+
+    fn bytes(&self) -> usize {
+        [&self.event_types, &self.topic_filters, &self.source_collectors].map(|list| in_list(list)).iter().sum::<usize>()
+            + in_map(&self.metadata_filters)
+    }
 }
 
 impl CorrelationFilter {
@@ -81,6 +86,25 @@ impl CorrelationFilter {
             + self.required_tags.0.len()
             + self.any_tags.0.len()
     }
+
+    fn bytes(&self) -> usize {
+        let lists = [
+            &self.correlation_ids,
+            &self.correlation_patterns,
+            &self.parent_correlation_ids,
+            &self.root_correlation_ids,
+            &self.workflow_stages,
+        ];
+        lists.map(|list| in_list(list)).iter().sum::<usize>() + in_map(&self.required_tags) + in_map(&self.any_tags)
+    }
+}
+
+fn in_list(list: &[Text]) -> usize {
+    list.iter().map(|text| text.0.len()).sum()
+}
+
+fn in_map(map: &TextMap) -> usize {
+    map.0.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
 
 /// A set of event kinds.
@@ -139,6 +163,8 @@ pub struct Filters {
     max_sequence: u64,
     /// Nothing but `kinds` and `topics` is restricted.
     summary_decides: bool,
+    terms: usize,
+    bytes: usize,
 }
 
 impl Filters {
@@ -164,6 +190,7 @@ impl Filters {
                 limit: u64::try_from(max_terms).unwrap_or(u64::MAX),
             });
         }
+        let bytes = event.bytes() + correlation.bytes();
         let mut pids = event.pids.clone();
         pids.sort_unstable();
         pids.dedup();
@@ -196,7 +223,19 @@ impl Filters {
             min_sequence: correlation.min_sequence.unwrap_or(0),
             max_sequence: correlation.max_sequence.unwrap_or(u64::MAX),
             summary_decides: !by_event && *correlation == no_correlation,
+            terms,
+            bytes,
         }))
+    }
+
+    /// What it was compiled from: list elements and map entries.
+    pub const fn terms(&self) -> usize {
+        self.terms
+    }
+
+    /// Bytes of text in them.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The verdict where the summary alone decides it, `None` where [`accept`](Self::accept) must be asked.

@@ -81,7 +81,10 @@ pub(super) async fn meet(shared: &Arc<Shared>, stream: Arc<Stream>) -> Option<Ne
     };
     let seated = first.and_then(|first| match first {
         First::Connect(connect) => Ok((Some(connect), None)),
-        First::Original => shared.take_seat().map(|seat| (None, Some(seat))).ok_or(Fault::Full),
+        First::Original => {
+            let seat = shared.take_seat(entry.stream.peer().uid);
+            seat.map(|seat| (None, Some(seat))).ok_or(Fault::Full)
+        }
     });
     match seated {
         Ok((Some(connect), _)) => Some(Newcomer::Native(entry, connect)),

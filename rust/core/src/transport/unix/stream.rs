@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::descriptor::{Descriptor, Watched};
 use crate::error::{Error, Result};
-use crate::transport::{Address, DialError, Peer};
+use crate::transport::{Address, DialError, Peer, User};
 
 /// Linux's UIO_MAXIOV; more at once is an error there.
 const MAX_SLICES: usize = 1024;
@@ -82,6 +82,13 @@ impl Stream {
 
     pub fn peer(&self) -> Peer {
         self.peer
+    }
+
+    pub fn user(&self) -> User {
+        User {
+            uid: self.peer.uid,
+            sid: None,
+        }
     }
 
     /// 0 = end of file.
