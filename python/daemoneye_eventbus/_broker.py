@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from daemoneye_eventbus._checks import file_path, one_of
+from daemoneye_eventbus._checks import file_path, one_of, plain, shown
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import watch_broker
@@ -15,13 +16,30 @@ from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
     from types import TracebackType
 
 __all__ = ["Broker"]
 
 _LONGEST_SHUTDOWN: Final = 24 * 3600.0
+_LONGEST_ID: Final = 64
+_LARGEST_DESCRIPTOR: Final = 2**31 - 1
+
+
+def _fileno(listener: object) -> int:
+    fileno = getattr(listener, "fileno", None)
+    if fileno is None:
+        raise TypeError(f"listener: expected a socket or its descriptor, got {type(listener).__name__}")
+    return int(fileno())
+
+
+def _id(given: object) -> str:
+    if not isinstance(given, str):
+        raise TypeError(f"client_id: expected str, got {type(given).__name__}")
+    if not given.isascii() or len(given) > _LONGEST_ID:
+        raise ValueError(f"client_id: {shown(given)} is no id; take one from clients()")
+    return given
 
 
 class Broker:
@@ -53,14 +71,16 @@ class Broker:
 
         The broker takes a copy; ``listener``, a socket or its descriptor, stays yours to close. Path, mode and group
         are whose they were: nothing is checked, locked or removed there, and ``socket_mode`` and ``socket_group`` do
-        nothing; the rest of ``config`` holds. Who connects is still asked of the kernel. ``ValueError`` for what is no such socket, ``OSError`` for
-        what is not open, ``NotImplementedError`` on Windows.
+        nothing; the rest of ``config`` holds. Who connects is still asked of the kernel. ``ValueError`` for what is no
+        such socket, ``OSError`` for what is not open, ``NotImplementedError`` on Windows.
         """
         if os.name != "posix":
             raise NotImplementedError("a broker takes over a listening socket on Unix only")
         self = cls.__new__(cls)
         self._config = one_of(BrokerConfig, "config", config)
-        descriptor = listener if isinstance(listener, int) else listener.fileno()
+        descriptor = int(plain(listener if isinstance(listener, int) else _fileno(listener)))
+        if not 0 <= descriptor <= _LARGEST_DESCRIPTOR:
+            raise ValueError(f"listener: {shown(descriptor)} is no descriptor; give an open socket")
         self._core = BrokerCore.from_listener(descriptor, self._config)
         self._address = self._core.address
         self._ends = set()
@@ -129,16 +149,23 @@ class Broker:
         and `SubscriptionRefused` for a native client, for one that is not connected, and above
         ``max_patterns_per_client``.
         """
-        if isinstance(patterns, str):
-            raise TypeError("patterns: expected a sequence of patterns, got str")
-        self._core.subscribe_client(client_id, list(patterns))
+        given: object = patterns
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            raise TypeError(f"patterns: expected a sequence of patterns, got {type(given).__name__}")
+        texts: list[str] = []
+        for pattern in patterns:
+            if not isinstance(cast("object", pattern), str):
+                raise TypeError(f"patterns: expected patterns as str, got {type(pattern).__name__}")
+            # What is not Unicode is in no pattern, and is refused by it.
+            texts.append(pattern.encode(errors="replace").decode())
+        self._core.subscribe_client(_id(client_id), texts)
 
     def disconnect_client(self, client_id: str) -> bool:
         """Cuts the client with the id ``client_id``, who will not come back by itself. False if there is none.
 
         ``ValueError`` for what is no id.
         """
-        return self._core.disconnect_client(client_id)
+        return self._core.disconnect_client(_id(client_id))
 
     def _port(self, config: ClientConfig) -> PortHandle:
         return self._core.port(config)

@@ -123,7 +123,10 @@ class EventBus(Publisher):
     @classmethod
     async def _from_broker(cls, broker: Broker, config: ClientConfig) -> EventBus:
         bridge = Bridge.current()
-        return cls._make(LocalWay(bridge, broker, broker._port(config), config))  # the other half of this
+        port = getattr(broker, "_port", None)
+        if port is None:
+            raise TypeError(f"broker: expected Broker, got {type(broker).__name__}")
+        return cls._make(LocalWay(bridge, broker, port(config), config))  # the other half of this
 
     @classmethod
     def _make(cls, way: Way) -> EventBus:
@@ -260,6 +263,8 @@ class EventBus(Publisher):
 
     async def _unsubscribe(self, subscriber_id: str) -> None:
         self._bridge.check()
+        if not isinstance(subscriber_id, str):
+            raise TypeError(f"subscriber_id: expected str, got {type(subscriber_id).__name__}")
         subscription: Subscription[Any] | None = self._find(subscriber_id)
         if subscription is None:
             raise SubscriptionClosed(

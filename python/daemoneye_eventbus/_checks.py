@@ -18,6 +18,7 @@ __all__ = [
     "number",
     "one_of",
     "only_elsewhere",
+    "plain",
     "seconds",
     "shown",
     "sids",
@@ -52,7 +53,7 @@ def _got(value: object) -> str:
     return "" if isinstance(value, int) and abs(value) >= _LARGEST_SHOWN else f", got {value}"
 
 
-def _plain(value: float) -> float:
+def plain(value: float) -> float:
     """What is in it, whatever a class derived from its type makes of comparing it."""
     return int.__add__(value, 0) if isinstance(value, int) else float.__add__(value, 0.0)
 
@@ -61,7 +62,7 @@ def integer(owner: object, name: str, low: int, high: int = 2**63 - 1) -> None:
     value = getattr(owner, name)
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{type(owner).__name__}.{name}: expected int, got {type(value).__name__}")
-    value = _plain(value)
+    value = plain(value)
     if not low <= value <= high:
         raise ValueError(f"{type(owner).__name__}.{name}: must be between {low} and {high}{_got(value)}")
     object.__setattr__(owner, name, value)
@@ -71,7 +72,7 @@ def number(owner: object, name: str, low: float, high: float) -> None:
     value = getattr(owner, name)
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise TypeError(f"{type(owner).__name__}.{name}: expected a number, got {type(value).__name__}")
-    value = _plain(value)
+    value = plain(value)
     # NaN is within no limits either.
     if not low <= value <= high:
         raise ValueError(f"{type(owner).__name__}.{name}: must be between {low:g} and {high:g}{_got(value)}")
@@ -83,7 +84,7 @@ def seconds(owner: object, *names: str, zero: bool = False) -> None:
         value = getattr(owner, name)
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise TypeError(f"{type(owner).__name__}.{name}: expected seconds as float, got {type(value).__name__}")
-        value = _plain(value)
+        value = plain(value)
         least = 0 if zero else _SHORTEST
         # NaN is not within them either.
         if not least <= value <= _LONGEST:
@@ -152,13 +153,18 @@ def one_of(kind: type[T], name: str, value: T | None) -> T:
 
 def file_path(given: object) -> Path:
     """A path as a caller gave it."""
+    text = _text_of(given)
+    if text is None:
+        raise TypeError(f"path: expected str or os.PathLike, got {type(given).__name__}")
     try:
-        text = os.fspath(cast("str", given))
-        if not isinstance(text, str):
-            raise TypeError
         os.fsencode(text)
-    except TypeError:
-        raise TypeError(f"path: expected str or os.PathLike, got {type(given).__name__}") from None
     except UnicodeEncodeError:
-        raise ValueError(f"path: {shown(given)} is no file name of this system") from None
+        raise ValueError(f"path: {shown(text)} is no file name of this system") from None
     return Path(text)
+
+
+def _text_of(given: object) -> str | None:
+    if not isinstance(given, str | os.PathLike):
+        return None
+    text: object = os.fspath(cast("str | os.PathLike[str]", given))
+    return text if isinstance(text, str) else None

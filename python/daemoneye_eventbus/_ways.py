@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from daemoneye_eventbus._checks import plain, shown
 from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription
 from daemoneye_eventbus._waiters import Waiters
@@ -42,10 +43,13 @@ class Bounds:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise TypeError(f"{name}: expected int, got {type(value).__name__}")
-            if not 1 <= value < 2**63:
+            if not 1 <= plain(value) < 2**63:
                 raise ValueError(f"{name}: must be between 1 and {2**63 - 1}")
-        if self.overflow not in {"drop_oldest", "drop_newest", "block"}:
-            raise ValueError(f"overflow: must be drop_oldest, drop_newest or block, got {self.overflow!r}")
+        overflow: object = self.overflow
+        if not isinstance(overflow, str):
+            raise TypeError(f"overflow: expected str, got {type(overflow).__name__}")
+        if overflow not in {"drop_oldest", "drop_newest", "block"}:
+            raise ValueError(f"overflow: must be drop_oldest, drop_newest or block, got {shown(overflow)}")
 
 
 @dataclass(frozen=True, slots=True)
