@@ -173,7 +173,11 @@ impl BrokerConfigFields {
             original_dialect: dialect("original_dialect", &self.original_dialect)?,
             original_auth: self.original_auth,
             tokens: self.tokens.into_iter().map(token).collect(),
-            rules: self.rules.into_iter().map(RuleFields::into_core).collect::<Result<_>>()?,
+            rules: self
+                .rules
+                .into_iter()
+                .map(RuleFields::into_core)
+                .collect::<Result<_>>()?,
             rate_limits: self.rate_limits.into_iter().map(RateLimitFields::into_core).collect(),
         })
     }

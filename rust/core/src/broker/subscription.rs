@@ -36,7 +36,12 @@ impl Load {
         limit(config, self.patterns)?;
         let terms = config.max_filter_terms.saturating_mul(CLIENT_TERMS);
         let too_much = [
-            (self.terms, terms, "terms", "raise max_filter_terms, of which this is 16 times as many"),
+            (
+                self.terms,
+                terms,
+                "terms",
+                "raise max_filter_terms, of which this is 16 times as many",
+            ),
             (self.bytes, CLIENT_FILTER_BYTES, "bytes of text", "connect once more"),
         ];
         match too_much.into_iter().find(|(load, most, ..)| load > most) {

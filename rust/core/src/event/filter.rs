@@ -71,7 +71,10 @@ impl EventFilter {
     }
 
     fn bytes(&self) -> usize {
-        [&self.event_types, &self.topic_filters, &self.source_collectors].map(|list| in_list(list)).iter().sum::<usize>()
+        [&self.event_types, &self.topic_filters, &self.source_collectors]
+            .map(|list| in_list(list))
+            .iter()
+            .sum::<usize>()
             + in_map(&self.metadata_filters)
     }
 }

@@ -117,7 +117,9 @@ impl Session {
             }));
         }
         let detail = asked.detail.then(|| self.shared.statistics());
-        let bus = detail.as_ref().map_or_else(|| self.shared.bus_statistics(), |now| now.bus);
+        let bus = detail
+            .as_ref()
+            .map_or_else(|| self.shared.bus_statistics(), |now| now.bus);
         let page = asked.clients.then(|| watching::page(&self.shared, asked.after));
         self.answer(&FromBroker::Ok(OkText {
             id: Some(asked.id),

@@ -2,7 +2,10 @@
 //!
 //! Reading and writing are single system calls that never wait and never raise SIGPIPE, whatever mode the descriptor is in. Waiting
 //! uses registrations of one direction each, so nobody is woken by readiness it did not ask for.
-#![expect(unsafe_code, reason = "no safe call tells what a peer has not read yet")]
+#![cfg_attr(
+    target_os = "linux",
+    expect(unsafe_code, reason = "no safe call tells what a peer has not read")
+)]
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
