@@ -113,7 +113,7 @@ class BrokerConfig:
     max_patterns_per_client: int = 1024
     """Patterns over all subscriptions of one connection."""
     max_filter_terms: int = 256
-    """Terms over both filters of one subscription."""
+    """Terms over both filters of one subscription; 16 times as many over all of a client, with 1 MiB of text in them."""
     max_topic_depth: int = 8
     """Segments of a topic."""
     dialect: Literal["bincode", "postcard"] = "bincode"
@@ -121,7 +121,8 @@ class BrokerConfig:
     original_peers: bool = True
     """Whether peers of the Rust original are served; with a token only if ``original_auth`` is on."""
     max_original_peers: int = 16
-    """Peers of the original at once; a connection that says nothing for ``handshake_timeout`` is one."""
+    """Peers of the original at once; a connection that says nothing for ``handshake_timeout`` is one. One foreign uid
+    leaves one place."""
     original_patterns: Sequence[str] = ("events.#",)
     """What a peer of the original is sent unless `Broker.subscribe_client` says otherwise.
 
