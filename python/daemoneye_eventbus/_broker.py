@@ -79,7 +79,8 @@ class Broker:
         self = cls.__new__(cls)
         self._config = one_of(BrokerConfig, "config", config)
         descriptor = int(plain(listener if isinstance(listener, int) else _fileno(listener)))
-        if not 0 <= descriptor <= _LARGEST_DESCRIPTOR:
+        # A closed socket says -1, which the system knows as not open.
+        if not -1 <= descriptor <= _LARGEST_DESCRIPTOR:
             raise ValueError(f"listener: {shown(descriptor)} is no descriptor; give an open socket")
         self._core = BrokerCore.from_listener(descriptor, self._config)
         self._address = self._core.address

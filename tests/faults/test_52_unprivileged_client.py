@@ -109,14 +109,20 @@ os.setresuid({NOBODY}, {NOBODY}, {NOBODY})
     until(lambda: b.refused("rights") == 1, what="refused")
     (stranger,) = [client for client in b.clients() if client["peer"] == "original"]
     assert stranger["uid"] == NOBODY
+    mine = b.connected()
+
+    def publish_both():
+        for _ in range(20):
+            mine.send(Message("control.collector.stop", b"secret", type=CONTROL).encode())
+            mine.send(Message("events.process.new", process_event(1)).encode())
+        assert mine.barrier() == []
+
+    # What it is sent unless somebody says otherwise, and what somebody says.
+    publish_both()
     said = b.broker.ask(do="subscribe", id=stranger["id"], patterns=["control.#"])
     assert said == {"raised": "PermissionRefused", "uid": NOBODY}
     assert b.broker.ask(do="subscribe", id=stranger["id"], patterns=["events.#"]) == {"done": None}
-    mine = b.connected()
-    for _ in range(20):
-        mine.send(Message("control.collector.stop", b"secret", type=CONTROL).encode())
-        mine.send(Message("events.process.new", process_event(1)).encode())
-    assert mine.barrier() == []
+    publish_both()
     assert peer.json() == ["PONG", "events.process.new"]
     topics = {item[0] for item in b.broker.ask(do="senders")["senders"] if item[2] == NOBODY}
     assert topics == {"events.process.new"}
