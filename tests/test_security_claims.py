@@ -26,7 +26,7 @@ def test_every_claim_names_a_test_that_exists():
 
 
 def test_proofs_are_compared_as_hashes():
-    """What takes equally long whatever is compared is the comparison of `blake3::Hash`; nothing outside can measure that."""
+    """The comparison of `blake3::Hash` takes equally long whatever it compares, which nobody outside can measure."""
     source = (ROOT / "rust/core/src/wire/auth.rs").read_text()
     verifying = re.findall(r"pub fn verify\w*\(.*?\n    }\n", source, re.DOTALL)
     assert len(verifying) == 2

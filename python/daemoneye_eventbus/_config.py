@@ -113,7 +113,7 @@ class BrokerConfig:
     max_patterns_per_client: int = 1024
     """Patterns over all subscriptions of one connection."""
     max_filter_terms: int = 256
-    """Terms over both filters of one subscription; 16 times as many over all of a client, with 1 MiB of text in them."""
+    """Terms over both filters of one subscription; 16 times as many over all of a client, with 1 MiB of text."""
     max_topic_depth: int = 8
     """Segments of a topic."""
     dialect: Literal["bincode", "postcard"] = "bincode"
