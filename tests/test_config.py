@@ -29,6 +29,7 @@ ODD = [
     1.5, True, None, "x", "x" * 10**5, "\ud800", b"x", (), [], {}, [None], object(),
     Sly(HUGE), Sly(-1), Number.FIVE, [HUGE], [10**5000], [True], ["\ud800"], ["a\0b"], ["events.\0"], [[]], [("x",)],
     {"\ud800": b"x" * 32}, {"x": [b"x" * 32, 5]}, bytearray(b"x" * 32), range(3), set(),
+    [10**5000], [-1], ["x" * 10**5],
 ]  # fmt: skip
 
 
@@ -38,7 +39,7 @@ def made(config, **settings):
     except (ValueError, TypeError) as error:
         said = str(error)
     assert said.startswith(f"{config.__name__}.")
-    assert len(said) < 300
+    assert len(said) < 400
     return None
 
 
@@ -138,6 +139,10 @@ async def test_odd_bounds_and_timeouts(path):
                 except (ValueError, TypeError) as error:
                     said = str(error)
                 assert said.startswith(f"{name}: ")
+        for value in [*ODD, ["drop_oldest"]]:
+            with pytest.raises((ValueError, TypeError), match=r"^overflow: .{,150}$"):
+                async with bus.subscribe("events.#", overflow=value):
+                    pass
         for value in (HUGE, float("inf"), 1e300, -HUGE):
             try:
                 await bus.flush(timeout=value)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from daemoneye_eventbus._checks import file_path, one_of, plain, shown
+from daemoneye_eventbus._checks import file_path, integer, one_of, short
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import watch_broker
@@ -38,7 +38,7 @@ def _id(given: object) -> str:
     if not isinstance(given, str):
         raise TypeError(f"client_id: expected str, got {type(given).__name__}")
     if not given.isascii() or len(given) > _LONGEST_ID:
-        raise ValueError(f"client_id: {shown(given)} is no id; take one from clients()")
+        raise ValueError(f"client_id: {short(given)} is no id; take one from clients()")
     return given
 
 
@@ -78,10 +78,9 @@ class Broker:
             raise NotImplementedError("a broker takes over a listening socket on Unix only")
         self = cls.__new__(cls)
         self._config = one_of(BrokerConfig, "config", config)
-        descriptor = int(plain(listener if isinstance(listener, int) else _fileno(listener)))
+        given = listener if isinstance(listener, int) else _fileno(listener)
         # A closed socket says -1, which the system knows as not open.
-        if not -1 <= descriptor <= _LARGEST_DESCRIPTOR:
-            raise ValueError(f"listener: {shown(descriptor)} is no descriptor; give an open socket")
+        descriptor = integer("listener", given, -1, _LARGEST_DESCRIPTOR)
         self._core = BrokerCore.from_listener(descriptor, self._config)
         self._address = self._core.address
         self._ends = set()
@@ -99,7 +98,7 @@ class Broker:
 
     @property
     def reachable(self) -> bool:
-        """Whether the socket file is still there and this broker's; looked at every few seconds.
+        """Whether the socket file is still there and this broker's; looked at once per second.
 
         Once somebody removed or replaced it, those connected go on and nobody new can come: start another broker.
         """

@@ -1,4 +1,8 @@
-"""Checks of settings, for the classes that hold them: a refusal names the field, its limit, and what was given."""
+"""What a user's value may be: ``TypeError`` for one of another type, ``ValueError`` for one out of range.
+
+An error begins with the place of the value, as in ``BrokerConfig.max_frame``, and says what it takes. None repeats more
+of a value than helps, and none fails at writing it down.
+"""
 
 from __future__ import annotations
 
@@ -13,141 +17,132 @@ __all__ = [
     "WINDOWS",
     "choice",
     "file_path",
-    "flag",
+    "flags",
     "integer",
+    "items",
     "number",
     "one_of",
     "only_elsewhere",
-    "plain",
-    "seconds",
-    "shown",
+    "place",
+    "short",
     "sids",
+    "store",
     "uids",
+    "wrong",
 ]
 
 T = TypeVar("T")
 
 WINDOWS: Final = os.name == "nt"
-_SHOWN: Final = 64
-_LARGEST_SHOWN: Final = 2**64
-_SHORTEST: Final = 1e-6
-_LONGEST: Final = 7 * 24 * 3600
-"""Seconds; nobody means to wait longer."""
-_LARGEST_UID: Final = 2**32 - 2
 _SID: Final = re.compile(r"S-1-(\d+|0x[0-9A-Fa-f]+)(-\d+){1,15}", re.IGNORECASE | re.ASCII)
+_SHOWN: Final = 64
+"""Characters of a text."""
+_LARGEST_UID: Final = 2**32 - 2
+"""The one above means "no change" to `chown`."""
 
 
-def shown(value: object) -> str:
-    """As it is written, as far as an error should repeat it."""
-    # Longer integers say nothing, and Python refuses to write the longest.
-    if isinstance(value, int) and abs(value) >= _LARGEST_SHOWN:
-        return "a larger number"
-    if isinstance(value, str) and len(value) > _SHOWN:
-        return f"{value[:_SHOWN]!r}..."
-    if isinstance(value, str | int | float) or value is None:
-        return repr(value)
-    return f"something of type {type(value).__name__}"
+def place(owner: object, name: str) -> str:
+    """A field, as errors name it."""
+    return f"{type(owner).__name__}.{name}"
 
 
-def _got(value: object) -> str:
-    return "" if isinstance(value, int) and abs(value) >= _LARGEST_SHOWN else f", got {value}"
-
-
-def plain(value: float) -> float:
-    """What is in it, whatever a class derived from its type makes of comparing it."""
-    return int.__add__(value, 0) if isinstance(value, int) else float.__add__(value, 0.0)
-
-
-def integer(owner: object, name: str, low: int, high: int = 2**63 - 1) -> None:
-    value = getattr(owner, name)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{type(owner).__name__}.{name}: expected int, got {type(value).__name__}")
-    value = plain(value)
-    if not low <= value <= high:
-        raise ValueError(f"{type(owner).__name__}.{name}: must be between {low} and {high}{_got(value)}")
+def store(owner: object, name: str, value: object) -> None:
+    """Sets a field of a frozen dataclass that is being made."""
     object.__setattr__(owner, name, value)
 
 
-def number(owner: object, name: str, low: float, high: float) -> None:
-    value = getattr(owner, name)
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{type(owner).__name__}.{name}: expected a number, got {type(value).__name__}")
-    value = plain(value)
-    # NaN is within no limits either.
+def short(value: str) -> str:
+    """As it is written, as far as an error should repeat it."""
+    return repr(value) if len(value) <= _SHOWN else f"{value[:_SHOWN]!r}..."
+
+
+def wrong(where: str, expected: str, value: object) -> TypeError:
+    """The error for a value of another type."""
+    return TypeError(f"{where}: expected {expected}, got {type(value).__name__}")
+
+
+def _got(value: float) -> str:
+    # Longer integers say nothing, and Python refuses to write the longest.
+    return "" if isinstance(value, int) and abs(value) >= 2**64 else f", got {value}"
+
+
+def integer(where: str, value: object, low: int, high: int) -> int:
+    """From ``low`` to ``high``."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong(where, "int", value)
+    # What is in it, whatever a class derived from it makes of comparing it.
+    value = int.__add__(value, 0)
     if not low <= value <= high:
-        raise ValueError(f"{type(owner).__name__}.{name}: must be between {low:g} and {high:g}{_got(value)}")
-    object.__setattr__(owner, name, float(value))
+        raise ValueError(f"{where}: must be between {low} and {high}{_got(value)}")
+    return value
 
 
-def seconds(owner: object, *names: str, zero: bool = False) -> None:
-    for name in names:
-        value = getattr(owner, name)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise TypeError(f"{type(owner).__name__}.{name}: expected seconds as float, got {type(value).__name__}")
-        value = plain(value)
-        least = 0 if zero else _SHORTEST
-        # NaN is not within them either.
-        if not least <= value <= _LONGEST:
-            raise ValueError(f"{type(owner).__name__}.{name}: must be {least:g} to {_LONGEST} seconds{_got(value)}")
-        object.__setattr__(owner, name, value)
+def number(where: str, value: object, low: float, high: float, unit: str = "") -> float:
+    """From ``low`` to ``high``, of some unit; NaN is not."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise wrong(where, f"{unit} as float" if unit else "a number", value)
+    value = int.__add__(value, 0) if isinstance(value, int) else float.__add__(value, 0.0)
+    if not low <= value <= high:
+        raise ValueError(f"{where}: must be between {low:g} and {high:g} {unit}".rstrip() + _got(value))
+    return float(value)
 
 
-def choice(owner: object, name: str, *known: str) -> None:
-    value: object = getattr(owner, name)
+def choice(where: str, value: object, *known: str) -> None:
+    """One of some words."""
     if not isinstance(value, str):
-        raise TypeError(f"{type(owner).__name__}.{name}: expected str, got {type(value).__name__}")
+        raise wrong(where, "str", value)
     if value not in known:
-        raise ValueError(f"{type(owner).__name__}.{name}: must be one of {', '.join(known)}, got {shown(value)}")
+        raise ValueError(f"{where}: must be one of {', '.join(known)}, got {short(value)}")
 
 
-def flag(owner: object, *names: str) -> None:
+def flags(owner: object, *names: str) -> None:
+    """Fields that are true or false."""
     for name in names:
         value = getattr(owner, name)
         if not isinstance(value, bool):
-            raise TypeError(f"{type(owner).__name__}.{name}: expected bool, got {type(value).__name__}")
+            raise wrong(place(owner, name), "bool", value)
 
 
-def uids(owner: object, name: str) -> None:
-    value = getattr(owner, name)
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        raise TypeError(f"{type(owner).__name__}.{name}: expected a sequence of uids, got {type(value).__name__}")
-    items = tuple(cast("Sequence[object]", value))
-    for uid in items:
-        if not isinstance(uid, int) or isinstance(uid, bool) or not 0 <= uid <= _LARGEST_UID:
-            raise ValueError(
-                f"{type(owner).__name__}.{name}: {shown(uid)} is not a uid, which is between 0 and {_LARGEST_UID}"
-            )
-    object.__setattr__(owner, name, items)
+def items(where: str, value: object, expected: str) -> tuple[object, ...]:
+    """What a sequence holds."""
+    # A str is a sequence of str, and giving one in place of a list is the usual mistake.
+    if isinstance(value, str | bytes | bytearray) or not isinstance(value, Sequence):
+        raise wrong(where, expected, value)
+    return tuple(cast("Sequence[object]", value))
 
 
-def sids(owner: object, name: str) -> None:
-    value = getattr(owner, name)
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        raise TypeError(f"{type(owner).__name__}.{name}: expected a sequence of SIDs, got {type(value).__name__}")
-    items = tuple(cast("Sequence[object]", value))
-    for sid in items:
-        if not isinstance(sid, str) or not _SID.fullmatch(sid):
-            raise ValueError(
-                f"{type(owner).__name__}.{name}: {shown(sid)} is not a SID; give its text, as in S-1-5-32-545"
-            )
-    object.__setattr__(owner, name, items)
+def uids(where: str, value: object) -> tuple[int, ...]:
+    """A sequence of users' numbers."""
+    return tuple(integer(where, uid, 0, _LARGEST_UID) for uid in items(where, value, "a sequence of uids"))
+
+
+def sids(where: str, value: object) -> tuple[str, ...]:
+    """A sequence of users and groups as Windows names them."""
+    texts: list[str] = []
+    for sid in items(where, value, "a sequence of SIDs"):
+        if not isinstance(sid, str):
+            raise wrong(where, "a SID as str", sid)
+        if not _SID.fullmatch(sid):
+            raise ValueError(f"{where}: {short(sid)} is not a SID; give its text, as in S-1-5-32-545")
+        texts.append(sid)
+    return tuple(texts)
 
 
 def only_elsewhere(owner: object, *names: str, instead: str) -> None:
-    """Who may connect, or is trusted, is said in the words of the system; others would have no effect."""
+    """Who may connect, what, or is trusted, is said in the words of the system; others would have no effect."""
     for name in names:
         (default,) = (item.default for item in fields(cast("Any", owner)) if item.name == name)
         if getattr(owner, name) != default:
             system = "Windows" if WINDOWS else "Unix"
-            raise ValueError(f"{type(owner).__name__}.{name}: has no effect on {system}; use {instead}")
+            raise ValueError(f"{place(owner, name)}: has no effect on {system}; use {instead}")
 
 
-def one_of(kind: type[T], name: str, value: T | None) -> T:
+def one_of(kind: type[T], where: str, value: T | None) -> T:
     """``value``, or one with every default."""
     if value is None:
         return kind()
     if not isinstance(value, kind):
-        raise TypeError(f"{name}: expected {kind.__name__}, got {type(value).__name__}")
+        raise wrong(where, kind.__name__, value)
     return value
 
 
@@ -155,11 +150,11 @@ def file_path(given: object) -> Path:
     """A path as a caller gave it."""
     text = _text_of(given)
     if text is None:
-        raise TypeError(f"path: expected str or os.PathLike, got {type(given).__name__}")
+        raise wrong("path", "str or os.PathLike", given)
     try:
         os.fsencode(text)
     except UnicodeEncodeError:
-        raise ValueError(f"path: {shown(text)} is no file name of this system") from None
+        raise ValueError(f"path: {short(text)} is no file name of this system") from None
     return Path(text)
 
 

@@ -7,7 +7,20 @@ from dataclasses import dataclass, field, fields
 from typing import Final, Literal, cast
 
 from daemoneye_eventbus import _checks
-from daemoneye_eventbus._checks import choice, flag, integer, only_elsewhere, seconds, shown, sids, uids
+from daemoneye_eventbus._checks import (
+    choice,
+    flags,
+    integer,
+    items,
+    number,
+    only_elsewhere,
+    place,
+    short,
+    sids,
+    store,
+    uids,
+    wrong,
+)
 from daemoneye_eventbus._native import _pattern_refusal
 from daemoneye_eventbus._rights import RateLimit, Rule
 
@@ -18,17 +31,41 @@ _DIALECTS: Final = ("bincode", "postcard")
 _LARGEST_FRAME: Final = 64 * 1024 * 1024
 _SMALLEST_FRAME: Final = 1024
 _MAX_NAME: Final = 256
+_SHORTEST: Final = 1e-6
+_LONGEST: Final = 7 * 24 * 3600
+"""Seconds; nobody means to wait longer."""
 _SHORTEST_TOKEN: Final = 16
 _NAME_AND_SECRET: Final = 2
 _OWNER_ONLY: Final = 0o600
 _OWNER_AND_GROUP: Final = 0o660
 
 
+def _integer(owner: object, name: str, low: int, high: int = 2**63 - 1) -> None:
+    store(owner, name, integer(place(owner, name), getattr(owner, name), low, high))
+
+
+def _seconds(owner: object, *names: str, least: float = _SHORTEST) -> None:
+    for name in names:
+        store(owner, name, number(place(owner, name), getattr(owner, name), least, _LONGEST, "seconds"))
+
+
+def _choice(owner: object, name: str, *known: str) -> None:
+    choice(place(owner, name), getattr(owner, name), *known)
+
+
+def _uids(owner: object, name: str) -> None:
+    store(owner, name, uids(place(owner, name), getattr(owner, name)))
+
+
+def _sids(owner: object, name: str) -> None:
+    store(owner, name, sids(place(owner, name), getattr(owner, name)))
+
+
 def _token(owner: object, value: object) -> bytes:
     if not isinstance(value, bytes):
-        raise TypeError(f"{type(owner).__name__}.token: expected bytes, got {type(value).__name__}")
+        raise wrong(place(owner, "token"), "bytes", value)
     if len(value) < _SHORTEST_TOKEN:
-        raise ValueError(f"{type(owner).__name__}.token: {len(value)} bytes are too few; use 32 random bytes")
+        raise ValueError(f"{place(owner, 'token')}: {len(value)} bytes are too few; use 32 random bytes")
     return value
 
 
@@ -40,7 +77,7 @@ def _tokens(owner: object, given: object) -> tuple[bytes | tuple[str, bytes], ..
         of_names = cast("Mapping[object, object]", given)
         return tuple(pair for name, tokens in of_names.items() for pair in _named(owner, name, tokens))
     if not isinstance(given, list | tuple):
-        raise TypeError(f"BrokerConfig.token: expected bytes, several, or a mapping, got {type(given).__name__}")
+        raise wrong(place(owner, "token"), "bytes, several, or a mapping", given)
     several: list[bytes | tuple[str, bytes]] = []
     for one in cast("Sequence[object]", given):
         if not isinstance(one, tuple):
@@ -53,9 +90,9 @@ def _tokens(owner: object, given: object) -> tuple[bytes | tuple[str, bytes], ..
 
 def _named(owner: object, name: object, tokens: object) -> list[tuple[str, bytes]]:
     if not isinstance(name, str):
-        raise TypeError(f"BrokerConfig.token: expected names as str, got {type(name).__name__}")
+        raise wrong(place(owner, "token"), "names as str", name)
     if not name or not name.isprintable():
-        raise ValueError(f"BrokerConfig.token: a name needs printable characters, got {shown(name)}")
+        raise ValueError(f"BrokerConfig.token: a name needs printable characters, got {short(name)}")
     several = cast("Sequence[object]", tokens) if isinstance(tokens, list | tuple) else (tokens,)
     return [(name, _token(owner, token)) for token in several]
 
@@ -63,11 +100,11 @@ def _named(owner: object, name: object, tokens: object) -> list[tuple[str, bytes
 def _patterns(name: str, patterns: Sequence[object], max_depth: int) -> None:
     for pattern in patterns:
         if not isinstance(pattern, str):
-            raise TypeError(f"BrokerConfig.{name}: expected patterns as str, got {type(pattern).__name__}")
+            raise wrong(f"BrokerConfig.{name}", "patterns as str", pattern)
         try:
             refusal = _pattern_refusal(pattern, max_depth)
         except UnicodeEncodeError:
-            refusal = f"{shown(pattern)} is not Unicode, and no topic has that"
+            refusal = f"{short(pattern)} is not Unicode, and no topic has that"
         if refusal is not None:
             raise ValueError(f"BrokerConfig.{name}: {refusal}")
 
@@ -143,49 +180,45 @@ class BrokerConfig:
     """How fast clients may publish and connect: one limit for each client, one for each uid, or both."""
 
     def __post_init__(self) -> None:
-        integer(self, "max_frame", _SMALLEST_FRAME, _LARGEST_FRAME)
+        _integer(self, "max_frame", _SMALLEST_FRAME, _LARGEST_FRAME)
         for name in ("max_connections", "max_connections_per_uid"):
-            integer(self, name, 1, 2**16)
-        integer(self, "queue_messages", 1, 2**30)
-        integer(self, "queue_bytes", 1, 2**40)
-        integer(self, "total_queue_bytes", 1, 2**40)
-        integer(self, "max_patterns_per_client", 1, 2**20)
-        integer(self, "max_filter_terms", 0, 2**20)
-        integer(self, "max_original_peers", 0, 2**16)
-        integer(self, "max_topic_depth", 1, 128)
-        integer(self, "socket_mode", 0, 0o777)
+            _integer(self, name, 1, 2**16)
+        _integer(self, "queue_messages", 1, 2**30)
+        _integer(self, "queue_bytes", 1, 2**40)
+        _integer(self, "total_queue_bytes", 1, 2**40)
+        _integer(self, "max_patterns_per_client", 1, 2**20)
+        _integer(self, "max_filter_terms", 0, 2**20)
+        _integer(self, "max_original_peers", 0, 2**16)
+        _integer(self, "max_topic_depth", 1, 128)
+        _integer(self, "socket_mode", 0, 0o777)
         if self.socket_group is not None:
-            integer(self, "socket_group", 0, 2**32 - 2)
-        uids(self, "allowed_uids")
-        sids(self, "allowed_sids")
-        seconds(self, "handshake_timeout", "frame_timeout", "write_timeout", "stall_timeout")
-        seconds(self, "ping_interval", "ping_timeout")
-        choice(self, "overflow", "drop_oldest", "drop_newest", "disconnect")
-        choice(self, "dialect", *_DIALECTS)
-        choice(self, "original_dialect", *_DIALECTS)
-        flag(self, "original_peers", "original_auth")
-        if isinstance(self.original_patterns, str | bytes) or not isinstance(self.original_patterns, Sequence):
-            kind = type(self.original_patterns).__name__
-            raise TypeError(f"BrokerConfig.original_patterns: expected a sequence of patterns, got {kind}")
-        object.__setattr__(self, "original_patterns", tuple(self.original_patterns))
+            _integer(self, "socket_group", 0, 2**32 - 2)
+        _uids(self, "allowed_uids")
+        _sids(self, "allowed_sids")
+        _seconds(self, "handshake_timeout", "frame_timeout", "write_timeout", "stall_timeout")
+        _seconds(self, "ping_interval", "ping_timeout")
+        _choice(self, "overflow", "drop_oldest", "drop_newest", "disconnect")
+        _choice(self, "dialect", *_DIALECTS)
+        _choice(self, "original_dialect", *_DIALECTS)
+        flags(self, "original_peers", "original_auth")
+        where = place(self, "original_patterns")
+        store(self, "original_patterns", items(where, self.original_patterns, "a sequence of patterns"))
         _patterns("original_patterns", self.original_patterns, self.max_topic_depth)
         if self.token is not None:
             tokens = _tokens(self, self.token)
             if not tokens:
                 raise ValueError("BrokerConfig.token: an empty list would ask for no proof at all; use None for that")
-            object.__setattr__(self, "token", tokens)
+            store(self, "token", tokens)
         self._check_rights()
         self._check_together()
 
     def _check_rights(self) -> None:
-        given = cast("object", self.rules)
-        if (
-            isinstance(given, str | bytes)
-            or not isinstance(given, Sequence)
-            or not all(isinstance(rule, Rule) for rule in self.rules)
-        ):
-            raise TypeError("BrokerConfig.rules: expected a sequence of Rule")
-        object.__setattr__(self, "rules", tuple(self.rules))
+        where = place(self, "rules")
+        rules = items(where, self.rules, "a sequence of Rule")
+        for rule in rules:
+            if not isinstance(rule, Rule):
+                raise wrong(where, "Rule", rule)
+        store(self, "rules", rules)
         names = {name for name, _ in self._tokens}
         for rule in self.rules:
             _patterns("rules", (*rule.publish, *rule.subscribe), self.max_topic_depth)
@@ -201,7 +234,7 @@ class BrokerConfig:
         if len({limit.per for limit in limits}) < len(limits):
             raise ValueError("BrokerConfig.rate_limit: two limits of the same kind; give one per client, one per uid")
         if isinstance(self.rate_limit, Sequence):
-            object.__setattr__(self, "rate_limit", limits)
+            store(self, "rate_limit", limits)
 
     def _check_together(self) -> None:
         if _checks.WINDOWS:
@@ -287,27 +320,27 @@ class ClientConfig:
     def __post_init__(self) -> None:
         if self.client is not None:
             if not isinstance(self.client, str):
-                raise TypeError(f"ClientConfig.client: expected str, got {type(self.client).__name__}")
+                raise wrong(place(self, "client"), "str", self.client)
             if len(self.client.encode(errors="replace")) > _MAX_NAME or not self.client.isprintable():
                 raise ValueError(f"ClientConfig.client: printable text of at most {_MAX_NAME} bytes")
-        choice(self, "dialect", *_DIALECTS)
-        choice(self, "peer", "native", "original")
-        choice(self, "congestion", "drop", "block")
-        choice(self, "broker_overflow", "drop_oldest", "drop_newest", "disconnect")
+        _choice(self, "dialect", *_DIALECTS)
+        _choice(self, "peer", "native", "original")
+        _choice(self, "congestion", "drop", "block")
+        _choice(self, "broker_overflow", "drop_oldest", "drop_newest", "disconnect")
         for name in ("broker_queue_messages", "broker_queue_bytes"):
             if getattr(self, name) is not None:
-                integer(self, name, 1)
-        integer(self, "send_buffer_bytes", 1)
-        integer(self, "max_frame", _SMALLEST_FRAME, _LARGEST_FRAME)
-        seconds(self, "connect_timeout", "publish_timeout", zero=True)
-        seconds(self, "reconnect_initial", "reconnect_max")
+                _integer(self, name, 1)
+        _integer(self, "send_buffer_bytes", 1)
+        _integer(self, "max_frame", _SMALLEST_FRAME, _LARGEST_FRAME)
+        _seconds(self, "connect_timeout", "publish_timeout", least=0)
+        _seconds(self, "reconnect_initial", "reconnect_max")
         if self.reconnect_max < self.reconnect_initial:
             raise ValueError("ClientConfig.reconnect_max: must be at least reconnect_initial")
-        flag(self, "reconnect", "pool")
+        flags(self, "reconnect", "pool")
         if self.server_uids is not None:
-            uids(self, "server_uids")
+            _uids(self, "server_uids")
         if self.server_sids is not None:
-            sids(self, "server_sids")
+            _sids(self, "server_sids")
         if _checks.WINDOWS:
             only_elsewhere(self, "server_uids", instead="server_sids")
         else:

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::config::BrokerConfig;
 use super::router::Interest;
 use crate::error::{Error, Result};
-use crate::event::{EventSubscription, Filters};
+use crate::event::EventSubscription;
+use crate::filter::Filters;
 use crate::topic::{self, Pattern};
 
 /// Of `max_filter_terms`: the terms over all filters of one client. Each may be asked about every message.
