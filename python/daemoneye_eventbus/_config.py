@@ -224,7 +224,7 @@ class BrokerConfig:
             _patterns("rules", (*rule.publish, *rule.subscribe), self.max_topic_depth)
             for name in rule.tokens or ():
                 if name not in names:
-                    raise ValueError(f"BrokerConfig.rules: no token is named {name!r}; give `token` as a mapping")
+                    raise ValueError(f"BrokerConfig.rules: no token is named {short(name)}; give `token` as a mapping")
         given = cast("object", self.rate_limit)
         if isinstance(given, str | bytes) or not isinstance(given, Sequence | RateLimit | None):
             raise TypeError(f"BrokerConfig.rate_limit: expected RateLimit, got {type(self.rate_limit).__name__}")
