@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from daemoneye_eventbus._cli.exits import LOOK, OK, REFUSED
+from daemoneye_eventbus._cli.exits import LOOK, NO_BROKER, OK, REFUSED
 from daemoneye_eventbus.errors import PathRefused
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def place(address: Address) -> list[Finding]:
     findings.append(_directory(address, owner))
     findings.append(_socket(path, found))
     if found is not None or os.path.lexists(_lock_of(path)):
-        findings.append(_lock(path, owner))
+        findings.append(_lock(path, owner, lost=found is None))
     return findings
 
 
@@ -86,7 +86,7 @@ def _socket(path: Path, found: os.stat_result | None) -> Finding:
         return Finding("note", "socket", f"nothing is at {path}")
     if not stat.S_ISSOCK(found.st_mode):
         advice = "move it away, or choose another path; a broker never removes it"
-        return Finding("bad", "socket", "what is at the path is no socket", advice, REFUSED)
+        return Finding("bad", "socket", f"what is at the path is no socket but {_kind(found)}", advice, REFUSED)
     mode = stat.S_IMODE(found.st_mode)
     text = f"mode {mode:04o}, {user(found.st_uid)}, gid {found.st_gid}"
     if mode & 0o007:
@@ -101,11 +101,16 @@ def _socket(path: Path, found: os.stat_result | None) -> Finding:
     return Finding("ok", "socket", text)
 
 
+def _kind(found: os.stat_result) -> str:
+    kinds = {stat.S_IFLNK: "a symbolic link", stat.S_IFREG: "a file", stat.S_IFDIR: "a directory"}
+    return kinds.get(stat.S_IFMT(found.st_mode), "something else")
+
+
 def _lock_of(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 
-def _lock(path: Path, owner: int) -> Finding:
+def _lock(path: Path, owner: int, *, lost: bool) -> Finding:
     lock = _lock_of(path)
     try:
         found = lock.lstat()
@@ -129,6 +134,13 @@ def _lock(path: Path, owner: int) -> Finding:
     holder = _holder(found)
     if holder is None:
         return Finding("note", "lock", f"{lock.name}: nobody is seen to hold it")
+    if lost:
+        text = f"{lock.name} is held by pid {holder}, and its socket file is gone"
+        advice = (
+            f"if it is not just starting: those connected go on and nobody else can connect; stop pid {holder}, start "
+            "the broker again, and find out who removes files there"
+        )
+        return Finding("bad", "lock", text, advice, NO_BROKER)
     return Finding("ok", "lock", f"{lock.name} is held by pid {holder}")
 
 
