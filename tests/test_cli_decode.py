@@ -117,6 +117,9 @@ def test_a_payload_without_envelope(cli):
         (b'SUB {"id":}', "text", "Expecting value", 4 + 10),
         (b"SUB \xff", "text", "not UTF-8", 4 + 4),
         (b"SUB [1]", "text", "an object must follow", 4 + 4),
+        (b"SUB " + b"[" * 20_000, "text", "nested too deep", 4 + 4),
+        (b'SUB {"id":1e999}', "text", "1e999 is no number of JSON", 4 + 4),
+        (b'SUB {"id":NaN}', "text", "NaN is no number of JSON", 4 + 4),
     ],
 )
 def test_a_bad_frame_is_located_and_the_next_is_read(cli, body, kind, words, at):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+import raw as raw_by_hand
 from commands import DEADLINE, wait_for
 from daemoneye_eventbus import EventBus, ProcessEvent, __version__
 from support import NOBODY
@@ -138,6 +141,53 @@ def test_somebody_else_listens(cli, path):
         found = examined(cli, 5, "--connect-timeout", "0.3")
     assert 'peer="original"' in found["broker"]["advice"]
     assert found["lock"]["level"] == "note"
+
+
+ID = "00000000-0000-0000-0000-000000000001"
+FIVE = {
+    "uptime_seconds": 1,
+    "messages_published": 2,
+    "messages_delivered": 3,
+    "active_subscribers": 4,
+    "active_topics": 5,
+}
+DETAIL = {"dropped": {}, "refused": {}, "connections": 1, "queued_messages": 0, "queued_bytes": 0}
+CLIENT = {"id": ID, "name": "", "pid": 1, "queued_messages": 0, "queued_bytes": 0}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "clients"),
+    [
+        ({}, {}),
+        ({"uptime_seconds": "long"}, {}),
+        (FIVE | {"detail": 7}, {}),
+        (FIVE | {"detail": DETAIL}, {}),
+        (FIVE | {"detail": DETAIL | {"dropped": {"overflow": "many"}}}, {}),
+        (FIVE | {"detail": DETAIL}, {"clients": [7]}),
+        # The same page again and again.
+        (FIVE | {"detail": DETAIL}, {"clients": [CLIENT], "more": True}),
+    ],
+)
+def test_somebody_who_answers_anything(cli, path, numbers, clients):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        os.chmod(path, 0o600)
+        listener.listen()
+
+        def serve():
+            with contextlib.closing(raw_by_hand.Raw.of(listener.accept()[0])) as peer:
+                while (body := peer.receive()) is not None:
+                    verb, said = raw_by_hand.parse_text(body)
+                    if verb == "CONNECT":
+                        peer.say("INFO", protocol=1)
+                    else:
+                        peer.say("OK", **(clients if said.get("clients") else numbers))
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        found = examined(cli, 5, "--connect-timeout", "2")
+        thread.join(DEADLINE)
+    assert "answers as no broker does" in found["broker"]["text"]
 
 
 def test_a_full_house(cli, path, raw):

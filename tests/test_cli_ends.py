@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from commands import COMMAND, DEADLINE, events, fed, wait_for
+from daemoneye_eventbus import EventBus
 
 pytest_plugins = ["commands"]
 pytestmark = [
@@ -25,26 +28,31 @@ pytestmark = [
 
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ("sub", "events.#"),
-        ("top",),
-        ("top", "--json"),
-        ("pub",),
-        ("decode", "--live"),
-        ("stats", "--connect-timeout", "30"),
-        ("clients", "--connect-timeout", "30"),
-    ],
+    [("sub", "events.#"), ("top",), ("top", "--json"), ("pub",), ("decode", "--live")],
 )
-def test_interrupt(cli, path, arguments):
-    if "--connect-timeout" not in arguments:
-        cli("broker", path).until("listening", "stdout")
+async def test_interrupt(cli, cli_broker, path, arguments):
     # A pipe that stays open and says nothing.
     read, write = os.pipe()
-    child = cli(*arguments, "--path", path, stdin=read)
-    time.sleep(1.5)
-    child.signal(signal.SIGINT).ends(130)
+    async with EventBus.connect(path) as bus:
+        child = cli(*arguments, "--path", path, stdin=read)
+        async with asyncio.timeout(DEADLINE):
+            while arguments[0] not in {client.name for client in await bus.clients()}:
+                await asyncio.sleep(0.02)
+        child.signal(signal.SIGINT).ends(130)
     os.close(read)
     os.close(write)
+
+
+@pytest.mark.parametrize("command", ["stats", "clients", "sub"])
+def test_interrupt_while_a_broker_is_silent(cli, path, command):
+    arguments = ("events.#",) if command == "sub" else ()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        listener.settimeout(DEADLINE)
+        child = cli(command, *arguments, "--path", path, "--connect-timeout", "30")
+        with listener.accept()[0]:
+            child.signal(signal.SIGINT).ends(130)
 
 
 def test_interrupt_while_nobody_reads(cli, cli_broker):

@@ -173,6 +173,20 @@ async def test_a_child_logger_alone_can_be_turned_up(path, records):
         logging.getLogger(f"{ROOT}.broker").setLevel(logging.NOTSET)
 
 
+async def test_so_can_the_transports(path, records):
+    logging.getLogger(ROOT).setLevel(logging.ERROR)
+    logging.getLogger(f"{ROOT}.transport").setLevel(logging.WARNING)
+    try:
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(path)
+        async with Broker(path):
+            await eventually(lambda: records.all)
+        assert [record.name for record in records.all] == [f"{ROOT}.transport"]
+        assert "removed a stale socket" in records.all[0].message
+    finally:
+        logging.getLogger(f"{ROOT}.transport").setLevel(logging.NOTSET)
+
+
 async def test_the_client_says_what_was_refused_and_that_it_lost_its_broker(path, records):
     config = BrokerConfig(rules=[Rule(publish=["events.process.stop"], allow=False)])
     async with Broker(path, config=config) as broker:

@@ -77,7 +77,7 @@ class Broker:
 
     @property
     def reachable(self) -> bool:
-        """Whether the socket file is still there and this broker's; looked at every few seconds.
+        """Whether the socket file is still there and this broker's; looked at once per second.
 
         Once somebody removed or replaced it, those connected go on and nobody new can come: start another broker.
         """

@@ -123,7 +123,7 @@ class EventBus(Publisher):
     @classmethod
     async def _from_broker(cls, broker: Broker, config: ClientConfig) -> EventBus:
         bridge = Bridge.current()
-        return cls._make(LocalWay(bridge, broker, broker._port(config), config))  # the other half of this
+        return cls._make(LocalWay(bridge, broker, broker._port(config), config))
 
     @classmethod
     def _make(cls, way: Way) -> EventBus:
@@ -230,13 +230,11 @@ class EventBus(Publisher):
         reader = Reader()
         token = self._bridge.listen(reader.ring)
         opened = self._way.open(spec, bounds, token)
-        subscription = Subscription[Any]._make(  # ours
-            opened, spec.subscriber_id, self._bridge, reader, self._forget
-        )
+        subscription = Subscription[Any]._make(opened, spec.subscriber_id, self._bridge, reader, self._forget)
         try:
             await opened.confirm()
         except BaseException:
-            subscription._abandon()  # ours
+            subscription._abandon()
             raise
         self._track(subscription)
         self._bridge.limit_pace(bounds.queue_messages)
@@ -367,7 +365,7 @@ class EventBus(Publisher):
             async with asyncio.timeout(bound):
                 await self._way.flush()
                 for subscription in self._open_subscriptions():
-                    await subscription._drained()  # ours
+                    await subscription._drained()
         except TimeoutError as error:
             waiting = sum(subscription.pending for subscription in self._open_subscriptions())
             raise TimeoutError(
@@ -408,7 +406,7 @@ class EventBus(Publisher):
         self._close_core()
         try:
             for subscription in self._open_subscriptions():
-                end = subscription._close_at_once()  # ours
+                end = subscription._close_at_once()
                 if end is not None:
                     await end
         finally:

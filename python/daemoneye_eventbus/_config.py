@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, cast
 
+from daemoneye_eventbus._checks import choice, flags, integer, items, number, place, short, store, uids, wrong
 from daemoneye_eventbus._native import _pattern_refusal
 from daemoneye_eventbus._rights import RateLimit, Rule
 
@@ -18,7 +19,6 @@ _DIALECTS: Final = ("bincode", "postcard")
 _LARGEST_FRAME: Final = 64 * 1024 * 1024
 _SMALLEST_FRAME: Final = 1024
 _MAX_NAME: Final = 256
-_SHOWN: Final = 64
 _SHORTEST: Final = 1e-6
 _LONGEST: Final = 7 * 24 * 3600
 """Seconds; nobody means to wait longer."""
@@ -30,70 +30,32 @@ _WINDOWS: Final = os.name == "nt"
 _SID: Final = re.compile(r"S-1-(\d+|0x[0-9A-Fa-f]+)(-\d+){1,15}", re.IGNORECASE | re.ASCII)
 
 
-def _short(value: str) -> str:
-    """As it is written, as far as an error should repeat it."""
-    return repr(value) if len(value) <= _SHOWN else f"{value[:_SHOWN]!r}..."
-
-
-def _got(value: object) -> str:
-    # Longer integers say nothing, and Python refuses to write the longest.
-    return "" if isinstance(value, int) and abs(value) >= 2**64 else f", got {value}"
-
-
 def _integer(owner: object, name: str, low: int, high: int = 2**63 - 1) -> None:
-    value = getattr(owner, name)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{type(owner).__name__}.{name}: expected int, got {type(value).__name__}")
-    if not low <= value <= high:
-        raise ValueError(f"{type(owner).__name__}.{name}: must be between {low} and {high}{_got(value)}")
+    integer(place(owner, name), getattr(owner, name), low, high)
 
 
-def _seconds(owner: object, *names: str, zero: bool = False) -> None:
+def _seconds(owner: object, *names: str, least: float = _SHORTEST) -> None:
     for name in names:
-        value = getattr(owner, name)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise TypeError(f"{type(owner).__name__}.{name}: expected seconds as float, got {type(value).__name__}")
-        least = 0 if zero else _SHORTEST
-        # NaN is not within them either.
-        if not least <= value <= _LONGEST:
-            raise ValueError(f"{type(owner).__name__}.{name}: must be {least:g} to {_LONGEST} seconds{_got(value)}")
+        number(place(owner, name), getattr(owner, name), least, _LONGEST, "seconds")
 
 
 def _choice(owner: object, name: str, *known: str) -> None:
-    value: object = getattr(owner, name)
-    if not isinstance(value, str):
-        raise TypeError(f"{type(owner).__name__}.{name}: expected str, got {type(value).__name__}")
-    if value not in known:
-        raise ValueError(f"{type(owner).__name__}.{name}: must be one of {', '.join(known)}, got {_short(value)}")
-
-
-def _flag(owner: object, *names: str) -> None:
-    for name in names:
-        value = getattr(owner, name)
-        if not isinstance(value, bool):
-            raise TypeError(f"{type(owner).__name__}.{name}: expected bool, got {type(value).__name__}")
+    choice(place(owner, name), getattr(owner, name), *known)
 
 
 def _uids(owner: object, name: str) -> None:
-    value = getattr(owner, name)
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        raise TypeError(f"{type(owner).__name__}.{name}: expected a sequence of uids, got {type(value).__name__}")
-    uids = cast("Sequence[object]", value)
-    for uid in uids:
-        if not isinstance(uid, int) or isinstance(uid, bool) or not 0 <= uid < 2**32 - 1:
-            raise ValueError(f"{type(owner).__name__}.{name}: {uid!r} is not a uid")
-    object.__setattr__(owner, name, tuple(uids))
+    store(owner, name, uids(place(owner, name), getattr(owner, name)))
 
 
 def _sids(owner: object, name: str) -> None:
-    value = getattr(owner, name)
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        raise TypeError(f"{type(owner).__name__}.{name}: expected a sequence of SIDs, got {type(value).__name__}")
-    sids = cast("Sequence[object]", value)
+    where = place(owner, name)
+    sids = items(where, getattr(owner, name), "a sequence of SIDs")
     for sid in sids:
-        if not isinstance(sid, str) or not _SID.fullmatch(sid):
-            raise ValueError(f"{type(owner).__name__}.{name}: {sid!r} is not a SID; give its text, as in S-1-5-32-545")
-    object.__setattr__(owner, name, tuple(sids))
+        if not isinstance(sid, str):
+            raise wrong(where, "a SID as str", sid)
+        if not _SID.fullmatch(sid):
+            raise ValueError(f"{where}: {short(sid)} is not a SID; give its text, as in S-1-5-32-545")
+    store(owner, name, sids)
 
 
 def _only_elsewhere(owner: object, *names: str, instead: str) -> None:
@@ -102,14 +64,14 @@ def _only_elsewhere(owner: object, *names: str, instead: str) -> None:
         (default,) = (item.default for item in fields(cast("Any", owner)) if item.name == name)
         if getattr(owner, name) != default:
             system = "Windows" if _WINDOWS else "Unix"
-            raise ValueError(f"{type(owner).__name__}.{name}: has no effect on {system}; use {instead}")
+            raise ValueError(f"{place(owner, name)}: has no effect on {system}; use {instead}")
 
 
 def _token(owner: object, value: object) -> bytes:
     if not isinstance(value, bytes):
-        raise TypeError(f"{type(owner).__name__}.token: expected bytes, got {type(value).__name__}")
+        raise wrong(place(owner, "token"), "bytes", value)
     if len(value) < _SHORTEST_TOKEN:
-        raise ValueError(f"{type(owner).__name__}.token: {len(value)} bytes are too few; use 32 random bytes")
+        raise ValueError(f"{place(owner, 'token')}: {len(value)} bytes are too few; use 32 random bytes")
     return value
 
 
@@ -121,7 +83,7 @@ def _tokens(owner: object, given: object) -> tuple[bytes | tuple[str, bytes], ..
         of_names = cast("Mapping[object, object]", given)
         return tuple(pair for name, tokens in of_names.items() for pair in _named(owner, name, tokens))
     if not isinstance(given, list | tuple):
-        raise TypeError(f"BrokerConfig.token: expected bytes, several, or a mapping, got {type(given).__name__}")
+        raise wrong(place(owner, "token"), "bytes, several, or a mapping", given)
     several: list[bytes | tuple[str, bytes]] = []
     for one in cast("Sequence[object]", given):
         if not isinstance(one, tuple):
@@ -134,9 +96,9 @@ def _tokens(owner: object, given: object) -> tuple[bytes | tuple[str, bytes], ..
 
 def _named(owner: object, name: object, tokens: object) -> list[tuple[str, bytes]]:
     if not isinstance(name, str):
-        raise TypeError(f"BrokerConfig.token: expected names as str, got {type(name).__name__}")
+        raise wrong(place(owner, "token"), "names as str", name)
     if not name or not name.isprintable():
-        raise ValueError(f"BrokerConfig.token: a name needs printable characters, got {_short(name)}")
+        raise ValueError(f"BrokerConfig.token: a name needs printable characters, got {short(name)}")
     several = cast("Sequence[object]", tokens) if isinstance(tokens, list | tuple) else (tokens,)
     return [(name, _token(owner, token)) for token in several]
 
@@ -144,7 +106,7 @@ def _named(owner: object, name: object, tokens: object) -> list[tuple[str, bytes
 def _patterns(name: str, patterns: Sequence[object], max_depth: int) -> None:
     for pattern in patterns:
         if not isinstance(pattern, str):
-            raise TypeError(f"BrokerConfig.{name}: expected patterns as str, got {type(pattern).__name__}")
+            raise wrong(f"BrokerConfig.{name}", "patterns as str", pattern)
         refusal = _pattern_refusal(pattern, max_depth)
         if refusal is not None:
             raise ValueError(f"BrokerConfig.{name}: {refusal}")
@@ -240,29 +202,25 @@ class BrokerConfig:
         _choice(self, "overflow", "drop_oldest", "drop_newest", "disconnect")
         _choice(self, "dialect", *_DIALECTS)
         _choice(self, "original_dialect", *_DIALECTS)
-        _flag(self, "original_peers", "original_auth")
-        if isinstance(self.original_patterns, str | bytes) or not isinstance(self.original_patterns, Sequence):
-            kind = type(self.original_patterns).__name__
-            raise TypeError(f"BrokerConfig.original_patterns: expected a sequence of patterns, got {kind}")
-        object.__setattr__(self, "original_patterns", tuple(self.original_patterns))
+        flags(self, "original_peers", "original_auth")
+        where = place(self, "original_patterns")
+        store(self, "original_patterns", items(where, self.original_patterns, "a sequence of patterns"))
         _patterns("original_patterns", self.original_patterns, self.max_topic_depth)
         if self.token is not None:
             tokens = _tokens(self, self.token)
             if not tokens:
                 raise ValueError("BrokerConfig.token: an empty list would ask for no proof at all; use None for that")
-            object.__setattr__(self, "token", tokens)
+            store(self, "token", tokens)
         self._check_rights()
         self._check_together()
 
     def _check_rights(self) -> None:
-        given = cast("object", self.rules)
-        if (
-            isinstance(given, str | bytes)
-            or not isinstance(given, Sequence)
-            or not all(isinstance(rule, Rule) for rule in self.rules)
-        ):
-            raise TypeError("BrokerConfig.rules: expected a sequence of Rule")
-        object.__setattr__(self, "rules", tuple(self.rules))
+        where = place(self, "rules")
+        rules = items(where, self.rules, "a sequence of Rule")
+        for rule in rules:
+            if not isinstance(rule, Rule):
+                raise wrong(where, "Rule", rule)
+        store(self, "rules", rules)
         names = {name for name, _ in self._tokens}
         for rule in self.rules:
             _patterns("rules", (*rule.publish, *rule.subscribe), self.max_topic_depth)
@@ -278,7 +236,7 @@ class BrokerConfig:
         if len({limit.per for limit in limits}) < len(limits):
             raise ValueError("BrokerConfig.rate_limit: two limits of the same kind; give one per client, one per uid")
         if isinstance(self.rate_limit, Sequence):
-            object.__setattr__(self, "rate_limit", limits)
+            store(self, "rate_limit", limits)
 
     def _check_together(self) -> None:
         if _WINDOWS:
@@ -364,7 +322,7 @@ class ClientConfig:
     def __post_init__(self) -> None:
         if self.client is not None:
             if not isinstance(self.client, str):
-                raise TypeError(f"ClientConfig.client: expected str, got {type(self.client).__name__}")
+                raise wrong(place(self, "client"), "str", self.client)
             if len(self.client.encode(errors="replace")) > _MAX_NAME or not self.client.isprintable():
                 raise ValueError(f"ClientConfig.client: printable text of at most {_MAX_NAME} bytes")
         _choice(self, "dialect", *_DIALECTS)
@@ -376,11 +334,11 @@ class ClientConfig:
                 _integer(self, name, 1)
         _integer(self, "send_buffer_bytes", 1)
         _integer(self, "max_frame", _SMALLEST_FRAME, _LARGEST_FRAME)
-        _seconds(self, "connect_timeout", "publish_timeout", zero=True)
+        _seconds(self, "connect_timeout", "publish_timeout", least=0)
         _seconds(self, "reconnect_initial", "reconnect_max")
         if self.reconnect_max < self.reconnect_initial:
             raise ValueError("ClientConfig.reconnect_max: must be at least reconnect_initial")
-        _flag(self, "reconnect", "pool")
+        flags(self, "reconnect", "pool")
         if self.server_uids is not None:
             _uids(self, "server_uids")
         if self.server_sids is not None:

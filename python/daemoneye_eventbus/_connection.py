@@ -54,7 +54,7 @@ class Connection:
             return cls(bridge, address, config)
         for stale in [key for key in cls._pool if key[0].is_closed]:
             cls._pool.pop(stale).link.close()
-        key = (bridge, address, config._key())  # ours
+        key = (bridge, address, config._key())
         found = cls._pool.get(key)
         if found is not None and found.state != "closed":
             found.users += 1
@@ -140,4 +140,4 @@ class Connection:
         self.close()
 
 
-after_fork(Connection._pool.clear)  # ours
+after_fork(Connection._pool.clear)

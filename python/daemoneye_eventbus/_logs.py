@@ -14,7 +14,9 @@ from daemoneye_eventbus import _native
 __all__ = ["emit", "refresh"]
 
 _PACKAGE: Final = "daemoneye_eventbus"
-_LOGGERS: Final = tuple(logging.getLogger(name) for name in (_PACKAGE, f"{_PACKAGE}.broker", f"{_PACKAGE}.client"))
+_AREAS: Final = ("broker", "client", "transport")
+"""The rooms of the core that have something to say."""
+_LOGGERS: Final = tuple(logging.getLogger(name) for name in (_PACKAGE, *(f"{_PACKAGE}.{area}" for area in _AREAS)))
 _LEVELS: Final = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 _NOTHING: Final = logging.CRITICAL + 1
 

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from daemoneye_eventbus._native import BusCore
-from daemoneye_eventbus._ways import RemoteWay, closed
-from daemoneye_eventbus.errors import EventBusError, PublishTimeout
+from daemoneye_eventbus._ways import RemoteWay
+from daemoneye_eventbus.errors import ConnectionClosed, EventBusError, PublishTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -31,7 +31,7 @@ class Publisher(BusCore):
 
     def _check(self) -> None:
         if self._shut:
-            raise closed()
+            raise ConnectionClosed("this bus was shut down; make a new one")
 
     def _flush_soon(self) -> None:
         if isinstance(self._way, RemoteWay):

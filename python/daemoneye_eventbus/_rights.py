@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence  # noqa: TC003  # tools that resolve the fields' types look for it here
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import Final, Literal
+
+from daemoneye_eventbus._checks import choice, flags, items, number, place, store, uids, wrong
 
 __all__ = ["RateLimit", "Rule"]
 
-_LARGEST_UID: Final = 2**32 - 2
 _RATES: Final = (0.001, 1e12)
 _BURSTS: Final = (0.05, 3600.0)
 
 
-def _tuple(owner: object, name: str, kind: type, *, optional: bool = False) -> None:
-    """Keeps a sequence of ``kind`` as a tuple."""
-    value = getattr(owner, name)
-    where = f"{type(owner).__name__}.{name}"
-    if value is None and optional:
-        return
-    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
-        raise TypeError(f"{where}: expected a sequence of {kind.__name__}, got {type(value).__name__}")
-    items = tuple(cast("Sequence[object]", value))
-    for item in items:
-        if not isinstance(item, kind) or isinstance(item, bool):
-            raise TypeError(f"{where}: expected {kind.__name__}, got {type(item).__name__}")
-    if optional and not items:
-        raise ValueError(f"{where}: an empty list names nobody; leave it None where everybody is meant")
-    object.__setattr__(owner, name, items)
+def _texts(owner: object, *names: str) -> None:
+    for name in names:
+        where = place(owner, name)
+        texts = items(where, getattr(owner, name), "a sequence of str")
+        for text in texts:
+            if not isinstance(text, str):
+                raise wrong(where, "str", text)
+        store(owner, name, texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,15 +45,15 @@ class Rule:
     """Whether it allows or forbids them."""
 
     def __post_init__(self) -> None:
-        _tuple(self, "uids", int, optional=True)
-        for uid in self.uids or ():
-            if not 0 <= uid <= _LARGEST_UID:
-                raise ValueError(f"Rule.uids: a uid is between 0 and {_LARGEST_UID}")
-        _tuple(self, "tokens", str, optional=True)
-        _tuple(self, "publish", str)
-        _tuple(self, "subscribe", str)
-        if not isinstance(self.allow, bool):
-            raise TypeError(f"Rule.allow: expected bool, got {type(self.allow).__name__}")
+        if self.uids is not None:
+            store(self, "uids", uids("Rule.uids", self.uids))
+        if self.tokens is not None:
+            _texts(self, "tokens")
+        for name in ("uids", "tokens"):
+            if getattr(self, name) == ():
+                raise ValueError(f"Rule.{name}: an empty list names nobody; leave it None where everybody is meant")
+        _texts(self, "publish", "subscribe")
+        flags(self, "allow")
         if not self.publish and not self.subscribe:
             raise ValueError("Rule.publish: neither publish nor subscribe, so the rule says nothing; name patterns")
 
@@ -86,23 +80,16 @@ class RateLimit:
     """Seconds' worth of each rate that may come at once after a pause, 0.05 to 3600; one message at least."""
 
     def __post_init__(self) -> None:
-        if self.per not in ("client", "uid"):
-            raise ValueError(f'RateLimit.per: must be "client" or "uid", got {self.per!r}')
+        choice("RateLimit.per", self.per, "client", "uid")
         names = ("messages_per_second", "bytes_per_second", "connects_per_second")
         for name in names:
             if getattr(self, name) is not None:
-                self._number(name, *_RATES)
-        self._number("burst", *_BURSTS)
+                self._keep(name, *_RATES)
+        self._keep("burst", *_BURSTS)
         if all(getattr(self, name) is None for name in names):
             raise ValueError("RateLimit.messages_per_second: no rate at all limits nothing; name one")
         if self.per == "client" and self.connects_per_second is not None:
             raise ValueError('RateLimit.connects_per_second: needs per="uid", since a client is one connection')
 
-    def _number(self, name: str, low: float, high: float) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise TypeError(f"RateLimit.{name}: expected a number, got {type(value).__name__}")
-        # NaN is within no limits either.
-        if not low <= value <= high:
-            raise ValueError(f"RateLimit.{name}: must be between {low:g} and {high:g}")
-        object.__setattr__(self, name, float(value))
+    def _keep(self, name: str, low: float, high: float) -> None:
+        store(self, name, number(place(self, name), getattr(self, name), low, high))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, cast
 
+from daemoneye_eventbus._checks import choice, flags, integer, items, place, store, wrong
 from daemoneye_eventbus._native import (
     FilesystemEvent,
     FrozenMap,
@@ -42,29 +43,9 @@ _U32: Final = 2**32 - 1
 _U64: Final = 2**64 - 1
 
 
-def _where(owner: object, name: str) -> str:
-    return f"{type(owner).__name__}.{name}"
-
-
-def _set(owner: object, name: str, value: object) -> None:
-    object.__setattr__(owner, name, value)
-
-
-def _wrong(where: str, expected: str, value: object) -> TypeError:
-    return TypeError(f"{where}: expected {expected}, got {type(value).__name__}")
-
-
-def _integer(where: str, value: object, maximum: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _wrong(where, "int", value)
-    if not 0 <= value <= maximum:
-        raise ValueError(f"{where}: must be between 0 and {maximum}")
-    return int(value)
-
-
 def _text(where: str, value: object) -> str:
     if not isinstance(value, str):
-        raise _wrong(where, "str", value)
+        raise wrong(where, "str", value)
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -74,7 +55,7 @@ def _text(where: str, value: object) -> str:
 
 def _integers(owner: object, maximum: int, *names: str) -> None:
     for name in names:
-        _set(owner, name, _integer(_where(owner, name), getattr(owner, name), maximum))
+        store(owner, name, integer(place(owner, name), getattr(owner, name), 0, maximum))
 
 
 def _optional_integers(owner: object, maximum: int, *names: str) -> None:
@@ -85,50 +66,37 @@ def _optional_integers(owner: object, maximum: int, *names: str) -> None:
 
 def _texts(owner: object, *names: str) -> None:
     for name in names:
-        _set(owner, name, _text(_where(owner, name), getattr(owner, name)))
-
-
-def _tuple(where: str, value: object, expected: str) -> tuple[object, ...]:
-    # A str is a sequence of str, and giving one in place of a list is the usual mistake.
-    if isinstance(value, str | bytes | bytearray) or not isinstance(value, Sequence):
-        raise _wrong(where, expected, value)
-    return tuple(cast("Sequence[object]", value))
+        store(owner, name, _text(place(owner, name), getattr(owner, name)))
 
 
 def _text_tuples(owner: object, *names: str) -> None:
     for name in names:
-        where = _where(owner, name)
-        _set(
-            owner, name, tuple(_text(where, item) for item in _tuple(where, getattr(owner, name), "a sequence of str"))
+        where = place(owner, name)
+        store(
+            owner, name, tuple(_text(where, item) for item in items(where, getattr(owner, name), "a sequence of str"))
         )
 
 
 def _pairs(where: str, value: object, expected: str) -> ItemsView[object, object]:
     if not isinstance(value, Mapping):
-        raise _wrong(where, expected, value)
+        raise wrong(where, expected, value)
     return cast("Mapping[object, object]", value).items()
 
 
 def _maps(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
-        where = _where(owner, name)
+        where = place(owner, name)
         pairs = _pairs(where, value, "a mapping of str to str")
-        _set(owner, name, FrozenMap({_text(where, key): _text(where, item) for key, item in pairs}))
+        store(owner, name, FrozenMap({_text(where, key): _text(where, item) for key, item in pairs}))
 
 
 def _counters(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
-        where = _where(owner, name)
+        where = place(owner, name)
         pairs = _pairs(where, value, "a mapping of str to int")
-        _set(owner, name, FrozenMap({_text(where, key): _integer(where, item, _U64) for key, item in pairs}))
-
-
-def _flags(owner: object, *names: str) -> None:
-    for name in names:
-        if not isinstance(getattr(owner, name), bool):
-            raise _wrong(_where(owner, name), "bool", getattr(owner, name))
+        store(owner, name, FrozenMap({_text(where, key): integer(where, item, 0, _U64) for key, item in pairs}))
 
 
 class _Value:
@@ -191,9 +159,9 @@ class EventFilter(_Value):
 
     def __post_init__(self) -> None:
         _text_tuples(self, "event_types", "topic_filters", "source_collectors")
-        where = _where(self, "pids")
-        pids = tuple(_integer(where, pid, _U32) for pid in _tuple(where, self.pids, "a sequence of int"))
-        _set(self, "pids", pids)
+        where = place(self, "pids")
+        pids = tuple(integer(where, pid, 0, _U32) for pid in items(where, self.pids, "a sequence of int"))
+        store(self, "pids", pids)
         _optional_integers(self, _U8, "min_priority")
         _maps(self, "metadata_filters")
 
@@ -259,14 +227,14 @@ class EventSubscription(_Value):
     def __post_init__(self) -> None:
         _texts(self, "subscriber_id")
         if not isinstance(self.capabilities, SourceCaps):
-            raise _wrong(_where(self, "capabilities"), "SourceCaps", self.capabilities)
+            raise wrong(place(self, "capabilities"), "SourceCaps", self.capabilities)
         if not isinstance(self.event_filter, EventFilter | None):
-            raise _wrong(_where(self, "event_filter"), "EventFilter or None", self.event_filter)
+            raise wrong(place(self, "event_filter"), "EventFilter or None", self.event_filter)
         if not isinstance(self.correlation_filter, CorrelationFilter | None):
-            raise _wrong(_where(self, "correlation_filter"), "CorrelationFilter or None", self.correlation_filter)
+            raise wrong(place(self, "correlation_filter"), "CorrelationFilter or None", self.correlation_filter)
         if self.topic_patterns is not None:
             _text_tuples(self, "topic_patterns")
-        _flags(self, "enable_wildcards", "include_control")
+        flags(self, "enable_wildcards", "include_control")
 
 
 @dataclass(frozen=True)
@@ -385,8 +353,7 @@ class ClientInfo(_Value):
 
     def __post_init__(self) -> None:
         _texts(self, "id", "name", "dialect")
-        if self.peer not in ("native", "original", "local"):
-            raise ValueError(f"{_where(self, 'peer')}: must be 'native', 'original' or 'local', got {self.peer!r}")
+        choice(place(self, "peer"), self.peer, "native", "original", "local")
         _optional_integers(self, _U32, "uid", "pid")
         _integers(self, _U64, "subscriptions", "queued_messages", "queued_bytes", "delivered", "published")
         _counters(self, "dropped")

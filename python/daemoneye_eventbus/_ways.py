@@ -8,10 +8,11 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from daemoneye_eventbus._checks import choice, integer
 from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription
 from daemoneye_eventbus._waiters import Waiters
-from daemoneye_eventbus.errors import ConnectionClosed, ProtocolError, SubscriptionRefused
+from daemoneye_eventbus.errors import ProtocolError, SubscriptionRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,14 +39,9 @@ class Bounds:
 
     def check(self) -> None:
         """Names what is out of range."""
-        for name in ("queue_messages", "queue_bytes"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{name}: expected int, got {type(value).__name__}")
-            if not 1 <= value < 2**63:
-                raise ValueError(f"{name}: must be between 1 and {2**63 - 1}")
-        if self.overflow not in {"drop_oldest", "drop_newest", "block"}:
-            raise ValueError(f"overflow: must be drop_oldest, drop_newest or block, got {self.overflow!r}")
+        integer("queue_messages", self.queue_messages, 1, 2**63 - 1)
+        integer("queue_bytes", self.queue_bytes, 1, 2**63 - 1)
+        choice("overflow", self.overflow, "drop_oldest", "drop_newest", "block")
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,8 +326,3 @@ def _told(answer: Any) -> Any:
             "this broker tells other processes its five totals only; update it, or ask in its own process"
         )
     return answer
-
-
-def closed() -> ConnectionClosed:
-    """For every call on a bus that its owner has shut down."""
-    return ConnectionClosed("this bus was shut down; make a new one")

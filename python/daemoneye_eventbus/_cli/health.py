@@ -26,6 +26,8 @@ _ADVICE: Final = {
     "total_queue_bytes": "readers are too slow together: raise --total-queue-bytes, or find the slowest with clients",
     "max_frame": "a reader takes smaller frames than publishers send; raise its max_frame",
 }
+_SHOWN: Final = 100
+"""Characters of what a stranger's answer lacks."""
 _USUAL: Final = frozenset({"closed", "disconnected"})
 
 
@@ -54,6 +56,9 @@ def broker(path: Path, token: bytes | None, timeout: float) -> list[Finding]:
         return [Finding("bad", "broker", str(error), "look at the broker's log; it says why it cut", NO_BROKER)]
     except OSError as error:
         return [_unreachable(error, path)]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        text = f"somebody listens who answers as no broker does ({type(error).__name__}: {str(error)[:_SHOWN]})"
+        return [Finding("bad", "broker", text, "find out who it is, as with ss -xlp, and stop it", NO_BROKER)]
 
 
 def _unreachable(error: OSError, path: Path) -> Finding:
@@ -160,8 +165,12 @@ def _clients(raw: Raw, info: dict[str, Any], detail: dict[str, Any], timeout: fl
     while more:
         raw.send("STATS", {"id": 3, "clients": True} | ({} if after is None else {"after": after}))
         page = answer(raw, "OK", timeout)
-        found += page["clients"]
-        more, after = bool(page.get("more")) and bool(page["clients"]), found[-1]["id"] if found else None
+        clients = page["clients"]
+        # Ids rise from page to page, so that this ends.
+        if clients and after is not None and clients[-1]["id"] <= after:
+            raise ValueError("it repeats its clients")
+        found += clients
+        more, after = bool(page.get("more")) and bool(clients), found[-1]["id"] if found else None
     queued = f"{detail['queued_messages']} messages of {detail['queued_bytes']} bytes wait"
     findings = [Finding("ok", "clients", f"{len(found)}, this one included; {queued}")]
     bounds = {"messages": info.get("queue_messages"), "bytes": info.get("queue_bytes")}

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, cast
 
 from daemoneye_eventbus import CollectionEvent, ControlMessage, CorrelationMetadata, Timestamp
+from daemoneye_eventbus._cli import strict
 from daemoneye_eventbus._cli.kinds import CONTROL, KINDS, Received, fields_of, kind_of
 
 __all__ = ["LineError", "Parsed", "plain", "read", "write"]
@@ -90,11 +91,9 @@ def _base64(payload: bytes) -> str:
 def read(line: bytes) -> Parsed:
     """What a line says; `LineError` for a line that does not."""
     try:
-        given: Any = json.loads(line, parse_constant=_no_constant)
+        given: Any = strict.loads(line)
     except UnicodeDecodeError as error:
         raise LineError(f"not UTF-8: {error.reason} at byte {error.start}") from None
-    except RecursionError:
-        raise LineError("not JSON of ours: nested too deep") from None
     except ValueError as error:
         raise LineError(f"not JSON: {error}") from None
     if not isinstance(given, dict):
@@ -120,10 +119,6 @@ def read(line: bytes) -> Parsed:
         return Parsed(_payload(what), topic, correlation)
     event: CollectionEvent = _made("fields", KINDS[kind], what)
     return Parsed(event, topic, correlation)
-
-
-def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is no JSON; write it as a string")
 
 
 def _payload(what: dict[str, Any]) -> bytes:

@@ -166,10 +166,9 @@ async def _confirm(bus: EventBus) -> None:
         await bus.flush()
     except TimeoutError:
         raise CliError("the broker did not confirm what was published", NO_BROKER) from None
-    refused = bus.local_statistics()["refused"]
+    refused: int = bus.local_statistics()["refused"]
     if refused:
-        count = sum(refused.values()) if hasattr(refused, "values") else refused
-        raise CliError(f"the broker refused {count} of what was published; its log says why")
+        raise CliError(f"the broker refused {refused} of what was published; its log says why")
 
 
 async def _publish_one(arguments: argparse.Namespace, parsed: jsonlines.Parsed) -> int:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
 from daemoneye_eventbus import ConnectionLost, _native
+from daemoneye_eventbus._cli import strict
 from daemoneye_eventbus._cli.exits import CliError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Raw:
         option = getattr(socket, "SO_PEERCRED", None)
         if option is None:
             return None
-        pid, uid, _ = struct.unpack("3i", self._socket.getsockopt(socket.SOL_SOCKET, option, 12))
+        pid, uid, _ = struct.unpack("iII", self._socket.getsockopt(socket.SOL_SOCKET, option, 12))
         return Peer(pid, uid)
 
     def send(self, verb: str, said: dict[str, Any] | None = None) -> None:
@@ -123,7 +124,7 @@ def text_parts(body: bytes) -> tuple[str, dict[str, Any] | None]:
     verb, space, said = body.decode().partition(" ")
     if not space:
         return verb, None
-    value: Any = json.loads(said)
+    value: Any = strict.loads(said)
     if not isinstance(value, dict):
         raise ValueError("an object must follow the verb")  # noqa: TRY004  # of what was received, not of an argument
     return verb, cast("dict[str, Any]", value)

@@ -4,8 +4,8 @@ Starts from the corpus in the tree, in a folder of its own. --keep adds what was
 --planted builds a defect in on purpose and fails unless each target that has it finds it within its share of the time.
 Crashers are written to artifacts/.
 
-Needs cargo-fuzz and a C++ compiler; without them it says so and is skipped, with exit code 0. Without a sanitizer no nightly
-compiler is needed.
+Needs cargo-fuzz and a C++ compiler; without them it says so and is skipped, with exit code 0. Without a sanitizer no
+nightly compiler is needed.
 """
 
 from __future__ import annotations

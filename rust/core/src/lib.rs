@@ -4,9 +4,11 @@
 //!
 //! * [`error`]: one enum, every kind with its facts
 //! * `log`: lines that a flood must not multiply
-//! * [`event`]: what travels: the five events, correlation, subscriptions, filters
+//! * `limits`: what a setting may be
+//! * [`event`]: what travels: the five events, correlation, what subscribers ask for
 //! * [`topic`]: topics, patterns, and the trie that matches them
 //! * [`wire`]: frames, control texts and dialects: bytes to values and back
+//! * [`filter`]: which of the matching messages a subscription takes
 //! * [`transport`]: local sockets: bytes in, bytes out, and who is there
 //! * [`queue`]: the bounded, accounted queue in front of every reader
 //! * [`client`]: one connection to a broker
@@ -16,6 +18,8 @@ pub mod broker;
 pub mod client;
 pub mod error;
 pub mod event;
+pub mod filter;
+mod limits;
 mod log;
 pub mod queue;
 pub mod topic;

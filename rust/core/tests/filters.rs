@@ -8,9 +8,10 @@
 
 use daemoneye_eventbus_core::error::Error;
 use daemoneye_eventbus_core::event::{
-    CollectionEvent, CorrelationFilter, CorrelationMetadata, EventFilter, Filters, Glob, Map, ProcessEvent, Text,
-    TextMap, Timestamp, TriggerRequest,
+    CollectionEvent, CorrelationFilter, CorrelationMetadata, EventFilter, Map, ProcessEvent, Text, TextMap, Timestamp,
+    TriggerRequest,
 };
+use daemoneye_eventbus_core::filter::{Filters, Glob};
 use daemoneye_eventbus_core::topic::Pattern;
 use daemoneye_eventbus_core::wire::{Message, MessageType, Summary};
 use proptest::prelude::*;

@@ -5,7 +5,7 @@ use daemoneye_eventbus_core::transport;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::events::raise;
+use crate::errors::raise;
 
 #[pyclass(frozen, eq, hash, module = "daemoneye_eventbus._native")]
 #[derive(PartialEq, Eq, Hash)]
@@ -44,8 +44,8 @@ impl Address {
         self.0.path().to_owned()
     }
 
-    /// Checks the directories on the way for a broker of user `uid`, changing nothing; raises `PathRefused` as a broker would. False: one is missing and would
-    /// be made.
+    /// Checks the directories on the way for a broker of user `uid`, changing nothing; raises `PathRefused` as a broker would. False:
+    /// one is missing and would be made.
     #[cfg(unix)]
     fn is_trusted(&self, py: Python<'_>, uid: u32) -> PyResult<bool> {
         match self.0.path().parent() {

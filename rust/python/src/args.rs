@@ -57,6 +57,12 @@ pub(crate) enum Origin {
     Pickle,
 }
 
+/// What an object is, for refusals.
+pub(crate) fn type_name(object: &Bound<'_, PyAny>) -> String {
+    let name = object.get_type().name();
+    name.map_or_else(|_| "object".to_owned(), |name| name.to_string())
+}
+
 /// `Class.field`, for refusals.
 #[derive(Clone, Copy)]
 pub(crate) struct Field(pub &'static str, pub &'static str);
@@ -64,10 +70,7 @@ pub(crate) struct Field(pub &'static str, pub &'static str);
 impl Field {
     #[cold]
     pub(crate) fn type_error(self, expected: &str, got: &Bound<'_, PyAny>) -> PyErr {
-        let got = got
-            .get_type()
-            .name()
-            .map_or_else(|_| "?".to_owned(), |name| name.to_string());
+        let got = type_name(got);
         PyTypeError::new_err(format!("{}.{}: expected {expected}, got {got}", self.0, self.1))
     }
 

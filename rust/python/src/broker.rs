@@ -1,7 +1,7 @@
 //! A broker that lives in this process on its own thread.
 use std::time::Duration;
 
-use daemoneye_eventbus_core::broker::{self, BrokerConfig, PortOptions};
+use daemoneye_eventbus_core::broker::{self, PortOptions};
 #[cfg(unix)]
 use daemoneye_eventbus_core::transport;
 use daemoneye_eventbus_core::transport::PathState;
@@ -12,8 +12,8 @@ use uuid::Uuid;
 use crate::address::Address;
 use crate::config::{self, BrokerConfigFields, ClientConfigFields};
 use crate::doorbell::Doorbell;
-use crate::events::raise;
-use crate::lifecycle::Owned;
+use crate::errors::raise;
+use crate::owned::Owned;
 use crate::port::PortHandle;
 use crate::ticket::{Reply, Ticket};
 use crate::watching;
@@ -21,9 +21,6 @@ use crate::watching;
 #[pyclass(frozen, weakref, module = "daemoneye_eventbus._native")]
 pub(crate) struct BrokerCore {
     broker: Owned<broker::Broker>,
-    dialect: daemoneye_eventbus_core::wire::Dialect,
-    max_frame: usize,
-    max_depth: usize,
 }
 
 pub(crate) fn client_id(py: Python<'_>, text: &str) -> PyResult<Uuid> {
@@ -35,14 +32,10 @@ pub(crate) fn client_id(py: Python<'_>, text: &str) -> PyResult<Uuid> {
 impl BrokerCore {
     #[new]
     fn new(py: Python<'_>, address: &Address, config: BrokerConfigFields) -> PyResult<Self> {
-        let config: BrokerConfig = raise(py, config.into_core())?;
-        let (dialect, max_frame, max_depth) = (config.dialect, config.max_frame, config.max_topic_depth);
+        let config = raise(py, config.into_core())?;
         let broker = raise(py, broker::Broker::new(address.core().clone(), config))?;
         Ok(Self {
             broker: Owned::new(broker),
-            dialect,
-            max_frame,
-            max_depth,
         })
     }
 
@@ -50,15 +43,11 @@ impl BrokerCore {
     #[cfg(unix)]
     #[staticmethod]
     fn from_listener(py: Python<'_>, descriptor: i32, config: BrokerConfigFields) -> PyResult<Self> {
-        let config: BrokerConfig = raise(py, config.into_core())?;
-        let (dialect, max_frame, max_depth) = (config.dialect, config.max_frame, config.max_topic_depth);
+        let config = raise(py, config.into_core())?;
         let fd = transport::duplicate(descriptor)?;
         let broker = raise(py, broker::Broker::from_listener(fd, config))?;
         Ok(Self {
             broker: Owned::new(broker),
-            dialect,
-            max_frame,
-            max_depth,
         })
     }
 
@@ -145,7 +134,8 @@ impl BrokerCore {
             name: config.client,
             congestion: config.congestion,
         };
-        let port = raise(py, self.broker.get(py)?.port(options))?;
-        Ok(PortHandle::new(port, self.dialect, self.max_frame, self.max_depth))
+        let broker = self.broker.get(py)?;
+        let port = raise(py, broker.port(options))?;
+        Ok(PortHandle::new(port, broker.config()))
     }
 }

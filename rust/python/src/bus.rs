@@ -21,11 +21,14 @@ use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use uuid::Uuid;
 
 use crate::doorbell::Doorbell;
-use crate::events::{self, raise};
-use crate::lifecycle::{Owned, is_exiting};
+use crate::errors::raise;
+use crate::events;
+use crate::lifecycle::is_exiting;
 use crate::link::Link;
+use crate::loop_thread::LoopThread;
 use crate::operation::{Kind, Operation};
 use crate::outgoing::{LocalMessage, Offer, Outgoing, Pending, What, control_payload, topic_text, trigger_in};
+use crate::owned::Owned;
 use crate::pace::Pace;
 use crate::port::PortHandle;
 use crate::statistics::{self, Account};
@@ -45,19 +48,13 @@ pub(crate) struct BusCore {
     pace: Pace,
     /// Coroutines that wait for room; newcomers stand behind them.
     queue_of_waiters: AtomicUsize,
-    thread: usize,
+    thread: LoopThread,
     /// Wakes the waiters.
     room: Arc<dyn Wake>,
     closed: AtomicBool,
     /// Through a link; a port counts its own.
     published: AtomicU64,
     account: Mutex<Account>,
-}
-
-/// Tells threads apart, at the price of one address.
-pub(crate) fn this_thread() -> usize {
-    thread_local!(static MARK: u8 = const { 0 });
-    MARK.with(|mark| std::ptr::from_ref(mark).addr())
 }
 
 /// A random id; ids need to differ, not to be secret.
@@ -85,9 +82,7 @@ impl BusCore {
     pub(crate) fn offer_now(slf: &Bound<'_, Self>, outgoing: &Outgoing) -> PyResult<Offer> {
         let py = slf.py();
         let bus = slf.get();
-        if this_thread() != bus.thread {
-            return Err(raise_wrong_loop(py));
-        }
+        bus.thread.check(py)?;
         if bus.queue_of_waiters.load(Ordering::Relaxed) > 0 {
             return Ok(Offer::Full(None));
         }
@@ -208,15 +203,6 @@ impl BusCore {
     }
 }
 
-pub(crate) fn raise_wrong_loop(py: Python<'_>) -> PyErr {
-    crate::errors::to_py(
-        py,
-        Error::WrongLoop(
-            "this belongs to the event loop of another thread; make a bus here, or use publish_nowait".to_owned(),
-        ),
-    )
-}
-
 #[pymethods]
 impl BusCore {
     /// `way` is a `Link` or a `PortHandle`; `token` is rung when those who wait for room should offer again.
@@ -242,7 +228,7 @@ impl BusCore {
             way,
             pace: Pace::new(PUBLISHES_A_TURN),
             queue_of_waiters: AtomicUsize::new(0),
-            thread: this_thread(),
+            thread: LoopThread::current(),
             room: bell.waker(py, token)?,
             closed: AtomicBool::new(false),
             published: AtomicU64::new(0),
@@ -308,7 +294,7 @@ impl BusCore {
         if is_exiting() {
             return Ok(());
         }
-        let on_loop = this_thread() == slf.get().thread;
+        let on_loop = slf.get().thread.is_current();
         match Self::offer(slf, &outgoing, false, on_loop)? {
             Offer::Taken => Ok(()),
             Offer::Full(_) => Err(crate::errors::to_py(slf.py(), Error::WouldBlock("publish_nowait"))),
@@ -398,10 +384,8 @@ impl BusCore {
     ) -> PyResult<(usize, Py<PyAny>)> {
         let py = slf.py();
         let mut taken = 0;
-        let result = (|| {
-            if this_thread() != slf.get().thread {
-                return Err(raise_wrong_loop(py));
-            }
+        let result: PyResult<_> = (|| {
+            slf.get().thread.check(py)?;
             loop {
                 if slf.get().turn_is_due() {
                     return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());

@@ -10,7 +10,7 @@ use daemoneye_eventbus_core::queue::Wake;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 
-use crate::lifecycle::Owned;
+use crate::owned::Owned;
 
 /// A pair of sockets: loops of every kind can wait for one of those.
 #[cfg(unix)]

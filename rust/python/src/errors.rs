@@ -1,7 +1,8 @@
 //! The one conversion from the core's errors to the exceptions of `daemoneye_eventbus.errors`.
 //!
 //! The classes are written in Python; a kind here names its class and hands over its facts as keywords.
-use daemoneye_eventbus_core::Error;
+use daemoneye_eventbus_core::error::DecodeError;
+use daemoneye_eventbus_core::{Error, Result};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -13,6 +14,16 @@ static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 #[cold]
 pub(crate) fn to_py(py: Python<'_>, error: Error) -> PyErr {
     convert(py, error).unwrap_or_else(|failure| failure)
+}
+
+/// A core error at a Python caller.
+pub(crate) fn raise<T>(py: Python<'_>, result: Result<T>) -> PyResult<T> {
+    result.map_err(|error| to_py(py, error))
+}
+
+#[cold]
+pub(crate) fn decode_error(py: Python<'_>, error: DecodeError) -> PyErr {
+    to_py(py, error.into())
 }
 
 fn convert(py: Python<'_>, error: Error) -> PyResult<PyErr> {

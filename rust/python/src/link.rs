@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use daemoneye_eventbus_core::client::{self, Inbox, InboxOptions, Read, Reader, Sent, State};
-use daemoneye_eventbus_core::event::Filters;
+use daemoneye_eventbus_core::filter::Filters;
 use daemoneye_eventbus_core::queue::DropReason;
 use daemoneye_eventbus_core::topic;
 use daemoneye_eventbus_core::transport::{Address, Stream};
@@ -14,8 +14,8 @@ use pyo3::types::PyDict;
 
 use crate::config::{Bounds, ClientConfigFields};
 use crate::doorbell::Doorbell;
-use crate::events::raise;
-use crate::lifecycle::Owned;
+use crate::errors::raise;
+use crate::owned::Owned;
 use crate::requests;
 use crate::subscription::{Source, Spring};
 use crate::ticket::Ticket;

@@ -11,9 +11,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 use uuid::Uuid;
 
+use crate::args::type_name;
 use crate::bus::BusCore;
 use crate::events::{self, Local, Stamp};
-use crate::lifecycle::Owned;
+use crate::owned::Owned;
 
 /// A publish with its arguments, not looked at before it is awaited.
 pub(crate) struct Outgoing {
@@ -153,11 +154,4 @@ pub(crate) fn topic_text<'a>(topic: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
         };
         crate::errors::to_py(topic.py(), Error::Topic(error))
     })
-}
-
-pub(crate) fn type_name(object: &Bound<'_, PyAny>) -> String {
-    object
-        .get_type()
-        .name()
-        .map_or_else(|_| "object".to_owned(), |name| name.to_string())
 }

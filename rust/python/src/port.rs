@@ -2,15 +2,14 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use daemoneye_eventbus_core::broker::Port;
-use daemoneye_eventbus_core::topic;
+use daemoneye_eventbus_core::broker::{BrokerConfig, Port};
 use daemoneye_eventbus_core::wire::Dialect;
 use pyo3::prelude::*;
 
 use crate::config::{self, Bounds};
 use crate::doorbell::Doorbell;
-use crate::events::raise;
-use crate::lifecycle::Owned;
+use crate::errors::raise;
+use crate::owned::Owned;
 use crate::requests;
 use crate::subscription::{Source, Spring};
 
@@ -25,12 +24,12 @@ pub(crate) struct PortHandle {
 }
 
 impl PortHandle {
-    pub(crate) fn new(port: Port, dialect: Dialect, max_frame: usize, max_depth: usize) -> Self {
+    pub(crate) fn new(port: Port, config: &BrokerConfig) -> Self {
         Self {
             port: Owned::new(Arc::new(port)),
-            dialect,
-            max_frame,
-            max_depth,
+            dialect: config.dialect,
+            max_frame: config.max_frame,
+            max_depth: config.max_topic_depth,
             sequence: AtomicU64::new(0),
         }
     }
@@ -60,9 +59,9 @@ impl PortHandle {
             overflow
         };
         let asked = requests::subscription(spec)?;
-        let patterns = raise(py, topic::of_subscription(&asked, self.max_depth))?;
         let reader = bell.waker(py, token)?;
         let local = raise(py, self.core(py)?.subscribe(&asked, limits, overflow, reader))?;
+        let patterns = local.patterns.clone();
         Ok(Source::new(Spring::Local(local), patterns, self.dialect))
     }
 

@@ -63,7 +63,7 @@ pub(crate) fn _published<'py>(
         timestamp: TIME,
     };
     let mut out = Vec::new();
-    let len = events::raise(py, write(Dialect::Bincode, &draft, 1 << 20, 8, &mut out))?;
+    let len = errors::raise(py, write(Dialect::Bincode, &draft, 1 << 20, 8, &mut out))?;
     debug_assert_eq!(len, out.len(), "the frame is all that was written");
     Ok(PyBytes::new(py, out.get(4..).unwrap_or_default()))
 }

@@ -46,20 +46,13 @@ impl Account {
         self.open.retain(|tracked| {
             let now = tracked.queue().snapshot();
             let over = tracked.queue().is_closed() && now.messages == 0;
-            add(&mut sum, &now);
+            sum.add_settled(&now);
             if over {
-                add(past, &now);
+                past.add_settled(&now);
             }
             !over
         });
         sum
-    }
-}
-
-fn add(total: &mut Snapshot, one: &Snapshot) {
-    total.delivered += one.delivered;
-    for (all, count) in total.dropped.iter_mut().zip(one.dropped) {
-        *all += count;
     }
 }
 

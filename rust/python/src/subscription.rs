@@ -12,11 +12,11 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple, PyType};
 
-use crate::bus::{raise_wrong_loop, this_thread};
 use crate::events::{self, Stamp};
-use crate::lifecycle::Owned;
+use crate::loop_thread::LoopThread;
 use crate::operation::{Kind, Operation};
 use crate::outgoing::LocalMessage;
+use crate::owned::Owned;
 use crate::pace::Pace;
 use crate::statistics::Tracked;
 use crate::text::inconsistent;
@@ -80,7 +80,7 @@ pub(crate) struct SubscriptionCore {
     best: Mutex<HashMap<Box<str>, usize>>,
     dialect: Dialect,
     pace: Pace,
-    thread: usize,
+    thread: LoopThread,
 }
 
 impl SubscriptionCore {
@@ -93,11 +93,8 @@ impl SubscriptionCore {
 
     /// One message for a reader in the loop that the subscription belongs to; any other is refused.
     pub(crate) fn take_awaited(&self, py: Python<'_>) -> PyResult<Taken> {
-        if this_thread() == self.thread {
-            self.take(py)
-        } else {
-            Err(raise_wrong_loop(py))
-        }
+        self.thread.check(py)?;
+        self.take(py)
     }
 
     /// The queue, for the account of the bus.
@@ -204,7 +201,7 @@ impl SubscriptionCore {
             best: Mutex::new(HashMap::new()),
             dialect: source.dialect,
             pace: Pace::new(MESSAGES_A_TURN),
-            thread: this_thread(),
+            thread: LoopThread::current(),
         })
     }
 
@@ -222,7 +219,7 @@ impl SubscriptionCore {
     /// Everything that matched and was not handed over, at the broker and here.
     #[getter]
     fn dropped(&self, py: Python<'_>) -> PyResult<u64> {
-        Ok(self.queue(py)?.snapshot().dropped.iter().sum())
+        Ok(self.queue(py)?.snapshot().lost())
     }
 
     /// How often the connection was interrupted.

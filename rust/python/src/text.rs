@@ -1,13 +1,10 @@
 //! Text in two forms: a Python string as given, or a range of a frame that becomes a string when it is read.
 use std::sync::Arc;
 
-use daemoneye_eventbus_core::error::DecodeError;
 use daemoneye_eventbus_core::wire::Dialect;
 use pyo3::exceptions::PySystemError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-
-use crate::errors;
 
 /// A frame's body, an exact copy of its own, so that an event that is kept pins nothing else.
 #[derive(Clone)]
@@ -104,9 +101,4 @@ pub(crate) fn as_optional_str<'a>(
 #[cold]
 pub(crate) fn inconsistent() -> PyErr {
     PySystemError::new_err("the event's frame and its fields disagree; please report this as a bug")
-}
-
-#[cold]
-pub(crate) fn decode_error(py: Python<'_>, error: DecodeError) -> PyErr {
-    errors::to_py(py, error.into())
 }

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use crate::doorbell::Doorbell;
 use crate::errors;
-use crate::lifecycle::Owned;
+use crate::owned::Owned;
 use crate::requests;
 use crate::watching;
 

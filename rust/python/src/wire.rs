@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::args::Field;
+use crate::errors::decode_error;
 use crate::events::{self, BusEvent, CorrelationMetadata, Message};
-use crate::text::decode_error;
 use crate::{errors, requests};
 
 /// The original's `BusEvent`, which it can encode but never sends.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::rate::{Per, RateLimit};
 use super::rights::Rule;
 use crate::error::{Error, Result};
+use crate::limits::{MAX_FRAMES, between, time};
 use crate::queue::{Limits, Overflow};
 use crate::topic::{self, DEFAULT_MAX_DEPTH, MAX_TOPIC_BYTES};
 use crate::transport::{ListenOptions, Peer, Sid};
@@ -16,8 +17,6 @@ use crate::wire::frame::DEFAULT_MAX_FRAME;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
-/// Nobody means to wait longer, and clocks can be added to it without a care.
-const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What the kernel shows where a user has no number of its own; several users may hide behind it.
 const OVERFLOW_UID: u32 = 65_534;
 
@@ -112,35 +111,23 @@ impl Default for BrokerConfig {
 impl BrokerConfig {
     /// Checks every field, and the fields against each other.
     pub fn validate(&self) -> Result<()> {
-        between("max_frame", self.max_frame, 64, 256 * MIB)?;
-        between("max_connections", self.max_connections, 1, 65_536)?;
-        between("max_connections_per_uid", self.max_connections_per_uid, 1, 65_536)?;
-        between("queue_messages", self.queue_messages, 1, 1 << 30)?;
-        between("queue_bytes", self.queue_bytes, 1, 1 << 40)?;
-        between("total_queue_bytes", self.total_queue_bytes, 1, 1 << 40)?;
-        between("max_patterns_per_client", self.max_patterns_per_client, 1, 1 << 20)?;
-        between("max_filter_terms", self.max_filter_terms, 0, 1 << 20)?;
+        between("max_frame", self.max_frame, MAX_FRAMES)?;
+        between("max_connections", self.max_connections, 1..=65_536)?;
+        between("max_connections_per_uid", self.max_connections_per_uid, 1..=65_536)?;
+        between("queue_messages", self.queue_messages, 1..=1 << 30)?;
+        between("queue_bytes", self.queue_bytes, 1..=1 << 40)?;
+        between("total_queue_bytes", self.total_queue_bytes, 1..=1 << 40)?;
+        between("max_patterns_per_client", self.max_patterns_per_client, 1..=1 << 20)?;
+        between("max_filter_terms", self.max_filter_terms, 0..=1 << 20)?;
         // A segment takes two bytes with its dot.
-        between("max_topic_depth", self.max_topic_depth, 1, MAX_TOPIC_BYTES / 2)?;
-        between("max_original_peers", self.max_original_peers, 0, 65_536)?;
-        for (field, duration) in [
-            ("handshake_timeout", self.handshake_timeout),
-            ("frame_timeout", self.frame_timeout),
-            ("write_timeout", self.write_timeout),
-            ("stall_timeout", self.stall_timeout),
-            ("ping_interval", self.ping_interval),
-            ("ping_timeout", self.ping_timeout),
-        ] {
-            if duration.is_zero() || duration > LONGEST {
-                return Err(Error::invalid(
-                    field,
-                    format!(
-                        "{} s is not above 0 and at most 7 days; choose a time in between",
-                        duration.as_secs_f64()
-                    ),
-                ));
-            }
-        }
+        between("max_topic_depth", self.max_topic_depth, 1..=MAX_TOPIC_BYTES / 2)?;
+        between("max_original_peers", self.max_original_peers, 0..=65_536)?;
+        time("handshake_timeout", self.handshake_timeout)?;
+        time("frame_timeout", self.frame_timeout)?;
+        time("write_timeout", self.write_timeout)?;
+        time("stall_timeout", self.stall_timeout)?;
+        time("ping_interval", self.ping_interval)?;
+        time("ping_timeout", self.ping_timeout)?;
         if self.ping_timeout <= self.ping_interval {
             return Err(Error::invalid(
                 "ping_timeout",
@@ -222,7 +209,8 @@ impl BrokerConfig {
     }
 
     fn validate_rights(&self) -> Result<()> {
-        self.rules.iter().try_for_each(|rule| rule.validate(self))?;
+        let rules = &mut self.rules.iter();
+        rules.try_for_each(|rule| rule.validate(&self.tokens, self.max_topic_depth))?;
         self.rate_limits.iter().try_for_each(RateLimit::validate)?;
         for per in [Per::Client, Per::Uid] {
             if self.rate_limits.iter().filter(|limit| limit.per == per).count() > 1 {
@@ -255,8 +243,7 @@ impl BrokerConfig {
         between(
             "original_patterns",
             self.original_patterns.len(),
-            0,
-            self.max_patterns_per_client,
+            0..=self.max_patterns_per_client,
         )
     }
 
@@ -290,14 +277,4 @@ impl BrokerConfig {
             ..ListenOptions::default()
         }
     }
-}
-
-fn between(field: &'static str, value: usize, least: usize, most: usize) -> Result<()> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(Error::invalid(
-        field,
-        format!("{value} is not within {least} to {most}; choose a value in between"),
-    ))
 }

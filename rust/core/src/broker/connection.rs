@@ -49,6 +49,18 @@ pub(super) struct Terms {
     pub(super) overflow: Overflow,
 }
 
+impl Terms {
+    fn queue(&self, stall: Duration, budget: &Arc<Budget>, reader: Arc<dyn Wake>) -> Arc<Queue> {
+        Arc::new(Queue::new(
+            self.limits,
+            self.overflow,
+            stall,
+            Arc::clone(budget),
+            reader,
+        ))
+    }
+}
+
 /// The patterns of one peer of the original. Held while they change, and while its connection is replaced.
 pub(super) type SharedPatterns = Arc<Mutex<Vec<Pattern>>>;
 
@@ -95,37 +107,10 @@ impl Connection {
         terms: Terms,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this: &Weak<Self>| {
-            let reader = Arc::new(Reader(Weak::clone(this)));
-            let queue = Arc::new(Queue::new(
-                terms.limits,
-                terms.overflow,
-                stall,
-                Arc::clone(budget),
-                reader,
-            ));
+            let queue = terms.queue(stall, budget, Arc::new(Reader(Weak::clone(this))));
             let outlet: Weak<dyn Outlet> = Weak::<Self>::clone(this);
-            let (id, peer) = (Uuid::new_v4(), stream.peer());
-            Self {
-                id,
-                name: terms.name,
-                sender: Arc::new(Sender {
-                    uid: peer.uid,
-                    pid: peer.pid,
-                    client_id: id,
-                }),
-                peer,
-                stream,
-                sink: router.join(Arc::clone(&queue), terms.dialect, terms.max_frame, Some(outlet)),
-                queue,
-                bell: Arc::default(),
-                patterns: None,
-                past: Totals::default(),
-                blocked: AtomicBool::new(false),
-                broken: AtomicBool::new(false),
-                unwanted: AtomicBool::new(false),
-                quiet: AtomicBool::new(false),
-                published: Arc::default(),
-            }
+            let sink = router.join(queue, terms.dialect, terms.max_frame, Some(outlet));
+            Self::of(Uuid::new_v4(), terms.name, stream, sink, Arc::default())
         })
     }
 
@@ -145,18 +130,22 @@ impl Connection {
             past,
             published,
         } = original;
-        let reader: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
-        let queue = Arc::new(Queue::new(
-            terms.limits,
-            terms.overflow,
-            stall,
-            Arc::clone(budget),
-            reader,
-        ));
-        let (outlet, peer): (Weak<dyn Outlet>, _) = (Arc::<Bell>::downgrade(&bell), stream.peer());
+        let queue = terms.queue(stall, budget, Arc::<Bell>::clone(&bell));
+        let outlet: Weak<dyn Outlet> = Arc::<Bell>::downgrade(&bell);
+        let sink = router.join_original(queue, terms.dialect, terms.max_frame, outlet);
         Arc::new(Self {
+            patterns: Some(patterns),
+            past,
+            published,
+            ..Self::of(id, terms.name, stream, sink, bell)
+        })
+    }
+
+    fn of(id: Uuid, name: String, stream: Arc<Stream>, sink: Arc<Sink>, bell: Arc<Bell>) -> Self {
+        let peer = stream.peer();
+        Self {
             id,
-            name: terms.name,
+            name,
             sender: Arc::new(Sender {
                 uid: peer.uid,
                 pid: peer.pid,
@@ -164,17 +153,17 @@ impl Connection {
             }),
             peer,
             stream,
-            sink: router.join_original(Arc::clone(&queue), terms.dialect, terms.max_frame, outlet),
-            queue,
+            queue: Arc::clone(&sink.queue),
+            sink,
             bell,
-            patterns: Some(patterns),
-            past,
+            patterns: None,
+            past: Totals::default(),
             blocked: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             unwanted: AtomicBool::new(false),
             quiet: AtomicBool::new(false),
-            published,
-        })
+            published: Arc::default(),
+        }
     }
 
     /// All that this client was sent and lost.

@@ -1,10 +1,11 @@
-//! From one publisher to the queues of a lane: whole runs where nothing speaks against it, message by message where a filter, a
-//! smaller `max_frame` or another dialect does.
+//! From one publisher to the queues of a lane: whole runs where nothing speaks against it, message by message ([`sift`]) where a filter,
+//! a smaller `max_frame` or another dialect does.
 //!
 //! What a full queue leaves with a publisher who waits is kept per reader, in order, as [`Waiting`]; the other readers have theirs
 //! already. A queue that refuses because its reader's subscriptions changed meanwhile gets its messages matched anew, one by one.
 
-use std::cell::OnceCell;
+mod sift;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,11 +13,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use self::sift::{Lens, split};
 use super::router::{Lane, Router, Sink, Target, Way};
-use crate::event::{CollectionEvent, Filters};
 use crate::queue::{Content, DropReason, Patience, Pushed, Run, Sender, Subscriptions};
-use crate::wire::frame::PREFIX;
-use crate::wire::{self, Dialect, Message, Summary};
+use crate::wire::{self, Dialect};
 
 /// Subscriptions may change while a message is matched anew; somebody who does nothing else is not served for ever.
 const REMATCHES: usize = 16;
@@ -198,7 +198,7 @@ impl<'a> Delivery<'a> {
         match sink.queue.push(run, subscriptions, epoch, self.first_try()) {
             Pushed::Done => self.handed_over = true,
             Pushed::Closed => {}
-            Pushed::Full { taken, .. } => self.push_rest(sink, epoch, behind(run.clone(), taken), subscriptions),
+            Pushed::Full { taken, .. } => self.push_rest(sink, epoch, run.clone().behind(taken), subscriptions),
             Pushed::Stale => self.rematch(sink, run, subscriptions),
         }
     }
@@ -224,7 +224,7 @@ impl<'a> Delivery<'a> {
                 Pushed::Closed => return,
                 Pushed::Stale => return self.rematch(sink, &rest, subscriptions),
                 Pushed::Full { taken: 0, .. } => break,
-                Pushed::Full { taken, .. } => rest = behind(rest, taken),
+                Pushed::Full { taken, .. } => rest = rest.behind(taken),
             }
         }
         match sink.queue.push(&rest, subscriptions, epoch, self.patience) {
@@ -232,7 +232,7 @@ impl<'a> Delivery<'a> {
             Pushed::Closed => {}
             Pushed::Stale => self.rematch(sink, &rest, subscriptions),
             Pushed::Full { taken, stalls_at } => {
-                let rest = Piece::Run(behind(rest, taken), Arc::clone(subscriptions));
+                let rest = Piece::Run(rest.behind(taken), Arc::clone(subscriptions));
                 let waiting = self.waiting.get_or_insert_with(|| Waiting {
                     parcels: Vec::new(),
                     stalls_at,
@@ -312,165 +312,5 @@ impl<'a> Delivery<'a> {
         }
         self.push(sink, epoch, run, subscriptions);
         true
-    }
-
-    /// Message by message, for readers who do not take every message as it is.
-    fn sift(&mut self, targets: &[&Target], run: &Run, dialect: Dialect) {
-        let Content::Frames(frames) = &run.content else { return };
-        let mut sieves: SmallVec<[Sieve<'_>; 4]> = targets.iter().map(|target| Sieve::new(target)).collect();
-        let mut translations: SmallVec<[(Dialect, Option<Bytes>); 2]> = SmallVec::new();
-        let mut at = 0;
-        for (frame, body) in split(frames) {
-            // It was checked on its way in, so this finds nothing new.
-            let Ok(summary) = wire::check(dialect, body, self.max_depth) else {
-                continue;
-            };
-            let lens = Lens::new(dialect, body, &summary);
-            translations.clear();
-            for sieve in &mut sieves {
-                let target = sieve.target;
-                let Some(accepted) = target.accepted(|filters| lens.accepts(filters)) else {
-                    continue;
-                };
-                let sink = &target.sink;
-                if sink.dialect == dialect {
-                    if body.len() > sink.max_frame {
-                        self.empty(sieve, run);
-                        self.too_large(target, accepted);
-                        continue;
-                    }
-                    if !sieve.extend(at, frame.len(), &accepted) {
-                        self.empty(sieve, run);
-                        sieve.extend(at, frame.len(), &accepted);
-                    }
-                    continue;
-                }
-                let translated = match translations.iter().find(|(known, _)| *known == sink.dialect) {
-                    Some((_, translated)) => translated.clone(),
-                    None => {
-                        let translated = lens.translate(sink.dialect);
-                        translations.push((sink.dialect, translated.clone()));
-                        translated
-                    }
-                };
-                match translated.filter(|frame| frame.len() <= PREFIX.saturating_add(sink.max_frame)) {
-                    Some(frame) => self.one(target, Run::frames(frame, 1), accepted),
-                    None => self.too_large(target, accepted),
-                }
-            }
-            at += frame.len();
-        }
-        for sieve in &mut sieves {
-            self.empty(sieve, run);
-        }
-    }
-
-    /// Pushes what a sieve has gathered.
-    fn empty(&mut self, sieve: &mut Sieve<'_>, run: &Run) {
-        let Content::Frames(frames) = &run.content else { return };
-        if let Some(subscriptions) = sieve.subscriptions.take() {
-            let part = Run::frames(
-                frames.slice(sieve.start..sieve.end),
-                std::mem::take(&mut sieve.messages),
-            );
-            self.one(sieve.target, part.unshared_from(run), subscriptions);
-        }
-    }
-}
-
-fn behind(mut run: Run, taken: u32) -> Run {
-    if taken > 0 {
-        run.split_fitting(taken as usize, usize::MAX, true);
-    }
-    run
-}
-
-/// The frames of a run, each whole and its body.
-fn split(frames: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut rest = frames;
-    std::iter::from_fn(move || {
-        let (prefix, _) = rest.split_first_chunk::<PREFIX>()?;
-        let len = PREFIX.saturating_add(usize::try_from(u32::from_le_bytes(*prefix)).ok()?);
-        let (frame, behind) = rest.split_at_checked(len)?;
-        rest = behind;
-        Some((frame, frame.get(PREFIX..)?))
-    })
-}
-
-/// Neighbouring messages of a run that one reader takes for the same subscriptions.
-struct Sieve<'t> {
-    target: &'t Target,
-    start: usize,
-    end: usize,
-    messages: u32,
-    subscriptions: Option<Subscriptions>,
-}
-
-impl<'t> Sieve<'t> {
-    fn new(target: &'t Target) -> Self {
-        Self {
-            target,
-            start: 0,
-            end: 0,
-            messages: 0,
-            subscriptions: None,
-        }
-    }
-
-    /// False if the message does not go with those gathered so far.
-    fn extend(&mut self, at: usize, len: usize, accepted: &Subscriptions) -> bool {
-        match &self.subscriptions {
-            None => {
-                (self.start, self.end, self.messages) = (at, at + len, 1);
-                self.subscriptions = Some(Arc::clone(accepted));
-                true
-            }
-            Some(same) if self.end == at && same == accepted => {
-                self.end += len;
-                self.messages += 1;
-                true
-            }
-            Some(_) => false,
-        }
-    }
-}
-
-/// One message as filters and other dialects see it: read whole at most once, and only if somebody needs it.
-struct Lens<'a> {
-    dialect: Dialect,
-    body: &'a [u8],
-    summary: &'a Summary<'a>,
-    read: OnceCell<Option<(Message<'a>, Option<CollectionEvent<'a>>)>>,
-}
-
-impl<'a> Lens<'a> {
-    fn new(dialect: Dialect, body: &'a [u8], summary: &'a Summary<'a>) -> Self {
-        Self {
-            dialect,
-            body,
-            summary,
-            read: OnceCell::new(),
-        }
-    }
-
-    fn read(&self) -> Option<&(Message<'a>, Option<CollectionEvent<'a>>)> {
-        self.read
-            .get_or_init(|| wire::read(self.dialect, self.body).ok())
-            .as_ref()
-    }
-
-    fn accepts(&self, filters: &Filters) -> bool {
-        filters.accept_summary(self.summary).unwrap_or_else(|| {
-            self.read()
-                .is_some_and(|(message, event)| filters.accept(message, event.as_ref()))
-        })
-    }
-
-    /// The whole frame in another dialect; `None` if that cannot say it.
-    fn translate(&self, dialect: Dialect) -> Option<Bytes> {
-        let mut frame = wire::translate(self.dialect, dialect, self.body).ok()?;
-        // What is charged is what is held.
-        frame.shrink_to_fit();
-        Some(Bytes::from(frame))
     }
 }

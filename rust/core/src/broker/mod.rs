@@ -10,8 +10,11 @@
 mod config;
 mod connection;
 mod deliver;
+mod failed_proofs;
+mod places;
 mod port;
 mod rate;
+mod rhythm;
 mod rights;
 mod router;
 mod server;
@@ -31,11 +34,11 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 pub use config::BrokerConfig;
-pub use port::{LocalSubscription, Port, PortOptions, Published};
+pub use port::{LocalSubscription, Port, PortOptions};
 pub use rate::{Per, RateLimit};
 pub use rights::Rule;
 pub use statistics::{BrokerStatistics, ClientInfo, ClientKind, Refusal, Undelivered};
-pub use unfinished::Unfinished;
+pub use unfinished::{Published, Unfinished};
 
 use self::server::Control;
 use self::shared::{Phase, Shared};
@@ -93,7 +96,7 @@ impl Broker {
 
     /// With peers of the original that check at other times, so that tests need not wait for theirs.
     #[cfg(all(test, unix))]
-    fn with_rhythm(address: Address, config: BrokerConfig, rhythm: session::Rhythm) -> Result<Self> {
+    fn with_rhythm(address: Address, config: BrokerConfig, rhythm: rhythm::Rhythm) -> Result<Self> {
         config.validate()?;
         let mut shared = Shared::new(config);
         shared.rhythm = rhythm;

@@ -14,22 +14,21 @@ use uuid::Uuid;
 
 use super::deliver::Delivery;
 use super::rights::{self, Rights};
-use super::router::{Lane, Route, Sink, Way};
+use super::router::{CACHED_TOPICS, Lane, Route, Sink, Way};
 use super::shared::{Phase, Shared};
 use super::statistics::Refusal;
 use super::subscription;
-use super::unfinished::Unfinished;
+use super::unfinished::{Published, Unfinished};
 use crate::error::{Error, Result};
-use crate::event::{CollectionEvent, EventKind, EventSubscription, Filters};
+use crate::event::{CollectionEvent, EventKind, EventSubscription};
+use crate::filter::Filters;
 use crate::queue::{Limits, Object, Overflow, Patience, Queue, Run, Sender, Wake};
-use crate::topic::Cache;
 use crate::topic::names::trigger;
+use crate::topic::{Cache, Pattern};
 use crate::wire::frame::PREFIX;
 use crate::wire::text::Congestion;
 use crate::wire::{self, Dialect, Draft, Message, MessageType, Payload, Summary};
 
-/// Topics whose routes one publisher remembers.
-pub(super) const CACHED_TOPICS: usize = 1024;
 /// The one subscription of a local queue.
 const ONLY: u64 = 0;
 
@@ -38,14 +37,6 @@ const ONLY: u64 = 0;
 pub struct PortOptions {
     pub name: String,
     pub congestion: Congestion,
-}
-
-/// What became of a publish.
-#[derive(Debug)]
-pub enum Published {
-    Done,
-    /// Some queues are full: to be resumed when the waker rings, or at [`Unfinished::stalls_at`] at the latest.
-    Wait(Unfinished),
 }
 
 /// One bus of this process.
@@ -67,7 +58,9 @@ pub struct Port {
 /// The subscriptions of one port.
 #[derive(Default)]
 struct Held {
+    /// Each with the number of its patterns.
     sinks: HashMap<u64, (Arc<Sink>, usize)>,
+    /// Of all together.
     patterns: usize,
 }
 
@@ -261,7 +254,7 @@ impl Port {
         if let Some(why) = rights.and_then(|rights| rights.refuse_subscription(&interest.patterns)) {
             return Err(self.refused(why));
         }
-        let patterns = interest.patterns.len();
+        let patterns = interest.patterns.clone();
         let queue = Arc::new(Queue::new(
             limits,
             overflow,
@@ -278,8 +271,8 @@ impl Port {
             return Err(Error::ConnectionClosed("this bus has been shut down".to_owned()));
         }
         self.shared.router.subscribe(&sink, ONLY, interest, None);
-        held.sinks.insert(sink.id, (Arc::clone(&sink), patterns));
-        held.patterns += patterns;
+        held.sinks.insert(sink.id, (Arc::clone(&sink), patterns.len()));
+        held.patterns += patterns.len();
         drop(held);
         // A broker that began to stop in between has not seen this queue.
         if self.shared.phase() != Phase::Running {
@@ -288,6 +281,7 @@ impl Port {
         Ok(LocalSubscription {
             id: sink.id,
             queue,
+            patterns,
             client: self.id,
             sink,
             shared: Arc::clone(&self.shared),
@@ -317,6 +311,8 @@ impl Drop for Port {
 /// One subscription of a [`Port`]; dropping it unsubscribes.
 pub struct LocalSubscription {
     pub queue: Arc<Queue>,
+    /// What it is subscribed to, each once.
+    pub patterns: Vec<Pattern>,
     pub id: u64,
     client: Uuid,
     sink: Arc<Sink>,

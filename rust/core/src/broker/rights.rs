@@ -6,16 +6,16 @@
 
 use std::sync::Arc;
 
-use super::config::BrokerConfig;
 use super::router::{Route, Router};
 use crate::error::{Error, Result};
 use crate::topic::Pattern;
 use crate::topic::cover::{self, Cover, Ruling};
+use crate::wire::auth::Token;
 
 /// What others than the broker's own user may not do unless a rule lets them.
 const CLOSED: &str = "control.#";
 
-/// One rule; see [`BrokerConfig::rules`].
+/// One rule; see [`BrokerConfig::rules`](super::BrokerConfig::rules).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// Whom it names: all of these uids; `None`: every uid.
@@ -36,7 +36,8 @@ impl Rule {
         uid_fits && self.tokens.as_ref().is_none_or(token_fits)
     }
 
-    pub(super) fn validate(&self, config: &BrokerConfig) -> Result<()> {
+    /// Checks it against the `tokens` that a client can have proved and the segments that a topic may have.
+    pub(super) fn validate(&self, tokens: &[Token], max_depth: usize) -> Result<()> {
         if self.publish.is_empty() && self.subscribe.is_empty() {
             return Err(Error::invalid(
                 "rules",
@@ -49,7 +50,7 @@ impl Rule {
                 "an empty list names nobody; leave it out where everybody is meant",
             ));
         }
-        let known = |name: &String| config.tokens.iter().any(|token| token.name() == Some(name.as_str()));
+        let known = |name: &String| tokens.iter().any(|token| token.name() == Some(name.as_str()));
         if let Some(name) = self.tokens.iter().flatten().find(|name| !known(name)) {
             return Err(Error::invalid(
                 "rules",
@@ -57,8 +58,7 @@ impl Rule {
             ));
         }
         for pattern in self.publish.iter().chain(&self.subscribe) {
-            Pattern::parse(pattern, config.max_topic_depth)
-                .map_err(|error| Error::invalid("rules", error.to_string()))?;
+            Pattern::parse(pattern, max_depth).map_err(|error| Error::invalid("rules", error.to_string()))?;
         }
         Ok(())
     }
@@ -75,17 +75,23 @@ pub(super) struct Rights {
 }
 
 impl Rights {
-    /// Those of a client; `None` if it may do everything.
-    pub(super) fn of(config: &BrokerConfig, own_uid: u32, uid: u32, token: Option<&str>) -> Option<Arc<Self>> {
+    /// Those that `rules` leave a client of `uid` who has proved `token`; `None` if it may do everything.
+    pub(super) fn of(
+        rules: &[Rule],
+        max_depth: usize,
+        own_uid: u32,
+        uid: u32,
+        token: Option<&str>,
+    ) -> Option<Arc<Self>> {
         let mut rights = Self {
             uid,
             publish: Vec::new(),
             subscribe: Vec::new(),
-            max_depth: config.max_topic_depth,
+            max_depth,
             refused: Arc::new(Route::refused()),
         };
-        let parse = |text: &str| Pattern::parse(text, config.max_topic_depth.max(2)).ok();
-        for rule in config.rules.iter().filter(|rule| rule.names(uid, token)) {
+        let parse = |text: &str| Pattern::parse(text, max_depth.max(2)).ok();
+        for rule in rules.iter().filter(|rule| rule.names(uid, token)) {
             for (patterns, rulings) in [
                 (&rule.publish, &mut rights.publish),
                 (&rule.subscribe, &mut rights.subscribe),

@@ -14,11 +14,13 @@ use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 
-use crate::event::Filters;
+use crate::filter::Filters;
 use crate::queue::{Queue, Subscriptions};
 use crate::topic::{self, Matcher, Pattern};
 use crate::wire::{Dialect, MessageType, Summary};
 
+/// Topics whose routes one publisher remembers.
+pub(super) const CACHED_TOPICS: usize = 1024;
 /// Routes remembered to be shared by topics that lead to the same readers.
 const SHARED_ROUTES: usize = 256;
 
@@ -246,14 +248,7 @@ impl Router {
         max_frame: usize,
         outlet: Option<Weak<dyn Outlet>>,
     ) -> Arc<Sink> {
-        self.enter(Sink {
-            id: self.next_sink.fetch_add(1, Ordering::Relaxed),
-            queue,
-            dialect,
-            max_frame,
-            original: false,
-            outlet,
-        })
+        self.enter(queue, dialect, max_frame, false, outlet)
     }
 
     /// A new reader that is a peer of the original.
@@ -264,18 +259,25 @@ impl Router {
         max_frame: usize,
         outlet: Weak<dyn Outlet>,
     ) -> Arc<Sink> {
-        self.enter(Sink {
+        self.enter(queue, dialect, max_frame, true, Some(outlet))
+    }
+
+    fn enter(
+        &self,
+        queue: Arc<Queue>,
+        dialect: Dialect,
+        max_frame: usize,
+        original: bool,
+        outlet: Option<Weak<dyn Outlet>>,
+    ) -> Arc<Sink> {
+        let sink = Arc::new(Sink {
             id: self.next_sink.fetch_add(1, Ordering::Relaxed),
             queue,
             dialect,
             max_frame,
-            original: true,
-            outlet: Some(outlet),
-        })
-    }
-
-    fn enter(&self, sink: Sink) -> Arc<Sink> {
-        let sink = Arc::new(sink);
+            original,
+            outlet,
+        });
         let epoch = sink.queue.epoch();
         let reader = Reader {
             sink: Arc::clone(&sink),

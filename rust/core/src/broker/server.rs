@@ -202,54 +202,32 @@ impl Server {
 
     /// The kernel says who it is; nothing has been read yet.
     fn admit(&mut self, stream: Stream, peer: Peer) {
-        let shared = &self.shared;
-        if !shared.config.admits(peer.uid, shared.own_uid) {
-            shared.counters.note_uid(peer.uid);
-            if let Some(suppressed) = shared.counters.note_and_log(Refusal::NotPermitted) {
-                tracing::warn!(
-                    target: "daemoneye_eventbus::broker",
-                    reason = Refusal::NotPermitted.name(), uid = peer.uid, pid = peer.pid, suppressed,
-                    "connection refused: this uid is not in allowed_uids"
-                );
-            }
-            let message = format!("uid {} is not in the broker's allowed_uids", peer.uid);
-            return session::say(&stream, ErrText::new(Code::NotPermitted, message));
-        }
-        if !shared.rates.connect(&shared.config.rate_limits, peer.uid) {
-            if let Some(suppressed) = shared.counters.note_and_log(Refusal::ConnectRate) {
-                tracing::warn!(
-                    target: "daemoneye_eventbus::broker",
-                    reason = Refusal::ConnectRate.name(), uid = peer.uid, pid = peer.pid, suppressed,
-                    "connection refused: this uid connects too often"
-                );
-            }
-            let message = format!(
-                "uid {} connects more often than rate_limit allows; try again later",
-                peer.uid
-            );
-            return session::say(&stream, ErrText::new(Code::Busy, message));
-        }
-        match shared.take_place(peer.uid) {
-            Ok(place) => {
-                self.sessions.spawn(session::serve(Arc::clone(shared), stream, place));
-            }
-            Err(reason) => {
-                let limit = if reason == Refusal::Busy {
-                    "max_connections"
-                } else {
-                    "max_connections_per_uid"
-                };
-                if let Some(suppressed) = shared.counters.note_and_log(reason) {
-                    tracing::warn!(
-                        target: "daemoneye_eventbus::broker",
-                        reason = reason.name(), uid = peer.uid, pid = peer.pid, limit, suppressed,
-                        "connection refused: no place is free"
-                    );
+        let (shared, uid) = (&self.shared, peer.uid);
+        let (reason, code, message) = if !shared.config.admits(uid, shared.own_uid) {
+            shared.counters.note_uid(uid);
+            let message = format!("uid {uid} is not in the broker's allowed_uids");
+            (Refusal::NotPermitted, Code::NotPermitted, message)
+        } else if !shared.rates.connect(&shared.config.rate_limits, uid) {
+            let message = format!("uid {uid} connects more often than rate_limit allows; try again later");
+            (Refusal::ConnectRate, Code::Busy, message)
+        } else {
+            match shared.places.take(uid) {
+                Ok(place) => {
+                    self.sessions.spawn(session::serve(Arc::clone(shared), stream, place));
+                    return;
                 }
-                let message = format!("all connections of {limit} are in use; close one, or raise it");
-                session::say(&stream, ErrText::new(Code::Busy, message));
+                Err(reason) => {
+                    let limit = if reason == Refusal::Busy {
+                        "max_connections"
+                    } else {
+                        "max_connections_per_uid"
+                    };
+                    let message = format!("all connections of {limit} are in use; close one, or raise it");
+                    (reason, Code::Busy, message)
+                }
             }
-        }
+        };
+        session::turn_away(shared, &stream, reason, ErrText::new(code, message));
     }
 
     /// Descriptors may be used up: those connected go on, and the loop must not spin.

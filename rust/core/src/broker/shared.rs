@@ -1,11 +1,14 @@
 //! What all parts of one broker share, and the register of who is there.
 //!
 //! A queue leaves the register only together with its last numbers, under one lock, so that sums over the register and over what has
-//! gone count everything exactly once. Locks: the register's, then a queue's; never the other way round.
+//! gone count everything exactly once.
+//!
+//! Locks, in this order: the patterns of a peer of the original, or the subscriptions of a bus of this process; the register; a queue,
+//! or the routes that such a bus remembers; the router's table. All others are taken alone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Instant;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -14,30 +17,19 @@ use uuid::Uuid;
 
 use super::config::BrokerConfig;
 use super::connection::{Connection, batch};
+use super::failed_proofs::FailedProofs;
+use super::places::Places;
 use super::rate::Rates;
+use super::rhythm::Rhythm;
 use super::rights::Rights;
 use super::router::{Router, Sink};
-use super::session::Rhythm;
-use super::statistics::{BrokerStatistics, ClientInfo, ClientKind, Counters, Refusal, Totals, Undelivered};
+use super::statistics::{BrokerStatistics, ClientInfo, ClientKind, Counters, Totals, Undelivered};
 use crate::event::EventBusStatistics;
 use crate::queue::{Budget, DropReason, Queue};
 use crate::transport::Peer;
 
 /// Trimmed besides the excess, so that a total at its limit is not trimmed for every message.
 const TRIM_SLACK: usize = 64 * 1024;
-
-/// Before a refused proof is answered: guessing costs time, and the time tells nothing.
-const BACK_OFF: Duration = Duration::from_millis(100);
-/// Short enough for a client to learn why it was refused.
-const LONGEST_BACK_OFF: Duration = Duration::from_millis(1600);
-/// Without another failure for so long a uid begins anew.
-const FORGIVEN: Duration = Duration::from_secs(60);
-const MOST_FAILED: usize = 1024;
-
-struct Failures {
-    count: u32,
-    last: Instant,
-}
 
 /// How far a broker has come; it only goes forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,13 +73,11 @@ pub(super) struct Shared {
     /// When a peer of the original checks its connection.
     pub(super) rhythm: Rhythm,
     pub(super) rates: Rates,
-    failures: Mutex<HashMap<u32, Failures>>,
+    pub(super) failed_proofs: FailedProofs,
+    pub(super) places: Arc<Places>,
     /// Told when a connection came a step nearer to the end.
-    pub(super) progress: Notify,
+    pub(super) progress: Arc<Notify>,
     phase: AtomicU8,
-    connected: AtomicUsize,
-    originals: AtomicUsize,
-    per_uid: Mutex<HashMap<u32, usize>>,
     register: Mutex<Register>,
     lost_at_end: Mutex<Undelivered>,
     created: Instant,
@@ -95,20 +85,20 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(config: BrokerConfig) -> Self {
+        let own_uid = Peer::own_uid();
+        let progress = Arc::new(Notify::new());
         Self {
             budget: Arc::new(Budget::new(config.total_queue_bytes)),
+            places: Arc::new(Places::new(&config, own_uid, Arc::clone(&progress))),
             config,
-            own_uid: Peer::own_uid(),
+            own_uid,
             router: Router::default(),
             counters: Counters::new(),
             rhythm: Rhythm::default(),
             rates: Rates::default(),
-            failures: Mutex::default(),
-            progress: Notify::new(),
+            failed_proofs: FailedProofs::default(),
+            progress,
             phase: AtomicU8::new(Phase::New as u8),
-            connected: AtomicUsize::new(0),
-            originals: AtomicUsize::new(0),
-            per_uid: Mutex::default(),
             register: Mutex::default(),
             lost_at_end: Mutex::default(),
             created: Instant::now(),
@@ -144,56 +134,10 @@ impl Shared {
             .is_ok()
     }
 
-    /// Takes one of the places for connections, or says which limit is reached.
-    pub(super) fn take_place(self: &Arc<Self>, uid: u32) -> Result<Place, Refusal> {
-        let mut per_uid = self.per_uid.lock();
-        if self.connected.load(Ordering::Relaxed) >= self.config.max_connections {
-            return Err(Refusal::Busy);
-        }
-        let of_uid = per_uid.entry(uid).or_default();
-        // However few places there are, one uid leaves one.
-        let others = self.config.max_connections.saturating_sub(1).max(1);
-        if uid != self.own_uid && *of_uid >= self.config.max_connections_per_uid.min(others) {
-            return Err(Refusal::BusyUid);
-        }
-        *of_uid += 1;
-        self.connected.fetch_add(1, Ordering::Relaxed);
-        Ok(Place {
-            shared: Arc::clone(self),
-            uid,
-        })
-    }
-
-    /// One of the places for peers of the original, if one is free.
-    pub(super) fn take_seat(self: &Arc<Self>) -> Option<Seat> {
-        let most = self.config.max_original_peers;
-        self.originals
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
-                (taken < most).then_some(taken + 1)
-            })
-            .ok()?;
-        Some(Seat(Arc::clone(self)))
-    }
-
     /// What a client may not do; `None` if it may do everything.
     pub(super) fn rights(&self, uid: u32, token: Option<&str>) -> Option<Arc<Rights>> {
-        Rights::of(&self.config, self.own_uid, uid, token)
-    }
-
-    /// How long the next refusal of this uid's proof is to be held back: longer with each in a row. Who has the token is answered at
-    /// once, so that nobody can lock out those who share the uid.
-    pub(super) fn note_failed_proof(&self, uid: u32) -> Duration {
-        let now = Instant::now();
-        let mut failures = self.failures.lock();
-        failures.retain(|_, of_uid| now.duration_since(of_uid.last) < FORGIVEN);
-        if failures.len() >= MOST_FAILED && !failures.contains_key(&uid) {
-            return LONGEST_BACK_OFF;
-        }
-        let of_uid = failures.entry(uid).or_insert(Failures { count: 0, last: now });
-        let delay = (BACK_OFF * 2_u32.saturating_pow(of_uid.count)).min(LONGEST_BACK_OFF);
-        of_uid.count = of_uid.count.saturating_add(1).min(16);
-        of_uid.last = now;
-        delay
+        let config = &self.config;
+        Rights::of(&config.rules, config.max_topic_depth, self.own_uid, uid, token)
     }
 
     pub(super) fn register(&self, connection: &Arc<Connection>) {
@@ -339,7 +283,7 @@ impl Shared {
 
     pub(super) fn statistics(&self) -> BrokerStatistics {
         // Who is gone by these numbers has its account settled in the sums below.
-        let connections = self.connected.load(Ordering::Acquire);
+        let connections = self.places.taken();
         let (subscriptions, patterns) = self.router.subscriptions_and_patterns();
         let published = self.counters.published();
         let register = self.register.lock();
@@ -429,34 +373,5 @@ impl Shared {
             }
         });
         remote.chain(local).collect()
-    }
-}
-
-/// A place among the peers of the original, given back when dropped.
-pub(super) struct Seat(Arc<Shared>);
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.originals.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-/// A place among the connections, given back when dropped.
-pub(super) struct Place {
-    shared: Arc<Shared>,
-    uid: u32,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut per_uid = self.shared.per_uid.lock();
-        self.shared.connected.fetch_sub(1, Ordering::AcqRel);
-        if let Some(of_uid) = per_uid.get_mut(&self.uid) {
-            *of_uid -= 1;
-            if *of_uid == 0 {
-                per_uid.remove(&self.uid);
-            }
-        }
-        self.shared.progress.notify_one();
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::config::BrokerConfig;
 use super::router::Interest;
 use crate::error::{Error, Result};
-use crate::event::{EventSubscription, Filters};
+use crate::event::EventSubscription;
+use crate::filter::Filters;
 use crate::topic::{self, Pattern};
 
 /// Checks a subscription of a client that has `held` patterns already.

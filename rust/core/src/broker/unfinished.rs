@@ -8,9 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::deliver::{Delivery, Waiting};
-use super::port::Published;
 use super::shared::Shared;
 use crate::queue::{Patience, Wake};
+
+/// What became of a publish.
+#[derive(Debug)]
+pub enum Published {
+    Done,
+    /// Some queues are full: to be resumed when the waker rings, or at [`Unfinished::stalls_at`] at the latest.
+    Wait(Unfinished),
+}
 
 /// The readers of a publish that had no room yet; dropping it gives them up.
 pub struct Unfinished {

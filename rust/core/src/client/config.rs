@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::limits::{MAX_FRAMES, between, deadline, time};
 use crate::transport::Sid;
 use crate::wire::auth::Token;
-use crate::wire::text::{Congestion, Overflow};
+use crate::wire::text::{Congestion, MAX_CLIENT_NAME, Overflow};
 use crate::wire::{Dialect, frame};
 
 /// What is expected at the other end. Never guessed: a slow native broker must not be mistaken, nor a token sent in the original's weaker
@@ -19,7 +20,7 @@ pub enum Peer {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientConfig {
-    /// A name for operators; empty = none.
+    /// A name for operators, of at most [`MAX_CLIENT_NAME`] bytes; empty = none.
     pub client: String,
     pub dialect: Dialect,
     pub peer: Peer,
@@ -69,44 +70,26 @@ impl Default for ClientConfig {
 
 impl ClientConfig {
     pub fn validate(&self) -> Result<()> {
-        let positive = [
-            ("send_buffer_bytes", self.send_buffer_bytes),
-            (
-                "broker_queue_messages",
-                self.broker_queue_messages
-                    .map_or(1, |n| usize::try_from(n).unwrap_or(1)),
-            ),
-            (
-                "broker_queue_bytes",
-                self.broker_queue_bytes.map_or(1, |n| usize::try_from(n).unwrap_or(1)),
-            ),
-        ];
-        for (field, value) in positive {
-            if value == 0 {
+        for (field, value) in [
+            ("send_buffer_bytes", Some(self.send_buffer_bytes as u64)),
+            ("broker_queue_messages", self.broker_queue_messages),
+            ("broker_queue_bytes", self.broker_queue_bytes),
+        ] {
+            if value == Some(0) {
                 return Err(Error::invalid(field, "must be at least 1"));
             }
         }
-        if !(1024..=64 * 1024 * 1024).contains(&self.max_frame) {
-            return Err(Error::invalid(
-                "max_frame",
-                format!("{} bytes is outside 1 KiB..64 MiB", self.max_frame),
-            ));
-        }
+        between("max_frame", self.max_frame, MAX_FRAMES)?;
         self.dialect.must_be_on_connections("dialect")?;
-        if self.client.len() > 256 {
-            return Err(Error::invalid(
-                "client",
-                format!("{} bytes, at most 256", self.client.len()),
-            ));
+        between("client", self.client.len(), 0..=MAX_CLIENT_NAME)?;
+        deadline("connect_timeout", self.connect_timeout)?;
+        deadline("publish_timeout", self.publish_timeout)?;
+        time("reconnect_initial", self.reconnect_initial)?;
+        time("reconnect_max", self.reconnect_max)?;
+        if self.reconnect_max < self.reconnect_initial {
+            return Err(Error::invalid("reconnect_initial", "must be at most reconnect_max"));
         }
-        if self.reconnect_initial.is_zero() || self.reconnect_max < self.reconnect_initial {
-            return Err(Error::invalid(
-                "reconnect_initial",
-                "must be above 0 and at most reconnect_max",
-            ));
-        }
-        self.validate_platform(cfg!(windows))?;
-        Ok(())
+        self.validate_platform(cfg!(windows))
     }
 
     /// What would have no effect where this runs is refused, since it is about whom to trust.
@@ -125,6 +108,39 @@ impl ClientConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_setting_is_beyond_what_clocks_and_brokers_take() {
+        let refused = |set: &dyn Fn(&mut ClientConfig)| {
+            let mut config = ClientConfig::default();
+            set(&mut config);
+            config.validate().unwrap_err().to_string()
+        };
+        let forever = Duration::MAX;
+        for (error, field) in [
+            (refused(&|config| config.client = "x".repeat(257)), "client: "),
+            (refused(&|config| config.max_frame = 1023), "max_frame: "),
+            (refused(&|config| config.send_buffer_bytes = 0), "send_buffer_bytes: "),
+            (
+                refused(&|config| config.broker_queue_bytes = Some(0)),
+                "broker_queue_bytes: ",
+            ),
+            (refused(&|config| config.connect_timeout = forever), "connect_timeout: "),
+            (refused(&|config| config.publish_timeout = forever), "publish_timeout: "),
+            (
+                refused(&|config| config.reconnect_initial = Duration::ZERO),
+                "reconnect_initial: ",
+            ),
+            (refused(&|config| config.reconnect_max = forever), "reconnect_max: "),
+            (
+                refused(&|config| config.reconnect_max = Duration::from_millis(1)),
+                "reconnect_initial: ",
+            ),
+        ] {
+            assert!(error.starts_with(field), "{error}");
+        }
+        assert_eq!(ClientConfig::default().validate(), Ok(()));
+    }
 
     #[test]
     fn trust_is_stated_in_the_words_of_the_system() {

@@ -164,11 +164,7 @@ impl Inbound {
             }
             None => inbox.queue.finish(),
         }
-        let last = inbox.queue.snapshot();
-        self.past.delivered += last.delivered;
-        for (sum, count) in self.past.dropped.iter_mut().zip(last.dropped) {
-            *sum += count;
-        }
+        self.past.add_settled(&inbox.queue.snapshot());
     }
 
     /// Takes whole frames off the front of `data`. Gives how many bytes were used and whether a full inbox stopped it (its waker is woken
@@ -271,15 +267,12 @@ impl Inbound {
     }
 
     /// True if the inbox is full; then what it has not taken is held.
-    fn push_blocking(&mut self, inbox: &Arc<Inbox>, mut run: Run, resume: &Arc<dyn Wake>) -> bool {
+    fn push_blocking(&mut self, inbox: &Arc<Inbox>, run: Run, resume: &Arc<dyn Wake>) -> bool {
         let pushed = inbox.queue.push(&run, &inbox.account, 0, Patience::Wait(resume));
         let Pushed::Full { taken, .. } = pushed else {
             return false;
         };
-        if taken > 0 {
-            run.split_fitting(taken as usize, usize::MAX, false);
-        }
-        self.held = Some((Arc::clone(inbox), run));
+        self.held = Some((Arc::clone(inbox), run.behind(taken)));
         true
     }
 

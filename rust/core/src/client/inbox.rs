@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::event::{EventSubscription, Filters};
+use crate::event::EventSubscription;
+use crate::filter::Filters;
 use crate::queue::{Budget, Limits, Overflow, Queue, Subscriptions, Wake};
 use crate::topic::Pattern;
 

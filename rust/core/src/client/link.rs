@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::config::ClientConfig;
 use super::inbox::Inbox;
+use super::line::{Read, Reader, State};
 use super::outbox::{Sent, closed};
 use super::shared::{Shared, ask};
 use super::ticket::{Answer, Ticket};
@@ -15,34 +16,6 @@ use crate::queue::{DropReason, Snapshot, Wake};
 use crate::transport::{Address, Stream};
 use crate::wire::text::{FromClient, Id, Stats};
 use crate::wire::{self, Draft};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    Connecting,
-    Connected,
-    Reconnecting,
-    Closed,
-}
-
-/// Who reads the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reader {
-    /// The host, whose event loop watches the descriptor: no thread stands between the kernel and it.
-    Host,
-    /// The link's own thread, for hosts that cannot; what arrives together wakes its readers together.
-    Link,
-}
-
-/// What the host does after [`Link::on_readable`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Read {
-    /// Keep watching.
-    Open,
-    /// A blocking subscription is full: stop watching; the host is woken when to go on ([`Link::resume`]).
-    Paused,
-    /// The connection is gone; stop watching.
-    Ended,
-}
 
 /// What the host does after a flush.
 pub type Flushed = Sent;
@@ -293,11 +266,7 @@ impl Link {
         let inbound = self.shared.inbound.lock();
         let mut sum = inbound.past;
         for entry in inbound.entries.values() {
-            let now = entry.inbox.queue.snapshot();
-            sum.delivered += now.delivered;
-            for (all, one) in sum.dropped.iter_mut().zip(now.dropped) {
-                *all += one;
-            }
+            sum.add_settled(&entry.inbox.queue.snapshot());
         }
         let decode_errors = inbound.undecodable;
         let outbox = self.shared.outbox.lock();

@@ -14,6 +14,7 @@ mod config;
 mod handshake;
 mod inbound;
 mod inbox;
+mod line;
 mod link;
 mod original;
 mod outbox;
@@ -24,7 +25,8 @@ mod ticket;
 
 pub use config::{ClientConfig, Peer};
 pub use inbox::{Inbox, InboxOptions};
-pub use link::{Flushed, Link, LocalStatistics, Read, Reader, State};
+pub use line::{Read, Reader, State};
+pub use link::{Flushed, Link, LocalStatistics};
 pub use outbox::Sent;
 pub use runtime::{abandon_after_fork, shut_down as shut_down_runtime};
 pub use ticket::{Answer, Ticket};

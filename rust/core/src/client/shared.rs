@@ -3,18 +3,17 @@
 //!
 //! Lock order: `line`, then `inbound`, then `outbox`; none is held across a wait or while a waker runs that could come back here.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::config::{ClientConfig, Peer};
 use super::inbound::{Happening, Inbound};
 use super::inbox::Inbox;
-use super::link::{Read, Reader, State};
+use super::line::{Line, Read, Reader, State};
 use super::original;
 use super::outbox::{Outbox, Sent, closed};
 use super::ticket::{Answer, Ticket};
@@ -24,26 +23,6 @@ use crate::log::Limiter;
 use crate::queue::Wake;
 use crate::transport::{Address, Stream};
 use crate::wire::text::{FromClient, Sub};
-
-/// One read takes at most this much.
-const READ: usize = 256 * 1024;
-
-/// The connection itself, as the supervisor and the host see it.
-pub(super) struct Line {
-    pub(super) stream: Option<Arc<Stream>>,
-    /// Counts connections; a host that watches an older one stops.
-    pub(super) generation: u64,
-    pub(super) state: State,
-    pub(super) changes: VecDeque<State>,
-    pub(super) cause: Option<Error>,
-    /// BYE was sent by us: the end of the connection is no interruption.
-    pub(super) leaving: bool,
-    /// Bytes read and not used yet: from `used` to `filled`.
-    pub(super) buf: Vec<u8>,
-    pub(super) used: usize,
-    pub(super) filled: usize,
-    pub(super) paused: bool,
-}
 
 pub(super) struct Shared {
     pub(super) address: Address,
@@ -78,18 +57,7 @@ impl Wake for Resume {
 impl Shared {
     pub(super) fn new(address: Address, config: ClientConfig, reader: Reader, host: Arc<dyn Wake>) -> Arc<Self> {
         Arc::new_cyclic(|weak: &std::sync::Weak<Shared>| Shared {
-            line: Mutex::new(Line {
-                stream: None,
-                generation: 0,
-                state: State::Connecting,
-                changes: VecDeque::from([State::Connecting]),
-                cause: None,
-                leaving: false,
-                buf: Vec::new(),
-                used: 0,
-                filled: 0,
-                paused: false,
-            }),
+            line: Mutex::new(Line::new()),
             inbound: Mutex::new(Inbound::new(config.dialect, config.max_frame)),
             outbox: Mutex::new(match config.peer {
                 Peer::Native => Outbox::new(config.send_buffer_bytes, config.max_frame),
@@ -113,10 +81,6 @@ impl Shared {
         self.config.peer == Peer::Original
     }
 
-    pub(super) const fn resume(&self) -> &Arc<dyn Wake> {
-        &self.resume
-    }
-
     pub(super) fn read(&self) -> Read {
         self.try_read().unwrap_or(Read::Open)
     }
@@ -127,19 +91,10 @@ impl Shared {
         let Some(stream) = line.stream.clone() else {
             return Ok(Read::Ended);
         };
-        let Line { buf, used, filled, .. } = &mut *line;
-        if buf.len() - *filled < READ / 4 && *used > 0 {
-            buf.copy_within(*used..*filled, 0);
-            *filled -= std::mem::take(used);
-        }
-        if buf.len() - *filled < READ / 4 {
-            // A frame larger than the buffer is under way, or this is the first read.
-            buf.resize((buf.len() * 2).max(READ), 0);
-        }
-        let cause = match stream.try_read(buf.get_mut(*filled..).unwrap_or_default()) {
+        let cause = match stream.try_read(line.unused.room()) {
             Ok(0) => Error::ConnectionLost("the broker closed the connection".to_owned()),
             Ok(n) => {
-                *filled += n;
+                line.unused.read(n);
                 self.heard.store(true, Ordering::Relaxed);
                 return Ok(self.use_up(line));
             }
@@ -151,20 +106,16 @@ impl Shared {
     }
 
     /// Hands over what somebody else has read.
-    pub(super) fn feed(&self, mut line: parking_lot::MutexGuard<'_, Line>, data: &[u8]) {
-        let (used, filled) = (line.used, line.filled);
-        line.buf.truncate(filled);
-        line.buf.drain(..used);
-        line.buf.extend_from_slice(data);
-        (line.used, line.filled) = (0, line.buf.len());
+    pub(super) fn feed(&self, mut line: MutexGuard<'_, Line>, data: &[u8]) {
+        line.unused.append(data);
         self.use_up(line);
     }
 
     /// Hands over what is in the read buffer.
-    pub(super) fn use_up(&self, mut line: parking_lot::MutexGuard<'_, Line>) -> Read {
+    pub(super) fn use_up(&self, mut line: MutexGuard<'_, Line>) -> Read {
         let mut happened = Vec::new();
         let mut inbound = self.inbound.lock();
-        let data = line.buf.get(line.used..line.filled).unwrap_or_default();
+        let data = line.unused.bytes();
         let used = if self.is_original() {
             inbound.ingest_original(data, &mut happened).map(|used| (used, false))
         } else {
@@ -178,14 +129,8 @@ impl Shared {
                 return Read::Ended;
             }
         };
-        line.used += used;
+        line.unused.use_up(used);
         line.paused = paused;
-        if line.used == line.filled {
-            (line.used, line.filled) = (0, 0);
-            if line.buf.len() > READ {
-                line.buf = Vec::new();
-            }
-        }
         for happening in happened {
             if let Some((cause, last)) = self.happened(&line, happening) {
                 self.lost(line, cause, last);
@@ -245,10 +190,11 @@ impl Shared {
     }
 
     /// The connection is over: closes it, tells every subscription, and unless this is the `last` one has the supervisor dial again.
-    pub(super) fn lost(&self, mut line: parking_lot::MutexGuard<'_, Line>, cause: Error, last: bool) {
+    pub(super) fn lost(&self, mut line: MutexGuard<'_, Line>, cause: Error, last: bool) {
         let Some(stream) = line.stream.take() else { return };
         stream.shut_down();
-        (line.used, line.filled, line.paused) = (0, 0, false);
+        line.unused.clear();
+        line.paused = false;
         if line.leaving || last || !self.config.reconnect {
             let cause = (!line.leaving).then_some(cause);
             return self.end_locked(line, cause);
@@ -261,7 +207,7 @@ impl Shared {
             );
         }
         line.cause = Some(cause);
-        self.change(&mut line, State::Reconnecting);
+        line.change(State::Reconnecting);
         self.reconnects.fetch_add(1, Ordering::Relaxed);
         let mut inbound = self.inbound.lock();
         for entry in inbound.entries.values().filter(|entry| entry.live) {
@@ -295,10 +241,9 @@ impl Shared {
         line.stream = Some(stream);
         line.generation += 1;
         line.cause = None;
-        (line.used, line.filled) = (0, leftover.len());
-        line.buf.clear();
-        line.buf.extend_from_slice(leftover);
-        self.change(&mut line, State::Connected);
+        line.unused.clear();
+        line.unused.append(leftover);
+        line.change(State::Connected);
         if let Some(suppressed) = self.log.due("connected") {
             tracing::info!(
                 target: "daemoneye_eventbus::client",
@@ -327,15 +272,6 @@ impl Shared {
         }
     }
 
-    pub(super) fn change(&self, line: &mut Line, state: State) {
-        line.state = state;
-        line.changes.push_back(state);
-        // Somebody who never looks keeps the newest.
-        if line.changes.len() > 64 {
-            line.changes.pop_front();
-        }
-    }
-
     /// Ends the link for good; `cause` is `None` when its owner closed it.
     pub(super) fn end(&self, cause: Option<Error>) {
         let mut line = self.line.lock();
@@ -345,12 +281,12 @@ impl Shared {
         self.end_locked(line, cause);
     }
 
-    pub(super) fn end_locked(&self, mut line: parking_lot::MutexGuard<'_, Line>, cause: Option<Error>) {
+    pub(super) fn end_locked(&self, mut line: MutexGuard<'_, Line>, cause: Option<Error>) {
         if line.state == State::Closed {
             return;
         }
         line.cause = cause;
-        self.change(&mut line, State::Closed);
+        line.change(State::Closed);
         let error = closed(line.cause.as_ref());
         let mut inbound = self.inbound.lock();
         let mut tickets: Vec<Ticket> = inbound.questions.drain().map(|(_, ticket)| ticket).collect();

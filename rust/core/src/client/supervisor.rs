@@ -13,11 +13,12 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::backoff::Backoff;
 use super::handshake::{self, Greeted};
 use super::inbound::Happening;
-use super::link::{Read, Reader, State};
+use super::line::{Read, Reader, State};
 use super::original::{self, Dialled};
 use super::outbox::Sent;
 use super::shared::{Shared, subs};
 use crate::error::Error;
+use crate::limits::LONGEST;
 use crate::transport::{DialError, Readable, Stream};
 use crate::wire::text::FromClient;
 
@@ -27,12 +28,30 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 const CONFIRM: Duration = Duration::from_secs(1);
 /// After a failed write the reader has this long to find out why.
 const GRACE: Duration = Duration::from_millis(200);
+/// An attempt that begins at the end of `connect_timeout` still has this long to be answered.
+const LAST_MOMENT: Duration = Duration::from_millis(50);
 /// A connection that lived this long starts the back-off anew.
 const SETTLED: Duration = Duration::from_millis(200);
+/// Where the broker's own number cannot be one.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// A connection that a full subscription keeps from being read is looked after this often: its broker may be gone.
 const PROBE: Duration = Duration::from_millis(100);
 
+/// Ends the link if its supervisor ends by a defect: nobody waits for somebody who will not come.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end(Some(Error::ConnectionLost(
+                "by a defect of this client; please report it".to_owned(),
+            )));
+        }
+    }
+}
+
 pub(super) async fn supervise(shared: Arc<Shared>) {
+    let _guard = Guard(Arc::clone(&shared));
     let mut backoff = Backoff::new(shared.config.reconnect_initial, shared.config.reconnect_max);
     let mut give_up = Some(Instant::now() + shared.config.connect_timeout);
     loop {
@@ -86,8 +105,7 @@ enum Live {
 async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live, DialError> {
     let mut deadline = Instant::now() + ATTEMPT;
     if let Some(at) = give_up {
-        // The last attempt may start just before the end; it still gets a moment to be answered.
-        deadline = deadline.min(at.max(Instant::now() + Duration::from_millis(50)));
+        deadline = deadline.min(at.max(Instant::now() + LAST_MOMENT));
     }
     if shared.is_original() {
         return attempt_original(shared, deadline, give_up.is_some()).await;
@@ -95,7 +113,7 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live,
     let work = async {
         let mut greeted = handshake::connect(&shared.address, &shared.config).await?;
         let info = &greeted.info;
-        let ping_interval = Duration::try_from_secs_f64(info.ping_interval).unwrap_or(Duration::from_secs(30));
+        let ping_interval = ping_interval(info.ping_interval);
         {
             let max_frame = usize::try_from(info.max_frame)
                 .unwrap_or(usize::MAX)
@@ -186,7 +204,7 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
         {
             let mut inbound = shared.inbound.lock();
             let (used, paused) = inbound
-                .ingest(&greeted.leftover, shared.resume(), &mut happened)
+                .ingest(&greeted.leftover, &shared.resume, &mut happened)
                 .map_err(lost)?;
             greeted.leftover.drain(..used);
             if paused || inbound.entries.values().all(|entry| entry.live || !entry.sent) {
@@ -221,6 +239,11 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
             Err(error) => return Err(lost(Error::io("reading from the broker", &error))),
         }
     }
+}
+
+/// How often to speak for a host that does not read, by a broker's number, which may be any.
+fn ping_interval(told: f64) -> Duration {
+    Duration::try_from_secs_f64(told).map_or(PING_INTERVAL, |told| told.min(LONGEST))
 }
 
 /// Stays with a live connection until it is lost.

@@ -9,10 +9,8 @@
 mod correlation;
 mod events;
 mod filter;
-mod glob;
 pub mod map;
 mod subscription;
-mod terms;
 mod text;
 mod timestamp;
 
@@ -20,8 +18,7 @@ pub use correlation::CorrelationMetadata;
 pub use events::{
     CollectionEvent, EventKind, FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent, TriggerRequest,
 };
-pub use filter::{CorrelationFilter, EventFilter, Filters, KindSet};
-pub use glob::Glob;
+pub use filter::{CorrelationFilter, EventFilter};
 pub use map::{Map, Walk};
 pub use subscription::{EventBusStatistics, EventSubscription, SourceCaps};
 pub use text::{Text, TextMap};

@@ -1,7 +1,10 @@
-//! The queue under its lock: every change of what is held goes through `charge` and `release`, so that limits, budget and the
-//! account cannot drift from the items.
+//! The queue under its lock: what is held, the account of it, and who waits.
+//!
+//! Messages come in by `append` ([`fill`]) and leave by `release` ([`drain`] and [`fill`]) or all together at the end, so that limits,
+//! budget and the account cannot drift from the items.
 
 mod drain;
+mod fill;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,8 +14,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{
-    Budget, DropReason, Gap, Limits, MAX_ANSWER_BYTES, MAX_ANSWERS, Overflow, Patience, Pushed, Run, Snapshot,
-    Subscriptions, Wake,
+    Budget, DropReason, Gap, Limits, MAX_ANSWER_BYTES, MAX_ANSWERS, Overflow, Run, Snapshot, Subscriptions, Wake,
 };
 
 enum Item {
@@ -86,122 +88,9 @@ impl Inner {
         }
     }
 
-    pub(super) fn push(&mut self, run: &Run, subscriptions: &Subscriptions, patience: Patience<'_>) -> Pushed {
-        if self.is_closed() || self.wants_disconnect {
-            return Pushed::Closed;
-        }
-        let waits = match patience {
-            Patience::Wait(waker) if !self.has_stalled() => Some(waker),
-            _ => None,
-        };
-        let blocks = matches!(patience, Patience::Wait(_) | Patience::Try { block: true });
-        self.fed_by_block |= blocks;
-        // What is to be lossless is never trimmed for the budget; so it must not grow beyond it either, whoever feeds it.
-        let budget = if self.is_lossless() {
-            self.budget.room()
-        } else {
-            usize::MAX
-        };
-        // The usual case first: everything fits.
-        let fits = self.messages + run.messages as usize <= self.limits.messages
-            && self.bytes + run.bytes() <= self.limits.bytes
-            && run.bytes() <= budget;
-        if fits || (matches!(patience, Patience::Exceed) && !self.has_stalled()) {
-            self.append(run.clone(), subscriptions);
-            return Pushed::Done;
-        }
-        if matches!(patience, Patience::Try { .. }) {
-            let taken = self.take_part(run, subscriptions, budget);
-            return self.taken(run, taken, self.crowded.unwrap_or_else(Instant::now));
-        }
-        let crowded = *self.crowded.get_or_insert_with(Instant::now);
-        if let Some(waker) = waits {
-            let taken = self.take_part(run, subscriptions, budget);
-            if taken < run.messages {
-                let mut rest = run.clone();
-                if taken > 0 {
-                    rest.split_fitting(taken as usize, usize::MAX, true);
-                }
-                self.wait_for_room(waker, rest.first_len());
-            }
-            return self.taken(run, taken, crowded);
-        }
-        if run.bytes() > budget {
-            let taken = self.take_part(run, subscriptions, budget);
-            if taken < run.messages {
-                self.gap_at_tail(u64::from(run.messages - taken), subscriptions, DropReason::Budget);
-            }
-            return Pushed::Done;
-        }
-        match self.overflow {
-            Overflow::DropOldest => {
-                self.append(run.clone(), subscriptions);
-                self.trim_to_limits();
-            }
-            Overflow::DropNewest => {
-                let mut rest = run.clone();
-                if let Some(part) = self.split_room(&mut rest, usize::MAX) {
-                    self.append(part.unshared_from(run), subscriptions);
-                }
-                if rest.messages > 0 {
-                    self.gap_at_tail(u64::from(rest.messages), subscriptions, DropReason::Overflow);
-                }
-            }
-            Overflow::Disconnect => {
-                self.wants_disconnect = true;
-                self.gap_at_tail(u64::from(run.messages), subscriptions, DropReason::Overflow);
-                return Pushed::Closed;
-            }
-        }
-        Pushed::Done
-    }
-
-    fn taken(&self, run: &Run, taken: u32, crowded: Instant) -> Pushed {
-        if taken == run.messages {
-            return Pushed::Done;
-        }
-        Pushed::Full {
-            taken,
-            stalls_at: crowded + self.stall,
-        }
-    }
-
-    /// Takes what fits into the queue and into `budget` bytes; an empty queue takes one message whatever it holds, so that no reader
-    /// starves for the others.
-    fn take_part(&mut self, run: &Run, subscriptions: &Subscriptions, budget: usize) -> u32 {
-        let mut rest = run.clone();
-        let Some(part) = self.split_room(&mut rest, budget) else {
-            return 0;
-        };
-        let taken = part.messages;
-        self.append(part.unshared_from(run), subscriptions);
-        taken
-    }
-
     /// True if a producer waits for this queue rather than lose anything, and its reader takes what there is.
     pub(super) fn is_lossless(&self) -> bool {
         self.fed_by_block && !self.stalled
-    }
-
-    /// True if a message of `bytes` would come in now without a drop and without a wait.
-    pub(super) fn takes(&mut self, bytes: usize) -> bool {
-        self.is_closed() || self.wants_disconnect || self.fits(bytes) || self.has_stalled()
-    }
-
-    /// An empty queue takes anything.
-    fn fits(&self, bytes: usize) -> bool {
-        self.messages == 0
-            || (self.messages < self.limits.messages
-                && self.bytes.saturating_add(bytes) <= self.limits.bytes
-                && self.budget.room() >= bytes.max(1))
-    }
-
-    fn split_room(&self, run: &mut Run, budget: usize) -> Option<Run> {
-        run.split_fitting(
-            self.limits.messages.saturating_sub(self.messages),
-            self.limits.bytes.saturating_sub(self.bytes).min(budget),
-            self.messages == 0,
-        )
     }
 
     fn append(&mut self, run: Run, subscriptions: &Subscriptions) {
@@ -232,9 +121,10 @@ impl Inner {
         pairs
     }
 
+    /// A broker says what it lost, and may say any number.
     fn count_dropped(&mut self, reason: DropReason, pairs: u64) {
         if let Some(count) = self.dropped.get_mut(reason as usize) {
-            *count += pairs;
+            *count = count.saturating_add(pairs);
         }
     }
 
@@ -264,67 +154,6 @@ impl Inner {
         }
     }
 
-    fn trim_to_limits(&mut self) {
-        while self.messages > 1 && (self.messages > self.limits.messages || self.bytes > self.limits.bytes) {
-            let (messages, bytes) = (
-                self.messages.saturating_sub(self.limits.messages),
-                self.bytes.saturating_sub(self.limits.bytes),
-            );
-            // The newest message stays, however large: otherwise a queue smaller than a frame would never deliver one.
-            let spare = self.messages.saturating_sub(1);
-            if !self.drop_front(messages, bytes, spare, DropReason::Overflow) {
-                break;
-            }
-        }
-    }
-
-    pub(super) fn trim_oldest(&mut self, bytes: usize, reason: DropReason) -> usize {
-        let before = self.bytes;
-        while before - self.bytes < bytes {
-            let missing = bytes - (before - self.bytes);
-            if !self.drop_front(0, missing, usize::MAX, reason) {
-                break;
-            }
-        }
-        before - self.bytes
-    }
-
-    /// Drops messages of the oldest run that may be dropped, at least one and at most `most`, until `messages` and `bytes` are freed or
-    /// that run is gone, and leaves a gap in their place. False if nothing may be dropped.
-    fn drop_front(&mut self, messages: usize, bytes: usize, most: usize, reason: DropReason) -> bool {
-        let Some(mut at) = self.items.iter().position(|item| matches!(item, Item::Run(..))) else {
-            return false;
-        };
-        // What the kernel has in part is not at our disposal.
-        if at == 0 && self.partial > 0 {
-            let Some(Item::Run(run, subscriptions)) = self.items.front_mut() else {
-                return false;
-            };
-            if run.messages > 1 {
-                let first = Item::Run(run.split_first(), Arc::clone(subscriptions));
-                self.items.push_front(first);
-                at = 1;
-            } else {
-                match self.items.iter().skip(1).position(|item| matches!(item, Item::Run(..))) {
-                    Some(next) => at = next + 1,
-                    None => return false,
-                }
-            }
-        }
-        let Some(Item::Run(run, subscriptions)) = self.items.get_mut(at) else {
-            return false;
-        };
-        let subscriptions = Arc::clone(subscriptions);
-        let lost = run.split_at_least(messages, bytes, most);
-        if run.messages == 0 {
-            self.items.remove(at);
-        }
-        let pairs = self.release(&lost, subscriptions.len());
-        self.count_dropped(reason, pairs);
-        self.gap_before(at, u64::from(lost.messages), &subscriptions, reason);
-        true
-    }
-
     /// Adds to the gap of this reason among those right before `at`, or makes one there.
     fn gap_before(&mut self, at: usize, messages: u64, subscriptions: &[u64], reason: DropReason) {
         let mut look = at;
@@ -340,7 +169,7 @@ impl Inner {
     }
 
     pub(super) fn gap_at_tail(&mut self, messages: u64, subscriptions: &[u64], reason: DropReason) {
-        self.count_dropped(reason, messages * subscriptions.len() as u64);
+        self.count_dropped(reason, messages.saturating_mul(subscriptions.len() as u64));
         self.gap_before(self.items.len(), messages, subscriptions, reason);
     }
 

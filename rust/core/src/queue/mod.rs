@@ -97,8 +97,8 @@ pub enum Patience<'a> {
     /// What fits is taken; the rest is left with the producer, whom nobody wakes. Nothing is dropped, and no stall clock starts.
     /// `block`: for a producer who will wait for the rest, and so minds the budget.
     Try { block: bool },
-    /// Taken whatever the limits say, unless the queue has stalled: for a producer that asked [`Queue::takes`] of several queues a moment ago and must not be left
-    /// with half a delivery. The limits are exceeded by at most one message per racing producer.
+    /// Taken whatever the limits say, unless the queue has stalled: for a producer that asked [`Queue::takes`] of several queues a moment
+    /// ago and must not be left with half a delivery. The limits are exceeded by at most one message per racing producer.
     Exceed,
 }
 
@@ -168,6 +168,19 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Adds what another queue has delivered and dropped; what waits in it is not added.
+    pub fn add_settled(&mut self, other: &Self) {
+        self.delivered += other.delivered;
+        for (sum, count) in self.dropped.iter_mut().zip(other.dropped) {
+            *sum = sum.saturating_add(count);
+        }
+    }
+
+    /// Over all reasons.
+    pub fn lost(&self) -> u64 {
+        self.dropped.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
     pub fn dropped(&self) -> impl Iterator<Item = (DropReason, u64)> {
         DropReason::ALL.into_iter().zip(self.dropped)
     }
@@ -203,64 +216,45 @@ impl Queue {
 
     /// Offers `run`, matched by `subscriptions` as they stood at `epoch`.
     pub fn push(&self, run: &Run, subscriptions: &Subscriptions, epoch: u64, patience: Patience<'_>) -> Pushed {
-        let mut inner = self.inner.lock();
-        if inner.epoch != epoch {
-            return Pushed::Stale;
-        }
-        let cut_before = inner.wants_disconnect;
-        let pushed = inner.push(run, subscriptions, patience);
-        // A reader to be cut is told also while it waits for the kernel.
-        let wake = inner.take_idle() || (inner.wants_disconnect && !cut_before);
-        drop(inner);
-        if wake {
-            self.reader.wake();
-        }
-        pushed
+        self.fill(|inner| {
+            if inner.epoch == epoch {
+                inner.push(run, subscriptions, patience)
+            } else {
+                Pushed::Stale
+            }
+        })
     }
 
     /// Says that `messages` matched messages will not come, at this place of the stream. False if closed or out of date (`epoch`).
     pub fn push_gap(&self, messages: u64, subscriptions: &Subscriptions, epoch: u64, reason: DropReason) -> bool {
-        let mut inner = self.inner.lock();
-        if inner.is_closed() || inner.epoch != epoch {
-            return false;
-        }
-        inner.gap_at_tail(messages, subscriptions, reason);
-        let wake = inner.take_idle();
-        drop(inner);
-        if wake {
-            self.reader.wake();
-        }
-        true
+        self.fill(|inner| {
+            if inner.is_closed() || inner.epoch != epoch {
+                return false;
+            }
+            inner.gap_at_tail(messages, subscriptions, reason);
+            true
+        })
     }
 
     /// Changes the subscriptions of this reader and says so in its stream as one step: nothing that was looked up before `change`
     /// can come in after the answer, nothing looked up after it can come in before.
     pub fn change<R>(&self, change: impl FnOnce(u64) -> (R, Option<Bytes>)) -> R {
-        let mut inner = self.inner.lock();
-        inner.epoch += 1;
-        let (result, answer) = change(inner.epoch);
-        if let Some(answer) = answer {
-            inner.answer(answer);
-        }
-        let wake = inner.take_idle();
-        drop(inner);
-        if wake {
-            self.reader.wake();
-        }
-        result
+        self.fill(|inner| {
+            inner.epoch += 1;
+            let (result, answer) = change(inner.epoch);
+            if let Some(answer) = answer {
+                inner.answer(answer);
+            }
+            result
+        })
     }
 
     /// Appends an answer (a whole frame). True if so many are unsent that the connection must not be read for now.
     pub fn answer(&self, frame: Bytes) -> bool {
-        let mut inner = self.inner.lock();
-        inner.answer(frame);
-        let full = inner.answers_full();
-        let wake = inner.take_idle();
-        drop(inner);
-        if wake {
-            self.reader.wake();
-        }
-        full
+        self.fill(|inner| {
+            inner.answer(frame);
+            inner.answers_full()
+        })
     }
 
     /// Lets `merge` rewrite the last unsent answer if that stands at the very end; false if there is none or `merge` declined.
@@ -291,27 +285,13 @@ impl Queue {
     /// Hands the kernel as much as it takes. `write` must not block. After `Blocked` the caller owns the wait for the kernel and ends it
     /// with [`disarm`](Self::disarm); meanwhile other flushes return `Armed`.
     pub fn write_to(&self, write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<Written> {
-        let mut inner = self.inner.lock();
-        let written = inner.write_to(write);
-        let room = inner.take_room();
-        drop(inner);
-        for waker in room {
-            waker.wake();
-        }
-        written
+        self.drain(|inner| inner.write_to(write))
     }
 
     /// Hands the kernel one message, in one piece, for a reader who is told of no gaps. `write` must not block. Not to be mixed with
     /// [`write_to`](Self::write_to).
     pub fn write_one(&self, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<One> {
-        let mut inner = self.inner.lock();
-        let written = inner.write_one(write);
-        let room = inner.take_room();
-        drop(inner);
-        for waker in room {
-            waker.wake();
-        }
-        written
+        self.drain(|inner| inner.write_one(write))
     }
 
     /// True if the kernel has a message in part, which must be finished before anything else is written.
@@ -331,62 +311,28 @@ impl Queue {
 
     /// Takes one message out.
     pub fn pop(&self) -> Result<Popped, Empty> {
-        let mut inner = self.inner.lock();
-        let popped = inner.pop();
-        let room = inner.take_room();
-        drop(inner);
-        for waker in room {
-            waker.wake();
-        }
-        popped
+        self.drain(|inner| inner.pop())
     }
 
     /// Drops from the oldest until `bytes` are freed or nothing droppable is left; gives the bytes freed.
     pub fn trim(&self, bytes: usize, reason: DropReason) -> usize {
-        let mut inner = self.inner.lock();
-        let freed = inner.trim_oldest(bytes, reason);
-        let room = inner.take_room();
-        drop(inner);
-        for waker in room {
-            waker.wake();
-        }
-        freed
+        self.drain(|inner| inner.trim_oldest(bytes, reason))
     }
 
     /// Nothing more comes in; what is queued can still be read.
     pub fn finish(&self) {
-        self.end(None);
+        self.end(|inner| inner.close(None));
     }
 
     /// Nothing more comes in and what is pending is dropped for `reason`. Gives how many messages that were.
     pub fn discard(&self, reason: DropReason) -> u64 {
-        self.end(Some(reason))
-    }
-
-    fn end(&self, discard: Option<DropReason>) -> u64 {
-        let mut inner = self.inner.lock();
-        let lost = inner.close(discard);
-        let room = inner.take_all_waiting();
-        drop(inner);
-        for waker in room {
-            waker.wake();
-        }
-        self.reader.wake();
-        lost
+        self.end(|inner| inner.close(Some(reason)))
     }
 
     /// Drops what is pending for `reason`, except a frame that is being written and unsent answers; then comes `last`, then the end.
     /// Gives how many messages were dropped.
     pub fn end_with(&self, last: Option<Bytes>, reason: DropReason) -> u64 {
-        let mut inner = self.inner.lock();
-        let lost = inner.end_with(last, reason);
-        let room = inner.take_all_waiting();
-        drop(inner);
-        for waker in room {
-            waker.wake();
-        }
-        self.reader.wake();
-        lost
+        self.end(|inner| inner.end_with(last, reason))
     }
 
     /// True if a message of `bytes` would come in now without a drop and without a wait.
@@ -418,5 +364,48 @@ impl Queue {
 
     pub fn snapshot(&self) -> Snapshot {
         self.inner.lock().snapshot()
+    }
+
+    // Whatever is done to a queue ends in one of these three ways, and nobody is woken under its lock.
+
+    /// Puts something in; the reader is woken if it waits, or is to be cut.
+    #[inline]
+    fn fill<R>(&self, put: impl FnOnce(&mut Inner) -> R) -> R {
+        let mut inner = self.inner.lock();
+        let cut_before = inner.wants_disconnect;
+        let result = put(&mut inner);
+        // A reader to be cut is told also while it waits for the kernel.
+        let wake = inner.take_idle() || (inner.wants_disconnect && !cut_before);
+        drop(inner);
+        if wake {
+            self.reader.wake();
+        }
+        result
+    }
+
+    /// Takes something out; whoever waits for room is woken once there is some.
+    #[inline]
+    fn drain<R>(&self, take: impl FnOnce(&mut Inner) -> R) -> R {
+        let mut inner = self.inner.lock();
+        let result = take(&mut inner);
+        let room = inner.take_room();
+        drop(inner);
+        for waker in room {
+            waker.wake();
+        }
+        result
+    }
+
+    /// Ends the queue; everybody is woken.
+    fn end(&self, end: impl FnOnce(&mut Inner) -> u64) -> u64 {
+        let mut inner = self.inner.lock();
+        let lost = end(&mut inner);
+        let room = inner.take_all_waiting();
+        drop(inner);
+        for waker in room {
+            waker.wake();
+        }
+        self.reader.wake();
+        lost
     }
 }

@@ -125,6 +125,14 @@ impl Run {
         Some(part.from(self.sender.as_ref()))
     }
 
+    /// What stands behind the first `taken` messages.
+    pub(crate) fn behind(mut self, taken: u32) -> Self {
+        if taken > 0 {
+            self.split_fitting(taken as usize, usize::MAX, true);
+        }
+        self
+    }
+
     /// This part of `whole`, in memory of its own if it would keep much more than itself alive: what is charged is what is held.
     pub(crate) fn unshared_from(self, whole: &Self) -> Self {
         match self.content {
@@ -202,7 +210,7 @@ impl Gap {
     pub(super) fn add(&mut self, messages: u64, subscriptions: &[u64]) {
         if self.counts.iter().map(|(id, _)| id).eq(subscriptions) {
             for (_, count) in &mut self.counts {
-                *count += messages;
+                *count = count.saturating_add(messages);
             }
             return;
         }
@@ -210,7 +218,7 @@ impl Gap {
             match self.counts.binary_search_by_key(id, |(known, _)| *known) {
                 Ok(at) => {
                     if let Some((_, count)) = self.counts.get_mut(at) {
-                        *count += messages;
+                        *count = count.saturating_add(messages);
                     }
                 }
                 Err(at) => self.counts.insert(at, (*id, messages)),
@@ -220,7 +228,7 @@ impl Gap {
 
     /// Over all subscriptions.
     pub fn total(&self) -> u64 {
-        self.counts.iter().map(|(_, count)| count).sum()
+        self.counts.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
     /// As the wire says it: one frame, or several where one could not hold so many subscriptions.

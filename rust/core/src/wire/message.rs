@@ -6,13 +6,10 @@ use super::frame::PREFIX;
 use super::{Dialect, envelope};
 use crate::error::{DecodeError, Error, Result, TopicError};
 use crate::event::{CollectionEvent, CorrelationMetadata, EventKind, Map, Timestamp};
+use crate::topic::names::trigger;
 use crate::topic::{self, Domain};
 
-/// Where trigger requests travel.
-const TRIGGER_TOPIC: &str = "control.trigger.request";
-
 /// The index is wire order.
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MessageType {
     Event,
@@ -204,7 +201,7 @@ enum Carries {
 fn carries(message_type: MessageType, topic: &str) -> Carries {
     match message_type {
         MessageType::Event => Carries::Event,
-        MessageType::Control if topic == TRIGGER_TOPIC => Carries::PerhapsTrigger,
+        MessageType::Control if topic == trigger::REQUEST => Carries::PerhapsTrigger,
         _ => Carries::Bytes,
     }
 }

@@ -11,9 +11,10 @@ use super::envelope::{Correlation, Envelope, Id};
 use super::frame::Payload;
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
+use crate::errors::decode_error;
 use crate::mapping::generic_alias;
 use crate::requests;
-use crate::text::{Frame, Span, Text, decode_error};
+use crate::text::{Frame, Span, Text};
 use crate::timestamp;
 
 /// What the broker says about a message besides the message.

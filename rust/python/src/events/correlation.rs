@@ -1,19 +1,20 @@
 //! `CorrelationMetadata`: who asked for what, across processes.
 //!
 //! The original's limits hold for what is made here; what arrives from the wire is kept as it is.
-use daemoneye_eventbus_core::event::{CorrelationMetadata as View, Glob, Timestamp};
+use daemoneye_eventbus_core::event::{CorrelationMetadata as View, Timestamp};
+use daemoneye_eventbus_core::filter::{Glob, MAX_GLOB_BYTES};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::frame::Metadata;
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
+use crate::errors::raise;
 use crate::mapping::{Entries, FrozenMap, Limits};
 use crate::timestamp;
 
 pub(crate) const MAX_ID: usize = 256;
 const MAX_STAGE: usize = 128;
-const MAX_PATTERN: usize = 256;
 const TAGS: Limits = Limits {
     entries: 64,
     key: 128,
@@ -274,8 +275,8 @@ impl CorrelationMetadata {
     /// Whether the id, the parent's or the root's is `pattern`, in which `*` stands for any run of characters.
     fn matches_pattern(&self, py: Python<'_>, pattern: &Bound<'_, PyAny>) -> PyResult<bool> {
         let field = Field("matches_pattern", "pattern");
-        let pattern = field.short_text(pattern.as_borrowed(), MAX_PATTERN)?;
-        let pattern = super::raise(py, Glob::parse(pattern.bind(py).to_str()?))?;
+        let pattern = field.short_text(pattern.as_borrowed(), MAX_GLOB_BYTES)?;
+        let pattern = raise(py, Glob::parse(pattern.bind(py).to_str()?))?;
         Ok(pattern.matches_correlation(&self.view(py)?))
     }
 }

@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::correlation::CorrelationMetadata;
 use crate::args::Field;
-use crate::text::{Frame, Span, Text, decode_error, inconsistent};
+use crate::errors::decode_error;
+use crate::text::{Frame, Span, Text, inconsistent};
 use crate::timestamp;
 
 /// An id: text that a caller gave, or a UUID that becomes text when it is read.

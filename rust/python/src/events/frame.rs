@@ -5,8 +5,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use crate::args::{Arg, Field, Origin};
+use crate::errors::decode_error;
 use crate::mapping::{self, Entries, FrozenMap, Limits};
-use crate::text::{Frame, Span, decode_error, inconsistent};
+use crate::text::{Frame, Span, inconsistent};
 
 /// The encoded `CollectionEvent` of an event that came over the wire.
 #[derive(Clone)]

@@ -22,6 +22,7 @@ mod restore;
 mod trigger;
 
 use daemoneye_eventbus_core::event::{self as core, CollectionEvent, EventKind, Map, Timestamp, Walk};
+use daemoneye_eventbus_core::topic::names::trigger as trigger_topic;
 use daemoneye_eventbus_core::wire::{Dialect, MessageType};
 use pyo3::prelude::*;
 use pyo3::pyclass::PyClass;
@@ -41,12 +42,9 @@ pub(crate) use self::record::Record;
 pub(crate) use self::restore::_restore;
 pub(crate) use self::trigger::TriggerRequest;
 use crate::args::Field;
-use crate::errors;
+use crate::errors::decode_error;
 use crate::slots;
-use crate::text::{Frame, Text, decode_error};
-
-/// The only topic on which a Control payload may be an event.
-const TRIGGER_TOPIC: &str = "control.trigger.request";
+use crate::text::{Frame, Text};
 
 /// Which of the five `ob` is.
 pub(crate) fn as_event(ob: &Bound<'_, PyAny>) -> Option<EventKind> {
@@ -136,7 +134,7 @@ pub(crate) fn received(
     let envelope = envelope::Envelope::of_wire(&frame, &outline)?;
     let holds_event = match outline.message_type {
         MessageType::Event => true,
-        MessageType::Control if outline.topic == TRIGGER_TOPIC => {
+        MessageType::Control if outline.topic == trigger_topic::REQUEST => {
             matches!(dialect.event(outline.payload), Ok(CollectionEvent::TriggerRequest(_)))
         }
         _ => false,
@@ -247,9 +245,4 @@ pub(crate) fn decode_event(py: Python<'_>, bytes: &[u8], dialect: Dialect) -> Py
             span,
         },
     )
-}
-
-/// A core error at a Python caller.
-pub(crate) fn raise<T>(py: Python<'_>, result: daemoneye_eventbus_core::Result<T>) -> PyResult<T> {
-    result.map_err(|error| errors::to_py(py, error))
 }

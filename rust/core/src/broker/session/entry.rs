@@ -10,7 +10,8 @@ use std::time::Instant;
 use tokio::time::timeout;
 
 use super::{read, with_read};
-use crate::broker::shared::{Seat, Shared};
+use crate::broker::places::Seat;
+use crate::broker::shared::Shared;
 use crate::broker::statistics::Refusal;
 use crate::error::Error;
 use crate::transport::{Readable, Stream};
@@ -81,7 +82,11 @@ pub(super) async fn meet(shared: &Arc<Shared>, stream: Arc<Stream>) -> Option<Ne
     };
     let seated = first.and_then(|first| match first {
         First::Connect(connect) => Ok((Some(connect), None)),
-        First::Original => shared.take_seat().map(|seat| (None, Some(seat))).ok_or(Fault::Full),
+        First::Original => shared
+            .places
+            .take_seat()
+            .map(|seat| (None, Some(seat)))
+            .ok_or(Fault::Full),
     });
     match seated {
         Ok((Some(connect), _)) => Some(Newcomer::Native(entry, connect)),
@@ -155,7 +160,7 @@ fn judge(shared: &Shared, kind: Kind, body: &[u8]) -> Result<First, Fault> {
     Ok(First::Original)
 }
 
-/// Counts a peer who comes no further, and tells it why if that can be told at once.
+/// Ends the attempt of a peer who comes no further.
 pub(super) fn refuse(shared: &Shared, stream: &Stream, fault: Fault) {
     let (reason, err) = match fault {
         Fault::Gone => return shared.counters.note(Refusal::HandshakeIncomplete),
@@ -168,6 +173,12 @@ pub(super) fn refuse(shared: &Shared, stream: &Stream, fault: Fault) {
             )),
         ),
     };
+    turn_away(shared, stream, reason, *err);
+}
+
+/// Counts and logs a connection that is refused, and tells the peer why if the kernel takes that at once. Nothing was written before, so
+/// it has room for one `ERR`.
+pub(in crate::broker) fn turn_away(shared: &Shared, stream: &Stream, reason: Refusal, err: ErrText) {
     if let Some(suppressed) = shared.counters.note_and_log(reason) {
         let peer = stream.peer();
         tracing::warn!(
@@ -180,11 +191,6 @@ pub(super) fn refuse(shared: &Shared, stream: &Stream, fault: Fault) {
             err.message
         );
     }
-    say(stream, *err);
-}
-
-/// Before a queue exists nothing was written, so the kernel has room for one `ERR`.
-pub(in crate::broker) fn say(stream: &Stream, err: ErrText) {
     let frame = FromBroker::Err(err).frame();
     // If it cannot be told, the end of the connection says it.
     let _ = stream.try_write(&[std::io::IoSlice::new(&frame)]);

@@ -12,19 +12,20 @@ use super::entry::{Entry, FIRST_READ, Fault, refuse};
 use super::last_look::LastLook;
 use super::{Session, Stage, blocks, read, with_read};
 use crate::broker::connection::{Connection, Terms};
+use crate::broker::places::Place;
 use crate::broker::router::Outlet;
-use crate::broker::shared::{Place, Shared};
+use crate::broker::shared::Shared;
 use crate::broker::statistics::Refusal;
 use crate::error::Error;
 use crate::queue::{DropReason, Wake};
 use crate::wire::Dialect;
 use crate::wire::auth::{self, Role};
 use crate::wire::frame::{self, Kind, PREFIX};
-use crate::wire::text::{Code, Connect, Err as ErrText, FromBroker, FromClient, Info, Ok as OkText, PROTOCOL};
+use crate::wire::text::{
+    Code, Connect, Err as ErrText, FromBroker, FromClient, Info, MAX_CLIENT_NAME, Ok as OkText, PROTOCOL,
+};
 
 const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes of the name that a client gives itself.
-const MAX_NAME: usize = 256;
 
 /// Agrees with a peer who has said `CONNECT` on how to talk.
 pub(super) async fn greet(shared: Arc<Shared>, entry: Entry, connect: Connect, place: Place) -> Option<Session> {
@@ -62,10 +63,10 @@ fn agree(shared: &Shared, connect: Connect) -> Result<Agreed, Fault> {
     }
     let dialect = Dialect::for_connection(&connect.dialect)
         .map_err(|known| Fault::new(Code::UnsupportedDialect, format!("this broker speaks {known}")))?;
-    if connect.client.len() > MAX_NAME {
+    if connect.client.len() > MAX_CLIENT_NAME {
         return Err(Fault::new(
             Code::Protocol,
-            format!("CONNECT: client is longer than {MAX_NAME} bytes; shorten it"),
+            format!("CONNECT: client is longer than {MAX_CLIENT_NAME} bytes; shorten it"),
         ));
     }
     let most = shared.config.max_frame;
@@ -170,7 +171,7 @@ impl Unproven {
         if let Some((theirs, ours)) = nonces {
             let Some((proof, token)) = session.proof(&theirs, &ours).await else {
                 let uid = session.connection.peer.uid;
-                tokio::time::sleep(session.shared.note_failed_proof(uid)).await;
+                tokio::time::sleep(session.shared.failed_proofs.note(uid)).await;
                 session.refuse_proof();
                 return None;
             };

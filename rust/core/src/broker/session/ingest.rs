@@ -13,9 +13,8 @@ use bytes::Bytes;
 
 use super::{KEPT_PENDING, Session, Stage, Stop};
 use crate::broker::deliver::Delivery;
-use crate::broker::port::CACHED_TOPICS;
 use crate::broker::rights::{Rights, look_up};
-use crate::broker::router::{Route, Router, Way};
+use crate::broker::router::{CACHED_TOPICS, Route, Router, Way};
 use crate::error::Error;
 use crate::queue::Run;
 use crate::topic::Cache;

@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hashbrown::HashMap;
 
-pub(super) use self::entry::say;
-pub(super) use self::original::{Rhythm, subscribe};
+pub(super) use self::entry::turn_away;
+pub(super) use self::original::subscribe;
 
 use self::clock::Clock;
 use self::entry::Newcomer;
@@ -35,10 +35,11 @@ use self::original::Original;
 use self::verbs::Refusals;
 use super::connection::{Connection, batch};
 use super::deliver::{Delivery, Waiting};
+use super::places::Place;
 use super::rate::Meter;
 use super::rights::Rights;
 use super::router::Outlet;
-use super::shared::{Phase, Place, Shared};
+use super::shared::{Phase, Shared};
 use super::statistics::Refusal;
 use crate::queue::{DropReason, Patience, Wake};
 use crate::transport::{Readable, Stream};

@@ -182,7 +182,7 @@ impl Inner {
                         break;
                     }
                     if let Some(Item::Gap(gap)) = self.items.pop_front() {
-                        dropped_before += gap.total();
+                        dropped_before = gap.total().saturating_add(dropped_before);
                     }
                 }
                 Some(Item::Answer(_)) => {

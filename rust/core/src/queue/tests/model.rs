@@ -102,7 +102,7 @@ proptest! {
                 Step::Trim(bytes) => { queue.queue.trim(bytes, DropReason::Budget); }
             }
             let now = queue.queue.snapshot();
-            prop_assert_eq!(now.delivered + now.pending + now.dropped.iter().sum::<u64>(), matched);
+            prop_assert_eq!(now.delivered + now.pending + now.lost(), matched);
             prop_assert_eq!(now.bytes, queue.budget.used());
             prop_assert!(now.messages <= messages.max(1));
             prop_assert!(now.bytes <= bytes || now.messages == 1);

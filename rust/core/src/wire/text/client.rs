@@ -28,6 +28,9 @@ pub enum Overflow {
     Disconnect,
 }
 
+/// The longest name that a client may give itself, in bytes.
+pub const MAX_CLIENT_NAME: usize = 256;
+
 /// `CONNECT`: the first frame of a native client.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connect {
@@ -36,7 +39,7 @@ pub struct Connect {
     /// The lowest; absent: the same as `protocol`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_protocol: Option<u32>,
-    /// A name for operators; decides nothing.
+    /// A name for operators, of at most [`MAX_CLIENT_NAME`] bytes; decides nothing.
     #[serde(default)]
     pub client: String,
     /// The name of a [`Dialect`](crate::wire::Dialect), for both directions; default `bincode`.

@@ -17,7 +17,7 @@ use super::frame::{MAX_TEXT, PREFIX};
 use crate::error::{Error, Result};
 
 pub use broker::{Bye, Dropped, Err, FromBroker, Info, Ok};
-pub use client::{Auth, Congestion, Connect, FromClient, Id, Overflow, Sub};
+pub use client::{Auth, Congestion, Connect, FromClient, Id, MAX_CLIENT_NAME, Overflow, Sub};
 pub use code::Code;
 pub use detail::{Client, Detail, Page, Stats};
 

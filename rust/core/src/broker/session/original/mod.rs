@@ -26,8 +26,6 @@ use parking_lot::Mutex;
 use tokio::time::sleep_until;
 use uuid::Uuid;
 
-pub(in crate::broker) use self::pace::Rhythm;
-
 use self::out::{Blocked, Until, ready};
 use self::pace::Pace;
 use self::reading::Reading;
@@ -35,10 +33,11 @@ use super::entry::Entry;
 use super::last_look::{LastLook, Look};
 use super::{SCRATCH, Stage, Wait, batch, read, with_read};
 use crate::broker::connection::{Bell, Connection, OriginalTerms, SharedPatterns, Terms};
+use crate::broker::places::Seat;
 use crate::broker::rate::Meter;
 use crate::broker::rights::Rights;
 use crate::broker::router::{Interest, Router};
-use crate::broker::shared::{Phase, Seat, Shared};
+use crate::broker::shared::{Phase, Shared};
 use crate::broker::statistics::{Refusal, Totals};
 use crate::broker::subscription;
 use crate::queue::{DropReason, MAX_ANSWERS};
@@ -175,7 +174,7 @@ impl Original {
         }
         if self.refused {
             // Guessing costs time, and the time tells nothing.
-            tokio::time::sleep(self.shared.note_failed_proof(self.stream.peer().uid)).await;
+            tokio::time::sleep(self.shared.failed_proofs.note(self.stream.peer().uid)).await;
         }
         self.become_native().await
     }

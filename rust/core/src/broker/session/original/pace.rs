@@ -3,28 +3,9 @@
 //! Its health check sends `PING` every 30 s and takes the very next frame as the answer, whatever it is. So one frame is in flight at a
 //! time, and none from shortly before a check is due until it has come.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// When the original checks its connection.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::broker) struct Rhythm {
-    /// From one check, or the connect, to the time at which the next may come.
-    pub(in crate::broker) quiet_after: Duration,
-    /// How long it is waited for.
-    pub(in crate::broker) quiet_for: Duration,
-    /// Within which a token must have been proved: a check, and some.
-    pub(in crate::broker) proof: Duration,
-}
-
-impl Default for Rhythm {
-    fn default() -> Self {
-        Self {
-            quiet_after: Duration::from_millis(29_500),
-            quiet_for: Duration::from_secs(1),
-            proof: Duration::from_secs(35),
-        }
-    }
-}
+use crate::broker::rhythm::Rhythm;
 
 pub(super) struct Pace {
     rhythm: Rhythm,
@@ -53,6 +34,8 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

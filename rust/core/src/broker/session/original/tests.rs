@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::broker::rhythm::Rhythm;
 use crate::broker::{Broker, BrokerConfig, ClientInfo, PortOptions};
 use crate::event::{CollectionEvent, CorrelationMetadata, Map, ProcessEvent, Timestamp};
 use crate::queue::Object;
 use crate::transport::Address;
 use crate::wire::auth::Token;
 use crate::wire::{self, Dialect, Draft, Payload};
-
-use super::Rhythm;
 
 /// The same half second on either side of a check as in reality.
 const RHYTHM: Rhythm = Rhythm {

@@ -2,11 +2,11 @@
 //!
 //! A pattern is kept as the literal pieces between its stars; each is searched once, left to right, so that matching is
 //! linear in pattern and text whatever either holds.
-use super::CorrelationMetadata;
 use crate::error::{Error, Result};
+use crate::event::CorrelationMetadata;
 
 /// The longest pattern, in bytes.
-pub(super) const MAX_GLOB_BYTES: usize = 256;
+pub const MAX_GLOB_BYTES: usize = 256;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob {

@@ -1,94 +1,29 @@
-//! A broker and links that read for themselves, through whatever connects processes here: a socket, or a pipe.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "clippy.toml frees test functions only, not what they call"
-)]
+//! A broker and links that read for themselves.
 
-use std::sync::{Arc, Condvar, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::broker::{Broker, BrokerConfig};
-use daemoneye_eventbus_core::client::{Answer, ClientConfig, Inbox, InboxOptions, Link, Reader, Sent, State, Ticket};
-use daemoneye_eventbus_core::event::{
-    CollectionEvent, CorrelationMetadata, EventSubscription, Map, ProcessEvent, Timestamp,
-};
-use daemoneye_eventbus_core::queue::{Content, Limits, Overflow, Wake};
-use daemoneye_eventbus_core::topic;
+use daemoneye_eventbus_core::client::{ClientConfig, Inbox, Link, Reader, Sent, State, Ticket};
+use daemoneye_eventbus_core::event::{CollectionEvent, CorrelationMetadata, Map, ProcessEvent, Timestamp};
+use daemoneye_eventbus_core::queue::{Content, Wake};
 use daemoneye_eventbus_core::transport::Address;
 use daemoneye_eventbus_core::wire::text::Congestion;
 use daemoneye_eventbus_core::wire::{self, Dialect, Draft, Payload};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Counts how often it was rung.
-#[derive(Default)]
-struct Bell {
-    rung: Mutex<u64>,
-    changed: Condvar,
-}
-
-impl Wake for Bell {
-    fn wake(&self) {
-        *self.rung.lock().unwrap() += 1;
-        self.changed.notify_all();
-    }
-}
-
-impl Bell {
-    /// Until `done`, looked at whenever somebody rings.
-    fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            // Looking may itself ring.
-            let seen = *self.rung.lock().unwrap();
-            if done() {
-                return;
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "never {what}");
-            let rung = self.rung.lock().unwrap();
-            let wait = left.min(Duration::from_millis(20));
-            drop(
-                self.changed
-                    .wait_timeout_while(rung, wait, |rung| *rung == seen)
-                    .unwrap(),
-            );
-        }
-    }
-}
+use crate::support::{Bell, PATIENCE, Place, answered, inbox};
 
 struct Home {
     broker: Broker,
-    address: Address,
-    #[cfg(unix)]
-    _directory: tempfile::TempDir,
+    place: Place,
 }
 
-#[cfg(unix)]
 fn home() -> Home {
-    let directory = tempfile::tempdir().unwrap();
-    let address = Address::from_path(&directory.path().join("b.sock")).unwrap();
+    let place = Place::new();
     Home {
-        broker: start(&address).unwrap(),
-        address,
-        _directory: directory,
-    }
-}
-
-#[cfg(windows)]
-fn home() -> Home {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let address = Address::from_instance(&format!("link-{}-{number}", std::process::id())).unwrap();
-    Home {
-        broker: start(&address).unwrap(),
-        address,
+        broker: start(&place.address).unwrap(),
+        place,
     }
 }
 
@@ -116,31 +51,11 @@ fn open(address: &Address, config: ClientConfig) -> (Link, Arc<Bell>) {
 }
 
 fn subscribe(link: &Link, bell: &Arc<Bell>, messages: usize, block: bool) -> Arc<Inbox> {
-    let asked = EventSubscription {
-        subscriber_id: "s".into(),
-        topic_patterns: Some(vec!["events.#".into()]),
-        ..EventSubscription::default()
-    };
-    let patterns = topic::of_subscription(&asked, 8).unwrap();
-    let options = InboxOptions {
-        limits: Limits {
-            messages,
-            bytes: 1 << 20,
-        },
-        overflow: Overflow::DropOldest,
-        block,
-    };
-    let reader: Arc<dyn Wake> = Arc::<Bell>::clone(bell);
-    let inbox = Arc::new(Inbox::new(asked, patterns, None, options, Arc::clone(&reader)));
-    let ticket = Ticket::new(reader);
+    let inbox = inbox(bell, &["events.#"], messages, block);
+    let ticket = Ticket::new(Arc::<Bell>::clone(bell) as _);
     link.subscribe(Arc::clone(&inbox), ticket.clone()).unwrap();
     answered(bell, &ticket);
     inbox
-}
-
-fn answered(bell: &Bell, ticket: &Ticket) {
-    bell.until("answered", || ticket.poll().is_some());
-    assert_eq!(ticket.poll(), Some(Ok(Answer::Done)));
 }
 
 fn flush(link: &Link, bell: &Arc<Bell>) {
@@ -210,8 +125,8 @@ fn pids(inbox: &Inbox, bell: &Bell, count: usize) -> Vec<u32> {
 #[test]
 fn events_arrive_in_order_and_the_goodbye_behind_them() {
     let home = home();
-    let (publisher, heard) = open(&home.address, ClientConfig::default());
-    let (subscriber, bell) = open(&home.address, ClientConfig::default());
+    let (publisher, heard) = open(&home.place.address, ClientConfig::default());
+    let (subscriber, bell) = open(&home.place.address, ClientConfig::default());
     let inbox = subscribe(&subscriber, &bell, 65_536, false);
     for pid in 0..5000 {
         publish(&publisher, &heard, pid);
@@ -228,8 +143,8 @@ fn events_arrive_in_order_and_the_goodbye_behind_them() {
 fn what_was_sent_before_the_broker_stops_is_delivered() {
     for _ in 0..20 {
         let home = home();
-        let (publisher, heard) = open(&home.address, ClientConfig::default());
-        let (subscriber, bell) = open(&home.address, ClientConfig::default());
+        let (publisher, heard) = open(&home.place.address, ClientConfig::default());
+        let (subscriber, bell) = open(&home.place.address, ClientConfig::default());
         let inbox = subscribe(&subscriber, &bell, 65_536, false);
         for pid in 0..400 {
             publish(&publisher, &heard, pid);
@@ -248,8 +163,8 @@ fn a_reader_that_blocks_stops_the_publisher_and_loses_nothing() {
         broker_queue_messages: Some(50),
         ..ClientConfig::default()
     };
-    let (publisher, heard) = open(&home.address, block.clone());
-    let (subscriber, bell) = open(&home.address, block);
+    let (publisher, heard) = open(&home.place.address, block.clone());
+    let (subscriber, bell) = open(&home.place.address, block);
     let inbox = subscribe(&subscriber, &bell, 10, true);
     let count = 3_000;
     std::thread::scope(|scope| {
@@ -267,7 +182,7 @@ fn a_reader_that_blocks_stops_the_publisher_and_loses_nothing() {
             }
         }
     });
-    assert_eq!(inbox.queue.snapshot().dropped().map(|(_, count)| count).sum::<u64>(), 0);
+    assert_eq!(inbox.queue.snapshot().lost(), 0);
 }
 
 #[test]
@@ -277,12 +192,12 @@ fn a_broker_that_comes_back_is_found_again() {
         reconnect_max: Duration::from_millis(100),
         ..ClientConfig::default()
     };
-    let (link, bell) = open(&home.address, quick);
+    let (link, bell) = open(&home.place.address, quick);
     let inbox = subscribe(&link, &bell, 100, false);
     for round in 1..=3 {
         stop(&home.broker);
         bell.until("lost", || link.state() == State::Reconnecting);
-        home.broker = start(&home.address).unwrap();
+        home.broker = start(&home.place.address).unwrap();
         bell.until("connected", || link.state() == State::Connected);
         publish(&link, &bell, round);
         assert_eq!(pids(&inbox, &bell, 1), [round]);
@@ -293,10 +208,10 @@ fn a_broker_that_comes_back_is_found_again() {
 #[test]
 fn a_second_broker_is_refused_and_the_first_goes_on() {
     let home = home();
-    let (link, bell) = open(&home.address, ClientConfig::default());
+    let (link, bell) = open(&home.place.address, ClientConfig::default());
     let inbox = subscribe(&link, &bell, 100, false);
-    match start(&home.address) {
-        Err(Error::BrokerAlreadyRunning { path, .. }) => assert_eq!(path, home.address.path()),
+    match start(&home.place.address) {
+        Err(Error::BrokerAlreadyRunning { path, .. }) => assert_eq!(path, home.place.address.path()),
         other => panic!("{other:?}"),
     }
     publish(&link, &bell, 7);
@@ -309,10 +224,10 @@ fn a_broker_that_is_not_there_is_waited_for() {
     stop(&home.broker);
     let bell = Arc::new(Bell::default());
     let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
-    let link = Link::open(home.address.clone(), ClientConfig::default(), Reader::Link, host).unwrap();
+    let link = Link::open(home.place.address.clone(), ClientConfig::default(), Reader::Link, host).unwrap();
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(link.state(), State::Connecting);
-    let _broker = start(&home.address).unwrap();
+    let _broker = start(&home.place.address).unwrap();
     bell.until("connected", || link.state() == State::Connected);
     let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
     let short = ClientConfig {

@@ -3,7 +3,7 @@ use std::collections::{HashMap, HashSet};
 
 use smallvec::{SmallVec, smallvec};
 
-use super::{Map, Text, TextMap};
+use crate::event::{Map, Text, TextMap};
 
 /// Up to this many terms are compared one by one; above, they are hashed (keyed, so that no peer can choose collisions).
 const FEW: usize = 8;

@@ -1,0 +1,172 @@
+//! Message by message, for readers who do not take every message as it is.
+//!
+//! Neighbours that one reader takes for the same subscriptions still travel as one run ([`Sieve`]); a message is read whole at most once,
+//! and only if a filter or another dialect needs it ([`Lens`]).
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::Delivery;
+use crate::broker::router::Target;
+use crate::event::CollectionEvent;
+use crate::filter::Filters;
+use crate::queue::{Content, Run, Subscriptions};
+use crate::wire::frame::PREFIX;
+use crate::wire::{self, Dialect, Message, Summary};
+
+impl Delivery<'_> {
+    pub(super) fn sift(&mut self, targets: &[&Target], run: &Run, dialect: Dialect) {
+        let Content::Frames(frames) = &run.content else { return };
+        let mut sieves: SmallVec<[Sieve<'_>; 4]> = targets.iter().map(|target| Sieve::new(target)).collect();
+        let mut translations: SmallVec<[(Dialect, Option<Bytes>); 2]> = SmallVec::new();
+        let mut at = 0;
+        for (frame, body) in split(frames) {
+            // It was checked on its way in, so this finds nothing new.
+            let Ok(summary) = wire::check(dialect, body, self.max_depth) else {
+                continue;
+            };
+            let lens = Lens::new(dialect, body, &summary);
+            translations.clear();
+            for sieve in &mut sieves {
+                let target = sieve.target;
+                let Some(accepted) = target.accepted(|filters| lens.accepts(filters)) else {
+                    continue;
+                };
+                let sink = &target.sink;
+                if sink.dialect == dialect {
+                    if body.len() > sink.max_frame {
+                        self.empty(sieve, run);
+                        self.too_large(target, accepted);
+                        continue;
+                    }
+                    if !sieve.extend(at, frame.len(), &accepted) {
+                        self.empty(sieve, run);
+                        sieve.extend(at, frame.len(), &accepted);
+                    }
+                    continue;
+                }
+                let translated = match translations.iter().find(|(known, _)| *known == sink.dialect) {
+                    Some((_, translated)) => translated.clone(),
+                    None => {
+                        let translated = lens.translate(sink.dialect);
+                        translations.push((sink.dialect, translated.clone()));
+                        translated
+                    }
+                };
+                match translated.filter(|frame| frame.len() <= PREFIX.saturating_add(sink.max_frame)) {
+                    Some(frame) => self.one(target, Run::frames(frame, 1), accepted),
+                    None => self.too_large(target, accepted),
+                }
+            }
+            at += frame.len();
+        }
+        for sieve in &mut sieves {
+            self.empty(sieve, run);
+        }
+    }
+
+    /// Pushes what a sieve has gathered.
+    fn empty(&mut self, sieve: &mut Sieve<'_>, run: &Run) {
+        let Content::Frames(frames) = &run.content else { return };
+        if let Some(subscriptions) = sieve.subscriptions.take() {
+            let part = Run::frames(
+                frames.slice(sieve.start..sieve.end),
+                std::mem::take(&mut sieve.messages),
+            );
+            self.one(sieve.target, part.unshared_from(run), subscriptions);
+        }
+    }
+}
+
+/// The frames of a run, each whole and its body.
+pub(super) fn split(frames: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = frames;
+    std::iter::from_fn(move || {
+        let (prefix, _) = rest.split_first_chunk::<PREFIX>()?;
+        let len = PREFIX.saturating_add(usize::try_from(u32::from_le_bytes(*prefix)).ok()?);
+        let (frame, behind) = rest.split_at_checked(len)?;
+        rest = behind;
+        Some((frame, frame.get(PREFIX..)?))
+    })
+}
+
+/// Neighbouring messages of a run that one reader takes for the same subscriptions.
+struct Sieve<'t> {
+    target: &'t Target,
+    start: usize,
+    end: usize,
+    messages: u32,
+    subscriptions: Option<Subscriptions>,
+}
+
+impl<'t> Sieve<'t> {
+    fn new(target: &'t Target) -> Self {
+        Self {
+            target,
+            start: 0,
+            end: 0,
+            messages: 0,
+            subscriptions: None,
+        }
+    }
+
+    /// False if the message does not go with those gathered so far.
+    fn extend(&mut self, at: usize, len: usize, accepted: &Subscriptions) -> bool {
+        match &self.subscriptions {
+            None => {
+                (self.start, self.end, self.messages) = (at, at + len, 1);
+                self.subscriptions = Some(Arc::clone(accepted));
+                true
+            }
+            Some(same) if self.end == at && same == accepted => {
+                self.end += len;
+                self.messages += 1;
+                true
+            }
+            Some(_) => false,
+        }
+    }
+}
+
+/// One message as filters and other dialects see it.
+pub(super) struct Lens<'a> {
+    dialect: Dialect,
+    body: &'a [u8],
+    summary: &'a Summary<'a>,
+    read: OnceCell<Option<(Message<'a>, Option<CollectionEvent<'a>>)>>,
+}
+
+impl<'a> Lens<'a> {
+    pub(super) fn new(dialect: Dialect, body: &'a [u8], summary: &'a Summary<'a>) -> Self {
+        Self {
+            dialect,
+            body,
+            summary,
+            read: OnceCell::new(),
+        }
+    }
+
+    fn read(&self) -> Option<&(Message<'a>, Option<CollectionEvent<'a>>)> {
+        self.read
+            .get_or_init(|| wire::read(self.dialect, self.body).ok())
+            .as_ref()
+    }
+
+    pub(super) fn accepts(&self, filters: &Filters) -> bool {
+        filters.accept_summary(self.summary).unwrap_or_else(|| {
+            self.read()
+                .is_some_and(|(message, event)| filters.accept(message, event.as_ref()))
+        })
+    }
+
+    /// The whole frame in another dialect; `None` if that cannot say it.
+    fn translate(&self, dialect: Dialect) -> Option<Bytes> {
+        let mut frame = wire::translate(self.dialect, dialect, self.body).ok()?;
+        // What is charged is what is held.
+        frame.shrink_to_fit();
+        Some(Bytes::from(frame))
+    }
+}

@@ -1,0 +1,24 @@
+//! The times of the original's programs, to which whoever serves them keeps. Tests have a faster one.
+
+use std::time::Duration;
+
+/// When the original checks its connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rhythm {
+    /// From one check, or the connect, to the time at which the next may come.
+    pub(super) quiet_after: Duration,
+    /// How long it is waited for.
+    pub(super) quiet_for: Duration,
+    /// Within which a token must have been proved: a check, and some.
+    pub(super) proof: Duration,
+}
+
+impl Default for Rhythm {
+    fn default() -> Self {
+        Self {
+            quiet_after: Duration::from_millis(29_500),
+            quiet_for: Duration::from_secs(1),
+            proof: Duration::from_secs(35),
+        }
+    }
+}

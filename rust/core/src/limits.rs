@@ -1,0 +1,46 @@
+//! Settings within bounds: a refusal names the field, what it was given, and the bounds.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// Nobody means to wait longer, and clocks can be added to it without a care.
+pub(crate) const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Bytes that `max_frame` may be, at either end.
+pub(crate) const MAX_FRAMES: RangeInclusive<usize> = 1024..=64 * 1024 * 1024;
+
+pub(crate) fn between(field: &'static str, value: usize, bounds: RangeInclusive<usize>) -> Result<()> {
+    if bounds.contains(&value) {
+        return Ok(());
+    }
+    let (least, most) = bounds.into_inner();
+    Err(Error::invalid(
+        field,
+        format!("{value} is not within {least} to {most}; choose a value in between"),
+    ))
+}
+
+/// A time above zero, and at most [`LONGEST`].
+pub(crate) fn time(field: &'static str, value: Duration) -> Result<()> {
+    if value.is_zero() {
+        return Err(Error::invalid(
+            field,
+            "0 s is not above 0 and at most 7 days; choose a time in between",
+        ));
+    }
+    deadline(field, value)
+}
+
+/// A time of at most [`LONGEST`]; zero is "at once".
+pub(crate) fn deadline(field: &'static str, value: Duration) -> Result<()> {
+    if value > LONGEST {
+        let seconds = value.as_secs_f64();
+        return Err(Error::invalid(
+            field,
+            format!("{seconds} s is above 7 days; choose a shorter time"),
+        ));
+    }
+    Ok(())
+}

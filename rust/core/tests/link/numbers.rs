@@ -1,0 +1,92 @@
+//! Brokers that say numbers which no broker should say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemoneye_eventbus_core::client::{ClientConfig, Link, Reader, State, Ticket};
+use daemoneye_eventbus_core::queue::Wake;
+use daemoneye_eventbus_core::transport::Stream;
+use daemoneye_eventbus_core::wire::text::{Dropped, FromBroker, Info, Ok, PROTOCOL};
+
+use crate::support::{Bell, FarEnd, answered, inbox};
+
+/// Answers CONNECT, with `ping_interval` in it.
+fn greet(broker: &FarEnd, ping_interval: f64) -> Stream {
+    let client = broker.accept();
+    assert!(broker.read(&client, 1)[4..].starts_with(b"CONNECT"));
+    let info = Info {
+        protocol: PROTOCOL,
+        version: "0".to_owned(),
+        client_id: uuid::Uuid::nil(),
+        dialect: "bincode".to_owned(),
+        max_frame: u64::MAX,
+        queue_messages: u64::MAX,
+        queue_bytes: u64::MAX,
+        max_patterns_per_client: u64::MAX,
+        max_filter_terms: u64::MAX,
+        max_topic_depth: u64::MAX,
+        ping_interval,
+        nonce: None,
+        auth: "none".to_owned(),
+    };
+    broker.send(&client, &FromBroker::Info(Box::new(info)).frame());
+    client
+}
+
+fn open(broker: &FarEnd) -> (Link, Arc<Bell>) {
+    let bell = Arc::new(Bell::default());
+    let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
+    let config = ClientConfig {
+        reconnect_max: Duration::from_millis(100),
+        ..ClientConfig::default()
+    };
+    let link = Link::open(broker.place.address.clone(), config, Reader::Link, host).unwrap();
+    (link, bell)
+}
+
+#[test]
+fn a_ping_interval_beyond_every_clock_costs_nobody_the_next_connection() {
+    for told in [1e19, 1e300, -1.0] {
+        let broker = FarEnd::new();
+        let (link, bell) = open(&broker);
+        for _ in 0..2 {
+            let client = greet(&broker, told);
+            bell.until("connected", || link.state() == State::Connected);
+            // Whoever looks after the connection is still there to dial again.
+            broker.turn();
+            drop(client);
+            bell.until("lost", || link.state() == State::Reconnecting);
+        }
+    }
+}
+
+#[test]
+fn more_losses_than_can_be_counted_are_as_many_as_can() {
+    let broker = FarEnd::new();
+    let (link, bell) = open(&broker);
+    let client = greet(&broker, 30.0);
+    let inbox = inbox(&bell, &["events.#"], 10, false);
+    let ticket = Ticket::new(Arc::<Bell>::clone(&bell) as _);
+    let id = link.subscribe(Arc::clone(&inbox), ticket.clone()).unwrap();
+    let ok = Ok {
+        id: Some(id),
+        ..Ok::default()
+    };
+    broker.send(&client, &FromBroker::Ok(ok).frame());
+    answered(&bell, &ticket);
+    for reason in ["overflow", "max_frame"] {
+        let dropped = Dropped {
+            subscriptions: [(id, u64::MAX)].into(),
+            reason: reason.to_owned(),
+        };
+        broker.send(&client, &FromBroker::Dropped(dropped).frame());
+    }
+    bell.until("told", || inbox.queue.snapshot().dropped.contains(&u64::MAX));
+    broker.send(&client, &FromBroker::Ping.frame());
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"\x04\0\0\0PONG") {
+        heard.extend(broker.read(&client, 1));
+    }
+    assert_eq!(link.local_statistics().account.dropped.iter().max(), Some(&u64::MAX));
+    assert_eq!(link.state(), State::Connected);
+}
