@@ -43,6 +43,20 @@ async def test_interrupt(cli, cli_broker, path, arguments):
     os.close(write)
 
 
+def test_a_second_interrupt_ends_at_once_and_quietly(cli, cli_broker, path):
+    # Whether it meets the bus or the interpreter at its end is chance, hence several pauses.
+    for pause in (0.0, 0.005, 0.01, 0.02, 0.03, 0.05):
+        child = cli("sub", "events.#", "--path", path).until("subscribed")
+        child.signal(signal.SIGINT)
+        time.sleep(pause)
+        child.signal(signal.SIGINT).ends(130)
+
+
+def test_a_file_that_is_not_there(cli, path):
+    told = "daemoneye-eventbus pub: /not/there: No such file or directory\n"
+    cli("pub", "--file", "/not/there", "--path", path).ends(1, told)
+
+
 @pytest.mark.parametrize("command", ["stats", "clients", "sub"])
 def test_interrupt_while_a_broker_is_silent(cli, path, command):
     arguments = ("events.#",) if command == "sub" else ()

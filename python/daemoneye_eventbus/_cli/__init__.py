@@ -52,7 +52,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     # asyncio's own handler waits for the loop's next turn, and none comes while a write to a full pipe blocks it.
+    signal.signal(signal.SIGINT, _leave)
     raise KeyboardInterrupt
+
+
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    # A second Ctrl-C does not wait for the orderly end; raised there, it would leave tasks half closed and tracebacks.
+    os._exit(INTERRUPTED)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,8 +83,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, OSError) and not isinstance(error, EventBusError):
             # What could not be written stays in the buffer, and the interpreter would fail over it once more.
             discard_stdout()
-        return _report(prog, str(error) or type(error).__name__, code_of(error))
+        return _report(prog, _told(error), code_of(error))
+    finally:
+        # One Ctrl-C too many finds the interpreter at its end, which is bounded, and would be a traceback there.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code
+
+
+def _told(error: EventBusError | OSError) -> str:
+    if not isinstance(error, EventBusError) and error.strerror and isinstance(error.filename, str):
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace | None:
