@@ -236,6 +236,8 @@ class EventBus(Publisher):
         subscription = Subscription[Any]._make(opened, spec.subscriber_id, self._bridge, reader, self._forget)
         try:
             await opened.confirm()
+            # Shut down meanwhile: nobody would ever end it.
+            self._check()
         except BaseException:
             subscription._abandon()
             raise
