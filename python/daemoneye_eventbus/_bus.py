@@ -34,6 +34,7 @@ from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus._ways import Bounds, LocalWay, RemoteWay, Way
 from daemoneye_eventbus.errors import (
     EventBusError,
+    ForkedProcess,
     SubscriptionClosed,
     SubscriptionRefused,
 )
@@ -436,4 +437,8 @@ class EventBus(Publisher):
         self._way.abandon()
 
     def __repr__(self) -> str:
-        return f"<EventBus {self.state}>"
+        try:
+            state: str = self.state
+        except ForkedProcess:
+            state = "of the parent process"
+        return f"<EventBus {state}>"
