@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from daemoneye_eventbus._cli.exits import LOOK, NO_BROKER, OK, REFUSED
+from daemoneye_eventbus._cli.exits import LOOK, NO_BROKER, OK, REFUSED, CliError
 from daemoneye_eventbus.errors import PathRefused
 
 if TYPE_CHECKING:
     from daemoneye_eventbus._native import Address
 
-__all__ = ["Finding", "place", "user"]
+__all__ = ["Finding", "own_uid", "place", "user"]
 
 _LOCKS: Final = Path("/proc/locks")
 
@@ -37,29 +39,36 @@ class Finding:
 
 def user(uid: int) -> str:
     """A uid as people know it."""
-    try:
+    if sys.platform != "win32":
         import pwd  # noqa: PLC0415  # not there on Windows
 
-        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
-    except (ImportError, KeyError):
-        return f"uid {uid}"
+        with contextlib.suppress(KeyError):
+            return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    return f"uid {uid}"
+
+
+def own_uid() -> int:
+    """Whose rights this process has. Nothing that asks gets this far on Windows, where users have no numbers."""
+    if sys.platform == "win32":
+        raise CliError("users have no numbers on Windows")
+    return os.geteuid()
 
 
 def place(address: Address) -> list[Finding]:
     """Everything that can be seen without connecting."""
     path = address.path
     findings = [Finding("ok", "path", str(path))]
-    if os.name != "posix":
+    if sys.platform == "win32":
         return findings
     try:
         found: os.stat_result | None = path.lstat()
     except FileNotFoundError:
         found = None
     except OSError as error:
-        advice = f"run this as the broker's user, or let {user(os.geteuid())} enter the directory"
+        advice = f"run this as the broker's user, or let {user(own_uid())} enter the directory"
         return [*findings, Finding("bad", "directory", f"{path.parent}: {error.strerror}", advice, REFUSED)]
     # Whose broker it is decides who may own the way to it.
-    owner = os.geteuid() if found is None else found.st_uid
+    owner = own_uid() if found is None else found.st_uid
     findings.append(_directory(address, owner))
     findings.append(_socket(path, found))
     if found is not None or os.path.lexists(_lock_of(path)):
@@ -94,7 +103,7 @@ def _socket(path: Path, found: os.stat_result | None) -> Finding:
         return Finding("look", "socket", text, advice, LOOK)
     if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         advice = (
-            f"{user(os.geteuid())} may not open it; run as {user(found.st_uid)}, or start the broker with "
+            f"{user(own_uid())} may not open it; run as {user(found.st_uid)}, or start the broker with "
             "--socket-mode 0660 --socket-group and --allowed-uids"
         )
         return Finding("bad", "socket", text, advice, REFUSED)
