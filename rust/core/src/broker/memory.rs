@@ -12,17 +12,18 @@ const LEAST: usize = 1 << 20;
 /// `total_queue_bytes`, or what there is memory for.
 pub(super) fn total_queue_bytes(config: &BrokerConfig) -> usize {
     let asked = config.total_queue_bytes;
-    let Some(spare) = spare() else { return asked };
-    let most = (spare / 2).max(LEAST);
-    if most >= asked {
-        return asked;
+    spare().map_or(asked, |spare| asked.min((spare / 2).max(LEAST)))
+}
+
+/// Says that it is less than asked for.
+pub(super) fn report(asked: usize, used: usize) {
+    if used < asked {
+        tracing::warn!(
+            target: "daemoneye_eventbus::broker",
+            total_queue_bytes = asked, used,
+            "this process may not have as much memory as total_queue_bytes: all queues together hold less; lower it, or give more memory"
+        );
     }
-    tracing::warn!(
-        target: "daemoneye_eventbus::broker",
-        total_queue_bytes = asked, used = most,
-        "this process may not have as much memory as total_queue_bytes: all queues together hold less; lower it, or give more memory"
-    );
-    most
 }
 
 /// Bytes that this process can have beyond what it has; `None` if nothing limits it.
