@@ -300,7 +300,7 @@ class BrokerStatistics(_Value):
     refused: Mapping[str, int] = field(default_factory=_no_counts)
     """Publishes, frames and connections that were not accepted, by reason."""
     refused_uids: Mapping[str, int] = field(default_factory=_no_counts)
-    """How often users who may not connect have tried, by uid in decimals; the first 64 users (``refused`` counts all)."""
+    """How often users who may not connect have tried, by uid in decimals; the first 64 users (``refused`` has all)."""
     connections: int = 0
     """Connections now, of every kind."""
     queued_messages: int = 0

@@ -43,13 +43,17 @@ def test_defaults_that_ask_for_more_than_there_is(bench, seen):
     published = 0
     for number in range(readers):
         topic = f"events.performance.t{number}"
-        published += b.flood(count=10, size=1000 << 10, topic=topic, config={"congestion": "drop"}).json(60)["published"]
+        published += b.flood(count=10, size=1000 << 10, topic=topic, config={"congestion": "drop"}).json(60)[
+            "published"
+        ]
     now = b.statistics()
     assert 16 << 20 < now["queued_bytes"] < 128 << 20, now
     assert now["dropped"]["total_queue_bytes"] > 0
     said = [line for line in b.log() if "total_queue_bytes" in line]
     assert len(said) == 1, b.log()
-    seen(f"{published} MiB in under the defaults, {now['queued_bytes'] >> 20} MiB queued, rest counted; {b.undisturbed()}")
+    seen(
+        f"{published} MiB in under the defaults, {now['queued_bytes'] >> 20} MiB queued, rest counted; {b.undisturbed()}"
+    )
 
 
 def test_a_busy_machine_is_no_dead_peer(bench, seen):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import Broker, BrokerConfig
@@ -150,7 +151,9 @@ def _on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> No
         for name in _STOPPING:
             loop.add_signal_handler(getattr(signal, name), first)
     except NotImplementedError:
-        # A loop that cannot watch signals, as on Windows: Ctrl-C alone, between two of its turns.
-        signal.signal(signal.SIGINT, lambda _number, _frame: loop.call_soon_threadsafe(stop))
-    if hasattr(signal, "SIGHUP"):
+        # A loop that cannot watch signals, as on Windows: Ctrl-C, and Ctrl-Break, which programs can send there.
+        for name in ("SIGINT", "SIGBREAK"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), lambda _number, _frame: loop.call_soon_threadsafe(stop))
+    if sys.platform != "win32":
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -4,6 +4,10 @@
 //! each descriptor of the bus is noted in a bitmap by its number, which a child can read whatever its parent's other threads held
 //! at the moment of the fork (a locked map could not be). [`close_in_forked_child`] closes what is noted; from then on every
 //! [`Descriptor`] of the parent refuses to work in the child, and its drop does nothing there.
+#![expect(
+    unsafe_code,
+    reason = "descriptors that a fork left behind, or somebody else opened, are known by their number alone"
+)]
 use std::io;
 use std::mem;
 use std::os::fd::AsFd;

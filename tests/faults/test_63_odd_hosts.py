@@ -1,4 +1,4 @@
-"""Fault 62, beyond the catalogue. Hosts that were started or are kept in odd ways: the bus works there, or says why it cannot."""
+"""Fault 63, beyond the catalogue. Hosts that were started or are kept in odd ways: the bus works there, or says why it cannot."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from harness import Reading, freeze, scaled, until
 
 pytestmark = [
     pytest.mark.fault(
-        62,
+        63,
         "H",
         "beyond the catalogue: standard descriptors closed at start, a working directory that is gone, limits on files, "
         "processes and file sizes, a large environment, -X dev, both sides stopped beyond every timeout, a stopped publisher",
