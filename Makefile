@@ -81,7 +81,10 @@ lint: $(VENV)/.dev ## Check formatting, lints and types, Rust and Python
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32
+	$(BIN)/mypy --platform darwin
 	$(BIN)/pyright
+	$(BIN)/pyright --pythonplatform Windows
 	$(BIN)/python -m mypy.stubtest daemoneye_eventbus
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/pyright --verifytypes daemoneye_eventbus --ignoreexternal
 

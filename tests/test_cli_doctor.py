@@ -82,9 +82,19 @@ def test_a_socket_that_was_left_behind(cli, path):
     examined(cli, 0)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="who holds a lock is seen in /proc")
+def test_a_broker_whose_socket_was_removed(cli, cli_broker, path):
+    """Starting another one would not help: the first has the lock."""
+    os.unlink(path)
+    found = examined(cli, 5)
+    assert list(found) == ["path", "directory", "socket", "lock"]
+    assert f"held by pid {cli_broker.process.pid}, and its socket file is gone" in found["lock"]["text"]
+    assert f"stop pid {cli_broker.process.pid}" in found["lock"]["advice"]
+
+
 def test_paths_that_cannot_be_used(cli, folder):
     (folder / "file").write_text("x")
-    assert "no socket" in examined(cli, 4, folder / "file")["socket"]["text"]
+    assert "no socket but a file" in examined(cli, 4, folder / "file")["socket"]["text"]
     assert "107" in examined(cli, 4, "/tmp/" + "x" * 200)["path"]["text"]
     wide = folder / "wide"
     wide.mkdir()

@@ -1,23 +1,41 @@
 """Settings that cannot be are refused where they are made, by name; nothing that passes there is refused later."""
 
 import dataclasses
+import enum
 
 import pytest
 
-from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus
+from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus, EventBusError, RateLimit, Rule
 from support import process
 
 HUGE = 10**400
+
+
+class Sly(int):
+    """Within all limits, if one asks it."""
+
+    def __le__(self, other):
+        return True
+
+    __ge__ = __lt__ = __gt__ = __le__
+
+
+class Number(enum.IntEnum):
+    FIVE = 5
+
+
 ODD = [
     HUGE, -HUGE, 10**5000, 2**63, 2**63 - 1, 2**64, 1e300, -1e300, 5e-324, float("nan"), float("inf"), -0.0, 0, -1,
     1.5, True, None, "x", "x" * 10**5, "\ud800", b"x", (), [], {}, [None], object(),
+    Sly(HUGE), Sly(-1), Number.FIVE, [HUGE], [10**5000], [True], ["\ud800"], ["a\0b"], ["events.\0"], [[]], [("x",)],
+    {"\ud800": b"x" * 32}, {"x": [b"x" * 32, 5]}, bytearray(b"x" * 32), range(3), set(),
     [10**5000], [-1], ["x" * 10**5],
 ]  # fmt: skip
 
 
-def made(config, name, value):
+def made(config, **settings):
     try:
-        return config(**{name: value})
+        return config(**settings)
     except (ValueError, TypeError) as error:
         said = str(error)
     assert said.startswith(f"{config.__name__}.")
@@ -28,9 +46,54 @@ def made(config, name, value):
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(BrokerConfig)])
 def test_odd_settings_of_a_broker(path, name):
     for value in ODD:
-        config = made(BrokerConfig, name, value)
+        config = made(BrokerConfig, **{name: value})
         if config is not None:
             Broker(path, config=config)
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Rule)])
+def test_odd_rules(path, name):
+    for value in ODD:
+        rule = made(Rule, **{"publish": ["events.#"], name: value})
+        config = None if rule is None else made(BrokerConfig, rules=[rule])
+        if config is not None:
+            Broker(path, config=config)
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(RateLimit)])
+def test_odd_rate_limits(path, name):
+    for value in ODD:
+        limit = made(RateLimit, **{"messages_per_second": 5, name: value})
+        if limit is not None:
+            Broker(path, config=BrokerConfig(rate_limit=limit))
+
+
+async def test_odd_places_and_ids(path):
+    async with Broker(path) as broker:
+        for value in ODD:
+            for what, name in (
+                (lambda odd: Broker(path, config=odd), "config"),
+                (lambda odd: Broker.from_listener(odd), "listener"),
+                (lambda odd: Broker(odd), "path"),
+                (broker.disconnect_client, "client_id"),
+                (lambda odd: broker.subscribe_client(odd, []), "client_id"),
+                (lambda odd: broker.subscribe_client("00000000-0000-0000-0000-000000000000", odd), "patterns"),
+            ):
+                said = f"{name}: "
+                try:
+                    what(value)
+                except UnicodeError as error:
+                    said = repr(error)
+                except (ValueError, TypeError) as error:
+                    said = str(error)
+                except (OSError, EventBusError):
+                    pass
+                assert said.startswith(f"{name}: "), (name, value)
+        for wrong in (5, None, "broker"):
+            with pytest.raises(TypeError, match="broker: expected Broker"):
+                await EventBus.from_broker(wrong)
+            with pytest.raises(TypeError, match="config: expected ClientConfig"):
+                await EventBus.connect(path, config=wrong or 0)
 
 
 @pytest.mark.parametrize("name", ["rules", "rate_limit", "original_patterns", "allowed_uids", "allowed_sids"])
@@ -51,7 +114,7 @@ async def test_odd_settings_of_a_client(path):
     async with Broker(path) as broker:
         for field in dataclasses.fields(ClientConfig):
             for value in ODD:
-                config = made(ClientConfig, field.name, value)
+                config = made(ClientConfig, **{field.name: value})
                 if config is None or field.name in {"token", "server_uids"}:
                     continue
                 if field.name.endswith("timeout") and value == 0:
@@ -71,7 +134,7 @@ async def test_odd_bounds_and_timeouts(path):
                 try:
                     async with bus.subscribe("events.#", **{name: value}):
                         assert isinstance(value, int)
-                        assert 1 <= value < 2**63
+                        assert 1 <= int.__add__(value, 0) < 2**63
                     said = f"{name}: "
                 except (ValueError, TypeError) as error:
                     said = str(error)

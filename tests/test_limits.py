@@ -15,6 +15,7 @@ from daemoneye_eventbus import (
     BrokerConfig,
     ClientConfig,
     EventBus,
+    EventFilter,
     FrameTooLarge,
     SubscriptionRefused,
 )
@@ -170,6 +171,33 @@ async def test_max_patterns_per_client(kind, path):
             await pair.sub.publish(process(2), topic="events.q3.x")
             assert pids(await collect(third, 1)) == [1]
             assert pids(await collect(second, 1)) == [2]
+
+
+async def test_max_filter_terms_over_all_of_a_client(kind, path):
+    """A client is held to sixteen times what one subscription may have, in all; what it closes counts no more."""
+    async with make_pair(kind, path, broker={"max_filter_terms": 3}) as pair:
+        wide = EventFilter(pids=[1, 2, 3])
+        held = [await pair.sub.subscribe("events.#", event_filter=wide) for _ in range(16)]
+        with pytest.raises(SubscriptionRefused, match="48 terms") as caught:
+            await pair.sub.subscribe("events.#", event_filter=EventFilter(pids=[1]))
+        assert caught.value.limit == 48
+        async with pair.sub.subscribe("events.#") as unfiltered:
+            await held.pop().close()
+            async with pair.sub.subscribe("events.#", event_filter=wide) as last:
+                await pair.pub.publish(process(3))
+                assert pids(await collect(last, 1)) == pids(await collect(unfiltered, 1)) == [3]
+
+
+async def test_text_of_filters_over_all_of_a_client(kind, path):
+    async with make_pair(kind, path) as pair:
+        long = EventFilter(source_collectors=["x" * 50_000])
+        held = [await pair.sub.subscribe("events.#", event_filter=long) for _ in range(20)]
+        with pytest.raises(SubscriptionRefused, match="bytes of text") as caught:
+            await pair.sub.subscribe("events.#", event_filter=long)
+        assert caught.value.limit == MIB
+        await held.pop().close()
+        async with pair.sub.subscribe("events.#", event_filter=long):
+            pass
 
 
 async def test_max_topic_depth(kind, path):

@@ -223,8 +223,14 @@ async def test_the_token_is_proved_in_the_brokers_order(path, original):
 
 
 async def test_a_proof_that_is_not_taken(path, original):
-    """The original closes without a word."""
-    serving = asyncio.get_running_loop().run_in_executor(None, lambda: original.accept().close())
+    """The original closes without a word, once it has read the proof."""
+
+    def refuse():
+        peer = original.accept()
+        assert peer.sock.recv(4096)
+        peer.close()
+
+    serving = asyncio.get_running_loop().run_in_executor(None, refuse)
     with pytest.raises(AuthenticationFailed):
         await EventBus.connect(path, config=ClientConfig(token=TOKEN, **FAST))
     await serving

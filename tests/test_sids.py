@@ -2,14 +2,14 @@
 
 import pytest
 
-from daemoneye_eventbus import BrokerConfig, ClientConfig, _config
+from daemoneye_eventbus import BrokerConfig, ClientConfig, Rule, _checks
 
 USERS = "S-1-5-32-545"
 
 
 @pytest.fixture
 def windows(monkeypatch):
-    monkeypatch.setattr(_config, "_WINDOWS", True)
+    monkeypatch.setattr(_checks, "WINDOWS", True)
 
 
 @pytest.mark.parametrize("bad", ["", "BU", "Everyone", "S-1-5", "S-1-5-", "S-1-5-18;;;WD", "S-1-5-18\n"])
@@ -41,8 +41,23 @@ def test_windows_takes_sids_and_nothing_of_unix(windows):
         ClientConfig(server_uids=(0,))
 
 
-@pytest.mark.skipif(_config._WINDOWS, reason="the other way round")
+def test_rules_of_windows_go_by_whole_sids(windows):
+    """The last number of a SID may be that of a user of this machine and of one of its domain."""
+    assert Rule(sids=[USERS], publish=["events.#"]).sids == (USERS,)
+    with pytest.raises(ValueError, match=r"Rule.uids: has no effect on Windows; use sids"):
+        Rule(uids=[1001], publish=["events.#"])
+    with pytest.raises(ValueError, match=r"Rule.sids: 'Users' is not a SID"):
+        Rule(sids=["Users"], publish=["events.#"])
+    with pytest.raises(ValueError, match=r"Rule.sids: an empty list names nobody"):
+        Rule(sids=[], publish=["events.#"])
+    with pytest.raises(TypeError, match=r"Rule.sids: expected a sequence of SIDs, got str"):
+        Rule(sids=USERS, publish=["events.#"])
+
+
+@pytest.mark.skipif(_checks.WINDOWS, reason="the other way round")
 def test_unix_takes_no_sids():
+    with pytest.raises(ValueError, match=r"Rule.sids: has no effect on Unix; use uids"):
+        Rule(sids=[USERS], publish=["events.#"])
     with pytest.raises(ValueError, match=r"BrokerConfig.allowed_sids: has no effect on Unix; use allowed_uids"):
         BrokerConfig(allowed_sids=(USERS,))
     with pytest.raises(ValueError, match=r"ClientConfig.server_sids: has no effect on Unix; use server_uids"):

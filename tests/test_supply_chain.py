@@ -42,6 +42,18 @@ def test_the_codec_is_pinned_and_every_exception_ends():
         assert re.search(r"by 20\d\d-\d\d-\d\d", ignored["reason"]), ignored
 
 
+def test_the_compiler_takes_unsafe_where_a_file_says_why_alone():
+    workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]
+    assert workspace["lints"]["rust"]["unsafe_code"] == "deny"
+    for member in workspace["members"]:
+        assert tomllib.loads((ROOT / member / "Cargo.toml").read_text())["lints"] == {"workspace": True}
+    for file in sorted((ROOT / "rust").rglob("src/**/*.rs")):
+        said = re.findall(r"unsafe_code\b[^)]*", file.read_text())
+        name = file.relative_to(ROOT).as_posix()
+        assert not said or name.startswith(UNSAFE_ROOMS), name
+        assert all("reason" in text for text in said), name
+
+
 def test_unsafe_stands_where_it_may_and_says_why():
     for file in sorted((ROOT / "rust").rglob("*.rs")):
         name = file.relative_to(ROOT).as_posix()

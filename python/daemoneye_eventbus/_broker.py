@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
+from daemoneye_eventbus._checks import file_path, integer, one_of, short
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import watch_broker
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._native import Address, BrokerCore, PortHandle
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
+from daemoneye_eventbus.errors import ForkedProcess
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
+    from pathlib import Path
     from types import TracebackType
 
 __all__ = ["Broker"]
 
 _LONGEST_SHUTDOWN: Final = 24 * 3600.0
+_LONGEST_ID: Final = 64
+_LARGEST_DESCRIPTOR: Final = 2**31 - 1
+
+
+def _fileno(listener: object) -> int:
+    fileno = getattr(listener, "fileno", None)
+    if fileno is None:
+        raise TypeError(f"listener: expected a socket or its descriptor, got {type(listener).__name__}")
+    return int(fileno())
+
+
+def _id(given: object) -> str:
+    if not isinstance(given, str):
+        raise TypeError(f"client_id: expected str, got {type(given).__name__}")
+    if not given.isascii() or len(given) > _LONGEST_ID:
+        raise ValueError(f"client_id: {short(given)} is no id; take one from clients()")
+    return given
 
 
 class Broker:
@@ -41,8 +61,8 @@ class Broker:
     ) -> None:
         if (path is None) == (instance is None):
             raise ValueError("path: give exactly one of path and instance")
-        self._config = config or BrokerConfig()
-        self._address = Address(instance=instance) if path is None else Address(path=Path(path))
+        self._config = one_of(BrokerConfig, "config", config)
+        self._address = Address(instance=instance) if path is None else Address(path=file_path(path))
         self._core = BrokerCore(self._address, self._config)
         self._ends: set[Callable[[], None]] = set()
 
@@ -58,8 +78,10 @@ class Broker:
         if os.name != "posix":
             raise NotImplementedError("a broker takes over a listening socket on Unix only")
         self = cls.__new__(cls)
-        self._config = config or BrokerConfig()
-        descriptor = listener if isinstance(listener, int) else listener.fileno()
+        self._config = one_of(BrokerConfig, "config", config)
+        given = listener if isinstance(listener, int) else _fileno(listener)
+        # A closed socket says -1, which the system knows as not open.
+        descriptor = integer("listener", given, -1, _LARGEST_DESCRIPTOR)
         self._core = BrokerCore.from_listener(descriptor, self._config)
         self._address = self._core.address
         self._ends = set()
@@ -124,19 +146,27 @@ class Broker:
 
         Such a peer has no way to ask. It starts with ``BrokerConfig.original_patterns``, which this replaces; without
         patterns it is sent nothing. Patterns are of its own grammar: ``+``, ``#``, domains ``events`` and ``control``,
-        five segments. Raises `PatternError`, and `SubscriptionRefused` for a native client, for one that is not
-        connected, and above ``max_patterns_per_client``.
+        five segments. Raises `PatternError`, `PermissionRefused` for what `BrokerConfig.rules` do not allow that peer,
+        and `SubscriptionRefused` for a native client, for one that is not connected, and above
+        ``max_patterns_per_client``.
         """
-        if isinstance(patterns, str):
-            raise TypeError("patterns: expected a sequence of patterns, got str")
-        self._core.subscribe_client(client_id, list(patterns))
+        given: object = patterns
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            raise TypeError(f"patterns: expected a sequence of patterns, got {type(given).__name__}")
+        texts: list[str] = []
+        for pattern in patterns:
+            if not isinstance(cast("object", pattern), str):
+                raise TypeError(f"patterns: expected patterns as str, got {type(pattern).__name__}")
+            # What is not Unicode is in no pattern, and is refused by it.
+            texts.append(pattern.encode(errors="replace").decode())
+        self._core.subscribe_client(_id(client_id), texts)
 
     def disconnect_client(self, client_id: str) -> bool:
         """Cuts the client with the id ``client_id``, who will not come back by itself. False if there is none.
 
         ``ValueError`` for what is no id.
         """
-        return self._core.disconnect_client(client_id)
+        return self._core.disconnect_client(_id(client_id))
 
     def _port(self, config: ClientConfig) -> PortHandle:
         return self._core.port(config)
@@ -151,4 +181,8 @@ class Broker:
         await self._shutdown(2.0)
 
     def __repr__(self) -> str:
-        return f"<Broker {str(self.path)!r} {'running' if self.running else 'not running'}>"
+        try:
+            state = "running" if self.running else "not running"
+        except ForkedProcess:
+            state = "of the parent process"
+        return f"<Broker {str(self.path)!r} {state}>"

@@ -8,9 +8,9 @@ import os
 import warnings
 import weakref
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
+from daemoneye_eventbus._checks import file_path, one_of
 from daemoneye_eventbus._config import ClientConfig
 from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._deadline import seconds
@@ -34,6 +34,7 @@ from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus._ways import Bounds, LocalWay, RemoteWay, Way
 from daemoneye_eventbus.errors import (
     EventBusError,
+    ForkedProcess,
     SubscriptionClosed,
     SubscriptionRefused,
 )
@@ -90,7 +91,7 @@ class EventBus(Publisher):
         Retries until ``config.connect_timeout`` what may pass: no such file, refused, busy. Raises `ConnectTimeout`
         with the last cause, and at once `PermissionRefused`, `AuthenticationFailed` and `ProtocolError`.
         """
-        return Opening("connect", lambda: cls._connect(path, instance, config or ClientConfig()))
+        return Opening("connect", lambda: cls._connect(path, instance, one_of(ClientConfig, "config", config)))
 
     @classmethod
     def from_broker(cls, broker: Broker, *, config: ClientConfig | None = None) -> Opening[EventBus]:
@@ -98,7 +99,7 @@ class EventBus(Publisher):
 
         Of ``config`` it uses congestion, broker_overflow, publish_timeout and client.
         """
-        return Opening("from_broker", lambda: cls._from_broker(broker, config or ClientConfig()))
+        return Opening("from_broker", lambda: cls._from_broker(broker, one_of(ClientConfig, "config", config)))
 
     @classmethod
     async def _connect(
@@ -110,7 +111,7 @@ class EventBus(Publisher):
             path = os.environ.get("DAEMONEYE_BROKER_SOCKET") or None
             if path is None:
                 raise ValueError("path: give a path or an instance, or set DAEMONEYE_BROKER_SOCKET")
-        address = Address(instance=instance) if path is None else Address(path=Path(path))
+        address = Address(instance=instance) if path is None else Address(path=file_path(path))
         connection = Connection.shared(Bridge.current(), address, config)
         way = RemoteWay(connection)
         try:
@@ -123,7 +124,10 @@ class EventBus(Publisher):
     @classmethod
     async def _from_broker(cls, broker: Broker, config: ClientConfig) -> EventBus:
         bridge = Bridge.current()
-        return cls._make(LocalWay(bridge, broker, broker._port(config), config))
+        port = getattr(broker, "_port", None)
+        if port is None:
+            raise TypeError(f"broker: expected Broker, got {type(broker).__name__}")
+        return cls._make(LocalWay(bridge, broker, port(config), config))
 
     @classmethod
     def _make(cls, way: Way) -> EventBus:
@@ -233,6 +237,8 @@ class EventBus(Publisher):
         subscription = Subscription[Any]._make(opened, spec.subscriber_id, self._bridge, reader, self._forget)
         try:
             await opened.confirm()
+            # Shut down meanwhile: nobody would ever end it.
+            self._check()
         except BaseException:
             subscription._abandon()
             raise
@@ -258,6 +264,8 @@ class EventBus(Publisher):
 
     async def _unsubscribe(self, subscriber_id: str) -> None:
         self._bridge.check()
+        if not isinstance(subscriber_id, str):
+            raise TypeError(f"subscriber_id: expected str, got {type(subscriber_id).__name__}")
         subscription: Subscription[Any] | None = self._find(subscriber_id)
         if subscription is None:
             raise SubscriptionClosed(
@@ -429,4 +437,8 @@ class EventBus(Publisher):
         self._way.abandon()
 
     def __repr__(self) -> str:
-        return f"<EventBus {self.state}>"
+        try:
+            state: str = self.state
+        except ForkedProcess:
+            state = "of the parent process"
+        return f"<EventBus {state}>"

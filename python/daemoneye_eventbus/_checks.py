@@ -6,11 +6,35 @@ of a value than helps, and none fails at writing it down.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
-from typing import Final, cast
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
 
-__all__ = ["choice", "flags", "integer", "items", "number", "place", "short", "store", "uids", "wrong"]
+__all__ = [
+    "WINDOWS",
+    "choice",
+    "file_path",
+    "flags",
+    "integer",
+    "items",
+    "number",
+    "one_of",
+    "only_elsewhere",
+    "place",
+    "short",
+    "sids",
+    "store",
+    "uids",
+    "wrong",
+]
 
+T = TypeVar("T")
+
+WINDOWS: Final = os.name == "nt"
+_SID: Final = re.compile(r"S-1-(\d+|0x[0-9A-Fa-f]+)(-\d+){1,15}", re.IGNORECASE | re.ASCII)
 _SHOWN: Final = 64
 """Characters of a text."""
 _LARGEST_UID: Final = 2**32 - 2
@@ -46,15 +70,18 @@ def integer(where: str, value: object, low: int, high: int) -> int:
     """From ``low`` to ``high``."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong(where, "int", value)
+    # What is in it, whatever a class derived from it makes of comparing it.
+    value = int.__add__(value, 0)
     if not low <= value <= high:
         raise ValueError(f"{where}: must be between {low} and {high}{_got(value)}")
-    return int(value)
+    return value
 
 
 def number(where: str, value: object, low: float, high: float, unit: str = "") -> float:
     """From ``low`` to ``high``, of some unit; NaN is not."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise wrong(where, f"{unit} as float" if unit else "a number", value)
+    value = int.__add__(value, 0) if isinstance(value, int) else float.__add__(value, 0.0)
     if not low <= value <= high:
         raise ValueError(f"{where}: must be between {low:g} and {high:g} {unit}".rstrip() + _got(value))
     return float(value)
@@ -87,3 +114,52 @@ def items(where: str, value: object, expected: str) -> tuple[object, ...]:
 def uids(where: str, value: object) -> tuple[int, ...]:
     """A sequence of users' numbers."""
     return tuple(integer(where, uid, 0, _LARGEST_UID) for uid in items(where, value, "a sequence of uids"))
+
+
+def sids(where: str, value: object) -> tuple[str, ...]:
+    """A sequence of users and groups as Windows names them."""
+    texts: list[str] = []
+    for sid in items(where, value, "a sequence of SIDs"):
+        if not isinstance(sid, str):
+            raise wrong(where, "a SID as str", sid)
+        if not _SID.fullmatch(sid):
+            raise ValueError(f"{where}: {short(sid)} is not a SID; give its text, as in S-1-5-32-545")
+        texts.append(sid)
+    return tuple(texts)
+
+
+def only_elsewhere(owner: object, *names: str, instead: str) -> None:
+    """Who may connect, what, or is trusted, is said in the words of the system; others would have no effect."""
+    for name in names:
+        (default,) = (item.default for item in fields(cast("Any", owner)) if item.name == name)
+        if getattr(owner, name) != default:
+            system = "Windows" if WINDOWS else "Unix"
+            raise ValueError(f"{place(owner, name)}: has no effect on {system}; use {instead}")
+
+
+def one_of(kind: type[T], where: str, value: T | None) -> T:
+    """``value``, or one with every default."""
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise wrong(where, kind.__name__, value)
+    return value
+
+
+def file_path(given: object) -> Path:
+    """A path as a caller gave it."""
+    text = _text_of(given)
+    if text is None:
+        raise wrong("path", "str or os.PathLike", given)
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise ValueError(f"path: {short(text)} is no file name of this system") from None
+    return Path(text)
+
+
+def _text_of(given: object) -> str | None:
+    if not isinstance(given, str | os.PathLike):
+        return None
+    text: object = os.fspath(cast("str | os.PathLike[str]", given))
+    return text if isinstance(text, str) else None

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Literal, cast
+from typing import Final, Literal, cast
 
-from daemoneye_eventbus._checks import choice, flags, integer, items, number, place, short, store, uids, wrong
+from daemoneye_eventbus import _checks
+from daemoneye_eventbus._checks import (
+    choice,
+    flags,
+    integer,
+    items,
+    number,
+    only_elsewhere,
+    place,
+    short,
+    sids,
+    store,
+    uids,
+    wrong,
+)
 from daemoneye_eventbus._native import _pattern_refusal
 from daemoneye_eventbus._rights import RateLimit, Rule
 
@@ -26,17 +38,15 @@ _SHORTEST_TOKEN: Final = 16
 _NAME_AND_SECRET: Final = 2
 _OWNER_ONLY: Final = 0o600
 _OWNER_AND_GROUP: Final = 0o660
-_WINDOWS: Final = os.name == "nt"
-_SID: Final = re.compile(r"S-1-(\d+|0x[0-9A-Fa-f]+)(-\d+){1,15}", re.IGNORECASE | re.ASCII)
 
 
 def _integer(owner: object, name: str, low: int, high: int = 2**63 - 1) -> None:
-    integer(place(owner, name), getattr(owner, name), low, high)
+    store(owner, name, integer(place(owner, name), getattr(owner, name), low, high))
 
 
 def _seconds(owner: object, *names: str, least: float = _SHORTEST) -> None:
     for name in names:
-        number(place(owner, name), getattr(owner, name), least, _LONGEST, "seconds")
+        store(owner, name, number(place(owner, name), getattr(owner, name), least, _LONGEST, "seconds"))
 
 
 def _choice(owner: object, name: str, *known: str) -> None:
@@ -48,23 +58,7 @@ def _uids(owner: object, name: str) -> None:
 
 
 def _sids(owner: object, name: str) -> None:
-    where = place(owner, name)
-    sids = items(where, getattr(owner, name), "a sequence of SIDs")
-    for sid in sids:
-        if not isinstance(sid, str):
-            raise wrong(where, "a SID as str", sid)
-        if not _SID.fullmatch(sid):
-            raise ValueError(f"{where}: {short(sid)} is not a SID; give its text, as in S-1-5-32-545")
-    store(owner, name, sids)
-
-
-def _only_elsewhere(owner: object, *names: str, instead: str) -> None:
-    """Who may connect, or is trusted, is said in the words of the system; others would have no effect."""
-    for name in names:
-        (default,) = (item.default for item in fields(cast("Any", owner)) if item.name == name)
-        if getattr(owner, name) != default:
-            system = "Windows" if _WINDOWS else "Unix"
-            raise ValueError(f"{place(owner, name)}: has no effect on {system}; use {instead}")
+    store(owner, name, sids(place(owner, name), getattr(owner, name)))
 
 
 def _token(owner: object, value: object) -> bytes:
@@ -107,7 +101,10 @@ def _patterns(name: str, patterns: Sequence[object], max_depth: int) -> None:
     for pattern in patterns:
         if not isinstance(pattern, str):
             raise wrong(f"BrokerConfig.{name}", "patterns as str", pattern)
-        refusal = _pattern_refusal(pattern, max_depth)
+        try:
+            refusal = _pattern_refusal(pattern, max_depth)
+        except UnicodeEncodeError:
+            refusal = f"{short(pattern)} is not Unicode, and no topic has that"
         if refusal is not None:
             raise ValueError(f"BrokerConfig.{name}: {refusal}")
 
@@ -153,7 +150,7 @@ class BrokerConfig:
     max_patterns_per_client: int = 1024
     """Patterns over all subscriptions of one connection."""
     max_filter_terms: int = 256
-    """Terms over both filters of one subscription."""
+    """Terms over both filters of one subscription; 16 times as many over all of a client, with 1 MiB of text."""
     max_topic_depth: int = 8
     """Segments of a topic."""
     dialect: Literal["bincode", "postcard"] = "bincode"
@@ -161,7 +158,8 @@ class BrokerConfig:
     original_peers: bool = True
     """Whether peers of the Rust original are served; with a token only if ``original_auth`` is on."""
     max_original_peers: int = 16
-    """Peers of the original at once; a connection that says nothing for ``handshake_timeout`` is one."""
+    """Peers of the original at once; a connection that says nothing for ``handshake_timeout`` is one. One foreign uid
+    leaves one place."""
     original_patterns: Sequence[str] = ("events.#",)
     """What a peer of the original is sent unless `Broker.subscribe_client` says otherwise.
 
@@ -226,7 +224,7 @@ class BrokerConfig:
             _patterns("rules", (*rule.publish, *rule.subscribe), self.max_topic_depth)
             for name in rule.tokens or ():
                 if name not in names:
-                    raise ValueError(f"BrokerConfig.rules: no token is named {name!r}; give `token` as a mapping")
+                    raise ValueError(f"BrokerConfig.rules: no token is named {short(name)}; give `token` as a mapping")
         given = cast("object", self.rate_limit)
         if isinstance(given, str | bytes) or not isinstance(given, Sequence | RateLimit | None):
             raise TypeError(f"BrokerConfig.rate_limit: expected RateLimit, got {type(self.rate_limit).__name__}")
@@ -239,10 +237,10 @@ class BrokerConfig:
             store(self, "rate_limit", limits)
 
     def _check_together(self) -> None:
-        if _WINDOWS:
-            _only_elsewhere(self, "allowed_uids", "socket_mode", "socket_group", instead="allowed_sids")
+        if _checks.WINDOWS:
+            only_elsewhere(self, "allowed_uids", "socket_mode", "socket_group", instead="allowed_sids")
         else:
-            _only_elsewhere(self, "allowed_sids", instead="allowed_uids, socket_mode and socket_group")
+            only_elsewhere(self, "allowed_sids", instead="allowed_uids, socket_mode and socket_group")
         if self.socket_mode not in {_OWNER_ONLY, _OWNER_AND_GROUP}:
             raise ValueError(f"BrokerConfig.socket_mode: must be 0o600 or 0o660, got {self.socket_mode:#o}")
         if self.socket_mode == _OWNER_AND_GROUP and self.socket_group is None:
@@ -343,10 +341,10 @@ class ClientConfig:
             _uids(self, "server_uids")
         if self.server_sids is not None:
             _sids(self, "server_sids")
-        if _WINDOWS:
-            _only_elsewhere(self, "server_uids", instead="server_sids")
+        if _checks.WINDOWS:
+            only_elsewhere(self, "server_uids", instead="server_sids")
         else:
-            _only_elsewhere(self, "server_sids", instead="server_uids")
+            only_elsewhere(self, "server_sids", instead="server_uids")
         if self.token is not None:
             _token(self, self.token)
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence  # noqa: TC003  # tools that resolve the fi
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from daemoneye_eventbus._checks import choice, flags, items, number, place, store, uids, wrong
+from daemoneye_eventbus import _checks
+from daemoneye_eventbus._checks import choice, flags, items, number, only_elsewhere, place, sids, store, uids, wrong
 
 __all__ = ["RateLimit", "Rule"]
 
@@ -34,7 +35,9 @@ class Rule:
     """
 
     uids: Sequence[int] | None = None
-    """Whom it names: these uids; ``None`` = all, buses in the broker's own process included."""
+    """Whom it names: these uids; ``None`` = all, buses in the broker's own process included. Unix only."""
+    sids: Sequence[str] | None = None
+    """The same on Windows, where rules go by the whole SID of a user: ``S-1-5-21-...-1001``."""
     tokens: Sequence[str] | None = None
     """And of them those who proved a token of one of these names (`BrokerConfig.token`); ``None`` = all."""
     publish: Sequence[str] = ()
@@ -47,11 +50,18 @@ class Rule:
     def __post_init__(self) -> None:
         if self.uids is not None:
             store(self, "uids", uids("Rule.uids", self.uids))
+        if self.sids is not None:
+            store(self, "sids", sids("Rule.sids", self.sids))
         if self.tokens is not None:
             _texts(self, "tokens")
-        for name in ("uids", "tokens"):
+        for name in ("uids", "sids", "tokens"):
             if getattr(self, name) == ():
                 raise ValueError(f"Rule.{name}: an empty list names nobody; leave it None where everybody is meant")
+        if _checks.WINDOWS:
+            # Domain and machine may have users of one number, and a rule for one of them would be one for both.
+            only_elsewhere(self, "uids", instead="sids")
+        else:
+            only_elsewhere(self, "sids", instead="uids")
         _texts(self, "publish", "subscribe")
         flags(self, "allow")
         if not self.publish and not self.subscribe:

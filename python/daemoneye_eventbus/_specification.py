@@ -6,6 +6,7 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from daemoneye_eventbus._checks import wrong
 from daemoneye_eventbus._native import (
     FilesystemEvent,
     NetworkEvent,
@@ -57,7 +58,7 @@ def specification(
             kinds.append(kind)
             patterns.append(pattern)
         else:
-            raise TypeError(f"subscribe: expected a pattern or one of the five event types, got {item!r}")
+            raise wrong("subscribe", "a pattern or one of the five event types", item)
     if len(kinds) == len(what):
         event_filter = _only(kinds, event_filter)
     return EventSubscription(

@@ -7,8 +7,8 @@ a connection either; there a thread of Rust reads (`_reading`).
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,13 +19,18 @@ if TYPE_CHECKING:
 
 __all__ = ["listen"]
 
-_ROPE: Final = socket.AF_INET if os.name == "nt" else socket.AF_UNIX
 _AT_ONCE: Final = 4096
+
+
+def _family() -> socket.AddressFamily:
+    if sys.platform == "win32":
+        return socket.AF_INET
+    return socket.AF_UNIX
 
 
 def listen(loop: asyncio.AbstractEventLoop, bell: Doorbell, rung: Callable[[], object]) -> None:
     """Has ``rung`` called in the loop whenever somebody rings, for as long as there is a loop."""
-    rope = socket.fromfd(bell.fileno(), _ROPE, socket.SOCK_STREAM)
+    rope = socket.fromfd(bell.fileno(), _family(), socket.SOCK_STREAM)
     rope.setblocking(False)
     weakref.finalize(loop, rope.close)
     loop.call_soon(_Ear(loop, rope, rung).read)

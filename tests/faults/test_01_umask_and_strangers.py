@@ -81,3 +81,44 @@ def test_made_directories_are_private(folder, umask):
     starts.close()
     for made in (folder / "a", folder / "a" / "b"):
         assert stat.S_IMODE(os.stat(made).st_mode) == 0o700
+
+
+WATCH = """
+import os, sys
+path, stop = sys.argv[1:]
+seen = set()
+print("ready", flush=True)
+while not os.path.exists(stop):
+    try:
+        found = os.stat(path)
+        seen.add((found.st_mode & 0o777, found.st_gid))
+    except OSError:
+        pass
+print(*(f"{mode:o}/{gid}" for mode, gid in sorted(seen)))
+"""
+GROUP = STARTS.replace("Broker(path)", f"Broker(path, config=BrokerConfig(socket_mode=0o660, socket_group={NOBODY}))")
+
+
+def test_a_socket_for_a_group_is_nobody_elses_before(open_folder, seen, as_root):
+    """Mode 0660 while the group is still the broker's own would let in whoever happens to be in that one."""
+    rounds = scaled(30, 300)
+    for name, source in (
+        ("watch.py", WATCH),
+        ("starts.py", GROUP.replace("import Broker", "import Broker, BrokerConfig")),
+    ):
+        (open_folder / name).write_text(source)
+    path, stop = str(open_folder / "b.sock"), str(open_folder / "stop")
+    watch = Program(str(open_folder / "watch.py"), path, stop)
+    assert watch.line() == "ready"
+    starts = Program(str(open_folder / "starts.py"), path, str(rounds), umask=0)
+    try:
+        starts.finish(timeout=120)
+        open(stop, "w").close()
+        said = set(watch.line().split())
+        watch.finish()
+    finally:
+        starts.close()
+        watch.close()
+    assert f"660/{NOBODY}" in said
+    assert said <= {f"600/{os.getegid()}", f"600/{NOBODY}", f"660/{NOBODY}"}
+    seen(f"{rounds} starts for a group: {', '.join(sorted(said))}")

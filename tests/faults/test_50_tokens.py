@@ -107,6 +107,15 @@ def test_a_recorded_handshake_is_of_no_use(bench, seen):
         refused = peer.closed()
         assert refused is None or refused["code"] in {"protocol", "authentication_failed"}, refused
     assert b.statistics()["messages_published"] == before
+    # Nor is it for who begins as a peer of the original, proves nothing, and goes on as a native client.
+    again = bench({"token": TOKEN, "original_auth": True}, path=b.path + "2", canary=False)
+    peer = again.dial()
+    peer.send(b"PING", process_message(1))
+    peer.say("CONNECT", protocol=1, client="x", dialect="bincode", nonce="22" * 32)
+    assert peer.expect("INFO")["auth"] == "token"
+    peer.send(b'SUB {"id":1,"topic_patterns":["events.#"]}')
+    assert peer.closed()["code"] == "authentication_failed"
+    assert again.statistics()["messages_published"] == 0
     seen(f"{len(said)} recorded bytes: refused")
 
 

@@ -11,7 +11,7 @@ import time
 import pytest
 from harness import CANARY, HOST, scaled, until
 
-from raw import process_message
+from raw import Message, process_event, process_message
 from support import Program
 
 pytestmark = [
@@ -132,10 +132,15 @@ def test_names_that_would_move_a_terminal(bench, seen):
     name = "\x1b]0;owned\x07\x1b[2J\u202egnp.exe\n\r"
     peer = b.dial()
     peer.say("CONNECT", protocol=1, client=name, dialect="bincode")
-    verb, _ = peer.hear()
-    shown = [client["name"] for client in b.clients()]
-    for text in [*shown, *b.log()]:
-        assert text.isprintable() or verb == "INFO", text
+    peer.expect("INFO")
+    assert name in [client["name"] for client in b.clients()], "who shows it escapes it"
+    peer.send(Message("events.x\x1b[31m\nlog forged", process_event(1)).encode())
+    peer.expect("ERR")
+    until(lambda: b.log(), what="log")
+    for line in b.broker.stderr().splitlines():
+        assert line.isprintable(), line
+        assert line.startswith("log daemoneye_eventbus."), line
+    assert any(r"\x1b]0;owned\x07\x1b[2J\u202egnp.exe\x0a\x0d" in line for line in b.log()), b.log()
     done = subprocess.run(
         [sys.executable, "-m", "daemoneye_eventbus", "clients", "--path", b.path],
         capture_output=True,
@@ -145,4 +150,4 @@ def test_names_that_would_move_a_terminal(bench, seen):
     )
     for line in done.stdout.splitlines():
         assert line.isprintable(), line
-    seen(f"{verb}, escaped wherever people read it")
+    seen("escaped wherever people read it")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,12 +53,12 @@ def uid(said: str) -> int:
     """A user by name or number."""
     if said.isascii() and said.isdigit() and int(said) < _MOST_UIDS:
         return int(said)
-    try:
+    if sys.platform != "win32":
         import pwd  # noqa: PLC0415  # not there on Windows
 
-        return pwd.getpwnam(said).pw_uid
-    except (ImportError, KeyError):
-        raise argparse.ArgumentTypeError(f"there is no user {said!r}") from None
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(said).pw_uid
+    raise argparse.ArgumentTypeError(f"there is no user {said!r}")
 
 
 def trusted(arguments: argparse.Namespace) -> tuple[int, ...] | None:

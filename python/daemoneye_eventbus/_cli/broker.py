@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import Broker, BrokerConfig
@@ -80,10 +81,20 @@ def _token(text: str) -> bytes | tuple[str, bytes]:
     return token_from(text)
 
 
+def _leave_no_core() -> None:
+    """A core holds the whole memory, secrets too."""
+    try:
+        import resource  # noqa: PLC0415  # not there on Windows
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def _run(arguments: argparse.Namespace) -> int:
     handed = activation.listener()
     values = given(arguments)
     if arguments.token_file:
+        _leave_no_core()
         values["token"] = [_token(name) for name in arguments.token_file]
     values["rules"] = rules(arguments)
     if limits := rate_limits(arguments):
@@ -140,7 +151,9 @@ def _on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> No
         for name in _STOPPING:
             loop.add_signal_handler(getattr(signal, name), first)
     except NotImplementedError:
-        # A loop that cannot watch signals, as on Windows: Ctrl-C alone, between two of its turns.
-        signal.signal(signal.SIGINT, lambda _number, _frame: loop.call_soon_threadsafe(stop))
-    if hasattr(signal, "SIGHUP"):
+        # A loop that cannot watch signals, as on Windows: Ctrl-C, and Ctrl-Break, which programs can send there.
+        for name in ("SIGINT", "SIGBREAK"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), lambda _number, _frame: loop.call_soon_threadsafe(stop))
+    if sys.platform != "win32":
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

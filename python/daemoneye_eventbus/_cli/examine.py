@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from daemoneye_eventbus._cli.exits import LOOK, OK, REFUSED
+from daemoneye_eventbus._cli.exits import LOOK, NO_BROKER, OK, REFUSED, CliError
 from daemoneye_eventbus.errors import PathRefused
 
 if TYPE_CHECKING:
     from daemoneye_eventbus._native import Address
 
-__all__ = ["Finding", "place", "user"]
+__all__ = ["Finding", "own_uid", "place", "user"]
 
 _LOCKS: Final = Path("/proc/locks")
 
@@ -37,33 +39,40 @@ class Finding:
 
 def user(uid: int) -> str:
     """A uid as people know it."""
-    try:
+    if sys.platform != "win32":
         import pwd  # noqa: PLC0415  # not there on Windows
 
-        return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
-    except (ImportError, KeyError):
-        return f"uid {uid}"
+        with contextlib.suppress(KeyError):
+            return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
+    return f"uid {uid}"
+
+
+def own_uid() -> int:
+    """Whose rights this process has. Nothing that asks gets this far on Windows, where users have no numbers."""
+    if sys.platform == "win32":
+        raise CliError("users have no numbers on Windows")
+    return os.geteuid()
 
 
 def place(address: Address) -> list[Finding]:
     """Everything that can be seen without connecting."""
     path = address.path
     findings = [Finding("ok", "path", str(path))]
-    if os.name != "posix":
+    if sys.platform == "win32":
         return findings
     try:
         found: os.stat_result | None = path.lstat()
     except FileNotFoundError:
         found = None
     except OSError as error:
-        advice = f"run this as the broker's user, or let {user(os.geteuid())} enter the directory"
+        advice = f"run this as the broker's user, or let {user(own_uid())} enter the directory"
         return [*findings, Finding("bad", "directory", f"{path.parent}: {error.strerror}", advice, REFUSED)]
     # Whose broker it is decides who may own the way to it.
-    owner = os.geteuid() if found is None else found.st_uid
+    owner = own_uid() if found is None else found.st_uid
     findings.append(_directory(address, owner))
     findings.append(_socket(path, found))
     if found is not None or os.path.lexists(_lock_of(path)):
-        findings.append(_lock(path, owner))
+        findings.append(_lock(path, owner, lost=found is None))
     return findings
 
 
@@ -86,7 +95,7 @@ def _socket(path: Path, found: os.stat_result | None) -> Finding:
         return Finding("note", "socket", f"nothing is at {path}")
     if not stat.S_ISSOCK(found.st_mode):
         advice = "move it away, or choose another path; a broker never removes it"
-        return Finding("bad", "socket", "what is at the path is no socket", advice, REFUSED)
+        return Finding("bad", "socket", f"what is at the path is no socket but {_kind(found)}", advice, REFUSED)
     mode = stat.S_IMODE(found.st_mode)
     text = f"mode {mode:04o}, {user(found.st_uid)}, gid {found.st_gid}"
     if mode & 0o007:
@@ -94,18 +103,23 @@ def _socket(path: Path, found: os.stat_result | None) -> Finding:
         return Finding("look", "socket", text, advice, LOOK)
     if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         advice = (
-            f"{user(os.geteuid())} may not open it; run as {user(found.st_uid)}, or start the broker with "
+            f"{user(own_uid())} may not open it; run as {user(found.st_uid)}, or start the broker with "
             "--socket-mode 0660 --socket-group and --allowed-uids"
         )
         return Finding("bad", "socket", text, advice, REFUSED)
     return Finding("ok", "socket", text)
 
 
+def _kind(found: os.stat_result) -> str:
+    kinds = {stat.S_IFLNK: "a symbolic link", stat.S_IFREG: "a file", stat.S_IFDIR: "a directory"}
+    return kinds.get(stat.S_IFMT(found.st_mode), "something else")
+
+
 def _lock_of(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 
-def _lock(path: Path, owner: int) -> Finding:
+def _lock(path: Path, owner: int, *, lost: bool) -> Finding:
     lock = _lock_of(path)
     try:
         found = lock.lstat()
@@ -129,6 +143,13 @@ def _lock(path: Path, owner: int) -> Finding:
     holder = _holder(found)
     if holder is None:
         return Finding("note", "lock", f"{lock.name}: nobody is seen to hold it")
+    if lost:
+        text = f"{lock.name} is held by pid {holder}, and its socket file is gone"
+        advice = (
+            f"if it is not just starting: those connected go on and nobody else can connect; stop pid {holder}, start "
+            "the broker again, and find out who removes files there"
+        )
+        return Finding("bad", "lock", text, advice, NO_BROKER)
     return Finding("ok", "lock", f"{lock.name} is held by pid {holder}")
 
 

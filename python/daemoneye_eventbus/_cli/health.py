@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import __version__
-from daemoneye_eventbus._cli.examine import Finding, user
+from daemoneye_eventbus._cli.examine import Finding, own_uid, user
 from daemoneye_eventbus._cli.exits import LOOK, NO_BROKER, REFUSED
 from daemoneye_eventbus._cli.numbers import duration
 from daemoneye_eventbus._cli.raw import Raw, Refusal, answer, greet
@@ -70,7 +69,7 @@ def _unreachable(error: OSError, path: Path) -> Finding:
             text = "nobody listens: the socket was left behind, as after a crash"
             return Finding("bad", "broker", text, "start the broker again; it removes the socket itself", NO_BROKER)
         case errno.EACCES | errno.EPERM:
-            text = f"{user(os.geteuid())} may not connect"
+            text = f"{user(own_uid())} may not connect"
             return Finding("bad", "broker", text, "see what is said of the directory and the socket", REFUSED)
         case errno.EAGAIN:
             text = "its queue of new connections is full"
@@ -95,9 +94,9 @@ def _refused(refusal: Refusal) -> Finding:
 
 
 def _uid(uid: int) -> list[Finding]:
-    if uid in {os.geteuid(), 0}:
+    if uid in {own_uid(), 0}:
         return []
-    text = f"it runs as {user(uid)}, and clients of {user(os.geteuid())} refuse that"
+    text = f"it runs as {user(uid)}, and clients of {user(own_uid())} refuse that"
     return [
         Finding(
             "look",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from typing import Final
 
 from daemoneye_eventbus._cli.output import say
@@ -16,7 +17,7 @@ _SECONDS: Final = 1.0
 def notify(prog: str, *states: str) -> None:
     """Tells the manager, if there is one. One that does not listen is worth a line, not the service."""
     address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address or not hasattr(socket, "AF_UNIX"):
+    if sys.platform == "win32" or not address:
         return
     if address[0] not in "/@":
         say(prog, f"NOTIFY_SOCKET is {address!r}, which is no local socket; not notified")

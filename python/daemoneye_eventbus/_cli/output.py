@@ -89,7 +89,7 @@ def say(prog: str, text: str) -> None:
 
 def is_reader_gone() -> bool:
     """Whether stdout is a pipe that its reader has closed, found out without writing."""
-    if not hasattr(select, "poll"):
+    if sys.platform == "win32":
         return False
     try:
         descriptor = sys.stdout.fileno()

@@ -10,6 +10,7 @@ import json
 import secrets
 import socket
 import struct
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
 from daemoneye_eventbus import ConnectionLost, _native
 from daemoneye_eventbus._cli import strict
-from daemoneye_eventbus._cli.exits import ERROR, CliError
+from daemoneye_eventbus._cli.exits import CliError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,15 +42,19 @@ class Peer:
     uid: int
 
 
+def _unix_socket() -> socket.socket:
+    if sys.platform == "win32":
+        raise CliError("this command speaks over a Unix socket, which no pipe of Windows is; use clients or stats")
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+
 class Raw:
     """Raises ``OSError`` for what the kernel refuses, ``TimeoutError`` for what does not come."""
 
     def __init__(self, path: Path, timeout: float, watch: Watch | None = None) -> None:
-        if not hasattr(socket, "AF_UNIX"):
-            raise CliError("this Python knows no Unix sockets", ERROR)
         self.sent = self.received = self.frames = 0
         self._watch = watch
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket = _unix_socket()
         self._buffer = bytearray()
         self._socket.settimeout(timeout)
         try:

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import os
 import stat
+import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -84,7 +85,7 @@ def rules(arguments: argparse.Namespace) -> list[Rule]:
 
 def _check_owner(name: str, status: os.stat_result) -> None:
     """Who may write the rules has all rights."""
-    if hasattr(os, "geteuid") and (status.st_uid not in {0, os.geteuid()} or status.st_mode & 0o022):
+    if sys.platform != "win32" and (status.st_uid not in {0, os.geteuid()} or status.st_mode & 0o022):
         mode = stat.S_IMODE(status.st_mode)
         raise CliError(
             f"--rules {name}: others may write it (uid {status.st_uid}, mode {mode:04o}); chown and chmod go-w it",

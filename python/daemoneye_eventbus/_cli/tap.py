@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from daemoneye_eventbus import TopicPattern
 from daemoneye_eventbus._cli import output
 from daemoneye_eventbus._cli.address import address, token_of, trusted
+from daemoneye_eventbus._cli.examine import own_uid
 from daemoneye_eventbus._cli.exits import NO_BROKER, OK, REFUSED, TOO_FEW, USAGE, CliError
 from daemoneye_eventbus._cli.raw import Raw, Refusal, Watch, greet, text_parts
 from daemoneye_eventbus.errors import ConnectionLost
@@ -82,7 +82,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def _check_peer(arguments: argparse.Namespace, raw: Raw) -> None:
     """As the library does, before a byte is sent."""
     peer = raw.peer()
-    uids = trusted(arguments) or (os.geteuid(), 0)
+    uids = trusted(arguments) or (own_uid(), 0)
     if peer is not None and peer.uid not in uids:
         raise CliError(f"whoever listens runs as uid {peer.uid}; if that is right, give --server-uid", REFUSED)
 

@@ -40,7 +40,7 @@ class Terminal:
     def __enter__(self) -> Self:
         if self._on:
             loop = asyncio.get_running_loop()
-            if hasattr(signal, "SIGWINCH"):
+            if sys.platform != "win32":
                 loop.add_signal_handler(signal.SIGWINCH, self._redraw)
                 loop.add_signal_handler(signal.SIGCONT, self._back)
             self._listen(loop)
@@ -52,7 +52,7 @@ class Terminal:
     ) -> None:
         if not self._on:
             return
-        if self._modes is not None:
+        if sys.platform != "win32" and self._modes is not None:
             import termios  # noqa: PLC0415  # not there on Windows
 
             asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
@@ -61,10 +61,12 @@ class Terminal:
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         """Keys one by one and unseen, if there is somebody to press them; Ctrl-C is a signal still."""
-        try:
-            import termios  # noqa: PLC0415  # not there on Windows
-            import tty  # noqa: PLC0415  # the same
+        if sys.platform == "win32":
+            return
+        import termios  # noqa: PLC0415  # not there on Windows
+        import tty  # noqa: PLC0415  # the same
 
+        try:
             descriptor = sys.stdin.fileno()
             # In the background the terminal is not ours to change: that would stop us.
             if not os.isatty(descriptor) or os.tcgetpgrp(descriptor) != os.getpgrp():
@@ -72,7 +74,7 @@ class Terminal:
             self._modes = termios.tcgetattr(descriptor)
             tty.setcbreak(descriptor)
             loop.add_reader(descriptor, self._on_key)
-        except (ImportError, OSError, ValueError):
+        except (OSError, ValueError):
             return
 
     def _on_key(self) -> None:
@@ -102,7 +104,7 @@ class Terminal:
 
     def _back(self) -> None:
         """After a stop: the shell has set the terminal as it likes it."""
-        if self._modes is not None:
+        if sys.platform != "win32" and self._modes is not None:
             import tty  # noqa: PLC0415  # not there on Windows
 
             tty.setcbreak(sys.stdin.fileno())

@@ -7,6 +7,7 @@ Runs until Ctrl-C, or for N seconds. Everything lives in a temporary directory t
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import asyncio
 import contextlib
@@ -39,6 +40,7 @@ def running(module: str, *arguments: str) -> Generator[subprocess.Popen[bytes], 
         stdout=subprocess.DEVNULL,
         # Ctrl-C goes to the terminal's foreground group; outside it, they stop in our order: collector, then broker.
         start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     )
     try:
         yield child
@@ -59,7 +61,10 @@ def be_child(module: str, *arguments: str) -> None:
         # A demo that could say so has said so; a second word would meet a loop that is being closed.
         time.sleep(1)
         main_thread = threading.main_thread().ident
-        if main_thread is not None:
+        if sys.platform == "win32":
+            # No signal comes from outside there; this is what Ctrl-C does, and wakes the loop as that does.
+            _thread.interrupt_main()
+        elif main_thread is not None:
             signal.pthread_kill(main_thread, signal.SIGTERM)
 
     threading.Thread(target=watch_parent, daemon=True).start()
@@ -106,7 +111,10 @@ def run(seconds: float | None, interval: float) -> str | None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), stop)
     with tempfile.TemporaryDirectory(prefix="daemoneye-demo-") as directory:
-        return asyncio.run(demo(str(Path(directory) / "bus.sock"), interval, seconds))
+        path = Path(directory) / "bus.sock"
+        # Pipes have names and no places; this one is as random as the directory's.
+        where = rf"\\.\pipe\{path.parent.name}" if sys.platform == "win32" else str(path)
+        return asyncio.run(demo(where, interval, seconds))
 
 
 def main() -> None:

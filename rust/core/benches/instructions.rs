@@ -3,7 +3,7 @@
 //! Not for a clock. `benches/instructions.py` runs it under callgrind twice and takes the difference, so that what is counted is
 //! [`publish`], [`deliver`] and, as the rest, the broker. One thread has work at a time and the messages' own clock stands still, so
 //! that nothing depends on how long anything takes.
-
+#![expect(unsafe_code, reason = "there is no safe poll")]
 #![allow(clippy::unwrap_used, clippy::panic)] // A benchmark that fails should stop.
 
 mod support;

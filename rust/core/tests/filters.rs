@@ -366,6 +366,10 @@ fn too_many_terms_and_bad_terms_are_refused() {
     ));
     assert!(Glob::parse(&"*".repeat(256)).is_ok());
     assert!(Glob::parse(&"*".repeat(257)).is_err());
+    // What is tried on them is bounded too: neither is the broker's choice.
+    let any = Glob::parse("*").unwrap();
+    assert!(any.matches(&"x".repeat(1024)));
+    assert!(!any.matches(&"x".repeat(1025)));
 }
 
 /// More pairs than are compared one by one, all of them there: random values hardly ever meet that.

@@ -101,6 +101,7 @@ pub(crate) struct BrokerConfigFields {
 #[derive(FromPyObject)]
 struct RuleFields {
     uids: Option<Vec<u32>>,
+    sids: Option<Vec<String>>,
     tokens: Option<Vec<String>>,
     publish: Vec<String>,
     subscribe: Vec<String>,
@@ -108,14 +109,15 @@ struct RuleFields {
 }
 
 impl RuleFields {
-    fn into_core(self) -> Rule {
-        Rule {
+    fn into_core(self) -> Result<Rule> {
+        Ok(Rule {
             uids: self.uids,
+            sids: self.sids.map(|given| sids("rules", &given)).transpose()?,
             tokens: self.tokens,
             publish: self.publish,
             subscribe: self.subscribe,
             allow: self.allow,
-        }
+        })
     }
 }
 
@@ -171,7 +173,11 @@ impl BrokerConfigFields {
             original_dialect: dialect("original_dialect", &self.original_dialect)?,
             original_auth: self.original_auth,
             tokens: self.tokens.into_iter().map(token).collect(),
-            rules: self.rules.into_iter().map(RuleFields::into_core).collect(),
+            rules: self
+                .rules
+                .into_iter()
+                .map(RuleFields::into_core)
+                .collect::<Result<_>>()?,
             rate_limits: self.rate_limits.into_iter().map(RateLimitFields::into_core).collect(),
         })
     }

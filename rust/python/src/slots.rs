@@ -8,6 +8,7 @@
 //! the raised exception, and a panic into `PanicException`, so that nothing unwinds into C. The slots are written once, when the
 //! module is made and nobody else can have met the classes. Not for abi3: the layout of type objects is that of the
 //! interpreter built for.
+#![expect(unsafe_code, reason = "slots of type objects that PyO3 has no word for")]
 use std::ffi::c_int;
 use std::marker::PhantomData;
 use std::ptr;

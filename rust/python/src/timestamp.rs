@@ -2,6 +2,7 @@
 //!
 //! Inside, a time is what the wire has: seconds and nanoseconds since 1970. A wire time may lie beyond year 9999, which
 //! no `datetime` can; the field then raises `OverflowError` and its `..._ns` twin still tells.
+#![expect(unsafe_code, reason = "a datetime with a time zone is made by the C API alone")]
 use daemoneye_eventbus_core::event::Timestamp;
 use pyo3::exceptions::{PyOverflowError, PyRuntimeError};
 use pyo3::prelude::*;

@@ -1,8 +1,8 @@
 """A broker in a process of its own that answers in JSON: host.py PATH [CONFIG] [OPTIONS].
 
 OPTIONS: limits (RLIMIT name -> soft limit, set before the start), sigpipe (restore the default action),
-log (level, to stderr), senders (note who published). Commands on stdin: {"do": statistics | clients | disconnect | shutdown |
-block | senders}.
+log (level, to stderr), senders (note who published). Commands on stdin: {"do": statistics | clients | disconnect | subscribe |
+shutdown | block | senders}.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 
-from daemoneye_eventbus import Broker, BrokerConfig, EventBus
+from daemoneye_eventbus import Broker, BrokerConfig, EventBus, PermissionRefused
 
 path, config, options = sys.argv[1], *(json.loads(word) for word in (*sys.argv[2:4], *["{}"] * (4 - len(sys.argv))))
 
@@ -32,6 +32,11 @@ def do(broker: Broker, command: dict) -> None:
             say(clients=[asdict(client) for client in broker.clients()])
         case "disconnect":
             say(done=broker.disconnect_client(command["id"]))
+        case "subscribe":
+            try:
+                say(done=broker.subscribe_client(command["id"], command["patterns"]))
+            except PermissionRefused as error:
+                say(raised=type(error).__name__, uid=error.uid)
         case "senders":
             say(senders=senders)
         case "block":

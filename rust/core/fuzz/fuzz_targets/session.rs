@@ -27,8 +27,10 @@ fn accepted(stream: &[u8]) -> Vec<&[u8]> {
                 _ => return found,
             },
             (Kind::Text, Some(_)) => match FromClient::parse(body) {
-                Ok(FromClient::Bye | FromClient::Connect(_) | FromClient::Auth(_)) | Err(_) => return found,
-                Ok(_) => {}
+                Ok(FromClient::Bye | FromClient::Connect(_) | FromClient::Auth(_)) => return found,
+                // A subscription that can be answered is, and costs no connection.
+                Err(_) if FromClient::subscription_of(body).is_none() => return found,
+                _ => {}
             },
             (Kind::Message, Some(dialect)) => match wire::check(dialect, body, 8) {
                 Ok(_) => found.push(body),

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::rights::Rights;
 use super::router::{Outlet, Router, Sink};
 use super::statistics::{ClientKind, Totals};
 use crate::queue::{Budget, Limits, Overflow, Queue, Sender, Wake, Written};
@@ -71,6 +72,7 @@ pub(super) struct OriginalTerms {
     pub(super) patterns: SharedPatterns,
     pub(super) past: Totals,
     pub(super) published: Arc<AtomicU64>,
+    pub(super) rights: Option<Arc<Rights>>,
 }
 
 pub(super) struct Connection {
@@ -84,6 +86,8 @@ pub(super) struct Connection {
     pub(super) bell: Arc<Bell>,
     /// What a peer of the original is sent; `None` for a native client, who says so itself.
     pub(super) patterns: Option<SharedPatterns>,
+    /// What that peer may not be subscribed to; a native client's session knows by itself.
+    pub(super) rights: Option<Arc<Rights>>,
     /// Of queues that this client had before.
     pub(super) past: Totals,
     /// The kernel takes no more; the task is to wait for it.
@@ -129,12 +133,14 @@ impl Connection {
             patterns,
             past,
             published,
+            rights,
         } = original;
         let queue = terms.queue(stall, budget, Arc::<Bell>::clone(&bell));
         let outlet: Weak<dyn Outlet> = Arc::<Bell>::downgrade(&bell);
         let sink = router.join_original(queue, terms.dialect, terms.max_frame, outlet);
         Arc::new(Self {
             patterns: Some(patterns),
+            rights,
             past,
             published,
             ..Self::of(id, terms.name, stream, sink, bell)
@@ -157,6 +163,7 @@ impl Connection {
             sink,
             bell,
             patterns: None,
+            rights: None,
             past: Totals::default(),
             blocked: AtomicBool::new(false),
             broken: AtomicBool::new(false),
@@ -201,6 +208,7 @@ impl Outlet for Connection {
     fn flush(&self) {
         match self.queue.write_to(|slices| self.stream.try_write(slices)) {
             Ok(Written::All | Written::Armed) => return,
+            Ok(Written::Unwanted) => {}
             Ok(Written::Blocked) => self.blocked.store(true, Ordering::Release),
             Err(_) => self.broken.store(true, Ordering::Release),
         }

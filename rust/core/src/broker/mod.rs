@@ -11,6 +11,7 @@ mod config;
 mod connection;
 mod deliver;
 mod failed_proofs;
+mod memory;
 mod places;
 mod port;
 mod rate;
@@ -214,7 +215,7 @@ impl Broker {
     }
 
     /// Sets what a peer of the original is sent from now on, in place of what it was sent so far; nothing at all without patterns.
-    /// Native clients say themselves what they want.
+    /// Native clients say themselves what they want. What the rules do not allow it is [`Error::PermissionRefused`].
     pub fn subscribe_client(&self, id: Uuid, patterns: &[String]) -> Result<()> {
         let shared = &self.0.shared;
         let refused = |reason: &str| Error::SubscriptionRefused {
@@ -229,6 +230,11 @@ impl Broker {
             ));
         };
         let patterns = subscription::of_original(&shared.config, patterns)?;
+        let rights = connection.rights.as_ref();
+        if let Some(reason) = rights.and_then(|rights| rights.refuse_subscription(&patterns)) {
+            let uid = connection.peer.uid;
+            return Err(Error::PermissionRefused { uid, reason });
+        }
         let mut held = held.lock();
         // It may have been replaced meanwhile, which the lock forbids from here on.
         let connection = shared.connection(id).ok_or_else(gone)?;

@@ -21,7 +21,8 @@ pub(super) struct Places {
     /// Changes under the lock of `per_uid`.
     taken: AtomicUsize,
     per_uid: Mutex<HashMap<u32, usize>>,
-    originals: AtomicUsize,
+    /// Peers of the original by uid.
+    originals: Mutex<HashMap<u32, usize>>,
     /// Told of each place that is given back.
     freed: Arc<Notify>,
 }
@@ -37,7 +38,7 @@ impl Places {
             own_uid,
             taken: AtomicUsize::new(0),
             per_uid: Mutex::default(),
-            originals: AtomicUsize::new(0),
+            originals: Mutex::default(),
             freed,
         }
     }
@@ -65,14 +66,22 @@ impl Places {
         })
     }
 
-    /// One of the places for peers of the original, if one is free.
-    pub(super) fn take_seat(self: &Arc<Self>) -> Option<Seat> {
-        self.originals
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
-                (taken < self.most_originals).then_some(taken + 1)
-            })
-            .ok()?;
-        Some(Seat(Arc::clone(self)))
+    /// One of the places for peers of the original, if one is free. Of these too one uid other than ours leaves one: whoever connects
+    /// and says nothing sits in one.
+    pub(super) fn take_seat(self: &Arc<Self>, uid: u32) -> Option<Seat> {
+        let mut seats = self.originals.lock();
+        if seats.values().sum::<usize>() >= self.most_originals {
+            return None;
+        }
+        let of_uid = seats.entry(uid).or_default();
+        if uid != self.own_uid && *of_uid >= self.most_originals.saturating_sub(1).max(1) {
+            return None;
+        }
+        *of_uid += 1;
+        Some(Seat {
+            places: Arc::clone(self),
+            uid,
+        })
     }
 }
 
@@ -86,21 +95,29 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut per_uid = self.places.per_uid.lock();
         self.places.taken.fetch_sub(1, Ordering::AcqRel);
-        if let Some(of_uid) = per_uid.get_mut(&self.uid) {
-            *of_uid -= 1;
-            if *of_uid == 0 {
-                per_uid.remove(&self.uid);
-            }
-        }
+        give_back(&mut per_uid, self.uid);
         self.places.freed.notify_one();
     }
 }
 
 /// A place among the peers of the original.
-pub(super) struct Seat(Arc<Places>);
+pub(super) struct Seat {
+    places: Arc<Places>,
+    uid: u32,
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.originals.fetch_sub(1, Ordering::AcqRel);
+        give_back(&mut self.places.originals.lock(), self.uid);
+    }
+}
+
+/// One of those that `uid` has.
+fn give_back(of_uids: &mut HashMap<u32, usize>, uid: u32) {
+    if let Some(of_uid) = of_uids.get_mut(&uid) {
+        *of_uid -= 1;
+        if *of_uid == 0 {
+            of_uids.remove(&uid);
+        }
     }
 }

@@ -17,7 +17,7 @@ use super::rights::{self, Rights};
 use super::router::{CACHED_TOPICS, Lane, Route, Sink, Way};
 use super::shared::{Phase, Shared};
 use super::statistics::Refusal;
-use super::subscription;
+use super::subscription::{self, Load};
 use super::unfinished::{Published, Unfinished};
 use crate::error::{Error, Result};
 use crate::event::{CollectionEvent, EventKind, EventSubscription};
@@ -25,6 +25,7 @@ use crate::filter::Filters;
 use crate::queue::{Limits, Object, Overflow, Patience, Queue, Run, Sender, Wake};
 use crate::topic::names::trigger;
 use crate::topic::{Cache, Pattern};
+use crate::transport::User;
 use crate::wire::frame::PREFIX;
 use crate::wire::text::Congestion;
 use crate::wire::{self, Dialect, Draft, Message, MessageType, Payload, Summary};
@@ -58,10 +59,8 @@ pub struct Port {
 /// The subscriptions of one port.
 #[derive(Default)]
 struct Held {
-    /// Each with the number of its patterns.
-    sinks: HashMap<u64, (Arc<Sink>, usize)>,
-    /// Of all together.
-    patterns: usize,
+    /// Each with what it comes to.
+    sinks: HashMap<u64, (Arc<Sink>, Load)>,
 }
 
 impl std::fmt::Debug for Port {
@@ -80,7 +79,7 @@ impl Port {
                 pid: Some(std::process::id()),
                 client_id: id,
             }),
-            rights: shared.rights(shared.own_uid, None),
+            rights: shared.rights(&User::own(), None),
             congestion: options.congestion,
             closed: AtomicBool::new(false),
             routes: Mutex::new(Cache::new(CACHED_TOPICS)),
@@ -249,12 +248,13 @@ impl Port {
         self.open()?;
         let config = &self.shared.config;
         let mut held = self.held.lock();
-        let interest = subscription::compile(config, subscription, held.patterns)?;
+        let load = held.sinks.values().map(|(_, load)| *load).sum();
+        let interest = subscription::compile(config, subscription, load)?;
         let rights = self.rights.as_ref();
         if let Some(why) = rights.and_then(|rights| rights.refuse_subscription(&interest.patterns)) {
             return Err(self.refused(why));
         }
-        let patterns = interest.patterns.clone();
+        let (load, patterns) = (Load::of(&interest), interest.patterns.clone());
         let queue = Arc::new(Queue::new(
             limits,
             overflow,
@@ -271,8 +271,7 @@ impl Port {
             return Err(Error::ConnectionClosed("this bus has been shut down".to_owned()));
         }
         self.shared.router.subscribe(&sink, ONLY, interest, None);
-        held.sinks.insert(sink.id, (Arc::clone(&sink), patterns.len()));
-        held.patterns += patterns.len();
+        held.sinks.insert(sink.id, (Arc::clone(&sink), load));
         drop(held);
         // A broker that began to stop in between has not seen this queue.
         if self.shared.phase() != Phase::Running {
@@ -333,8 +332,7 @@ impl LocalSubscription {
     /// Unsubscribes; what has not been taken out is dropped as `closed`. Idempotent.
     pub fn close(&self) {
         let mut held = self.held.lock();
-        if let Some((_, patterns)) = held.sinks.remove(&self.id) {
-            held.patterns = held.patterns.saturating_sub(patterns);
+        if held.sinks.remove(&self.id).is_some() {
             drop(held);
             self.shared.retire_queue(self.client, &self.sink);
         }

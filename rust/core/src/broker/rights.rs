@@ -10,6 +10,7 @@ use super::router::{Route, Router};
 use crate::error::{Error, Result};
 use crate::topic::Pattern;
 use crate::topic::cover::{self, Cover, Ruling};
+use crate::transport::{Sid, User};
 use crate::wire::auth::Token;
 
 /// What others than the broker's own user may not do unless a rule lets them.
@@ -18,8 +19,10 @@ const CLOSED: &str = "control.#";
 /// One rule; see [`BrokerConfig::rules`](super::BrokerConfig::rules).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// Whom it names: all of these uids; `None`: every uid.
+    /// Whom it names: all of these uids; `None`: every uid. Unix only.
     pub uids: Option<Vec<u32>>,
+    /// The same by SID. Windows only, where a number can be that of several users.
+    pub sids: Option<Vec<Sid>>,
     /// And of them those who proved a token of one of these names; `None`: everybody.
     pub tokens: Option<Vec<String>>,
     /// Patterns of topics to publish.
@@ -30,10 +33,12 @@ pub struct Rule {
 }
 
 impl Rule {
-    fn names(&self, uid: u32, token: Option<&str>) -> bool {
-        let uid_fits = self.uids.as_ref().is_none_or(|uids| uids.contains(&uid));
+    fn names(&self, user: &User, token: Option<&str>) -> bool {
+        let uid_fits = self.uids.as_ref().is_none_or(|uids| uids.contains(&user.uid));
+        let is_user = |sids: &Vec<Sid>| user.sid.as_ref().is_some_and(|sid| sids.contains(sid));
+        let sid_fits = self.sids.as_ref().is_none_or(is_user);
         let token_fits = |tokens: &Vec<String>| token.is_some_and(|token| tokens.iter().any(|name| name == token));
-        uid_fits && self.tokens.as_ref().is_none_or(token_fits)
+        uid_fits && sid_fits && self.tokens.as_ref().is_none_or(token_fits)
     }
 
     /// Checks it against the `tokens` that a client can have proved and the segments that a topic may have.
@@ -44,10 +49,27 @@ impl Rule {
                 "a rule has neither publish nor subscribe, so it says nothing; name patterns",
             ));
         }
-        if self.uids.as_ref().is_some_and(Vec::is_empty) || self.tokens.as_ref().is_some_and(Vec::is_empty) {
+        let empty = [
+            self.uids.as_ref().is_some_and(Vec::is_empty),
+            self.sids.as_ref().is_some_and(Vec::is_empty),
+            self.tokens.as_ref().is_some_and(Vec::is_empty),
+        ];
+        if empty.contains(&true) {
             return Err(Error::invalid(
                 "rules",
                 "an empty list names nobody; leave it out where everybody is meant",
+            ));
+        }
+        if cfg!(windows) && self.uids.is_some() {
+            return Err(Error::invalid(
+                "rules",
+                "a rule has uids, and on Windows several users may have one number; name them by sids",
+            ));
+        }
+        if cfg!(unix) && self.sids.is_some() {
+            return Err(Error::invalid(
+                "rules",
+                "a rule has sids, which nobody has on Unix; name users by uids",
             ));
         }
         let known = |name: &String| tokens.iter().any(|token| token.name() == Some(name.as_str()));
@@ -75,23 +97,23 @@ pub(super) struct Rights {
 }
 
 impl Rights {
-    /// Those that `rules` leave a client of `uid` who has proved `token`; `None` if it may do everything.
+    /// Those that `rules` leave `user` who has proved `token`; `None` if it may do everything.
     pub(super) fn of(
         rules: &[Rule],
         max_depth: usize,
         own_uid: u32,
-        uid: u32,
+        user: &User,
         token: Option<&str>,
     ) -> Option<Arc<Self>> {
         let mut rights = Self {
-            uid,
+            uid: user.uid,
             publish: Vec::new(),
             subscribe: Vec::new(),
             max_depth,
             refused: Arc::new(Route::refused()),
         };
         let parse = |text: &str| Pattern::parse(text, max_depth.max(2)).ok();
-        for rule in rules.iter().filter(|rule| rule.names(uid, token)) {
+        for rule in rules.iter().filter(|rule| rule.names(user, token)) {
             for (patterns, rulings) in [
                 (&rule.publish, &mut rights.publish),
                 (&rule.subscribe, &mut rights.subscribe),
@@ -100,7 +122,7 @@ impl Rights {
                 rulings.extend(patterns.iter().filter_map(|text| Some((parse(text)?, rule.allow))));
             }
         }
-        if uid != own_uid {
+        if user.uid != own_uid {
             let closed = parse(CLOSED);
             rights.publish.extend(closed.clone().map(|pattern| (pattern, false)));
             rights.subscribe.extend(closed.map(|pattern| (pattern, false)));

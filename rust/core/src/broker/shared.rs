@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::config::BrokerConfig;
 use super::connection::{Connection, batch};
 use super::failed_proofs::FailedProofs;
+use super::memory;
 use super::places::Places;
 use super::rate::Rates;
 use super::rhythm::Rhythm;
@@ -26,7 +27,7 @@ use super::router::{Router, Sink};
 use super::statistics::{BrokerStatistics, ClientInfo, ClientKind, Counters, Totals, Undelivered};
 use crate::event::EventBusStatistics;
 use crate::queue::{Budget, DropReason, Queue};
-use crate::transport::Peer;
+use crate::transport::{Peer, User};
 
 /// Trimmed besides the excess, so that a total at its limit is not trimmed for every message.
 const TRIM_SLACK: usize = 64 * 1024;
@@ -88,7 +89,7 @@ impl Shared {
         let own_uid = Peer::own_uid();
         let progress = Arc::new(Notify::new());
         Self {
-            budget: Arc::new(Budget::new(config.total_queue_bytes)),
+            budget: Arc::new(Budget::new(memory::total_queue_bytes(&config))),
             places: Arc::new(Places::new(&config, own_uid, Arc::clone(&progress))),
             config,
             own_uid,
@@ -135,9 +136,9 @@ impl Shared {
     }
 
     /// What a client may not do; `None` if it may do everything.
-    pub(super) fn rights(&self, uid: u32, token: Option<&str>) -> Option<Arc<Rights>> {
+    pub(super) fn rights(&self, user: &User, token: Option<&str>) -> Option<Arc<Rights>> {
         let config = &self.config;
-        Rights::of(&config.rules, config.max_topic_depth, self.own_uid, uid, token)
+        Rights::of(&config.rules, config.max_topic_depth, self.own_uid, user, token)
     }
 
     pub(super) fn register(&self, connection: &Arc<Connection>) {
@@ -274,18 +275,28 @@ impl Shared {
             if excess == 0 {
                 break;
             }
-            queue.trim(
-                excess + TRIM_SLACK.min(self.config.total_queue_bytes / 8),
-                DropReason::Budget,
-            );
+            queue.trim(excess + TRIM_SLACK.min(self.budget.limit() / 8), DropReason::Budget);
         }
     }
 
-    pub(super) fn statistics(&self) -> BrokerStatistics {
-        // Who is gone by these numbers has its account settled in the sums below.
-        let connections = self.places.taken();
+    /// The five numbers that everybody may ask for, and so as often as they like: nothing is written together for them.
+    pub(super) fn bus_statistics(&self) -> EventBusStatistics {
         let (subscriptions, patterns) = self.router.subscriptions_and_patterns();
         let published = self.counters.published();
+        self.five(published, subscriptions, patterns, &self.totals())
+    }
+
+    fn five(&self, published: u64, subscriptions: usize, patterns: usize, totals: &Totals) -> EventBusStatistics {
+        EventBusStatistics {
+            messages_published: published,
+            messages_delivered: totals.delivered,
+            active_subscribers: subscriptions as u64,
+            active_topics: patterns as u64,
+            uptime_seconds: self.created.elapsed().as_secs(),
+        }
+    }
+
+    fn totals(&self) -> Totals {
         let register = self.register.lock();
         let mut totals = register.gone;
         for connection in register.connections.values() {
@@ -297,15 +308,17 @@ impl Shared {
                 totals.add(&queue.snapshot(), true);
             }
         }
-        drop(register);
+        totals
+    }
+
+    pub(super) fn statistics(&self) -> BrokerStatistics {
+        // Who is gone by these numbers has its account settled in the sums below.
+        let connections = self.places.taken();
+        let (subscriptions, patterns) = self.router.subscriptions_and_patterns();
+        let published = self.counters.published();
+        let totals = self.totals();
         BrokerStatistics {
-            bus: EventBusStatistics {
-                messages_published: published,
-                messages_delivered: totals.delivered,
-                active_subscribers: subscriptions as u64,
-                active_topics: patterns as u64,
-                uptime_seconds: self.created.elapsed().as_secs(),
-            },
+            bus: self.five(published, subscriptions, patterns, &totals),
             pending: totals.pending,
             dropped: totals.dropped(),
             refused: self.counters.refused(),

@@ -57,6 +57,12 @@ impl EventFilter {
             + self.topic_filters.len()
             + self.source_collectors.len()
     }
+
+    /// Of text in them.
+    pub(crate) fn bytes(&self) -> usize {
+        let lists = [&self.event_types, &self.topic_filters, &self.source_collectors];
+        lists.map(|list| in_list(list)).iter().sum::<usize>() + in_map(&self.metadata_filters)
+    }
 }
 
 impl CorrelationFilter {
@@ -70,4 +76,24 @@ impl CorrelationFilter {
             + self.required_tags.0.len()
             + self.any_tags.0.len()
     }
+
+    /// Of text in them.
+    pub(crate) fn bytes(&self) -> usize {
+        let lists = [
+            &self.correlation_ids,
+            &self.correlation_patterns,
+            &self.parent_correlation_ids,
+            &self.root_correlation_ids,
+            &self.workflow_stages,
+        ];
+        lists.map(|list| in_list(list)).iter().sum::<usize>() + in_map(&self.required_tags) + in_map(&self.any_tags)
+    }
+}
+
+fn in_list(list: &[Text]) -> usize {
+    list.iter().map(|text| text.0.len()).sum()
+}
+
+fn in_map(map: &TextMap) -> usize {
+    map.0.iter().map(|(key, value)| key.0.len() + value.0.len()).sum()
 }

@@ -7,6 +7,9 @@ use crate::event::CorrelationMetadata;
 
 /// The longest pattern, in bytes.
 pub const MAX_GLOB_BYTES: usize = 256;
+/// The longest text that any pattern matches, in bytes: subscribers choose the patterns and publishers the ids, and a broker searches
+/// every id for every pattern. An id has a few dozen.
+const MAX_TEXT_BYTES: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob {
@@ -44,7 +47,11 @@ impl Glob {
         })
     }
 
+    /// Longer texts than [`MAX_TEXT_BYTES`] match no pattern, not even `*`.
     pub fn matches(&self, text: &str) -> bool {
+        if text.len() > MAX_TEXT_BYTES {
+            return false;
+        }
         let Some((middle, last)) = &self.tail else {
             return *self.head == *text;
         };

@@ -75,6 +75,8 @@ pub struct Filters {
     max_sequence: u64,
     /// Nothing but `kinds` and `topics` is restricted.
     summary_decides: bool,
+    terms: usize,
+    bytes: usize,
 }
 
 impl Filters {
@@ -132,7 +134,19 @@ impl Filters {
             min_sequence: correlation.min_sequence.unwrap_or(0),
             max_sequence: correlation.max_sequence.unwrap_or(u64::MAX),
             summary_decides: !by_event && *correlation == no_correlation,
+            terms,
+            bytes: event.bytes() + correlation.bytes(),
         }))
+    }
+
+    /// What it was compiled from: list elements and map entries.
+    pub const fn terms(&self) -> usize {
+        self.terms
+    }
+
+    /// Bytes of text in them.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The verdict where the summary alone decides it, `None` where [`accept`](Self::accept) must be asked.

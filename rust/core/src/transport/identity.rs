@@ -2,6 +2,8 @@
 //!
 //! Nothing here comes from what a peer sends. The uid decides; the pid is for logs only.
 
+use super::Sid;
+
 /// Credentials of connect time. `pid` is advice: it can be reused.
 ///
 /// Windows has no uids: there the pipe's access list decides before a peer is seen here, and `uid` is the last number of the user's
@@ -11,6 +13,28 @@ pub struct Peer {
     pub uid: u32,
     pub gid: u32,
     pub pid: Option<u32>,
+}
+
+/// A user as rules name one: by the uid on Unix, by the whole SID on Windows, where the number alone may be that of several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub uid: u32,
+    /// `None` on Unix, and where Windows does not say.
+    pub sid: Option<Sid>,
+}
+
+impl User {
+    /// The one this process acts as.
+    pub fn own() -> Self {
+        #[cfg(unix)]
+        let sid = None;
+        #[cfg(windows)]
+        let sid = super::windows::own_sid().ok().cloned();
+        Self {
+            uid: Peer::own_uid(),
+            sid,
+        }
+    }
 }
 
 impl Peer {

@@ -16,7 +16,7 @@ mod unix;
 mod windows;
 
 pub use address::Address;
-pub use identity::Peer;
+pub use identity::{Peer, User};
 pub use sid::Sid;
 #[cfg(unix)]
 pub use unix::{Listener, Readable, Stream, close_in_forked_child, duplicate, given_path, is_trusted};

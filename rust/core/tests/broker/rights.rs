@@ -14,6 +14,7 @@ fn rule(publish: &[&str], subscribe: &[&str], allow: bool) -> Rule {
     let texts = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
     Rule {
         uids: None,
+        sids: None,
         tokens: None,
         publish: texts(publish),
         subscribe: texts(subscribe),

@@ -1,4 +1,5 @@
 //! Fault 60: a forked child keeps neither listener, lock nor connections alive, and its end undoes nothing.
+#![expect(unsafe_code, reason = "there is no safe fork")]
 use std::io::{ErrorKind, IoSlice};
 use std::path::Path;
 

@@ -1,4 +1,5 @@
 //! Connected streams: identity, signals, waiting, inheritance.
+#![expect(unsafe_code, reason = "signals, and descriptors known by their number")]
 use std::io::{ErrorKind, IoSlice};
 use std::os::fd::BorrowedFd;
 use std::path::Path;

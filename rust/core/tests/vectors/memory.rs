@@ -1,4 +1,5 @@
 //! No length that a peer announces is ever allocated, wherever in a value it stands.
+#![expect(unsafe_code, reason = "an allocator is unsafe to write")]
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

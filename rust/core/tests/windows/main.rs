@@ -11,6 +11,7 @@
     reason = "clippy.toml frees test functions only, not what they call"
 )]
 
+mod many;
 mod processes;
 mod start;
 mod stream;

@@ -1,6 +1,7 @@
 //! Bytes through a pipe: order, back-pressure, the end, and waits that are given up.
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -89,6 +90,47 @@ fn what_was_written_before_the_end_still_arrives() {
         drop(client);
         read_exactly(&server, taken).await;
         assert_eq!(read(&server, 16).await.unwrap(), b"");
+    });
+}
+
+#[test]
+fn what_the_peer_has_taken_is_not_unsent_however_busy_who_asks_is() {
+    run(async {
+        let (_listener, client, server) = pair().await;
+        let block = pattern(64 * 1024);
+        for _ in 0..8 {
+            write_all(&client, &block).await.unwrap();
+            read_exactly(&server, block.len()).await;
+            client.writable().await.unwrap();
+            let mut budget = Vec::new();
+            std::future::poll_fn(|context| {
+                while let Poll::Ready(used) = tokio::task::coop::poll_proceed(context) {
+                    used.made_progress();
+                    budget.push(client.unsent());
+                    if budget.len() == 1000 {
+                        break;
+                    }
+                }
+                budget.push(client.unsent());
+                Poll::Ready(())
+            })
+            .await;
+            assert!(budget.iter().all(|unsent| *unsent == Some(0)), "{budget:?}");
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+#[test]
+fn writes_are_bytes_and_no_messages() {
+    run(async {
+        let (_listener, client, server) = pair().await;
+        write_all(&client, b"abcdefghij").await.unwrap();
+        write_all(&client, b"klm").await.unwrap();
+        client.writable().await.unwrap();
+        assert_eq!(read(&server, 4).await.unwrap(), b"abcd");
+        // What is left of the one and the other together, if the system cares to give both.
+        assert_eq!(read_exactly(&server, 9).await, b"efghijklm");
     });
 }
 

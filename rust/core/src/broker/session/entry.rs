@@ -84,7 +84,7 @@ pub(super) async fn meet(shared: &Arc<Shared>, stream: Arc<Stream>) -> Option<Ne
         First::Connect(connect) => Ok((Some(connect), None)),
         First::Original => shared
             .places
-            .take_seat()
+            .take_seat(entry.stream.peer().uid)
             .map(|seat| (None, Some(seat)))
             .ok_or(Fault::Full),
     });

@@ -121,13 +121,14 @@ impl Session {
             stop: None,
             waiting: None,
             ingest: super::Ingest::new(),
-            rights: shared.rights(connection.peer.uid, None),
+            rights: shared.rights(&connection.stream.user(), None),
             meter: shared.rates.meter(&config.rate_limits, connection.peer.uid),
             refusals: None,
             subscriptions: hashbrown::HashMap::new(),
             clock: super::Clock::new(),
             writable: None,
             read_this_turn: 0,
+            verbs_this_turn: Duration::ZERO,
             last_look: LastLook::default(),
             _place: place,
             connection,
@@ -175,7 +176,9 @@ impl Unproven {
                 session.refuse_proof();
                 return None;
             };
-            session.rights = session.shared.rights(session.connection.peer.uid, token.as_deref());
+            session.rights = session
+                .shared
+                .rights(&session.connection.stream.user(), token.as_deref());
             session.shared.register(&session.connection);
             let ok = OkText {
                 proof: Some(proof),

@@ -203,7 +203,13 @@ impl Session {
                         return at;
                     }
                     self.tell_refusals();
+                    if self.verbs_are_over() {
+                        self.stop = Some(Stop::Turn);
+                        return at;
+                    }
+                    let began = Instant::now();
                     self.obey(body);
+                    self.verbs_this_turn += began.elapsed();
                 }
                 Kind::AuthText => {
                     if self.ship(data) {

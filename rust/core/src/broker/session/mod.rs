@@ -41,6 +41,7 @@ use super::rights::Rights;
 use super::router::Outlet;
 use super::shared::{Phase, Shared};
 use super::statistics::Refusal;
+use super::subscription::Load;
 use crate::queue::{DropReason, Patience, Wake};
 use crate::transport::{Readable, Stream};
 use crate::wire::text::{Bye, Code, Congestion, Err as ErrText, FromBroker};
@@ -49,6 +50,9 @@ use crate::wire::text::{Bye, Code, Congestion, Err as ErrText, FromBroker};
 const SCRATCH: usize = 256 * 1024;
 /// Read from one connection before others have their turn.
 const TURN: usize = 64 * 1024;
+/// Spent on one connection's verbs before others have their turn. Some take as long as hundreds of messages, and their answers may be
+/// read as fast as they are written.
+const VERBS_TURN: Duration = Duration::from_micros(200);
 /// What an idle connection may keep for partial frames.
 const KEPT_PENDING: usize = 4 * 1024;
 const WRITE_RETRY: Duration = Duration::from_millis(20);
@@ -68,6 +72,8 @@ enum Stop {
     Answers,
     /// A publisher who waits is above its rate until then.
     Paced(Instant),
+    /// Its verbs have taken their time; others have their turn first.
+    Turn,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,11 +103,12 @@ struct Session {
     meter: Option<Meter>,
     /// Refused publishes of one kind that the client has not been told of.
     refusals: Option<Refusals>,
-    /// Patterns by live subscription.
-    subscriptions: HashMap<u64, usize>,
+    /// What each live subscription comes to.
+    subscriptions: HashMap<u64, Load>,
     clock: Clock,
     writable: Option<Wait>,
     read_this_turn: usize,
+    verbs_this_turn: Duration,
     last_look: LastLook,
     _place: Place,
 }
@@ -137,6 +144,12 @@ impl Session {
         while self.stage != Stage::Ended {
             // Whatever rings, others and the kernel's events have their turn.
             tokio::task::consume_budget().await;
+            if self.read_this_turn >= TURN || self.stop == Some(Stop::Turn) {
+                (self.read_this_turn, self.verbs_this_turn) = (0, Duration::ZERO);
+                tokio::task::yield_now().await;
+                batch::run(|| self.settle());
+                continue;
+            }
             let (reads, blocked, turning) = (self.reads(), self.writable.is_some(), self.last_look.is_turning());
             let stream = &self.connection.stream;
             tokio::select! {
@@ -152,10 +165,6 @@ impl Session {
                 () = self.clock.rings() => batch::run(|| self.on_time()),
             }
             batch::run(|| self.settle());
-            if self.read_this_turn >= TURN {
-                self.read_this_turn = 0;
-                tokio::task::yield_now().await;
-            }
         }
     }
 
@@ -239,6 +248,11 @@ impl Session {
                         return;
                     }
                 }
+                Stop::Turn => {
+                    if self.verbs_are_over() {
+                        return;
+                    }
+                }
                 Stop::Paced(ready) => {
                     if self.meter.is_some() && Instant::now() < ready {
                         return;
@@ -251,6 +265,11 @@ impl Session {
                 self.take(&[]);
             }
         }
+    }
+
+    /// Not while the broker stops, which is over soon whatever a client asks.
+    fn verbs_are_over(&self) -> bool {
+        self.verbs_this_turn >= VERBS_TURN && self.shared.phase() == Phase::Running
     }
 
     fn patience(&self) -> Patience<'_> {

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 
 use super::{Refusal, Session, Stage, Stop};
+use crate::broker::router::Interest;
+use crate::broker::subscription::Load;
 use crate::broker::{subscription, watching};
 use crate::error::{Error, Result};
 use crate::wire::frame::PREFIX;
@@ -58,12 +60,12 @@ impl Session {
     fn subscribe(&mut self, sub: Sub) {
         let id = sub.id;
         match self.admit(sub) {
-            Ok((interest, patterns)) => {
+            Ok((interest, load)) => {
                 let rights = self.rights.as_ref();
                 if let Some(why) = rights.and_then(|rights| rights.refuse_subscription(&interest.patterns)) {
                     return self.refuse_verb(id, ErrText::new(Code::Rights, why));
                 }
-                self.subscriptions.insert(id, patterns);
+                self.subscriptions.insert(id, load);
                 self.shared
                     .router
                     .subscribe(&self.connection.sink, id, interest, Some(ok(id)));
@@ -73,7 +75,7 @@ impl Session {
         }
     }
 
-    fn admit(&self, sub: Sub) -> Result<(crate::broker::router::Interest, usize)> {
+    fn admit(&self, sub: Sub) -> Result<(Interest, Load)> {
         if self.subscriptions.contains_key(&sub.id) {
             return Err(Error::SubscriptionRefused {
                 reason: format!(
@@ -83,10 +85,10 @@ impl Session {
                 limit: 0,
             });
         }
-        let held = self.subscriptions.values().sum();
+        let held = self.subscriptions.values().copied().sum();
         let interest = subscription::compile(&self.shared.config, &sub.into_subscription(), held)?;
-        let patterns = interest.patterns.len();
-        Ok((interest, patterns))
+        let load = Load::of(&interest);
+        Ok((interest, load))
     }
 
     fn unsubscribe(&mut self, id: u64) {
@@ -102,7 +104,9 @@ impl Session {
     /// The five numbers for everybody; who is connected and what waits where, for those who could ask the kernel as well.
     fn tell_statistics(&mut self, asked: Stats) {
         let uid = self.connection.peer.uid;
-        if (asked.detail || asked.clients) && uid != self.shared.own_uid && uid != 0 {
+        // On Windows a number is part of a SID, and 0 is nobody in particular.
+        let may = uid == self.shared.own_uid || cfg!(unix) && uid == 0;
+        if (asked.detail || asked.clients) && !may {
             let message = "clients and queues are shown to the broker's own user and to root";
             let err = ErrText::new(Code::Rights, message);
             self.shared.counters.note(Refusal::NotPermitted);
@@ -112,12 +116,15 @@ impl Session {
                 ..err
             }));
         }
-        let now = self.shared.statistics();
+        let detail = asked.detail.then(|| self.shared.statistics());
+        let bus = detail
+            .as_ref()
+            .map_or_else(|| self.shared.bus_statistics(), |now| now.bus);
         let page = asked.clients.then(|| watching::page(&self.shared, asked.after));
         self.answer(&FromBroker::Ok(OkText {
             id: Some(asked.id),
-            statistics: Some(now.bus),
-            detail: asked.detail.then(|| Box::new(watching::detail(&now))),
+            statistics: Some(bus),
+            detail: detail.as_ref().map(|now| Box::new(watching::detail(now))),
             more: page.as_ref().is_some_and(|page| page.more),
             clients: page.map(|page| page.clients),
             ..OkText::default()

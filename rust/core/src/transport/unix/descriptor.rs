@@ -4,6 +4,10 @@
 //! each descriptor of the bus is noted in a bitmap by its number, which a child can read whatever its parent's other threads held
 //! at the moment of the fork (a locked map could not be). [`close_in_forked_child`] closes what is noted; from then on every
 //! [`Descriptor`] of the parent refuses to work in the child, and its drop does nothing there.
+#![expect(
+    unsafe_code,
+    reason = "descriptors that a fork left behind, or somebody else opened, are known by their number alone"
+)]
 use std::io;
 use std::mem;
 use std::os::fd::AsFd;
@@ -16,6 +20,8 @@ use parking_lot::Mutex;
 use tokio::io::{Interest, unix::AsyncFd};
 
 const WORDS: usize = 16_384;
+/// Of stdin, stdout and stderr.
+const LAST_STANDARD: RawFd = 2;
 
 /// One bit per descriptor number, up to 1,048,575 (the kernel's default ceiling). Zero pages until used.
 static HELD: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
@@ -53,6 +59,15 @@ pub fn close_in_forked_child() {
     OWNER.store(current, Ordering::Release);
 }
 
+/// In a process that was started without standard streams the first descriptors have their numbers, and what anybody prints would go
+/// into a connection. Where no other number is free, the one it has is better than none.
+fn above_standard(fd: OwnedFd) -> OwnedFd {
+    if fd.as_raw_fd() > LAST_STANDARD {
+        return fd;
+    }
+    rustix::io::fcntl_dupfd_cloexec(&fd, LAST_STANDARD + 1).unwrap_or(fd)
+}
+
 fn bit_of(raw: RawFd) -> Option<(usize, &'static AtomicU64, u64)> {
     let number = usize::try_from(raw).ok()?;
     let word = HELD.get(number / 64)?;
@@ -70,6 +85,7 @@ pub(super) struct Descriptor {
 
 impl Descriptor {
     pub(super) fn new(fd: OwnedFd) -> Self {
+        let fd = above_standard(fd);
         let process = process::id();
         if OWNER.load(Ordering::Acquire) != process
             && OWNER

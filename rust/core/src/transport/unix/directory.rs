@@ -188,11 +188,14 @@ fn others_can_write(stat: &Stat) -> bool {
 fn check(stat: &Stat, here: &Path, own: u32) -> Result<()> {
     if stat.st_uid != own && stat.st_uid != 0 {
         let owner = stat.st_uid;
+        let trusted = if own == 0 {
+            "root is".to_owned()
+        } else {
+            format!("uid {own} and root are")
+        };
         return Err(refused(
             here,
-            format!(
-                "the directory belongs to uid {owner}, and only uid {own} and root are trusted; choose a directory of your own"
-            ),
+            format!("the directory belongs to uid {owner}, and only {trusted} trusted; choose a directory of your own"),
         ));
     }
     let mode = Mode::from_raw_mode(stat.st_mode);

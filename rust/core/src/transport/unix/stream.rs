@@ -2,6 +2,10 @@
 //!
 //! Reading and writing are single system calls that never wait and never raise SIGPIPE, whatever mode the descriptor is in. Waiting
 //! uses registrations of one direction each, so nobody is woken by readiness it did not ask for.
+#![cfg_attr(
+    target_os = "linux",
+    expect(unsafe_code, reason = "no safe call tells what a peer has not read")
+)]
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
@@ -17,7 +21,7 @@ use tokio::time::timeout;
 
 use super::descriptor::{Descriptor, Watched};
 use crate::error::{Error, Result};
-use crate::transport::{Address, DialError, Peer};
+use crate::transport::{Address, DialError, Peer, User};
 
 /// Linux's UIO_MAXIOV; more at once is an error there.
 const MAX_SLICES: usize = 1024;
@@ -82,6 +86,13 @@ impl Stream {
 
     pub fn peer(&self) -> Peer {
         self.peer
+    }
+
+    pub fn user(&self) -> User {
+        User {
+            uid: self.peer.uid,
+            sid: None,
+        }
     }
 
     /// 0 = end of file.

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::windows::named_pipe::{NamedPipeServer, ServerOptions};
@@ -26,6 +27,8 @@ use crate::transport::{Address, ListenOptions, PathState, Peer};
 const WAITING: usize = 4;
 /// Clients in a row who may be quicker than ourselves while we start.
 const ANCHOR_TRIES: usize = 16;
+/// Milliseconds between looks at a name that this very process has: its listener may be closed already, and its runtime not have got to it.
+const CLOSING: [u64; 2] = [5, 25];
 /// Bytes that the system keeps in each direction for a peer who does not read.
 const BUFFER: u32 = 128 * 1024;
 
@@ -47,7 +50,6 @@ impl std::fmt::Debug for Listener {
 
 impl Listener {
     /// The start-up order of `docs/operations.md`. Must run inside a tokio runtime with I/O and time.
-    #[allow(clippy::unused_async, reason = "as on Unix, where a probe has to wait")]
     pub async fn bind(address: &Address, options: &ListenOptions) -> Result<Self> {
         let path = address.path();
         let failed = |action: &str, cause: &io::Error| Error::io(format!("{action} {}", path.display()), cause);
@@ -55,8 +57,8 @@ impl Listener {
         let own = own_sid().map_err(|cause| failed("find out as which user to listen at", &cause))?;
         let descriptor = Descriptor::for_broker(own, &options.allowed_sids)
             .map_err(|cause| failed("make the access list of", &cause))?;
-        if let Some(holder) = holder(address) {
-            return Err(holder);
+        if let Some(found) = holder(address) {
+            wait_if_own(address, found).await?;
         }
         let mut listener = Self {
             path: path.to_path_buf(),
@@ -201,6 +203,20 @@ impl Listener {
             }
         }
     }
+}
+
+/// What was found, if that stays; at once where it is another process that has the name.
+async fn wait_if_own(address: &Address, found: Error) -> Result<()> {
+    if !matches!(found, Error::BrokerAlreadyRunning { pid, .. } if pid == Some(std::process::id())) {
+        return Err(found);
+    }
+    for pause in CLOSING {
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        if holder(address).is_none() {
+            return Ok(());
+        }
+    }
+    Err(found)
 }
 
 /// Why the name is not free, if it is not. Looks as a client would, since only that tells a broker of ours from somebody else.

@@ -5,6 +5,10 @@
 //!
 //! Where Unix has a lock file, here the first instance of a name is asked for: nobody else can have one. Where Unix asks for the peer's
 //! uid, here the pipe's access list decides before anybody connects, and the client asks who owns the pipe.
+#![expect(
+    unsafe_code,
+    reason = "the system's calls about access lists and identities have no safe ones"
+)]
 mod listener;
 mod pipe;
 mod security;

@@ -4,16 +4,18 @@
 //! the next write waits until that is with the peer or in the pipe. At most one write of at most [`CHUNK`] bytes is under way.
 use std::io::{self, IoSlice};
 use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle};
+use std::pin::pin;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::io::Interest;
 use tokio::net::windows::named_pipe::{NamedPipeClient, NamedPipeServer};
 use tokio::runtime::Handle;
+use tokio::task::coop::unconstrained;
 use windows_sys::Wdk::Storage::FileSystem::{
     FILE_PIPE_CONNECTED_STATE, FILE_PIPE_LOCAL_INFORMATION, FilePipeLocalInformation, NtQueryInformationFile,
 };
@@ -43,8 +45,8 @@ macro_rules! on {
 pub(super) struct Pipe {
     end: End,
     runtime: Handle,
-    /// Bytes of the last write.
-    written: AtomicUsize,
+    /// Bytes of the last write. Held while one begins, so that nobody sees it under way with the bytes of the one before.
+    written: Mutex<usize>,
 }
 
 impl Pipe {
@@ -66,7 +68,7 @@ impl Pipe {
         Ok(Arc::new(Self {
             end,
             runtime: Handle::try_current().map_err(io::Error::other)?,
-            written: AtomicUsize::new(0),
+            written: Mutex::new(0),
         }))
     }
 
@@ -99,6 +101,7 @@ impl Pipe {
             // A write of nothing would be read as an end of file.
             return self.is_connected().map(|()| 0);
         }
+        let mut written = self.written.lock();
         let mut begun = Err(io::ErrorKind::WouldBlock.into());
         // tokio counts a pipe as writable until a write is refused. Here a write that was begun counts as refused as well, so that
         // "writable" means that nothing is under way. What ends while this runs is newer than what is taken back by it, and stays.
@@ -107,16 +110,19 @@ impl Pipe {
             Err(io::ErrorKind::WouldBlock.into())
         }));
         if let Ok(len) = begun {
-            self.written.store(len, Ordering::Relaxed);
+            *written = len;
         }
         begun
     }
 
-    /// Bytes that are neither with the peer nor in the pipe.
+    /// Bytes that are neither with the peer nor in the pipe. Never too few; up to [`CHUNK`] too many: a write under way counts whole,
+    /// though the peer may have read part of it, and one that has ended counts until the runtime has been told and has had its turn.
     pub(super) fn unsent(&self) -> usize {
-        let mut context = Context::from_waker(Waker::noop());
-        if on!(&self.end, pipe => pipe.poll_write_ready(&mut context)).is_pending() {
-            self.written.load(Ordering::Relaxed)
+        let written = self.written.lock();
+        // A task that has used up its budget would be told to wait, whatever there is.
+        let ready = pin!(unconstrained(self.writable()));
+        if ready.poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            *written
         } else {
             0
         }

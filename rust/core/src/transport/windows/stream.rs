@@ -29,7 +29,7 @@ use super::pipe::Pipe;
 use super::security::{self, own_sid};
 use super::{refused, wide};
 use crate::error::{Error, Result};
-use crate::transport::{Address, DialError, Peer, Sid};
+use crate::transport::{Address, DialError, Peer, Sid, User};
 
 /// Everything that "generic write" means but the right to make an instance, which a broker gives to nobody.
 const ACCESS: u32 = GENERIC_READ | FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES;
@@ -40,6 +40,8 @@ const UNTOLD: Duration = Duration::from_millis(10);
 pub struct Stream {
     shared: Arc<Shared>,
     peer: Peer,
+    /// Whose the other end is.
+    sid: Option<Sid>,
 }
 
 struct Shared {
@@ -101,7 +103,7 @@ impl Stream {
         };
         let pipe = Pipe::of_client(handle)
             .map_err(|cause| last(Error::io(format!("watch the pipe {}", path.display()), &cause)))?;
-        Ok(Self::new(pipe, peer))
+        Ok(Self::new(pipe, peer, Some(server.owner)))
     }
 
     /// Takes over an instance that somebody has connected to.
@@ -115,27 +117,36 @@ impl Stream {
             Err(cause) if code(&cause) == ERROR_CANNOT_IMPERSONATE => security::sid_of_process(pid),
             asked => asked,
         };
-        let uid = user.map_or(u32::MAX, |sid| uid_of(&sid));
+        let sid = user.ok();
+        let uid = sid.as_ref().map_or(u32::MAX, uid_of);
         let peer = Peer {
             uid,
             gid: 0,
             pid: Some(pid),
         };
-        Ok(Self::new(pipe, peer))
+        Ok(Self::new(pipe, peer, sid))
     }
 
-    fn new(pipe: Arc<Pipe>, peer: Peer) -> Self {
+    fn new(pipe: Arc<Pipe>, peer: Peer, sid: Option<Sid>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 pipe: Mutex::new(Some(pipe)),
                 ended: Notify::new(),
             }),
             peer,
+            sid,
         }
     }
 
     pub fn peer(&self) -> Peer {
         self.peer
+    }
+
+    pub fn user(&self) -> User {
+        User {
+            uid: self.peer.uid,
+            sid: self.sid.clone(),
+        }
     }
 
     /// 0 = end of file.

@@ -182,7 +182,7 @@ impl Original {
     /// Makes the queue; from now on the peer is sent what it is subscribed to, as far as it may subscribe that. `token`: the name of the
     /// one it has proved.
     fn join(&mut self, token: Option<&str>) {
-        self.rights = self.shared.rights(self.stream.peer().uid, token);
+        self.rights = self.shared.rights(&self.stream.user(), token);
         if let Some(rights) = &self.rights {
             let may = |pattern: &Pattern| rights.refuse_subscription(std::slice::from_ref(pattern)).is_none();
             self.patterns.lock().retain(may);
@@ -208,6 +208,7 @@ impl Original {
             patterns: Arc::clone(&self.patterns),
             past,
             published: Arc::clone(&self.published),
+            rights: self.rights.clone(),
         };
         Connection::original(
             &self.shared.router,

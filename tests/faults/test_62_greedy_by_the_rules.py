@@ -1,0 +1,173 @@
+"""Fault 62, beyond the catalogue. A client that is let in, breaks no rule of the protocol, and wants the broker for itself."""
+
+import contextlib
+import struct
+import threading
+import time
+
+import pytest
+from harness import scaled, until
+
+from raw import Message, process_event
+from support import NOBODY
+
+pytestmark = [
+    pytest.mark.fault(
+        62,
+        "H",
+        "an allowed client with filters that cost much, with questions without end, in every seat for peers of the original",
+        "filters bounded for each client in terms and bytes; others have their turn; one seat is left",
+    ),
+    pytest.mark.quick,
+    pytest.mark.limit(120),
+]
+NO_CORRELATION = {
+    "correlation_ids": [],
+    "correlation_patterns": [],
+    "parent_correlation_ids": [],
+    "root_correlation_ids": [],
+    "workflow_stages": [],
+    "required_tags": {},
+    "any_tags": {},
+}
+
+
+def test_filters_are_bounded_for_each_client(bench, seen):
+    b = bench()
+    peer = b.connected()
+    taken, said = 0, {}
+    while not said:
+        patterns = [f"*{taken}x{number}y*" for number in range(256)]
+        peer.sub(taken + 1, "events.#", correlation_filter={**NO_CORRELATION, "correlation_patterns": patterns})
+        verb, fields = peer.hear()
+        taken, said = (taken + 1, {}) if verb == "OK" else (taken, fields)
+    assert (taken, said["code"], said["limit"]) == (16, "subscription_refused", 4096), said
+    # What the patterns are tried on is as long as the publisher likes.
+    publisher = b.connected()
+    worst = 0.0
+    for length in (36, 1024, 1025, 400_000):
+        begin = time.perf_counter()
+        publisher.send(Message("events.process.new", process_event(1), correlation="0" * length).encode())
+        assert publisher.barrier() == []
+        worst = max(worst, time.perf_counter() - begin)
+    assert worst < 0.5, worst
+    # Once closed they count no more.
+    peer.say("UNSUB", id=1)
+    peer.expect("OK")
+    peer.sub(99, "events.#", correlation_filter={**NO_CORRELATION, "correlation_patterns": ["a*"] * 256})
+    assert peer.expect("OK")["id"] == 99
+    seen(f"{taken * 256} patterns taken, ids of 400 kB tried in {worst * 1000:.0f} ms; {b.undisturbed()}")
+
+
+def test_what_filters_keep_is_bounded_in_bytes(bench, seen):
+    b = bench()
+    refused = 0
+    for _ in range(8):
+        peer = b.connected()
+        for number in range(64):
+            peer.sub(number, "health.#", event_filter={"source_collectors": ["x" * 60_000]})
+            verb, fields = peer.hear()
+            assert verb == "OK" or fields["limit"] == 1 << 20, fields
+            refused += verb == "ERR"
+    assert refused == 8 * (64 - 17)
+    assert b.grown() < 30, b.grown()
+    seen(f"8 clients offered 30 MB of filters: {b.grown():+.1f} MiB; {b.undisturbed()}")
+
+
+def test_questions_without_end_leave_others_their_turn(bench, seen):
+    b = bench()
+    for _ in range(100):
+        b.connected()
+    greedy, other = b.connected(), b.connected()
+    question = b'STATS {"id":1}'
+    count = 14_000
+    answered = 0
+
+    def read():
+        nonlocal answered
+        tail = b""
+        while answered < count:
+            got = tail + greedy.sock.recv(1 << 20)
+            answered += got.count(b"OK {")
+            tail = got[-3:]
+
+    greedy.sock.settimeout(60)
+    thread = threading.Thread(target=read)
+    thread.start()
+    greedy.write((struct.pack("<I", len(question)) + question) * count)
+    asked = answered
+    other.say("PING")
+    other.expect("PONG")
+    waited = answered - asked
+    thread.join()
+    assert waited < (count - asked) / 2, (asked, waited)
+    seen(f"another client waited for {waited} of {count - asked} questions; {b.undisturbed()}")
+
+
+def test_questions_of_many_connections(bench, seen):
+    """The canary is judged by `make faults`."""
+    b = bench()
+    floods = [b.connected() for _ in range(4)]
+    question = struct.pack("<I", 14) + b'STATS {"id":1}'
+    end = time.monotonic() + scaled(1.0, 5.0)
+    done = threading.Event()
+
+    def ask(peer):
+        with contextlib.suppress(OSError):
+            while time.monotonic() < end:
+                peer.write(question * 500)
+
+    def read(peer):
+        with contextlib.suppress(OSError):
+            while not done.is_set():
+                peer.sock.recv(1 << 20)
+
+    for peer in floods:
+        peer.sock.settimeout(1)
+    threads = [threading.Thread(target=work, args=(peer,)) for peer in floods for work in (ask, read)]
+    for thread in threads:
+        thread.start()
+    while time.monotonic() < end:
+        time.sleep(0.05)
+    how = b.undisturbed()
+    done.set()
+    for thread in threads:
+        thread.join()
+    seen(f"4 connections asked for {scaled(1, 5)} s; {how}")
+
+
+SILENT = """
+import time
+held = []
+for _ in range(int(sys.argv[2])):
+    one = socket.socket(socket.AF_UNIX)
+    one.connect(sys.argv[1])
+    held.append(one)
+time.sleep(1.5)
+still = 0
+for one in held:
+    # Who has a seat is sent what the canary publishes.
+    still += b"ERR" not in one.recv(4096)
+print(json.dumps(still), flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_one_uid_leaves_a_seat_for_a_peer_of_the_original(bench, open_folder, seen, as_root):
+    config = {
+        "allowed_uids": [NOBODY],
+        "socket_mode": 0o660,
+        "socket_group": NOBODY,
+        "max_original_peers": 4,
+        "handshake_timeout": 0.5,
+    }
+    b = bench(config, path=str(open_folder / "b.sock"))
+    (open_folder / "silent.py").write_text("import json, os, socket, sys\n" + SILENT)
+    silent = b.start(str(open_folder / "silent.py"), b.path, "12", user=NOBODY)
+    assert silent.json() == 3
+    until(lambda: b.refused("busy_original") == 9, what="refusals")
+    mine = b.dial()
+    mine.send(b"PING")
+    assert mine.receive() == b"PONG"
+    silent.close()
+    seen(f"uid {NOBODY} got 3 of 4 seats with 12 silent connections; {b.undisturbed()}")
