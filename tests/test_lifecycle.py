@@ -12,7 +12,7 @@ from daemoneye_eventbus import (
     SubscriptionClosed,
     WouldBlock,
 )
-from support import Pair, collect, open_bus, pids, process
+from support import Pair, collect, eventually, open_bus, pids, process
 
 SMALL = {"send_buffer_bytes": 50_000, "pool": False}
 
@@ -291,3 +291,22 @@ async def test_leaving_with_unsent_events_warns_and_keeps_the_exception(path, pr
     assert any(r.name.startswith("daemoneye_eventbus") for r in caplog.records), "warned about"
     broker.thaw()
     broker.finish()
+
+
+@pytest.mark.parametrize("overflow", ["drop_oldest", "block"])
+async def test_subscribed_while_it_is_shut_down(broker, path, overflow):
+    """Whoever subscribes as another task ends the bus has an error or a subscription that ended; none is left open."""
+    for turns in range(12):
+        bus = await EventBus.connect(path)
+        subscribing = asyncio.ensure_future(bus.subscribe("events.#", overflow=overflow))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await bus.shutdown()
+        try:
+            events = await asyncio.wait_for(subscribing, 5)
+        except ConnectionClosed:
+            pass
+        else:
+            with pytest.raises(SubscriptionClosed):
+                await events.get(timeout=5)
+        await eventually(lambda: not broker.clients(), what="no connection left")

@@ -153,3 +153,22 @@ async def test_a_forgotten_bus_is_closed(broker, path):
         del bus
         gc.collect()
     await eventually(lambda: broker.clients() == [], timeout=2, what="clients")
+
+
+@pytest.mark.asyncio
+async def test_buses_that_came_and_went_leave_nothing_behind(broker, path):
+    """What the loop keeps for a bus, a connection and a subscription goes with them."""
+
+    async def come_and_go() -> None:
+        for _ in range(50):
+            async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+                await bus.publish(process(1))
+                await events.get(timeout=5)
+            async with EventBus.from_broker(broker) as bus, bus.subscribe("events.#"):
+                pass
+        gc.collect()
+
+    await come_and_go()
+    before = len(gc.get_objects())
+    await come_and_go()
+    assert len(gc.get_objects()) - before < 50

@@ -292,3 +292,38 @@ async def test_publish_many(pair: Pair):
         assert await pair.pub.publish_many([]) == 0
         with pytest.raises(TopicError):
             await pair.pub.publish_many([process(1)], topic="nowhere")
+
+
+async def test_an_error_of_publish_many_says_how_many_were_accepted(pair: Pair):
+    """Whoever goes on behind them publishes none twice, whoever raised it, and however often others had their turn."""
+
+    class OwnError(Exception):
+        pass
+
+    def broken(count: int):
+        yield from map(process, range(count))
+        raise OwnError
+
+    def wrong(count: int):
+        yield from map(process, range(count))
+        yield "no event"
+
+    for count in (0, 1, 64, 500):
+        for source, error in ((broken, OwnError), (wrong, TypeError)):
+            before = pair.pub.local_statistics()["published"]
+            with pytest.raises(error) as raised:
+                await pair.pub.publish_many(source(count))
+            assert raised.value.accepted == pair.pub.local_statistics()["published"] - before == count
+
+    before = pair.pub.local_statistics()["published"]
+
+    async def publish() -> int | None:
+        try:
+            return await pair.pub.publish_many(map(process, range(100_000)))
+        except asyncio.CancelledError as cancelled:
+            return cancelled.accepted
+
+    publishing = asyncio.create_task(publish())
+    await asyncio.sleep(0)
+    publishing.cancel()
+    assert 0 < await publishing == pair.pub.local_statistics()["published"] - before < 100_000

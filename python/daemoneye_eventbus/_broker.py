@@ -13,6 +13,7 @@ from daemoneye_eventbus._lifecycle import watch_broker
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._native import Address, BrokerCore, PortHandle
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
+from daemoneye_eventbus.errors import ForkedProcess
 
 if TYPE_CHECKING:
     import socket
@@ -180,4 +181,8 @@ class Broker:
         await self._shutdown(2.0)
 
     def __repr__(self) -> str:
-        return f"<Broker {str(self.path)!r} {'running' if self.running else 'not running'}>"
+        try:
+            state = "running" if self.running else "not running"
+        except ForkedProcess:
+            state = "of the parent process"
+        return f"<Broker {str(self.path)!r} {state}>"

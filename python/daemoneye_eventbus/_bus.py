@@ -34,6 +34,7 @@ from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus._ways import Bounds, LocalWay, RemoteWay, Way
 from daemoneye_eventbus.errors import (
     EventBusError,
+    ForkedProcess,
     SubscriptionClosed,
     SubscriptionRefused,
 )
@@ -236,6 +237,8 @@ class EventBus(Publisher):
         subscription = Subscription[Any]._make(opened, spec.subscriber_id, self._bridge, reader, self._forget)
         try:
             await opened.confirm()
+            # Shut down meanwhile: nobody would ever end it.
+            self._check()
         except BaseException:
             subscription._abandon()
             raise
@@ -434,4 +437,8 @@ class EventBus(Publisher):
         self._way.abandon()
 
     def __repr__(self) -> str:
-        return f"<EventBus {self.state}>"
+        try:
+            state: str = self.state
+        except ForkedProcess:
+            state = "of the parent process"
+        return f"<EventBus {state}>"

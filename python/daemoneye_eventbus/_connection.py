@@ -137,7 +137,8 @@ class Connection:
                     await self.changed.wait(self.bridge.check())
         except TimeoutError:
             pass
-        self.close()
+        finally:
+            self.close()
 
 
 after_fork(Connection._pool.clear)

@@ -1,7 +1,7 @@
 """One bridge per event loop: how Rust's threads reach it, and how questions to them are awaited.
 
 The loop waits at one socket. Whoever rings leaves a token; the bridge calls the method that the token stands for.
-Owners are held weakly, so that a forgotten object is collected and its token simply rings for nobody.
+Owners are held weakly: a forgotten object is collected, its token goes with it and rings for nobody.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class Bridge:
     def listen(self, method: Callable[[], object]) -> int:
         """A token that calls ``method``, a bound method, for as long as its owner lives."""
         token = next(self._tokens)
-        self._listeners[token] = weakref.WeakMethod(method)
+        listeners = self._listeners
+        # Any thread may collect the owner; taking an entry out of a dict is one step.
+        listeners[token] = weakref.WeakMethod(method, lambda _gone: listeners.pop(token, None))
         return token
 
     def forget(self, token: int) -> None:
@@ -119,7 +121,6 @@ class Bridge:
                 continue
             method = listener()
             if method is None:
-                self.forget(token)
                 continue
             try:
                 method()

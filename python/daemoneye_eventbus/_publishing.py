@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemoneye_eventbus._native import BusCore
 from daemoneye_eventbus._ways import RemoteWay
-from daemoneye_eventbus.errors import ConnectionClosed, EventBusError, PublishTimeout
+from daemoneye_eventbus.errors import ConnectionClosed, PublishTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -86,7 +86,7 @@ class Publisher(BusCore):
         *,
         topic: str | None = None,
     ) -> Coroutine[Any, Any, int]:
-        """Publishes each of ``events`` and returns how many were accepted; an error carries that as ``accepted``.
+        """Publishes each of ``events`` and returns how many were accepted; any error carries that as ``accepted``.
 
         ``correlation`` and ``topic`` are those of `publish`, for all of them; with ``correlation=None`` each has an id
         of its own.
@@ -112,6 +112,8 @@ class Publisher(BusCore):
                     event, rest = then
                     await self._publish_slow(event, correlation, topic, False, rest or None)
                     accepted += 1
-        except EventBusError as error:
-            error.accepted = accepted + (error.accepted or 0)
+        except BaseException as error:
+            # Whoever goes on from there repeats none: what the iterator raises and a cancellation say it as well.
+            told: Any = error
+            told.accepted = accepted + (getattr(error, "accepted", None) or 0)
             raise

@@ -1,9 +1,10 @@
 """Fault 15. Authentication never inside the accept loop."""
 
+import socket
 import time
 
 import pytest
-from harness import until
+from harness import scaled, until
 
 pytestmark = [
     pytest.mark.fault(
@@ -40,3 +41,33 @@ def test_a_silent_client_delays_nobody_and_is_cut(bench, seen, way):
     assert {item["code"] for item in said if item} <= {"handshake_timeout"}
     until(lambda: b.refused("handshake_timeout") >= 20, what="counter")
     seen(f"{way}: served in {served * 1000:.1f} ms, cut after {cut:.1f} s; {b.undisturbed()}")
+
+
+def test_beyond_max_original_peers_silence_is_cut_too(bench, seen):
+    """As many as may be are taken for peers of the original, who may be silent for as long as they like; the others are told busy."""
+    places, count = 3, scaled(12, 40)
+    b = bench({"max_original_peers": places})
+    silent = [b.dial(timeout=10) for _ in range(count)]
+    begin = time.monotonic()
+    until(lambda: b.refused("busy_original") >= count - places, 5, "cut")
+    cut = time.monotonic() - begin
+    assert 1.5 < cut < 3.5, cut
+    # Those who stay are asked for a sign of life.
+    ended = [peer for peer in silent if b"ERR" in peer.sock.recv(64, socket.MSG_PEEK)]
+    assert [peer.closed()["code"] for peer in ended] == ["busy"] * (count - places)
+    stay = [client["peer"] for client in b.clients() if client["peer"] == "original"]
+    assert len(stay) == places
+    good = b.dial()
+    began = time.monotonic()
+    good.connect()
+    served = time.monotonic() - began
+    assert served < 0.1, served
+    # A place that is given up is free at once.
+    for peer in silent:
+        if peer not in ended:
+            peer.close()
+    until(lambda: b.statistics()["connections"] == 3, 1, "places given back")
+    late = b.dial(timeout=10)
+    until(lambda: any(client["peer"] == "original" for client in b.clients()), 4, "a later one is served")
+    late.close()
+    seen(f"{count} silent, {places} places: {len(ended)} cut after {cut:.1f} s; {b.undisturbed()}")

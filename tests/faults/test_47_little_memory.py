@@ -22,7 +22,7 @@ def test_large_payloads_in_little_memory(bench, seen):
     """Queues far below what the process may have: the limits of the bus are met before those of the machine."""
     b = bench(
         {"queue_bytes": 16 << 20, "total_queue_bytes": 32 << 20},
-        options={"limits": {"RLIMIT_AS": 512 << 20}},
+        options={"limits": {"RLIMIT_AS": 256 << 20}},
     )
     stopped = [b.connected() for _ in range(6)]
     for peer in stopped:
@@ -32,6 +32,28 @@ def test_large_payloads_in_little_memory(bench, seen):
     assert now["queued_bytes"] <= 34 << 20, now
     assert sum(now["dropped"].values()) > 0
     seen(f"{done['published']} MiB in, {now['queued_bytes'] >> 20} MiB queued, rest counted; {b.undisturbed()}")
+
+
+def test_defaults_that_ask_for_more_than_there_is(bench, seen):
+    """Each reader has a topic of its own, so that no two queues share a payload: with 256 MiB of queues an allocation would fail."""
+    b = bench(options={"limits": {"RLIMIT_AS": 256 << 20}})
+    readers = 45
+    for number in range(readers):
+        b.connected().subscribe(1, f"events.performance.t{number}")
+    published = 0
+    for number in range(readers):
+        topic = f"events.performance.t{number}"
+        published += b.flood(count=10, size=1000 << 10, topic=topic, config={"congestion": "drop"}).json(60)[
+            "published"
+        ]
+    now = b.statistics()
+    assert 16 << 20 < now["queued_bytes"] < 128 << 20, now
+    assert now["dropped"]["total_queue_bytes"] > 0
+    said = [line for line in b.log() if "total_queue_bytes" in line]
+    assert len(said) == 1, b.log()
+    seen(
+        f"{published} MiB in under the defaults, {now['queued_bytes'] >> 20} MiB queued, rest counted; {b.undisturbed()}"
+    )
 
 
 def test_a_busy_machine_is_no_dead_peer(bench, seen):

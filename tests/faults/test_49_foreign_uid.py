@@ -47,6 +47,7 @@ def test_a_stranger_is_refused_by_the_kernels_word(bench, open_folder, seen, as_
         assert '"not_permitted"' in said
         assert "INFO" not in said
     until(lambda: b.refused("not_permitted") == 20, what="counter")
+    assert b.statistics()["refused_uids"] == {str(NOBODY): 20}
     assert all(client["uid"] == 0 for client in b.clients())
     assert any(f"uid={NOBODY}" in line for line in b.log()), b.log()
     seen(f"20 refused as uid {NOBODY}, counted; {b.undisturbed()}")

@@ -1,8 +1,10 @@
 """Fault 51. The token leaves no trace."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,34 @@ def test_the_command_line_takes_it_from_a_private_file_only(folder, path):
         child.terminate()
         out = "".join(child.communicate(timeout=10))
     assert SECRET.decode() not in out
+
+
+@pytest.mark.parametrize("end", [signal.SIGABRT, signal.SIGSEGV])
+def test_the_command_leaves_no_core_with_it(folder, path, seen, end):
+    """A broker of the command line that ends by a defect, where cores are written."""
+    file = folder / "token"
+    file.write_bytes(SECRET)
+    file.chmod(0o600)
+    where = folder / "cores"
+    where.mkdir()
+    for secret in (True, False):
+        command = [sys.executable, "-m", "daemoneye_eventbus", "broker", path]
+        secrets = ["--token-file", str(file)] if secret else []
+        child = subprocess.Popen(
+            ["sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh", *command, *secrets],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=where,
+        )
+        while not os.path.exists(path):
+            assert child.poll() is None
+            time.sleep(0.01)
+        limits = Path(f"/proc/{child.pid}/limits").read_text()
+        child.send_signal(end)
+        assert child.wait(20) == -end
+        os.unlink(path)
+        # Without a secret nothing is taken away, so cores are what this machine makes of them.
+        assert ("unlimited" in next(line for line in limits.splitlines() if "core file" in line)) is not secret
+        if secret:
+            assert os.listdir(where) == []
+    seen(f"ended by {end.name}: no core of a broker with a token")

@@ -15,7 +15,10 @@ warnings.simplefilter("ignore", DeprecationWarning)
 path = sys.argv[1]
 
 
-async def child(bus, events):
+async def child(broker, bus, events):
+    for inherited in (broker, bus, events):
+        # Whoever logs or debugs the child may show everything.
+        assert repr(inherited)
     for call in (
         lambda: bus.publish(ProcessEvent(pid=1, name="child")),
         lambda: bus.flush(),
@@ -33,12 +36,12 @@ async def child(bus, events):
 
 
 async def main():
-    async with Broker(path):
+    async with Broker(path) as broker:
         bus = await EventBus.connect(path)
         events = await bus.subscribe("events.#")
         pid = os.fork()
         if pid == 0:
-            code = await child(bus, events)
+            code = await child(broker, bus, events)
             del bus, events
             gc.collect()
             os._exit(code)

@@ -81,10 +81,20 @@ def _token(text: str) -> bytes | tuple[str, bytes]:
     return token_from(text)
 
 
+def _leave_no_core() -> None:
+    """A core holds the whole memory, secrets too."""
+    try:
+        import resource  # noqa: PLC0415  # not there on Windows
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def _run(arguments: argparse.Namespace) -> int:
     handed = activation.listener()
     values = given(arguments)
     if arguments.token_file:
+        _leave_no_core()
         values["token"] = [_token(name) for name in arguments.token_file]
     values["rules"] = rules(arguments)
     if limits := rate_limits(arguments):

@@ -19,6 +19,7 @@ pub(crate) fn totals_to_py(py: Python<'_>, five: &EventBusStatistics, detail: &D
     all.set_item("uptime_seconds", five.uptime_seconds)?;
     all.set_item("dropped", counts(py, detail.dropped.clone())?)?;
     all.set_item("refused", counts(py, detail.refused.clone())?)?;
+    all.set_item("refused_uids", counts(py, detail.refused_uids.clone())?)?;
     all.set_item("connections", detail.connections)?;
     all.set_item("queued_messages", detail.queued_messages)?;
     all.set_item("queued_bytes", detail.queued_bytes)?;

@@ -208,6 +208,7 @@ impl Outlet for Connection {
     fn flush(&self) {
         match self.queue.write_to(|slices| self.stream.try_write(slices)) {
             Ok(Written::All | Written::Armed) => return,
+            Ok(Written::Unwanted) => {}
             Ok(Written::Blocked) => self.blocked.store(true, Ordering::Release),
             Err(_) => self.broken.store(true, Ordering::Release),
         }

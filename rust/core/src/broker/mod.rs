@@ -11,6 +11,7 @@ mod config;
 mod connection;
 mod deliver;
 mod failed_proofs;
+mod memory;
 mod places;
 mod port;
 mod rate;

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 
+use super::memory;
 use super::shared::{Phase, Shared};
 use super::statistics::{Refusal, Undelivered};
 use super::{Given, session};
@@ -151,6 +152,7 @@ pub(super) fn run(
             return started(Err(error));
         }
         tracing::info!(target: "daemoneye_eventbus::broker", path = %address.path().display(), "listening");
+        memory::report(shared.config.total_queue_bytes, shared.budget.limit());
         started(Ok(()));
         let mut server = Server {
             shared: Arc::clone(shared),

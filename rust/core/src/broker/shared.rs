@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::config::BrokerConfig;
 use super::connection::{Connection, batch};
 use super::failed_proofs::FailedProofs;
+use super::memory;
 use super::places::Places;
 use super::rate::Rates;
 use super::rhythm::Rhythm;
@@ -88,7 +89,7 @@ impl Shared {
         let own_uid = Peer::own_uid();
         let progress = Arc::new(Notify::new());
         Self {
-            budget: Arc::new(Budget::new(config.total_queue_bytes)),
+            budget: Arc::new(Budget::new(memory::total_queue_bytes(&config))),
             places: Arc::new(Places::new(&config, own_uid, Arc::clone(&progress))),
             config,
             own_uid,
@@ -274,10 +275,7 @@ impl Shared {
             if excess == 0 {
                 break;
             }
-            queue.trim(
-                excess + TRIM_SLACK.min(self.config.total_queue_bytes / 8),
-                DropReason::Budget,
-            );
+            queue.trim(excess + TRIM_SLACK.min(self.budget.limit() / 8), DropReason::Budget);
         }
     }
 

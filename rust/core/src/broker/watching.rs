@@ -19,6 +19,11 @@ pub(super) fn detail(now: &BrokerStatistics) -> Detail {
     Detail {
         dropped: counted(&now.dropped),
         refused: counted(&now.refused),
+        refused_uids: now
+            .refused_uids
+            .iter()
+            .map(|(uid, count)| (uid.to_string(), *count))
+            .collect(),
         connections: now.connections as u64,
         queued_messages: now.queued_messages,
         queued_bytes: now.queued_bytes,

@@ -143,6 +143,8 @@ pub enum Written {
     Blocked,
     /// Another flush waits for the kernel already; it will go on.
     Armed,
+    /// The reader is to be cut, which its task must hear of also where it waits for a kernel that takes nothing.
+    Unwanted,
 }
 
 /// What [`Queue::write_one`] has done.

@@ -382,6 +382,10 @@ fn disconnect_tells_its_reader_even_while_that_waits_for_the_kernel() {
     assert_eq!(queue.push(&run(5..6, 20)), Pushed::Closed);
     assert_eq!(queue.reader.rung(), 0);
     assert_eq!(queue.queue.snapshot().dropped[0], 3);
+    // Whoever writes on passes it on, until it is cut.
+    assert_eq!(queue.write(usize::MAX, &mut Vec::new()), Written::Unwanted);
+    queue.queue.end_with(None, DropReason::Disconnected);
+    assert_eq!(queue.write(usize::MAX, &mut Vec::new()), Written::All);
 }
 
 #[test]

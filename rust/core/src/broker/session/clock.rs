@@ -1,7 +1,9 @@
 //! The deadlines of one connection, kept with one coarse timer: it is moved forward only when something nearer comes up, and finds
 //! out what is due when it rings. An idle connection rings once per `ping_interval`.
 //!
-//! Time in which the broker does not read, or in which the peer has not taken what it was sent, counts as heard.
+//! Time in which the broker does not read, or in which the peer has not taken what it was sent, counts as heard. So does the time by
+//! which the timer rings late: then it was the broker that slept (stopped, suspended, starved), and who could not be heard is no peer
+//! that was silent.
 
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -68,6 +70,15 @@ impl Clock {
         self.leaving = Some((Instant::now(), bytes));
     }
 
+    /// Takes off what the broker has slept through since the timer was due.
+    fn forgive(&mut self, now: Instant) {
+        let late = now.saturating_duration_since(self.armed);
+        let later = |then: Instant| then.checked_add(late).map_or(now, |then| then.min(now));
+        self.heard = later(self.heard);
+        self.frame_since = self.frame_since.map(later);
+        self.leaving = self.leaving.map(|(since, left)| (later(since), left));
+    }
+
     fn arm(&mut self, at: Instant) {
         if at < self.armed {
             self.armed = at;
@@ -114,6 +125,7 @@ impl Session {
     /// Does what is due.
     pub(super) fn on_time(&mut self) {
         let now = Instant::now();
+        self.clock.forgive(now);
         // The timer has fired; `set_clock` winds it up again.
         self.clock.armed = now + FAR;
         self.clock.sleep.as_mut().reset(self.clock.armed.into());

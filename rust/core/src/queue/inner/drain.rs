@@ -21,6 +21,9 @@ impl Inner {
         &mut self,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<Written> {
+        if self.wants_disconnect && !self.is_closed() {
+            return Ok(Written::Unwanted);
+        }
         if self.armed {
             return Ok(Written::Armed);
         }

@@ -20,6 +20,8 @@ use parking_lot::Mutex;
 use tokio::io::{Interest, unix::AsyncFd};
 
 const WORDS: usize = 16_384;
+/// Of stdin, stdout and stderr.
+const LAST_STANDARD: RawFd = 2;
 
 /// One bit per descriptor number, up to 1,048,575 (the kernel's default ceiling). Zero pages until used.
 static HELD: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
@@ -57,6 +59,15 @@ pub fn close_in_forked_child() {
     OWNER.store(current, Ordering::Release);
 }
 
+/// In a process that was started without standard streams the first descriptors have their numbers, and what anybody prints would go
+/// into a connection. Where no other number is free, the one it has is better than none.
+fn above_standard(fd: OwnedFd) -> OwnedFd {
+    if fd.as_raw_fd() > LAST_STANDARD {
+        return fd;
+    }
+    rustix::io::fcntl_dupfd_cloexec(&fd, LAST_STANDARD + 1).unwrap_or(fd)
+}
+
 fn bit_of(raw: RawFd) -> Option<(usize, &'static AtomicU64, u64)> {
     let number = usize::try_from(raw).ok()?;
     let word = HELD.get(number / 64)?;
@@ -74,6 +85,7 @@ pub(super) struct Descriptor {
 
 impl Descriptor {
     pub(super) fn new(fd: OwnedFd) -> Self {
+        let fd = above_standard(fd);
         let process = process::id();
         if OWNER.load(Ordering::Acquire) != process
             && OWNER

@@ -28,6 +28,9 @@ pub struct Detail {
     /// Publishes, frames and connections that were not accepted, by reason; only what happened.
     #[serde(default)]
     pub refused: BTreeMap<String, u64>,
+    /// How often users who may not connect have tried, by uid; the first 64 of them.
+    #[serde(default)]
+    pub refused_uids: BTreeMap<String, u64>,
     #[serde(default)]
     pub connections: u64,
     #[serde(default)]
