@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import random
 import socket
 import threading
@@ -16,7 +17,9 @@ from daemoneye_eventbus import (
     ControlMessage,
     EventBus,
     PatternError,
+    PermissionRefused,
     ProcessEvent,
+    Rule,
     SubscriptionRefused,
 )
 from original import CHECK, DIALECTS, OriginalClient, Peer, captured, whole
@@ -159,6 +162,26 @@ async def test_patterns_of_the_configuration_and_of_an_operator(path, dial):
                 broker.subscribe_client(other.id, ["events.#"])
         with pytest.raises(ValueError, match="original_patterns"):
             Broker(path, config=BrokerConfig(original_patterns=("events.*",)))
+
+
+async def test_an_operator_sends_nobody_what_the_rules_keep_from_them(path, dial):
+    rule = Rule(publish=[], subscribe=["events.secret.#"], allow=False)
+    config = BrokerConfig(rules=[rule], original_patterns=("events.process.#", "events.secret.#"))
+    async with Broker(path, config=config) as broker, EventBus.connect(path) as bus:
+        peer = await met(broker, dial)
+        (info,) = originals(broker)
+        for asked in (["events.secret.new"], ["events.process.#", "events.#"]):
+            with pytest.raises(PermissionRefused, match=r"events\.(secret|#)") as caught:
+                broker.subscribe_client(info.id, asked)
+            assert caught.value.uid == os.geteuid()
+        # What it was sent before is not touched by a refusal, and of the configuration it gets what it may.
+        await bus.publish(process(1), topic="events.secret.new")
+        await bus.publish(process(2), topic="events.process.new")
+        assert b"events.process.new" in await in_thread(peer.first)
+        broker.subscribe_client(info.id, ["events.network.#"])
+        await bus.publish(process(3), topic="events.secret.new")
+        await bus.publish(process(4), topic="events.network.new")
+        assert b"events.network.new" in await in_thread(peer.read, 5.0)
 
 
 async def test_what_no_client_may_publish(path, dial):

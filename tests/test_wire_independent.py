@@ -221,3 +221,33 @@ def test_damage_is_said_or_read_as_what_it_is(dialect, kind):
         assert error.reason
 
     check()
+
+
+def repeating(kind, dialect):
+    """A value without metadata, and with a map in their place that says one key twice."""
+    empty, first = integer(0, dialect), encode("{}", {"k": "1", "other": ""}, dialect)
+    value = encode(kind, CLASSES[kind](*ARGUMENTS[kind]), dialect)
+    assert value.endswith(empty)
+    again = integer(3, dialect) + first[1:] + text("k", dialect) + text("2", dialect)
+    return value[:-1] + again, value[:-1] + encode("{}", {"k": "2", "other": ""}, dialect)
+
+
+ARGUMENTS = {
+    "ProcessEvent": (1, "a"),
+    "NetworkEvent": ("a", "b", "c", "tcp"),
+    "FilesystemEvent": ("/a", "create"),
+    "PerformanceEvent": ("cpu", 1.0, "%"),
+    "TriggerRequest": ("r", "yara", 1, b""),
+}
+
+
+@pytest.mark.parametrize("kind", EVENTS)
+@pytest.mark.parametrize("dialect", wire.DIALECTS)
+def test_a_repeated_key_is_written_once(dialect, kind):
+    given, once = repeating(kind, dialect)
+    assert wire.encode(wire.decode(CLASSES[kind], given, dialect), dialect) == once
+    index = integer(EVENTS.index(kind), dialect)
+    event = wire.decode(bus.CollectionEvent, index + given, dialect)
+    assert event.metadata == {"k": "2", "other": ""}
+    assert wire.encode(event, dialect, type=bus.CollectionEvent) == index + once
+    assert wire.encode(event, dialect) == once

@@ -120,6 +120,17 @@ impl<M> CollectionEvent<'_, M> {
     }
 
     #[inline]
+    pub const fn metadata_mut(&mut self) -> &mut M {
+        match self {
+            Self::Process(event) => &mut event.metadata,
+            Self::Network(event) => &mut event.metadata,
+            Self::Filesystem(event) => &mut event.metadata,
+            Self::Performance(event) => &mut event.metadata,
+            Self::TriggerRequest(event) => &mut event.metadata,
+        }
+    }
+
+    #[inline]
     pub const fn kind(&self) -> EventKind {
         match self {
             Self::Process(_) => EventKind::Process,

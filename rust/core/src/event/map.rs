@@ -4,6 +4,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use hashbrown::HashMap;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, Serializer};
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,23 @@ impl<'a> Map<'a> {
     /// The value under `key`; the last one if it is repeated.
     pub fn get(&self, key: &str) -> Option<&'a str> {
         self.0.iter().rev().find(|entry| entry.0 == key).map(|entry| entry.1)
+    }
+
+    /// Leaves a repeated key its first place and its last value, as a reader sees it.
+    pub fn drop_repeats(&mut self) {
+        if self.0.len() < 2 {
+            return;
+        }
+        let mut places = HashMap::with_capacity(self.0.len());
+        let mut kept: Vec<(&'a str, &'a str)> = Vec::with_capacity(self.0.len());
+        for &(key, value) in &self.0 {
+            let place = *places.entry(key).or_insert(kept.len());
+            match kept.get_mut(place) {
+                Some(entry) => entry.1 = value,
+                None => kept.push((key, value)),
+            }
+        }
+        self.0 = kept;
     }
 }
 

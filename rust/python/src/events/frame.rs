@@ -17,13 +17,13 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// The whole event, its map included.
+    /// The whole event, its map included, as its fields show it: what is written of it has each key once.
     pub(crate) fn decode(&self, py: Python<'_>) -> PyResult<CollectionEvent<'_>> {
         let bytes = self.span.slice(&self.frame.body)?;
-        self.frame
-            .dialect
-            .decode(bytes)
-            .map_err(|error: DecodeError| decode_error(py, error))
+        let decoded = self.frame.dialect.decode(bytes);
+        let mut event: CollectionEvent<'_> = decoded.map_err(|error: DecodeError| decode_error(py, error))?;
+        event.metadata_mut().drop_repeats();
+        Ok(event)
     }
 }
 

@@ -31,7 +31,7 @@ use self::pace::Pace;
 use self::reading::Reading;
 use super::entry::Entry;
 use super::last_look::{LastLook, Look};
-use super::{SCRATCH, Stage, Wait, batch, read, with_read};
+use super::{Stage, Wait, batch, read, with_read};
 use crate::broker::connection::{Bell, Connection, OriginalTerms, SharedPatterns, Terms};
 use crate::broker::places::Seat;
 use crate::broker::rate::Meter;
@@ -48,6 +48,8 @@ use crate::wire::text::Connect;
 
 /// The body that the original's single reads take whole.
 const MAX_BODY: usize = 192 * 1024;
+/// Bytes read before others have their turn. Its messages are routed one by one, which takes their time from everybody else.
+const TURN: usize = 16 * 1024;
 /// The one subscription of such a peer.
 const ONLY: u64 = 0;
 const FAR: Duration = Duration::from_secs(3600);
@@ -91,6 +93,8 @@ pub(super) struct Original {
     /// Until when it must be quiet with something to send.
     quiet_until: Option<Instant>,
     last_look: LastLook,
+    /// It was read since others had their turn.
+    had_turn: bool,
     /// When it is left, whatever waits for it.
     leave_by: Option<Instant>,
     /// It could not prove the token.
@@ -135,6 +139,7 @@ impl Original {
             waiting: None,
             quiet_until: None,
             last_look: LastLook::default(),
+            had_turn: false,
             leave_by: None,
             refused: false,
             connect: None,
@@ -159,12 +164,15 @@ impl Original {
         });
         while self.stage != Stage::Ended && self.connect.is_none() {
             tokio::task::consume_budget().await;
+            if std::mem::take(&mut self.had_turn) {
+                tokio::task::yield_now().await;
+            }
             let (reads, waits, turning) = (self.reads(), self.waiting.is_some(), self.last_look.is_turning());
             let (stream, due) = (&self.stream, self.due());
             tokio::select! {
                 biased;
                 until = ready(&mut self.waiting), if waits => self.go_on(until),
-                got = self.readable.read_with(|| read(stream, SCRATCH)), if reads => batch::run(|| self.on_read(got)),
+                got = self.readable.read_with(|| read(stream, TURN)), if reads => batch::run(|| self.on_read(got)),
                 () = self.last_look.turned(), if turning => {}
                 // Last: with its queue full it may ring all the time.
                 () = self.bell.rung() => {}
@@ -277,6 +285,7 @@ impl Original {
     }
 
     fn on_read(&mut self, got: io::Result<usize>) {
+        self.had_turn = true;
         match got {
             Ok(len) if len > 0 => with_read(len, |data| self.take(data)),
             _ => self.stage = Stage::Ended,
