@@ -8,7 +8,8 @@ use daemoneye_eventbus_core::event::{
 };
 use daemoneye_eventbus_core::topic::DEFAULT_MAX_DEPTH;
 use daemoneye_eventbus_core::wire::frame::{DEFAULT_MAX_FRAME, PREFIX};
-use daemoneye_eventbus_core::wire::{self, Dialect, Draft, Message, Payload};
+use daemoneye_eventbus_core::wire::{self, Dialect, Draft, Message, MessageType, Payload};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 const NOW: Timestamp = Timestamp {
@@ -87,12 +88,50 @@ const POSTCARD: Plain = Plain {
     },
 };
 
+/// An envelope of the first generation: an id in place of the correlation metadata.
+#[derive(Serialize, Deserialize)]
+struct FirstGeneration<'a> {
+    id: Uuid,
+    topic: &'a str,
+    correlation_id: &'a str,
+    #[serde(with = "serde_bytes")]
+    payload: &'a [u8],
+    sequence: u64,
+    timestamp: Timestamp,
+    message_type: MessageType,
+}
+
+const BINCODE_V0: Plain = Plain {
+    encode: |message, event, out| {
+        let config = bincode::config::standard();
+        let envelope = FirstGeneration {
+            id: message.id,
+            topic: message.topic,
+            correlation_id: message.correlation_metadata.correlation_id,
+            payload: message.payload,
+            sequence: message.sequence,
+            timestamp: message.timestamp,
+            message_type: message.message_type,
+        };
+        bincode::serde::encode_into_std_write(event, out, config).is_ok()
+            && bincode::serde::encode_into_std_write(envelope, out, config).is_ok()
+    },
+    decode: |body| {
+        let config = bincode::config::standard();
+        let (envelope, _): (FirstGeneration<'_>, _) = bincode::serde::borrow_decode_from_slice(body, config).ok()?;
+        let (event, _): (CollectionEvent<'_, Walk>, _) =
+            bincode::serde::borrow_decode_from_slice(envelope.payload, config).ok()?;
+        Some((envelope.sequence, event.kind()))
+    },
+};
+
 fn codec(criterion: &mut Criterion) {
     let event = event();
     let draft = draft(&event);
     for (dialect, other, plain) in [
         (Dialect::Bincode, Dialect::Postcard, BINCODE),
         (Dialect::Postcard, Dialect::Bincode, POSTCARD),
+        (Dialect::BincodeV0, Dialect::Bincode, BINCODE_V0),
     ] {
         let mut frame = Vec::with_capacity(1024);
         let written = wire::write(dialect, &draft, DEFAULT_MAX_FRAME, DEFAULT_MAX_DEPTH, &mut frame);
