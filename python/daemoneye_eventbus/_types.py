@@ -299,14 +299,14 @@ class BrokerStatistics(_Value):
     """(message, subscription) pairs that matched and were not delivered, by reason."""
     refused: Mapping[str, int] = field(default_factory=_no_counts)
     """Publishes, frames and connections that were not accepted, by reason."""
-    refused_uids: Mapping[str, int] = field(default_factory=_no_counts)
-    """How often users who may not connect have tried, by uid in decimals; the first 64 users (``refused`` has all)."""
     connections: int = 0
     """Connections now, of every kind."""
     queued_messages: int = 0
     """Messages that wait in all queues now."""
     queued_bytes: int = 0
     """Bytes that wait in all queues now."""
+    refused_uids: Mapping[str, int] = field(default_factory=_no_counts)
+    """How often users who may not connect have tried, by uid in decimals; the first 64 users (``refused`` has all)."""
 
     def __post_init__(self) -> None:
         _integers(
