@@ -83,11 +83,10 @@ def _token(text: str) -> bytes | tuple[str, bytes]:
 
 def _leave_no_core() -> None:
     """A core holds the whole memory, secrets too."""
-    try:
+    if sys.platform != "win32":
         import resource  # noqa: PLC0415  # not there on Windows
-    except ImportError:
-        return
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _run(arguments: argparse.Namespace) -> int:
