@@ -12,7 +12,7 @@ from daemoneye_eventbus import (
     SubscriptionRefused,
     TriggerRequest,
 )
-from support import Pair, make_pair, process
+from support import Pair, collect, make_pair, pids, process
 
 META = CorrelationMetadata("child-7").with_stage("scan").with_tag("a", "1").with_tag("b", "2")
 CHILD = CorrelationMetadata("root-1").create_child("kid-2")
@@ -110,6 +110,20 @@ async def test_sequence_bounds(pair: Pair):
         await pair.sub.flush()
         got = [(await events.get(timeout=1)).event.pid for _ in range(events.pending)]
         assert got == [2, 3]
+
+
+async def test_a_filter_holds_while_another_subscription_of_the_bus_is_closed(pair: Pair):
+    """What the broker has sent for the other one is still on its way then."""
+    wanted = EventFilter(pids=[1])
+    async with pair.sub.subscribe(ProcessEvent, event_filter=wanted) as events:
+        for _ in range(20):
+            other = await pair.sub.subscribe(ProcessEvent)
+            await pair.pub.publish_many(process(pid % 2) for pid in range(60))
+            await pair.pub.flush()
+            await other.close()
+            await pair.sub.flush()
+            assert pids(await collect(events, 30)) == [1] * 30
+            assert events.pending == 0
 
 
 async def test_filters_together_with_types(pair: Pair):

@@ -214,6 +214,17 @@ async def test_each_subscription_gets_each_event(pair: Pair):
         assert [type(g.event) for g in await collect(other, 1)] == [NetworkEvent]
 
 
+async def test_a_subscription_begins_behind_what_was_published_before(pair: Pair):
+    """Also where another subscription of the bus is on its way to get that."""
+    async with pair.sub.subscribe(ProcessEvent) as first:
+        await pair.sub.publish_many(process(pid) for pid in range(5))
+        async with pair.sub.subscribe(ProcessEvent) as second:
+            await pair.sub.publish(process(5))
+            assert pids(await collect(first, 6)) == list(range(6))
+            assert pids(await collect(second, 1)) == [5]
+            assert second.pending == second.dropped == 0
+
+
 async def test_unsubscribe_ends_it_and_nothing_else(pair: Pair):
     gone = await pair.sub.subscribe("events.#")
     async with pair.sub.subscribe("events.#") as stays:

@@ -1,7 +1,8 @@
 //! The receiving half of a link: bytes in; messages for inboxes and happenings out. Does no I/O.
 //!
 //! The broker sends a message once per connection; here it is handed to each subscription that matches, with the same matcher and
-//! filters. Consecutive messages of one topic are handed over as one run.
+//! filters. Consecutive messages of one topic are handed over as one run. A subscription gets what stands behind the answer to its SUB,
+//! and nothing that was sent before for others of the connection.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -43,6 +44,13 @@ pub(super) struct Entry {
     pub(super) live: bool,
 }
 
+/// A subscription that was ended here and of which the broker has not confirmed it.
+struct Leaving {
+    ticket: Ticket,
+    /// The answer to its SUB has not come either, and comes first.
+    subscribing: bool,
+}
+
 pub(super) struct Inbound {
     pub(super) dialect: Dialect,
     pub(super) max_frame: usize,
@@ -53,6 +61,8 @@ pub(super) struct Inbound {
     /// How many of them block.
     blocking: usize,
     pub(super) questions: HashMap<u64, Ticket>,
+    /// While there are any, the broker may have sent what nobody but they asked for.
+    leaving: HashMap<u64, Leaving>,
     next_id: u64,
     matcher: Matcher<u64>,
     generation: u64,
@@ -79,6 +89,7 @@ impl Inbound {
             unsent: BTreeSet::new(),
             blocking: 0,
             questions: HashMap::new(),
+            leaving: HashMap::new(),
             next_id: 1,
             matcher: Matcher::default(),
             generation: 0,
@@ -102,7 +113,6 @@ impl Inbound {
         for pattern in &inbox.patterns {
             self.matcher.insert(pattern, id);
         }
-        self.generation += 1;
         self.blocking += usize::from(inbox.block);
         self.unsent.insert(id);
         self.entries.insert(
@@ -127,8 +137,21 @@ impl Inbound {
         Some(entry)
     }
 
+    /// UNSUB is being written for an entry that was removed.
+    pub(super) fn leave(&mut self, id: u64, entry: &Entry, ticket: Ticket) {
+        let subscribing = !entry.live;
+        self.leaving.insert(id, Leaving { ticket, subscribing });
+    }
+
+    /// Everybody who waits for an answer that the present connection can no longer give.
+    pub(super) fn give_up_answers(&mut self) -> Vec<Ticket> {
+        let left = self.leaving.drain().map(|(_, leaving)| leaving.ticket);
+        self.questions.drain().map(|(_, ticket)| ticket).chain(left).collect()
+    }
+
     /// The connection that knew of them is gone.
     pub(super) fn unsend_all(&mut self) {
+        self.generation += 1;
         for entry in self.entries.values_mut() {
             (entry.sent, entry.live) = (false, false);
         }
@@ -234,6 +257,7 @@ impl Inbound {
             ids.dedup();
             ids.iter()
                 .filter_map(|id| entries.get(id))
+                .filter(|entry| entry.live)
                 .map(|entry| Arc::clone(&entry.inbox))
                 .collect()
         });
@@ -249,8 +273,9 @@ impl Inbound {
                 .filter(|inbox| open.summary.event.is_some() || inbox.subscription.include_control)
         };
         let bytes = data.get(open.start..open.end).unwrap_or_default();
-        // With one subscription the broker has applied its filters; with several it may have sent this for another.
-        if self.entries.len() > 1 && takers().any(|inbox| inbox.filters.is_some()) {
+        // With one subscription the broker has applied its filters; with several it may have sent this for another, and for one that was
+        // ended here until the broker says so.
+        if self.entries.len() + self.leaving.len() > 1 && takers().any(|inbox| inbox.filters.is_some()) {
             self.hand_over_filtered(bytes, takers());
             return false;
         }
@@ -328,6 +353,9 @@ impl Inbound {
 
     fn answered(&mut self, ok: text::Ok) {
         let Some(id) = ok.id else { return };
+        if self.has_left(id) {
+            return;
+        }
         if let Some(ticket) = self.questions.remove(&id) {
             ticket.resolve(Ok(match (ok.statistics, ok.detail, ok.clients) {
                 (_, _, Some(clients)) => Answer::Clients(Page { clients, more: ok.more }),
@@ -341,10 +369,34 @@ impl Inbound {
             if let Some(ticket) = entry.ticket.take() {
                 ticket.resolve(Ok(Answer::Done));
             }
+            self.became_live();
         }
     }
 
+    /// Routes that were looked up before lack it.
+    pub(super) const fn became_live(&mut self) {
+        self.generation += 1;
+    }
+
+    /// Takes the answer to the SUB or the UNSUB of a subscription that is being ended. False if `id` is none. A refusal says that the
+    /// broker has no such subscription, which is what was asked for.
+    fn has_left(&mut self, id: u64) -> bool {
+        let Some(leaving) = self.leaving.get_mut(&id) else {
+            return false;
+        };
+        if std::mem::take(&mut leaving.subscribing) {
+            return true;
+        }
+        if let Some(leaving) = self.leaving.remove(&id) {
+            leaving.ticket.resolve(Ok(Answer::Done));
+        }
+        true
+    }
+
     fn refused(&mut self, id: u64, err: text::Err) {
+        if self.has_left(id) {
+            return;
+        }
         let error = err.into_error();
         if let Some(ticket) = self.questions.remove(&id) {
             ticket.resolve(Err(error));

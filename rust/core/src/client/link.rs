@@ -197,7 +197,7 @@ impl Link {
         };
         inbound.settle(&entry.inbox, discard);
         if line.state == State::Connected && entry.sent && !self.shared.is_original() {
-            inbound.questions.insert(id, ticket);
+            inbound.leave(id, &entry, ticket);
             self.shared.outbox.lock().text(&FromClient::Unsub(Id { id }).frame());
         } else {
             ticket.resolve(Ok(Answer::Done));

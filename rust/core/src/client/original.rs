@@ -154,6 +154,7 @@ impl Inbound {
     /// Nobody is asked: what is subscribed here is matched here.
     pub(super) fn confirm_all(&mut self) {
         self.send_all();
+        self.became_live();
         for entry in self.entries.values_mut() {
             entry.live = true;
             if let Some(ticket) = entry.ticket.take() {

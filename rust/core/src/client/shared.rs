@@ -16,7 +16,7 @@ use super::inbox::Inbox;
 use super::line::{Line, Read, Reader, State};
 use super::original;
 use super::outbox::{Outbox, Sent, closed};
-use super::ticket::{Answer, Ticket};
+use super::ticket::Answer;
 use crate::error::Error;
 use crate::event::EventSubscription;
 use crate::log::Limiter;
@@ -214,7 +214,7 @@ impl Shared {
             entry.inbox.interrupted();
         }
         inbound.unsend_all();
-        let gone: Vec<_> = inbound.questions.drain().map(|(_, ticket)| ticket).collect();
+        let gone = inbound.give_up_answers();
         drop(inbound);
         let mut outbox = self.outbox.lock();
         let flushes = outbox.lose();
@@ -289,7 +289,7 @@ impl Shared {
         line.change(State::Closed);
         let error = closed(line.cause.as_ref());
         let mut inbound = self.inbound.lock();
-        let mut tickets: Vec<Ticket> = inbound.questions.drain().map(|(_, ticket)| ticket).collect();
+        let mut tickets = inbound.give_up_answers();
         let ids: Vec<u64> = inbound.entries.keys().copied().collect();
         for id in ids {
             if let Some(entry) = inbound.remove(id) {
