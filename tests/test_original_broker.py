@@ -1,7 +1,9 @@
 """Our client under a broker of the Rust original, which only ever sends."""
 
 import asyncio
+import contextlib
 import os
+import random
 import time
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 import raw as wire
 from daemoneye_eventbus import (
     AuthenticationFailed,
+    BusEvent,
     ClientConfig,
     ConnectionLost,
     ConnectTimeout,
@@ -190,6 +193,36 @@ async def test_a_broker_that_comes_back_is_dialled_again(path, original):
     third = await asyncio.to_thread(original.accept)
     third.send(wire.process_message(3))
     assert pids(await collect(events, 1)) == [3]
+    await bus.shutdown()
+
+
+async def test_damaged_frames_cost_a_connection_at_most(path, original):
+    """Random damage to what its broker sent: what is whole before it arrives, and whoever it sends next is heard."""
+    rng = random.Random(20261125)
+    frames = [whole(record) for dialect in DIALECTS for record in captured(dialect, "broker")]
+    config = ClientConfig(peer="original", pool=False, reconnect_initial=0.01, reconnect_max=0.01)
+    bus = await EventBus.connect(path, config=config)
+    events = await bus.subscribe("#", include_control=True)
+
+    def damaged(peer):
+        for _ in range(rng.randint(1, 6)):
+            frame = bytearray(rng.choice(frames))
+            for _ in range(rng.randint(0, 3)):
+                frame[rng.randrange(len(frame))] = rng.randrange(256)
+            with contextlib.suppress(ConnectionError):
+                peer.sock.sendall(frame[: rng.choice([len(frame), rng.randrange(len(frame))])])
+
+    for number in range(200):
+        peer = await asyncio.to_thread(original.accept)
+        with contextlib.closing(peer):
+            peer.send(wire.process_message(number))
+            await asyncio.to_thread(damaged, peer)
+            while (got := await events.get(timeout=5)) and not (
+                isinstance(got, BusEvent) and got.event == process(number)
+            ):
+                pass
+    assert bus.local_statistics()["decode_errors"] > 50
+    assert bus.local_statistics()["dropped"] == {}
     await bus.shutdown()
 
 
