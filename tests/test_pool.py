@@ -1,12 +1,15 @@
 """Buses of one process, loop, address and config share a connection, and do not hurt each other."""
 
 import asyncio
+import sys
 import threading
+import time
+from contextlib import AsyncExitStack
 
 import pytest
 
 from daemoneye_eventbus import ClientConfig, EventBus, SubscriptionClosed
-from support import collect, eventually, pids, process
+from support import collect, eventually, pids, process, remote
 
 
 async def test_two_buses_one_connection(broker, path):
@@ -106,3 +109,39 @@ def test_loops_do_not_share(path, program):
     assert errors == []
     assert seen == [2, 2]
     broker.finish()
+
+
+async def test_loops_of_many_threads_come_and_go(broker, path):
+    """The pool is one for the process; what another thread does to it meanwhile is no error of anybody's."""
+    rounds, errors = [0] * 4, []
+
+    async def visit() -> None:
+        async with EventBus.connect(path):
+            pass
+
+    def come_and_go(number: int, end: float) -> None:
+        try:
+            while time.monotonic() < end:
+                asyncio.run(visit())
+                rounds[number] += 1
+        except Exception as error:
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    async with AsyncExitStack() as stack:
+        # Each has a key of its own, so that there is something to walk over.
+        for number in range(200):
+            await stack.enter_async_context(EventBus.connect(path, config=ClientConfig(client=str(number))))
+        sys.setswitchinterval(1e-6)
+        try:
+            end = time.monotonic() + 2
+            threads = [threading.Thread(target=come_and_go, args=(number, end)) for number in range(len(rounds))]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                await asyncio.to_thread(thread.join)
+        finally:
+            sys.setswitchinterval(interval)
+    assert not errors
+    assert all(rounds)
+    await eventually(lambda: not remote(broker), what="clients of loops that ended")

@@ -52,11 +52,14 @@ class Connection:
         """The pool's connection for this loop, address and config, or a new one."""
         if not config.pool:
             return cls(bridge, address, config)
-        for stale in [key for key in cls._pool if key[0].is_closed]:
-            cls._pool.pop(stale).link.close()
+        # Other threads' loops come and go meanwhile: a copy is one step, and whoever takes an entry out closes it.
+        for key in cls._pool.copy():
+            if key[0].is_closed and (stale := cls._pool.pop(key, None)) is not None:
+                stale.link.close()
         key = (bridge, address, config._key())
         found = cls._pool.get(key)
-        if found is not None and found.state != "closed":
+        # Any thread may collect the last user; nothing comes between looking at their number and adding to it.
+        if found is not None and found.state != "closed" and found.users > 0:
             found.users += 1
             return found
         made = cls._pool[key] = cls(bridge, address, config)
@@ -85,7 +88,7 @@ class Connection:
         if self.users > 0:
             return False
         if self._key is not None and self._pool.get(self._key) is self:
-            del self._pool[self._key]
+            self._pool.pop(self._key, None)
         return True
 
     def close(self) -> None:
