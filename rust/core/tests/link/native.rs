@@ -7,12 +7,12 @@ use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::broker::{Broker, BrokerConfig};
 use daemoneye_eventbus_core::client::{ClientConfig, Inbox, Link, Reader, Sent, State, Ticket};
 use daemoneye_eventbus_core::event::{CollectionEvent, CorrelationMetadata, Map, ProcessEvent, Timestamp};
-use daemoneye_eventbus_core::queue::{Content, Wake};
+use daemoneye_eventbus_core::queue::Wake;
 use daemoneye_eventbus_core::transport::Address;
 use daemoneye_eventbus_core::wire::text::Congestion;
 use daemoneye_eventbus_core::wire::{self, Dialect, Draft, Payload};
 
-use crate::support::{Bell, PATIENCE, Place, answered, inbox};
+use crate::support::{Bell, PATIENCE, Place, answered, frames, inbox};
 
 struct Home {
     broker: Broker,
@@ -103,23 +103,11 @@ fn publish(link: &Link, bell: &Bell, pid: u32) {
 }
 
 fn pids(inbox: &Inbox, bell: &Bell, count: usize) -> Vec<u32> {
-    let mut got = Vec::new();
-    bell.until("delivered", || {
-        while got.len() < count
-            && let Ok(popped) = inbox.queue.pop()
-        {
-            let Content::Frames(frame) = &popped.content else {
-                panic!("a message in frames")
-            };
-            let (_, event) = wire::read(Dialect::Bincode, &frame[4..]).unwrap();
-            let Some(CollectionEvent::Process(event)) = event else {
-                panic!("a process event")
-            };
-            got.push(event.pid);
-        }
-        got.len() == count
-    });
-    got
+    let pid = |frame: Vec<u8>| match wire::read(Dialect::Bincode, &frame[4..]).unwrap() {
+        (_, Some(CollectionEvent::Process(event))) => event.pid,
+        _ => panic!("a process event"),
+    };
+    frames(inbox, bell, count).into_iter().map(pid).collect()
 }
 
 #[test]

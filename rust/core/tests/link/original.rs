@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemoneye_eventbus_core::client::{ClientConfig, Inbox, Link, Peer, Reader, State, Ticket};
-use daemoneye_eventbus_core::queue::{Content, Wake};
+use daemoneye_eventbus_core::queue::Wake;
 use daemoneye_eventbus_core::wire::auth::Token;
 use daemoneye_eventbus_core::wire::{self, Dialect};
 
-use crate::support::{Bell, FarEnd, inbox};
+use crate::support::{Bell, FarEnd, frames, inbox};
 
 const CHECK: &[u8] = b"\x04\0\0\0PING";
 const ANSWER: &[u8] = b"\x04\0\0\0PONG";
@@ -50,22 +50,6 @@ fn subscribe(link: &Link, bell: &Arc<Bell>) -> Arc<Inbox> {
     link.subscribe(Arc::clone(&inbox), Ticket::new(Arc::<Bell>::clone(bell) as _))
         .unwrap();
     inbox
-}
-
-fn frames(inbox: &Inbox, bell: &Bell, count: usize) -> Vec<Vec<u8>> {
-    let mut got = Vec::new();
-    bell.until("delivered", || {
-        while got.len() < count
-            && let Ok(popped) = inbox.queue.pop()
-        {
-            let Content::Frames(frame) = &popped.content else {
-                panic!("a message in frames")
-            };
-            got.push(frame.to_vec());
-        }
-        got.len() == count
-    });
-    got
 }
 
 #[test]

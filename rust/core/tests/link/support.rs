@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use daemoneye_eventbus_core::client::{Answer, Inbox, InboxOptions, Ticket};
 use daemoneye_eventbus_core::event::EventSubscription;
-use daemoneye_eventbus_core::queue::{Limits, Overflow, Wake};
+use daemoneye_eventbus_core::queue::{Content, Limits, Overflow, Wake};
 use daemoneye_eventbus_core::topic;
 use daemoneye_eventbus_core::transport::{Address, ListenOptions, Listener, Stream};
 use tokio::runtime::Runtime;
@@ -104,6 +104,23 @@ pub(crate) fn inbox(bell: &Arc<Bell>, patterns: &[&str], messages: usize, block:
 pub(crate) fn answered(bell: &Bell, ticket: &Ticket) {
     bell.until("answered", || ticket.poll().is_some());
     assert_eq!(ticket.poll(), Some(Ok(Answer::Done)));
+}
+
+/// The next `count` messages, as their frames.
+pub(crate) fn frames(inbox: &Inbox, bell: &Bell, count: usize) -> Vec<Vec<u8>> {
+    let mut got = Vec::new();
+    bell.until("delivered", || {
+        while got.len() < count
+            && let Ok(popped) = inbox.queue.pop()
+        {
+            let Content::Frames(frame) = &popped.content else {
+                panic!("a message in frames")
+            };
+            got.push(frame.to_vec());
+        }
+        got.len() == count
+    });
+    got
 }
 
 /// A broker's end that does what a test says: it listens, writes what it is told to, and reads.
