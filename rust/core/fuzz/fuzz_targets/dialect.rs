@@ -31,7 +31,11 @@ fn message(dialect: Dialect, body: &[u8]) {
             let mut again = Vec::new();
             if dialect.encode(message, &mut again).is_ok() {
                 assert_eq!(dialect.decode::<Message>(&again).as_ref(), Ok(message));
-                assert!(again.len() <= body.len(), "what we write is the shortest form");
+                // A carry into the seconds may lengthen them.
+                assert!(
+                    theirs.carries() || again.len() <= body.len(),
+                    "what we write is the shortest form: {again:x?} for {body:x?}"
+                );
             }
         }
         (Ok(message), None) => panic!("taken by us alone: {message:?}"),

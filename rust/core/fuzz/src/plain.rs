@@ -26,7 +26,7 @@ pub struct Correlation<'a> {
     pub created_at: Time,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 pub enum MessageType {
     Event,
     Control,
@@ -108,6 +108,11 @@ pub fn decode<'de, T: Deserialize<'de>>(dialect: Dialect, bytes: &'de [u8]) -> O
 }
 
 impl Time {
+    /// Whether the nanoseconds are a second or more: the bus, as `Duration`, carries them over.
+    pub fn carries(&self) -> bool {
+        self.nanos >= 1_000_000_000
+    }
+
     /// Whether the clock can say it.
     pub fn is_possible(&self) -> bool {
         self.secs
@@ -120,6 +125,10 @@ impl Message<'_> {
     /// Whether the bus takes what the crate took: it asks for 16 bytes of id and for times that a clock can say.
     pub fn is_possible(&self) -> bool {
         self.id.len() == 16 && self.timestamp.is_possible() && self.correlation_metadata.created_at.is_possible()
+    }
+
+    pub fn carries(&self) -> bool {
+        self.timestamp.carries() || self.correlation_metadata.created_at.carries()
     }
 }
 
