@@ -69,6 +69,7 @@ def main() -> None:
     if arguments.instance is not None and path is not None:
         path, patterns = None, [path, *patterns]
     # asyncio turns an interrupt into a cancellation, which closes what is open; a plain kill shall do the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script started this with &
     signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
     try:
         with contextlib.suppress(KeyboardInterrupt):

@@ -4,6 +4,9 @@ import asyncio
 import collections.abc
 import contextlib
 import gc
+import os
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -120,9 +123,34 @@ async def test_forgotten_warns_and_does_nothing(pair: Pair, maker):
         made = MAKERS[maker](pair)
         del made
         gc.collect()
-    assert [w.category for w in caught] == [ResourceWarning]
+    assert [w.category for w in caught] == [RuntimeWarning]
     assert len(remote(pair.broker)) <= (2 if pair.kind == "socket" else 0)
     assert (await pair.pub.statistics()).active_subscribers == 0
+
+
+def test_a_forgotten_await_is_told_without_being_asked(path):
+    """As Python itself tells it of a coroutine: where nobody turned on warnings, too."""
+    script = f"""
+import asyncio
+from daemoneye_eventbus import Broker, EventBus, ProcessEvent
+
+async def main():
+    async with Broker({str(path)!r}) as broker, EventBus.from_broker(broker) as bus:
+        events = await bus.subscribe("events.#")
+        bus.publish(ProcessEvent(pid=1, name="sh"))
+        bus.subscribe("events.#")
+        print(events.pending)
+        await events.close()
+
+asyncio.run(main())
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "0\n")
+    assert "RuntimeWarning: publish was never awaited; nothing happened" in done.stderr
+    assert "RuntimeWarning: subscribe() was never awaited; nothing happened" in done.stderr
 
 
 async def test_nothing_is_raised_before_the_first_await(pair: Pair, monkeypatch):

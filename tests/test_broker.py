@@ -7,6 +7,7 @@ import time
 import pytest
 
 from daemoneye_eventbus import (
+    AuthenticationFailed,
     Broker,
     BrokerConfig,
     ClientConfig,
@@ -248,19 +249,22 @@ def test_a_token_is_never_shown():
 
 async def test_token_on_both_sides(path):
     token = b"5ecret" * 8
-    from daemoneye_eventbus import AuthenticationFailed
-
     async with Broker(path, config=BrokerConfig(token=token)):
         async with EventBus.connect(path, config=ClientConfig(token=token, pool=False)) as bus:
             async with bus.subscribe("events.#") as events:
                 await bus.publish(process(1))
                 assert pids(await collect(events, 1)) == [1]
-        for wrong in (b"x" * 48, None):
+        for wrong, why in ((b"x" * 48, "did not take our token"), (None, "set ClientConfig.token")):
             begin = time.monotonic()
-            with pytest.raises(AuthenticationFailed) as caught:
+            with pytest.raises(AuthenticationFailed, match=why) as caught:
                 await EventBus.connect(path, config=ClientConfig(token=wrong, pool=False))
             assert time.monotonic() - begin < 4, "final, not retried until the time-out"
             assert "5ecret" not in str(caught.value)
+
+
+async def test_a_broker_that_asks_for_no_token_is_not_believed_to_hold_it(broker, path):
+    with pytest.raises(AuthenticationFailed, match="set BrokerConfig.token too"):
+        await EventBus.connect(path, config=ClientConfig(token=b"5ecret" * 8, pool=False))
 
 
 async def test_two_dialects_understand_each_other(broker, path):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import grp
 import json
 import os
+import pwd
 import signal
 import socket
 import sys
@@ -36,6 +38,7 @@ def test_every_setting_of_the_broker_is_an_option_with_its_unit(cli):
     assert "--handshake-timeout SECONDS Seconds from accept to CONNECT. (default: 2.0)" in text
     assert "--token-file" in text
     assert "--token " not in text
+    assert "with a token only if --original-auth is on" in text
     assert "exit codes: 0 done" in text
 
 
@@ -45,6 +48,7 @@ def test_every_setting_of_the_broker_is_an_option_with_its_unit(cli):
         ("--max-frame", "64K", "--queue-bytes", "1MiB", "--total-queue-bytes", "1g"),
         ("--overflow", "disconnect", "--no-original-peers", "--handshake-timeout", "0.5"),
         ("--socket-mode", "0660", "--socket-group", str(os.getgid()), "--allowed-uids", "1,2", "--allowed-uids", "3"),
+        ("--socket-mode", "0660", "--socket-group", grp.getgrgid(os.getgid()).gr_name, "--allowed-uids", "root,daemon"),
         ("--original-patterns", "events.process.#,events.network.#", "--max-topic-depth", "5", "--log-level", "debug"),
     ],
 )
@@ -69,10 +73,12 @@ def test_options_are_obeyed(cli, path, arguments):
         (("--socket-mode", "0666"), "--socket-mode: must be 0o600 or 0o660"),
         (("--socket-mode", "99"), "no mode"),
         (("--allowed-uids", "7"), "--allowed-uids: others cannot open"),
-        (("--allowed-uids", "root"), "no list of int"),
+        (("--allowed-uids", "7"), "set --socket-mode=0o660 and --socket-group to"),
+        (("--allowed-uids", "0,no-such-user"), "there is no user 'no-such-user'"),
+        (("--socket-group", "no-such-group"), "there is no group 'no-such-group'"),
         (("--overflow", "block"), "invalid choice"),
         (("--original-auth",), "--original-auth: needs a token"),
-        (("--ping-interval", "100"), "--ping-timeout: must be above ping_interval"),
+        (("--ping-interval", "100"), "--ping-timeout: must be above --ping-interval"),
         (("--drain", "nan"), "no number of seconds"),
         (("--path", "/tmp/other"), "not allowed with argument"),
         (("--unknown",), "unrecognized arguments"),
@@ -207,6 +213,7 @@ publish = ["#"]
 subscribe = ["#"]
 
 [[rule]]
+uids = ["USER"]
 publish = ["events.process.stop"]
 subscribe = ["events.process.#"]
 
@@ -224,7 +231,7 @@ def test_rules_from_a_file_and_tokens_with_names(cli, path, folder):
         secrets[name].write_text(name * 8)
         secrets[name].chmod(0o600)
     rules = folder / "rules.toml"
-    rules.write_text(RULES)
+    rules.write_text(RULES.replace("USER", pwd.getpwuid(os.getuid()).pw_name))
     rules.chmod(0o640)
     named = [word for name, file in secrets.items() for word in ("--token-file", f"{name}={file}")]
     child = cli("broker", path, "--rules", rules, *named).until("listening", "stdout")
@@ -248,6 +255,7 @@ def test_rules_from_a_file_and_tokens_with_names(cli, path, folder):
         ('[[rule]]\npublish = ["#"]\n[[rule]]\nuid = [1]', 2, "rule 2: uid is none of allow, publish,"),
         ('[[rule]]\npublish = ["nowhere.x"]', 2, "--rules: "),
         ('[[rule]]\npublish = ["#"]\ntokens = ["x"]', 2, "no token is named"),
+        ('[[rule]]\nuids = ["no-such-user"]\npublish = ["#"]', 2, "rule 1: uids: there is no user 'no-such-user'"),
         ("[rules]", 2, "rules is not known here"),
         ("rule = 5", 2, "rule is not known here"),
         ("rule = [5]", 2, "rule 1: not a table"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import json
 import os
 import pty
@@ -18,6 +19,8 @@ import pytest
 from commands import DEADLINE, events, fed, read_terminal
 from daemoneye_eventbus import Broker, EventBus, TopicError
 from daemoneye_eventbus._cli import jsonlines, pub
+from daemoneye_eventbus._cli.kinds import KINDS
+from daemoneye_eventbus._cli.options import documentation_of_native
 
 pytest_plugins = ["commands"]
 pytestmark = [
@@ -234,6 +237,21 @@ def test_empty_input_and_files(cli, cli_broker, folder):
     cli("pub", "--file", "x", "process", "--pid", "1", "--name", "x").ends(2)
 
 
+def test_help_tells_the_fields_of_a_type(cli):
+    """As the stub does: every one of them."""
+    for kind, cls in KINDS.items():
+        text = cli("pub", kind, "--help", env={"COLUMNS": "200"}).ends(0).stdout
+        assert "the broker at /tmp/daemoneye-NAME.sock" in text
+        for option, told in re.findall(r"^  (--\S+)(.*(?:\n {10}.*)*)", text, re.MULTILINE):
+            assert re.search(r"[a-z] [a-z]", told), option
+        documented = documentation_of_native(cls.__name__)
+        assert set(documented) == {field.name for field in dataclasses.fields(cls)}
+        shown = " ".join(text.split())
+        assert [name for name, told in documented.items() if told not in shown] == [
+            name for name in ("start_time", "payload") if name in documented
+        ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -242,7 +260,7 @@ def test_empty_input_and_files(cli, cli_broker, folder):
         (("process", "--pid", str(2**32), "--name", "x"), "pid: must be between 0"),
         (("process", "--pid", "1", "--name", "x", "--metadata", "x"), "KEY=VALUE"),
         (("process", "--pid", "1", "--name", "x", "--start-time", "yesterday"), "--start-time"),
-        (("process", "--pid", "1", "--name", "x", "--start-time", "2026-01-01"), "--start-time"),
+        (("process", "--pid", "1", "--name", "x", "--start-time", "2026-01-01"), "with an offset"),
         (("process", "--pid", "1", "--name", "x", "--topic", "control.x"), "control.x"),
         (("process", "--pid", "1", "--name", "x", "--topic", "Events"), "Events"),
         (("trigger", "--request-id", "r", "--collector-type", "c", "--payload-base64", "?"), "not base64"),

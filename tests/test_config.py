@@ -151,6 +151,11 @@ async def test_odd_bounds_and_timeouts(path):
     assert await broker.shutdown(HUGE) == 0
 
 
+def test_a_mode_that_was_not_written_in_octal_is_told_so():
+    with pytest.raises(ValueError, match=r"socket_mode: must be 0o600 or 0o660, got 0o1224; modes are octal"):
+        BrokerConfig(socket_mode=660)
+
+
 def test_what_goes_together_is_said_at_once():
     with pytest.raises(ValueError, match=r"BrokerConfig.socket_group: has no effect"):
         BrokerConfig(socket_group=0)

@@ -149,7 +149,7 @@ def test_defaults():
         (
             lambda: ProcessEvent(1, "sh", metadata={"a": 1}),
             TypeError,
-            r"ProcessEvent\.metadata: expected str, got int",
+            r"ProcessEvent\.metadata\['a'\]: expected str, got int",
         ),
         (
             lambda: ProcessEvent(1, "sh", metadata={1: "a"}),
@@ -159,7 +159,7 @@ def test_defaults():
         (
             lambda: ProcessEvent(1, "sh", metadata={"a": "\ud800"}),
             ValueError,
-            r"ProcessEvent\.metadata: .*os_text",
+            r"ProcessEvent\.metadata\['a'\]: .*os_text",
         ),
         (
             lambda: ProcessEvent(1, "sh", metadata={str(n): "" for n in range(4097)}),

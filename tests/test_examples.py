@@ -20,8 +20,10 @@ import psutil
 import pytest
 
 from daemoneye_eventbus import EventBus, ProcessEvent, os_bytes, os_text
-from programs import DEADLINE, EXAMPLES, complete
+from programs import DEADLINE, EXAMPLES, complete, wait_for
 
+# As a shell without job control starts it with &.
+IN_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 SLEEP = shutil.which("sleep") or "/bin/sleep"
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the examples are run with sockets and signals of Unix")
@@ -36,11 +38,11 @@ def children_show_warnings(monkeypatch):
 class Example:
     """A running example; `text` is everything it has printed."""
 
-    def __init__(self, script, *arguments):
+    def __init__(self, script, *arguments, before=()):
         self.output = Path(arguments[0]).parent / f"{script}.{time.monotonic_ns()}.out"
         with self.output.open("wb") as file:
             self.process = subprocess.Popen(
-                [sys.executable, str(EXAMPLES / script), *map(str, arguments)],
+                [*before, sys.executable, str(EXAMPLES / script), *map(str, arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -69,8 +71,8 @@ class Example:
 def run():
     with contextlib.ExitStack() as stack:
 
-        def start(script, *arguments):
-            example = Example(script, *arguments)
+        def start(script, *arguments, **options):
+            example = Example(script, *arguments, **options)
             stack.callback(example.process.wait, DEADLINE)
             stack.callback(example.process.kill)
             return example
@@ -183,6 +185,22 @@ def test_second_broker_says_so_in_one_line(broker, path):
     assert done.returncode == 1
     assert str(broker.process.pid) in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("script", ["process_collector.py", "subscriber.py", "live_view.py", "broker.py"])
+def test_a_kill_ends_what_a_script_started_in_the_background(run, broker, path, script):
+    """A shell without job control has such a process ignore interrupts."""
+    example = run(script, path.with_suffix(".2") if script == "broker.py" else path, before=IN_BACKGROUND)
+    if script == "broker.py":
+        example.until("listening")
+    else:
+        wait_for(lambda: script.partition(".")[0] in clients_of(path))
+    assert example.stop() == 0
+
+
+def clients_of(path):
+    command = [sys.executable, "-m", "daemoneye_eventbus", "clients", "--path", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, check=True).stdout
 
 
 @pytest.mark.parametrize("script", ["process_collector.py", "subscriber.py", "live_view.py"])

@@ -128,3 +128,10 @@ def test_classes_say_where_they_are_found():
         if isinstance(value, type):
             assert value.__name__ == name
             assert getattr(importlib.import_module(value.__module__), name) is value
+
+
+@pytest.mark.parametrize(("name", "how"), [("EventBus", "EventBus.connect"), ("Subscription", "EventBus.subscribe")])
+def test_what_cannot_be_made_by_its_name_says_how_it_is_made(name, how):
+    for arguments in ((), ("/tmp/bus.sock",)):
+        with pytest.raises(TypeError, match=how):
+            getattr(daemoneye_eventbus, name)(*arguments)

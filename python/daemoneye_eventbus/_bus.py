@@ -8,7 +8,7 @@ import os
 import warnings
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Never, Self, TypeVar, overload
 
 from daemoneye_eventbus._checks import file_path, one_of
 from daemoneye_eventbus._config import ClientConfig
@@ -76,6 +76,9 @@ class EventBus(Publisher):
     _reserved: set[str]
     _pid: int
 
+    def __new__(cls, *_args: Never) -> Self:
+        raise TypeError("EventBus: make one with EventBus.connect(path) or EventBus.from_broker(broker)")
+
     @classmethod
     def connect(
         cls,
@@ -131,7 +134,7 @@ class EventBus(Publisher):
 
     @classmethod
     def _make(cls, way: Way) -> EventBus:
-        self = cls.__new__(cls, way.native, way.bridge.bell, way.room_token)
+        self = super().__new__(cls, way.native, way.bridge.bell, way.room_token)
         self._way = way
         self._bridge = way.bridge
         self._subscriptions = {}

@@ -190,7 +190,7 @@ class BrokerConfig:
         _integer(self, "max_filter_terms", 0, 2**20)
         _integer(self, "max_original_peers", 0, 2**16)
         _integer(self, "max_topic_depth", 1, 128)
-        _integer(self, "socket_mode", 0, 0o777)
+        _integer(self, "socket_mode", 0)
         if self.socket_group is not None:
             _integer(self, "socket_group", 0, 2**32 - 2)
         _uids(self, "allowed_uids")
@@ -242,7 +242,8 @@ class BrokerConfig:
         else:
             only_elsewhere(self, "allowed_sids", instead="allowed_uids, socket_mode and socket_group")
         if self.socket_mode not in {_OWNER_ONLY, _OWNER_AND_GROUP}:
-            raise ValueError(f"BrokerConfig.socket_mode: must be 0o600 or 0o660, got {self.socket_mode:#o}")
+            octal = "; modes are octal" if self.socket_mode in {600, 660} else ""
+            raise ValueError(f"BrokerConfig.socket_mode: must be 0o600 or 0o660, got {self.socket_mode:#o}{octal}")
         if self.socket_mode == _OWNER_AND_GROUP and self.socket_group is None:
             raise ValueError("BrokerConfig.socket_group: a socket of mode 0o660 needs the group that may use it")
         if self.socket_mode == _OWNER_ONLY and self.socket_group is not None:

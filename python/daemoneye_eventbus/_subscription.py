@@ -7,7 +7,7 @@ import os
 import warnings
 import weakref
 from operator import index
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Never, Self, TypeVar
 
 from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import is_forked
@@ -61,6 +61,9 @@ class Subscription(SubscriptionCore[T_co]):
     _closed: bool
     _pid: int
 
+    def __new__(cls, *_args: Never) -> Self:
+        raise TypeError("Subscription: make one with EventBus.subscribe(...)")
+
     @classmethod
     def _make(
         cls,
@@ -70,7 +73,7 @@ class Subscription(SubscriptionCore[T_co]):
         reader: Reader,
         on_close: Callable[[Subscription[Any]], None],
     ) -> Self:
-        self = cls.__new__(cls, opened.source, subscriber_id)
+        self = super().__new__(cls, opened.source, subscriber_id)
         reader.subscription = weakref.ref(self)
         self._reader = reader
         self._opened = opened

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import stat
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import ClientConfig, EventBus
 from daemoneye_eventbus._cli.exits import REFUSED, USAGE, CliError
+from daemoneye_eventbus._cli.users import user
 from daemoneye_eventbus._native import Address
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ __all__ = [
 
 VARIABLE: Final = "DAEMONEYE_BROKER_SOCKET"
 _LONGEST_TOKEN: Final = 4096
-_MOST_UIDS: Final = 2**32 - 1
 _PATIENCE: Final = "how long to wait for a broker that is not there yet (default: 5)"
 
 
@@ -47,18 +45,6 @@ def seconds(text: str) -> float:
     if not 0 < value <= 10**9:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
     return value
-
-
-def uid(said: str) -> int:
-    """A user by name or number."""
-    if said.isascii() and said.isdigit() and int(said) < _MOST_UIDS:
-        return int(said)
-    if sys.platform != "win32":
-        import pwd  # noqa: PLC0415  # not there on Windows
-
-        with contextlib.suppress(KeyError):
-            return pwd.getpwnam(said).pw_uid
-    raise argparse.ArgumentTypeError(f"there is no user {said!r}")
 
 
 def trusted(arguments: argparse.Namespace) -> tuple[int, ...] | None:
@@ -96,7 +82,7 @@ def add_client(parser: argparse.ArgumentParser, *, positional: str | None = None
     )
     parser.add_argument(
         "--server-uid",
-        type=uid,
+        type=user,
         action="append",
         metavar="USER",
         default=argparse.SUPPRESS,

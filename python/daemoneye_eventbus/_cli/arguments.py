@@ -47,6 +47,9 @@ def pair(said: str) -> tuple[str, str]:
 def timestamp(said: str) -> Timestamp:
     """Nanoseconds since 1970, or ISO 8601 with an offset."""
     try:
-        return Timestamp.from_ns(int(said)) if said.isascii() and said.isdigit() else Timestamp.fromisoformat(said)
-    except (ValueError, OverflowError) as error:
-        raise argparse.ArgumentTypeError(f"{said!r}: {error}; give ISO 8601, or nanoseconds since 1970") from None
+        moment = Timestamp.from_ns(int(said)) if said.isascii() and said.isdigit() else Timestamp.fromisoformat(said)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"{said!r} is no moment; give ISO 8601 with an offset, as in 2026-01-31T12:00:00Z, or nanoseconds"
+        ) from None
+    return moment

@@ -6,11 +6,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from daemoneye_eventbus._cli.exits import table
+from daemoneye_eventbus._cli.options import documentation_of_native
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Formatter", "command"]
+__all__ = ["FieldFormatter", "Formatter", "command"]
 
 
 class Formatter(argparse.HelpFormatter):
@@ -18,6 +19,16 @@ class Formatter(argparse.HelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return text if "\n" in text else super()._fill_text(text, width, indent)
+
+
+class FieldFormatter(Formatter):
+    """Where an option's help is ``Class.field`` it is what the extension's stub says of that field, read when asked."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        cls, _, field = (action.help or "").partition(".")
+        if not (cls.isidentifier() and field.isidentifier()):
+            return action.help
+        return documentation_of_native(cls).get(field, "").replace("%", "%%")
 
 
 def command(

@@ -5,16 +5,19 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import importlib.resources
 import inspect
 import itertools
+import re
 import textwrap
 import types
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from daemoneye_eventbus._cli.exits import USAGE, CliError
+from daemoneye_eventbus._cli.users import group, user
 
-__all__ = ["add_fields", "build", "documentation", "flag", "given", "number"]
+__all__ = ["add_fields", "build", "documentation", "documentation_of_native", "flag", "given", "number"]
 
 _UNITS: Final = {"k": 1024, "m": 1024**2, "g": 1024**3}
 _PREFIX: Final = "field_"
@@ -54,6 +57,14 @@ def _list_of(convert: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     return convert_list
 
 
+# Numbers of the system, as it writes them.
+_NAMED: Final[dict[str, dict[str, Any]]] = {
+    "allowed_uids": {"type": _list_of(user), "action": "extend", "metavar": "USER,..."},
+    "socket_group": {"type": group, "metavar": "GROUP"},
+    "socket_mode": {"type": _octal, "metavar": "MODE"},
+}
+
+
 def flag(name: str) -> str:
     """The option of a field."""
     return "--" + name.replace("_", "-")
@@ -62,25 +73,37 @@ def flag(name: str) -> str:
 def documentation(cls: type) -> dict[str, str]:
     """What stands below each field in the source. Empty where the source was not shipped."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+        return _below_fields(ast.parse(textwrap.dedent(inspect.getsource(cls))), cls.__name__)
     except (OSError, SyntaxError):
         return {}
+
+
+def documentation_of_native(name: str) -> dict[str, str]:
+    """The same for a class of the extension, from its stub."""
+    try:
+        stub = importlib.resources.files("daemoneye_eventbus").joinpath("_native.pyi").read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    return _below_fields(ast.parse(stub), name)
+
+
+def _below_fields(tree: ast.Module, name: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    (definition,) = tree.body
-    body = definition.body if isinstance(definition, ast.ClassDef) else []
+    definitions = (one for one in tree.body if isinstance(one, ast.ClassDef) and one.name == name)
+    body = next((one.body for one in definitions), [])
     for item, after in itertools.pairwise(body):
         match item, after:
             case (
-                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.AnnAssign(target=ast.Name(id=field)),
                 ast.Expr(value=ast.Constant(value=str() as text)),
             ):
-                found[name] = " ".join(text.split())
+                found[field] = " ".join(text.replace("`", "").split())
             case _:
                 continue
     return found
 
 
-def add_fields(group: Any, cls: Any, *, leave_out: Sequence[str]) -> None:
+def add_fields(options: Any, cls: Any, *, leave_out: Sequence[str]) -> None:
     """One option for each field of a dataclass."""
     helps = documentation(cls)
     hints = get_type_hints(cls)
@@ -88,8 +111,8 @@ def add_fields(group: Any, cls: Any, *, leave_out: Sequence[str]) -> None:
         if field.name in leave_out:
             continue
         settings = _settings(field.name, hints[field.name])
-        text = helps.get(field.name, "").replace("%", "%%")
-        group.add_argument(
+        text = _with_options(cls, helps.get(field.name, "")).replace("%", "%%")
+        options.add_argument(
             flag(field.name),
             dest=_PREFIX + field.name,
             default=argparse.SUPPRESS,
@@ -98,18 +121,26 @@ def add_fields(group: Any, cls: Any, *, leave_out: Sequence[str]) -> None:
         )
 
 
+def _with_options(cls: Any, text: str) -> str:
+    """Other fields by the names that they have here."""
+    for field in dataclasses.fields(cls):
+        if "_" in field.name:
+            text = re.sub(rf"\b{field.name}\b", flag(field.name), text)
+    return text
+
+
 def _settings(name: str, hint: Any) -> dict[str, Any]:
     if get_origin(hint) in {Union, types.UnionType}:
         (hint,) = (one for one in get_args(hint) if one is not types.NoneType)
     if get_origin(hint) is Literal:
         return {"choices": get_args(hint)}
+    if name in _NAMED:
+        return _NAMED[name]
     if get_origin(hint) is Sequence:
         (item,) = get_args(hint)
         return {"type": _list_of(item), "action": "extend", "metavar": f"{item.__name__.upper()},..."}
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
-    if name.endswith("_mode"):
-        return {"type": _octal, "metavar": "MODE"}
     if hint is int and (name.endswith("_bytes") or name == "max_frame"):
         return {"type": _size, "metavar": "BYTES"}
     return {"type": hint, "metavar": {int: "N", float: "SECONDS"}.get(hint, "NAME")}
@@ -138,4 +169,4 @@ def build(cls: Any, values: dict[str, Any]) -> Any:
         text = str(error)
         for field in dataclasses.fields(cls):
             text = text.replace(f"{cls.__name__}.{field.name}:", f"{flag(field.name)}:")
-        raise CliError(text, USAGE) from None
+        raise CliError(_with_options(cls, text), USAGE) from None

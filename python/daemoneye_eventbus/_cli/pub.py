@@ -21,7 +21,7 @@ from daemoneye_eventbus import FrameTooLarge, TopicError
 from daemoneye_eventbus._cli import jsonlines, output
 from daemoneye_eventbus._cli.address import add_client, connect
 from daemoneye_eventbus._cli.arguments import number, pair, text, timestamp
-from daemoneye_eventbus._cli.commands import command
+from daemoneye_eventbus._cli.commands import FieldFormatter, command
 from daemoneye_eventbus._cli.exits import ERROR, NO_BROKER, OK, USAGE, CliError
 from daemoneye_eventbus._cli.kinds import CONTROL, KINDS, Kind, fields_of
 from daemoneye_eventbus._cli.options import flag
@@ -74,7 +74,9 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_one(kinds: Any, kind: str, *, topic_needed: bool) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = kinds.add_parser(kind, help=_ONE.format(kind=kind), allow_abbrev=False)
+    parser: argparse.ArgumentParser = kinds.add_parser(
+        kind, help=_ONE.format(kind=kind), formatter_class=FieldFormatter, allow_abbrev=False
+    )
     _add_common(parser)
     parser.add_argument(
         "--topic", required=topic_needed, help="where to publish" + " (default: the type's)" * (not topic_needed)
@@ -89,6 +91,7 @@ def _add_kind(kinds: Any, kind: str, cls: Kind) -> None:
     for name, field in fields_of(cls).items():
         needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         settings: dict[str, Any] = {"dest": _PREFIX + name, "required": needed, "default": argparse.SUPPRESS}
+        settings["help"] = f"{cls.__name__}.{name}"
         option = _OPTIONS.get(name, flag(name))
         match str(field.type).removesuffix(" | None"):
             case "int":
@@ -96,6 +99,7 @@ def _add_kind(kinds: Any, kind: str, cls: Kind) -> None:
             case "float":
                 parser.add_argument(option, type=float, metavar="X", **settings)
             case "Timestamp":
+                settings["help"] = "ISO 8601 with an offset, as in 2026-01-31T12:00:00Z, or nanoseconds since 1970."
                 parser.add_argument(option, type=timestamp, metavar="TIME", **settings)
             case "bytes":
                 _add_payload(parser)
@@ -107,9 +111,9 @@ def _add_kind(kinds: Any, kind: str, cls: Kind) -> None:
 
 def _add_payload(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
-    payload = {"dest": _PREFIX + "payload", "default": argparse.SUPPRESS}
-    group.add_argument("--payload", type=os.fsencode, metavar="TEXT", **payload)  # type: ignore[arg-type]  # typeshed asks for dict[str, Any]
-    group.add_argument("--payload-base64", type=_base64, metavar="BASE64", **payload)  # type: ignore[arg-type]  # the same
+    payload: dict[str, Any] = {"dest": _PREFIX + "payload", "default": argparse.SUPPRESS}
+    group.add_argument("--payload", type=os.fsencode, metavar="TEXT", help="What the two agreed on.", **payload)
+    group.add_argument("--payload-base64", type=_base64, metavar="BASE64", help="The same, encoded.", **payload)
 
 
 def _base64(said: str) -> bytes:

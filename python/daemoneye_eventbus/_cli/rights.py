@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from daemoneye_eventbus import RateLimit, Rule
 from daemoneye_eventbus._cli.exits import REFUSED, USAGE, CliError
 from daemoneye_eventbus._cli.options import number
+from daemoneye_eventbus._cli.users import user
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,6 +102,10 @@ def _rule(where: str, table: object) -> Rule:
     if unknown := sorted(set(values) - known):
         raise CliError(f"{where}: {unknown[0]} is none of {', '.join(sorted(known))}", USAGE)
     try:
+        if isinstance(values.get("uids"), list):
+            values["uids"] = [user(one) if isinstance(one, str) else one for one in values["uids"]]
         return Rule(**values)
+    except argparse.ArgumentTypeError as error:
+        raise CliError(f"{where}: uids: {error}", USAGE) from None
     except (ValueError, TypeError) as error:
         raise CliError(f"{where}: {str(error).removeprefix('Rule.')}", USAGE) from None

@@ -118,6 +118,7 @@ def run(seconds: float | None, interval: float) -> str | None:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script started this with &
     if sys.argv[1:2] == [AS_CHILD]:
         be_child(*sys.argv[2:])
         return

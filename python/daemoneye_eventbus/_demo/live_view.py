@@ -169,6 +169,7 @@ def main() -> None:
     where.add_argument("--instance", help="name of a broker's well-known address instead")
     arguments = parser.parse_args()
     # asyncio turns an interrupt into a cancellation, which closes what is open; a plain kill shall do the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script started this with &
     signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
     try:
         with contextlib.suppress(KeyboardInterrupt):

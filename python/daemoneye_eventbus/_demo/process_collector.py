@@ -111,6 +111,7 @@ def main() -> None:
     if not 0 < arguments.interval < float("inf"):
         parser.error("--interval must be above 0")
     # asyncio turns an interrupt into a cancellation, which closes what is open; a plain kill shall do the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script started this with &
     signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
     try:
         with contextlib.suppress(KeyboardInterrupt):

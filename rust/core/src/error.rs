@@ -30,10 +30,12 @@ pub enum Error {
     BrokerAlreadyRunning { path: PathBuf, pid: Option<u32> },
     #[error("refused to use {path}: {reason}")]
     PathRefused { path: PathBuf, reason: String },
-    #[error("uid {uid} is not permitted: {reason}")]
+    /// `reason` names the uid where it is about one.
+    #[error("not permitted: {reason}")]
     PermissionRefused { uid: u32, reason: String },
-    #[error("authentication failed")]
-    AuthenticationFailed,
+    /// Why, and what to do, as this side knows it; a broker tells nobody more than that it failed.
+    #[error("authentication failed: {0}")]
+    AuthenticationFailed(&'static str),
     #[error("protocol error: {0}")]
     Protocol(String),
     #[error(transparent)]

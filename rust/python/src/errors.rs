@@ -52,7 +52,7 @@ fn convert(py: Python<'_>, error: Error) -> PyResult<PyErr> {
             facts.set_item("uid", uid)?;
             ("PermissionRefused", facts)
         }
-        Error::AuthenticationFailed => ("AuthenticationFailed", PyDict::new(py)),
+        Error::AuthenticationFailed(_) => ("AuthenticationFailed", PyDict::new(py)),
         Error::Protocol(_) => ("ProtocolError", PyDict::new(py)),
         Error::Decode(error) => {
             let facts = [("dialect", error.dialect), ("reason", &error.reason)].into_py_dict(py)?;

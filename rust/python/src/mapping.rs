@@ -62,17 +62,28 @@ pub(crate) fn take(field: Field, arg: Arg<'_, '_>, limits: Limits, origin: Origi
     let mut entries = Entries::with_capacity(dict.len());
     for (key, value) in &dict {
         let (key, value) = (key.as_borrowed(), value.as_borrowed());
-        let entry = if origin == Origin::Caller && limits.key != usize::MAX {
+        let (name, text) = if origin == Origin::Caller && limits.key != usize::MAX {
             (
                 field.short_text(key, limits.key)?,
-                field.short_text(value, limits.value)?,
+                field.short_text(value, limits.value),
             )
         } else {
-            (field.text(key)?, field.text(value)?)
+            (field.text(key)?, field.text(value))
         };
-        entries.push(entry);
+        entries.push((name, text.map_err(|error| at_key(field, &key, &error))?));
     }
     Ok(entries)
+}
+
+/// The refusal of a value, with its key behind the name of the field.
+#[cold]
+fn at_key(field: Field, key: &Bound<'_, PyAny>, refusal: &PyErr) -> PyErr {
+    let py = key.py();
+    let text = refusal.value(py).to_string();
+    let named = format!("{}.{}", field.0, field.1);
+    let reason = text.strip_prefix(&named).unwrap_or(&text);
+    let key = key.repr().map_or_else(|_| "?".to_owned(), |shown| shown.to_string());
+    PyErr::from_type(refusal.get_type(py), format!("{named}[{key}]{reason}"))
 }
 
 /// The entries as the encoder takes them.

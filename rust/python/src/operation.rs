@@ -9,7 +9,7 @@
 use std::cell::Cell;
 
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyResourceWarning, PyRuntimeError, PyStopIteration};
+use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -366,7 +366,8 @@ impl Drop for Operation {
     }
 }
 
+/// As Python warns of a coroutine: shown by default, since an event is missing.
 fn warn_of(py: Python<'_>, kind: &Kind) -> PyResult<()> {
     let message = std::ffi::CString::new(format!("{} was never awaited; nothing happened", kind.name()))?;
-    PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &message, 1)
+    PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 1)
 }

@@ -126,7 +126,7 @@ pub(crate) fn _error_samples(py: Python<'_>) -> Vec<Py<PyAny>> {
             uid: 1000,
             reason: text(),
         },
-        Error::AuthenticationFailed,
+        Error::AuthenticationFailed("it was another token"),
         Error::Protocol(text()),
         Error::Decode(DecodeError {
             dialect: "bincode",

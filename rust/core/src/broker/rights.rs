@@ -151,7 +151,7 @@ impl Rights {
             };
             let (uid, pattern) = (self.uid, pattern.as_str());
             Some(format!(
-                "uid {uid} may not subscribe {pattern:?}: {why}; name what is allowed, such as events.#, or have the broker's rules allow it"
+                "uid {uid} may not subscribe {pattern:?}: {why}; name what the broker's rules allow (without rules all but control.#), or have them allow this"
             ))
         })
     }

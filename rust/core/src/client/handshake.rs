@@ -10,6 +10,11 @@ use crate::wire::auth::{self, Role};
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{Auth, Connect, FromBroker, FromClient, Info, PROTOCOL};
 
+const ASKED: &str = "the broker asks for a token and this client has none; set ClientConfig.token to the broker's";
+const NOT_ASKED: &str =
+    "the broker does not ask for the token that this client has, so that it proves nothing; set BrokerConfig.token too";
+const NOT_PROVED: &str = "the broker did not prove that it holds our token; check who listens there";
+
 /// A connection whose broker answered, and what it sent beyond its answer.
 pub(super) struct Greeted {
     pub(super) stream: Arc<Stream>,
@@ -71,11 +76,12 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<
                 }
             };
             if !proved.is_some_and(|proof| token.verify(Role::Broker, &own, theirs, &proof)) {
-                return Err(last(Error::AuthenticationFailed));
+                return Err(last(Error::AuthenticationFailed(NOT_PROVED)));
             }
         }
         // A token on one side only, or a broker that will not prove itself: never go on without.
-        _ => return Err(last(Error::AuthenticationFailed)),
+        (None, ..) => return Err(last(Error::AuthenticationFailed(ASKED))),
+        (Some(_), ..) => return Err(last(Error::AuthenticationFailed(NOT_ASKED))),
     }
     Ok(Greeted {
         stream: line.stream,

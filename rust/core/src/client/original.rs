@@ -109,7 +109,9 @@ impl Dialled {
 /// Later it may as well be a broker that stops.
 const fn not_taken(first: bool) -> DialError {
     DialError {
-        error: Error::AuthenticationFailed,
+        error: Error::AuthenticationFailed(
+            "the broker ended the connection at our proof; give both sides the same token",
+        ),
         retry: !first,
     }
 }

@@ -16,7 +16,6 @@ use crate::broker::places::Place;
 use crate::broker::router::Outlet;
 use crate::broker::shared::Shared;
 use crate::broker::statistics::Refusal;
-use crate::error::Error;
 use crate::queue::{DropReason, Wake};
 use crate::wire::Dialect;
 use crate::wire::auth::{self, Role};
@@ -237,7 +236,7 @@ impl Session {
                 "connection refused: no proof of the token, or a wrong one"
             );
         }
-        let err = ErrText::new(Code::AuthenticationFailed, Error::AuthenticationFailed.to_string());
+        let err = ErrText::new(Code::AuthenticationFailed, "authentication failed");
         let frame = Bytes::from(FromBroker::Err(err).frame());
         self.connection.queue.end_with(Some(frame), DropReason::Disconnected);
         self.connection.flush();

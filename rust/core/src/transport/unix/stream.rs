@@ -65,7 +65,7 @@ impl Stream {
                 error: Error::PermissionRefused {
                     uid,
                     reason: format!(
-                        "the broker at {} runs as that uid, and server_uids is {server_uids:?}; check who made the socket, or add the uid",
+                        "the broker at {} runs as uid {uid}, and server_uids is {server_uids:?}; check who made the socket, or add that uid",
                         path.display()
                     ),
                 },
@@ -244,7 +244,7 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
         return DialError {
             error: Error::PathRefused {
                 path: path.to_path_buf(),
-                reason: "a file is there that is not a socket; check the path".into(),
+                reason: "what is there is not a socket; check the path".into(),
             },
             retry: false,
         };
@@ -254,7 +254,8 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
             error: Error::PermissionRefused {
                 uid: Peer::own_uid(),
                 reason: format!(
-                    "it may not write to the socket at {} or not enter its directory; run as the broker's user, or have the broker use socket_group",
+                    "uid {} may not write to the socket at {} or not enter its directory; run as the broker's user, or have the broker use socket_group",
+                    Peer::own_uid(),
                     path.display()
                 ),
             },

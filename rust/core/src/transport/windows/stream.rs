@@ -312,7 +312,7 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
         ERROR_ACCESS_DENIED => Error::PermissionRefused {
             uid: Peer::own_uid(),
             reason: format!(
-                "it may not open the pipe {}; run as the broker's user, or have the broker use allowed_sids",
+                "this user may not open the pipe {}; run as the broker's user, or have the broker use allowed_sids",
                 path.display()
             ),
         },

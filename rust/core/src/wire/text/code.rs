@@ -83,13 +83,16 @@ impl Code {
     }
 }
 
+/// The broker's own message says no more, so that nobody learns anything from it.
+pub(super) const NOT_TAKEN: &str = "the broker did not take our token; give both sides the same one";
+
 impl Error {
     /// The code that tells a peer; kinds that never leave their own process are [`Code::Unknown`].
     pub const fn code(&self) -> Code {
         match self {
             Self::BrokerBusy(_) => Code::Busy,
             Self::PermissionRefused { .. } => Code::NotPermitted,
-            Self::AuthenticationFailed => Code::AuthenticationFailed,
+            Self::AuthenticationFailed(_) => Code::AuthenticationFailed,
             Self::Protocol(_) | Self::Invalid { .. } => Code::Protocol,
             Self::Decode(_) => Code::Decode,
             Self::FrameTooLarge { .. } => Code::FrameTooLarge,
@@ -157,7 +160,7 @@ impl Err {
                 uid: own_uid(),
                 reason: message,
             },
-            Code::AuthenticationFailed => Error::AuthenticationFailed,
+            Code::AuthenticationFailed => Error::AuthenticationFailed(NOT_TAKEN),
             Code::UnsupportedVersion => Error::Protocol(match highest {
                 Some(highest) => {
                     format!("{message}; the highest protocol that the broker speaks is {highest}")

@@ -200,7 +200,7 @@ fn a_subscription_too_large_for_a_text_is_refused_at_the_sender() {
 fn errors_that_cross_the_wire_come_back_as_their_kind() {
     for error in [
         Error::BrokerBusy("full".into()),
-        Error::AuthenticationFailed,
+        Error::AuthenticationFailed(super::code::NOT_TAKEN),
         Error::Protocol("bad".into()),
         Error::SubscriptionClosed("s".into()),
         Error::SubscriptionRefused {
