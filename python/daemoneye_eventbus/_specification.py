@@ -58,9 +58,7 @@ def specification(
             kinds.append(kind)
             patterns.append(pattern)
         else:
-            raise wrong(
-                "subscribe", "a pattern or one of the five event types, several as arguments of their own", item
-            )
+            raise wrong("subscribe", "patterns or event types, each an argument of its own", item)
     if len(kinds) == len(what):
         event_filter = _only(kinds, event_filter)
     return EventSubscription(

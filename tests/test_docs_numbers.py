@@ -1,0 +1,150 @@
+"""Numbers that the documentation states in sentences are those of the code.
+
+Settings, counters and reasons stand in tables that test_docs.py compares; these are limits that nobody can set. A row
+names the sentence with its number and the constant that it speaks of, so that a change of either fails here.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from daemoneye_eventbus import CorrelationMetadata, ProcessEvent, TopicError, TopicPattern
+
+ROOT = Path(__file__).parent.parent
+CORE, BORDER, PYTHON = "rust/core/src", "rust/python/src", "python/daemoneye_eventbus"
+UNITS = {"from_secs": 1, "from_millis": 1e-3, "from_micros": 1e-6}
+
+OPERATIONS = [
+    ("A wrong proof is answered after {} s", f"{CORE}/broker/failed_proofs.rs", "FIRST", 0.1),
+    ("failure of that uid, {} s at most", f"{CORE}/broker/failed_proofs.rs", "LONGEST", 1.6),
+    ("until {} s have passed without one", f"{CORE}/broker/failed_proofs.rs", "FORGIVEN", 60),
+    ("a shared secret on top, of {} bytes or more", f"{PYTHON}/_config.py", "_SHORTEST_TOKEN", 16),
+    ("others have their turn after {} ms of it", f"{CORE}/broker/session/mod.rs", "VERBS_TURN", 0.2),
+    ("A path has {} bytes at most on Linux", f"{CORE}/transport/address.rs", "LIMIT", 107),
+    ("by uid; the first {} users", f"{CORE}/broker/statistics.rs", "MAX_UIDS", 64),
+    ("waits in a ring of {} lines", f"{BORDER}/logs.rs", "MOST", 1024),
+    ("is cut to {} characters", f"{BORDER}/logs.rs", "MOST_TEXT", 300),
+    ("a time has {} days at most", f"{CORE}/limits.rs", "LONGEST", 7),
+    ("a frame {} KiB to", f"{PYTHON}/_config.py", "_SMALLEST_FRAME", 1),
+    ("KiB to {} MiB", f"{PYTHON}/_config.py", "_LARGEST_FRAME", 64),
+    ("| topic | {} bytes |", f"{CORE}/topic/name.rs", "MAX_TOPIC_BYTES", 256),
+    ("| `metadata` of an event | {} entries |", f"{CORE}/event/map.rs", "MAX_ENTRIES", 4096),
+    ("and the root's | {} bytes |", f"{BORDER}/events/correlation.rs", "MAX_ID", 256),
+    ("| `workflow_stage` | {} bytes |", f"{BORDER}/events/correlation.rs", "MAX_STAGE", 128),
+    ("patterns and filters | {} KiB |", f"{CORE}/wire/frame.rs", "MAX_TEXT", 64),
+    (
+        "both filters of one subscription; {} times as many",
+        f"{CORE}/broker/subscription.rs",
+        "CLIENT_TERMS",
+        16,
+    ),
+    ("all of a client, with {} MiB of text", f"{CORE}/broker/subscription.rs", "CLIENT_FILTER_BYTES", 1),
+    ("The whole name has {} characters at most", f"{CORE}/transport/address/pipe.rs", "LIMIT", 256),
+]
+CLI = [
+    ("values above {} characters are cut", f"{PYTHON}/_cli/lines.py", "_LONGEST", 200),
+    ("no broker allows (above {} MiB)", f"{PYTHON}/_cli/raw.py", "MAX_BODY", 256),
+]
+TOPICS = [
+    ("joined by dots, {} bytes at most", f"{CORE}/topic/name.rs", "MAX_TOPIC_BYTES", 256),
+    ("a correlation\npattern of more than {} bytes", f"{CORE}/filter/glob.rs", "MAX_GLOB_BYTES", 256),
+    ("no id of more than {} bytes", f"{CORE}/filter/glob.rs", "MAX_TEXT_BYTES", 1024),
+]
+COLLECTOR = [("Leaving `async with` flushes for {} seconds", f"{PYTHON}/_bus.py", "_FLUSH_SECONDS", 2)]
+ROWS = [
+    (f"docs/{page}.md", *row)
+    for page, rows in {
+        "operations": OPERATIONS,
+        "cli": CLI,
+        "topics": TOPICS,
+        "how-to-collector": COLLECTOR,
+    }.items()
+    for row in rows
+]
+# What the sentence counts in, where that is not the code's own unit.
+SCALE = {"ms": 1e-3, "KiB": 1024, "MiB": 1024**2, "days": 24 * 3600}
+
+
+def value(expression):
+    """The number that a constant is set to: products of literals, and `Duration`s in seconds."""
+    duration = re.fullmatch(r"Duration::(\w+)\((.*)\)", expression)
+    if duration:
+        return UNITS[duration[1]] * value(duration[2])
+    product = 1
+    for factor in expression.split("*"):
+        product *= ast.literal_eval(factor.strip())
+    return product
+
+
+def constant(file, name):
+    text = (ROOT / file).read_text(encoding="utf-8")
+    found = re.search(rf"^\s*(?:pub(?:\([a-z]+\))? )?(?:const )?{name}: [^=]+ = ([^;\n]+);?$", text, re.MULTILINE)
+    assert found, f"{name} is not in {file}"
+    return value(found[1])
+
+
+@pytest.mark.parametrize(("page", "sentence", "file", "name", "stated"), ROWS)
+def test_a_stated_number_is_that_of_the_code(page, sentence, file, name, stated):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    written = sentence.format(f"{stated:,}")
+    assert " ".join(written.split()) in " ".join(text.split())
+    unit = re.match(r" (\w+)", sentence.partition("{}")[2])
+    assert constant(file, name) == pytest.approx(stated * SCALE.get(unit[1] if unit else "", 1))
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        ("correlation_id", "x" * 256, "x" * 257),
+        ("workflow_stage", "x" * 128, "x" * 129),
+        ("correlation_tags", {str(n): "" for n in range(64)}, {str(n): "" for n in range(65)}),
+        ("correlation_tags", {"k" * 128: "v" * 1024}, {"k" * 129: ""}),
+        ("correlation_tags", {"k": "é" * 512}, {"k": "é" * 513}),
+    ],
+)
+def test_what_a_correlation_may_hold_is_as_the_table_says(field, good, bad):
+    given = {"correlation_id": "c"}
+    CorrelationMetadata(**given | {field: good})
+    with pytest.raises(ValueError, match=field):
+        CorrelationMetadata(**given | {field: bad})
+
+
+def test_what_an_event_and_a_topic_may_hold_is_as_the_table_says():
+    assert len(ProcessEvent(1, "x", metadata={str(n): "" for n in range(4096)}).metadata) == 4096
+    with pytest.raises(ValueError, match=r"4097 entries are above the limit of 4096"):
+        ProcessEvent(1, "x", metadata={str(n): "" for n in range(4097)})
+    longest = "events." + "x" * 249
+    assert TopicPattern(longest).matches(longest)
+    with pytest.raises((TopicError, ValueError)):
+        TopicPattern(longest + "x")
+
+
+def test_the_readme_tells_the_measured_speed():
+    """Of one to one and round trips, as the tables of docs/performance.md have them."""
+    page = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
+
+    def figures(table):
+        rows = page.split(f"<!-- {table} -->", 1)[1].split("<!-- end -->", 1)[0]
+        return {
+            cells[0]: [float(cell.split()[0].replace(",", "")) for cell in cells[1:]]
+            for cells in ([cell.strip() for cell in row.strip("|").split("|")] for row in rows.strip().splitlines()[2:])
+        }
+
+    rates, trips = figures("one_to_one"), figures("round_trip")
+    million = {name: f"{row[0] / 1e6:.1f}" for name, row in rates.items()}
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    for stated in (
+        f"nothing lost: {million['ours']} million events a second",
+        f"({million['ours:many']} million with `publish_many` and `get_many`)",
+        f"at {rates['ours'][1]:.2f} µs of CPU time per event",
+        f"of which the broker takes {rates['ours'][2]:.2f}",
+        f"zenoh's Python binding moved {million['zenoh']} to {million['zenoh:recv']} million",
+        f"pyzmq through a proxy {million['zmq']},",
+        f"an echo process took {trips['ours'][0]:.0f} µs (median; {trips['ours+uvloop'][0]:.0f} with uvloop)",
+        f"three processes with bare sockets took {trips['floor'][0]:.0f} and zenoh {trips['zenoh'][0]:.0f}",
+    ):
+        assert stated in readme
