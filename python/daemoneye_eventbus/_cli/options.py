@@ -90,7 +90,8 @@ def documentation_of_native(name: str) -> dict[str, str]:
 def _below_fields(tree: ast.Module, name: str) -> dict[str, str]:
     found: dict[str, str] = {}
     definitions = (one for one in tree.body if isinstance(one, ast.ClassDef) and one.name == name)
-    body = next((one.body for one in definitions), [])
+    nothing: list[ast.stmt] = []
+    body = next((one.body for one in definitions), nothing)
     for item, after in itertools.pairwise(body):
         match item, after:
             case (
