@@ -7,12 +7,14 @@ names the sentence with its number and the constant that it speaks of, so that a
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
-from daemoneye_eventbus import CorrelationMetadata, ProcessEvent, TopicError, TopicPattern
+from daemoneye_eventbus import BrokerConfig, CorrelationMetadata, ProcessEvent, TopicError, TopicPattern
+from daemoneye_eventbus._cli import exits, options
 
 ROOT = Path(__file__).parent.parent
 CORE, BORDER, PYTHON = "rust/core/src", "rust/python/src", "python/daemoneye_eventbus"
@@ -121,6 +123,27 @@ def test_what_an_event_and_a_topic_may_hold_is_as_the_table_says():
     assert TopicPattern(longest).matches(longest)
     with pytest.raises((TopicError, ValueError)):
         TopicPattern(longest + "x")
+
+
+def test_the_unit_leaves_the_broker_what_its_defaults_need():
+    text = (ROOT / "examples/daemoneye-eventbus.service").read_text(encoding="utf-8")
+    unit = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+    config = BrokerConfig()
+    assert int(unit["LimitNOFILE"]) >= config.max_connections * 2
+    assert int(unit["MemoryMax"].removesuffix("M")) * 1024**2 >= config.total_queue_bytes * 2
+    drain = re.search(r"--drain (\d+)", unit["ExecStart"])
+    assert drain
+    assert int(unit["TimeoutStopSec"]) > float(drain[1]) + config.write_timeout
+    assert unit["RestartPreventExitStatus"].split() == [str(exits.USAGE), str(exits.REFUSED)]
+    assert unit["LimitCORE"] == "0"
+
+
+def test_options_in_the_recipes_are_options():
+    known = {options.flag(field.name) for field in dataclasses.fields(BrokerConfig)} | {"--drain", "--token-file"}
+    for page in ("docs/how-to-deployment.md", "examples/daemoneye-eventbus.service"):
+        lines = re.findall(r"^ExecStart=(.*)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+        assert lines
+        assert {word for line in lines for word in line.split() if word.startswith("--")} <= known
 
 
 def test_the_readme_tells_the_measured_speed():

@@ -18,7 +18,7 @@ pub enum Error {
     ConnectionLost(String),
     #[error("the subscription {0:?} is closed")]
     SubscriptionClosed(String),
-    #[error("no broker answered at {path} within {timeout:?}; last cause: {cause}")]
+    #[error("no broker answered at {path} within {timeout:?}; start one there, or check the path; last cause: {cause}")]
     ConnectTimeout {
         path: PathBuf,
         timeout: Duration,
