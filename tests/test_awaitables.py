@@ -128,6 +128,12 @@ async def test_forgotten_warns_and_does_nothing(pair: Pair, maker):
     assert (await pair.pub.statistics()).active_subscribers == 0
 
 
+async def test_iterating_without_await_says_so(pair: Pair):
+    with pytest.raises(TypeError, match=r"subscribe\(\) was not awaited; say: async for \.\.\. in await subscribe"):
+        async for _ in pair.sub.subscribe("events.#"):
+            pass
+
+
 def test_a_forgotten_await_is_told_without_being_asked(path):
     """As Python itself tells it of a coroutine: where nobody turned on warnings, too."""
     script = f"""

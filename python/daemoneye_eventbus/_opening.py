@@ -36,6 +36,11 @@ class Opening(Coroutine[Any, Any, T], AbstractAsyncContextManager[T, None], Gene
     def __await__(self) -> Generator[Any, Any, T]:
         return self._start().__await__()
 
+    def __aiter__(self) -> object:
+        """Refuses. What it returns is no iterator, so that a type checker refuses as well."""
+        self._used = True
+        raise TypeError(f"{self._name}() was not awaited; say: async for ... in await {self._name}(...)")
+
     def send(self, value: Any, /) -> Any:
         """Part of the coroutine protocol."""
         if self._coroutine is None:
