@@ -52,7 +52,8 @@ class Publisher(BusCore):
         loop = self._bridge.check()
         self._check()
         room = self._way.room
-        deadline = loop.time() + self._way.config.publish_timeout
+        timeout = self._way.config.publish_timeout
+        deadline = loop.time() + timeout
         self._standing += 1
         self._waiters(self._standing)
         try:
@@ -63,17 +64,21 @@ class Publisher(BusCore):
                 except TimeoutError:
                     if loop.time() >= deadline:
                         raise PublishTimeout(
-                            f"no room for {self._way.config.publish_timeout} s (publish_timeout): the broker, "
-                            'or a reader that congestion="block" waits for, takes nothing'
+                            f"no room for {timeout} s (publish_timeout): the broker, "
+                            'or a reader that congestion="block" waits for, takes nothing',
+                            timeout=timeout,
                         ) from None
                 self._check()
                 left = self._offer(message, correlation, topic, control) if rest is None else self._resume(rest)
                 if left is None:
                     return
                 rest = left or None
+        except BaseException as error:
+            # What some readers have was published, whatever the others miss.
+            told: Any = error
+            told.accepted = 0 if rest is None else int(rest.give_up())
+            raise
         finally:
-            if rest is not None:
-                rest.give_up()
             self._standing -= 1
             self._waiters(self._standing)
             # Whoever stands behind us was not heard by whoever makes room.

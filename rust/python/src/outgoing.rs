@@ -110,8 +110,10 @@ impl Pending {
     }
 
     /// Nobody waits for them any more. A traceback may hold this object for long, so dropping it does not say that in time.
-    fn give_up(&self) {
-        drop(self.waiting.lock().take());
+    /// True if other readers have the message, which counts as published then.
+    fn give_up(&self) -> bool {
+        let waiting = self.waiting.lock().take();
+        waiting.and_then(Owned::into_inner).is_some_and(Unfinished::give_up)
     }
 }
 
