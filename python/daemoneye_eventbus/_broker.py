@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, cast
 
 from daemoneye_eventbus._checks import file_path, integer, one_of, short
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
@@ -14,12 +17,6 @@ from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._native import Address, BrokerCore, PortHandle
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
 from daemoneye_eventbus.errors import ForkedProcess
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Coroutine
-    from pathlib import Path
-    from types import TracebackType
 
 __all__ = ["Broker"]
 

@@ -8,8 +8,11 @@ import os
 import warnings
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
+from collections.abc import AsyncIterator, Coroutine
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeVar, overload
 
+from daemoneye_eventbus._broker import Broker
 from daemoneye_eventbus._checks import file_path, one_of
 from daemoneye_eventbus._config import ClientConfig
 from daemoneye_eventbus._connection import Connection
@@ -30,6 +33,16 @@ from daemoneye_eventbus._opening import Opening
 from daemoneye_eventbus._publishing import Publisher
 from daemoneye_eventbus._specification import specification
 from daemoneye_eventbus._subscription import Reader, Subscription
+from daemoneye_eventbus._types import (
+    BrokerStatistics,
+    ClientInfo,
+    CollectionEvent,
+    CorrelationFilter,
+    EventBusStatistics,
+    EventFilter,
+    EventSubscription,
+    State,
+)
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus._ways import Bounds, LocalWay, RemoteWay, Way
 from daemoneye_eventbus.errors import (
@@ -38,22 +51,6 @@ from daemoneye_eventbus.errors import (
     SubscriptionClosed,
     SubscriptionRefused,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
-    from types import TracebackType
-
-    from daemoneye_eventbus._broker import Broker
-    from daemoneye_eventbus._native import _State
-    from daemoneye_eventbus._types import (
-        BrokerStatistics,
-        ClientInfo,
-        CollectionEvent,
-        CorrelationFilter,
-        EventBusStatistics,
-        EventFilter,
-        EventSubscription,
-    )
 
 __all__ = ["EventBus"]
 
@@ -276,17 +273,17 @@ class EventBus(Publisher):
     # -- the whole bus
 
     @property
-    def state(self) -> _State:
+    def state(self) -> State:
         """``connecting``, ``connected``, ``reconnecting`` or ``closed``."""
         return "closed" if self._shut else self._way.state
 
-    async def state_changes(self) -> AsyncIterator[_State]:
+    async def state_changes(self) -> AsyncIterator[State]:
         """Each change of `state` from now on; ends after ``closed``."""
         loop = self._bridge.check()
-        changes: deque[_State] = deque()
+        changes: deque[State] = deque()
         waiting = Waiters()
 
-        def changed(state: _State) -> None:
+        def changed(state: State) -> None:
             changes.append(state)
             waiting.wake_all()
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import GenericAlias
-from typing import Any, Final, Generic, Literal, Self, TypeAlias, final, overload
+from typing import Any, Final, Generic, Literal, Self, final, overload
 
 from typing_extensions import TypeVar, disjoint_base
 
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._timestamp import Timestamp
-from daemoneye_eventbus._types import CollectionEvent, EventSubscription, Sender
+from daemoneye_eventbus._types import CollectionEvent, EventSubscription, Sender, State
 from daemoneye_eventbus._ways import Bounds
 from daemoneye_eventbus.errors import EventBusError
 
@@ -403,7 +403,6 @@ def _topic_build(builder: str, /, *segments: str) -> str | None: ...
 # -- The asyncio border. Private: the public names are in _bus.py, _broker.py and _subscription.py.
 
 _Message_co = TypeVar("_Message_co", covariant=True)
-_State: TypeAlias = Literal["connecting", "connected", "reconnecting", "closed"]
 
 @final
 class Address:
@@ -470,8 +469,8 @@ class Source: ...
 class Link:
     def __new__(cls, address: Address, config: ClientConfig, bell: Doorbell, token: int, host_reads: bool) -> Self: ...
     @property
-    def state(self) -> _State: ...
-    def next_change(self) -> _State | None: ...
+    def state(self) -> State: ...
+    def next_change(self) -> State | None: ...
     def cause(self) -> EventBusError | None: ...
     def generation(self) -> int | None: ...
     def watch(self) -> tuple[int, int] | None: ...

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
-from daemoneye_eventbus._native import BusCore
-from daemoneye_eventbus._ways import RemoteWay
+from daemoneye_eventbus._fields import CorrelationMetadata
+from daemoneye_eventbus._loop import Bridge
+from daemoneye_eventbus._native import BusCore, Pending
+from daemoneye_eventbus._types import CollectionEvent
+from daemoneye_eventbus._ways import RemoteWay, Way
 from daemoneye_eventbus.errors import ConnectionClosed, PublishTimeout
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
-
-    from daemoneye_eventbus._fields import CorrelationMetadata
-    from daemoneye_eventbus._loop import Bridge
-    from daemoneye_eventbus._native import Pending
-    from daemoneye_eventbus._types import CollectionEvent
-    from daemoneye_eventbus._ways import Way
 
 __all__ = ["Publisher"]
 

@@ -6,22 +6,18 @@ import asyncio
 import os
 import warnings
 import weakref
+from collections.abc import Callable, Coroutine
 from operator import index
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
 
 from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import is_forked
-from daemoneye_eventbus._native import SubscriptionCore
+from daemoneye_eventbus._loop import Bridge
+from daemoneye_eventbus._native import SubscriptionCore, Waiter
 from daemoneye_eventbus._waiters import Waiters
+from daemoneye_eventbus._ways import Opened
 from daemoneye_eventbus.errors import ConnectionClosed, SubscriptionClosed, WouldBlock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from types import TracebackType
-
-    from daemoneye_eventbus._loop import Bridge
-    from daemoneye_eventbus._native import Waiter
-    from daemoneye_eventbus._ways import Opened
 
 __all__ = ["Reader", "Subscription"]
 

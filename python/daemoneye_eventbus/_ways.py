@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from daemoneye_eventbus._checks import choice, integer
 from daemoneye_eventbus._connection import Connection
-from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription
+from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription, State
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus.errors import ProtocolError, SubscriptionRefused
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from daemoneye_eventbus._broker import Broker
     from daemoneye_eventbus._config import ClientConfig
     from daemoneye_eventbus._loop import Bridge
-    from daemoneye_eventbus._native import Link, PortHandle, Source, _State
+    from daemoneye_eventbus._native import Link, PortHandle, Source
 
 __all__ = ["Bounds", "LocalWay", "Opened", "RemoteWay", "Way"]
 
@@ -68,8 +68,8 @@ class Way(Protocol):
     @property
     def native(self) -> Link | PortHandle: ...
     @property
-    def state(self) -> _State: ...
-    def observe(self, observer: Callable[[_State], None]) -> Callable[[], None]: ...
+    def state(self) -> State: ...
+    def observe(self, observer: Callable[[State], None]) -> Callable[[], None]: ...
     def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened: ...
     async def flush(self) -> None: ...
     async def statistics(self) -> EventBusStatistics: ...
@@ -101,10 +101,10 @@ class RemoteWay:
         return self._connection.link
 
     @property
-    def state(self) -> _State:
+    def state(self) -> State:
         return self._connection.state if self._open else "closed"
 
-    def observe(self, observer: Callable[[_State], None]) -> Callable[[], None]:
+    def observe(self, observer: Callable[[State], None]) -> Callable[[], None]:
         """Tells ``observer`` of each change; the result ends that."""
         observers = self._connection.observers
         observers.add(observer)
@@ -235,7 +235,7 @@ class LocalWay:
         self._broker = broker
         self._port = port
         self._open = True
-        self._observers: set[Callable[[_State], None]] = set()
+        self._observers: set[Callable[[State], None]] = set()
         self._stop_observing = broker.observe_end(self._broker_ended)
 
     def _on_room(self) -> None:
@@ -251,10 +251,10 @@ class LocalWay:
         return self._port
 
     @property
-    def state(self) -> _State:
+    def state(self) -> State:
         return "connected" if self._open and self._broker.running else "closed"
 
-    def observe(self, observer: Callable[[_State], None]) -> Callable[[], None]:
+    def observe(self, observer: Callable[[State], None]) -> Callable[[], None]:
         """Tells ``observer`` of each change; the result ends that."""
         self._observers.add(observer)
         return lambda: self._observers.discard(observer)

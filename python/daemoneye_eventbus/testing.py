@@ -10,9 +10,9 @@ import asyncio
 import os
 import tempfile
 import uuid
-from collections.abc import AsyncIterator  # noqa: TC003  # tools resolve the fixtures' types
+from collections.abc import AsyncIterator  # tools resolve the fixtures' types
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 try:
     import pytest
@@ -23,10 +23,7 @@ except ModuleNotFoundError as _missing:
         name=_missing.name,
     ) from _missing
 
-from daemoneye_eventbus import Broker, BrokerConfig, EventBus
-
-if TYPE_CHECKING:
-    from daemoneye_eventbus import Subscription
+from daemoneye_eventbus import Broker, BrokerConfig, EventBus, Subscription
 
 __all__ = ["collect_events", "eventbus_broker", "eventbus_broker_config", "eventbus_bus"]
 

@@ -12,7 +12,8 @@ first generation, for old captures: it knew a correlation id only, two lists of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from types import UnionType
+from typing import Any, Final, TypeVar, overload
 
 from daemoneye_eventbus._fields import (
     BusEvent,
@@ -33,9 +34,6 @@ from daemoneye_eventbus._types import (
     EventSubscription,
     SourceCaps,
 )
-
-if TYPE_CHECKING:
-    from types import UnionType
 
 __all__ = ["DIALECTS", "Message", "decode", "encode"]
 
