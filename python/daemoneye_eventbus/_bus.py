@@ -381,7 +381,10 @@ class EventBus(Publisher):
             await self._close(goodbye=0 if self.state != "connected" else _FLUSH_SECONDS)
 
     def shutdown(self) -> Coroutine[Any, Any, None]:
-        """Flushes for at most 2 s (with ``congestion="block"`` ``publish_timeout``), then closes. Idempotent."""
+        """Flushes for at most 2 s (with ``congestion="block"`` ``publish_timeout``), then closes. Idempotent.
+
+        A connection that is broken, or breaks meanwhile, is not waited for: what is unsent is counted and logged.
+        """
         return self._shutdown()
 
     async def _shutdown(self) -> None:
@@ -395,7 +398,7 @@ class EventBus(Publisher):
         try:
             if self.state == "connected":
                 async with asyncio.timeout(bound):
-                    await self._way.flush()
+                    await self._way.last_flush()
                 goodbye = _FLUSH_SECONDS
         except (TimeoutError, EventBusError) as error:
             _log.warning(

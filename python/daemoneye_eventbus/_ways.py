@@ -12,7 +12,7 @@ from daemoneye_eventbus._checks import choice, integer
 from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription, State
 from daemoneye_eventbus._waiters import Waiters
-from daemoneye_eventbus.errors import ProtocolError, SubscriptionRefused
+from daemoneye_eventbus.errors import ConnectionLost, ProtocolError, SubscriptionRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,6 +72,7 @@ class Way(Protocol):
     def observe(self, observer: Callable[[State], None]) -> Callable[[], None]: ...
     def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened: ...
     async def flush(self) -> None: ...
+    async def last_flush(self) -> None: ...
     async def statistics(self) -> EventBusStatistics: ...
     async def broker_statistics(self) -> BrokerStatistics: ...
     async def clients(self) -> list[ClientInfo]: ...
@@ -168,6 +169,26 @@ class RemoteWay:
     async def flush(self) -> None:
         """Everything published before has been routed."""
         await self.bridge.ask(self.native.ping)
+
+    async def last_flush(self) -> None:
+        """As `flush`, for somebody who is about to leave: `ConnectionLost` as soon as the connection breaks."""
+        broken = self.bridge.check().create_future()
+
+        def changed(_state: State) -> None:
+            if not broken.done():
+                broken.set_result(None)
+
+        stop = self.observe(changed)
+        flushing = asyncio.ensure_future(self.flush())
+        try:
+            if self.state == "connected":
+                await asyncio.wait((flushing, broken), return_when=asyncio.FIRST_COMPLETED)
+            if not flushing.done():
+                raise ConnectionLost("the connection broke, and a closing bus does not wait for another one")
+            flushing.result()
+        finally:
+            stop()
+            flushing.cancel()
 
     async def statistics(self) -> EventBusStatistics:
         """The broker's numbers."""
@@ -274,6 +295,10 @@ class LocalWay:
     async def flush(self) -> None:
         """Publishing in process routes at once."""
         self.bridge.check()
+
+    async def last_flush(self) -> None:
+        """The same."""
+        await self.flush()
 
     async def statistics(self) -> EventBusStatistics:
         """The broker's numbers."""
