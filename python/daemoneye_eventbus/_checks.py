@@ -146,8 +146,9 @@ def one_of(kind: type[T], where: str, value: T | None) -> T:
     return value
 
 
-def file_path(given: object) -> Path:
-    """A path as a caller gave it."""
+def file_path(given: object) -> str:
+    """A path as a caller gave it. Text: making it of a `Path` is Python's work, which native code must not wait for when
+    the interpreter ends."""
     text = _text_of(given)
     if text is None:
         raise wrong("path", "str or os.PathLike", given)
@@ -155,7 +156,7 @@ def file_path(given: object) -> Path:
         os.fsencode(text)
     except UnicodeEncodeError:
         raise ValueError(f"path: {short(text)} is no file name of this system") from None
-    return Path(text)
+    return str(Path(text))
 
 
 def _text_of(given: object) -> str | None:
