@@ -147,8 +147,8 @@ def one_of(kind: type[T], where: str, value: T | None) -> T:
 
 
 def file_path(given: object) -> str:
-    """A path as a caller gave it. Text: making it of a `Path` is Python's work, which native code must not wait for when
-    the interpreter ends."""
+    """A path as a caller gave it. Text, since native code that asks a `Path` for it runs Python, and a thread that the
+    interpreter ends below native code aborts the process."""
     text = _text_of(given)
     if text is None:
         raise wrong("path", "str or os.PathLike", given)
