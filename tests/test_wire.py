@@ -168,7 +168,7 @@ def test_the_types_that_have_no_vector():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="dialect must be one of bincode, postcard, bincode-v0"):
+    with pytest.raises(ValueError, match="dialect: must be one of bincode, postcard, bincode-v0"):
         wire.encode(bus.ProcessEvent(1, "sh"), "xml")
     with pytest.raises(TypeError, match="no encoding"):
         wire.encode(5)

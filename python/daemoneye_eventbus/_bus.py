@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeVar, overload
 
 from daemoneye_eventbus._broker import Broker
-from daemoneye_eventbus._checks import file_path, one_of
+from daemoneye_eventbus._checks import file_path, one_of, text, wrong
 from daemoneye_eventbus._config import ClientConfig
 from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._deadline import seconds
@@ -108,7 +108,7 @@ class EventBus(Publisher):
             path = os.environ.get("DAEMONEYE_BROKER_SOCKET") or None
             if path is None:
                 raise ValueError("path: give a path or an instance, or set DAEMONEYE_BROKER_SOCKET")
-        address = Address(instance=instance) if path is None else Address(path=file_path(path))
+        address = Address(instance=text("instance", instance)) if path is None else Address(path=file_path(path))
         connection = Connection.shared(Bridge.current(), address, config)
         way = RemoteWay(connection)
         try:
@@ -123,7 +123,7 @@ class EventBus(Publisher):
         bridge = Bridge.current()
         port = getattr(broker, "_port", None)
         if port is None:
-            raise TypeError(f"broker: expected Broker, got {type(broker).__name__}")
+            raise wrong("broker", "Broker", broker)
         return cls._make(LocalWay(bridge, broker, port(config), config))
 
     @classmethod
@@ -261,9 +261,7 @@ class EventBus(Publisher):
 
     async def _unsubscribe(self, subscriber_id: str) -> None:
         self._bridge.check()
-        if not isinstance(subscriber_id, str):
-            raise TypeError(f"subscriber_id: expected str, got {type(subscriber_id).__name__}")
-        subscription: Subscription[Any] | None = self._find(subscriber_id)
+        subscription: Subscription[Any] | None = self._find(text("subscriber_id", subscriber_id))
         if subscription is None:
             raise SubscriptionClosed(
                 f"no subscription {subscriber_id!r} is open on this bus", subscriber_id=subscriber_id

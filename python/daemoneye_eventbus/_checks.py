@@ -27,6 +27,7 @@ __all__ = [
     "short",
     "sids",
     "store",
+    "text",
     "uids",
     "wrong",
 ]
@@ -85,6 +86,13 @@ def number(where: str, value: object, low: float, high: float, unit: str = "") -
     if not low <= value <= high:
         raise ValueError(f"{where}: must be between {low:g} and {high:g} {unit}".rstrip() + _got(value))
     return float(value)
+
+
+def text(where: str, value: object) -> str:
+    """Any text."""
+    if not isinstance(value, str):
+        raise wrong(where, "str", value)
+    return value
 
 
 def choice(where: str, value: object, *known: str) -> None:

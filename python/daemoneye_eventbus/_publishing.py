@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
+from daemoneye_eventbus._checks import text, wrong
 from daemoneye_eventbus._fields import CorrelationMetadata
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._native import BusCore, Pending
@@ -98,6 +99,13 @@ class Publisher(BusCore):
     ) -> int:
         self._bridge.check()
         self._check()
+        if not (isinstance(events, Iterable) or hasattr(events, "__getitem__")):
+            raise wrong("publish_many.events", "an iterable of events", events)
+        # Also where there is no event that could be refused for it.
+        if not isinstance(correlation, str | CorrelationMetadata | None):
+            raise wrong("publish_many.correlation", "str, CorrelationMetadata or None", correlation)
+        if topic is not None:
+            text("publish_many.topic", topic)
         source = iter(events)
         accepted = 0
         try:

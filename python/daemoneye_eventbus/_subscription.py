@@ -11,6 +11,7 @@ from operator import index
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
+from daemoneye_eventbus._checks import wrong
 from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import is_forked
 from daemoneye_eventbus._loop import Bridge
@@ -131,7 +132,10 @@ class Subscription(SubscriptionCore[T_co]):
         return self._get_many(max, timeout)
 
     async def _get_many(self, most: int, timeout: float | None) -> list[T_co]:
-        most = min(index(most), _MOST_AT_ONCE)
+        try:
+            most = min(index(most), _MOST_AT_ONCE)
+        except TypeError:
+            raise wrong("max", "int", most) from None
         if most < 1:
             raise ValueError(f"max: must be at least 1, got {most}")
         loop = self._bridge.check()

@@ -24,6 +24,8 @@ except ModuleNotFoundError as _missing:
     ) from _missing
 
 from daemoneye_eventbus import Broker, BrokerConfig, EventBus, Subscription
+from daemoneye_eventbus._checks import integer
+from daemoneye_eventbus._deadline import seconds
 
 __all__ = ["collect_events", "eventbus_broker", "eventbus_broker_config", "eventbus_bus"]
 
@@ -68,6 +70,8 @@ async def collect_events(subscription: Subscription[T], count: int, timeout: flo
 
     More may wait behind them: take those, or look at ``subscription.pending``.
     """
+    count = integer("count", count, 0, 2**63 - 1)
+    timeout = seconds("timeout", timeout)
     # One deadline for all: a wait for each would let a slow publisher hide a hanging test.
     loop = asyncio.get_running_loop()
     ends = loop.time() + timeout

@@ -126,7 +126,7 @@ pub(crate) enum Offer {
 pub(crate) fn control_payload<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     let bytes = object.cast::<PyBytes>().map_err(|_| {
         PyTypeError::new_err(format!(
-            "publish_control: payload must be bytes, not {}",
+            "publish_control.payload: expected bytes, got {}",
             type_name(object)
         ))
     })?;
@@ -148,7 +148,7 @@ pub(crate) fn trigger_in(payload: &Bound<'_, PyAny>, dialect: Dialect) -> PyResu
 pub(crate) fn topic_text<'a>(topic: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
     let text = topic
         .cast::<PyString>()
-        .map_err(|_| PyTypeError::new_err(format!("publish: topic must be str, not {}", type_name(topic))))?;
+        .map_err(|_| PyTypeError::new_err(format!("publish.topic: expected str, got {}", type_name(topic))))?;
     text.to_str().map_err(|_| {
         let error = TopicError {
             topic: text.to_string_lossy().into_owned(),
