@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from daemoneye_eventbus import ConnectionClosed, PublishTimeout, WouldBlock
+from daemoneye_eventbus import ConnectionClosed, ConnectionLost, PublishTimeout, WouldBlock
 from support import Pair, collect, empty, eventually, make_pair, pids, process
 
 
@@ -320,3 +320,40 @@ async def test_fifty_clients(path, broker):
     finally:
         await asyncio.gather(*(bus.shutdown() for bus in buses))
     await eventually(lambda: not broker.clients(), what="clients")
+
+
+@pytest.mark.parametrize("congestion", ["drop", "block"])
+async def test_a_reader_in_process_that_is_to_be_cut_is_told(path, congestion):
+    """It has what waits and then the end, with the reason; what came meanwhile is lost to it, and counted."""
+    async with (
+        make_pair(
+            "inproc",
+            path,
+            broker={"stall_timeout": 0.2},
+            pub={"congestion": congestion},
+            sub={"broker_overflow": "disconnect"},
+        ) as pair,
+        pair.sub.subscribe("events.#", queue_messages=10, overflow="block") as events,
+    ):
+        got: list[int] = []
+
+        async def read() -> None:
+            async for item in events:
+                got.append(item.event.pid)
+                if len(got) == 3:
+                    await asyncio.sleep(1.0)
+
+        reader = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        for number in range(100):
+            await pair.pub.publish(process(number))
+        with pytest.raises(ConnectionLost, match="disconnect"):
+            await asyncio.wait_for(reader, 5)
+        assert got == list(range(len(got)))
+        assert 10 <= len(got) < 100
+        with pytest.raises(ConnectionLost):
+            await events.get()
+        await pair.pub.publish(process(100))
+        assert len(got) + events.dropped == 101
+        statistics = pair.broker.statistics()
+        assert statistics.messages_published == 101 == statistics.messages_delivered + statistics.dropped["overflow"]

@@ -296,7 +296,15 @@ class LocalWay:
         async def end(_at_once: bool) -> None:
             return None
 
-        return Opened(source, self._turn, end, lambda: None)
+        return Opened(source, self._turn, end, self._cut)
+
+    def _cut(self) -> BaseException | None:
+        """Why a subscription ended that neither its owner nor the broker has closed."""
+        if self.state == "closed":
+            return None
+        return ConnectionLost(
+            'this queue was full, and its bus had asked to be cut then (broker_overflow="disconnect")'
+        )
 
     async def flush(self) -> None:
         """Publishing in process routes at once."""

@@ -240,7 +240,8 @@ impl SubscriptionCore {
     /// True once nothing more can come in.
     #[getter]
     fn _ended(&self, py: Python<'_>) -> PyResult<bool> {
-        Ok(self.queue(py)?.is_closed())
+        let queue = self.queue(py)?;
+        Ok(queue.is_closed() || queue.wants_disconnect())
     }
 
     /// Ends the in-process subscription; what waits is dropped.

@@ -223,7 +223,7 @@ impl Inner {
     }
 
     pub(super) fn arm_reader(&mut self) -> bool {
-        let waits = self.messages > 0 || self.is_closed();
+        let waits = self.messages > 0 || self.is_closed() || self.wants_disconnect;
         self.idle |= !waits;
         waits
     }

@@ -130,7 +130,7 @@ pub struct Popped {
 pub enum Empty {
     /// The reader will be woken.
     Yet,
-    /// Finished and read to the end.
+    /// Finished and read to the end, or to be cut and read to there.
     Ended,
 }
 

@@ -194,7 +194,8 @@ impl Inner {
                 None => break,
             }
         }
-        if self.is_closed() {
+        // Who reads here is cut by being told.
+        if self.is_closed() || self.wants_disconnect {
             return Err(Empty::Ended);
         }
         self.idle = true;
