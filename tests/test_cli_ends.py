@@ -248,3 +248,29 @@ def test_documented_codes_are_those_of_the_help(cli):
         assert {code: meaning.replace("`", "").replace("\\", "") for code, meaning in rows} == {
             code: meaning.replace("`", "") for code, meaning in said.items()
         }
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("sub --nope", "sub: unrecognized arguments: --nope; see daemoneye-eventbus sub --help"),
+        ("sub --nope --type process --neither=5", "sub: unrecognized arguments: --nope --neither=5; see"),
+        ("sub", "sub: the following arguments are required: PATTERN; see"),
+        ("sub -- --nope", "sub: Topic error: "),
+        (
+            "pub process --quiet --nope",
+            "pub process: unrecognized arguments: --nope; see daemoneye-eventbus pub process --",
+        ),
+        (
+            "pub --nope process --pid 1 --name x",
+            "pub: unrecognized arguments: --nope; see daemoneye-eventbus pub --help",
+        ),
+        ("pub process --pid 1", "pub process: the following arguments are required: --name; see"),
+        ("decode --nope --live", "decode: unrecognized arguments: --nope; see daemoneye-eventbus decode --help"),
+        ("stats extra", "stats: unrecognized arguments: extra; see daemoneye-eventbus stats --help"),
+        ("--nope", "daemoneye-eventbus: unrecognized arguments: --nope; see daemoneye-eventbus --help"),
+    ],
+)
+def test_an_option_that_there_is_not_is_named(cli, line, said):
+    """Whatever else is missing: it may be missing because of the misspelling."""
+    assert said in cli(*line.split()).ends(2).stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING, Final
 
 from daemoneye_eventbus import Timestamp, os_text
@@ -10,9 +11,12 @@ from daemoneye_eventbus import Timestamp, os_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["number", "pair", "text", "timestamp"]
+__all__ = ["integer", "number", "pair", "text", "timestamp"]
 
 _U64: Final = 2**64 - 1
+# Python reads none that is much longer.
+_INTEGER: Final = re.compile(r"-?[0-9]{1,4000}")
+_SHOWN: Final = 64
 
 
 def number(least: int, most: int = _U64) -> Callable[[str], int]:
@@ -25,6 +29,14 @@ def number(least: int, most: int = _U64) -> Callable[[str], int]:
         raise argparse.ArgumentTypeError(f"{said!r} is no integer between {least} and {most}")
 
     return convert
+
+
+def integer(said: str) -> int:
+    """Any integer, for whoever knows its limits better."""
+    # int() also takes what nobody means, such as 1_0 and other scripts' digits.
+    if _INTEGER.fullmatch(said):
+        return int(said)
+    raise argparse.ArgumentTypeError(f"{said[:_SHOWN]!r} is no integer")
 
 
 def text(said: str) -> str:

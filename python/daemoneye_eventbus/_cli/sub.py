@@ -17,6 +17,7 @@ from daemoneye_eventbus._cli.arguments import number, pair
 from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import OK, TOO_FEW, USAGE, CliError
 from daemoneye_eventbus._cli.kinds import KINDS, Received
+from daemoneye_eventbus._cli.numbers import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -191,13 +192,13 @@ class _Report:
             self.say(state)
         if (gaps := self._subscription.gaps) != self._gaps:
             self._gaps = gaps
-            self.say(f"interrupted {gaps} times so far; what was published meanwhile is not here")
+            self.say(f"interrupted {counted(gaps, 'time')} so far; what was published meanwhile is not here")
         now = time.monotonic()
         if now - self._told_at >= self._interval:
             news = (self.count, self._subscription.dropped)
             if news != self._told:
                 rate = (self.count - self._told[0]) / (now - self._told_at)
-                self.say(f"{self.count} events, {rate:.0f}/s, {news[1]} dropped")
+                self.say(f"{counted(self.count, 'event')}, {rate:.0f}/s, {news[1]} dropped")
             self._told, self._told_at = news, now
 
     def total(self) -> None:
@@ -205,4 +206,4 @@ class _Report:
         passed = time.monotonic() - self._began
         waiting = self._subscription.pending
         rest = f", {waiting} came too late to be printed" if waiting else ""
-        self.say(f"{self.count} events in {passed:.1f} s, {self._subscription.dropped} dropped{rest}")
+        self.say(f"{counted(self.count, 'event')} in {passed:.1f} s, {self._subscription.dropped} dropped{rest}")
