@@ -119,8 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _told(error: EventBusError | OSError) -> str:
-    if not isinstance(error, EventBusError) and error.strerror and isinstance(error.filename, str):
-        return f"{error.filename}: {error.strerror}"
+    if not isinstance(error, EventBusError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if isinstance(error.filename, str) else error.strerror
     return str(error) or type(error).__name__
 
 

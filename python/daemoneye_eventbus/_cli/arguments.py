@@ -7,11 +7,12 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from daemoneye_eventbus import Timestamp, os_text
+from daemoneye_eventbus._cli.exits import USAGE, CliError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["integer", "number", "pair", "text", "timestamp"]
+__all__ = ["integer", "mapping", "number", "pair", "text", "timestamp"]
 
 _U64: Final = 2**64 - 1
 # Python reads none that is much longer.
@@ -54,6 +55,16 @@ def pair(said: str) -> tuple[str, str]:
     if not equals:
         raise argparse.ArgumentTypeError(f"{said!r} is not KEY=VALUE")
     return text(key), text(value)
+
+
+def mapping(option: str, pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """What an option said that may be given several times; no key twice, since one value would be lost."""
+    found: dict[str, str] = {}
+    for key, value in pairs:
+        if key in found:
+            raise CliError(f"{option}: {key!r} is given twice", USAGE)
+        found[key] = value
+    return found
 
 
 def timestamp(said: str) -> Timestamp:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from daemoneye_eventbus import FrameTooLarge, TopicError
 from daemoneye_eventbus._cli import jsonlines, output
 from daemoneye_eventbus._cli.address import add_client, connect
-from daemoneye_eventbus._cli.arguments import integer, pair, text, timestamp
+from daemoneye_eventbus._cli.arguments import integer, mapping, pair, text, timestamp
 from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import ERROR, NO_BROKER, OK, USAGE, CliError
 from daemoneye_eventbus._cli.kinds import CONTROL, KINDS, Kind, fields_of
@@ -146,7 +146,7 @@ def _message(arguments: argparse.Namespace) -> jsonlines.Parsed:
     if arguments.kind == CONTROL:
         return jsonlines.Parsed(values.get("payload", b""), arguments.topic, arguments.correlation)
     if "metadata" in values:
-        values["metadata"] = dict(values["metadata"])
+        values["metadata"] = mapping("--metadata", values["metadata"])
     kind = KINDS[arguments.kind]
     try:
         return jsonlines.Parsed(kind(**values), arguments.topic, arguments.correlation)

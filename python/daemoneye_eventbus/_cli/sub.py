@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from daemoneye_eventbus import CorrelationFilter, EventFilter, TopicPattern
 from daemoneye_eventbus._cli import jsonlines, lines, output
 from daemoneye_eventbus._cli.address import add_client, connect, seconds
-from daemoneye_eventbus._cli.arguments import number, pair
+from daemoneye_eventbus._cli.arguments import mapping, number, pair
 from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import OK, TOO_FEW, USAGE, CliError
 from daemoneye_eventbus._cli.kinds import KINDS, Received
@@ -91,7 +91,7 @@ def _filters(arguments: argparse.Namespace) -> tuple[EventFilter | None, Correla
             event_types=arguments.type,
             pids=arguments.pid,
             min_priority=arguments.min_priority,
-            metadata_filters=dict(arguments.metadata),
+            metadata_filters=mapping("--metadata", arguments.metadata),
             topic_filters=arguments.topic,
             source_collectors=arguments.collector,
         )
@@ -101,8 +101,8 @@ def _filters(arguments: argparse.Namespace) -> tuple[EventFilter | None, Correla
             parent_correlation_ids=arguments.parent,
             root_correlation_ids=arguments.root,
             workflow_stages=arguments.stage,
-            required_tags=dict(arguments.tag),
-            any_tags=dict(arguments.any_tag),
+            required_tags=mapping("--tag", arguments.tag),
+            any_tags=mapping("--any-tag", arguments.any_tag),
             min_sequence=arguments.min_sequence,
             max_sequence=arguments.max_sequence,
         )
