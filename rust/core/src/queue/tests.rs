@@ -381,7 +381,11 @@ fn disconnect_tells_its_reader_even_while_that_waits_for_the_kernel() {
     assert!(queue.queue.wants_disconnect() && queue.reader.rung() == 1);
     assert_eq!(queue.push(&run(5..6, 20)), Pushed::Closed);
     assert_eq!(queue.reader.rung(), 0);
-    assert_eq!(queue.queue.snapshot().dropped[0], 4, "what comes until it is cut is lost to it as well");
+    assert_eq!(
+        queue.queue.snapshot().dropped[0],
+        4,
+        "what comes until it is cut is lost to it as well"
+    );
     // Whoever writes on passes it on, until it is cut.
     assert_eq!(queue.write(usize::MAX, &mut Vec::new()), Written::Unwanted);
     assert_eq!(queue.queue.end_with(None, DropReason::Disconnected), 1);

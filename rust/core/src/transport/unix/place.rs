@@ -101,7 +101,10 @@ impl Place {
         if kind != FileType::Socket {
             return Err(refused(
                 &self.path,
-                format!("{} is there, not a socket; move it away, or choose another path", named(kind)),
+                format!(
+                    "{} is there, not a socket; move it away, or choose another path",
+                    named(kind)
+                ),
             ));
         }
         let (owner, own) = (found.st_uid, Peer::own_uid());
