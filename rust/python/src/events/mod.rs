@@ -102,8 +102,7 @@ pub(crate) fn correlation_view<'a>(
     let id = ob
         .cast::<PyString>()
         .map_err(|_| field.type_error("str, CorrelationMetadata or None", ob))?;
-    field.short_text(ob.as_borrowed(), correlation::MAX_ID)?;
-    Ok(fresh_correlation(id.to_str()?, created_at))
+    Ok(fresh_correlation(field.short_str(id, correlation::MAX_ID)?, created_at))
 }
 
 /// The metadata of a message that was published with nothing but an id.
