@@ -14,6 +14,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
 
+from daemoneye_eventbus._cli.arguments import integer
 from daemoneye_eventbus._cli.exits import USAGE, CliError
 from daemoneye_eventbus._cli.users import group, user
 
@@ -139,12 +140,16 @@ def _settings(name: str, hint: Any) -> dict[str, Any]:
         return _NAMED[name]
     if get_origin(hint) is Sequence:
         (item,) = get_args(hint)
-        return {"type": _list_of(item), "action": "extend", "metavar": f"{item.__name__.upper()},..."}
+        return {
+            "type": _list_of(integer if item is int else item),
+            "action": "extend",
+            "metavar": f"{item.__name__.upper()},...",
+        }
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
     if hint is int and (name.endswith("_bytes") or name == "max_frame"):
         return {"type": _size, "metavar": "BYTES"}
-    return {"type": hint, "metavar": {int: "N", float: "SECONDS"}.get(hint, "NAME")}
+    return {"type": integer if hint is int else hint, "metavar": {int: "N", float: "SECONDS"}.get(hint, "NAME")}
 
 
 def _shown(name: str, default: Any) -> str:
