@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from daemoneye_eventbus._checks import choice, integer
 from daemoneye_eventbus._connection import Connection
@@ -27,6 +27,7 @@ __all__ = ["Bounds", "LocalWay", "Opened", "RemoteWay", "Way"]
 _log = logging.getLogger("daemoneye_eventbus.client")
 
 _CLOSE_SECONDS = 2.0
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +172,11 @@ class RemoteWay:
 
     async def statistics(self) -> EventBusStatistics:
         """The broker's numbers."""
-        answer: EventBusStatistics = await self.bridge.ask(self.native.statistics)
-        return answer
+        return _told(EventBusStatistics, await self.bridge.ask(self.native.statistics))
 
     async def broker_statistics(self) -> BrokerStatistics:
         """All totals of the broker."""
-        return BrokerStatistics(**_told(await self.bridge.ask(self.native.broker_statistics)))
+        return BrokerStatistics(**_told(dict, await self.bridge.ask(self.native.broker_statistics)))
 
     async def clients(self) -> list[ClientInfo]:
         """Everybody, page by page."""
@@ -184,7 +184,7 @@ class RemoteWay:
         found: list[ClientInfo] = []
         after: str | None = None
         while True:
-            page, more = _told(await self.bridge.ask(functools.partial(link.clients, after)))
+            page, more = _told(tuple, await self.bridge.ask(functools.partial(link.clients, after)))
             found.extend(ClientInfo(**one) for one in page)
             if not more:
                 return found
@@ -319,10 +319,12 @@ class LocalWay:
             self._port.close()
 
 
-def _told(answer: Any) -> Any:
-    """The answer, unless it is the one of a broker that did not know the question."""
+def _told(kind: type[_T], answer: object) -> _T:
+    """The answer, unless the broker did not know the question, or answered another."""
+    if isinstance(answer, kind):
+        return answer
     if isinstance(answer, EventBusStatistics):
         raise ProtocolError(
             "this broker tells other processes its five totals only; update it, or ask in its own process"
         )
-    return answer
+    raise ProtocolError("the broker has not answered what it was asked; please report it")
