@@ -128,10 +128,13 @@ class Broker:
         self._ends.clear()
         return undelivered
 
-    def observe_end(self, tell: Callable[[], None]) -> Callable[[], None]:
-        """Calls ``tell`` once the broker was shut down; the result takes that back."""
+    def observe_end(self, tell: Callable[[], None]) -> None:
+        """Calls ``tell`` once the broker was shut down."""
         self._ends.add(tell)
-        return lambda: self._ends.discard(tell)
+
+    def forget_end(self, tell: Callable[[], None]) -> None:
+        """Takes that back."""
+        self._ends.discard(tell)
 
     def statistics(self) -> BrokerStatistics:
         """What it has done since it started."""

@@ -236,7 +236,7 @@ class LocalWay:
         self._port = port
         self._open = True
         self._observers: set[Callable[[_State], None]] = set()
-        self._stop_observing = broker.observe_end(self._broker_ended)
+        broker.observe_end(self._broker_ended)
 
     def _on_room(self) -> None:
         self.room.wake_all()
@@ -307,7 +307,7 @@ class LocalWay:
         if not self._open:
             return
         self._open = False
-        self._stop_observing()
+        self._broker.forget_end(self._broker_ended)
         self._port.close()
         self._broker_ended()
 
@@ -315,7 +315,7 @@ class LocalWay:
         """Leaves without a word, from any thread."""
         if self._open:
             self._open = False
-            self._stop_observing()
+            self._broker.forget_end(self._broker_ended)
             self._port.close()
 
 
