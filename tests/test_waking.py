@@ -63,11 +63,13 @@ def test_a_reader_that_ends_the_run_takes_nobodys_message(path, error, remote):
         loop.close()
 
 
-def test_an_interrupt_while_the_loop_reads_makes_it_deaf_to_nobody(path):
+@pytest.mark.parametrize("behind", ["on_readable", "drain"])
+def test_an_interrupt_while_the_loop_reads_makes_it_deaf_to_nobody(path, behind):
     """Ctrl-C came right behind the native half of a read: nobody was woken any more, the program hung."""
+    tasks = []
 
     def interrupt(_frame, event, argument):
-        if event == "c_return" and argument.__name__ == "on_readable":
+        if event == "c_return" and argument.__name__ == behind:
             sys.setprofile(None)
             raise KeyboardInterrupt
 
@@ -81,9 +83,11 @@ def test_an_interrupt_while_the_loop_reads_makes_it_deaf_to_nobody(path):
         broker, remote, local, over_socket, in_process = runner.run(prepare())
 
         async def interrupted():
+            tasks.append(asyncio.create_task(over_socket.get()))
+            await asyncio.sleep(0)
             sys.setprofile(interrupt)
             await local.publish(process(1), topic="events.socket")
-            await over_socket.get()
+            await tasks[0]
 
         with pytest.raises(KeyboardInterrupt):
             runner.run(interrupted())
@@ -94,6 +98,7 @@ def test_an_interrupt_while_the_loop_reads_makes_it_deaf_to_nobody(path):
             # By a thread: what the loop does itself needs no bell.
             await asyncio.to_thread(local.publish_nowait, process(2), topic="events.process")
             assert (await asyncio.wait_for(reading, 5)).event.pid == 2
+            assert (await asyncio.wait_for(tasks[0], 5)).event.pid == 1
             await remote.shutdown()
             await local.shutdown()
             await broker.shutdown()
