@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from daemoneye_eventbus._checks import file_path, integer, one_of, short
+from daemoneye_eventbus._checks import file_path, instance_name, integer, one_of, short
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import watch_broker
@@ -62,7 +62,7 @@ class Broker:
         if (path is None) == (instance is None):
             raise ValueError("path: give exactly one of path and instance")
         self._config = one_of(BrokerConfig, "config", config)
-        self._address = Address(instance=instance) if path is None else Address(path=file_path(path))
+        self._address = Address(instance=instance_name(instance)) if path is None else Address(path=file_path(path))
         self._core = BrokerCore(self._address, self._config)
         self._ends: set[Callable[[], None]] = set()
 

@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
 
-from daemoneye_eventbus._checks import file_path, one_of
+from daemoneye_eventbus._checks import file_path, instance_name, one_of
 from daemoneye_eventbus._config import ClientConfig
 from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._deadline import seconds
@@ -111,7 +111,7 @@ class EventBus(Publisher):
             path = os.environ.get("DAEMONEYE_BROKER_SOCKET") or None
             if path is None:
                 raise ValueError("path: give a path or an instance, or set DAEMONEYE_BROKER_SOCKET")
-        address = Address(instance=instance) if path is None else Address(path=file_path(path))
+        address = Address(instance=instance_name(instance)) if path is None else Address(path=file_path(path))
         connection = Connection.shared(Bridge.current(), address, config)
         way = RemoteWay(connection)
         try:

@@ -18,6 +18,7 @@ __all__ = [
     "choice",
     "file_path",
     "flags",
+    "instance_name",
     "integer",
     "items",
     "number",
@@ -156,6 +157,13 @@ def file_path(given: object) -> Path:
     except UnicodeEncodeError:
         raise ValueError(f"path: {short(text)} is no file name of this system") from None
     return Path(text)
+
+
+def instance_name(given: object) -> str:
+    """An instance as a caller gave it."""
+    if not isinstance(given, str):
+        raise wrong("instance", "str", given)
+    return given
 
 
 def _text_of(given: object) -> str | None:
