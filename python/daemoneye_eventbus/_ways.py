@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from daemoneye_eventbus._checks import choice, integer
 from daemoneye_eventbus._connection import Connection
@@ -27,7 +27,6 @@ __all__ = ["Bounds", "LocalWay", "Opened", "RemoteWay", "Way"]
 _log = logging.getLogger("daemoneye_eventbus.client")
 
 _CLOSE_SECONDS = 2.0
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +171,8 @@ class RemoteWay:
 
     async def statistics(self) -> EventBusStatistics:
         """The broker's numbers."""
-        return _told(EventBusStatistics, await self.bridge.ask(self.native.statistics))
+        answer: EventBusStatistics = _told(EventBusStatistics, await self.bridge.ask(self.native.statistics))
+        return answer
 
     async def broker_statistics(self) -> BrokerStatistics:
         """All totals of the broker."""
@@ -319,7 +319,7 @@ class LocalWay:
             self._port.close()
 
 
-def _told(kind: type[_T], answer: object) -> _T:
+def _told(kind: type, answer: Any) -> Any:
     """The answer, unless the broker did not know the question, or answered another."""
     if isinstance(answer, kind):
         return answer
