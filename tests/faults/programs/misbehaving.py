@@ -5,9 +5,11 @@ After each attempt a round trip has to work, in the process and over the socket.
 
 import asyncio
 import contextlib
+import functools
 import gc
 import json
 import logging
+import operator
 import sys
 import warnings
 from collections.abc import Mapping
@@ -20,6 +22,8 @@ class Abrupt(BaseException):
     """What neither an `except Exception` nor an event loop takes."""
 
 
+EVENT = ProcessEvent(1, "sh")
+ALONE = ClientConfig(pool=False)
 PLANTED = {"error": LookupError, "abrupt": Abrupt}[sys.argv[2]]
 
 
@@ -92,110 +96,127 @@ def several(then):
     yield ProcessEvent(3, "sh")
 
 
+class Attempts:
+    """One way to the broker, and what each attempt on it came to."""
+
+    def __init__(self, way, path, broker, said):
+        self.way, self.path, self.broker, self.said = way, path, broker, said
+        self.serial = 1000
+
+    async def run(self):
+        inside = self.way == "inside"
+        self.bus = await (EventBus.from_broker(self.broker) if inside else EventBus.connect(self.path, config=ALONE))
+        self.events = await self.bus.subscribe("events.process.*")
+        for part in (self.iterators, self.texts, self.numbers, self.values, self.loop, self.log, self.destructor):
+            await part()
+        await self.events.close()
+        await self.bus.shutdown()
+
+    async def works(self):
+        self.serial += 1
+        await self.bus.publish(ProcessEvent(self.serial, "sh"))
+        while (await self.events.get(timeout=5)).event.pid != self.serial:
+            pass
+
+    async def attempt(self, name, work):
+        try:
+            result = work()
+            if asyncio.iscoroutine(result):
+                result = await result
+            said = f"gave {type(result).__name__}"
+        except BaseException as error:
+            accepted = getattr(error, "accepted", None)
+            said = type(error).__name__ + ("" if accepted is None else f" after {accepted}")
+        self.said[f"{self.way} {name}"] = said
+        await self.works()
+
+    async def iterators(self):
+        bus = self.bus
+        await self.attempt("iterator", lambda: bus.publish_many(several(planted)))
+        await self.attempt("iterable", lambda: bus.publish_many(BadList([EVENT])))
+        await self.attempt("iterator publishes", lambda: bus.publish_many(several(lambda: bus.publish_nowait(EVENT))))
+        await self.attempt("iterator of anything", lambda: bus.publish_many([Awkward()]))
+
+    async def texts(self):
+        bus = self.bus
+        for what, bad in [("text", BadText("x")), ("anything", Awkward())]:
+            await self.attempt(f"topic {what}", lambda bad=bad: bus.publish(EVENT, topic=bad))
+            await self.attempt(f"correlation {what}", lambda bad=bad: bus.publish(EVENT, bad))
+            await self.attempt(f"publish {what}", lambda bad=bad: bus.publish(bad))
+            await self.attempt(f"pattern {what}", lambda bad=bad: bus.subscribe(bad))
+            await self.attempt(f"name {what}", lambda bad=bad: bus.publish(ProcessEvent(1, bad)))
+            await self.attempt(f"filter {what}", lambda bad=bad: EventFilter(topic_patterns=[bad]))
+
+    async def numbers(self):
+        bus, events = self.bus, self.events
+        for bad in (BadNumber(1), Index(), Awkward()):
+            what = type(bad).__name__
+            await self.attempt(f"pid {what}", lambda bad=bad: bus.publish(ProcessEvent(bad, "sh")))
+            await self.attempt(f"max {what}", lambda bad=bad: events.get_many(bad, timeout=0.1))
+            await self.attempt(f"timeout {what}", lambda bad=bad: events.get(timeout=bad))
+
+    async def values(self):
+        for bad in (BadMap(), BadDict(a="b"), ChangingMap(a="b", c="d"), {"a": BadText("b")}):
+            made = functools.partial(ProcessEvent, 1, "sh", metadata=bad)
+            await self.attempt(f"metadata {type(bad).__name__}", lambda made=made: self.bus.publish(made()))
+        for zone in (BadZone(), OddZone()):
+            made = functools.partial(ProcessEvent, 1, "sh", start_time=datetime(2026, 1, 1, tzinfo=zone))
+            await self.attempt(f"time {type(zone).__name__}", lambda made=made: self.bus.publish(made()))
+        await self.attempt("equal", lambda: operator.eq(EVENT, Equal()))
+        await self.attempt("filter list", lambda: EventFilter(event_types=BadList(["process"])))
+
+    async def loop(self):
+        """Functions of the loop that are not what they were."""
+        loop = asyncio.get_running_loop()
+        for name in ("call_soon", "call_soon_threadsafe", "call_later", "call_at", "create_future"):
+            setattr(loop, name, planted)
+            try:
+                for _ in range(3):
+                    self.bus.publish_nowait(EVENT)
+                self.said[f"{self.way} {name}"] = "taken"
+            except BaseException as error:
+                self.said[f"{self.way} {name}"] = type(error).__name__
+            finally:
+                delattr(loop, name)
+            await self.works()
+
+    async def log(self):
+        """A handler that raises is nobody's business but the host's."""
+        handler, logger = Handler(), logging.getLogger("daemoneye_eventbus")
+        other = await EventBus.connect(self.path, config=ClientConfig(pool=False, client="other"))
+        logger.addHandler(handler)
+        try:
+            for client in self.broker.clients():
+                if client.name == "other":
+                    self.broker.disconnect_client(client.id)
+            for _ in range(10):
+                await asyncio.sleep(0.01)
+            self.said[f"{self.way} log"] = "nothing came out"
+        finally:
+            logger.removeHandler(handler)
+        with contextlib.suppress(EventBusError):
+            await other.shutdown()
+        await self.works()
+
+    async def destructor(self):
+        """A warning that is an error."""
+        unraisable, before = [], sys.unraisablehook
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            sys.unraisablehook = lambda what: unraisable.append(type(what.exc_value).__name__)
+            await self.bus.subscribe("events.network.*")
+            gc.collect()
+            sys.unraisablehook = before
+        self.said[f"{self.way} destructor"] = ",".join(unraisable) or "none"
+        await self.works()
+
+
 async def main(path):
-    said, serial = {}, 1000
-    loop = asyncio.get_running_loop()
-    told = []
-    loop.set_exception_handler(lambda _loop, context: told.append(repr(context.get("exception"))))
+    said, told = {}, []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(repr(context.get("exception"))))
     async with Broker(path) as broker:
         for way in ("inside", "outside"):
-            quiet = ClientConfig(pool=False)
-            bus = await (EventBus.from_broker(broker) if way == "inside" else EventBus.connect(path, config=quiet))
-            events = await bus.subscribe("events.process.*")
-
-            async def works():
-                nonlocal serial
-                serial += 1
-                await bus.publish(ProcessEvent(serial, "sh"))
-                while (await events.get(timeout=5)).event.pid != serial:
-                    pass
-
-            async def attempt(name, work):
-                try:
-                    result = work()
-                    if asyncio.iscoroutine(result):
-                        result = await result
-                    said[f"{way} {name}"] = f"gave {type(result).__name__}"
-                except BaseException as error:
-                    accepted = getattr(error, "accepted", None)
-                    said[f"{way} {name}"] = type(error).__name__ + ("" if accepted is None else f" after {accepted}")
-                await works()
-
-            event = ProcessEvent(1, "sh")
-            await attempt("iterator", lambda: bus.publish_many(several(planted)))
-            await attempt("iterable", lambda: bus.publish_many(BadList([event])))
-            await attempt("iterator publishes", lambda: bus.publish_many(several(lambda: bus.publish_nowait(event))))
-            await attempt("iterator of anything", lambda: bus.publish_many([Awkward()]))
-            for what, bad in [("text", BadText("x")), ("anything", Awkward())]:
-                await attempt(f"topic {what}", lambda bad=bad: bus.publish(event, topic=bad))
-                await attempt(f"correlation {what}", lambda bad=bad: bus.publish(event, bad))
-                await attempt(f"publish {what}", lambda bad=bad: bus.publish(bad))
-                await attempt(f"pattern {what}", lambda bad=bad: bus.subscribe(bad))
-                await attempt(f"name {what}", lambda bad=bad: bus.publish(ProcessEvent(1, bad)))
-                await attempt(f"filter {what}", lambda bad=bad: EventFilter(topic_patterns=[bad]))
-            for bad in (BadNumber(1), Index(), Awkward()):
-                await attempt(f"pid {type(bad).__name__}", lambda bad=bad: bus.publish(ProcessEvent(bad, "sh")))
-                await attempt(f"max {type(bad).__name__}", lambda bad=bad: events.get_many(bad, timeout=0.1))
-                await attempt(f"timeout {type(bad).__name__}", lambda bad=bad: events.get(timeout=bad))
-            for bad in (BadMap(), BadDict(a="b"), ChangingMap(a="b", c="d"), {"a": BadText("b")}):
-                await attempt(
-                    f"metadata {type(bad).__name__}", lambda bad=bad: bus.publish(ProcessEvent(1, "sh", metadata=bad))
-                )
-            for zone in (BadZone(), OddZone()):
-                moment = datetime(2026, 1, 1, tzinfo=zone)
-                await attempt(
-                    f"time {type(zone).__name__}",
-                    lambda moment=moment: bus.publish(ProcessEvent(1, "sh", start_time=moment)),
-                )
-            await attempt("equal", lambda: event == Equal())
-            await attempt("filter list", lambda: EventFilter(event_types=BadList(["process"])))
-
-            # Functions of the loop that are not what they were.
-            for name in ("call_soon", "call_soon_threadsafe", "call_later", "call_at", "create_future"):
-                setattr(loop, name, planted)
-                try:
-                    for _ in range(3):
-                        bus.publish_nowait(event)
-                    said[f"{way} {name}"] = "taken"
-                except BaseException as error:
-                    said[f"{way} {name}"] = type(error).__name__
-                finally:
-                    delattr(loop, name)
-                await works()
-
-            # Handlers of the log: one that raises is nobody's business but the host's.
-            handler, logger = Handler(), logging.getLogger("daemoneye_eventbus")
-            logger.addHandler(handler)
-            other = None
-            try:
-                other = await EventBus.connect(path, config=ClientConfig(pool=False, client="other"))
-                for client in broker.clients():
-                    if client.name == "other":
-                        broker.disconnect_client(client.id)
-                for _ in range(10):
-                    await asyncio.sleep(0.01)
-                said[f"{way} log"] = "nothing came out"
-            except BaseException as error:
-                said[f"{way} log"] = type(error).__name__
-            finally:
-                logger.removeHandler(handler)
-            with contextlib.suppress(EventBusError):
-                if other is not None:
-                    await other.shutdown()
-            await works()
-
-            # A warning that is an error, out of a destructor.
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                unraisable, before = [], sys.unraisablehook
-                sys.unraisablehook = lambda what: unraisable.append(type(what.exc_value).__name__)
-                await bus.subscribe("events.network.*")
-                gc.collect()
-                sys.unraisablehook = before
-                said[f"{way} destructor"] = ",".join(unraisable) or "none"
-            await works()
-            await events.close()
-            await bus.shutdown()
+            await Attempts(way, path, broker, said).run()
         refused = dict(broker.statistics().refused)
     print(json.dumps({"said": said, "told": told, "refused": refused}), flush=True)
 
