@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from harness import MIB, scaled, until
+from harness import MIB, TIMES, scaled, times, until
 
 pytestmark = [
     pytest.mark.fault(
@@ -65,8 +65,8 @@ class Holders:
 
 
 def test_what_all_hold_together_is_bounded(bench, seen):
-    count = scaled(200, 500)
-    b = bench({"max_connections": 1000, "frame_timeout": 60.0})
+    count = times(scaled(200, 500))
+    b = bench({"max_connections": 16384, "frame_timeout": 60.0})
     reader = b.reader()
     holders = Holders([b.connected(client="holder") for _ in range(count)])
     try:
@@ -76,12 +76,14 @@ def test_what_all_hold_together_is_bounded(bench, seen):
             most = max(most, b.grown())
             held = max(held, b.statistics()["unfinished_bytes"])
         # Frames of the same size that come whole have their turn.
-        done = b.flood(count=5, size=900_000, config={"congestion": "block", "publish_timeout": 60}).json(60)
+        done = b.flood(
+            count=5, size=900_000, config={"congestion": "block", "publish_timeout": 60 * max(1, TIMES)}
+        ).json(60 * max(1, TIMES))
         got = reader.ask(expect=5, within=10, timeout=30)
         most = max(most, b.grown())
         assert (done["errors"], got["received"], got["missing"]) == ({}, 5, 0), (done, got)
         # As many as there is room for may stay until the deadline of their frames.
-        until(lambda: b.refused("unfinished_frame") >= count - 65, 30, "cut, as others waited")
+        until(lambda: b.refused("unfinished_frame") >= count - 65, 30 * max(1, TIMES), "cut, as others waited")
         how = b.undisturbed()
         now = b.statistics()
     finally:
@@ -120,8 +122,8 @@ def test_small_frames_need_no_room(bench, seen):
 
 def test_before_connect_it_is_bounded_too(bench, seen):
     """The first frame of a peer of the original may be as large; the handshake's own deadline cuts it."""
-    count = scaled(200, 500)
-    b = bench({"max_connections": 1000})
+    count = times(scaled(200, 500))
+    b = bench({"max_connections": 16384})
     holders = Holders([b.dial() for _ in range(count)])
     try:
         most = 0.0
@@ -129,7 +131,7 @@ def test_before_connect_it_is_bounded_too(bench, seen):
         while time.monotonic() < end:
             most = max(most, b.grown())
             time.sleep(0.02)
-        until(lambda: holders.cut == count, 10, "cut at handshake_timeout")
+        until(lambda: holders.cut == count, 10 * max(1, TIMES), "cut at handshake_timeout")
         how = b.undisturbed()
     finally:
         holders.stop()

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from harness import scaled, until
+from harness import scaled, times, until
 
 pytestmark = [
     pytest.mark.fault(
@@ -43,7 +43,7 @@ def test_eight_that_flood(bench, seen, folder):
     b = bench({"original_patterns": ()})
     (folder / "flooder.py").write_text(FLOODER)
     seconds = scaled(1.5, 10, 60)
-    floods = [b.start(str(folder / "flooder.py"), b.path, str(seconds), str(HERE)) for _ in range(8)]
+    floods = [b.start(str(folder / "flooder.py"), b.path, str(seconds), str(HERE)) for _ in range(times(8))]
     for flood in floods:
         assert flood.json() == "ready"
     time.sleep(seconds * 0.8)
