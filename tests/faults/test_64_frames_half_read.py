@@ -28,7 +28,8 @@ class Holders:
     """Connections that send, as far as they are read, all of a frame but its last byte; a thread of their own does it."""
 
     def __init__(self, peers, size=LARGEST):
-        self.left = {peer.sock: memoryview(struct.pack("<I", size) + b"\x10" * (size - 1)) for peer in peers}
+        frame = memoryview(struct.pack("<I", size) + b"\x10" * (size - 1))
+        self.left = dict.fromkeys((peer.sock for peer in peers), frame)
         self.cut = 0
         self.selector = selectors.DefaultSelector()
         for sock in self.left:
