@@ -3,8 +3,9 @@
 //! Model: the first [`FREE`] bytes of a frame are anybody's. For more there has to be room for all of it, which is given in the order in
 //! which it was asked for; who waits for room is not read. Who has room while others wait has [`GRACE`] to send the rest.
 //!
-//! Guarantee: what has been read and is no whole frame takes at most [`limit`] and [`FREE`] for each connection, whatever is sent. A
-//! peer that sends its frames whole is never cut for what others hold.
+//! Guarantee: what has been read and is not worked off takes at most [`limit`] and twice [`FREE`] for each connection, whatever is sent.
+//! A peer that sends its frames whole is never cut for what others hold. Frames that are whole and wait for full queues keep their room
+//! until those have some.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -39,6 +40,10 @@ impl ReadRoom {
             limit,
             waiting: AtomicUsize::new(0),
         }
+    }
+
+    fn is_plenty(&self) -> bool {
+        self.free.available_permits() >= self.limit / 2
     }
 
     /// Bytes that are set aside.
@@ -95,11 +100,12 @@ impl Claim {
         self.take(frame::claimed(pending).unwrap_or(0).max(pending.len()), true)
     }
 
-    /// Sets aside, if there is room, what has been read and is whole.
-    pub(super) fn note_whole(&mut self, bytes: usize) {
+    /// Keeps what was given for what has been read and cannot be worked off yet, or sets it aside; the last half is for frames that have
+    /// to be completed.
+    pub(super) fn keep(&mut self, bytes: usize) {
         if bytes <= FREE {
             self.give_back();
-        } else {
+        } else if !self.has_room() && self.room.is_plenty() {
             self.take(bytes, false);
         }
     }
@@ -155,10 +161,83 @@ impl Claim {
     /// What may be read at once by a connection that has `read` bytes of a frame: with half of the room taken, little more than it has
     /// room for.
     pub(super) fn most(&self, read: usize, most: usize) -> usize {
-        if self.room.free.available_permits() >= self.room.limit / 2 {
+        if self.room.is_plenty() {
             return most;
         }
         let own = if self.has_room() { self.bytes } else { 0 };
         own.saturating_sub(read).clamp(FREE, most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: usize = 1 << 20;
+
+    fn begun(size: usize, read: usize) -> Vec<u8> {
+        let mut bytes = u32::try_from(size - PREFIX).unwrap().to_le_bytes().to_vec();
+        bytes.resize(read, 0x10);
+        bytes
+    }
+
+    /// Room for four of the largest frames.
+    fn room() -> Arc<ReadRoom> {
+        Arc::new(ReadRoom::new(16 * FRAME, FRAME - PREFIX))
+    }
+
+    #[test]
+    fn it_is_a_quarter_of_the_queues_and_two_frames_at_least() {
+        assert_eq!(limit(256 << 20, FRAME), 64 << 20);
+        assert_eq!(limit(1, FRAME), 2 * (PREFIX + FRAME));
+        assert_eq!(limit(1, 1024), 2 * (PREFIX + MAX_TEXT));
+    }
+
+    #[test]
+    fn who_comes_first_has_it_first_and_small_frames_need_none() {
+        let room = room();
+        let mut claims: Vec<_> = (0..7).map(|_| Claim::new(&room)).collect();
+        let given: Vec<_> = claims
+            .iter_mut()
+            .map(|claim| claim.cover(&begun(FRAME, FREE + 1)))
+            .collect();
+        assert_eq!(given, [true, true, true, true, false, false, false]);
+        assert_eq!(room.used(), 4 * FRAME);
+        assert!(claims[0].is_in_the_way() && !claims[4].is_in_the_way());
+        assert!(Claim::new(&room).cover(&begun(FRAME, FREE)));
+        assert_eq!(Claim::new(&room).most(0, 8 * FREE), FREE);
+        assert_eq!(claims[0].most(FREE + 1, 4 * FREE), 4 * FREE);
+        // Asking again changes nothing.
+        assert!(!claims[4].cover(&begun(FRAME, FREE + 2)) && claims[4].waits());
+        let (given, waiting) = claims.split_at_mut(4);
+        given[1].give_back();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(waiting[0].granted());
+        assert!(waiting[0].has_room() && waiting[1].waits());
+        // Who gives up waiting is in nobody's way, nor behind in the line.
+        waiting[1].give_back();
+        given[2].give_back();
+        runtime.block_on(waiting[2].granted());
+        assert!(waiting[2].has_room() && !given[0].is_in_the_way());
+        drop(claims);
+        assert_eq!(room.used(), 0);
+    }
+
+    #[test]
+    fn what_waits_for_full_queues_keeps_its_room_and_takes_half_at_most() {
+        let room = room();
+        let mut whole = Claim::new(&room);
+        assert!(whole.cover(&begun(FRAME, FREE + 1)));
+        whole.keep(FRAME + FREE);
+        assert_eq!(room.used(), FRAME);
+        let mut read: Vec<_> = (0..40).map(|_| Claim::new(&room)).collect();
+        for claim in &mut read {
+            claim.keep(10 * FREE);
+        }
+        assert!(room.used() <= 2 * FRAME + 10 * FREE, "{}", room.used());
+        assert!(Claim::new(&room).cover(&begun(FRAME, FREE + 1)));
+        whole.keep(FREE);
+        drop(read);
+        assert_eq!(room.used(), 0);
     }
 }

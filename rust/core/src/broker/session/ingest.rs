@@ -137,7 +137,7 @@ impl Session {
             self.pending = Vec::new();
         }
         if self.stop.is_some() {
-            self.claim.note_whole(self.pending.len());
+            self.claim.keep(self.pending.len());
         } else if !self.claim.cover(&self.pending) {
             self.stop = Some(Stop::Room);
         }
