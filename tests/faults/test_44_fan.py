@@ -13,7 +13,7 @@ RAW_READERS = times(scaled(20, 50))
 
 
 def test_one_to_many(bench, seen):
-    b = bench(canary=False)
+    b = bench({"ping_interval": 600.0, "ping_timeout": 1200.0}, canary=False)
     peers = [b.connected(client=f"r{n}") for n in range(RAW_READERS)]
     for peer in peers:
         peer.subscribe(1, "events.performance.flood")
