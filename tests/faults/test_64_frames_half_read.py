@@ -14,7 +14,7 @@ pytestmark = [
         64,
         "H",
         "beyond the catalogue: 500 connections each send all but one byte of the largest frame",
-        "together they take a quarter of total_queue_bytes and 16 KiB each; frames that come whole wait and are not lost",
+        "together they take a quarter of total_queue_bytes and 32 KiB each; frames that come whole wait and are not lost",
     ),
     pytest.mark.quick,
     pytest.mark.limit(180),
@@ -22,6 +22,11 @@ pytestmark = [
 LARGEST = MIB
 ROOM = 64 * MIB
 """A quarter of the default of total_queue_bytes."""
+
+
+def allowed(count):
+    """MiB: the room, and what each connection may hold besides, with half as much for the allocator's gaps."""
+    return 1.5 * (ROOM + count * 2 * 16384) / MIB + 32
 
 
 class Holders:
@@ -94,8 +99,8 @@ def test_what_all_hold_together_is_bounded(bench, seen):
         holders.stop()
     assert min(ROOM, count * LARGEST) / 2 < held <= ROOM, held
     assert now["unfinished_bytes"] <= ROOM
-    # Memory that was given back may stay with the allocator for a while.
-    assert most - before < (ROOM + count * 2 * 16384) / MIB + 32, (most, before)
+    # What is held grows in steps, between which the allocator has gaps.
+    assert most - before < allowed(count), (most, before)
     assert now["refused"].get("panic", 0) == now["refused"].get("frame_timeout", 0) == 0
     b.hang_up()
     reader.close()
@@ -139,5 +144,5 @@ def test_before_connect_it_is_bounded_too(bench, seen):
         how = b.undisturbed()
     finally:
         holders.stop()
-    assert most < (ROOM + count * 2 * 16384) / MIB + 32, most
+    assert most < allowed(count), most
     seen(f"{count} before CONNECT: {most:+.0f} MiB at most, all cut; {how}")
