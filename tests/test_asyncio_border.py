@@ -180,3 +180,30 @@ async def test_a_blocked_loop_disturbs_no_one_else(path, program):
         source.json()
         reader.finish()
         source.finish()
+
+
+@pytest.mark.parametrize("call", ["flush", "statistics", "broker_statistics", "clients", "subscribe"])
+async def test_calls_that_need_not_wait_give_others_their_turn(pair: Pair, call):
+    """In the broker's own process nothing takes time, and whoever asks without end still starves nobody."""
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async def ask() -> None:
+        if call == "subscribe":
+            async with pair.pub.subscribe("events.#"):
+                pass
+        else:
+            await getattr(pair.pub, call)()
+
+    task = asyncio.create_task(other())
+    for _ in range(50_000):
+        await ask()
+        if turns >= 3:
+            break
+    assert turns >= 3
+    task.cancel()

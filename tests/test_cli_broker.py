@@ -99,6 +99,35 @@ def test_broker_ends_with_zero_and_takes_its_socket_along(cli, path, number):
     assert not Path(path).exists()
 
 
+def test_hang_up_while_it_starts_changes_nothing(cli, path, folder):
+    secret = folder / "secret"
+    os.mkfifo(secret, 0o600)
+    child = cli("broker", path, "--token-file", secret)
+    # It is reading when somebody can write.
+    with secret.open("wb") as file:
+        child.signal(signal.SIGHUP)
+        time.sleep(0.1)
+        file.write(b"0123456789abcdef")
+    child.until("listening", "stdout").signal(signal.SIGHUP)
+    child.signal(signal.SIGTERM).ends(0, "")
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda place: place.write_text("x"), "a file"),
+        (lambda place: place.mkdir(), "a directory"),
+        (os.mkfifo, "a named pipe"),
+        (lambda place: place.symlink_to("/dev/null"), "a symbolic link"),
+    ],
+)
+def test_what_is_in_the_way_is_called_as_people_call_it(cli, folder, make, what):
+    place = folder / "place"
+    make(place)
+    said = f"refused to use {place}: {what} is there, not a socket; move it away, or choose another path\n"
+    cli("broker", place).ends(4, f"daemoneye-eventbus broker: {said}")
+
+
 def test_signals_during_start_and_twice(cli, path):
     for pause in (0.0, 0.001, 0.005, 0.02):
         child = cli("broker", path).until("listening", "stdout")

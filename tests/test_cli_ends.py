@@ -248,3 +248,54 @@ def test_documented_codes_are_those_of_the_help(cli):
         assert {code: meaning.replace("`", "").replace("\\", "") for code, meaning in rows} == {
             code: meaning.replace("`", "") for code, meaning in said.items()
         }
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("sub --nope", "sub: unrecognized arguments: --nope; see daemoneye-eventbus sub --help"),
+        ("sub --nope --type process --neither=5", "sub: unrecognized arguments: --nope --neither=5; see"),
+        ("sub", "sub: the following arguments are required: PATTERN; see"),
+        ("sub -- --nope", "sub: Topic error: "),
+        (
+            "pub process --quiet --nope",
+            "pub process: unrecognized arguments: --nope; see daemoneye-eventbus pub process --",
+        ),
+        (
+            "pub --nope process --pid 1 --name x",
+            "pub: unrecognized arguments: --nope; see daemoneye-eventbus pub --help",
+        ),
+        ("pub process --pid 1", "pub process: the following arguments are required: --name; see"),
+        ("decode --nope --live", "decode: unrecognized arguments: --nope; see daemoneye-eventbus decode --help"),
+        ("stats extra", "stats: unrecognized arguments: extra; see daemoneye-eventbus stats --help"),
+        ("--nope", "daemoneye-eventbus: unrecognized arguments: --nope; see daemoneye-eventbus --help"),
+    ],
+)
+def test_an_option_that_there_is_not_is_named(cli, line, said):
+    """Whatever else is missing: it may be missing because of the misspelling."""
+    assert said in cli(*line.split()).ends(2).stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("doctor", ""), "doctor: the path is empty; give the broker's socket"),
+        (("broker", ""), "broker: the path is empty; "),
+        (("stats", "--path", ""), "stats: the path is empty; "),
+        (("sub", "events.#", "--metadata", "a=1", "--metadata", "a=2"), "sub: --metadata: 'a' is given twice"),
+        (("sub", "events.#", "--any-tag", "a=1", "--any-tag", "a=1"), "sub: --any-tag: 'a' is given twice"),
+        (("pub", "process", "--pid=1", "--name=x", "--metadata=a=", "--metadata=a=2"), "pub: --metadata: 'a' is given"),
+        (("broker", "--max-connections", "1_0"), "broker: argument --max-connections: '1_0' is no integer"),
+        (("broker", "--allowed-uids", "1_0"), "broker: argument --allowed-uids: '1_0' is no list of integer"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(cli, cli_broker, line, said):
+    assert said in cli(*line).ends(2).stderr
+
+
+@pytest.mark.parametrize("command", ["stats", "doctor", "--help"])
+def test_a_full_disk_is_one_line(cli, cli_broker, command):
+    with open("/dev/full", "wb") as full:
+        child = cli(command, stdout=full)
+        name = "daemoneye-eventbus" if command.startswith("-") else f"daemoneye-eventbus {command}"
+        child.ends(1, f"{name}: No space left on device\n")

@@ -214,7 +214,7 @@ def test_bad_line_is_named_and_what_came_before_counts(cli, cli_broker, line, sa
     first, last = child.stderr.splitlines()
     assert first.startswith("daemoneye-eventbus pub: line 4: ")
     assert said in first
-    assert last == "daemoneye-eventbus pub: published 2 events, 1 bad lines"
+    assert last == "daemoneye-eventbus pub: published 2 events, 1 bad line"
 
 
 def test_keep_going(cli, cli_broker):
@@ -266,3 +266,30 @@ def test_progress_of_a_large_file(cli, cli_broker, folder):
     assert " %, " in shown
     assert "published 50000 events" in shown
     assert json.loads(cli("stats", "--json").ends(0).stdout)["messages_published"] == 50_000
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("process --name x --pid 4294967296", "pub: --pid: must be between 0 and 4294967295, got 4294967296"),
+        ("process --name x --pid -1", "pub: --pid: must be between 0 and 4294967295, got -1"),
+        ("process --name x --pid 1 --ppid " + 60 * "9", "pub: --ppid: must be between 0 and 4294967295"),
+        ("process --name x --pid 1_0", "pub process: argument --pid: '1_0' is no integer"),
+        (
+            "filesystem --file-path /x --event-type y --size -1",
+            "pub: --size: must be between 0 and 18446744073709551615",
+        ),
+        ("trigger --request-id r --collector-type p --priority 256", "pub: --priority: must be between 0 and 255"),
+    ],
+)
+def test_a_number_has_the_limits_of_its_own_field(cli, line, said):
+    assert said in cli("pub", *line.split()).ends(2).stderr
+
+
+def test_one_is_not_many(cli, cli_broker):
+    assert fed(cli, events(1)).ends(0).stderr == "daemoneye-eventbus pub: published 1 event\n"
+    said = fed(cli, events(1) + "{", "--keep-going").ends(1).stderr
+    assert said.endswith("daemoneye-eventbus pub: published 1 event, 1 bad line\n")
+    reader = cli("sub", "events.#", "--count", "1").until("subscribed to")
+    fed(cli, events(1)).ends(0)
+    assert re.search(r"sub: 1 event in [0-9.]+ s, 0 dropped\n$", reader.ends(0).stderr)

@@ -244,8 +244,11 @@ def test_top_says_when_the_broker_has_gone_and_is_back(cli, path):
     read_terminal(controller, child, until=b"q ends")
     first.signal(signal.SIGKILL)
     child.until("reconnecting")
+    # Several times the interval: it goes on trying, and says so once.
+    time.sleep(1)
     cli("broker", path).until("listening", "stdout")
     read_terminal(controller, child, until=b"up 00:00:00")
     child.signal(signal.SIGTERM)
     child.process.wait(DEADLINE)
     os.close(controller)
+    assert child.stderr == "daemoneye-eventbus top: reconnecting\n"

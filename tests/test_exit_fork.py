@@ -19,6 +19,12 @@ ENDS = {
 }
 
 
+@pytest.mark.limit(180)
+def test_exit_while_threads_make_connections(folder, program):
+    for _ in range(3):
+        program("dialling.py", str(folder / "nobody.sock")).finish(timeout=60)
+
+
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.limit(120 + 10 * ROUNDS)
 def test_exit_with_a_live_broker_under_load(folder, program, end):

@@ -1,10 +1,11 @@
 """A subscription's own queue: policies, places of gaps, and who waits for whom."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
-from daemoneye_eventbus import PublishTimeout, WouldBlock
+from daemoneye_eventbus import ConnectionClosed, ConnectionLost, PublishTimeout, WouldBlock
 from support import Pair, collect, empty, eventually, make_pair, pids, process
 
 
@@ -159,6 +160,60 @@ async def test_a_publish_given_up_in_process_is_accounted_for(path, way):
             assert (await small.get()).dropped_before == 1
 
 
+@pytest.mark.parametrize("way", ["time-out", "cancellation", "shutdown"])
+@pytest.mark.parametrize("call", ["publish", "publish_control", "publish_many"])
+async def test_what_gives_a_publish_up_says_whether_it_was_published(path, way, call):
+    """Whoever goes on from `accepted` publishes nothing twice: it is what the statistics and the readers say."""
+    seconds = 0.2 if way == "time-out" else 20
+    config = {"congestion": "block", "publish_timeout": seconds}
+    async with make_pair("inproc", path, pub=config) as pair:
+        patterns = ("events.#", "control.#")
+        small = await pair.sub.subscribe(*patterns, queue_messages=2, overflow="block", include_control=True)
+
+        def publish() -> Any:
+            match call:
+                case "publish":
+                    return pair.pub.publish(process(1))
+                case "publish_control":
+                    return pair.pub.publish_control("control.x", b"")
+            return pair.pub.publish_many(map(process, range(4)))
+
+        async def give_up() -> tuple[int, int]:
+            """What the exception says, and what the statistics do."""
+            before = pair.pub.local_statistics()["published"]
+            task = asyncio.create_task(publish())
+            await asyncio.sleep(0.05)
+            if way == "cancellation":
+                task.cancel()
+            if way == "shutdown":
+                await pair.pub.shutdown()
+            expected = {
+                "time-out": PublishTimeout,
+                "cancellation": asyncio.CancelledError,
+                "shutdown": ConnectionClosed,
+            }
+            with pytest.raises(expected[way]) as given_up:
+                await task
+            if isinstance(given_up.value, PublishTimeout):
+                assert given_up.value.timeout == seconds
+            return given_up.value.accepted, pair.pub.local_statistics()["published"] - before
+
+        fills = 0 if call == "publish_many" else 2
+        for number in range(fills):
+            await pair.pub.publish(process(number))
+        if way != "shutdown":
+            taken = 2 - fills
+            assert await give_up() == (taken, taken), "nobody has got what was given up"
+            empty(small)
+            for number in range(fills):
+                await pair.pub.publish(process(number))
+        async with pair.sub.subscribe(*patterns, include_control=True) as roomy:
+            told, counted = await give_up()
+            assert told == counted == len(empty(roomy)) == 3 - fills
+            assert small.dropped == 1
+        await small.close()
+
+
 @pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest"])
 async def test_stall_rule_in_process(path, policy):
     """After `stall_timeout` without a pop the queue counts as stalled and drops by its policy."""
@@ -265,3 +320,40 @@ async def test_fifty_clients(path, broker):
     finally:
         await asyncio.gather(*(bus.shutdown() for bus in buses))
     await eventually(lambda: not broker.clients(), what="clients")
+
+
+@pytest.mark.parametrize("congestion", ["drop", "block"])
+async def test_a_reader_in_process_that_is_to_be_cut_is_told(path, congestion):
+    """It has what waits and then the end, with the reason; what came meanwhile is lost to it, and counted."""
+    async with (
+        make_pair(
+            "inproc",
+            path,
+            broker={"stall_timeout": 0.2},
+            pub={"congestion": congestion},
+            sub={"broker_overflow": "disconnect"},
+        ) as pair,
+        pair.sub.subscribe("events.#", queue_messages=10, overflow="block") as events,
+    ):
+        got: list[int] = []
+
+        async def read() -> None:
+            async for item in events:
+                got.append(item.event.pid)
+                if len(got) == 3:
+                    await asyncio.sleep(1.0)
+
+        reader = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        for number in range(100):
+            await pair.pub.publish(process(number))
+        with pytest.raises(ConnectionLost, match="disconnect"):
+            await asyncio.wait_for(reader, 5)
+        assert got == list(range(len(got)))
+        assert 10 <= len(got) < 100
+        with pytest.raises(ConnectionLost):
+            await events.get()
+        await pair.pub.publish(process(100))
+        assert len(got) + events.dropped == 101
+        statistics = pair.broker.statistics()
+        assert statistics.messages_published == 101 == statistics.messages_delivered + statistics.dropped["overflow"]

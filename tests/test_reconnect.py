@@ -235,3 +235,45 @@ async def test_a_crowd_comes_back(path, program):
             assert pids(await collect(inbox, 1)) == [round_number]
     await asyncio.gather(*(bus.shutdown() for bus in crowd))
     broker.finish()
+
+
+@pytest.mark.parametrize("noticed", ["before", "at once", "meanwhile"])
+async def test_a_lossless_bus_does_not_wait_for_a_broker_that_is_gone(path, program, caplog, noticed):
+    """Whenever it finds out, shutting down ends long before `publish_timeout`, and says what was not sent."""
+    broker = await start(program, path)
+    config = ClientConfig(congestion="block", publish_timeout=600, **FAST)
+    bus = await EventBus.connect(path, config=config)
+    broker.freeze()
+    # More than the kernel takes.
+    published = await bus.publish_many(process(number, command_line="x" * 1000) for number in range(3000))
+    if noticed == "meanwhile":
+        leaving = asyncio.create_task(bus.shutdown())
+        await asyncio.sleep(0.3)
+        assert not leaving.done(), "a broker that is slow is waited for"
+        broker.kill()
+    else:
+        broker.kill()
+        if noticed == "before":
+            await eventually(lambda: bus.state == "reconnecting", what="state")
+        leaving = asyncio.create_task(bus.shutdown())
+    await asyncio.wait_for(leaving, 10)
+    assert bus.state == "closed"
+    statistics = bus.local_statistics()
+    assert statistics["unsent"] > 0
+    assert statistics["unsent"] + statistics["unconfirmed"] == published == statistics["published"]
+    assert f"{statistics['unsent']} published messages were not sent" in caplog.text
+    assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()], "nothing is left behind"
+
+
+async def test_shutting_down_can_be_cancelled(path, program):
+    """Whoever waits for a slow broker's confirmation can stop waiting, and the bus is closed all the same."""
+    broker = await start(program, path)
+    bus = await EventBus.connect(path, config=ClientConfig(congestion="block", publish_timeout=600, **FAST))
+    broker.freeze()
+    await bus.publish(process(1))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(bus.shutdown(), 0.2)
+    assert bus.state == "closed"
+    await asyncio.sleep(0)
+    assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()], "nothing is left behind"
+    broker.kill()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+import socket
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, cast
 
-from daemoneye_eventbus._checks import file_path, integer, one_of, short
+from daemoneye_eventbus._checks import file_path, integer, one_of, short, text, wrong
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import watch_broker
@@ -14,12 +17,6 @@ from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._native import Address, BrokerCore, PortHandle
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
 from daemoneye_eventbus.errors import ForkedProcess
-
-if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Coroutine
-    from pathlib import Path
-    from types import TracebackType
 
 __all__ = ["Broker"]
 
@@ -31,13 +28,12 @@ _LARGEST_DESCRIPTOR: Final = 2**31 - 1
 def _fileno(listener: object) -> int:
     fileno = getattr(listener, "fileno", None)
     if fileno is None:
-        raise TypeError(f"listener: expected a socket or its descriptor, got {type(listener).__name__}")
+        raise wrong("listener", "a socket or its descriptor", listener)
     return int(fileno())
 
 
 def _id(given: object) -> str:
-    if not isinstance(given, str):
-        raise TypeError(f"client_id: expected str, got {type(given).__name__}")
+    given = text("client_id", given)
     if not given.isascii() or len(given) > _LONGEST_ID:
         raise ValueError(f"client_id: {short(given)} is no id; take one from clients()")
     return given
@@ -62,7 +58,10 @@ class Broker:
         if (path is None) == (instance is None):
             raise ValueError("path: give exactly one of path and instance")
         self._config = one_of(BrokerConfig, "config", config)
-        self._address = Address(instance=instance) if path is None else Address(path=file_path(path))
+        if path is None:
+            self._address = Address(instance=text("instance", instance))
+        else:
+            self._address = Address(path=file_path(path))
         self._core = BrokerCore(self._address, self._config)
         self._ends: set[Callable[[], None]] = set()
 
@@ -130,6 +129,8 @@ class Broker:
 
     def observe_end(self, tell: Callable[[], None]) -> Callable[[], None]:
         """Calls ``tell`` once the broker was shut down; the result takes that back."""
+        if not callable(tell):
+            raise wrong("tell", "a function without arguments", tell)
         self._ends.add(tell)
         return lambda: self._ends.discard(tell)
 

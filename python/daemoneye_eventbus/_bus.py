@@ -8,9 +8,12 @@ import os
 import warnings
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, overload
+from collections.abc import AsyncIterator, Coroutine
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeVar, overload
 
-from daemoneye_eventbus._checks import file_path, one_of
+from daemoneye_eventbus._broker import Broker
+from daemoneye_eventbus._checks import file_path, one_of, text, wrong
 from daemoneye_eventbus._config import ClientConfig
 from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._deadline import seconds
@@ -30,6 +33,16 @@ from daemoneye_eventbus._opening import Opening
 from daemoneye_eventbus._publishing import Publisher
 from daemoneye_eventbus._specification import specification
 from daemoneye_eventbus._subscription import Reader, Subscription
+from daemoneye_eventbus._types import (
+    BrokerStatistics,
+    ClientInfo,
+    CollectionEvent,
+    CorrelationFilter,
+    EventBusStatistics,
+    EventFilter,
+    EventSubscription,
+    State,
+)
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus._ways import Bounds, LocalWay, RemoteWay, Way
 from daemoneye_eventbus.errors import (
@@ -38,22 +51,6 @@ from daemoneye_eventbus.errors import (
     SubscriptionClosed,
     SubscriptionRefused,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
-    from types import TracebackType
-
-    from daemoneye_eventbus._broker import Broker
-    from daemoneye_eventbus._native import _State
-    from daemoneye_eventbus._types import (
-        BrokerStatistics,
-        ClientInfo,
-        CollectionEvent,
-        CorrelationFilter,
-        EventBusStatistics,
-        EventFilter,
-        EventSubscription,
-    )
 
 __all__ = ["EventBus"]
 
@@ -111,7 +108,7 @@ class EventBus(Publisher):
             path = os.environ.get("DAEMONEYE_BROKER_SOCKET") or None
             if path is None:
                 raise ValueError("path: give a path or an instance, or set DAEMONEYE_BROKER_SOCKET")
-        address = Address(instance=instance) if path is None else Address(path=file_path(path))
+        address = Address(instance=text("instance", instance)) if path is None else Address(path=file_path(path))
         connection = Connection.shared(Bridge.current(), address, config)
         way = RemoteWay(connection)
         try:
@@ -126,7 +123,7 @@ class EventBus(Publisher):
         bridge = Bridge.current()
         port = getattr(broker, "_port", None)
         if port is None:
-            raise TypeError(f"broker: expected Broker, got {type(broker).__name__}")
+            raise wrong("broker", "Broker", broker)
         return cls._make(LocalWay(bridge, broker, port(config), config))
 
     @classmethod
@@ -264,9 +261,7 @@ class EventBus(Publisher):
 
     async def _unsubscribe(self, subscriber_id: str) -> None:
         self._bridge.check()
-        if not isinstance(subscriber_id, str):
-            raise TypeError(f"subscriber_id: expected str, got {type(subscriber_id).__name__}")
-        subscription: Subscription[Any] | None = self._find(subscriber_id)
+        subscription: Subscription[Any] | None = self._find(text("subscriber_id", subscriber_id))
         if subscription is None:
             raise SubscriptionClosed(
                 f"no subscription {subscriber_id!r} is open on this bus", subscriber_id=subscriber_id
@@ -276,17 +271,17 @@ class EventBus(Publisher):
     # -- the whole bus
 
     @property
-    def state(self) -> _State:
+    def state(self) -> State:
         """``connecting``, ``connected``, ``reconnecting`` or ``closed``."""
         return "closed" if self._shut else self._way.state
 
-    async def state_changes(self) -> AsyncIterator[_State]:
+    async def state_changes(self) -> AsyncIterator[State]:
         """Each change of `state` from now on; ends after ``closed``."""
         loop = self._bridge.check()
-        changes: deque[_State] = deque()
+        changes: deque[State] = deque()
         waiting = Waiters()
 
-        def changed(state: _State) -> None:
+        def changed(state: State) -> None:
             changes.append(state)
             waiting.wake_all()
 
@@ -384,7 +379,10 @@ class EventBus(Publisher):
             await self._close(goodbye=0 if self.state != "connected" else _FLUSH_SECONDS)
 
     def shutdown(self) -> Coroutine[Any, Any, None]:
-        """Flushes for at most 2 s (with ``congestion="block"`` ``publish_timeout``), then closes. Idempotent."""
+        """Flushes for at most 2 s (with ``congestion="block"`` ``publish_timeout``), then closes. Idempotent.
+
+        A connection that is broken, or breaks meanwhile, is not waited for: what is unsent is counted and logged.
+        """
         return self._shutdown()
 
     async def _shutdown(self) -> None:
@@ -398,7 +396,7 @@ class EventBus(Publisher):
         try:
             if self.state == "connected":
                 async with asyncio.timeout(bound):
-                    await self._way.flush()
+                    await self._way.last_flush()
                 goodbye = _FLUSH_SECONDS
         except (TimeoutError, EventBusError) as error:
             _log.warning(

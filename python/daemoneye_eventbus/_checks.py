@@ -27,6 +27,7 @@ __all__ = [
     "short",
     "sids",
     "store",
+    "text",
     "uids",
     "wrong",
 ]
@@ -85,6 +86,13 @@ def number(where: str, value: object, low: float, high: float, unit: str = "") -
     if not low <= value <= high:
         raise ValueError(f"{where}: must be between {low:g} and {high:g} {unit}".rstrip() + _got(value))
     return float(value)
+
+
+def text(where: str, value: object) -> str:
+    """Any text."""
+    if not isinstance(value, str):
+        raise wrong(where, "str", value)
+    return value
 
 
 def choice(where: str, value: object, *known: str) -> None:
@@ -146,8 +154,9 @@ def one_of(kind: type[T], where: str, value: T | None) -> T:
     return value
 
 
-def file_path(given: object) -> Path:
-    """A path as a caller gave it."""
+def file_path(given: object) -> str:
+    """A path as a caller gave it. Text, since native code that asks a `Path` for it runs Python, and a thread that the
+    interpreter ends below native code aborts the process."""
     text = _text_of(given)
     if text is None:
         raise wrong("path", "str or os.PathLike", given)
@@ -155,7 +164,7 @@ def file_path(given: object) -> Path:
         os.fsencode(text)
     except UnicodeEncodeError:
         raise ValueError(f"path: {short(text)} is no file name of this system") from None
-    return Path(text)
+    return str(Path(text))
 
 
 def _text_of(given: object) -> str | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daemoneye_eventbus._config import ClientConfig
-    from daemoneye_eventbus._native import _State
+    from daemoneye_eventbus._types import State
 
 __all__ = ["Connection"]
 
@@ -42,7 +42,7 @@ class Connection:
         self.room_token = bridge.listen(self._on_room)
         self.room = Waiters()
         self.changed = Waiters()
-        self.observers: set[Callable[[_State], None]] = set()
+        self.observers: set[Callable[[State], None]] = set()
         self.link = Link(address, config, bridge.bell, self._state_token, bridge.watches)
         self._reading = reading(bridge, self.link)
         watch_link(self.link)
@@ -67,7 +67,7 @@ class Connection:
         return made
 
     @property
-    def state(self) -> _State:
+    def state(self) -> State:
         """Where the link stands."""
         return self.link.state
 

@@ -6,7 +6,7 @@ or their objects out takes them from here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003  # tools that resolve the fields' types look for it here
+from collections.abc import Mapping  # tools that resolve the fields' types look for it here
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from daemoneye_eventbus._native import (
     TriggerRequest,
 )
 from daemoneye_eventbus._timestamp import Timestamp
-from daemoneye_eventbus._types import CollectionEvent  # noqa: TC001  # the same
+from daemoneye_eventbus._types import CollectionEvent  # the same
 
 __all__ = [
     "BusEvent",

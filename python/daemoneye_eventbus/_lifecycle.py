@@ -7,11 +7,12 @@ bounds; what was accepted and not sent is warned about.
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import sys
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from daemoneye_eventbus import _logs, _native
 
@@ -20,11 +21,34 @@ if TYPE_CHECKING:
 
 __all__ = ["after_fork", "is_forked", "watch_broker", "watch_link"]
 
+T = TypeVar("T")
+
 _BROKER_SECONDS: Final = 0.5
 _CLIENT_SECONDS: Final = 0.5
 
-_brokers: Final[weakref.WeakSet[_native.BrokerCore]] = weakref.WeakSet()
-_links: Final[weakref.WeakSet[_native.Link]] = weakref.WeakSet()
+
+class _Watched(Generic[T]):
+    """What has not been collected. Other threads add to it and collect meanwhile, also while the interpreter ends: each
+    of these is one step of a dict."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+        self._references: dict[int, weakref.ref[T]] = {}
+
+    def add(self, one: T) -> None:
+        number, references = next(self._numbers), self._references
+        references[number] = weakref.ref(one, lambda _gone: references.pop(number, None))
+
+    def all(self) -> list[T]:
+        found = (reference() for reference in self._references.copy().values())
+        return [one for one in found if one is not None]
+
+    def clear(self) -> None:
+        self._references.clear()
+
+
+_brokers: Final[_Watched[_native.BrokerCore]] = _Watched()
+_links: Final[_Watched[_native.Link]] = _Watched()
 _forgetters: Final[list[Callable[[], object]]] = []
 
 
@@ -50,11 +74,11 @@ def after_fork(forget: Callable[[], object]) -> None:
 
 def _at_exit() -> None:
     _native.begin_exit()
-    for broker in list(_brokers):
+    for broker in _brokers.all():
         broker.stop(_BROKER_SECONDS)
     _native.shut_down_clients(_CLIENT_SECONDS)
     _logs.emit()
-    unsent = sum(link.unsent for link in list(_links))
+    unsent = sum(link.unsent for link in _links.all())
     if unsent:
         warnings.warn(
             f"{unsent} published messages were not sent when the interpreter ended", ResourceWarning, stacklevel=1

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Bridge"]
 
-_PUBLISHES_A_TURN: Final = 64
+_PUBLISHES_A_TURN: Final = 256
 
 
 class Bridge:

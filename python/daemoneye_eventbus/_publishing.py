@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
-from daemoneye_eventbus._native import BusCore
-from daemoneye_eventbus._ways import RemoteWay
+from daemoneye_eventbus._checks import text, wrong
+from daemoneye_eventbus._fields import CorrelationMetadata
+from daemoneye_eventbus._loop import Bridge
+from daemoneye_eventbus._native import BusCore, Pending
+from daemoneye_eventbus._types import CollectionEvent
+from daemoneye_eventbus._ways import RemoteWay, Way
 from daemoneye_eventbus.errors import ConnectionClosed, PublishTimeout
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
-
-    from daemoneye_eventbus._fields import CorrelationMetadata
-    from daemoneye_eventbus._loop import Bridge
-    from daemoneye_eventbus._native import Pending
-    from daemoneye_eventbus._types import CollectionEvent
-    from daemoneye_eventbus._ways import Way
 
 __all__ = ["Publisher"]
 
@@ -52,7 +48,8 @@ class Publisher(BusCore):
         loop = self._bridge.check()
         self._check()
         room = self._way.room
-        deadline = loop.time() + self._way.config.publish_timeout
+        timeout = self._way.config.publish_timeout
+        deadline = loop.time() + timeout
         self._standing += 1
         self._waiters(self._standing)
         try:
@@ -63,17 +60,21 @@ class Publisher(BusCore):
                 except TimeoutError:
                     if loop.time() >= deadline:
                         raise PublishTimeout(
-                            f"no room for {self._way.config.publish_timeout} s (publish_timeout): the broker, "
-                            'or a reader that congestion="block" waits for, takes nothing'
+                            f"no room for {timeout} s (publish_timeout): the broker, "
+                            'or a reader that congestion="block" waits for, takes nothing',
+                            timeout=timeout,
                         ) from None
                 self._check()
                 left = self._offer(message, correlation, topic, control) if rest is None else self._resume(rest)
                 if left is None:
                     return
                 rest = left or None
+        except BaseException as error:
+            # What some readers have was published, whatever the others miss.
+            told: Any = error
+            told.accepted = 0 if rest is None else int(rest.give_up())
+            raise
         finally:
-            if rest is not None:
-                rest.give_up()
             self._standing -= 1
             self._waiters(self._standing)
             # Whoever stands behind us was not heard by whoever makes room.
@@ -98,6 +99,13 @@ class Publisher(BusCore):
     ) -> int:
         self._bridge.check()
         self._check()
+        if not (isinstance(events, Iterable) or hasattr(events, "__getitem__")):
+            raise wrong("publish_many.events", "an iterable of events", events)
+        # Also where there is no event that could be refused for it.
+        if not isinstance(correlation, str | CorrelationMetadata | None):
+            raise wrong("publish_many.correlation", "str, CorrelationMetadata or None", correlation)
+        if topic is not None:
+            text("publish_many.topic", topic)
         source = iter(events)
         accepted = 0
         try:

@@ -6,22 +6,19 @@ import asyncio
 import os
 import warnings
 import weakref
+from collections.abc import Callable, Coroutine
 from operator import index
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
 
+from daemoneye_eventbus._checks import wrong
 from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import is_forked
-from daemoneye_eventbus._native import SubscriptionCore
+from daemoneye_eventbus._loop import Bridge
+from daemoneye_eventbus._native import SubscriptionCore, Waiter
 from daemoneye_eventbus._waiters import Waiters
+from daemoneye_eventbus._ways import Opened
 from daemoneye_eventbus.errors import ConnectionClosed, SubscriptionClosed, WouldBlock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from types import TracebackType
-
-    from daemoneye_eventbus._loop import Bridge
-    from daemoneye_eventbus._native import Waiter
-    from daemoneye_eventbus._ways import Opened
 
 __all__ = ["Reader", "Subscription"]
 
@@ -135,7 +132,10 @@ class Subscription(SubscriptionCore[T_co]):
         return self._get_many(max, timeout)
 
     async def _get_many(self, most: int, timeout: float | None) -> list[T_co]:
-        most = min(index(most), _MOST_AT_ONCE)
+        try:
+            most = min(index(most), _MOST_AT_ONCE)
+        except TypeError:
+            raise wrong("max", "int", most) from None
         if most < 1:
             raise ValueError(f"max: must be at least 1, got {most}")
         loop = self._bridge.check()

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from daemoneye_eventbus._checks import wrong
+
 __all__ = ["os_bytes", "os_text"]
 
 ESCAPE: Final = "\u241b"
@@ -24,6 +26,8 @@ def os_text(value: str | bytes) -> str:
     A byte that is not UTF-8 becomes U+241B and two hexadecimal digits, another lone surrogate U+241B, ``u`` and four,
     U+241B itself is doubled. Bytes are read as UTF-8, as `os.fsdecode` does. `os_bytes` is the inverse.
     """
+    if not isinstance(value, str | bytes):
+        raise wrong("value", "str or bytes", value)
     text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
     return _RAW.sub(_escape, text)
 
@@ -40,6 +44,8 @@ def os_bytes(text: str) -> bytes:
 
     `os.fsdecode` makes a ``str`` of it. Raises ``ValueError`` for text that `os_text` cannot have made.
     """
+    if not isinstance(text, str):
+        raise wrong("text", "str", text)
     parts: list[bytes] = []
     end = 0
     for match in _ESCAPED.finditer(text):

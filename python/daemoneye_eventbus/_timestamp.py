@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import TYPE_CHECKING, Any, Final, Self, SupportsIndex, overload
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any, Final, Self, SupportsIndex, overload
 
 __all__ = ["Timestamp"]
 

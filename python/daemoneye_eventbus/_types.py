@@ -33,10 +33,14 @@ __all__ = [
     "EventSubscription",
     "Sender",
     "SourceCaps",
+    "State",
 ]
 
 CollectionEvent: TypeAlias = ProcessEvent | NetworkEvent | FilesystemEvent | PerformanceEvent | TriggerRequest
 """Any of the five events."""
+
+State: TypeAlias = Literal["connecting", "connected", "reconnecting", "closed"]
+"""Where a bus stands."""
 
 _U8: Final = 2**8 - 1
 _U32: Final = 2**32 - 1

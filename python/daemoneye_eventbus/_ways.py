@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from daemoneye_eventbus._checks import choice, integer
 from daemoneye_eventbus._connection import Connection
-from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription
+from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription, State
 from daemoneye_eventbus._waiters import Waiters
-from daemoneye_eventbus.errors import ProtocolError, SubscriptionRefused
+from daemoneye_eventbus.errors import ConnectionLost, ProtocolError, SubscriptionRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
     from daemoneye_eventbus._broker import Broker
     from daemoneye_eventbus._config import ClientConfig
     from daemoneye_eventbus._loop import Bridge
-    from daemoneye_eventbus._native import Link, PortHandle, Source, _State
+    from daemoneye_eventbus._native import Link, PortHandle, Source
 
 __all__ = ["Bounds", "LocalWay", "Opened", "RemoteWay", "Way"]
 
 _log = logging.getLogger("daemoneye_eventbus.client")
 
 _CLOSE_SECONDS = 2.0
+_TURN_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,11 @@ class Way(Protocol):
     @property
     def native(self) -> Link | PortHandle: ...
     @property
-    def state(self) -> _State: ...
-    def observe(self, observer: Callable[[_State], None]) -> Callable[[], None]: ...
+    def state(self) -> State: ...
+    def observe(self, observer: Callable[[State], None]) -> Callable[[], None]: ...
     def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened: ...
     async def flush(self) -> None: ...
+    async def last_flush(self) -> None: ...
     async def statistics(self) -> EventBusStatistics: ...
     async def broker_statistics(self) -> BrokerStatistics: ...
     async def clients(self) -> list[ClientInfo]: ...
@@ -101,10 +103,10 @@ class RemoteWay:
         return self._connection.link
 
     @property
-    def state(self) -> _State:
+    def state(self) -> State:
         return self._connection.state if self._open else "closed"
 
-    def observe(self, observer: Callable[[_State], None]) -> Callable[[], None]:
+    def observe(self, observer: Callable[[State], None]) -> Callable[[], None]:
         """Tells ``observer`` of each change; the result ends that."""
         observers = self._connection.observers
         observers.add(observer)
@@ -168,6 +170,26 @@ class RemoteWay:
     async def flush(self) -> None:
         """Everything published before has been routed."""
         await self.bridge.ask(self.native.ping)
+
+    async def last_flush(self) -> None:
+        """As `flush`, for somebody who is about to leave: `ConnectionLost` as soon as the connection breaks."""
+        broken = self.bridge.check().create_future()
+
+        def changed(_state: State) -> None:
+            if not broken.done():
+                broken.set_result(None)
+
+        stop = self.observe(changed)
+        flushing = asyncio.ensure_future(self.flush())
+        try:
+            if self.state == "connected":
+                await asyncio.wait((flushing, broken), return_when=asyncio.FIRST_COMPLETED)
+            if not flushing.done():
+                raise ConnectionLost("the connection broke, and a closing bus does not wait for another one")
+            flushing.result()
+        finally:
+            stop()
+            flushing.cancel()
 
     async def statistics(self) -> EventBusStatistics:
         """The broker's numbers."""
@@ -235,11 +257,19 @@ class LocalWay:
         self._broker = broker
         self._port = port
         self._open = True
-        self._observers: set[Callable[[_State], None]] = set()
+        self._observers: set[Callable[[State], None]] = set()
         self._stop_observing = broker.observe_end(self._broker_ended)
+        self._turned = bridge.loop.time()
 
     def _on_room(self) -> None:
         self.room.wake_all()
+
+    async def _turn(self) -> None:
+        """Nothing that is asked here takes time; who asks without end leaves the loop to others all the same."""
+        loop = self.bridge.check()
+        if loop.time() - self._turned >= _TURN_SECONDS:
+            await asyncio.sleep(0)
+            self._turned = loop.time()
 
     def _broker_ended(self) -> None:
         for observer in list(self._observers):
@@ -251,10 +281,10 @@ class LocalWay:
         return self._port
 
     @property
-    def state(self) -> _State:
+    def state(self) -> State:
         return "connected" if self._open and self._broker.running else "closed"
 
-    def observe(self, observer: Callable[[_State], None]) -> Callable[[], None]:
+    def observe(self, observer: Callable[[State], None]) -> Callable[[], None]:
         """Tells ``observer`` of each change; the result ends that."""
         self._observers.add(observer)
         return lambda: self._observers.discard(observer)
@@ -263,21 +293,30 @@ class LocalWay:
         """A queue at the broker itself."""
         source = self._port.subscribe(spec, bounds, self.config.broker_overflow, self.bridge.bell, token)
 
-        async def nothing_to_wait_for() -> None:
-            return None
-
         async def end(_at_once: bool) -> None:
             return None
 
-        return Opened(source, nothing_to_wait_for, end, lambda: None)
+        return Opened(source, self._turn, end, self._cut)
+
+    def _cut(self) -> BaseException | None:
+        """Why a subscription ended that neither its owner nor the broker has closed."""
+        if self.state == "closed":
+            return None
+        return ConnectionLost(
+            'this queue was full, and its bus had asked to be cut then (broker_overflow="disconnect")'
+        )
 
     async def flush(self) -> None:
         """Publishing in process routes at once."""
-        self.bridge.check()
+        await self._turn()
+
+    async def last_flush(self) -> None:
+        """The same."""
+        await self.flush()
 
     async def statistics(self) -> EventBusStatistics:
         """The broker's numbers."""
-        self.bridge.check()
+        await self._turn()
         now = self._broker.statistics()
         return EventBusStatistics(
             messages_published=now.messages_published,
@@ -289,12 +328,12 @@ class LocalWay:
 
     async def broker_statistics(self) -> BrokerStatistics:
         """All totals of the broker."""
-        self.bridge.check()
+        await self._turn()
         return self._broker.statistics()
 
     async def clients(self) -> list[ClientInfo]:
         """Everybody, in the order that other processes are told them."""
-        self.bridge.check()
+        await self._turn()
         return sorted(self._broker.clients(), key=lambda client: client.id)
 
     def local_statistics(self) -> dict[str, Any]:

@@ -38,7 +38,9 @@ __all__ = [
 class EventBusError(Exception):
     """Base of all errors of this package; ``message`` says what to do.
 
-    ``accepted`` is how many events of a ``publish_many`` were taken before the error, ``None`` for other calls.
+    ``accepted`` is how many events of a ``publish_many``, or of a publish that waited for room, were taken before the
+    error; ``None`` for other calls. 1 after a publish that waited in the broker's process: some readers have the event,
+    and it is lost to those that had no room.
     """
 
     _facts: ClassVar[tuple[str, ...]] = ()

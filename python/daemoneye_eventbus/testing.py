@@ -10,9 +10,9 @@ import asyncio
 import os
 import tempfile
 import uuid
-from collections.abc import AsyncIterator  # noqa: TC003  # tools resolve the fixtures' types
+from collections.abc import AsyncIterator  # tools resolve the fixtures' types
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 try:
     import pytest
@@ -23,10 +23,9 @@ except ModuleNotFoundError as _missing:
         name=_missing.name,
     ) from _missing
 
-from daemoneye_eventbus import Broker, BrokerConfig, EventBus
-
-if TYPE_CHECKING:
-    from daemoneye_eventbus import Subscription
+from daemoneye_eventbus import Broker, BrokerConfig, EventBus, Subscription
+from daemoneye_eventbus._checks import integer
+from daemoneye_eventbus._deadline import seconds
 
 __all__ = ["collect_events", "eventbus_broker", "eventbus_broker_config", "eventbus_bus"]
 
@@ -71,6 +70,8 @@ async def collect_events(subscription: Subscription[T], count: int, timeout: flo
 
     More may wait behind them: take those, or look at ``subscription.pending``.
     """
+    count = integer("count", count, 0, 2**63 - 1)
+    timeout = seconds("timeout", timeout)
     # One deadline for all: a wait for each would let a slow publisher hide a hanging test.
     loop = asyncio.get_running_loop()
     ends = loop.time() + timeout

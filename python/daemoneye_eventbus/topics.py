@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from daemoneye_eventbus._checks import text
 from daemoneye_eventbus._native import TopicPattern
 
 __all__ = [
@@ -121,24 +122,24 @@ TRIGGER_REQUEST: Final = "control.trigger.request"
 
 def task_topic(collector_type: str, collector_id: str) -> str:
     """Where tasks for the collector ``collector_id``, of the kind ``collector_type``, are sent."""
-    return f"{COLLECTOR_TASK}.{collector_type}.{collector_id}"
+    return f"{COLLECTOR_TASK}.{text('collector_type', collector_type)}.{text('collector_id', collector_id)}"
 
 
 def lifecycle_topic(collector_id: str) -> str:
     """Where the life of the collector ``collector_id`` is told."""
-    return f"control.collector.{collector_id}"
+    return f"control.collector.{text('collector_id', collector_id)}"
 
 
 def config_topic(collector_id: str) -> str:
     """Where the configuration of the collector ``collector_id`` is sent."""
-    return f"{COLLECTOR_CONFIG}.{collector_id}"
+    return f"{COLLECTOR_CONFIG}.{text('collector_id', collector_id)}"
 
 
 def heartbeat_topic(collector_id: str) -> str:
     """Where the heartbeats of the collector ``collector_id`` go."""
-    return f"{HEALTH_HEARTBEAT}.{collector_id}"
+    return f"{HEALTH_HEARTBEAT}.{text('collector_id', collector_id)}"
 
 
 def shutdown_topic(collector_id: str) -> str:
     """Where the collector ``collector_id`` is told to stop."""
-    return f"{SHUTDOWN}.{collector_id}"
+    return f"{SHUTDOWN}.{text('collector_id', collector_id)}"

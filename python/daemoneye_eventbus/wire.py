@@ -12,8 +12,10 @@ first generation, for old captures: it knew a correlation id only, two lists of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from types import UnionType
+from typing import Any, Final, TypeVar, overload
 
+from daemoneye_eventbus._checks import text, wrong
 from daemoneye_eventbus._fields import (
     BusEvent,
     CorrelationMetadata,
@@ -33,9 +35,6 @@ from daemoneye_eventbus._types import (
     EventSubscription,
     SourceCaps,
 )
-
-if TYPE_CHECKING:
-    from types import UnionType
 
 __all__ = ["DIALECTS", "Message", "decode", "encode"]
 
@@ -70,10 +69,10 @@ def encode(value: object, dialect: str = "bincode", *, type: type[Any] | UnionTy
     without it, the plain struct is written. ``TypeError`` for what has no encoding, ``ValueError`` for a dialect that
     is not known.
     """
-    kind = _kind(value.__class__ if type is None else type)
+    kind = _kind("value", value.__class__) if type is None else _kind("type", type)
     if kind not in ("CollectionEvent", value.__class__.__name__):
         raise TypeError(f"value: expected {kind}, got {value.__class__.__name__}")
-    return _wire_encode(kind, value, dialect)
+    return _wire_encode(kind, value, text("dialect", dialect))
 
 
 @overload
@@ -85,11 +84,15 @@ def decode(type: type[Any] | UnionType, data: bytes, dialect: str = "bincode") -
 
     `DecodeError` for anything else, trailing bytes included.
     """
-    return _wire_decode(_kind(type), data, dialect)
+    return _wire_decode(_kind("type", type), data, text("dialect", dialect))
 
 
-def _kind(given: object) -> str:
+def _kind(where: str, given: Any) -> str:
+    """The name of a type, or of the class of a value."""
+    expected = "one of the types in daemoneye_eventbus.wire"
+    if not isinstance(given, type | UnionType):
+        raise wrong(where, expected, given)
     name = _NAMES.get(given)
     if name is None:
-        raise TypeError(f"{given!r} has no encoding; see daemoneye_eventbus.wire for the types that have one")
+        raise TypeError(f"{where}: expected {expected}, got {getattr(given, '__name__', given)}")
     return name

@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import os
+import re
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from daemoneye_eventbus import __version__
 from daemoneye_eventbus._cli import broker, clients, decode, demo, doctor, pub, stats, sub, top
@@ -27,17 +29,39 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_NAME: Final = "daemoneye-eventbus"
+_OPTION: Final = re.compile(r"--\w|-[^\W\d]")
+
 
 class _Parser(argparse.ArgumentParser):
     """An error is one line: where it stands in the usage is asked for with ``--help``."""
 
+    words: Sequence[str] = ()
+    """The whole command line."""
+
     def error(self, message: str) -> NoReturn:
+        # Where something is missing as well, argparse tells that and not the misspelt option, which often is the cause.
+        if unknown := self._unknown():
+            message = f"unrecognized arguments: {' '.join(unknown)}"
         raise CliError(f"{message}; see {self.prog} --help", USAGE, prog=self.prog)
 
+    def _unknown(self) -> list[str]:
+        """What reads as an option of this command, and is none."""
+        at = 0
+        for name in self.prog.split()[1:]:
+            at = self.words.index(name, at) + 1
+        # A command's own options stand behind its name; what is behind `--` is none.
+        ends = _OPTION.match if self._subparsers else "--".__ne__
+        own = itertools.takewhile(ends, self.words[at:])
+        return [
+            word for word in own if _OPTION.match(word) and word.partition("=")[0] not in self._option_string_actions
+        ]
 
-def _parser() -> argparse.ArgumentParser:
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    _Parser.words = words
     parser = _Parser(
-        prog="daemoneye-eventbus",
+        prog=_NAME,
         description="Run, watch and use a local event bus.",
         epilog=table(),
         formatter_class=Formatter,
@@ -63,11 +87,15 @@ def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    prog = "daemoneye-eventbus"
+    prog = _NAME
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["broker"]:
+        # Before anything takes time: a terminal may be closed, or a manager ask for a reload, while it starts.
+        broker.ignore_hang_up()
     try:
         signal.signal(signal.SIGINT, _interrupt)
         prepare_streams()
-        arguments = _parse(argv)
+        arguments = _parse(words)
         if arguments is None:
             return OK
         prog = f"{prog} {arguments.command}"
@@ -91,21 +119,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _told(error: EventBusError | OSError) -> str:
-    if not isinstance(error, EventBusError) and error.strerror and isinstance(error.filename, str):
-        return f"{error.filename}: {error.strerror}"
+    if not isinstance(error, EventBusError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if isinstance(error.filename, str) else error.strerror
     return str(error) or type(error).__name__
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace | None:
+def _parse(words: Sequence[str]) -> argparse.Namespace | None:
     """The arguments; None if they asked for help or the version, which has been printed."""
     printed = io.StringIO()
     try:
         # argparse ignores that nobody reads what it prints.
         with contextlib.redirect_stdout(printed):
-            return _parser().parse_args(argv)
+            arguments, left = _parser(words).parse_known_args(words)
     except SystemExit:
         write(printed.getvalue())
         return None
+    if left:
+        prog = f"{_NAME} {arguments.command}"
+        raise CliError(f"unrecognized arguments: {' '.join(left)}; see {prog} --help", USAGE, prog=prog)
+    return arguments
 
 
 def _report(prog: str, message: str, code: int) -> int:

@@ -127,7 +127,11 @@ def address(arguments: argparse.Namespace) -> Address:
 
 
 def _said(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
-    path = getattr(arguments, "where", None) or getattr(arguments, "socket", None)
+    path = getattr(arguments, "where", None)
+    path = getattr(arguments, "socket", None) if path is None else path
+    if path == "":
+        # Most often the variable in its place is not set.
+        raise CliError("the path is empty; give the broker's socket, or leave the argument out", USAGE)
     instance = getattr(arguments, "instance", None)
     if path is not None and instance is not None:
         raise CliError("--path and --instance exclude each other", USAGE)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING, Final
 
 from daemoneye_eventbus import Timestamp, os_text
+from daemoneye_eventbus._cli.exits import USAGE, CliError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["number", "pair", "text", "timestamp"]
+__all__ = ["integer", "mapping", "number", "pair", "text", "timestamp"]
 
 _U64: Final = 2**64 - 1
+# Python reads none that is much longer.
+_INTEGER: Final = re.compile(r"-?[0-9]{1,4000}")
+_SHOWN: Final = 64
 
 
 def number(least: int, most: int = _U64) -> Callable[[str], int]:
@@ -25,6 +30,14 @@ def number(least: int, most: int = _U64) -> Callable[[str], int]:
         raise argparse.ArgumentTypeError(f"{said!r} is no integer between {least} and {most}")
 
     return convert
+
+
+def integer(said: str) -> int:
+    """Any integer, for whoever knows its limits better."""
+    # int() also takes what nobody means, such as 1_0 and other scripts' digits.
+    if _INTEGER.fullmatch(said):
+        return int(said)
+    raise argparse.ArgumentTypeError(f"{said[:_SHOWN]!r} is no integer")
 
 
 def text(said: str) -> str:
@@ -42,6 +55,16 @@ def pair(said: str) -> tuple[str, str]:
     if not equals:
         raise argparse.ArgumentTypeError(f"{said!r} is not KEY=VALUE")
     return text(key), text(value)
+
+
+def mapping(option: str, pairs: list[tuple[str, str]]) -> dict[str, str]:
+    """What an option said that may be given several times; no key twice, since one value would be lost."""
+    found: dict[str, str] = {}
+    for key, value in pairs:
+        if key in found:
+            raise CliError(f"{option}: {key!r} is given twice", USAGE)
+        found[key] = value
+    return found
 
 
 def timestamp(said: str) -> Timestamp:

@@ -14,6 +14,7 @@ from daemoneye_eventbus._cli.address import add_where, asked, seconds, token_fro
 from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import OK, USAGE, CliError
 from daemoneye_eventbus._cli.notify import notify
+from daemoneye_eventbus._cli.numbers import counted
 from daemoneye_eventbus._cli.options import add_fields, build, given
 from daemoneye_eventbus._cli.rights import add_rights, rate_limits, rules
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-__all__ = ["add"]
+__all__ = ["add", "ignore_hang_up"]
 
 _PROG: Final = "daemoneye-eventbus broker"
 _STOPPING: Final = ("SIGTERM", "SIGINT")
@@ -63,6 +64,12 @@ def add(commands: Any) -> None:
     group = parser.add_argument_group("limits and rights")
     add_rights(group)
     add_fields(group, BrokerConfig, leave_out=_NO_OPTIONS)
+
+
+def ignore_hang_up() -> None:
+    """SIGHUP does nothing from now on."""
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 class _OneLine(logging.Formatter):
@@ -134,7 +141,7 @@ async def _serve(broker: Broker, drain: float) -> None:
     finally:
         undelivered = await broker.shutdown(drain)
     if undelivered:
-        output.say(_PROG, f"{undelivered} queued messages could not be delivered within {drain:g} s")
+        output.say(_PROG, f"{counted(undelivered, 'queued message')} could not be delivered within {drain:g} s")
 
 
 def _on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
@@ -154,5 +161,3 @@ def _on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> No
         for name in ("SIGINT", "SIGBREAK"):
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), lambda _number, _frame: loop.call_soon_threadsafe(stop))
-    if sys.platform != "win32":
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from daemoneye_eventbus import __version__
 from daemoneye_eventbus._cli.examine import Finding, own_uid, user
 from daemoneye_eventbus._cli.exits import LOOK, NO_BROKER, REFUSED
-from daemoneye_eventbus._cli.numbers import duration
+from daemoneye_eventbus._cli.numbers import counted, duration
 from daemoneye_eventbus._cli.raw import Raw, Refusal, answer, greet
 from daemoneye_eventbus.errors import ConnectionLost
 
@@ -171,7 +171,8 @@ def _clients(raw: Raw, info: dict[str, Any], detail: dict[str, Any], timeout: fl
             raise ValueError("it repeats its clients")
         found += clients
         more, after = bool(page.get("more")) and bool(clients), found[-1]["id"] if found else None
-    queued = f"{detail['queued_messages']} messages of {detail['queued_bytes']} bytes wait"
+    waiting = detail["queued_messages"]
+    queued = f"{counted(waiting, 'message')} of {detail['queued_bytes']} bytes {'waits' if waiting == 1 else 'wait'}"
     findings = [Finding("ok", "clients", f"{len(found)}, this one included; {queued}")]
     bounds = {"messages": info.get("queue_messages"), "bytes": info.get("queue_bytes")}
     for one in found:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final, cast
 
-__all__ = ["duration", "flat", "plain", "short", "table"]
+__all__ = ["counted", "duration", "flat", "plain", "short", "table"]
 
 _STEP: Final = 1000
 _UNITS: Final = ("", "k", "M", "G", "T", "P", "E")
@@ -43,6 +43,11 @@ def short(value: float | None, digits: int = 5) -> str:
             return text
         number /= _STEP
     return str(value)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, as people say it."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def duration(total: int) -> str:

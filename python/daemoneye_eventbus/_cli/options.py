@@ -12,6 +12,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
 
+from daemoneye_eventbus._cli.arguments import integer
 from daemoneye_eventbus._cli.exits import USAGE, CliError
 
 __all__ = ["add_fields", "build", "documentation", "flag", "given", "number"]
@@ -48,7 +49,7 @@ def _list_of(convert: Callable[[str], Any]) -> Callable[[str], list[Any]]:
     def convert_list(text: str) -> list[Any]:
         try:
             return [convert(word) for word in text.split(",") if word]
-        except ValueError:
+        except (ValueError, argparse.ArgumentTypeError):
             raise argparse.ArgumentTypeError(f"{text!r} is no list of {convert.__name__}, as in 1,2") from None
 
     return convert_list
@@ -105,14 +106,18 @@ def _settings(name: str, hint: Any) -> dict[str, Any]:
         return {"choices": get_args(hint)}
     if get_origin(hint) is Sequence:
         (item,) = get_args(hint)
-        return {"type": _list_of(item), "action": "extend", "metavar": f"{item.__name__.upper()},..."}
+        return {
+            "type": _list_of(integer if item is int else item),
+            "action": "extend",
+            "metavar": f"{item.__name__.upper()},...",
+        }
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
     if name.endswith("_mode"):
         return {"type": _octal, "metavar": "MODE"}
     if hint is int and (name.endswith("_bytes") or name == "max_frame"):
         return {"type": _size, "metavar": "BYTES"}
-    return {"type": hint, "metavar": {int: "N", float: "SECONDS"}.get(hint, "NAME")}
+    return {"type": integer if hint is int else hint, "metavar": {int: "N", float: "SECONDS"}.get(hint, "NAME")}
 
 
 def _shown(name: str, default: Any) -> str:

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Final
 from daemoneye_eventbus import FrameTooLarge, TopicError
 from daemoneye_eventbus._cli import jsonlines, output
 from daemoneye_eventbus._cli.address import add_client, connect
-from daemoneye_eventbus._cli.arguments import number, pair, text, timestamp
+from daemoneye_eventbus._cli.arguments import integer, mapping, pair, text, timestamp
 from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import ERROR, NO_BROKER, OK, USAGE, CliError
 from daemoneye_eventbus._cli.kinds import CONTROL, KINDS, Kind, fields_of
+from daemoneye_eventbus._cli.numbers import counted
 from daemoneye_eventbus._cli.options import flag
 from daemoneye_eventbus._cli.reader import LONGEST_LINE, LineTooLong, lines_of
 
@@ -84,15 +85,19 @@ def _add_one(kinds: Any, kind: str, *, topic_needed: bool) -> argparse.ArgumentP
     return parser
 
 
+def _option(name: str) -> str:
+    return _OPTIONS.get(name, flag(name))
+
+
 def _add_kind(kinds: Any, kind: str, cls: Kind) -> None:
     parser = _add_one(kinds, kind, topic_needed=False)
     for name, field in fields_of(cls).items():
         needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         settings: dict[str, Any] = {"dest": _PREFIX + name, "required": needed, "default": argparse.SUPPRESS}
-        option = _OPTIONS.get(name, flag(name))
+        option = _option(name)
         match str(field.type).removesuffix(" | None"):
             case "int":
-                parser.add_argument(option, type=number(0), metavar="N", **settings)
+                parser.add_argument(option, type=integer, metavar="N", **settings)
             case "float":
                 parser.add_argument(option, type=float, metavar="X", **settings)
             case "Timestamp":
@@ -141,11 +146,15 @@ def _message(arguments: argparse.Namespace) -> jsonlines.Parsed:
     if arguments.kind == CONTROL:
         return jsonlines.Parsed(values.get("payload", b""), arguments.topic, arguments.correlation)
     if "metadata" in values:
-        values["metadata"] = dict(values["metadata"])
+        values["metadata"] = mapping("--metadata", values["metadata"])
+    kind = KINDS[arguments.kind]
     try:
-        return jsonlines.Parsed(KINDS[arguments.kind](**values), arguments.topic, arguments.correlation)
+        return jsonlines.Parsed(kind(**values), arguments.topic, arguments.correlation)
     except (ValueError, TypeError) as error:
-        raise CliError(str(error), USAGE) from None
+        said = str(error)
+        for name in fields_of(kind):
+            said = said.replace(f"{kind.__name__}.{name}:", f"{_option(name)}:")
+        raise CliError(said, USAGE) from None
 
 
 def _connect(arguments: argparse.Namespace) -> Any:
@@ -247,7 +256,7 @@ class _Progress:
             return
         self._told = now
         share = f"{min(100, self._bytes * 100 // self._size)} %, " if self._size else ""
-        text = f"{share}{self.published} events, {self.published / (now - self._began):.0f}/s"
+        text = f"{share}{counted(self.published, 'event')}, {self.published / (now - self._began):.0f}/s"
         if self._terminal:
             self._shown = True
             print(f"\r{_PROG}: {text}\x1b[K", end="", file=sys.stderr, flush=True)
@@ -263,5 +272,5 @@ class _Progress:
     def total(self) -> None:
         """The last line; after an error it is wanted most."""
         if not self._quiet or self.bad:
-            bad = f", {self.bad} bad lines" if self.bad else ""
-            output.say(_PROG, f"published {self.published} events{bad}")
+            bad = f", {counted(self.bad, 'bad line')}" if self.bad else ""
+            output.say(_PROG, f"published {counted(self.published, 'event')}{bad}")

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from daemoneye_eventbus import CorrelationFilter, EventFilter, TopicPattern
 from daemoneye_eventbus._cli import jsonlines, lines, output
 from daemoneye_eventbus._cli.address import add_client, connect, seconds
-from daemoneye_eventbus._cli.arguments import number, pair
+from daemoneye_eventbus._cli.arguments import mapping, number, pair
 from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import OK, TOO_FEW, USAGE, CliError
 from daemoneye_eventbus._cli.kinds import KINDS, Received
+from daemoneye_eventbus._cli.numbers import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -90,7 +91,7 @@ def _filters(arguments: argparse.Namespace) -> tuple[EventFilter | None, Correla
             event_types=arguments.type,
             pids=arguments.pid,
             min_priority=arguments.min_priority,
-            metadata_filters=dict(arguments.metadata),
+            metadata_filters=mapping("--metadata", arguments.metadata),
             topic_filters=arguments.topic,
             source_collectors=arguments.collector,
         )
@@ -100,8 +101,8 @@ def _filters(arguments: argparse.Namespace) -> tuple[EventFilter | None, Correla
             parent_correlation_ids=arguments.parent,
             root_correlation_ids=arguments.root,
             workflow_stages=arguments.stage,
-            required_tags=dict(arguments.tag),
-            any_tags=dict(arguments.any_tag),
+            required_tags=mapping("--tag", arguments.tag),
+            any_tags=mapping("--any-tag", arguments.any_tag),
             min_sequence=arguments.min_sequence,
             max_sequence=arguments.max_sequence,
         )
@@ -191,13 +192,13 @@ class _Report:
             self.say(state)
         if (gaps := self._subscription.gaps) != self._gaps:
             self._gaps = gaps
-            self.say(f"interrupted {gaps} times so far; what was published meanwhile is not here")
+            self.say(f"interrupted {counted(gaps, 'time')} so far; what was published meanwhile is not here")
         now = time.monotonic()
         if now - self._told_at >= self._interval:
             news = (self.count, self._subscription.dropped)
             if news != self._told:
                 rate = (self.count - self._told[0]) / (now - self._told_at)
-                self.say(f"{self.count} events, {rate:.0f}/s, {news[1]} dropped")
+                self.say(f"{counted(self.count, 'event')}, {rate:.0f}/s, {news[1]} dropped")
             self._told, self._told_at = news, now
 
     def total(self) -> None:
@@ -205,4 +206,4 @@ class _Report:
         passed = time.monotonic() - self._began
         waiting = self._subscription.pending
         rest = f", {waiting} came too late to be printed" if waiting else ""
-        self.say(f"{self.count} events in {passed:.1f} s, {self._subscription.dropped} dropped{rest}")
+        self.say(f"{counted(self.count, 'event')} in {passed:.1f} s, {self._subscription.dropped} dropped{rest}")

@@ -72,6 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
 async def _watch(arguments: argparse.Namespace) -> None:
     left: int | None = 1 if arguments.once else arguments.count
     shown = 0
+    trouble: str | None = None
     on_terminal = sys.stdout.isatty() and not arguments.json
     async with connect(arguments, client="top") as bus:
         before = await _ask(bus)
@@ -81,9 +82,14 @@ async def _watch(arguments: argparse.Namespace) -> None:
             while left is None or shown < left:
                 if await terminal.quit_within(arguments.interval):
                     return
-                now = await _sample(bus, terminal)
-                if now is None:
+                now = await _sample(bus)
+                if isinstance(now, str):
+                    if now != trouble:
+                        terminal.leave_page()
+                        output.say(_PROG, now)
+                    trouble = now
                     continue
+                trouble = None
                 row = _row(before, now)
                 if arguments.json:
                     output.write(json.dumps(row) + "\n")
@@ -106,7 +112,8 @@ async def _ask(bus: EventBus) -> _Sample:
     return _Sample(time.monotonic(), plain(numbers), clients, reason)
 
 
-async def _sample(bus: EventBus, terminal: Terminal) -> _Sample | None:
+async def _sample(bus: EventBus) -> _Sample | str:
+    """What the broker tells, or why it does not now."""
     try:
         return await _ask(bus)
     except (ConnectionLost, CliError) as error:
@@ -114,9 +121,7 @@ async def _sample(bus: EventBus, terminal: Terminal) -> _Sample | None:
             raise
         if output.is_reader_gone():
             raise output.ReaderGone from None
-        terminal.leave_page()
-        output.say(_PROG, f"{bus.state}: {error}")
-        return None
+        return bus.state if isinstance(error, ConnectionLost) else str(error)
 
 
 def _row(before: _Sample, now: _Sample) -> dict[str, Any]:

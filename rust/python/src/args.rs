@@ -148,8 +148,15 @@ impl Field {
     /// The same, of at most `limit` bytes of UTF-8.
     pub(crate) fn short_text(self, ob: Borrowed<'_, '_, PyAny>, limit: usize) -> PyResult<Py<PyString>> {
         let text = self.text(ob)?;
-        let len = text.bind(ob.py()).to_str()?.len();
-        if len > limit {
+        self.short_str(text.bind(ob.py()), limit)?;
+        Ok(text)
+    }
+
+    /// The UTF-8 form of `text`, of at most `limit` bytes.
+    pub(crate) fn short_str<'a>(self, text: &'a Bound<'_, PyString>, limit: usize) -> PyResult<&'a str> {
+        let text = text.to_str().map_err(|_| self.not_unicode())?;
+        if text.len() > limit {
+            let len = text.len();
             return Err(self.value_error(format_args!(
                 "{len} bytes of UTF-8 are above the limit of {limit}; shorten it"
             )));

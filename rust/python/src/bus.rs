@@ -35,7 +35,7 @@ use crate::statistics::{self, Account};
 use crate::subscription::SubscriptionCore;
 
 /// Publishes taken without giving the loop a turn.
-const PUBLISHES_A_TURN: u32 = 64;
+const PUBLISHES_A_TURN: u32 = 256;
 
 enum Way {
     Link(Py<Link>, Owned<Arc<client::Link>>),

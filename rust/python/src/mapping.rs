@@ -8,11 +8,13 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyInt, PyIterator, PyMapping, PyString, PyTuple, PyType};
 
+use smallvec::SmallVec;
+
 use crate::args::{Arg, Field, Origin};
 use crate::slots;
 
-/// Checked entries, as an event keeps them.
-pub(crate) type Entries = Vec<(Py<PyString>, Py<PyString>)>;
+/// Checked entries, as an event keeps them; few are no allocation of their own.
+pub(crate) type Entries = SmallVec<[(Py<PyString>, Py<PyString>); 2]>;
 
 /// What limits a map that a caller gives, besides being text.
 #[derive(Clone, Copy)]

@@ -110,8 +110,10 @@ impl Pending {
     }
 
     /// Nobody waits for them any more. A traceback may hold this object for long, so dropping it does not say that in time.
-    fn give_up(&self) {
-        drop(self.waiting.lock().take());
+    /// True if other readers have the message, which counts as published then.
+    fn give_up(&self) -> bool {
+        let waiting = self.waiting.lock().take();
+        waiting.and_then(Owned::into_inner).is_some_and(Unfinished::give_up)
     }
 }
 
@@ -124,7 +126,7 @@ pub(crate) enum Offer {
 pub(crate) fn control_payload<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     let bytes = object.cast::<PyBytes>().map_err(|_| {
         PyTypeError::new_err(format!(
-            "publish_control: payload must be bytes, not {}",
+            "publish_control.payload: expected bytes, got {}",
             type_name(object)
         ))
     })?;
@@ -146,7 +148,7 @@ pub(crate) fn trigger_in(payload: &Bound<'_, PyAny>, dialect: Dialect) -> PyResu
 pub(crate) fn topic_text<'a>(topic: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
     let text = topic
         .cast::<PyString>()
-        .map_err(|_| PyTypeError::new_err(format!("publish: topic must be str, not {}", type_name(topic))))?;
+        .map_err(|_| PyTypeError::new_err(format!("publish.topic: expected str, got {}", type_name(topic))))?;
     text.to_str().map_err(|_| {
         let error = TopicError {
             topic: text.to_string_lossy().into_owned(),

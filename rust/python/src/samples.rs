@@ -24,8 +24,7 @@ pub(crate) fn _received(py: Python<'_>, body: &[u8], dropped_before: u64) -> PyR
     let text = |text: &str| PyString::new(py, text).unbind();
     events::received(
         py,
-        body,
-        Dialect::Bincode,
+        events::frame(body, Dialect::Bincode),
         &text("events.#"),
         &text("s-1"),
         Stamp {

@@ -19,7 +19,7 @@ use crate::outgoing::LocalMessage;
 use crate::owned::Owned;
 use crate::pace::Pace;
 use crate::statistics::Tracked;
-use crate::text::inconsistent;
+use crate::text::{Frame, inconsistent};
 
 /// Messages handed over without giving the loop a turn.
 const MESSAGES_A_TURN: u32 = 256;
@@ -111,7 +111,11 @@ impl SubscriptionCore {
     }
 
     pub(crate) fn take(&self, py: Python<'_>) -> PyResult<Taken> {
-        let popped = match self.queue(py)?.pop() {
+        // The copy is the event's own: one that is kept pins nothing else.
+        let popped = match self
+            .queue(py)?
+            .pop_as(|frame| Arc::<[u8]>::from(frame.get(PREFIX..).unwrap_or_default()))
+        {
             Ok(popped) => popped,
             Err(Empty::Yet) => return Ok(Taken::Empty),
             Err(Empty::Ended) => return Ok(Taken::Ended),
@@ -121,10 +125,10 @@ impl SubscriptionCore {
             sender: popped.sender,
         };
         let made = match popped.content {
-            Content::Frames(frame) => {
-                let body = frame.get(PREFIX..).unwrap_or_default();
-                let pattern = self.pattern_of_body(body)?;
-                events::received(py, body, self.dialect, pattern, &self.subscriber_id, stamp)
+            Content::Frames(body) => {
+                let pattern = self.pattern_of_body(&body)?;
+                let dialect = self.dialect;
+                events::received(py, Frame { body, dialect }, pattern, &self.subscriber_id, stamp)
             }
             Content::Object(object, _) => {
                 let Some(message) = object.downcast_ref::<LocalMessage>() else {
@@ -240,7 +244,8 @@ impl SubscriptionCore {
     /// True once nothing more can come in.
     #[getter]
     fn _ended(&self, py: Python<'_>) -> PyResult<bool> {
-        Ok(self.queue(py)?.is_closed())
+        let queue = self.queue(py)?;
+        Ok(queue.is_closed() || queue.wants_disconnect())
     }
 
     /// Ends the in-process subscription; what waits is dropped.

@@ -31,7 +31,7 @@ struct BusEventView<'a> {
 fn dialect(name: &str) -> PyResult<Dialect> {
     Dialect::from_name(name).ok_or_else(|| {
         let known = Dialect::names(Dialect::ALL);
-        PyValueError::new_err(format!("dialect must be one of {known}, got {name:?}"))
+        PyValueError::new_err(format!("dialect: must be one of {known}, got {name:?}"))
     })
 }
 

@@ -57,6 +57,11 @@ impl Unfinished {
         self.waiting.as_ref().map_or(0, Waiting::messages)
     }
 
+    /// Drops it; true if some reader has it, so that it counts as published.
+    pub fn give_up(self) -> bool {
+        self.counted
+    }
+
     pub(super) fn resume(mut self, waker: &Arc<dyn Wake>) -> Published {
         let shared = Arc::clone(&self.shared);
         let depth = shared.config.max_topic_depth;

@@ -121,7 +121,6 @@ impl Link {
             return Ok(Sent::Full);
         }
         outbox.sequence += 1;
-        shared.published.fetch_add(1, Ordering::Relaxed);
         // An answer does not wait for company; where nothing is read this is one look.
         let answers = shared.heard.load(Ordering::Relaxed);
         if answers {
@@ -271,7 +270,7 @@ impl Link {
         let decode_errors = inbound.undecodable;
         let outbox = self.shared.outbox.lock();
         LocalStatistics {
-            published: self.shared.published.load(Ordering::Relaxed),
+            published: outbox.published(),
             account: sum,
             refused: self.shared.refused.load(Ordering::Relaxed),
             unconfirmed: outbox.unconfirmed(),

@@ -214,6 +214,11 @@ impl Outbox {
         self.unconfirmed + self.written.saturating_sub(self.confirmed)
     }
 
+    /// Messages that were ever taken.
+    pub(super) const fn published(&self) -> u64 {
+        self.appended
+    }
+
     /// Messages that are not wholly with the kernel.
     pub(super) const fn unsent(&self) -> u64 {
         self.appended - self.written

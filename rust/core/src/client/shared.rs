@@ -37,7 +37,6 @@ pub(super) struct Shared {
     pub(super) notify: Notify,
     /// Something was read since the last publish, which may be what that answers.
     pub(super) heard: AtomicBool,
-    pub(super) published: AtomicU64,
     pub(super) refused: AtomicU64,
     pub(super) reconnects: AtomicU64,
     pub(super) log: Limiter,
@@ -65,7 +64,6 @@ impl Shared {
             }),
             notify: Notify::new(),
             heard: AtomicBool::new(false),
-            published: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             log: Limiter::default(),

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Budget {
     used: AtomicUsize,
     limit: usize,
+    /// False where nobody asks what is used: counting has its price.
+    counts: bool,
 }
 
 impl Budget {
@@ -14,20 +16,28 @@ impl Budget {
         Self {
             used: AtomicUsize::new(0),
             limit,
+            counts: true,
         }
     }
 
-    /// A budget that never runs out, for a queue that stands alone.
+    /// A budget that never runs out and counts nothing, for a queue that stands alone.
     pub const fn unlimited() -> Self {
-        Self::new(usize::MAX)
+        Self {
+            counts: false,
+            ..Self::new(usize::MAX)
+        }
     }
 
     pub(super) fn charge(&self, bytes: usize) {
-        self.used.fetch_add(bytes, Ordering::Relaxed);
+        if self.counts {
+            self.used.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn release(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if self.counts {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 
     pub const fn limit(&self) -> usize {

@@ -107,10 +107,14 @@ impl Inner {
 
     /// Takes `run` off the books; the caller says where it went. Gives its (message, subscription) pairs.
     fn release(&mut self, run: &Run, subscriptions: usize) -> u64 {
-        self.messages = self.messages.saturating_sub(run.messages as usize);
-        self.bytes = self.bytes.saturating_sub(run.bytes());
-        self.budget.release(run.bytes());
-        let pairs = u64::from(run.messages) * subscriptions as u64;
+        self.release_part(run.messages, run.bytes(), subscriptions)
+    }
+
+    fn release_part(&mut self, messages: u32, bytes: usize, subscriptions: usize) -> u64 {
+        self.messages = self.messages.saturating_sub(messages as usize);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.budget.release(bytes);
+        let pairs = u64::from(messages) * subscriptions as u64;
         self.pending = self.pending.saturating_sub(pairs);
         if self.messages == 0 {
             self.fed_by_block = false;
@@ -223,7 +227,7 @@ impl Inner {
     }
 
     pub(super) fn arm_reader(&mut self) -> bool {
-        let waits = self.messages > 0 || self.is_closed();
+        let waits = self.messages > 0 || self.is_closed() || self.wants_disconnect;
         self.idle |= !waits;
         waits
     }

@@ -117,8 +117,8 @@ pub enum Pushed {
 
 /// One message taken out by [`Queue::pop`].
 #[derive(Debug)]
-pub struct Popped {
-    pub content: Content,
+pub struct Popped<F = Bytes> {
+    pub content: Content<F>,
     /// `None` at a client, who is not told.
     pub sender: Option<Arc<Sender>>,
     /// How many were lost right before it.
@@ -130,7 +130,7 @@ pub struct Popped {
 pub enum Empty {
     /// The reader will be woken.
     Yet,
-    /// Finished and read to the end.
+    /// Finished and read to the end, or to be cut and read to there.
     Ended,
 }
 
@@ -311,9 +311,14 @@ impl Queue {
         self.inner.lock().arm_reader()
     }
 
-    /// Takes one message out.
+    /// Takes one message out, a frame as a copy.
     pub fn pop(&self) -> Result<Popped, Empty> {
-        self.drain(|inner| inner.pop())
+        self.pop_as(Bytes::copy_from_slice)
+    }
+
+    /// Takes one message out, a frame as what `make` makes of it; that happens under the lock and must be short.
+    pub fn pop_as<F>(&self, make: impl FnOnce(&[u8]) -> F) -> Result<Popped<F>, Empty> {
+        self.drain(|inner| inner.pop(make))
     }
 
     /// Drops from the oldest until `bytes` are freed or nothing droppable is left; gives the bytes freed.

@@ -20,18 +20,19 @@ pub type Subscriptions = Arc<[u64]>;
 /// A message of this process that was never encoded; the border knows what it is.
 pub type Object = Arc<dyn Any + Send + Sync>;
 
+/// Frames as bytes that are shared, or as what a reader makes of one.
 #[derive(Clone)]
-pub enum Content {
+pub enum Content<F = Bytes> {
     /// Whole frames, prefix included, back to back.
-    Frames(Bytes),
+    Frames(F),
     /// One object, and the size its frame would have.
     Object(Object, usize),
 }
 
-impl fmt::Debug for Content {
+impl<F> fmt::Debug for Content<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Frames(bytes) => write!(f, "Frames({} bytes)", bytes.len()),
+            Self::Frames(_) => f.write_str("Frames"),
             Self::Object(_, size) => write!(f, "Object({size} bytes)"),
         }
     }
@@ -107,6 +108,20 @@ impl Run {
             }
         };
         first.from(self.sender.as_ref())
+    }
+
+    /// Takes the first message off as what `make` makes of its frame; an object's run is used up by it.
+    pub(super) fn take_first<F>(&mut self, make: impl FnOnce(&[u8]) -> F) -> Content<F> {
+        let len = self.first_len();
+        self.messages = self.messages.saturating_sub(1);
+        match &mut self.content {
+            Content::Frames(bytes) => {
+                let made = make(bytes.get(..len).unwrap_or_default());
+                bytes.advance(len);
+                Content::Frames(made)
+            }
+            Content::Object(object, size) => Content::Object(Arc::clone(object), *size),
+        }
     }
 
     /// Takes off as many messages from the front as fit into `messages` and `bytes` (one more than fits in bytes if `at_least_one`).

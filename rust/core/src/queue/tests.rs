@@ -381,11 +381,27 @@ fn disconnect_tells_its_reader_even_while_that_waits_for_the_kernel() {
     assert!(queue.queue.wants_disconnect() && queue.reader.rung() == 1);
     assert_eq!(queue.push(&run(5..6, 20)), Pushed::Closed);
     assert_eq!(queue.reader.rung(), 0);
-    assert_eq!(queue.queue.snapshot().dropped[0], 3);
+    assert_eq!(
+        queue.queue.snapshot().dropped[0],
+        4,
+        "what comes until it is cut is lost to it as well"
+    );
     // Whoever writes on passes it on, until it is cut.
     assert_eq!(queue.write(usize::MAX, &mut Vec::new()), Written::Unwanted);
-    queue.queue.end_with(None, DropReason::Disconnected);
+    assert_eq!(queue.queue.end_with(None, DropReason::Disconnected), 1);
+    let snapshot = queue.queue.snapshot();
+    assert_eq!((snapshot.dropped[0], snapshot.dropped[4], snapshot.pending), (4, 1, 1));
     assert_eq!(queue.write(usize::MAX, &mut Vec::new()), Written::All);
+}
+
+#[test]
+fn whoever_pops_has_what_waits_and_then_the_end() {
+    let queue = queue(limits(2, usize::MAX), Overflow::Disconnect);
+    queue.push(&run(0..2, 20));
+    assert!(matches!(queue.push(&run(2..5, 20)), Pushed::Closed));
+    assert!(queue.queue.pop().is_ok() && queue.queue.pop().is_ok());
+    assert_eq!(queue.queue.pop().unwrap_err(), Empty::Ended);
+    assert!(queue.queue.arm_reader(), "and need not be woken to be told");
 }
 
 #[test]

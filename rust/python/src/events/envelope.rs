@@ -75,7 +75,7 @@ impl Envelope {
         }
     }
 
-    /// The envelope of a received body, of which `outline` is the outline.
+    /// The envelope of a received body, of which `outline` is the outline; the caller puts `frame` in when nothing borrows from it.
     pub(crate) fn of_wire(frame: &Frame, outline: &Outline<'_>) -> PyResult<Self> {
         Ok(Self {
             id: outline.id.into(),
@@ -83,7 +83,7 @@ impl Envelope {
             correlation: Correlation::Wire(Span::of(&frame.body, outline.correlation_id)?),
             time: outline.timestamp,
             sequence: outline.sequence,
-            frame: Some(frame.clone()),
+            frame: None,
             made: PyOnceLock::new(),
         })
     }

@@ -32,6 +32,7 @@ use uuid::Uuid;
 pub(crate) use self::bus_event::{BusEvent, Stamp};
 pub(crate) use self::control::ControlMessage;
 pub(crate) use self::correlation::CorrelationMetadata;
+pub(crate) use self::envelope::frame;
 pub(crate) use self::filesystem::FilesystemEvent;
 pub(crate) use self::frame::Payload;
 pub(crate) use self::message::Message;
@@ -101,8 +102,7 @@ pub(crate) fn correlation_view<'a>(
     let id = ob
         .cast::<PyString>()
         .map_err(|_| field.type_error("str, CorrelationMetadata or None", ob))?;
-    field.short_text(ob.as_borrowed(), correlation::MAX_ID)?;
-    Ok(fresh_correlation(id.to_str()?, created_at))
+    Ok(fresh_correlation(field.short_str(id, correlation::MAX_ID)?, created_at))
 }
 
 /// The metadata of a message that was published with nothing but an id.
@@ -120,18 +120,17 @@ pub(crate) fn fresh_correlation(id: &str, created_at: Timestamp) -> core::Correl
 
 /// What a received body is to a subscriber: a `BusEvent` if it holds an event, else a `ControlMessage`.
 ///
-/// The body is copied, exactly; everything else is read from that copy when a field is read.
+/// `frame` is kept; everything but numbers is read from it when a field is read.
 pub(crate) fn received(
     py: Python<'_>,
-    body: &[u8],
-    dialect: Dialect,
+    frame: Frame,
     matched_pattern: &Py<PyString>,
     subscriber_id: &Py<PyString>,
     stamp: Stamp,
 ) -> PyResult<Py<PyAny>> {
-    let frame = envelope::frame(body, dialect);
+    let dialect = frame.dialect;
     let outline = dialect.outline(&frame.body).map_err(|error| decode_error(py, error))?;
-    let envelope = envelope::Envelope::of_wire(&frame, &outline)?;
+    let mut envelope = envelope::Envelope::of_wire(&frame, &outline)?;
     let holds_event = match outline.message_type {
         MessageType::Event => true,
         MessageType::Control if outline.topic == trigger_topic::REQUEST => {
@@ -141,11 +140,13 @@ pub(crate) fn received(
     };
     if holds_event {
         let event = bus_event::event_of(py, &frame, outline.payload)?;
+        envelope.frame = Some(frame);
         let (matched_pattern, subscriber_id) = (matched_pattern.clone_ref(py), subscriber_id.clone_ref(py));
         let made = BusEvent::new_local(envelope, event, matched_pattern, subscriber_id, stamp);
         Ok(made.into_object(py)?.into_any())
     } else {
         let payload = PyBytes::new(py, outline.payload).unbind();
+        envelope.frame = Some(frame);
         Ok(ControlMessage::of_envelope(envelope, payload, stamp.sender)
             .into_object(py)?
             .into_any())

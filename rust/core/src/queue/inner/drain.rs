@@ -157,25 +157,22 @@ impl Inner {
         self.partial = rest;
     }
 
-    pub(in crate::queue) fn pop(&mut self) -> Result<Popped, Empty> {
+    pub(in crate::queue) fn pop<F>(&mut self, make: impl FnOnce(&[u8]) -> F) -> Result<Popped<F>, Empty> {
         let mut dropped_before = 0;
         loop {
             match self.items.front_mut() {
                 Some(Item::Run(run, subscriptions)) => {
-                    let subscriptions = subscriptions.len();
-                    let one = if run.messages > 1 {
-                        run.split_first()
-                    } else {
-                        let Some(Item::Run(run, _)) = self.items.pop_front() else {
-                            return Err(Empty::Yet);
-                        };
-                        run
-                    };
-                    self.delivered += self.release(&one, subscriptions);
+                    let (subscriptions, bytes) = (subscriptions.len(), run.first_len());
+                    let sender = run.sender.clone();
+                    let content = run.take_first(make);
+                    if run.messages == 0 {
+                        self.items.pop_front();
+                    }
+                    self.delivered += self.release_part(1, bytes, subscriptions);
                     self.note_progress();
                     return Ok(Popped {
-                        content: one.content,
-                        sender: one.sender,
+                        content,
+                        sender,
                         dropped_before,
                     });
                 }
@@ -194,7 +191,8 @@ impl Inner {
                 None => break,
             }
         }
-        if self.is_closed() {
+        // Who reads here is cut by being told.
+        if self.is_closed() || self.wants_disconnect {
             return Err(Empty::Ended);
         }
         self.idle = true;

@@ -13,7 +13,12 @@ impl Inner {
         subscriptions: &Subscriptions,
         patience: Patience<'_>,
     ) -> Pushed {
-        if self.is_closed() || self.wants_disconnect {
+        if self.is_closed() {
+            return Pushed::Closed;
+        }
+        if self.wants_disconnect {
+            // Nobody has cut the reader yet; until then this matches, and is lost as what did not fit was.
+            self.gap_at_tail(u64::from(run.messages), subscriptions, DropReason::Overflow);
             return Pushed::Closed;
         }
         let waits = match patience {

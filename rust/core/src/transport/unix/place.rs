@@ -26,6 +26,18 @@ pub(super) struct Place {
     pub(super) path: PathBuf,
 }
 
+/// As people call it.
+const fn named(kind: FileType) -> &'static str {
+    match kind {
+        FileType::RegularFile => "a file",
+        FileType::Directory => "a directory",
+        FileType::Symlink => "a symbolic link",
+        FileType::Fifo => "a named pipe",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        _ => "something else",
+    }
+}
+
 impl Place {
     pub(super) fn open(address: &Address) -> Result<Self> {
         let path = address.path();
@@ -89,7 +101,10 @@ impl Place {
         if kind != FileType::Socket {
             return Err(refused(
                 &self.path,
-                format!("there is something that is not a socket ({kind:?}); move it away, or choose another path"),
+                format!(
+                    "{} is there, not a socket; move it away, or choose another path",
+                    named(kind)
+                ),
             ));
         }
         let (owner, own) = (found.st_uid, Peer::own_uid());

@@ -244,7 +244,7 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
         return DialError {
             error: Error::PathRefused {
                 path: path.to_path_buf(),
-                reason: "a file is there that is not a socket; check the path".into(),
+                reason: "what is there is not a socket; check the path".into(),
             },
             retry: false,
         };

@@ -1,0 +1,70 @@
+"""What tools that resolve type hints at run time find: those of every public name, whoever defines it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import typing
+from typing import TYPE_CHECKING
+
+import pytest
+
+import daemoneye_eventbus
+from daemoneye_eventbus import EventBus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGE = daemoneye_eventbus.__name__
+MODULES = ["daemoneye_eventbus", *(f"daemoneye_eventbus.{name}" for name in ("topics", "wire", "errors", "testing"))]
+
+
+def public() -> Iterator[tuple[str, object]]:
+    for home in MODULES:
+        module = importlib.import_module(home)
+        for name in module.__all__:
+            value = getattr(module, name)
+            if isinstance(value, type) or inspect.isroutine(value):
+                yield f"{home}.{name}", value
+    # What `connect`, `from_broker` and `subscribe` return.
+    opening = EventBus.connect("/nowhere")
+    yield "Opening", type(opening)
+    opening.close()
+
+
+def methods(cls: type) -> Iterator[tuple[str, object]]:
+    """Its own and those of the classes of ours that it derives from."""
+    for owner in cls.__mro__:
+        if not owner.__module__.startswith(PACKAGE):
+            continue
+        for name, member in vars(owner).items():
+            if name.startswith("_") and not name.startswith("__"):
+                continue
+            if isinstance(member, property):
+                yield name, member.fget
+            elif isinstance(member, classmethod | staticmethod):
+                yield name, member.__func__
+            elif inspect.isfunction(member):
+                yield name, member
+
+
+@pytest.mark.parametrize(("name", "value"), [*public()], ids=lambda value: value if isinstance(value, str) else "")
+def test_hints_of_public_names_resolve(name, value):
+    failed = []
+    members = [(name, value), *(methods(value) if isinstance(value, type) else ())]
+    for member, function in members:
+        try:
+            typing.get_type_hints(function)
+        except Exception as error:
+            failed.append(f"{member}: {error}")
+    assert failed == []
+
+
+def test_they_are_the_types_that_a_caller_meets():
+    hints = typing.get_type_hints(EventBus.from_broker)
+    assert hints["broker"] is daemoneye_eventbus.Broker
+    assert typing.get_type_hints(EventBus.publish_many)["return"] is not None
+    assert (
+        typing.get_type_hints(EventBus.state.fget)["return"]
+        == typing.Literal["connecting", "connected", "reconnecting", "closed"]
+    )
