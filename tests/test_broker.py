@@ -198,6 +198,10 @@ async def test_exactly_one_of_path_and_instance(tmp_path):
         Broker()
     with pytest.raises(ValueError):
         Broker("/tmp/x.sock", instance="x")
+    with pytest.raises(TypeError, match="instance: expected str, got int"):
+        Broker(instance=5)
+    with pytest.raises(TypeError, match="instance: expected str, got int"):
+        await EventBus.connect(instance=5)
     name = f"test-{os.getpid()}"
     assert str(Broker(instance=name).path) == f"/tmp/daemoneye-{name}.sock"
     async with Broker(instance=name) as broker:

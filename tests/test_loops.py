@@ -54,6 +54,37 @@ def test_a_bus_left_open_by_a_finished_loop(run, path, program):
     broker.finish()
 
 
+@pytest.mark.parametrize("name", ["sh", "x" * 500], ids=["small", "more than the kernel takes"])
+def test_publish_nowait_when_the_loop_is_gone(run, path, program, name):
+    """What was taken is sent, and nothing that was sent is refused: there was `WrongLoop` for the second of a turn."""
+    broker = program("broker.py", path)
+    broker.json()
+    count = 4000
+
+    async def leave():
+        return await EventBus.connect(path, config=SOLO)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        left = [run(leave())]
+
+        async def read():
+            async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+                for number in range(count):
+                    left[0].publish_nowait(process(number, name))
+                return pids(await collect(events, count))
+
+        assert run(read()) == list(range(count))
+        assert left.pop().local_statistics()["published"] == count
+        gc.collect()
+    broker.finish()
+
+
+def test_one_interpreter(program):
+    """In a second one of the process the import is refused, and the first goes on: both were broken by it."""
+    assert program("interpreters.py").line() == "refused, events.process.new"
+
+
 def test_wrong_loop(path, program):
     broker = program("broker.py", path)
     broker.json()

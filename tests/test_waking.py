@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import sys
 import weakref
 
 import pytest
@@ -60,6 +61,49 @@ def test_a_reader_that_ends_the_run_takes_nobodys_message(path, error, remote):
         loop.run_until_complete(leave())
     finally:
         loop.close()
+
+
+@pytest.mark.parametrize("behind", ["on_readable", "drain"])
+def test_an_interrupt_while_the_loop_reads_makes_it_deaf_to_nobody(path, behind):
+    """Ctrl-C came right behind the native half of a read: nobody was woken any more, the program hung."""
+    tasks = []
+
+    def interrupt(_frame, event, argument):
+        if event == "c_return" and argument.__name__ == behind:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    async def prepare():
+        broker = Broker(path)
+        await broker.start()
+        remote, local = await EventBus.connect(path), await EventBus.from_broker(broker)
+        return broker, remote, local, await remote.subscribe("events.socket"), await local.subscribe("events.process")
+
+    with asyncio.Runner() as runner:
+        broker, remote, local, over_socket, in_process = runner.run(prepare())
+
+        async def interrupted():
+            tasks.append(asyncio.create_task(over_socket.get()))
+            await asyncio.sleep(0)
+            sys.setprofile(interrupt)
+            await local.publish(process(1), topic="events.socket")
+            await tasks[0]
+
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(interrupted())
+
+        async def after():
+            reading = asyncio.create_task(in_process.get())
+            await asyncio.sleep(0)
+            # By a thread: what the loop does itself needs no bell.
+            await asyncio.to_thread(local.publish_nowait, process(2), topic="events.process")
+            assert (await asyncio.wait_for(reading, 5)).event.pid == 2
+            assert (await asyncio.wait_for(tasks[0], 5)).event.pid == 1
+            await remote.shutdown()
+            await local.shutdown()
+            await broker.shutdown()
+
+        runner.run(after())
 
 
 async def test_woken_readers_may_close_what_woke_them(path):

@@ -147,7 +147,8 @@ async def test_others_are_told_the_five_alone(open_folder, program, caplog):
     assert (told.uid, told.levelname) == (NOBODY, "WARNING")
 
 
-def test_a_broker_that_tells_only_the_five(path, run):
+@pytest.mark.parametrize("answers", ["five", "nothing", "clients"])
+def test_a_broker_that_tells_only_the_five(path, run, answers):
     """As the releases before this one did: `detail` and `clients` are fields that they do not know."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
@@ -173,6 +174,10 @@ def test_a_broker_that_tells_only_the_five(path, run):
                     "auth": "none",
                 }
                 peer.say("INFO", **info)
+            elif verb == "STATS" and answers == "nothing":
+                peer.say("OK", id=said["id"])
+            elif verb == "STATS" and answers == "clients":
+                peer.say("OK", id=said["id"], clients=[])
             elif verb == "STATS":
                 five = dict.fromkeys(
                     ("messages_published", "messages_delivered", "active_subscribers", "active_topics"), 3
@@ -189,6 +194,14 @@ def test_a_broker_that_tells_only_the_five(path, run):
 
     async def main():
         async with EventBus.connect(path, config=SOLO) as bus:
+            if answers != "five":
+                for ask in bus.statistics, bus.broker_statistics, bus.clients:
+                    if (ask, answers) == (bus.clients, "clients"):
+                        assert await ask() == []
+                        continue
+                    with pytest.raises(ProtocolError, match="has not answered what it was asked"):
+                        await ask()
+                return
             assert (await bus.statistics()).uptime_seconds == 9
             with pytest.raises(ProtocolError, match="five totals only; update it"):
                 await bus.broker_statistics()

@@ -118,7 +118,14 @@ class Connection:
 
     def flush_soon(self) -> None:
         """One flush for everything published in this turn of the loop."""
-        self.bridge.loop.call_soon(self._flush)
+        if not self.bridge.is_closed:
+            self.bridge.loop.call_soon(self._flush)
+            return
+        # There are no more turns; what has been taken must not be refused now.
+        while (blocked := self.link.flush()) is False:
+            pass
+        if blocked:
+            self.link.write_elsewhere()
 
     def _flush(self) -> None:
         blocked = self.link.flush()
@@ -129,7 +136,10 @@ class Connection:
 
     def kernel_is_full(self) -> None:
         """Goes on writing when the kernel takes bytes again."""
-        self._reading.kernel_is_full()
+        if self.bridge.is_closed:
+            self.link.write_elsewhere()
+        else:
+            self._reading.kernel_is_full()
 
     async def left(self, timeout: float) -> None:
         """Says goodbye and waits, ``timeout`` seconds at most, until the broker has sent what it still has for us."""

@@ -112,6 +112,10 @@ class Bridge:
         except ForkedProcess:
             # A child that runs its parent's loop to the end hears its parent's bell, and has nobody to call.
             return
+        except BaseException:
+            # A Ctrl-C right behind it has taken the tokens along. One call too many does nobody harm.
+            self.loop.call_soon(self._call, iter(list(self._listeners)))
+            raise
         self._call(iter(tokens))
 
     def _call(self, tokens: Iterator[int]) -> None:
@@ -159,5 +163,5 @@ class _Answer:
         self.future = future
 
     def arrived(self) -> None:
-        if not self.future.done():
+        if self.ticket is not None and self.ticket.done and not self.future.done():
             self.future.set_result(None)

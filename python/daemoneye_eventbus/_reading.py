@@ -69,10 +69,15 @@ class LoopReads:
             loop.add_reader(self._watched[1], self._on_readable)
 
     def _on_readable(self) -> None:
-        if self._link.on_readable(self._bridge.bell):
-            self.update()
-        # Last, for whoever is woken goes on in there.
-        self._bridge.drain()
+        try:
+            if self._link.on_readable(self._bridge.bell):
+                self.update()
+            # Last, for whoever is woken goes on in there.
+            self._bridge.drain()
+        except BaseException:
+            # A Ctrl-C may come between any two steps; the link holds the bell until the loop has looked.
+            self._bridge.loop.call_soon(self._bridge.drain)
+            raise
 
     def kernel_is_full(self) -> None:
         """Watches for writing."""

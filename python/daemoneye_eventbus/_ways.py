@@ -193,12 +193,12 @@ class RemoteWay:
 
     async def statistics(self) -> EventBusStatistics:
         """The broker's numbers."""
-        answer: EventBusStatistics = await self.bridge.ask(self.native.statistics)
+        answer: EventBusStatistics = _told(EventBusStatistics, await self.bridge.ask(self.native.statistics))
         return answer
 
     async def broker_statistics(self) -> BrokerStatistics:
         """All totals of the broker."""
-        return BrokerStatistics(**_told(await self.bridge.ask(self.native.broker_statistics)))
+        return BrokerStatistics(**_told(dict, await self.bridge.ask(self.native.broker_statistics)))
 
     async def clients(self) -> list[ClientInfo]:
         """Everybody, page by page."""
@@ -206,7 +206,7 @@ class RemoteWay:
         found: list[ClientInfo] = []
         after: str | None = None
         while True:
-            page, more = _told(await self.bridge.ask(functools.partial(link.clients, after)))
+            page, more = _told(tuple, await self.bridge.ask(functools.partial(link.clients, after)))
             found.extend(ClientInfo(**one) for one in page)
             if not more:
                 return found
@@ -347,6 +347,7 @@ class LocalWay:
             return
         self._open = False
         self._stop_observing()
+        self._stop_observing = _nothing
         self._port.close()
         self._broker_ended()
 
@@ -355,13 +356,20 @@ class LocalWay:
         if self._open:
             self._open = False
             self._stop_observing()
+            self._stop_observing = _nothing
             self._port.close()
 
 
-def _told(answer: Any) -> Any:
-    """The answer, unless it is the one of a broker that did not know the question."""
+def _nothing() -> None:
+    """In the place of what is let go: a function that knows its owner keeps him from being freed at once."""
+
+
+def _told(kind: type, answer: Any) -> Any:
+    """The answer, unless the broker did not know the question, or answered another."""
+    if isinstance(answer, kind):
+        return answer
     if isinstance(answer, EventBusStatistics):
         raise ProtocolError(
             "this broker tells other processes its five totals only; update it, or ask in its own process"
         )
-    return answer
+    raise ProtocolError("the broker has not answered what it was asked; please report it")

@@ -88,6 +88,7 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        lifecycle::refuse_other_interpreters(module.py())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         // The list that PyO3 keeps names the private functions too; the facade states what is public.
         module.delattr("__all__")?;

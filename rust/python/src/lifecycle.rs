@@ -1,8 +1,10 @@
-//! What is done to native objects at a fork, and at the end of the interpreter.
+//! What is done to native objects at a fork, and at the end of the interpreter; and that there is but one interpreter.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 use crate::owned;
 
@@ -11,6 +13,22 @@ static EXITING: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn is_exiting() -> bool {
     EXITING.load(Ordering::Relaxed)
+}
+
+/// What is kept of Python's objects for the whole process belongs to the interpreter that came first: any other would use
+/// that one's, and break both. PyO3 looks at this in nested modules alone.
+pub(crate) fn refuse_other_interpreters(py: Python<'_>) -> PyResult<()> {
+    // Held, so that no other interpreter's can ever have its address.
+    static BUILTINS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+
+    let builtins = py.import("builtins")?;
+    if BUILTINS.get_or_init(py, || builtins.clone().unbind()).is(&builtins) {
+        return Ok(());
+    }
+    Err(PyImportError::new_err(
+        "daemoneye_eventbus is loaded in another interpreter of this process and cannot be in two; use it there, or in a \
+         process of its own",
+    ))
 }
 
 /// The first thing done at exit: threads that go on publishing are no longer told that their bus is gone.
