@@ -15,7 +15,7 @@ SOURCES := $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Car
 RUST_TESTS := $(shell cargo nextest --version >/dev/null 2>&1 && echo nextest run || echo test)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-rust test-python test-original faults soak fuzz fuzz-planted miri audit lint windows docs wheel \
+.PHONY: help build demo test test-rust test-python test-original faults soak fuzz fuzz-planted miri sanitize audit lint windows docs wheel \
 	format bench bench-quick bench-docs instructions clean
 
 help: ## List what can be made
@@ -56,7 +56,7 @@ test-original: $(VENV)/.dev ## Stay connected for 10 minutes as the Rust origina
 	DAEMONEYE_TEST_LONG=1 $(BIN)/python -m pytest tests/test_original_peers.py -k ten_minutes
 
 faults: $(VENV)/.dev ## Provoke every fault of docs/reliability.md and print a table; FULL=1 with its full numbers (hours)
-	DAEMONEYE_FAULTS=$(if $(FULL),full,all) $(BIN)/python -m pytest tests/faults -q --no-header $(FAULTS)
+	DAEMONEYE_FAULTS=$(if $(FULL),full,all) DAEMONEYE_FAULTS_TIMES=$(or $(TIMES),1) $(BIN)/python -m pytest tests/faults -q --no-header $(FAULTS)
 
 soak: $(VENV)/.dev ## Traffic, connects and killed clients for SECONDS (3600)
 	DAEMONEYE_FAULTS=all DAEMONEYE_SOAK_SECONDS=$(or $(SECONDS),3600) $(BIN)/python -m pytest tests/faults/test_45_soak.py -q --no-header
@@ -71,6 +71,9 @@ miri: ## Run the Rust tests beside unsafe code under miri, where it is installed
 	@if cargo +nightly miri --version >/dev/null 2>&1; then \
 		MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked -p daemoneye-eventbus-core --lib -- queue:: wire:: topic::; \
 	else echo "miri: SKIPPED: it is not installed (rustup +nightly component add miri)"; fi
+
+sanitize: $(VENV)/.tools ## Run the tests beside unsafe code under the address sanitizer (x86_64 Linux; minutes)
+	.ci/sanitize
 
 audit: $(VENV)/.dev ## Check licences, sources and advisories of all dependencies
 	.ci/audit

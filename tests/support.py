@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -148,15 +148,17 @@ class Program:
     def line(self, timeout: float = 20.0) -> str:
         deadline = time.monotonic() + timeout
         assert self.child.stdout is not None
-        while b"\n" not in self._buffer:
-            left = deadline - time.monotonic()
-            ready = select.select([self.child.stdout], [], [], max(left, 0))[0]
-            if not ready:
-                raise AssertionError(f"{self.name}: no line within {timeout} s; {self.stderr()}")
-            data = os.read(self.child.stdout.fileno(), 65536)
-            if not data:
-                raise AssertionError(f"{self.name}: ended ({self.child.poll()}); {self.stderr()}")
-            self._buffer += data
+        # Not select(), which knows no descriptor above 1,023.
+        with selectors.DefaultSelector() as output:
+            output.register(self.child.stdout, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                left = deadline - time.monotonic()
+                if not output.select(max(left, 0)):
+                    raise AssertionError(f"{self.name}: no line within {timeout} s; {self.stderr()}")
+                data = os.read(self.child.stdout.fileno(), 65536)
+                if not data:
+                    raise AssertionError(f"{self.name}: ended ({self.child.poll()}); {self.stderr()}")
+                self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.decode()
 

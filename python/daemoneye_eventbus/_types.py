@@ -312,6 +312,8 @@ class BrokerStatistics(_Value):
     """Bytes that wait in all queues now."""
     refused_uids: Mapping[str, int] = field(default_factory=_no_counts)
     """How often users who may not connect have tried, by uid in decimals; the first 64 users (``refused`` has all)."""
+    unfinished_bytes: int = 0
+    """Bytes set aside for what was read and is not whole, or waits for full queues; without 16 KiB per connection."""
 
     def __post_init__(self) -> None:
         _integers(
@@ -325,6 +327,7 @@ class BrokerStatistics(_Value):
             "connections",
             "queued_messages",
             "queued_bytes",
+            "unfinished_bytes",
         )
         _counters(self, "dropped", "refused", "refused_uids")
 

@@ -33,6 +33,8 @@ HOST, CANARY, FLOOD, READER = (str(PROGRAMS / f"{name}.py") for name in ("host",
 QUICK = "quick"
 SCALE = os.environ.get("DAEMONEYE_FAULTS", QUICK)
 """quick: the short ones, as part of all tests. all: every fault, in minutes. full: with the catalogue's own numbers."""
+TIMES = float(os.environ.get("DAEMONEYE_FAULTS_TIMES", "1"))
+"""Connections, frames, patterns and the like: so many times as many as the fault asks for. Sizes, rates and deadlines stay."""
 MIB = 1 << 20
 ALLOWED_MS = 5.0
 FOREIGN = 0.3
@@ -46,6 +48,11 @@ RATIO = 10
 def scaled(quick: Any, everything: Any, full: Any = None) -> Any:
     """The number for this run: short, in `make faults`, and the catalogue's own."""
     return {QUICK: quick, "all": everything, "full": everything if full is None else full}[SCALE]
+
+
+def times(count: int) -> int:
+    """A number of things, for this run; see `TIMES`."""
+    return max(1, int(count * TIMES))
 
 
 def until(condition: Callable[[], Any], within: float = 5.0, what: str = "condition", pause: float = 0.01) -> Any:
@@ -98,7 +105,8 @@ class Bench:
         self.path = path
         self.children: list[Program] = []
         self.raws: list[Raw] = []
-        self.config, self.options, self.user, self.env = config or {}, options or {}, user, env
+        room = {"max_connections": 16384} if TIMES > 1 else {}
+        self.config, self.options, self.user, self.env = {**room, **(config or {})}, options or {}, user, env
         self.broker = self._host()
         self.canary = None
         self.relay_p99 = 0.0

@@ -4,7 +4,7 @@ import socket
 import time
 
 import pytest
-from harness import scaled, until
+from harness import scaled, times, until
 
 pytestmark = [
     pytest.mark.fault(
@@ -26,7 +26,8 @@ WAYS = {
 def test_a_silent_client_delays_nobody_and_is_cut(bench, seen, way):
     config, of_client = WAYS[way]
     b = bench(config, canary_config=of_client)
-    silent = [b.dial(timeout=10) for _ in range(20)]
+    count = times(20)
+    silent = [b.dial(timeout=10) for _ in range(count)]
     begin = time.monotonic()
     b.reader(config=of_client).ask(expect=0)
     good = b.dial()
@@ -39,7 +40,7 @@ def test_a_silent_client_delays_nobody_and_is_cut(bench, seen, way):
     cut = time.monotonic() - begin
     assert 1.8 < cut < 3.5, cut
     assert {item["code"] for item in said if item} <= {"handshake_timeout"}
-    until(lambda: b.refused("handshake_timeout") >= 20, what="counter")
+    until(lambda: b.refused("handshake_timeout") >= count, what="counter")
     seen(f"{way}: served in {served * 1000:.1f} ms, cut after {cut:.1f} s; {b.undisturbed()}")
 
 

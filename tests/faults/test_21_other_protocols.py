@@ -5,7 +5,7 @@ import random
 import time
 
 import pytest
-from harness import scaled
+from harness import scaled, times
 
 pytestmark = [
     pytest.mark.fault(
@@ -27,7 +27,7 @@ FIRST = {
 
 def test_other_protocols_are_cut_and_counted(bench, seen):
     b = bench({"original_peers": False})
-    total = scaled(200, 1000)
+    total = times(scaled(200, 1000))
     begin = time.monotonic()
     before = sum(b.statistics()["refused"].values())
     for number in range(total):

@@ -5,7 +5,7 @@ import socket
 import struct
 
 import pytest
-from harness import scaled
+from harness import scaled, times
 
 pytestmark = [
     pytest.mark.fault(
@@ -26,7 +26,7 @@ def test_passed_descriptors_do_not_stay(bench, seen):
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [null.fileno()] * 200))
         before = b.reading().fds
         sent = most = 0
-        stream = (struct.pack("<I", 4) + b"PING") * (scaled(200, 1000) // 8)
+        stream = (struct.pack("<I", 4) + b"PING") * (times(scaled(200, 1000)) // 8)
         for at in range(len(stream)):
             peer.sock.sendmsg([stream[at : at + 1]], [rights])
             sent += 1

@@ -134,20 +134,24 @@ impl BusCore {
         match &bus.way {
             Way::Link(handle, link) => {
                 let waker = waits.then_some(&bus.room);
-                match raise(py, link.get(py)?.publish(&mut draft, waker))? {
+                let told = match raise(py, link.get(py)?.publish(&mut draft, waker))? {
                     Sent::Full => return Ok(Offer::Full(None)),
-                    Sent::Buffered | Sent::Blocked if !on_loop => link.get(py)?.flush_elsewhere(),
-                    Sent::Buffered => {
-                        if !handle.get().flush_scheduled.swap(true, Ordering::Relaxed) {
-                            slf.call_method0(intern!(py, "_flush_soon"))?;
-                        }
+                    Sent::Buffered | Sent::Blocked if !on_loop => {
+                        link.get(py)?.flush_elsewhere();
+                        Ok(None)
                     }
-                    Sent::Blocked => {
-                        slf.call_method0(intern!(py, "_kernel_is_full"))?;
-                    }
-                    Sent::Written | Sent::Waiting => {}
-                }
+                    Sent::Buffered if handle.get().flush_scheduled.swap(true, Ordering::Relaxed) => Ok(None),
+                    Sent::Buffered => slf.call_method0(intern!(py, "_flush_soon")).map(Some),
+                    Sent::Blocked => slf.call_method0(intern!(py, "_kernel_is_full")).map(Some),
+                    Sent::Written | Sent::Waiting => Ok(None),
+                };
                 bus.published.fetch_add(1, Ordering::Relaxed);
+                if let Err(error) = told {
+                    // The loop will not see to it: it is closed, or a signal's handler raised. What was taken goes out all the same.
+                    handle.get().flush_scheduled.store(false, Ordering::Relaxed);
+                    link.get(py)?.flush_elsewhere();
+                    return Err(error);
+                }
                 Ok(Offer::Taken)
             }
             Way::Port(handle, port) => {

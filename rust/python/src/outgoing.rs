@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 use uuid::Uuid;
 
-use crate::args::type_name;
+use crate::args::{Field, type_name};
 use crate::bus::BusCore;
 use crate::events::{self, Local, Stamp};
 use crate::owned::Owned;
@@ -76,7 +76,7 @@ impl LocalMessage {
                 events::bus_event_local(py, &local, event.clone_ref(py), pattern, subscriber_id, stamp)
             }
             What::Control(payload) => {
-                let payload = payload.bind(py).cast::<PyBytes>()?.clone().unbind();
+                let payload = Field("publish_control", "payload").bytes(payload.bind_borrowed(py))?;
                 events::control_message_local(py, &local, payload, stamp)
             }
         }

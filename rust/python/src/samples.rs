@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::errors;
 use crate::events::{self, Local, Stamp};
+use crate::text::Frame;
 
 const ID: Uuid = Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
 const TIME: Timestamp = Timestamp {
@@ -24,7 +25,10 @@ pub(crate) fn _received(py: Python<'_>, body: &[u8], dropped_before: u64) -> PyR
     let text = |text: &str| PyString::new(py, text).unbind();
     events::received(
         py,
-        events::frame(body, Dialect::Bincode),
+        Frame {
+            body: body.into(),
+            dialect: Dialect::Bincode,
+        },
         &text("events.#"),
         &text("s-1"),
         Stamp {

@@ -23,6 +23,7 @@ pub(crate) fn totals_to_py(py: Python<'_>, five: &EventBusStatistics, detail: &D
     all.set_item("connections", detail.connections)?;
     all.set_item("queued_messages", detail.queued_messages)?;
     all.set_item("queued_bytes", detail.queued_bytes)?;
+    all.set_item("unfinished_bytes", detail.unfinished_bytes)?;
     Ok(all.into_any().unbind())
 }
 

@@ -1,19 +1,21 @@
 """A broker in a process of its own that answers in JSON: host.py PATH [CONFIG] [OPTIONS].
 
 OPTIONS: limits (RLIMIT name -> soft limit, set before the start), sigpipe (restore the default action),
-log (level, to stderr), senders (note who published). Commands on stdin: {"do": statistics | clients | disconnect | subscribe |
+log (level, to stderr), group (a control group to join before the start), senders (note who published). Commands on stdin: {"do": statistics | clients | disconnect | subscribe |
 shutdown | block | senders}.
 """
 
 import asyncio
 import json
 import logging
+import os
 import resource
 import signal
 import sys
 import time
 from contextlib import AsyncExitStack
 from dataclasses import asdict
+from pathlib import Path
 
 from daemoneye_eventbus import Broker, BrokerConfig, EventBus, PermissionRefused
 
@@ -114,6 +116,8 @@ async def main() -> None:
             task.cancel()
 
 
+if "group" in options:
+    (Path(options["group"]) / "cgroup.procs").write_text(str(os.getpid()))
 for name, value in options.get("limits", {}).items():
     which = getattr(resource, name)
     resource.setrlimit(which, (value, resource.getrlimit(which)[1]))

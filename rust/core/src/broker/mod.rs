@@ -15,6 +15,7 @@ mod memory;
 mod places;
 mod port;
 mod rate;
+mod read_room;
 mod rhythm;
 mod rights;
 mod router;

@@ -21,6 +21,7 @@ use super::failed_proofs::FailedProofs;
 use super::memory;
 use super::places::Places;
 use super::rate::Rates;
+use super::read_room::ReadRoom;
 use super::rhythm::Rhythm;
 use super::rights::Rights;
 use super::router::{Router, Sink};
@@ -70,6 +71,7 @@ pub(super) struct Shared {
     pub(super) own_uid: u32,
     pub(super) router: Router,
     pub(super) budget: Arc<Budget>,
+    pub(super) read_room: Arc<ReadRoom>,
     pub(super) counters: Counters,
     /// When a peer of the original checks its connection.
     pub(super) rhythm: Rhythm,
@@ -88,8 +90,10 @@ impl Shared {
     pub(super) fn new(config: BrokerConfig) -> Self {
         let own_uid = Peer::own_uid();
         let progress = Arc::new(Notify::new());
+        let total_queue_bytes = memory::total_queue_bytes(&config);
         Self {
-            budget: Arc::new(Budget::new(memory::total_queue_bytes(&config))),
+            budget: Arc::new(Budget::new(total_queue_bytes)),
+            read_room: Arc::new(ReadRoom::new(total_queue_bytes, config.max_frame)),
             places: Arc::new(Places::new(&config, own_uid, Arc::clone(&progress))),
             config,
             own_uid,
@@ -326,6 +330,7 @@ impl Shared {
             connections,
             queued_messages: totals.messages,
             queued_bytes: totals.bytes,
+            unfinished_bytes: self.read_room.used() as u64,
         }
     }
 

@@ -71,6 +71,8 @@ refusals! {
     FrameTooLarge = "frame_too_large",
     /// A frame begun and not completed within `frame_timeout`.
     FrameTimeout = "frame_timeout",
+    /// A frame begun and not completed soon, while others waited for the room that it took.
+    UnfinishedFrame = "unfinished_frame",
     /// No frame of any kind within `ping_timeout`.
     PingTimeout = "ping_timeout",
     /// A closing connection that did not read what it was owed within `write_timeout`.
@@ -252,6 +254,8 @@ pub struct BrokerStatistics {
     /// In all queues, those of this process included.
     pub queued_messages: u64,
     pub queued_bytes: u64,
+    /// Set aside for frames that have not come whole, and for what is read and waits for full queues.
+    pub unfinished_bytes: u64,
 }
 
 /// What kind of client it is.

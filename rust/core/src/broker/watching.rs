@@ -27,6 +27,7 @@ pub(super) fn detail(now: &BrokerStatistics) -> Detail {
         connections: now.connections as u64,
         queued_messages: now.queued_messages,
         queued_bytes: now.queued_bytes,
+        unfinished_bytes: now.unfinished_bytes,
     }
 }
 

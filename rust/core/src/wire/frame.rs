@@ -47,6 +47,13 @@ impl Kind {
     }
 }
 
+/// Bytes of the first frame of `buf`, prefix included, as its sender says; `None` while that has not come.
+#[inline]
+pub fn claimed(buf: &[u8]) -> Option<usize> {
+    let size = u32::from_le_bytes(*buf.first_chunk::<PREFIX>()?);
+    Some(usize::try_from(size).unwrap_or(usize::MAX).saturating_add(PREFIX))
+}
+
 /// The first frame of `buf`: its kind and its body (the whole frame is `PREFIX + body.len()` bytes), or `None` while bytes
 /// are missing. Refuses as soon as the prefix (and for sizes between `max_frame` and [`MAX_TEXT`] the first byte) shows it.
 #[inline]

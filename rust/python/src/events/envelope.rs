@@ -54,10 +54,11 @@ impl Correlation {
         if let Ok(id) = ob.cast_exact::<PyString>() {
             return Ok(Self::Id(id.clone().unbind()));
         }
-        let object = ob.cast::<CorrelationMetadata>();
-        let object =
-            object.map_err(|_| Field("publish", "correlation").type_error("str, CorrelationMetadata or None", ob))?;
-        Ok(Self::Object(object.clone().unbind()))
+        if let Ok(object) = ob.cast::<CorrelationMetadata>() {
+            return Ok(Self::Object(object.clone().unbind()));
+        }
+        // A subclass may override anything, so only its text is kept.
+        Field("publish", "correlation").text(ob.as_borrowed()).map(Self::Id)
     }
 }
 

@@ -32,7 +32,6 @@ use uuid::Uuid;
 pub(crate) use self::bus_event::{BusEvent, Stamp};
 pub(crate) use self::control::ControlMessage;
 pub(crate) use self::correlation::CorrelationMetadata;
-pub(crate) use self::envelope::frame;
 pub(crate) use self::filesystem::FilesystemEvent;
 pub(crate) use self::frame::Payload;
 pub(crate) use self::message::Message;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::time::{Sleep, sleep_until};
 
 use super::{Session, Stage, Stop};
+use crate::broker::read_room::GRACE;
 use crate::wire::text::{Code, FromBroker};
 
 /// How often a peer that is not read is asked whether it is still there.
@@ -114,12 +115,20 @@ impl Session {
                 };
                 let silence = self.clock.heard + quiet;
                 let frame = self.clock.frame_since.map(|since| since + config.frame_timeout);
-                Some(frame.map_or(silence, |frame| frame.min(silence)))
+                let grace = self.grace(Instant::now());
+                [frame, grace].into_iter().flatten().chain([silence]).min()
             }
         };
         if let Some(next) = next {
             self.clock.arm(next);
         }
+    }
+
+    /// When to see whether others wait for the room that this one's frame takes.
+    fn grace(&self, now: Instant) -> Option<Instant> {
+        let since = self.clock.frame_since.filter(|_| self.claim.has_room())?;
+        let end = since + GRACE;
+        Some(if end > now { end } else { now + GRACE })
     }
 
     /// Does what is due.
@@ -163,6 +172,16 @@ impl Session {
             self.cut(
                 Code::FrameTimeout,
                 &format!("a frame was begun and not completed within {limit:?}"),
+            );
+            return;
+        }
+        if self.claim.is_in_the_way() && self.clock.frame_since.is_some_and(|since| now >= since + GRACE) {
+            self.cut_for(
+                super::Refusal::UnfinishedFrame,
+                Code::FrameTimeout,
+                &format!(
+                    "a frame was begun and not completed within {GRACE:?}, and others waited for the room that it took"
+                ),
             );
             return;
         }

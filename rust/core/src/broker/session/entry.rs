@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::{read, with_read};
 use crate::broker::places::Seat;
+use crate::broker::read_room::{Claim, FREE};
 use crate::broker::shared::Shared;
 use crate::broker::statistics::Refusal;
 use crate::error::Error;
@@ -20,7 +21,7 @@ use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{Code, Connect, Err as ErrText, FromBroker, FromClient};
 
 /// Read at once before anybody is known.
-pub(super) const FIRST_READ: usize = 16 * 1024;
+pub(super) const FIRST_READ: usize = FREE;
 
 /// Why there will be no session.
 pub(super) enum Fault {
@@ -48,6 +49,7 @@ pub(super) struct Entry {
     pub(super) stream: Arc<Stream>,
     pub(super) readable: Readable,
     pub(super) pending: Vec<u8>,
+    pub(super) claim: Claim,
     pub(super) since: Instant,
 }
 
@@ -69,6 +71,7 @@ pub(super) async fn meet(shared: &Arc<Shared>, stream: Arc<Stream>) -> Option<Ne
         readable: stream.readable().ok()?,
         stream,
         pending: Vec::new(),
+        claim: Claim::new(&shared.read_room),
         since: Instant::now(),
     };
     let limit = shared.config.handshake_timeout;
@@ -124,6 +127,9 @@ impl Entry {
             match self.readable.read_with(|| read(stream, FIRST_READ)).await {
                 Ok(len) if len > 0 => with_read(len, |data| self.pending.extend_from_slice(data)),
                 _ => return Err(Fault::Gone),
+            }
+            if !self.claim.cover(&self.pending) {
+                self.claim.granted().await;
             }
         }
     }

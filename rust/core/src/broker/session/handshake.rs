@@ -117,6 +117,7 @@ impl Session {
             readable: entry.readable,
             stage: Stage::Open,
             pending: entry.pending,
+            claim: entry.claim,
             stop: None,
             waiting: None,
             ingest: super::Ingest::new(),
@@ -211,6 +212,9 @@ impl Session {
             match timeout_at(deadline, reading).await {
                 Ok(Ok(len)) if len > 0 => with_read(len, |data| self.pending.extend_from_slice(data)),
                 _ => return None,
+            }
+            if !self.claim.cover(&self.pending) {
+                timeout_at(deadline, self.claim.granted()).await.ok()?;
             }
         };
         let tokens = &self.shared.config.tokens;

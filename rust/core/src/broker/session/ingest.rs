@@ -136,6 +136,11 @@ impl Session {
         if self.pending.is_empty() && self.pending.capacity() > KEPT_PENDING {
             self.pending = Vec::new();
         }
+        if self.stop.is_some() {
+            self.claim.keep(self.pending.len());
+        } else if !self.claim.cover(&self.pending) {
+            self.stop = Some(Stop::Room);
+        }
         self.clock
             .note_frames(whole, !self.pending.is_empty() && self.stop.is_none());
     }
@@ -304,17 +309,22 @@ impl Session {
 /// Moves from `data` to `pending` what its first frame still lacks; gives the rest. A forged length moves no more than was read.
 fn top_up<'d>(pending: &mut Vec<u8>, data: &'d [u8]) -> &'d [u8] {
     let data = fill(pending, PREFIX, data);
-    let Some(prefix) = pending.first_chunk::<PREFIX>() else {
-        return data;
-    };
-    let size = usize::try_from(u32::from_le_bytes(*prefix)).unwrap_or(usize::MAX);
-    fill(pending, PREFIX.saturating_add(size), data)
+    match frame::claimed(pending) {
+        Some(len) => fill(pending, len, data),
+        None => data,
+    }
 }
 
 fn fill<'d>(pending: &mut Vec<u8>, len: usize, data: &'d [u8]) -> &'d [u8] {
     let (missing, rest) = data
         .split_at_checked(len.saturating_sub(pending.len()))
         .unwrap_or((data, &[]));
+    // A large frame is given what it needs in the end and no more, however many steps it takes.
+    let needed = pending.len() + missing.len();
+    if needed > pending.capacity() && len > KEPT_PENDING {
+        let capacity = needed.max(pending.capacity().saturating_mul(2).min(len));
+        pending.reserve_exact(capacity - pending.len());
+    }
     pending.extend_from_slice(missing);
     rest
 }

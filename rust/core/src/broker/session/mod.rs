@@ -37,6 +37,7 @@ use super::connection::{Connection, batch};
 use super::deliver::{Delivery, Waiting};
 use super::places::Place;
 use super::rate::Meter;
+use super::read_room::Claim;
 use super::rights::Rights;
 use super::router::Outlet;
 use super::shared::{Phase, Shared};
@@ -74,6 +75,8 @@ enum Stop {
     Paced(Instant),
     /// Its verbs have taken their time; others have their turn first.
     Turn,
+    /// Incomplete frames of all connections take all the room that there is for them.
+    Room,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +97,7 @@ struct Session {
     stage: Stage,
     /// Read, not worked off yet: at most one frame's beginning, unless stopped.
     pending: Vec<u8>,
+    claim: Claim,
     stop: Option<Stop>,
     waiting: Option<Waiting>,
     ingest: Ingest,
@@ -151,7 +155,8 @@ impl Session {
                 continue;
             }
             let (reads, blocked, turning) = (self.reads(), self.writable.is_some(), self.last_look.is_turning());
-            let stream = &self.connection.stream;
+            let (stream, waits) = (&self.connection.stream, self.claim.waits());
+            let most = self.claim.most(self.pending.len(), SCRATCH);
             tokio::select! {
                 biased;
                 () = self.connection.bell.rung() => {}
@@ -160,7 +165,8 @@ impl Session {
                     self.clock.note_written();
                     self.connection.unblock();
                 }
-                got = self.readable.read_with(|| read(stream, SCRATCH)), if reads => self.on_read(got),
+                got = self.readable.read_with(|| read(stream, most)), if reads => self.on_read(got),
+                () = self.claim.granted(), if waits => {}
                 () = self.last_look.turned(), if turning => {}
                 () = self.clock.rings() => batch::run(|| self.on_time()),
             }
@@ -253,6 +259,11 @@ impl Session {
                         return;
                     }
                 }
+                Stop::Room => {
+                    if self.claim.waits() {
+                        return;
+                    }
+                }
                 Stop::Paced(ready) => {
                     if self.meter.is_some() && Instant::now() < ready {
                         return;
@@ -321,11 +332,14 @@ impl Session {
 
     /// Says why, and ends. What is queued is dropped, except a frame that is half written.
     fn cut(&mut self, code: Code, message: &str) {
+        self.cut_for(Refusal::of(code), code, message);
+    }
+
+    fn cut_for(&mut self, reason: Refusal, code: Code, message: &str) {
         if self.stage != Stage::Open {
             return;
         }
         self.tell_refusals();
-        let reason = Refusal::of(code);
         if let Some(suppressed) = self.shared.counters.note_and_log(reason) {
             tracing::warn!(
                 target: "daemoneye_eventbus::broker",
@@ -346,6 +360,7 @@ impl Session {
     fn begin_leaving(&mut self) {
         self.stage = Stage::Leaving;
         self.pending = Vec::new();
+        self.claim.give_back();
         self.connection.quiet.store(true, Ordering::Release);
         self.clock.begin_leaving(self.connection.queue.snapshot().bytes);
     }

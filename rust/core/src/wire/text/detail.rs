@@ -37,6 +37,9 @@ pub struct Detail {
     pub queued_messages: u64,
     #[serde(default)]
     pub queued_bytes: u64,
+    /// Set aside for frames that have not come whole.
+    #[serde(default)]
+    pub unfinished_bytes: u64,
 }
 
 /// One connection, or one bus in the broker's own process.

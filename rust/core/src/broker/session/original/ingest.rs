@@ -58,6 +58,9 @@ impl Original {
             self.frame_since = Some(Instant::now());
         }
         self.pending = pending;
+        if !self.claim.cover(&self.pending) {
+            self.frame_since = None;
+        }
     }
 
     fn hear(&mut self, frame: &[u8], body: &[u8]) {

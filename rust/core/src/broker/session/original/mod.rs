@@ -35,6 +35,7 @@ use super::{Stage, Wait, batch, read, with_read};
 use crate::broker::connection::{Bell, Connection, OriginalTerms, SharedPatterns, Terms};
 use crate::broker::places::Seat;
 use crate::broker::rate::Meter;
+use crate::broker::read_room::{Claim, GRACE};
 use crate::broker::rights::Rights;
 use crate::broker::router::{Interest, Router};
 use crate::broker::shared::{Phase, Shared};
@@ -78,6 +79,7 @@ pub(super) struct Original {
     dialect: Option<Dialect>,
     stage: Stage,
     pending: Vec<u8>,
+    claim: Claim,
     /// Since when a frame is incomplete.
     frame_since: Option<Instant>,
     since: Instant,
@@ -129,6 +131,7 @@ impl Original {
             dialect: None,
             stage: Stage::Open,
             pending: entry.pending,
+            claim: entry.claim,
             frame_since: None,
             since: entry.since,
             pace: Pace::new(shared.rhythm, entry.since),
@@ -168,12 +171,13 @@ impl Original {
                 tokio::task::yield_now().await;
             }
             let (reads, waits, turning) = (self.reads(), self.waiting.is_some(), self.last_look.is_turning());
-            let (stream, due) = (&self.stream, self.due());
+            let (stream, due, unread) = (&self.stream, self.due(), self.claim.waits());
             tokio::select! {
                 biased;
                 until = ready(&mut self.waiting), if waits => self.go_on(until),
                 got = self.readable.read_with(|| read(stream, TURN)), if reads => batch::run(|| self.on_read(got)),
                 () = self.last_look.turned(), if turning => {}
+                () = self.claim.granted(), if unread => self.frame_since = Some(Instant::now()),
                 // Last: with its queue full it may ring all the time.
                 () = self.bell.rung() => {}
                 () = sleep_until(due.into()) => {}
@@ -281,7 +285,10 @@ impl Original {
     }
 
     fn reads(&self) -> bool {
-        self.stage == Stage::Open && self.pongs < MAX_ANSWERS && self.shared.phase() == Phase::Running
+        self.stage == Stage::Open
+            && !self.claim.waits()
+            && self.pongs < MAX_ANSWERS
+            && self.shared.phase() == Phase::Running
     }
 
     fn on_read(&mut self, got: io::Result<usize>) {
@@ -331,6 +338,11 @@ impl Original {
                 Refusal::FrameTimeout,
                 "a frame was begun and not completed within frame_timeout",
             );
+        } else if self.claim.is_in_the_way() && self.frame_since.is_some_and(|since| now >= since + GRACE) {
+            self.cut(
+                Refusal::UnfinishedFrame,
+                "a frame was begun and not completed soon, and others waited for the room that it took",
+            );
         }
     }
 
@@ -379,8 +391,13 @@ impl Original {
         let proof = (!self.is_proven()).then(|| self.since + self.shared.rhythm.proof);
         let frame = self.frame_since.map(|since| since + self.shared.config.frame_timeout);
         let reading = self.reading.due(self.shared.config.stall_timeout);
-        let dues = [proof, frame, reading, self.quiet_until, self.leave_by];
-        dues.into_iter().flatten().min().unwrap_or_else(|| Instant::now() + FAR)
+        let now = Instant::now();
+        let grace = self.frame_since.filter(|_| self.claim.has_room());
+        let grace = grace
+            .map(|since| since + GRACE)
+            .map(|end| if end > now { end } else { now + GRACE });
+        let dues = [proof, frame, grace, reading, self.quiet_until, self.leave_by];
+        dues.into_iter().flatten().min().unwrap_or(now + FAR)
     }
 
     /// Ends the connection. The peer would not understand why, so it is not told.
@@ -428,6 +445,7 @@ impl Original {
                 stream: self.stream,
                 readable: self.readable,
                 pending: self.pending,
+                claim: self.claim,
                 since: self.since,
             },
             connect,

@@ -1,0 +1,148 @@
+"""Fault 64, beyond the catalogue. Frames that are begun at full size, and never end."""
+
+import selectors
+import socket
+import struct
+import threading
+import time
+
+import pytest
+from harness import MIB, TIMES, scaled, times, until
+
+pytestmark = [
+    pytest.mark.fault(
+        64,
+        "H",
+        "beyond the catalogue: 500 connections each send all but one byte of the largest frame",
+        "together they take a quarter of total_queue_bytes and 32 KiB each; frames that come whole wait and are not lost",
+    ),
+    pytest.mark.quick,
+    pytest.mark.limit(180),
+]
+LARGEST = MIB
+ROOM = 64 * MIB
+"""A quarter of the default of total_queue_bytes."""
+
+
+def allowed(count):
+    """MiB: the room, and what each connection may hold besides, with half as much for the allocator's gaps."""
+    return 1.5 * (ROOM + count * 2 * 16384) / MIB + 32
+
+
+class Holders:
+    """Connections that send, as far as they are read, all of a frame but its last byte; a thread of their own does it."""
+
+    def __init__(self, peers, size=LARGEST):
+        frame = memoryview(struct.pack("<I", size) + b"\x10" * (size - 1))
+        self.left = dict.fromkeys((peer.sock for peer in peers), frame)
+        self.cut = 0
+        self.selector = selectors.DefaultSelector()
+        for sock in self.left:
+            sock.setblocking(False)
+            self.selector.register(sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self):
+        while not self.over.is_set() and self.left:
+            for key, what in self.selector.select(0.05):
+                self._step(key.fileobj, what)
+
+    def _step(self, sock: socket.socket, what):
+        try:
+            if what & selectors.EVENT_READ and not sock.recv(65536):
+                raise ConnectionResetError
+            if what & selectors.EVENT_WRITE:
+                self.left[sock] = self.left[sock][sock.send(self.left[sock][: 1 << 16]) :]
+                if not self.left[sock]:
+                    self.selector.modify(sock, selectors.EVENT_READ)
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            self.cut += 1
+            self.selector.unregister(sock)
+            del self.left[sock]
+
+    def stop(self):
+        self.over.set()
+        self.thread.join()
+        self.selector.close()
+
+
+def test_what_all_hold_together_is_bounded(bench, seen):
+    count = times(scaled(200, 500))
+    b = bench({"max_connections": 16384, "frame_timeout": 60.0})
+    reader = b.reader()
+    peers = [b.connected(client="holder") for _ in range(count)]
+    # What a connection itself costs is another matter.
+    before = b.grown()
+    holders = Holders(peers)
+    try:
+        most, held = 0.0, 0
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            most = max(most, b.grown())
+            held = max(held, b.statistics()["unfinished_bytes"])
+        # Frames of the same size that come whole have their turn.
+        done = b.flood(
+            count=5, size=900_000, config={"congestion": "block", "publish_timeout": 60 * max(1, TIMES)}
+        ).json(60 * max(1, TIMES))
+        got = reader.ask(expect=5, within=10, timeout=30)
+        most = max(most, b.grown())
+        assert (done["errors"], got["received"], got["missing"]) == ({}, 5, 0), (done, got)
+        # As many as there is room for may stay until the deadline of their frames.
+        until(lambda: b.refused("unfinished_frame") >= count - 65, 30 * max(1, TIMES), "cut, as others waited")
+        how = b.undisturbed()
+        now = b.statistics()
+    finally:
+        holders.stop()
+    assert min(ROOM, count * LARGEST) / 2 < held <= ROOM, held
+    assert now["unfinished_bytes"] <= ROOM
+    # What is held grows in steps, between which the allocator has gaps.
+    assert most - before < allowed(count), (most, before)
+    assert now["refused"].get("panic", 0) == now["refused"].get("frame_timeout", 0) == 0
+    b.hang_up()
+    reader.close()
+    b.children.remove(reader)
+    until(lambda: b.statistics()["unfinished_bytes"] == 0, 5, "all given back")
+    seen(
+        f"{count} frames of 1 MiB without their last byte: {held / MIB:.0f} MiB set aside, {most:+.0f} MiB at most; "
+        f"{now['refused'].get('unfinished_frame', 0)} cut; {how}"
+    )
+
+
+def test_small_frames_need_no_room(bench, seen):
+    """With all room taken by others who wait for nobody, frames of 12 KiB pass without delay."""
+    b = bench({"total_queue_bytes": MIB, "frame_timeout": 60.0, "max_connections": 200})
+    holders = Holders([b.connected(client="holder") for _ in range(2)])
+    try:
+        until(lambda: b.statistics()["unfinished_bytes"] > 2 * MIB, 5, "all room taken")
+        reader = b.reader()
+        done = b.flood(count=500, rate=1000, size=12_000, config={"congestion": "block"}).json(30)
+        got = reader.ask(expect=500, within=10, timeout=30)
+        assert (done["errors"], got["received"]) == ({}, 500), (done, got)
+        assert b.refused("unfinished_frame") == 0
+        how = b.undisturbed()
+    finally:
+        holders.stop()
+    seen(f"room of 2 MiB taken: 500 of 500 events of 12 KB pass; {how}")
+
+
+def test_before_connect_it_is_bounded_too(bench, seen):
+    """The first frame of a peer of the original may be as large; the handshake's own deadline cuts it."""
+    count = times(scaled(200, 500))
+    b = bench({"max_connections": 16384})
+    holders = Holders([b.dial() for _ in range(count)])
+    try:
+        most = 0.0
+        end = time.monotonic() + 3.0
+        while time.monotonic() < end:
+            most = max(most, b.grown())
+            time.sleep(0.02)
+        until(lambda: holders.cut == count, 10 * max(1, TIMES), "cut at handshake_timeout")
+        how = b.undisturbed()
+    finally:
+        holders.stop()
+    assert most < allowed(count), most
+    seen(f"{count} before CONNECT: {most:+.0f} MiB at most, all cut; {how}")
