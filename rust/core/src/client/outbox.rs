@@ -26,7 +26,7 @@ const STREAM_CORK: Duration = Duration::from_micros(250);
 /// Messages between two flushes from which on it counts as doing so.
 const STREAM: u64 = 48;
 /// Bytes that are written without waiting for the flush.
-const FULL_CORK: usize = 64 * 1024;
+const FULL_CORK: usize = 128 * 1024;
 /// Bytes of messages after which a PING asks for confirmation.
 const CONFIRM_BYTES: usize = 1024 * 1024;
 /// Sent bytes kept in front of the buffer before it is moved together.
