@@ -93,7 +93,8 @@ def test_what_all_hold_together_is_bounded(bench, seen):
         assert (done["errors"], got["received"], got["missing"]) == ({}, 5, 0), (done, got)
         # As many as there is room for may stay until the deadline of their frames.
         until(lambda: b.refused("unfinished_frame") >= count - 65, 30 * max(1, TIMES), "cut, as others waited")
-        how = b.undisturbed()
+        # Hundreds that send as fast as they can have a turn each before the canary has one.
+        how = b.undisturbed(latency=False)
         now = b.statistics()
     finally:
         holders.stop()
@@ -141,7 +142,7 @@ def test_before_connect_it_is_bounded_too(bench, seen):
             most = max(most, b.grown())
             time.sleep(0.02)
         until(lambda: holders.cut == count, 10 * max(1, TIMES), "cut at handshake_timeout")
-        how = b.undisturbed()
+        how = b.undisturbed(latency=False)
     finally:
         holders.stop()
     assert most < allowed(count), most

@@ -66,8 +66,10 @@ def test_two_thousand_slow_handshakes(bench, seen):
     assert grown < count * 16 / 1024 + 16, grown
     b.hang_up()
     b.back_to_base(5)
+    # Two thousand bytes in one go, each a read of its own, stand before the canary's.
+    how = b.undisturbed(latency=False)
     seen(
-        f"{count} cut, {grown:+.0f} MiB; {served} good ones served meanwhile in {worst * 1000:.0f} ms at most; {b.undisturbed()}"
+        f"{count} cut, {grown:+.0f} MiB; {served} good ones served meanwhile in {worst * 1000:.0f} ms at most; {how}"
     )
 
 
@@ -192,12 +194,12 @@ async def main(path):
         async with EventBus.connect(path, config=config) as bus, EventBus.connect(path, config=config) as other:
             async with other.subscribe("events.#", overflow="block") as events:
                 async def publish():
-                    for pid in range(30_000):
+                    for pid in range(300_000):
                         await bus.publish(ProcessEvent(pid, "sh"))
                     await bus.flush()
                 task = asyncio.create_task(publish())
                 got = []
-                while len(got) < 30_000:
+                while len(got) < 300_000:
                     got += [one.event.pid for one in await events.get_many(1000, timeout=20)]
                 await task
         for _ in range(20):
@@ -205,7 +207,7 @@ async def main(path):
                 await bus.statistics()
         refused = {reason: count for reason, count in broker.statistics().refused.items() if count}
     signal.setitimer(signal.ITIMER_REAL, 0)
-    print(json.dumps({"in_order": got == list(range(30_000)), "caught": caught, "refused": refused}))
+    print(json.dumps({"in_order": got == list(range(300_000)), "caught": caught, "refused": refused}))
 asyncio.run(main(sys.argv[1]))
 """
 
@@ -219,7 +221,7 @@ def test_signals_without_end(folder, path, seen, program):
     assert said["in_order"], said
     assert said["refused"] == {}, said
     assert said["caught"] > 100
-    seen(f"{said['caught']} signals: 30,000 of 30,000 events, 20 connects")
+    seen(f"{said['caught']} signals: 300,000 of 300,000 events, 20 connects")
 
 
 def test_no_thread_is_left(folder, path, seen, program):

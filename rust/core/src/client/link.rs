@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::config::ClientConfig;
 use super::inbox::Inbox;
 use super::line::{Read, Reader, State};
-use super::outbox::{Sent, closed};
+use super::outbox::{Fit, Sent, closed};
 use super::shared::{Shared, ask};
 use super::ticket::{Answer, Ticket};
 use super::{original, runtime, supervisor};
@@ -114,9 +114,9 @@ impl Link {
         outbox.is_open()?;
         let (dialect, max_frame, max_depth) = (shared.config.dialect, outbox.max_frame, outbox.max_depth);
         draft.sequence = outbox.sequence;
-        if !outbox.message(|out| wire::write(dialect, draft, max_frame, max_depth, out))? {
+        if let Fit::Needs(bytes) = outbox.message(|out| wire::write(dialect, draft, max_frame, max_depth, out))? {
             if let Some(waker) = waker {
-                outbox.wait_for_room(waker);
+                outbox.wait_for_room(waker, bytes);
             }
             return Ok(Sent::Full);
         }

@@ -47,6 +47,12 @@ pub enum Sent {
     Full,
 }
 
+/// Whether a message fits.
+pub(super) enum Fit {
+    Taken,
+    Needs(usize),
+}
+
 struct Ping {
     /// Messages appended before it.
     mark: u64,
@@ -79,6 +85,8 @@ pub(super) struct Outbox {
     confirmation_due: bool,
     pings: VecDeque<Ping>,
     waiting: SmallVec<[Arc<dyn Wake>; 1]>,
+    /// The least that any of them waits for, in bytes.
+    wanted: usize,
     pub(super) sequence: u64,
     /// The connection that takes the bytes, and what it allows.
     pub(super) stream: Option<Arc<Stream>>,
@@ -109,6 +117,7 @@ impl Outbox {
             confirmation_due: false,
             pings: VecDeque::new(),
             waiting: SmallVec::new(),
+            wanted: usize::MAX,
             sequence: 0,
             stream: None,
             max_frame,
@@ -150,22 +159,23 @@ impl Outbox {
         self.buf.len() - self.head
     }
 
-    /// Appends the message that `encode` writes, if it fits. `Ok(false)` = no room; one message always fits into an empty buffer.
-    pub(super) fn message(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> Result<usize>) -> Result<bool> {
+    /// Appends the message that `encode` writes, if it fits; one message always fits into an empty buffer. Else says how many bytes it
+    /// needs.
+    pub(super) fn message(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> Result<usize>) -> Result<Fit> {
         self.compact();
         let before = self.buf.len();
         let pending = self.pending();
         let len = encode(&mut self.buf)?;
         if pending > 0 && pending + len > self.limit {
             self.buf.truncate(before);
-            return Ok(false);
+            return Ok(Fit::Needs(len));
         }
         self.appended += 1;
         self.unpinged_bytes += len;
         if self.unpinged_bytes >= CONFIRM_BYTES {
             self.ping(None);
         }
-        Ok(true)
+        Ok(Fit::Taken)
     }
 
     /// Appends a control text; these are few and never refused.
@@ -224,22 +234,26 @@ impl Outbox {
         self.appended - self.written
     }
 
-    pub(super) fn wait_for_room(&mut self, waker: &Arc<dyn Wake>) {
+    /// Has `waker` woken when a message of `bytes` fits.
+    pub(super) fn wait_for_room(&mut self, waker: &Arc<dyn Wake>, bytes: usize) {
+        self.wanted = self.wanted.min(bytes);
         if !self.waiting.iter().any(|known| Arc::ptr_eq(known, waker)) {
             self.waiting.push(Arc::clone(waker));
         }
     }
 
-    /// Who waits for room, as soon as there is some: a publisher may be what its own reader waits for.
+    /// Who waits for room, as soon as one of them fits: a publisher may be what its own reader waits for. Never for less, since a try
+    /// encodes the whole message.
     pub(super) fn take_room(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
-        if self.pending() < self.limit {
-            std::mem::take(&mut self.waiting)
-        } else {
-            SmallVec::new()
+        let pending = self.pending();
+        if self.waiting.is_empty() || pending > 0 && pending.saturating_add(self.wanted) > self.limit {
+            return SmallVec::new();
         }
+        self.take_waiting()
     }
 
     pub(super) fn take_waiting(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
+        self.wanted = usize::MAX;
         std::mem::take(&mut self.waiting)
     }
 
