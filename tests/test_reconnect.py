@@ -274,6 +274,5 @@ async def test_shutting_down_can_be_cancelled(path, program):
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(bus.shutdown(), 0.2)
     assert bus.state == "closed"
-    await asyncio.sleep(0)
-    assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()], "nothing is left behind"
+    await eventually(lambda: asyncio.all_tasks() == {asyncio.current_task()}, what="nothing left behind")
     broker.kill()
