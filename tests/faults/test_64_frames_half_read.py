@@ -9,6 +9,8 @@ import time
 import pytest
 from harness import MIB, TIMES, scaled, times, until
 
+# Of hundreds of busy peers each has a turn of some 20 us before the canary has one.
+BESIDE_HUNDREDS_MS = 50.0
 pytestmark = [
     pytest.mark.fault(
         64,
@@ -93,8 +95,7 @@ def test_what_all_hold_together_is_bounded(bench, seen):
         assert (done["errors"], got["received"], got["missing"]) == ({}, 5, 0), (done, got)
         # As many as there is room for may stay until the deadline of their frames.
         until(lambda: b.refused("unfinished_frame") >= count - 65, 30 * max(1, TIMES), "cut, as others waited")
-        # Hundreds that send as fast as they can have a turn each before the canary has one.
-        how = b.undisturbed(latency=False)
+        how = b.undisturbed(allowed=BESIDE_HUNDREDS_MS)
         now = b.statistics()
     finally:
         holders.stop()
@@ -142,7 +143,7 @@ def test_before_connect_it_is_bounded_too(bench, seen):
             most = max(most, b.grown())
             time.sleep(0.02)
         until(lambda: holders.cut == count, 10 * max(1, TIMES), "cut at handshake_timeout")
-        how = b.undisturbed(latency=False)
+        how = b.undisturbed(allowed=BESIDE_HUNDREDS_MS)
     finally:
         holders.stop()
     assert most < allowed(count), most

@@ -17,6 +17,8 @@ from paths import try_path
 
 from raw import Raw, process_message
 
+# Of hundreds of busy peers each has a turn of some 20 us before the canary has one.
+BESIDE_HUNDREDS_MS = 50.0
 pytestmark = [
     pytest.mark.fault(
         66,
@@ -64,8 +66,7 @@ def test_two_thousand_slow_handshakes(bench, seen):
     assert grown < count * 16 / 1024 + 16, grown
     b.hang_up()
     b.back_to_base(5)
-    # Two thousand bytes in one go, each a read of its own, stand before the canary's.
-    how = b.undisturbed(latency=False)
+    how = b.undisturbed(allowed=BESIDE_HUNDREDS_MS)
     seen(f"{count} cut, {grown:+.0f} MiB; {served} good ones served meanwhile in {worst * 1000:.0f} ms at most; {how}")
 
 
