@@ -19,7 +19,7 @@ const NEW_TOPICS: usize = 20_000;
 fn publish(port: &Port, topic: &str, object: &Object) {
     with_draft(topic, "-D /var/lib/postgresql/data --max-connections=99", |draft| {
         let size = wire::encoded_len(Dialect::Bincode, draft, 1 << 20, 8).unwrap();
-        port.publish(draft, size, object, None).unwrap();
+        port.publish(draft, size, Arc::clone(object), None).unwrap();
     });
 }
 

@@ -140,6 +140,8 @@ impl BusCore {
                         link.get(py)?.flush_elsewhere();
                         Ok(None)
                     }
+                    // A look first: it is scheduled already but once in a turn, and a swap is dear.
+                    Sent::Buffered if handle.get().flush_scheduled.load(Ordering::Relaxed) => Ok(None),
                     Sent::Buffered if handle.get().flush_scheduled.swap(true, Ordering::Relaxed) => Ok(None),
                     Sent::Buffered => slf.call_method0(intern!(py, "_flush_soon")).map(Some),
                     Sent::Blocked => slf.call_method0(intern!(py, "_kernel_is_full")).map(Some),
@@ -197,7 +199,7 @@ impl BusCore {
                     sequence,
                 });
                 let waker = waits.then_some(&bus.room);
-                let published = raise(py, port.get(py)?.publish(&draft, size, &local, waker))?;
+                let published = raise(py, port.get(py)?.publish(&draft, size, local, waker))?;
                 Ok(match published {
                     Published::Done => Offer::Taken,
                     Published::Wait(waiting) => Offer::Full(Some(Pending::new(waiting))),

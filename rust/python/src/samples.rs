@@ -4,7 +4,7 @@ use std::time::Duration;
 use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::error::{DecodeError, PatternError, TopicError};
 use daemoneye_eventbus_core::event::Timestamp;
-use daemoneye_eventbus_core::wire::{Dialect, Draft, Payload, write};
+use daemoneye_eventbus_core::wire::{Dialect, Draft, Payload, check, write};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 use uuid::Uuid;
@@ -23,10 +23,12 @@ const TIME: Timestamp = Timestamp {
 #[pyfunction]
 pub(crate) fn _received(py: Python<'_>, body: &[u8], dropped_before: u64) -> PyResult<Py<PyAny>> {
     let text = |text: &str| PyString::new(py, text).unbind();
+    check(Dialect::Bincode, body, usize::MAX)
+        .map_err(|refusal| pyo3::exceptions::PyValueError::new_err(format!("{refusal:?}")))?;
     events::received(
         py,
         Frame {
-            body: body.into(),
+            body: PyBytes::new(py, body).unbind(),
             dialect: Dialect::Bincode,
         },
         &text("events.#"),

@@ -18,7 +18,6 @@ use pyo3::impl_::trampoline::{MethodDef, fastcall_cfunction_with_keywords as fas
 use pyo3::prelude::*;
 use pyo3::type_object::PyTypeInfo;
 use pyo3::types::PyTuple;
-use smallvec::SmallVec;
 
 use crate::events::construct::{self, Construct};
 use crate::events::{
@@ -85,11 +84,14 @@ unsafe fn call_class<T: Construct<N>, const N: usize>(
     let names = unsafe { Borrowed::from_ptr_or_opt(py, names).map(|names| names.cast_unchecked::<PyTuple>()) };
     let positional = usize::try_from(positional)?;
     let count = positional + names.as_ref().map_or(0, |names| names.len());
-    let given: SmallVec<[_; 8]> = (0..count)
-        // SAFETY: there are `count` objects, which the caller holds for the call.
-        .map(|at| unsafe { Borrowed::from_ptr(py, *arguments.add(at)) })
-        .collect();
-    construct::call::<T, N>(py, &given, positional, names.as_deref()).map(Py::into_ptr)
+    let given: &[Borrowed<'_, '_, PyAny>] = if count == 0 {
+        &[]
+    } else {
+        // SAFETY: there are `count` objects, none of them null, which the caller holds for the call; `Borrowed` is a transparent wrapper
+        // of such a pointer, and PyO3's own argument parser reads it so.
+        unsafe { std::slice::from_raw_parts(arguments.cast(), count) }
+    };
+    construct::call::<T, N>(py, given, positional, names.as_deref()).map(Py::into_ptr)
 }
 
 struct Send;

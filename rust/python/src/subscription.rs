@@ -10,7 +10,7 @@ use daemoneye_eventbus_core::wire::{self, Dialect};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple, PyType};
 
 use crate::events::{self, Stamp};
 use crate::loop_thread::LoopThread;
@@ -114,7 +114,7 @@ impl SubscriptionCore {
         // The copy is the event's own: one that is kept pins nothing else.
         let popped = match self
             .queue(py)?
-            .pop_as(|frame| Arc::<[u8]>::from(frame.get(PREFIX..).unwrap_or_default()))
+            .pop_as(|frame| PyBytes::new(py, frame.get(PREFIX..).unwrap_or_default()).unbind())
         {
             Ok(popped) => popped,
             Err(Empty::Yet) => return Ok(Taken::Empty),
@@ -126,7 +126,7 @@ impl SubscriptionCore {
         };
         let made = match popped.content {
             Content::Frames(body) => {
-                let pattern = self.pattern_of_body(&body)?;
+                let pattern = self.pattern_of_body(body.as_bytes(py))?;
                 let dialect = self.dialect;
                 events::received(py, Frame { body, dialect }, pattern, &self.subscriber_id, stamp)
             }

@@ -1,16 +1,27 @@
 //! Text in two forms: a Python string as given, or a range of a frame that becomes a string when it is read.
-use std::sync::Arc;
-
 use daemoneye_eventbus_core::wire::Dialect;
 use pyo3::exceptions::PySystemError;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyBytes, PyString};
 
-/// A frame's body, an exact copy of its own, so that an event that is kept pins nothing else.
-#[derive(Clone)]
+/// A frame's body, an exact copy of its own, so that an event that is kept pins nothing else. In Python's memory, whose counts cost less
+/// than atomic ones.
 pub(crate) struct Frame {
-    pub body: Arc<[u8]>,
+    pub body: Py<PyBytes>,
     pub dialect: Dialect,
+}
+
+impl Frame {
+    pub(crate) fn bytes<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
+        self.body.as_bytes(py)
+    }
+
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self {
+            body: self.body.clone_ref(py),
+            dialect: self.dialect,
+        }
+    }
 }
 
 /// A range of a frame's body.
@@ -52,12 +63,12 @@ impl Span {
 }
 
 impl Text {
-    pub(crate) fn wire(body: &[u8], part: &str) -> PyResult<Self> {
-        Span::of(body, part.as_bytes()).map(Self::Wire)
+    pub(crate) fn wire(body: &[u8], part: &[u8]) -> PyResult<Self> {
+        Span::of(body, part).map(Self::Wire)
     }
 
-    pub(crate) fn wire_optional(body: &[u8], part: Option<&str>) -> PyResult<Option<Self>> {
-        part.map(|part| Self::wire(body, part)).transpose()
+    pub(crate) fn wire_optional(body: &[u8], part: Option<&impl AsRef<[u8]>>) -> PyResult<Option<Self>> {
+        part.map(|part| Self::wire(body, part.as_ref())).transpose()
     }
 
     pub(crate) fn new(py: Python<'_>, text: &str) -> Self {
@@ -67,7 +78,7 @@ impl Text {
     pub(crate) fn as_str<'a>(&'a self, py: Python<'a>, frame: Option<&'a Frame>) -> PyResult<&'a str> {
         match self {
             Self::Owned(text) => text.bind(py).to_str(),
-            Self::Wire(span) => span.str(&frame.ok_or_else(inconsistent)?.body),
+            Self::Wire(span) => span.str(frame.ok_or_else(inconsistent)?.bytes(py)),
         }
     }
 
@@ -75,7 +86,7 @@ impl Text {
     pub(crate) fn get<'py>(&self, py: Python<'py>, frame: Option<&Frame>) -> PyResult<Bound<'py, PyString>> {
         match self {
             Self::Owned(text) => Ok(text.bind(py).clone()),
-            Self::Wire(span) => Ok(PyString::new(py, span.str(&frame.ok_or_else(inconsistent)?.body)?)),
+            Self::Wire(span) => Ok(PyString::new(py, span.str(frame.ok_or_else(inconsistent)?.bytes(py))?)),
         }
     }
 }

@@ -49,6 +49,10 @@ fn message(dialect: Dialect, body: &[u8]) {
     }
     let outline = dialect.outline(body);
     assert_eq!(outline.as_ref().err(), ours.as_ref().err());
+    let again = dialect.known_outline(body);
+    if let Ok(outline) = outline {
+        assert_eq!(again.expect("taken before").payload, outline.payload);
+    }
     // The broker's look and the reader's look.
     match (wire::check(dialect, body, 8), wire::read(dialect, body)) {
         (Ok(summary), Ok((message, event))) => {
@@ -86,6 +90,7 @@ fn event(dialect: Dialect, body: &[u8]) {
     }
     let walked: Result<CollectionEvent<'_, Walk>, _> = dialect.event(body);
     assert_eq!(walked.is_ok(), ours.is_ok());
+    assert!(walked.is_err() || dialect.known_event(body).is_ok());
 }
 
 fuzz_target!(|data: &[u8]| {

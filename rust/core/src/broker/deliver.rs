@@ -149,7 +149,18 @@ impl<'a> Delivery<'a> {
 
     /// One piece for one reader, behind what that reader waits for already.
     pub(super) fn one(&mut self, target: &Target, run: Run, subscriptions: Subscriptions) {
-        self.offer(&target.sink, target.epoch, Piece::Run(run, subscriptions));
+        let sink = &target.sink;
+        let run = match self.sender {
+            Some(sender) if sink.is_local() => run.from(Some(sender)),
+            _ => run,
+        };
+        if self.parcel(sink).is_some() {
+            return self.push(sink, target.epoch, &run, &subscriptions);
+        }
+        match sink.queue.take_in(run, subscriptions, target.epoch, self.first_try()) {
+            None => self.handed_over = true,
+            Some((run, subscriptions)) => self.push(sink, target.epoch, &run, &subscriptions),
+        }
     }
 
     /// One message that a reader cannot take for its size.

@@ -119,7 +119,7 @@ impl Port {
         &self,
         draft: &Draft<'_>,
         size: usize,
-        object: &Object,
+        object: Object,
         waker: Option<&Arc<dyn Wake>>,
     ) -> Result<Published> {
         self.open()?;
@@ -202,15 +202,20 @@ impl Port {
         })
     }
 
-    fn deliver(&self, delivery: &mut Delivery<'_>, lane: &Lane, parcel: &Outgoing<'_>, size: usize, object: &Object) {
+    fn deliver(&self, delivery: &mut Delivery<'_>, lane: &Lane, parcel: &Outgoing<'_>, size: usize, object: Object) {
         let mut frames: SmallVec<[(Dialect, Option<Bytes>); 1]> = SmallVec::new();
-        for target in &lane.targets {
+        let mut object = Some(object);
+        for (at, target) in lane.targets.iter().enumerate() {
             let Some(accepted) = target.accepted(|filters| parcel.accepts(filters)) else {
                 continue;
             };
             let sink = &target.sink;
             if sink.is_local() {
-                delivery.one(target, Run::object(Arc::clone(object), size), accepted);
+                let is_last = at + 1 == lane.targets.len();
+                let shared = if is_last { object.take() } else { object.clone() };
+                if let Some(object) = shared {
+                    delivery.one(target, Run::object(object, size), accepted);
+                }
                 continue;
             }
             let frame = match frames.iter().find(|(dialect, _)| *dialect == sink.dialect) {

@@ -15,7 +15,7 @@ use super::ticket::{Answer, Ticket};
 use crate::error::{Error, Result};
 use crate::log::Limiter;
 use crate::queue::{DropReason, Patience, Pushed, Run, Wake};
-use crate::topic::{Cache, Matcher};
+use crate::topic::{Cache, DEFAULT_MAX_DEPTH, Matcher, Neighbours};
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{self, FromBroker, Page};
 use crate::wire::{self, Dialect, Refusal, Summary};
@@ -54,7 +54,7 @@ struct Leaving {
 pub(super) struct Inbound {
     pub(super) dialect: Dialect,
     pub(super) max_frame: usize,
-    pub(super) max_depth: usize,
+    pub(super) topics: Neighbours,
     pub(super) entries: HashMap<u64, Entry>,
     /// Those of them that are not `sent`, in order: one more subscription must not cost a look at all.
     unsent: BTreeSet<u64>,
@@ -84,7 +84,7 @@ impl Inbound {
         Self {
             dialect,
             max_frame,
-            max_depth: crate::topic::DEFAULT_MAX_DEPTH,
+            topics: Neighbours::new(DEFAULT_MAX_DEPTH),
             entries: HashMap::new(),
             unsent: BTreeSet::new(),
             blocking: 0,
@@ -238,7 +238,7 @@ impl Inbound {
     }
 
     fn check<'d>(&mut self, body: &'d [u8]) -> Result<Summary<'d>> {
-        wire::check(self.dialect, body, self.max_depth).map_err(|refusal| {
+        wire::check(self.dialect, body, &mut self.topics).map_err(|refusal| {
             self.undecodable += 1;
             match refusal {
                 Refusal::Malformed(error) => Error::Decode(error),

@@ -64,7 +64,7 @@ impl Link {
 
     /// Segments that a topic may have here, as the broker last said.
     pub fn max_topic_depth(&self) -> usize {
-        self.shared.outbox.lock().max_depth
+        self.shared.outbox.lock().topics.max_depth()
     }
 
     /// The oldest state change nobody has seen yet.
@@ -112,9 +112,9 @@ impl Link {
         let shared = &self.shared;
         let mut outbox = shared.outbox.lock();
         outbox.is_open()?;
-        let (dialect, max_frame, max_depth) = (shared.config.dialect, outbox.max_frame, outbox.max_depth);
+        let (dialect, max_frame) = (shared.config.dialect, outbox.max_frame);
         draft.sequence = outbox.sequence;
-        if let Fit::Needs(bytes) = outbox.message(|out| wire::write(dialect, draft, max_frame, max_depth, out))? {
+        if let Fit::Needs(bytes) = outbox.message(|out, topics| wire::write(dialect, draft, max_frame, topics, out))? {
             if let Some(waker) = waker {
                 outbox.wait_for_room(waker, bytes);
             }

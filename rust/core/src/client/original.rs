@@ -190,7 +190,7 @@ impl Inbound {
         } else {
             wire::translate(spoken, self.dialect, body).ok()?
         };
-        let summary = wire::check(self.dialect, frame.get(PREFIX..)?, self.max_depth).ok()?;
+        let summary = wire::check(self.dialect, frame.get(PREFIX..)?, &mut self.topics).ok()?;
         let route = self.route(summary.topic);
         let is_event = summary.event.is_some();
         let takers = route

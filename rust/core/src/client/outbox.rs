@@ -14,6 +14,7 @@ use super::ticket::Ticket;
 use crate::error::{Error, Result};
 use crate::event::Timestamp;
 use crate::queue::Wake;
+use crate::topic::{DEFAULT_MAX_DEPTH, Neighbours};
 use crate::transport::Stream;
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::FromClient;
@@ -91,7 +92,7 @@ pub(super) struct Outbox {
     /// The connection that takes the bytes, and what it allows.
     pub(super) stream: Option<Arc<Stream>>,
     pub(super) max_frame: usize,
-    pub(super) max_depth: usize,
+    pub(super) topics: Neighbours,
     /// A write failed on the present connection.
     failed: bool,
     closed: Option<Error>,
@@ -121,7 +122,7 @@ impl Outbox {
             sequence: 0,
             stream: None,
             max_frame,
-            max_depth: crate::topic::DEFAULT_MAX_DEPTH,
+            topics: Neighbours::new(DEFAULT_MAX_DEPTH),
             failed: false,
             closed: None,
         }
@@ -147,7 +148,7 @@ impl Outbox {
     /// A new connection, not live yet.
     pub(super) fn adopt(&mut self, stream: Arc<Stream>, max_frame: usize, max_depth: usize) {
         self.stream = Some(stream);
-        (self.max_frame, self.max_depth) = (max_frame, max_depth);
+        (self.max_frame, self.topics) = (max_frame, Neighbours::new(max_depth));
         self.failed = false;
     }
 
@@ -161,11 +162,14 @@ impl Outbox {
 
     /// Appends the message that `encode` writes, if it fits; one message always fits into an empty buffer. Else says how many bytes it
     /// needs.
-    pub(super) fn message(&mut self, encode: impl FnOnce(&mut Vec<u8>) -> Result<usize>) -> Result<Fit> {
+    pub(super) fn message(
+        &mut self,
+        encode: impl FnOnce(&mut Vec<u8>, &mut Neighbours) -> Result<usize>,
+    ) -> Result<Fit> {
         self.compact();
         let before = self.buf.len();
         let pending = self.pending();
-        let len = encode(&mut self.buf)?;
+        let len = encode(&mut self.buf, &mut self.topics)?;
         if pending > 0 && pending + len > self.limit {
             self.buf.truncate(before);
             return Ok(Fit::Needs(len));

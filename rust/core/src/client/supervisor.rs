@@ -19,6 +19,7 @@ use super::outbox::Sent;
 use super::shared::{Shared, subs};
 use crate::error::Error;
 use crate::limits::LONGEST;
+use crate::topic::{DEFAULT_MAX_DEPTH, Neighbours};
 use crate::transport::{DialError, Readable, Stream};
 use crate::wire::text::FromClient;
 
@@ -118,9 +119,9 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live,
             let max_frame = usize::try_from(info.max_frame)
                 .unwrap_or(usize::MAX)
                 .min(shared.config.max_frame);
-            let max_depth = usize::try_from(info.max_topic_depth).unwrap_or(crate::topic::DEFAULT_MAX_DEPTH);
+            let max_depth = usize::try_from(info.max_topic_depth).unwrap_or(DEFAULT_MAX_DEPTH);
             let mut inbound = shared.inbound.lock();
-            inbound.max_depth = max_depth;
+            inbound.topics = Neighbours::new(max_depth);
             shared
                 .outbox
                 .lock()
@@ -169,9 +170,12 @@ async fn attempt_original(shared: &Arc<Shared>, deadline: Instant, first: bool) 
             retry: true,
         })
     })?;
-    let (max_frame, max_depth) = (shared.config.max_frame, crate::topic::DEFAULT_MAX_DEPTH);
+    let max_frame = shared.config.max_frame;
     shared.inbound.lock().spoken = None;
-    shared.outbox.lock().adopt(Arc::clone(&stream), max_frame, max_depth);
+    shared
+        .outbox
+        .lock()
+        .adopt(Arc::clone(&stream), max_frame, DEFAULT_MAX_DEPTH);
     shared.go_live(Arc::clone(&stream), &leftover);
     Ok(Live::Original { stream, readable })
 }

@@ -4,52 +4,65 @@ use serde::{Deserialize, Serialize};
 use super::{Map, Timestamp};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(bound(serialize = "M: Serialize", deserialize = "M: Deserialize<'de>"))]
-pub struct ProcessEvent<'a, M = Map<'a>> {
+#[serde(bound(
+    serialize = "T: Serialize, M: Serialize",
+    deserialize = "T: Deserialize<'de>, M: Deserialize<'de>"
+))]
+pub struct ProcessEvent<T, M> {
     pub pid: u32,
-    pub name: &'a str,
-    #[serde(borrow)]
-    pub command_line: Option<&'a str>,
-    #[serde(borrow)]
-    pub executable_path: Option<&'a str>,
+    pub name: T,
+    pub command_line: Option<T>,
+    pub executable_path: Option<T>,
     pub ppid: Option<u32>,
     pub start_time: Option<Timestamp>,
     pub metadata: M,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(bound(serialize = "M: Serialize", deserialize = "M: Deserialize<'de>"))]
-pub struct NetworkEvent<'a, M = Map<'a>> {
-    pub connection_id: &'a str,
-    pub source_address: &'a str,
-    pub destination_address: &'a str,
-    pub protocol: &'a str,
+#[serde(bound(
+    serialize = "T: Serialize, M: Serialize",
+    deserialize = "T: Deserialize<'de>, M: Deserialize<'de>"
+))]
+pub struct NetworkEvent<T, M> {
+    pub connection_id: T,
+    pub source_address: T,
+    pub destination_address: T,
+    pub protocol: T,
     pub metadata: M,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(bound(serialize = "M: Serialize", deserialize = "M: Deserialize<'de>"))]
-pub struct FilesystemEvent<'a, M = Map<'a>> {
-    pub path: &'a str,
-    pub event_type: &'a str,
+#[serde(bound(
+    serialize = "T: Serialize, M: Serialize",
+    deserialize = "T: Deserialize<'de>, M: Deserialize<'de>"
+))]
+pub struct FilesystemEvent<T, M> {
+    pub path: T,
+    pub event_type: T,
     pub size: Option<u64>,
     pub metadata: M,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(bound(serialize = "M: Serialize", deserialize = "M: Deserialize<'de>"))]
-pub struct PerformanceEvent<'a, M = Map<'a>> {
-    pub metric_name: &'a str,
+#[serde(bound(
+    serialize = "T: Serialize, M: Serialize",
+    deserialize = "T: Deserialize<'de>, M: Deserialize<'de>"
+))]
+pub struct PerformanceEvent<T, M> {
+    pub metric_name: T,
     pub value: f64,
-    pub unit: &'a str,
+    pub unit: T,
     pub metadata: M,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(bound(serialize = "M: Serialize", deserialize = "M: Deserialize<'de>"))]
-pub struct TriggerRequest<'a, M = Map<'a>> {
-    pub request_id: &'a str,
-    pub collector_type: &'a str,
+#[serde(bound(
+    serialize = "T: Serialize, M: Serialize",
+    deserialize = "T: Deserialize<'de>, M: Deserialize<'de>"
+))]
+pub struct TriggerRequest<'a, T = &'a str, M = Map<'a>> {
+    pub request_id: T,
+    pub collector_type: T,
     pub priority: u8,
     #[serde(with = "serde_bytes")]
     pub payload: &'a [u8],
@@ -57,18 +70,17 @@ pub struct TriggerRequest<'a, M = Map<'a>> {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(bound(serialize = "M: Serialize", deserialize = "M: Deserialize<'de>"))]
-pub enum CollectionEvent<'a, M = Map<'a>> {
+#[serde(bound(
+    serialize = "T: Serialize, M: Serialize",
+    deserialize = "T: Deserialize<'de>, M: Deserialize<'de>"
+))]
+pub enum CollectionEvent<'a, M = Map<'a>, T = &'a str> {
+    Process(ProcessEvent<T, M>),
+    Network(NetworkEvent<T, M>),
+    Filesystem(FilesystemEvent<T, M>),
+    Performance(PerformanceEvent<T, M>),
     #[serde(borrow)]
-    Process(ProcessEvent<'a, M>),
-    #[serde(borrow)]
-    Network(NetworkEvent<'a, M>),
-    #[serde(borrow)]
-    Filesystem(FilesystemEvent<'a, M>),
-    #[serde(borrow)]
-    Performance(PerformanceEvent<'a, M>),
-    #[serde(borrow)]
-    TriggerRequest(TriggerRequest<'a, M>),
+    TriggerRequest(TriggerRequest<'a, T, M>),
 }
 
 /// Which of the five.
@@ -107,7 +119,7 @@ impl EventKind {
     }
 }
 
-impl<M> CollectionEvent<'_, M> {
+impl<M, T> CollectionEvent<'_, M, T> {
     #[inline]
     pub const fn metadata(&self) -> &M {
         match self {

@@ -2,8 +2,8 @@
 //!
 //! The types of the hot path are *views*: they borrow their text and bytes from the frame they were decoded from (or
 //! from the caller's objects they are encoded from), so neither direction copies or allocates, and a forged length can
-//! only fail. Their map parameter `M` decides what decoding a map costs: [`Map`] collects the entries, [`Walk`] checks
-//! and forgets them. Types off the hot path own their text ([`Text`]).
+//! only fail. Their parameters decide what decoding costs: of the map, `M`, [`Map`] collects the entries, [`Walk`] checks
+//! and forgets them; a text, `T`, is a `str`, or [`Utf8`] of which only the place is wanted. Types off the hot path own their text ([`Text`]).
 //! Field order is wire order (`docs/wire.md`).
 
 mod correlation;
@@ -21,5 +21,5 @@ pub use events::{
 pub use filter::{CorrelationFilter, EventFilter};
 pub use map::{Map, Walk};
 pub use subscription::{EventBusStatistics, EventSubscription, SourceCaps};
-pub use text::{Text, TextMap};
+pub use text::{Text, TextMap, Utf8};
 pub use timestamp::Timestamp;

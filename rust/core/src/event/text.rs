@@ -13,6 +13,24 @@ use super::map::{Entries, MAX_ENTRIES, too_many};
 #[serde(transparent)]
 pub struct Text(pub String);
 
+/// The bytes of a text in a frame that was checked, borrowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Utf8<'a>(pub &'a [u8]);
+
+impl AsRef<[u8]> for Utf8<'_> {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        self.0
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Utf8<'a> {
+    #[inline]
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&str>::deserialize(deserializer).map(|text| Self(text.as_bytes()))
+    }
+}
+
 /// An owned map in wire order. A repeated key is kept here; readers let the last one win.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TextMap(pub Vec<(Text, Text)>);

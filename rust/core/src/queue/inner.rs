@@ -93,13 +93,13 @@ impl Inner {
         self.fed_by_block && !self.stalled
     }
 
-    fn append(&mut self, run: Run, subscriptions: &Subscriptions) {
+    pub(super) fn append(&mut self, run: Run, subscriptions: Subscriptions) {
         let was_full = self.is_full();
         self.messages += run.messages as usize;
         self.bytes += run.bytes();
         self.budget.charge(run.bytes());
         self.pending += u64::from(run.messages) * subscriptions.len() as u64;
-        self.items.push_back(Item::Run(run, Arc::clone(subscriptions)));
+        self.items.push_back(Item::Run(run, subscriptions));
         if !was_full && self.is_full() {
             self.crowded.get_or_insert_with(Instant::now);
         }

@@ -227,6 +227,23 @@ impl Queue {
         })
     }
 
+    /// The usual case of [`push`](Self::push), without a copy: takes a run that fits. Gives back what there is more to decide about.
+    pub fn take_in(
+        &self,
+        run: Run,
+        subscriptions: Subscriptions,
+        epoch: u64,
+        patience: Patience<'_>,
+    ) -> Option<(Run, Subscriptions)> {
+        self.fill(|inner| {
+            if inner.epoch != epoch || !inner.takes_all(&run, patience) {
+                return Some((run, subscriptions));
+            }
+            inner.append(run, subscriptions);
+            None
+        })
+    }
+
     /// Says that `messages` matched messages will not come, at this place of the stream. False if closed or out of date (`epoch`).
     pub fn push_gap(&self, messages: u64, subscriptions: &Subscriptions, epoch: u64, reason: DropReason) -> bool {
         self.fill(|inner| {

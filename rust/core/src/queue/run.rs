@@ -110,7 +110,16 @@ impl Run {
         first.from(self.sender.as_ref())
     }
 
-    /// Takes the first message off as what `make` makes of its frame; an object's run is used up by it.
+    /// The only message that is left, as what `make` makes of its frame, and its sender.
+    pub(super) fn into_first<F>(self, make: impl FnOnce(&[u8]) -> F) -> (Content<F>, Option<Arc<Sender>>) {
+        let content = match self.content {
+            Content::Frames(bytes) => Content::Frames(make(&bytes)),
+            Content::Object(object, size) => Content::Object(object, size),
+        };
+        (content, self.sender)
+    }
+
+    /// Takes the first message off as what `make` makes of its frame.
     pub(super) fn take_first<F>(&mut self, make: impl FnOnce(&[u8]) -> F) -> Content<F> {
         let len = self.first_len();
         self.messages = self.messages.saturating_sub(1);

@@ -8,6 +8,7 @@ pub mod cover;
 mod matcher;
 mod name;
 pub mod names;
+mod neighbours;
 pub mod original;
 mod pattern;
 mod subscribed;
@@ -17,6 +18,7 @@ mod tests;
 pub use cache::Cache;
 pub use matcher::Matcher;
 pub use name::{Domain, MAX_TOPIC_BYTES, check};
+pub use neighbours::{Checks, Neighbours};
 pub use pattern::Pattern;
 pub use subscribed::of_subscription;
 

@@ -7,7 +7,7 @@ use super::{Dialect, envelope};
 use crate::error::{DecodeError, Error, Result, TopicError};
 use crate::event::{CollectionEvent, CorrelationMetadata, EventKind, Map, Timestamp};
 use crate::topic::names::trigger;
-use crate::topic::{self, Domain};
+use crate::topic::{Checks, Domain};
 
 /// The index is wire order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,13 +96,13 @@ pub fn write(
     dialect: Dialect,
     draft: &Draft<'_>,
     max_frame: usize,
-    max_depth: usize,
+    topics: impl Checks,
     out: &mut Vec<u8>,
 ) -> Result<usize> {
-    let message_type = admit(draft, max_depth)?;
+    let message_type = admit(draft, topics)?;
     if draft.payload.least() > max_frame {
         // Not worth copying; only the exact size is still needed, for the error.
-        return encoded_len(dialect, draft, max_frame, max_depth);
+        return frame_len(dialect, draft, message_type, max_frame);
     }
     let before = out.len();
     out.extend_from_slice(&[0; PREFIX]);
@@ -121,8 +121,12 @@ pub fn write(
 }
 
 /// The length of the frame that [`write`] would append, without writing it; the same errors.
-pub fn encoded_len(dialect: Dialect, draft: &Draft<'_>, max_frame: usize, max_depth: usize) -> Result<usize> {
-    let message_type = admit(draft, max_depth)?;
+pub fn encoded_len(dialect: Dialect, draft: &Draft<'_>, max_frame: usize, topics: impl Checks) -> Result<usize> {
+    let message_type = admit(draft, topics)?;
+    frame_len(dialect, draft, message_type, max_frame)
+}
+
+fn frame_len(dialect: Dialect, draft: &Draft<'_>, message_type: MessageType, max_frame: usize) -> Result<usize> {
     let size = envelope::encoded_len(dialect, draft, message_type)?;
     fitting(size, max_frame)?;
     Ok(PREFIX + size)
@@ -130,7 +134,7 @@ pub fn encoded_len(dialect: Dialect, draft: &Draft<'_>, max_frame: usize, max_de
 
 /// Checks a whole body without allocating: full consumption of envelope and Event payload, topic grammar, type against domain.
 #[inline]
-pub fn check(dialect: Dialect, body: &[u8], max_depth: usize) -> Result<Summary<'_>, Refusal<'_>> {
+pub fn check(dialect: Dialect, body: &[u8], topics: impl Checks) -> Result<Summary<'_>, Refusal<'_>> {
     let outline = dialect.outline(body).map_err(Refusal::Malformed)?;
     let (topic, sequence, message_type) = (outline.topic, outline.sequence, outline.message_type);
     let kind = match carries(message_type, topic) {
@@ -144,7 +148,9 @@ pub fn check(dialect: Dialect, body: &[u8], max_depth: usize) -> Result<Summary<
             .filter(|kind| *kind == EventKind::Trigger),
         Carries::Bytes => None,
     };
-    let domain = topic::check(topic, max_depth).map_err(|error| Refusal::Topic { error, sequence })?;
+    let domain = topics
+        .check(topic)
+        .map_err(|error| Refusal::Topic { error, sequence })?;
     let refused = match (message_type, domain, kind) {
         (MessageType::Event, _, Some(EventKind::Trigger)) => Some("a trigger request travels as Control"),
         (MessageType::Event, Domain::Control, _) => Some("topics of `control` take Control messages only"),
@@ -219,8 +225,8 @@ fn in_payload(error: DecodeError, body: &[u8], payload: &[u8]) -> DecodeError {
 
 /// The message type that follows from the payload, if the topic takes it.
 #[inline]
-fn admit(draft: &Draft<'_>, max_depth: usize) -> Result<MessageType> {
-    let domain = topic::check(draft.topic, max_depth)?;
+fn admit(draft: &Draft<'_>, topics: impl Checks) -> Result<MessageType> {
+    let domain = topics.check(draft.topic)?;
     let (message_type, taken, rule) = match draft.payload {
         Payload::Event(CollectionEvent::TriggerRequest(_)) => (
             MessageType::Control,

@@ -68,7 +68,7 @@ fn publish(port: &Port, number: u64, waker: Option<&Arc<dyn Wake>>) -> daemoneye
     with_draft(NEW, number, Payload::Event(&event), |draft| {
         let size = wire::encoded_len(Dialect::Bincode, draft, 1 << 20, 8).unwrap();
         let object: Object = Arc::new(number);
-        port.publish(draft, size, &object, waker)
+        port.publish(draft, size, object, waker)
     })
 }
 

@@ -14,7 +14,7 @@ mod random;
 mod rules;
 mod sniff;
 
-use daemoneye_eventbus_core::event::{CollectionEvent, Walk};
+use daemoneye_eventbus_core::event::{CollectionEvent, Utf8, Walk};
 use daemoneye_eventbus_core::topic;
 use daemoneye_eventbus_core::wire::{self, Dialect, Message, Outline, Refusal, frame};
 
@@ -44,6 +44,27 @@ fn alike(dialect: Dialect, bytes: &[u8]) {
     // As text if they differ: NaN is not equal to itself.
     assert!(event == by_crate || format!("{event:?}") == format!("{by_crate:?}"));
     assert_eq!(dialect.decode::<CollectionEvent<'_>>(bytes).err(), by_crate.err());
+    alike_again(dialect, bytes);
+}
+
+/// A second look at what was taken sees the same; at anything else it merely does not fail.
+fn alike_again(dialect: Dialect, bytes: &[u8]) {
+    let (first, again) = (dialect.outline(bytes), dialect.known_outline(bytes));
+    if let Ok(first) = first {
+        let again = again.unwrap();
+        assert_eq!(again.topic, Utf8(first.topic.as_bytes()));
+        assert_eq!((again.id, again.correlation_id), (first.id, first.correlation_id));
+        assert_eq!((again.payload, again.sequence), (first.payload, first.sequence));
+        assert_eq!(
+            (again.timestamp, again.message_type),
+            (first.timestamp, first.message_type)
+        );
+    }
+    let again = dialect.known_event(bytes);
+    if dialect.event(bytes).is_ok() {
+        let whole: CollectionEvent<'_, Walk, Utf8<'_>> = dialect.decode(bytes).unwrap();
+        assert_eq!(format!("{:?}", again.unwrap()), format!("{whole:?}"));
+    }
 }
 
 /// `check` and `read` of one body agree; true if both take it.

@@ -270,7 +270,7 @@ proptest! {
         dialect.encode(&event, &mut bytes).unwrap();
         let at = bytes.len() - 3 - text.len() + at.index(text.len());
         bytes[at] = 0xff;
-        prop_assert_eq!(dialect.decode::<NetworkEvent<'_>>(&bytes).unwrap_err().offset, at);
+        prop_assert_eq!(dialect.decode::<NetworkEvent<&str, Map<'_>>>(&bytes).unwrap_err().offset, at);
     }
 
     #[test]

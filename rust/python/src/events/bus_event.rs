@@ -128,13 +128,16 @@ impl BusEvent {
 
 /// The event in a message's payload, staying in the frame.
 pub(crate) fn event_of(py: Python<'_>, frame: &Frame, payload: &[u8]) -> PyResult<Py<PyAny>> {
-    let event = frame.dialect.event(payload).map_err(|error| decode_error(py, error))?;
-    let span = Span::of(&frame.body, payload)?;
+    let event = frame
+        .dialect
+        .known_event(payload)
+        .map_err(|error| decode_error(py, error))?;
+    let span = Span::of(frame.bytes(py), payload)?;
     super::of_wire(
         py,
         &event,
         Payload {
-            frame: frame.clone(),
+            frame: frame.clone_ref(py),
             span,
         },
     )

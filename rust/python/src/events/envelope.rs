@@ -2,11 +2,11 @@
 //!
 //! A received one keeps its frame: its texts are made when they are read, its correlation metadata is decoded when it
 //! is first read. One made in this process holds the objects it was published with.
-use daemoneye_eventbus_core::event::{Map, Timestamp};
+use daemoneye_eventbus_core::event::{Map, Timestamp, Utf8};
 use daemoneye_eventbus_core::wire::{Dialect, Message, Outline};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyString;
+use pyo3::types::{PyBytes, PyString};
 use uuid::Uuid;
 
 use super::correlation::CorrelationMetadata;
@@ -76,11 +76,11 @@ impl Envelope {
     }
 
     /// The envelope of a received body, of which `outline` is the outline; the caller puts `frame` in when nothing borrows from it.
-    pub(crate) fn of_wire(frame: &Frame, outline: &Outline<'_>) -> PyResult<Self> {
+    pub(crate) fn of_wire(body: &[u8], outline: &Outline<'_, Utf8<'_>>) -> PyResult<Self> {
         Ok(Self {
             id: outline.id.into(),
-            topic: Text::wire(&frame.body, outline.topic)?,
-            correlation: Correlation::Wire(Span::of(&frame.body, outline.correlation_id)?),
+            topic: Text::wire(body, outline.topic.as_ref())?,
+            correlation: Correlation::Wire(Span::of(body, outline.correlation_id)?),
             time: outline.timestamp,
             sequence: outline.sequence,
             frame: None,
@@ -106,7 +106,7 @@ impl Envelope {
         match (&self.correlation, &self.frame) {
             (Correlation::Object(object), _) => Ok(object.get().id().bind(py).clone()),
             (Correlation::Id(id), _) => Ok(id.bind(py).clone()),
-            (Correlation::Wire(span), Some(frame)) => Ok(PyString::new(py, span.str(&frame.body)?)),
+            (Correlation::Wire(span), Some(frame)) => Ok(PyString::new(py, span.str(frame.bytes(py))?)),
             (Correlation::Wire(_), None) => Err(inconsistent()),
         }
     }
@@ -120,7 +120,7 @@ impl Envelope {
                 (Correlation::Wire(_), Some(frame)) => {
                     let message: Message<'_, Map<'_>> = frame
                         .dialect
-                        .decode(&frame.body)
+                        .decode(frame.bytes(py))
                         .map_err(|error| decode_error(py, error))?;
                     CorrelationMetadata::of_view(py, &message.correlation_metadata)?.into_object(py)
                 }
@@ -135,9 +135,9 @@ impl Envelope {
 }
 
 /// A body's own copy.
-pub(crate) fn frame(body: &[u8], dialect: Dialect) -> Frame {
+pub(crate) fn frame(py: Python<'_>, body: &[u8], dialect: Dialect) -> Frame {
     Frame {
-        body: body.into(),
+        body: PyBytes::new(py, body).unbind(),
         dialect,
     }
 }

@@ -1,5 +1,5 @@
 //! `FilesystemEvent`.
-use daemoneye_eventbus_core::event::{CollectionEvent, FilesystemEvent as View, Walk};
+use daemoneye_eventbus_core::event::{CollectionEvent, FilesystemEvent as View, Map, Walk};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -34,7 +34,7 @@ impl FilesystemEvent {
     }
 
     /// A copy of a decoded event.
-    pub(crate) fn of_view(py: Python<'_>, view: &View<'_>) -> PyResult<Self> {
+    pub(crate) fn of_view(py: Python<'_>, view: &View<&str, Map<'_>>) -> PyResult<Self> {
         Ok(Self {
             path: Text::new(py, view.path),
             event_type: Text::new(py, view.event_type),
@@ -45,11 +45,11 @@ impl FilesystemEvent {
     }
 
     /// An event that stays in its frame; `view` borrows from it.
-    pub(crate) fn of_wire(view: &View<'_, Walk>, payload: Payload) -> PyResult<Self> {
-        let body = &*payload.frame.body;
+    pub(crate) fn of_wire<T: AsRef<[u8]>>(py: Python<'_>, view: &View<T, Walk>, payload: Payload) -> PyResult<Self> {
+        let body = payload.frame.bytes(py);
         Ok(Self {
-            path: Text::wire(body, view.path)?,
-            event_type: Text::wire(body, view.event_type)?,
+            path: Text::wire(body, view.path.as_ref())?,
+            event_type: Text::wire(body, view.event_type.as_ref())?,
             size: view.size,
             metadata: Metadata::empty(),
             payload: Some(payload),

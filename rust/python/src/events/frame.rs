@@ -1,4 +1,4 @@
-//! Where a received event keeps its values: a shared copy of the frame, and the place of the payload in it.
+//! Where a received event keeps its values: a copy of the frame, and the place of the payload in it.
 use daemoneye_eventbus_core::error::DecodeError;
 use daemoneye_eventbus_core::event::{CollectionEvent, Map};
 use pyo3::prelude::*;
@@ -10,7 +10,6 @@ use crate::mapping::{self, Entries, FrozenMap, Limits};
 use crate::text::{Frame, Span, inconsistent};
 
 /// The encoded `CollectionEvent` of an event that came over the wire.
-#[derive(Clone)]
 pub(crate) struct Payload {
     pub frame: Frame,
     pub span: Span,
@@ -18,8 +17,8 @@ pub(crate) struct Payload {
 
 impl Payload {
     /// The whole event, its map included, as its fields show it: what is written of it has each key once.
-    pub(crate) fn decode(&self, py: Python<'_>) -> PyResult<CollectionEvent<'_>> {
-        let bytes = self.span.slice(&self.frame.body)?;
+    pub(crate) fn decode<'a>(&'a self, py: Python<'a>) -> PyResult<CollectionEvent<'a>> {
+        let bytes = self.span.slice(self.frame.bytes(py))?;
         let decoded = self.frame.dialect.decode(bytes);
         let mut event: CollectionEvent<'_> = decoded.map_err(|error: DecodeError| decode_error(py, error))?;
         event.metadata_mut().drop_repeats();

@@ -128,11 +128,13 @@ pub(crate) fn received(
     stamp: Stamp,
 ) -> PyResult<Py<PyAny>> {
     let dialect = frame.dialect;
-    let outline = dialect.outline(&frame.body).map_err(|error| decode_error(py, error))?;
-    let mut envelope = envelope::Envelope::of_wire(&frame, &outline)?;
+    let outline = dialect
+        .known_outline(frame.bytes(py))
+        .map_err(|error| decode_error(py, error))?;
+    let mut envelope = envelope::Envelope::of_wire(frame.bytes(py), &outline)?;
     let holds_event = match outline.message_type {
         MessageType::Event => true,
-        MessageType::Control if outline.topic == trigger_topic::REQUEST => {
+        MessageType::Control if outline.topic.0 == trigger_topic::REQUEST.as_bytes() => {
             matches!(dialect.event(outline.payload), Ok(CollectionEvent::TriggerRequest(_)))
         }
         _ => false,
@@ -222,26 +224,31 @@ where
 }
 
 /// The object of an event that stays in its frame.
-fn of_wire(py: Python<'_>, event: &CollectionEvent<'_, Walk>, payload: Payload) -> PyResult<Py<PyAny>> {
+fn of_wire<T: AsRef<[u8]>>(
+    py: Python<'_>,
+    event: &CollectionEvent<'_, Walk, T>,
+    payload: Payload,
+) -> PyResult<Py<PyAny>> {
     match event {
-        CollectionEvent::Process(event) => object(py, ProcessEvent::of_wire(event, payload)?),
-        CollectionEvent::Network(event) => object(py, NetworkEvent::of_wire(event, payload)?),
-        CollectionEvent::Filesystem(event) => object(py, FilesystemEvent::of_wire(event, payload)?),
-        CollectionEvent::Performance(event) => object(py, PerformanceEvent::of_wire(event, payload)?),
-        CollectionEvent::TriggerRequest(event) => object(py, TriggerRequest::of_wire(event, payload)?),
+        CollectionEvent::Process(event) => object(py, ProcessEvent::of_wire(py, event, payload)?),
+        CollectionEvent::Network(event) => object(py, NetworkEvent::of_wire(py, event, payload)?),
+        CollectionEvent::Filesystem(event) => object(py, FilesystemEvent::of_wire(py, event, payload)?),
+        CollectionEvent::Performance(event) => object(py, PerformanceEvent::of_wire(py, event, payload)?),
+        CollectionEvent::TriggerRequest(event) => object(py, TriggerRequest::of_wire(py, event, payload)?),
     }
 }
 
 /// The object of an encoded `CollectionEvent`.
 pub(crate) fn decode_event(py: Python<'_>, bytes: &[u8], dialect: Dialect) -> PyResult<Py<PyAny>> {
-    let frame: Frame = envelope::frame(bytes, dialect);
-    let span = crate::text::Span::of(&frame.body, &frame.body)?;
-    let event = dialect.event(&frame.body).map_err(|error| decode_error(py, error))?;
+    let frame = envelope::frame(py, bytes, dialect);
+    let body = frame.bytes(py);
+    let span = crate::text::Span::of(body, body)?;
+    let event = dialect.event(body).map_err(|error| decode_error(py, error))?;
     of_wire(
         py,
         &event,
         Payload {
-            frame: frame.clone(),
+            frame: frame.clone_ref(py),
             span,
         },
     )

@@ -1,5 +1,5 @@
 //! `NetworkEvent`.
-use daemoneye_eventbus_core::event::{CollectionEvent, NetworkEvent as View, Walk};
+use daemoneye_eventbus_core::event::{CollectionEvent, Map, NetworkEvent as View, Walk};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -40,7 +40,7 @@ impl NetworkEvent {
     }
 
     /// A copy of a decoded event.
-    pub(crate) fn of_view(py: Python<'_>, view: &View<'_>) -> PyResult<Self> {
+    pub(crate) fn of_view(py: Python<'_>, view: &View<&str, Map<'_>>) -> PyResult<Self> {
         Ok(Self {
             connection_id: Text::new(py, view.connection_id),
             source_address: Text::new(py, view.source_address),
@@ -52,13 +52,13 @@ impl NetworkEvent {
     }
 
     /// An event that stays in its frame; `view` borrows from it.
-    pub(crate) fn of_wire(view: &View<'_, Walk>, payload: Payload) -> PyResult<Self> {
-        let body = &*payload.frame.body;
+    pub(crate) fn of_wire<T: AsRef<[u8]>>(py: Python<'_>, view: &View<T, Walk>, payload: Payload) -> PyResult<Self> {
+        let body = payload.frame.bytes(py);
         Ok(Self {
-            connection_id: Text::wire(body, view.connection_id)?,
-            source_address: Text::wire(body, view.source_address)?,
-            destination_address: Text::wire(body, view.destination_address)?,
-            protocol: Text::wire(body, view.protocol)?,
+            connection_id: Text::wire(body, view.connection_id.as_ref())?,
+            source_address: Text::wire(body, view.source_address.as_ref())?,
+            destination_address: Text::wire(body, view.destination_address.as_ref())?,
+            protocol: Text::wire(body, view.protocol.as_ref())?,
             metadata: Metadata::empty(),
             payload: Some(payload),
         })

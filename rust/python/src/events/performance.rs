@@ -1,5 +1,5 @@
 //! `PerformanceEvent`.
-use daemoneye_eventbus_core::event::{CollectionEvent, PerformanceEvent as View, Walk};
+use daemoneye_eventbus_core::event::{CollectionEvent, Map, PerformanceEvent as View, Walk};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -34,7 +34,7 @@ impl PerformanceEvent {
     }
 
     /// A copy of a decoded event.
-    pub(crate) fn of_view(py: Python<'_>, view: &View<'_>) -> PyResult<Self> {
+    pub(crate) fn of_view(py: Python<'_>, view: &View<&str, Map<'_>>) -> PyResult<Self> {
         Ok(Self {
             metric_name: Text::new(py, view.metric_name),
             value: view.value,
@@ -45,12 +45,12 @@ impl PerformanceEvent {
     }
 
     /// An event that stays in its frame; `view` borrows from it.
-    pub(crate) fn of_wire(view: &View<'_, Walk>, payload: Payload) -> PyResult<Self> {
-        let body = &*payload.frame.body;
+    pub(crate) fn of_wire<T: AsRef<[u8]>>(py: Python<'_>, view: &View<T, Walk>, payload: Payload) -> PyResult<Self> {
+        let body = payload.frame.bytes(py);
         Ok(Self {
-            metric_name: Text::wire(body, view.metric_name)?,
+            metric_name: Text::wire(body, view.metric_name.as_ref())?,
             value: view.value,
-            unit: Text::wire(body, view.unit)?,
+            unit: Text::wire(body, view.unit.as_ref())?,
             metadata: Metadata::empty(),
             payload: Some(payload),
         })

@@ -1,5 +1,5 @@
 //! `ProcessEvent`.
-use daemoneye_eventbus_core::event::{CollectionEvent, ProcessEvent as View, Timestamp, Walk};
+use daemoneye_eventbus_core::event::{CollectionEvent, Map, ProcessEvent as View, Timestamp, Walk};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -50,7 +50,7 @@ impl ProcessEvent {
     }
 
     /// A copy of a decoded event.
-    pub(crate) fn of_view(py: Python<'_>, view: &View<'_>) -> PyResult<Self> {
+    pub(crate) fn of_view(py: Python<'_>, view: &View<&str, Map<'_>>) -> PyResult<Self> {
         Ok(Self {
             pid: view.pid,
             name: Text::new(py, view.name),
@@ -64,13 +64,13 @@ impl ProcessEvent {
     }
 
     /// An event that stays in its frame; `view` borrows from it.
-    pub(crate) fn of_wire(view: &View<'_, Walk>, payload: Payload) -> PyResult<Self> {
-        let body = &*payload.frame.body;
+    pub(crate) fn of_wire<T: AsRef<[u8]>>(py: Python<'_>, view: &View<T, Walk>, payload: Payload) -> PyResult<Self> {
+        let body = payload.frame.bytes(py);
         Ok(Self {
             pid: view.pid,
-            name: Text::wire(body, view.name)?,
-            command_line: Text::wire_optional(body, view.command_line)?,
-            executable_path: Text::wire_optional(body, view.executable_path)?,
+            name: Text::wire(body, view.name.as_ref())?,
+            command_line: Text::wire_optional(body, view.command_line.as_ref())?,
+            executable_path: Text::wire_optional(body, view.executable_path.as_ref())?,
             ppid: view.ppid,
             start_time: view.start_time,
             metadata: Metadata::empty(),

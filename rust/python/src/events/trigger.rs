@@ -60,11 +60,15 @@ impl TriggerRequest {
     }
 
     /// An event that stays in its frame; `view` borrows from it.
-    pub(crate) fn of_wire(view: &View<'_, Walk>, payload: Payload) -> PyResult<Self> {
-        let body = &*payload.frame.body;
+    pub(crate) fn of_wire<T: AsRef<[u8]>>(
+        py: Python<'_>,
+        view: &View<'_, T, Walk>,
+        payload: Payload,
+    ) -> PyResult<Self> {
+        let body = payload.frame.bytes(py);
         Ok(Self {
-            request_id: Text::wire(body, view.request_id)?,
-            collector_type: Text::wire(body, view.collector_type)?,
+            request_id: Text::wire(body, view.request_id.as_ref())?,
+            collector_type: Text::wire(body, view.collector_type.as_ref())?,
             priority: view.priority,
             payload: Request::Wire(Span::of(body, view.payload)?),
             metadata: Metadata::empty(),
@@ -93,7 +97,7 @@ impl TriggerRequest {
     fn bytes<'a>(&'a self, py: Python<'a>) -> PyResult<&'a [u8]> {
         match (&self.payload, &self.source) {
             (Request::Owned(bytes), _) => Ok(bytes.bind(py).as_bytes()),
-            (Request::Wire(span), Some(source)) => span.slice(&source.frame.body),
+            (Request::Wire(span), Some(source)) => span.slice(source.frame.bytes(py)),
             (Request::Wire(_), None) => mismatch(),
         }
     }

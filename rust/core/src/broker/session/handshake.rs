@@ -120,7 +120,7 @@ impl Session {
             claim: entry.claim,
             stop: None,
             waiting: None,
-            ingest: super::Ingest::new(),
+            ingest: super::Ingest::new(shared.config.max_topic_depth),
             rights: shared.rights(&connection.stream.user(), None),
             meter: shared.rates.meter(&config.rate_limits, connection.peer.uid),
             refusals: None,

@@ -17,7 +17,7 @@ use crate::broker::rights::{Rights, look_up};
 use crate::broker::router::{CACHED_TOPICS, Route, Router, Way};
 use crate::error::Error;
 use crate::queue::Run;
-use crate::topic::Cache;
+use crate::topic::{Cache, Neighbours};
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::Code;
 use crate::wire::{self, Refusal, Summary};
@@ -29,6 +29,7 @@ const TOO_FAST: &str = "above the broker's rate_limit; publish more slowly, or w
 /// What one publisher remembers of the routes to its readers.
 pub(super) struct Ingest {
     routes: Cache<Arc<Route>>,
+    topics: Neighbours,
     open: Option<Open>,
 }
 
@@ -53,9 +54,10 @@ enum Fit {
 }
 
 impl Ingest {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(max_depth: usize) -> Self {
         Self {
             routes: Cache::new(CACHED_TOPICS),
+            topics: Neighbours::new(max_depth),
             open: None,
         }
     }
@@ -155,7 +157,6 @@ impl Session {
 
     fn work(&mut self, data: &[u8]) -> usize {
         let max_frame = self.connection.sink.max_frame;
-        let max_depth = self.shared.config.max_topic_depth;
         let dialect = self.connection.sink.dialect;
         let now = self.meter.is_some().then(Instant::now);
         let mut at = 0;
@@ -172,7 +173,7 @@ impl Session {
                 }
             };
             match kind {
-                Kind::Message => match wire::check(dialect, body, max_depth) {
+                Kind::Message => match wire::check(dialect, body, &mut self.ingest.topics) {
                     Ok(summary) => {
                         let len = PREFIX + body.len();
                         if let (Some(meter), Some(now)) = (&mut self.meter, now)

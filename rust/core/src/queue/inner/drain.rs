@@ -163,11 +163,13 @@ impl Inner {
             match self.items.front_mut() {
                 Some(Item::Run(run, subscriptions)) => {
                     let (subscriptions, bytes) = (subscriptions.len(), run.first_len());
-                    let sender = run.sender.clone();
-                    let content = run.take_first(make);
-                    if run.messages == 0 {
-                        self.items.pop_front();
-                    }
+                    let (content, sender) = if run.messages > 1 {
+                        (run.take_first(make), run.sender.clone())
+                    } else if let Some(Item::Run(last, _)) = self.items.pop_front() {
+                        last.into_first(make)
+                    } else {
+                        continue;
+                    };
                     self.delivered += self.release_part(1, bytes, subscriptions);
                     self.note_progress();
                     return Ok(Popped {

@@ -25,20 +25,10 @@ impl Inner {
             Patience::Wait(waker) if !self.has_stalled() => Some(waker),
             _ => None,
         };
-        let blocks = matches!(patience, Patience::Wait(_) | Patience::Try { block: true });
-        self.fed_by_block |= blocks;
-        // What is to be lossless is never trimmed for the budget; so it must not grow beyond it either, whoever feeds it.
-        let budget = if self.is_lossless() {
-            self.budget.room()
-        } else {
-            usize::MAX
-        };
+        let budget = self.budget_of(patience);
         // The usual case first: everything fits.
-        let fits = self.messages + run.messages as usize <= self.limits.messages
-            && self.bytes + run.bytes() <= self.limits.bytes
-            && run.bytes() <= budget;
-        if fits || (matches!(patience, Patience::Exceed) && !self.has_stalled()) {
-            self.append(run.clone(), subscriptions);
+        if self.fits_whole(run, budget) || (matches!(patience, Patience::Exceed) && !self.has_stalled()) {
+            self.append(run.clone(), Arc::clone(subscriptions));
             return Pushed::Done;
         }
         if matches!(patience, Patience::Try { .. }) {
@@ -62,13 +52,13 @@ impl Inner {
         }
         match self.overflow {
             Overflow::DropOldest => {
-                self.append(run.clone(), subscriptions);
+                self.append(run.clone(), Arc::clone(subscriptions));
                 self.trim_to_limits();
             }
             Overflow::DropNewest => {
                 let mut rest = run.clone();
                 if let Some(part) = self.split_room(&mut rest, usize::MAX) {
-                    self.append(part.unshared_from(run), subscriptions);
+                    self.append(part.unshared_from(run), Arc::clone(subscriptions));
                 }
                 if rest.messages > 0 {
                     self.gap_at_tail(u64::from(rest.messages), subscriptions, DropReason::Overflow);
@@ -81,6 +71,32 @@ impl Inner {
             }
         }
         Pushed::Done
+    }
+
+    /// True if `push` would append `run` as it is and do nothing else.
+    pub(in crate::queue) fn takes_all(&mut self, run: &Run, patience: Patience<'_>) -> bool {
+        if self.is_closed() || self.wants_disconnect {
+            return false;
+        }
+        let budget = self.budget_of(patience);
+        self.fits_whole(run, budget)
+    }
+
+    /// How many bytes a producer of this patience may add for all queues together.
+    fn budget_of(&mut self, patience: Patience<'_>) -> usize {
+        self.fed_by_block |= matches!(patience, Patience::Wait(_) | Patience::Try { block: true });
+        // What is to be lossless is never trimmed for the budget; so it must not grow beyond it either, whoever feeds it.
+        if self.is_lossless() {
+            self.budget.room()
+        } else {
+            usize::MAX
+        }
+    }
+
+    fn fits_whole(&self, run: &Run, budget: usize) -> bool {
+        self.messages + run.messages as usize <= self.limits.messages
+            && self.bytes + run.bytes() <= self.limits.bytes
+            && run.bytes() <= budget
     }
 
     fn taken(&self, run: &Run, taken: u32, crowded: Instant) -> Pushed {
@@ -101,7 +117,7 @@ impl Inner {
             return 0;
         };
         let taken = part.messages;
-        self.append(part.unshared_from(run), subscriptions);
+        self.append(part.unshared_from(run), Arc::clone(subscriptions));
         taken
     }
 

@@ -66,7 +66,10 @@ proptest! {
                     let run = run(next..next + messages, size);
                     let patience = if waits { Patience::Wait(&waker) } else { Patience::None };
                     let epoch = queue.queue.epoch();
-                    let taken = match queue.queue.push(&run, &ids(SETS[subscriptions]), epoch, patience) {
+                    // Whatever goes in the short way goes in whole.
+                    let offered = queue.queue.take_in(run, ids(SETS[subscriptions]), epoch, patience);
+                    let pushed = offered.map_or(Pushed::Done, |(run, ids)| queue.queue.push(&run, &ids, epoch, patience));
+                    let taken = match pushed {
                         Pushed::Done => messages,
                         Pushed::Full { taken, .. } => {
                             prop_assert!(waits && u64::from(taken) < messages);

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use crate::topic::{Domain, MAX_TOPIC_BYTES, check};
+use crate::topic::{Checks, Domain, MAX_TOPIC_BYTES, Neighbours, check};
 
 fn kind(topic: &str) -> String {
     check(topic, 8).unwrap_err().kind
@@ -93,6 +93,17 @@ fn model_accepts(topic: &str, max_depth: usize) -> bool {
 }
 
 proptest! {
+    #[test]
+    fn neighbours_change_no_verdict(
+        topics in prop::collection::vec("(events|control|health|system)?[.]?[a-zA.]{0,3}[.]?[a-z]{0,2}", 1..30),
+        depth in 0_usize..4,
+    ) {
+        let mut neighbours = Neighbours::new(depth);
+        for topic in topics.iter().flat_map(|topic| [topic, topic]) {
+            prop_assert_eq!((&mut neighbours).check(topic), check(topic, depth));
+        }
+    }
+
     #[test]
     fn agrees_with_the_model(topic in "(events|control|health|system|x)?([.]?[a-z0-9_\\-]{0,3}){0,10}[.A*\u{e9}]?", max_depth in 0_usize..10) {
         prop_assert_eq!(check(&topic, max_depth).is_ok(), model_accepts(&topic, max_depth));

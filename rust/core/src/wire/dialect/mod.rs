@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{Message, MessageType};
 use crate::error::{DecodeError, Error};
-use crate::event::{CollectionEvent, EventKind, Timestamp, Walk};
+use crate::event::{CollectionEvent, EventKind, Timestamp, Utf8, Walk};
 
 /// The encodings that the bus speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,9 +31,9 @@ pub enum Dialect {
 
 /// What routing and a reader's first look need of an envelope that was decoded whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outline<'a> {
+pub struct Outline<'a, T = &'a str> {
     pub id: Uuid,
-    pub topic: &'a str,
+    pub topic: T,
     /// UTF-8.
     pub correlation_id: &'a [u8],
     pub payload: &'a [u8],
@@ -49,6 +49,20 @@ impl<'a> Outline<'a> {
         decode: impl FnOnce(&'a [u8]) -> Result<Message<'a, Walk>, DecodeError>,
     ) -> Result<Self, DecodeError> {
         decode(bytes).map(|message| Self::of(&message))
+    }
+
+    /// The same without its text.
+    #[cold]
+    fn known(self) -> Outline<'a, Utf8<'a>> {
+        Outline {
+            id: self.id,
+            topic: Utf8(self.topic.as_bytes()),
+            correlation_id: self.correlation_id,
+            payload: self.payload,
+            sequence: self.sequence,
+            timestamp: self.timestamp,
+            message_type: self.message_type,
+        }
     }
 
     #[inline]
@@ -184,6 +198,24 @@ impl Dialect {
     pub fn event(self, bytes: &[u8]) -> Result<CollectionEvent<'_, Walk>, DecodeError> {
         match self {
             Self::Bincode => bincode::event(bytes),
+            Self::Postcard | Self::BincodeV0 => self.decode(bytes),
+        }
+    }
+
+    /// [`outline`](Self::outline) of what it took before: whether texts are UTF-8 is not asked again, since no text is made of them here.
+    #[inline]
+    pub fn known_outline(self, bytes: &[u8]) -> Result<Outline<'_, Utf8<'_>>, DecodeError> {
+        match self {
+            Self::Bincode => bincode::known_outline(bytes),
+            Self::Postcard | Self::BincodeV0 => self.outline(bytes).map(Outline::known),
+        }
+    }
+
+    /// [`event`](Self::event) of what was decoded before, in the same way.
+    #[inline]
+    pub fn known_event(self, bytes: &[u8]) -> Result<CollectionEvent<'_, Walk, Utf8<'_>>, DecodeError> {
+        match self {
+            Self::Bincode => bincode::known_event(bytes),
             Self::Postcard | Self::BincodeV0 => self.decode(bytes),
         }
     }

@@ -76,7 +76,7 @@ impl Bus {
             };
             let size = wire::encoded_len(Dialect::Bincode, &draft, 1 << 20, 8).unwrap();
             let object: Object = std::sync::Arc::new(());
-            port.publish(&draft, size, &object, None).unwrap();
+            port.publish(&draft, size, object, None).unwrap();
         }
     }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::Outline;
 use super::plain::{self, Codec};
 use crate::error::{DecodeError, Error, Result};
-use crate::event::{CollectionEvent, EventKind, Walk};
+use crate::event::{CollectionEvent, EventKind, Utf8, Walk};
 
 pub(super) const NAME: &str = "bincode";
 
@@ -74,6 +74,24 @@ pub(super) fn event_kind(bytes: &[u8]) -> Result<EventKind, DecodeError> {
 #[inline]
 pub(super) fn event(bytes: &[u8]) -> Result<CollectionEvent<'_, Walk>, DecodeError> {
     match walk::event(bytes) {
+        Some(event) => Ok(event),
+        None => decode(bytes),
+    }
+}
+
+/// [`outline`] of what it took before.
+#[inline]
+pub(super) fn known_outline(bytes: &[u8]) -> Result<Outline<'_, Utf8<'_>>, DecodeError> {
+    match walk::known_envelope(bytes) {
+        Some(outline) => Ok(outline),
+        None => outline(bytes).map(Outline::known),
+    }
+}
+
+/// [`event`] of what it took before.
+#[inline]
+pub(super) fn known_event(bytes: &[u8]) -> Result<CollectionEvent<'_, Walk, Utf8<'_>>, DecodeError> {
+    match walk::known_event(bytes) {
         Some(event) => Ok(event),
         None => decode(bytes),
     }

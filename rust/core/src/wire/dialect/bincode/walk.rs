@@ -13,7 +13,7 @@ use super::super::Outline;
 use crate::event::map::MAX_ENTRIES;
 use crate::event::{
     CollectionEvent, EventKind, FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent, Timestamp,
-    TriggerRequest, Walk,
+    TriggerRequest, Utf8, Walk,
 };
 use crate::wire::MessageType;
 
@@ -27,9 +27,22 @@ const NANOS_PER_SEC: u32 = 1_000_000_000;
 /// A whole envelope.
 #[inline]
 pub(super) fn envelope(bytes: &[u8]) -> Option<Outline<'_>> {
-    let mut walk = Walker(bytes);
+    envelope_with(Walker::<false>(bytes), Walker::str)
+}
+
+/// A whole envelope that [`envelope`] took before.
+#[inline]
+pub(super) fn known_envelope(bytes: &[u8]) -> Option<Outline<'_, Utf8<'_>>> {
+    envelope_with(Walker::<true>(bytes), |walk| walk.text().map(Utf8))
+}
+
+#[inline(always)]
+fn envelope_with<'a, const KNOWN: bool, T>(
+    mut walk: Walker<'a, KNOWN>,
+    text: impl Fn(&mut Walker<'a, KNOWN>) -> Option<T>,
+) -> Option<Outline<'a, T>> {
     let id = walk.bytes()?.try_into().ok()?;
-    let topic = walk.str()?;
+    let topic = text(&mut walk)?;
     let correlation_id = walk.text()?;
     walk.optional(Walker::text)?;
     walk.text()?;
@@ -61,22 +74,27 @@ pub(super) fn envelope(bytes: &[u8]) -> Option<Outline<'_>> {
 /// The kind of a whole event.
 #[inline]
 pub(super) fn event_kind(bytes: &[u8]) -> Option<EventKind> {
-    event_with(bytes, |walk| walk.text().map(|_| "")).map(|event| event.kind())
+    event_with(Walker::<false>(bytes), |walk| walk.text().map(|_| ())).map(|event| event.kind())
 }
 
 /// A whole event, its map walked over.
 #[inline]
 pub(super) fn event(bytes: &[u8]) -> Option<CollectionEvent<'_, Walk>> {
-    event_with(bytes, Walker::str)
+    event_with(Walker::<false>(bytes), Walker::str)
+}
+
+/// A whole event that [`event_kind`] took before.
+#[inline]
+pub(super) fn known_event(bytes: &[u8]) -> Option<CollectionEvent<'_, Walk, Utf8<'_>>> {
+    event_with(Walker::<true>(bytes), |walk| walk.text().map(Utf8))
 }
 
 /// `text` takes a text and gives what is kept of it.
 #[inline(always)]
-fn event_with<'a>(
-    bytes: &'a [u8],
-    text: impl Fn(&mut Walker<'a>) -> Option<&'a str>,
-) -> Option<CollectionEvent<'a, Walk>> {
-    let mut walk = Walker(bytes);
+fn event_with<'a, const KNOWN: bool, T>(
+    mut walk: Walker<'a, KNOWN>,
+    text: impl Fn(&mut Walker<'a, KNOWN>) -> Option<T>,
+) -> Option<CollectionEvent<'a, Walk, T>> {
     let walk = &mut walk;
     let event = match walk.byte()? {
         0 => CollectionEvent::Process(ProcessEvent {
@@ -119,10 +137,10 @@ fn event_with<'a>(
     walk.end(event)
 }
 
-/// What is left to walk over.
-struct Walker<'a>(&'a [u8]);
+/// What is left to walk over; `KNOWN` if it was walked over before and its UTF-8 needs no second look.
+struct Walker<'a, const KNOWN: bool>(&'a [u8]);
 
-impl<'a> Walker<'a> {
+impl<'a, const KNOWN: bool> Walker<'a, KNOWN> {
     #[inline(always)]
     fn take(&mut self, n: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(n)?;
@@ -175,7 +193,7 @@ impl<'a> Walker<'a> {
     #[inline(always)]
     fn text(&mut self) -> Option<&'a [u8]> {
         let bytes = self.bytes()?;
-        (bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()).then_some(bytes)
+        (KNOWN || bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()).then_some(bytes)
     }
 
     #[inline(always)]
