@@ -54,7 +54,7 @@ pub(super) struct Inner {
     /// The least that any of them waits for, in bytes.
     wanted: usize,
     stall: Duration,
-    /// Since when a queue without room has not lost a byte to its reader; `None` once it is below half.
+    /// Since when a queue without room has not lost a byte to its reader; `None` once that has read it below half, or nothing is left.
     crowded: Option<Instant>,
     stalled: bool,
 }
@@ -117,10 +117,7 @@ impl Inner {
         let pairs = u64::from(messages) * subscriptions as u64;
         self.pending = self.pending.saturating_sub(pairs);
         if self.messages == 0 {
-            self.fed_by_block = false;
-        }
-        if self.crowded.is_some() && self.below_half() {
-            (self.crowded, self.stalled) = (None, false);
+            (self.fed_by_block, self.crowded, self.stalled) = (false, None, false);
         }
         pairs
     }
@@ -151,9 +148,15 @@ impl Inner {
         self.stalled
     }
 
-    /// The reader took something: its stall clock starts anew.
+    /// The reader took something, which is off the books already: its stall clock starts anew, or ends. What was dropped is no
+    /// progress of the reader's, however much room it makes.
     fn note_progress(&mut self) {
-        if self.crowded.is_some() {
+        if self.crowded.is_none() {
+            return;
+        }
+        if self.below_half() {
+            (self.crowded, self.stalled) = (None, false);
+        } else {
             self.crowded = Some(Instant::now());
         }
     }
