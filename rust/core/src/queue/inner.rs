@@ -97,7 +97,7 @@ impl Inner {
         let was_full = self.is_full();
         self.messages += run.messages as usize;
         self.bytes += run.bytes();
-        self.budget.charge(run.bytes());
+        self.budget.charge(run.messages as usize, run.bytes());
         self.pending += u64::from(run.messages) * subscriptions.len() as u64;
         self.items.push_back(Item::Run(run, Arc::clone(subscriptions)));
         if !was_full && self.is_full() {
@@ -113,7 +113,7 @@ impl Inner {
     fn release_part(&mut self, messages: u32, bytes: usize, subscriptions: usize) -> u64 {
         self.messages = self.messages.saturating_sub(messages as usize);
         self.bytes = self.bytes.saturating_sub(bytes);
-        self.budget.release(bytes);
+        self.budget.release(messages as usize, bytes);
         let pairs = u64::from(messages) * subscriptions as u64;
         self.pending = self.pending.saturating_sub(pairs);
         if self.messages == 0 {
@@ -245,7 +245,7 @@ impl Inner {
         let Some(reason) = discard else { return 0 };
         let lost = self.messages as u64;
         let pairs = self.pending;
-        self.budget.release(self.bytes);
+        self.budget.release(self.messages, self.bytes);
         (self.messages, self.bytes, self.pending, self.answers, self.answer_bytes) = (0, 0, 0, 0, 0);
         self.count_dropped(reason, pairs);
         self.items.clear();
@@ -313,6 +313,6 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.budget.release(self.bytes);
+        self.budget.release(self.messages, self.bytes);
     }
 }

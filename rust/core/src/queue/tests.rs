@@ -6,6 +6,7 @@ mod stalled;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::budget::charged;
 use super::*;
 use crate::wire::frame::PREFIX;
 use crate::wire::text::{Err as ErrText, FromBroker};
@@ -191,7 +192,7 @@ fn a_part_of_a_run_keeps_no_more_memory_than_it_is_charged_for() {
         assert!(!held.contains(&slices[0].as_ptr()));
         Err(io::ErrorKind::WouldBlock.into())
     });
-    assert_eq!((seen.unwrap(), queue.budget.used()), (Written::Blocked, 200));
+    assert_eq!((seen.unwrap(), queue.queue.snapshot().bytes), (Written::Blocked, 200));
 }
 
 #[test]
@@ -266,7 +267,7 @@ fn a_used_up_budget_holds_back_those_who_wait_but_starves_nobody() {
         Arc::new(Bell::default()),
     );
     other.push(&run(0..1, 200), &ids(&[1]), 0, Patience::None);
-    assert!(queue.budget.is_used_up() && queue.budget.excess() == 104);
+    assert!(queue.budget.is_used_up() && queue.budget.excess() == charged(1, 104));
     for patience in [
         Patience::Wait(&(Arc::new(Bell::default()) as Arc<dyn Wake>)),
         Patience::Try { block: true },
@@ -278,22 +279,27 @@ fn a_used_up_budget_holds_back_those_who_wait_but_starves_nobody() {
         assert_eq!(queue.all(), [Item::Message(0)]);
     }
     assert_eq!(queue.push(&run(0..3, 20)), Pushed::Done);
-    assert_eq!(other.trim(1, DropReason::Budget), 204);
+    assert_eq!(other.trim(1, DropReason::Budget), charged(1, 204));
     assert_eq!(other.snapshot().dropped[DropReason::Budget as usize], 1);
     drop(other);
-    assert_eq!(queue.budget.used(), 72);
+    assert_eq!(queue.budget.used(), charged(3, 72));
     drop(queue.queue);
     assert_eq!(queue.budget.used(), 0);
 }
 
 #[test]
 fn a_lossless_queue_stays_within_the_budget_whoever_feeds_it() {
-    let queue = within(limits(100, 1000), Overflow::DropOldest, Duration::from_secs(60), 100);
+    let queue = within(
+        limits(100, 1000),
+        Overflow::DropOldest,
+        Duration::from_secs(60),
+        charged(5, 100),
+    );
     let waker: Arc<dyn Wake> = Arc::new(Bell::default());
     // 24 bytes each, with the prefix.
     let pushed = queue.queue.push(&run(0..6, 20), &ids(&[1]), 0, Patience::Wait(&waker));
     assert!(matches!(pushed, Pushed::Full { taken: 4, .. }), "{pushed:?}");
-    assert_eq!((queue.budget.used(), queue.budget.excess()), (96, 0));
+    assert_eq!((queue.budget.used(), queue.budget.excess()), (charged(4, 96), 0));
     assert!(!queue.queue.takes(24) && queue.queue.takes(4));
     // A publisher that does not wait loses its own message, and nobody else's.
     assert_eq!(queue.push(&run(6..7, 20)), Pushed::Done);
