@@ -145,7 +145,7 @@ class BrokerConfig:
     queue_bytes: int = 8 * 1024 * 1024
     """Bytes that wait for one connection."""
     total_queue_bytes: int = 256 * 1024 * 1024
-    """Bytes in all queues; beyond it the largest queue is trimmed first."""
+    """Bytes in all queues, and 160 for the place of each message; beyond it the largest queue is trimmed first."""
     overflow: Literal["drop_oldest", "drop_newest", "disconnect"] = "drop_oldest"
     """What a full queue does, unless the client asked for something else."""
     max_patterns_per_client: int = 1024
