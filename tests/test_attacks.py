@@ -1,11 +1,15 @@
 """What an attacker with a local account and a careless reader once broke, and must not again."""
 
 import asyncio
+import contextlib
 import os
+import socket
+import struct
 import threading
 
 import pytest
 
+import raw as wire
 from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus, ProcessEvent, WrongLoop
 from support import eventually, process
 
@@ -98,3 +102,50 @@ async def test_a_broker_says_that_its_path_was_lost(path):
 def test_an_empty_secret_is_not_no_secret(token):
     with pytest.raises((TypeError, ValueError), match="token"):
         BrokerConfig(token=token)
+
+
+async def test_a_broker_that_asks_on_and_reads_nothing_is_not_answered_into_memory(path):
+    """One sign of life is enough; each PING had one of its own, in a buffer without bounds."""
+    asked = 2_000_000
+    info = {
+        "protocol": 1,
+        "version": "0",
+        "client_id": "00000000-0000-0000-0000-000000000001",
+        "dialect": "bincode",
+        "max_frame": 2**20,
+        "queue_messages": 1,
+        "queue_bytes": 1,
+        "max_patterns_per_client": 1,
+        "max_filter_terms": 1,
+        "max_topic_depth": 8,
+        "ping_interval": 30.0,
+        "auth": "none",
+    }
+    answers = 0
+
+    def serve(listener):
+        nonlocal answers
+        with contextlib.closing(wire.Raw.of(listener.accept()[0])) as peer:
+            assert wire.parse_text(peer.receive())[0] == "CONNECT"
+            peer.say("INFO", **info)
+            peer.say("OK", id=wire.parse_text(peer.receive())[1]["id"])
+            for _ in range(asked // 10_000):
+                peer.sock.sendall(struct.pack("<I4s", 4, b"PING") * 10_000)
+            peer.send(wire.process_message(1))
+            while (body := peer.receive()) == b"PONG":
+                answers += 1
+            assert wire.parse_text(body)[0] == "PING", "the flush"
+            peer.send(b"PONG")
+            peer.say("OK", id=wire.parse_text(peer.receive())[1]["id"])
+            while (body := peer.receive()) is not None and body != b"BYE":
+                pass
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        serving = asyncio.create_task(asyncio.to_thread(serve, listener))
+        async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+            await events.get(timeout=20)
+            await bus.flush(timeout=10)
+        await serving
+    assert 0 < answers < asked / 4, "what the socket takes, and one"

@@ -238,7 +238,11 @@ def test_a_broker_of_another_user_who_lets_us_in(cli, open_folder, program):
     os.chown(open_folder, NOBODY, NOBODY)
     path = str(open_folder / "b.sock")
     program("broker.py", path, {"allowed_uids": [0]}, user=NOBODY).line()
-    assert f"--server-uid {NOBODY}" in examined(cli, 7, path)["broker"]["advice"]
+    found = examined(cli, 4, path)
+    for subject in ("socket", "broker"):
+        assert f"--server-uid {NOBODY}" in found[subject]["advice"]
+    assert "traffic" not in found
+    examined(cli, 0, path, "--server-uid", NOBODY)
     for command in (
         ["stats"],
         ["clients"],
@@ -257,7 +261,33 @@ def test_a_broker_of_another_user(cli, open_folder, program):
     os.chown(open_folder, NOBODY, NOBODY)
     path = str(open_folder / "b.sock")
     program("broker.py", path, {}, user=NOBODY).line()
-    found = examined(cli, 4, path)
+    found = examined(cli, 4, path, "--server-uid", NOBODY)
     assert found["directory"]["level"] == found["socket"]["level"] == "ok"
     assert "not_permitted" in found["broker"]["text"] or "allowed_uids" in found["broker"]["text"]
     assert "--allowed-uids" in found["broker"]["advice"]
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_path_that_somebody_else_has_taken(cli, open_folder):
+    """Nothing is sent to whom no client would speak, and nothing is advised that a broker would refuse."""
+    open_folder.chmod(0o1777)
+    path = open_folder / "b.sock"
+    cli("broker", path).until("listening", "stdout").signal(signal.SIGTERM).ends(0)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        os.chown(path, NOBODY, NOBODY)
+        path.chmod(0o777)
+        listener.listen()
+        # The kernel says who listened, which is we: as a stranger sees it.
+        found = examined(cli, 4, path, "--server-uid", NOBODY)
+        assert f"--server-uid {os.geteuid()}" in found["broker"]["advice"]
+        with listener.accept()[0] as peer:
+            peer.settimeout(DEADLINE)
+            assert peer.recv(1) == b""
+    found = examined(cli, 4, path)
+    assert found["lock"]["level"] == "note", "ours is in nobody's way"
+    assert found["socket"]["level"] == "bad"
+    assert "0600" not in found["socket"]["advice"]
+    assert "starts at no socket of anybody else" in found["socket"]["advice"]
+    assert f"start the broker of nobody (uid {NOBODY}) again" in found["broker"]["advice"]
+    assert "belongs to uid" in cli("broker", path).ends(4).stderr

@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import pickle
 
 import pytest
 
@@ -108,6 +109,34 @@ def test_the_name_of_a_token_is_one(name):
     with pytest.raises(ValueError, match=r"BrokerConfig\.token: a name") as caught:
         BrokerConfig(token={name: b"y" * 16})
     assert "yyy" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        {"agent": b"y" * 16, "collector": b"y" * 16},
+        {"agent": [b"x" * 16, b"y" * 16], "collector": b"y" * 16},
+        [("agent", b"y" * 16), b"y" * 16],
+    ],
+)
+def test_two_names_of_one_token_are_refused(tokens):
+    """Rules for one of them would never hold."""
+    with pytest.raises(ValueError, match=r"BrokerConfig\.token: one secret has 'agent' and") as caught:
+        BrokerConfig(token=tokens)
+    assert "yyy" not in str(caught.value)
+    BrokerConfig(token={"agent": [b"y" * 16, b"y" * 16], "collector": b"x" * 16})
+
+
+@pytest.mark.parametrize(
+    "config", [ClientConfig(token=b"y" * 16), BrokerConfig(token=[b"y" * 16]), BrokerConfig(token={"a": [b"y" * 16]})]
+)
+def test_a_token_is_shown_nowhere_also_outside_its_config(config):
+    for made_of_it in (dataclasses.asdict(config), dataclasses.astuple(config), config.token):
+        assert "yyy" not in f"{made_of_it!r} {made_of_it}"
+    again = pickle.loads(pickle.dumps(config))
+    assert again == config
+    assert hash(again) == hash(config)
+    assert "yyy" not in repr(again.token)
 
 
 async def test_odd_settings_of_a_client(path):

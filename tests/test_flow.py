@@ -182,6 +182,24 @@ async def test_congestion_block_by_hand(path, raw):
         assert sent <= got <= sent + 500
 
 
+async def test_readers_that_stand_still_on_all_memory_stop_no_publisher_who_waits(path, raw):
+    """One stall is enough, also where it is the total that is used up and no queue is full by itself."""
+    config = BrokerConfig(total_queue_bytes=1_000_000, queue_bytes=4_000_000, stall_timeout=2.0)
+    async with Broker(path, config=config) as broker:
+        readers = [raw(path) for _ in range(3)]
+        for reader in readers:
+            reader.connect()
+            reader.subscribe(1, "events.#")
+        async with EventBus.connect(path, config=ClientConfig(congestion="block", publish_timeout=20.0)) as bus:
+            for number in range(20_000):
+                await bus.publish(process(number, "x" * 500))
+            await bus.flush(timeout=20.0)
+        seen = broker.statistics()
+        assert seen.queued_bytes <= 1_000_000
+        queued = sum(one.queued_messages for one in broker.clients())
+        assert seen.messages_delivered + sum(seen.dropped.values()) + queued == 3 * 20_000
+
+
 async def test_a_dead_client_is_noticed_at_once(broker, path, raw, program):
     spec = {"patterns": ["events.#"], "expect": 1 << 30}
     victim = program("subscriber.py", path, spec)

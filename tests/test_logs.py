@@ -125,6 +125,16 @@ async def test_a_flood_of_refusals_is_a_line_a_second_and_a_number(path, records
     assert all(b - a > 0.99 for a, b in itertools.pairwise(times))
 
 
+async def test_a_broker_that_stops_tells_what_it_has_left_out(path, records):
+    async with Broker(path) as broker:
+        for _ in range(5):
+            await asyncio.to_thread(knock, path, frame(b"HELLO"))
+        assert broker.statistics().refused == {"protocol": 5}
+    of_it = records.of("protocol")
+    assert sum(1 - record.message.startswith("more of the same") + record.suppressed for record in of_it) == 5
+    assert records.all[-1].message.startswith("stopped"), "the last word all the same"
+
+
 async def test_text_of_a_peer_is_escaped_and_cut(path, records):
     name = "evil\x1b[31m\n2026 ERROR forged \u202e\\ end " + "x" * 200
     connect = f'{{"protocol":1,"client":{json.dumps(name)},"dialect":"bincode"}}'

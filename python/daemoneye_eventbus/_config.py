@@ -23,6 +23,7 @@ from daemoneye_eventbus._checks import (
 )
 from daemoneye_eventbus._native import _pattern_refusal
 from daemoneye_eventbus._rights import RateLimit, Rule
+from daemoneye_eventbus._secret import Secret
 
 __all__ = ["BrokerConfig", "ClientConfig"]
 
@@ -61,12 +62,12 @@ def _sids(owner: object, name: str) -> None:
     store(owner, name, sids(place(owner, name), getattr(owner, name)))
 
 
-def _token(owner: object, value: object) -> bytes:
+def _token(owner: object, value: object) -> Secret:
     if not isinstance(value, bytes):
         raise wrong(place(owner, "token"), "bytes", value)
     if len(value) < _SHORTEST_TOKEN:
         raise ValueError(f"{place(owner, 'token')}: {len(value)} bytes are too few; use 32 random bytes")
-    return value
+    return Secret(value)
 
 
 def _tokens(owner: object, given: object) -> tuple[bytes | tuple[str, bytes], ...]:
@@ -144,7 +145,7 @@ class BrokerConfig:
     queue_bytes: int = 8 * 1024 * 1024
     """Bytes that wait for one connection."""
     total_queue_bytes: int = 256 * 1024 * 1024
-    """Bytes in all queues; beyond it the largest queue is trimmed first."""
+    """Bytes in all queues, and 160 for the place of each message; beyond it the largest queue is trimmed first."""
     overflow: Literal["drop_oldest", "drop_newest", "disconnect"] = "drop_oldest"
     """What a full queue does, unless the client asked for something else."""
     max_patterns_per_client: int = 1024
@@ -219,7 +220,14 @@ class BrokerConfig:
             if not isinstance(rule, Rule):
                 raise wrong(where, "Rule", rule)
         store(self, "rules", rules)
-        names = {name for name, _ in self._tokens}
+        named: dict[bytes, str | None] = {}
+        for name, token in self._tokens:
+            if (other := named.setdefault(token, name)) != name:
+                both = " and ".join("no name" if one is None else short(one) for one in (other, name))
+                raise ValueError(
+                    f"BrokerConfig.token: one secret has {both}, and no proof tells which is meant; give each its own"
+                )
+        names = set(named.values())
         for rule in self.rules:
             _patterns("rules", (*rule.publish, *rule.subscribe), self.max_topic_depth)
             for name in rule.tokens or ():
@@ -347,7 +355,7 @@ class ClientConfig:
         else:
             only_elsewhere(self, "server_sids", instead="server_uids")
         if self.token is not None:
-            _token(self, self.token)
+            store(self, "token", _token(self, self.token))
 
     def _key(self) -> tuple[object, ...]:
         """What two configs must agree on to share a connection."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from harness import MIB, scaled, until
+
+import raw as wire
 
 pytestmark = [
     pytest.mark.fault(
@@ -63,6 +66,25 @@ def test_defaults_that_ask_for_more_than_there_is(bench, seen):
     seen(
         f"{published} MiB in under the defaults, {now['queued_bytes'] >> 20} MiB queued, rest counted; {b.undisturbed()}"
     )
+
+
+def test_short_messages_take_more_than_their_bytes(bench, seen):
+    """A place in a queue and an allocation each: three times what their frames have, if nobody charged for it."""
+    b = bench(options={"limits": {"RLIMIT_AS": 256 << 20}})
+    readers, publisher = 40, b.connected()
+    for number in range(readers):
+        b.connected().subscribe(1, f"events.t{number}")
+    # Each is a run of its own, since its neighbours go elsewhere.
+    frames = [wire.process_message(0, f"events.t{number}") for number in range(readers)]
+    block = b"".join(struct.pack("<I", len(frame)) + frame for frame in frames) * 50
+    published = 0
+    for _ in range(scaled(400, 1000)):
+        publisher.write(block)
+        published += readers * 50
+    publisher.barrier()
+    now = b.statistics()
+    assert now["dropped"]["total_queue_bytes"] > 0, now
+    seen(f"{published} short messages in, {now['queued_messages']} queued, rest counted; {b.undisturbed()}")
 
 
 @contextlib.contextmanager

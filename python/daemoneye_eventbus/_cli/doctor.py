@@ -12,7 +12,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus._cli import examine, output
-from daemoneye_eventbus._cli.address import add_client, address, token_of
+from daemoneye_eventbus._cli.address import add_client, address, token_of, trusted
 from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.examine import Finding
 from daemoneye_eventbus._cli.exits import ERROR, LOOK, NO_BROKER, OK, REFUSED
@@ -52,10 +52,12 @@ def _run(arguments: argparse.Namespace) -> int:
     except PathRefused as error:
         findings.append(Finding("bad", "path", str(error), code=REFUSED))
     else:
-        findings += examine.place(place)
+        given = trusted(arguments)
+        servers = examine.usual() if given is None else given
+        findings += examine.place(place, servers)
         # Where no broker can be, none is looked for.
         if _is_socket(place.path) or all(one.code == OK for one in findings):
-            findings += broker(place.path, token_of(arguments), getattr(arguments, "connect_timeout", 2.0))
+            findings += broker(place.path, token_of(arguments), servers, getattr(arguments, "connect_timeout", 2.0))
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     for one in findings:
         output.write((json.dumps(one.plain()) if arguments.json else _text(one, width)) + "\n")

@@ -14,9 +14,11 @@ from daemoneye_eventbus._cli.exits import LOOK, NO_BROKER, OK, REFUSED, CliError
 from daemoneye_eventbus.errors import PathRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from daemoneye_eventbus._native import Address
 
-__all__ = ["Finding", "own_uid", "place", "user"]
+__all__ = ["Finding", "own_uid", "place", "strange", "user", "usual"]
 
 _LOCKS: Final = Path("/proc/locks")
 
@@ -54,8 +56,13 @@ def own_uid() -> int:
     return os.geteuid()
 
 
-def place(address: Address) -> list[Finding]:
-    """Everything that can be seen without connecting."""
+def usual() -> tuple[int, ...]:
+    """Users whose broker a client of ours speaks to, unless it was told otherwise."""
+    return () if sys.platform == "win32" else (os.geteuid(), 0)
+
+
+def place(address: Address, trusted: Collection[int]) -> list[Finding]:
+    """Everything that can be seen without connecting; ``trusted`` are the users whose broker is looked for."""
     path = address.path
     findings = [Finding("ok", "path", str(path))]
     if sys.platform == "win32":
@@ -70,9 +77,11 @@ def place(address: Address) -> list[Finding]:
     # Whose broker it is decides who may own the way to it.
     owner = own_uid() if found is None else found.st_uid
     findings.append(_directory(address, owner))
-    findings.append(_socket(path, found))
+    findings.append(_socket(path, found, trusted))
     if found is not None or os.path.lexists(_lock_of(path)):
-        findings.append(_lock(path, owner, lost=found is None))
+        # A stranger's socket says nothing of the lock that a broker of ours has left.
+        owners = {owner} if owner in trusted else {owner, own_uid()}
+        findings.append(_lock(path, owners, lost=found is None))
     return findings
 
 
@@ -90,7 +99,15 @@ def _directory(address: Address, owner: int) -> Finding:
     return Finding("ok", "directory", f"only {who} can change what is on the way to {parent}")
 
 
-def _socket(path: Path, found: os.stat_result | None) -> Finding:
+def strange(uid: int) -> str:
+    """What to do about a broker that runs as somebody whom nobody here trusts."""
+    return (
+        f"if it is right, tell clients: ClientConfig(server_uids=[{uid}]), --server-uid {uid}; if not, have it stopped "
+        f"and its socket removed: a broker of {user(own_uid())} starts at no socket of anybody else"
+    )
+
+
+def _socket(path: Path, found: os.stat_result | None, trusted: Collection[int]) -> Finding:
     if found is None:
         return Finding("note", "socket", f"nothing is at {path}")
     if not stat.S_ISSOCK(found.st_mode):
@@ -98,6 +115,8 @@ def _socket(path: Path, found: os.stat_result | None) -> Finding:
         return Finding("bad", "socket", f"what is at the path is no socket but {_kind(found)}", advice, REFUSED)
     mode = stat.S_IMODE(found.st_mode)
     text = f"mode {mode:04o}, {user(found.st_uid)}, gid {found.st_gid}"
+    if found.st_uid not in trusted:
+        return Finding("bad", "socket", text, strange(found.st_uid), REFUSED)
     if mode & 0o007:
         advice = "every user can open it; the broker still asks who they are. Start the broker again: it makes it 0600"
         return Finding("look", "socket", text, advice, LOOK)
@@ -119,7 +138,7 @@ def _lock_of(path: Path) -> Path:
     return path.with_name(path.name + ".lock")
 
 
-def _lock(path: Path, owner: int, *, lost: bool) -> Finding:
+def _lock(path: Path, owners: Collection[int], *, lost: bool) -> Finding:
     lock = _lock_of(path)
     try:
         found = lock.lstat()
@@ -131,7 +150,7 @@ def _lock(path: Path, owner: int, *, lost: bool) -> Finding:
     wrong = None
     if not stat.S_ISREG(found.st_mode):
         wrong = "it is no regular file"
-    elif found.st_uid != owner:
+    elif found.st_uid not in owners:
         wrong = f"it belongs to {user(found.st_uid)}"
     elif found.st_nlink != 1:
         wrong = "it has a second name (a hard link)"

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import __version__
-from daemoneye_eventbus._cli.examine import Finding, own_uid, user
+from daemoneye_eventbus._cli.examine import Finding, own_uid, strange, user
 from daemoneye_eventbus._cli.exits import LOOK, NO_BROKER, REFUSED
 from daemoneye_eventbus._cli.numbers import counted, duration
 from daemoneye_eventbus._cli.raw import Raw, Refusal, answer, greet
 from daemoneye_eventbus.errors import ConnectionLost
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 __all__ = ["broker"]
@@ -31,19 +33,11 @@ _SHOWN: Final = 100
 _USUAL: Final = frozenset({"closed", "disconnected"})
 
 
-def broker(path: Path, token: bytes | None, timeout: float) -> list[Finding]:
-    """Connects, as any client does, and asks."""
-    began = time.monotonic()
+def broker(path: Path, token: bytes | None, trusted: Collection[int], timeout: float) -> list[Finding]:
+    """Connects, as any client does, and asks; nothing is sent to whoever runs as none of ``trusted``."""
     try:
         with Raw(path, timeout) as raw:
-            peer = raw.peer()
-            info = greet(raw, "doctor", token, timeout)
-            passed = (time.monotonic() - began) * 1000
-            who = "" if peer is None else f" as pid {peer.pid}, {user(peer.uid)}"
-            findings = [Finding("ok", "broker", f"answers in {passed:.1f} ms{who}")]
-            if peer is not None:
-                findings += _uid(peer.uid)
-            return [*findings, _version(info), *_numbers(raw, info, timeout)]
+            return _asked(raw, token, trusted, timeout)
     except Refusal as refusal:
         return [_refused(refusal)]
     except TimeoutError:
@@ -61,13 +55,27 @@ def broker(path: Path, token: bytes | None, timeout: float) -> list[Finding]:
         return [Finding("bad", "broker", text, "find out who it is, as with ss -xlp, and stop it", NO_BROKER)]
 
 
+def _asked(raw: Raw, token: bytes | None, trusted: Collection[int], timeout: float) -> list[Finding]:
+    peer = raw.peer()
+    if peer is not None and peer.uid not in trusted:
+        text = f"it runs as {user(peer.uid)}, and clients of {user(own_uid())} refuse that"
+        return [Finding("bad", "broker", text, strange(peer.uid), REFUSED)]
+    began = time.monotonic()
+    info = greet(raw, "doctor", token, timeout)
+    passed = (time.monotonic() - began) * 1000
+    who = "" if peer is None else f" as pid {peer.pid}, {user(peer.uid)}"
+    answers = Finding("ok", "broker", f"answers in {passed:.1f} ms{who}")
+    return [answers, _version(info), *_numbers(raw, info, timeout)]
+
+
 def _unreachable(error: OSError, path: Path) -> Finding:
     match error.errno:
         case errno.ENOENT:
             return Finding("bad", "broker", "none runs here", f"start one: daemoneye-eventbus broker {path}", NO_BROKER)
         case errno.ECONNREFUSED | errno.ENOTSOCK:
             text = "nobody listens: the socket was left behind, as after a crash"
-            return Finding("bad", "broker", text, "start the broker again; it removes the socket itself", NO_BROKER)
+            advice = f"start the broker{_of(path)} again; it removes the socket itself"
+            return Finding("bad", "broker", text, advice, NO_BROKER)
         case errno.EACCES | errno.EPERM:
             text = f"{user(own_uid())} may not connect"
             return Finding("bad", "broker", text, "see what is said of the directory and the socket", REFUSED)
@@ -76,6 +84,15 @@ def _unreachable(error: OSError, path: Path) -> Finding:
             return Finding("bad", "broker", text, "it does not accept: look at its log and its descriptors", NO_BROKER)
         case _:
             return Finding("bad", "broker", error.strerror or str(error), None, NO_BROKER)
+
+
+def _of(path: Path) -> str:
+    """Whose broker it was, where it was not ours: nobody removes anybody else's socket."""
+    with contextlib.suppress(OSError):
+        uid = path.lstat().st_uid
+        if uid != own_uid():
+            return f" of {user(uid)}"
+    return ""
 
 
 def _refused(refusal: Refusal) -> Finding:
@@ -91,21 +108,6 @@ def _refused(refusal: Refusal) -> Finding:
             return Finding("bad", "broker", f"answers, and is busy: {refusal}", advice, NO_BROKER)
         case _:
             return Finding("bad", "broker", f"answers, and refuses: {refusal}", "update the older of both", NO_BROKER)
-
-
-def _uid(uid: int) -> list[Finding]:
-    if uid in {own_uid(), 0}:
-        return []
-    text = f"it runs as {user(uid)}, and clients of {user(own_uid())} refuse that"
-    return [
-        Finding(
-            "look",
-            "broker",
-            text,
-            f"if it is right, tell them: ClientConfig(server_uids=[{uid}]), --server-uid {uid}",
-            LOOK,
-        )
-    ]
 
 
 def _version(info: dict[str, Any]) -> Finding:

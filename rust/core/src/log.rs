@@ -42,11 +42,20 @@ impl Limiter {
 
     /// Reasons with lines left out and none written for a second: their counts, which no later line may ever tell.
     pub(crate) fn overdue(&self) -> Vec<(&'static str, u64)> {
+        self.left_out(EVERY)
+    }
+
+    /// The same of all reasons, where no line can come any more.
+    pub(crate) fn rest(&self) -> Vec<(&'static str, u64)> {
+        self.left_out(Duration::ZERO)
+    }
+
+    fn left_out(&self, silent_for: Duration) -> Vec<(&'static str, u64)> {
         let now = Instant::now();
         let mut reasons = self.0.lock();
         let overdue = reasons
             .iter_mut()
-            .filter(|(_, reason)| reason.suppressed > 0 && now.duration_since(reason.last) >= EVERY);
+            .filter(|(_, reason)| reason.suppressed > 0 && now.duration_since(reason.last) >= silent_for);
         overdue
             .map(|(name, reason)| {
                 reason.last = now;
@@ -80,5 +89,7 @@ mod tests {
         told += overdue.iter().map(|(_, suppressed)| suppressed).sum::<u64>();
         assert_eq!(overdue.first().map(|(reason, _)| *reason), Some("flood"));
         assert_eq!(written + told, asked);
+        assert!(limiter.due("flood").is_none() && limiter.overdue().is_empty());
+        assert_eq!(limiter.rest(), [("flood", 1)]);
     }
 }

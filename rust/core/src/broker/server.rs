@@ -169,6 +169,16 @@ pub(super) fn run(
     drop(end);
 }
 
+/// A flood that has ended tells its number all the same.
+fn log_left_out(reasons: Vec<(&'static str, u64)>) {
+    for (reason, suppressed) in reasons {
+        tracing::warn!(
+            target: "daemoneye_eventbus::broker",
+            reason, suppressed, "more of the same, each counted and not logged"
+        );
+    }
+}
+
 struct Server {
     shared: Arc<Shared>,
     control: Arc<Control>,
@@ -196,7 +206,7 @@ impl Server {
                 Some(ended) = self.sessions.join_next() => self.note_end(&ended),
                 _ = look.tick() => {
                     self.look_at_path(listener);
-                    self.log_overdue();
+                    log_left_out(self.shared.counters.log.overdue());
                 }
             }
         }
@@ -269,16 +279,6 @@ impl Server {
         }
     }
 
-    /// A flood that has ended tells its number all the same.
-    fn log_overdue(&self) {
-        for (reason, suppressed) in self.shared.counters.log.overdue() {
-            tracing::warn!(
-                target: "daemoneye_eventbus::broker",
-                reason, suppressed, "more of the same, each counted and not logged"
-            );
-        }
-    }
-
     /// Routes what has been read, writes what is queued and `BYE`, and cuts who is left at the deadline.
     async fn stop(&mut self, listener: Listener, deadline: Instant) {
         listener.close();
@@ -302,7 +302,7 @@ impl Server {
         self.wait_until(deadline, |shared| shared.connections().is_empty())
             .await;
         self.sessions.shutdown().await;
-        self.log_overdue();
+        log_left_out(self.shared.counters.log.rest());
         tracing::info!(target: "daemoneye_eventbus::broker", "stopped");
     }
 

@@ -271,9 +271,9 @@ impl Shared {
             .into_iter()
             // These take no more than the budget allows, one message each in need.
             .filter(|queue| !queue.is_lossless())
-            .map(|queue| (std::cmp::Reverse(queue.snapshot().bytes), queue))
+            .map(|queue| (std::cmp::Reverse(queue.snapshot().charged()), queue))
             .collect();
-        queues.sort_unstable_by_key(|(bytes, _)| *bytes);
+        queues.sort_unstable_by_key(|(charged, _)| *charged);
         for (_, queue) in queues {
             let excess = self.budget.excess();
             if excess == 0 {

@@ -188,6 +188,14 @@ impl Outbox {
         self.buf.extend_from_slice(frame);
     }
 
+    /// Appends a PONG, unless something waits that is a sign of life as well: a broker that asks on and reads nothing is not answered
+    /// into ever more memory.
+    pub(super) fn sign_of_life(&mut self) {
+        if self.pending() == 0 {
+            self.text(&FromClient::Pong.frame());
+        }
+    }
+
     /// Appends a PING; its PONG confirms everything before it and resolves `ticket`.
     pub(super) fn ping(&mut self, ticket: Option<Ticket>) {
         self.unpinged_bytes = 0;

@@ -142,7 +142,7 @@ impl Shared {
     fn happened(&self, line: &Line, happening: Happening) -> Option<(Error, bool)> {
         match happening {
             Happening::Ping => {
-                self.outbox.lock().text(&FromClient::Pong.frame());
+                self.outbox.lock().sign_of_life();
                 self.push_out();
                 None
             }

@@ -322,7 +322,7 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
                     // The host has not read since: it is paused or busy, and the broker must not take it for dead.
                     let consumed = shared.inbound.lock().consumed;
                     if consumed == seen {
-                        shared.outbox.lock().text(&FromClient::Pong.frame());
+                        shared.outbox.lock().sign_of_life();
                     }
                     seen = consumed;
                 }

@@ -1,6 +1,15 @@
-//! The bytes that all queues of one broker hold together.
+//! The memory that all queues of one broker hold together.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What a message is charged beyond its bytes: its place in the queue, with the slack of one that has grown, and an allocation of its
+/// own. Short messages would otherwise take several times what they are charged.
+pub(super) const PER_MESSAGE: usize = 160;
+
+/// What `messages` of `bytes` together are charged.
+pub(super) const fn charged(messages: usize, bytes: usize) -> usize {
+    bytes.saturating_add(messages.saturating_mul(PER_MESSAGE))
+}
 
 /// Charged by every queue for what it holds and given back when that leaves.
 #[derive(Debug)]
@@ -28,15 +37,15 @@ impl Budget {
         }
     }
 
-    pub(super) fn charge(&self, bytes: usize) {
+    pub(super) fn charge(&self, messages: usize, bytes: usize) {
         if self.counts {
-            self.used.fetch_add(bytes, Ordering::Relaxed);
+            self.used.fetch_add(charged(messages, bytes), Ordering::Relaxed);
         }
     }
 
-    pub(super) fn release(&self, bytes: usize) {
+    pub(super) fn release(&self, messages: usize, bytes: usize) {
         if self.counts {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
+            self.used.fetch_sub(charged(messages, bytes), Ordering::Relaxed);
         }
     }
 

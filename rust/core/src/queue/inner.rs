@@ -54,7 +54,7 @@ pub(super) struct Inner {
     /// The least that any of them waits for, in bytes.
     wanted: usize,
     stall: Duration,
-    /// Since when a queue without room has not lost a byte to its reader; `None` once it is below half.
+    /// Since when a queue without room has not lost a byte to its reader; `None` once that has read it below half, or nothing is left.
     crowded: Option<Instant>,
     stalled: bool,
 }
@@ -97,7 +97,7 @@ impl Inner {
         let was_full = self.is_full();
         self.messages += run.messages as usize;
         self.bytes += run.bytes();
-        self.budget.charge(run.bytes());
+        self.budget.charge(run.messages as usize, run.bytes());
         self.pending += u64::from(run.messages) * subscriptions.len() as u64;
         self.items.push_back(Item::Run(run, subscriptions));
         if !was_full && self.is_full() {
@@ -113,14 +113,11 @@ impl Inner {
     fn release_part(&mut self, messages: u32, bytes: usize, subscriptions: usize) -> u64 {
         self.messages = self.messages.saturating_sub(messages as usize);
         self.bytes = self.bytes.saturating_sub(bytes);
-        self.budget.release(bytes);
+        self.budget.release(messages as usize, bytes);
         let pairs = u64::from(messages) * subscriptions as u64;
         self.pending = self.pending.saturating_sub(pairs);
         if self.messages == 0 {
-            self.fed_by_block = false;
-        }
-        if self.crowded.is_some() && self.below_half() {
-            (self.crowded, self.stalled) = (None, false);
+            (self.fed_by_block, self.crowded, self.stalled) = (false, None, false);
         }
         pairs
     }
@@ -151,9 +148,15 @@ impl Inner {
         self.stalled
     }
 
-    /// The reader took something: its stall clock starts anew.
+    /// The reader took something, which is off the books already: its stall clock starts anew, or ends. What was dropped is no
+    /// progress of the reader's, however much room it makes.
     fn note_progress(&mut self) {
-        if self.crowded.is_some() {
+        if self.crowded.is_none() {
+            return;
+        }
+        if self.below_half() {
+            (self.crowded, self.stalled) = (None, false);
+        } else {
             self.crowded = Some(Instant::now());
         }
     }
@@ -242,7 +245,7 @@ impl Inner {
         let Some(reason) = discard else { return 0 };
         let lost = self.messages as u64;
         let pairs = self.pending;
-        self.budget.release(self.bytes);
+        self.budget.release(self.messages, self.bytes);
         (self.messages, self.bytes, self.pending, self.answers, self.answer_bytes) = (0, 0, 0, 0, 0);
         self.count_dropped(reason, pairs);
         self.items.clear();
@@ -310,6 +313,6 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.budget.release(self.bytes);
+        self.budget.release(self.messages, self.bytes);
     }
 }

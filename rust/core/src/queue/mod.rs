@@ -178,6 +178,11 @@ impl Snapshot {
         }
     }
 
+    /// What waits, as a [`Budget`] counts it.
+    pub const fn charged(&self) -> usize {
+        budget::charged(self.messages, self.bytes)
+    }
+
     /// Over all reasons.
     pub fn lost(&self) -> u64 {
         self.dropped.iter().fold(0, |sum, count| sum.saturating_add(*count))
@@ -338,7 +343,7 @@ impl Queue {
         self.drain(|inner| inner.pop(make))
     }
 
-    /// Drops from the oldest until `bytes` are freed or nothing droppable is left; gives the bytes freed.
+    /// Drops from the oldest until `bytes` of the budget are freed or nothing droppable is left; gives what was freed.
     pub fn trim(&self, bytes: usize, reason: DropReason) -> usize {
         self.drain(|inner| inner.trim_oldest(bytes, reason))
     }

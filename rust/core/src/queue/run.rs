@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::DropReason;
+use super::budget::charged;
 use crate::wire::frame::PREFIX;
 
 /// Subscriptions in one `DROPPED`, so that it stays under the 64 KiB of a text whatever their numbers are.
@@ -86,6 +87,11 @@ impl Run {
         }
     }
 
+    /// What it takes of a [`Budget`](super::Budget).
+    pub(super) fn charged(&self) -> usize {
+        charged(self.messages as usize, self.bytes())
+    }
+
     /// Bytes of the first message.
     pub fn first_len(&self) -> usize {
         match &self.content {
@@ -136,7 +142,18 @@ impl Run {
     /// Takes off as many messages from the front as fit into `messages` and `bytes` (one more than fits in bytes if `at_least_one`).
     /// `None` if not even one fits.
     pub fn split_fitting(&mut self, messages: usize, bytes: usize, at_least_one: bool) -> Option<Self> {
-        let (count, len) = self.fitting(messages, bytes, at_least_one);
+        self.split_fitting_budget(messages, bytes, usize::MAX, at_least_one)
+    }
+
+    /// The same, and into `budget` as well.
+    pub(super) fn split_fitting_budget(
+        &mut self,
+        messages: usize,
+        bytes: usize,
+        budget: usize,
+        at_least_one: bool,
+    ) -> Option<Self> {
+        let (count, len) = self.fitting(messages, bytes, budget, at_least_one);
         if count == 0 {
             return None;
         }
@@ -185,8 +202,8 @@ impl Run {
             .unwrap_or_else(|| self.clone())
     }
 
-    fn fitting(&self, messages: usize, bytes: usize, at_least_one: bool) -> (u32, usize) {
-        if self.messages as usize <= messages && self.bytes() <= bytes {
+    fn fitting(&self, messages: usize, bytes: usize, budget: usize, at_least_one: bool) -> (u32, usize) {
+        if self.messages as usize <= messages && self.bytes() <= bytes && self.charged() <= budget {
             return (self.messages, self.bytes());
         }
         let Content::Frames(frames) = &self.content else {
@@ -196,7 +213,9 @@ impl Run {
         let mut rest: &[u8] = frames;
         while count < self.messages && !rest.is_empty() {
             let frame = frame_len(rest).min(rest.len());
-            let fits = (count as usize) < messages && len + frame <= bytes;
+            let fits = (count as usize) < messages
+                && len + frame <= bytes
+                && charged(count as usize + 1, len + frame) <= budget;
             let first = at_least_one && count == 0;
             if !fits && !first {
                 break;

@@ -1,10 +1,12 @@
 //! The queue, one promise at a time; [`model`] tries them all together.
 
 mod model;
+mod stalled;
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::budget::charged;
 use super::*;
 use crate::wire::frame::PREFIX;
 use crate::wire::text::{Err as ErrText, FromBroker};
@@ -190,7 +192,7 @@ fn a_part_of_a_run_keeps_no_more_memory_than_it_is_charged_for() {
         assert!(!held.contains(&slices[0].as_ptr()));
         Err(io::ErrorKind::WouldBlock.into())
     });
-    assert_eq!((seen.unwrap(), queue.budget.used()), (Written::Blocked, 200));
+    assert_eq!((seen.unwrap(), queue.queue.snapshot().bytes), (Written::Blocked, 200));
 }
 
 #[test]
@@ -255,29 +257,6 @@ fn nobody_is_woken_for_room_too_small_to_use() {
 }
 
 #[test]
-fn a_queue_that_takes_no_byte_stalls_even_if_it_is_not_quite_full() {
-    let stall = Duration::from_millis(30);
-    let queue = within(limits(100, 1000), Overflow::DropOldest, stall, usize::MAX);
-    let bell: Arc<dyn Wake> = Arc::new(Bell::default());
-    let push = |run: &Run| queue.queue.push(run, &ids(&[1]), 0, Patience::Wait(&bell));
-    assert_eq!(push(&run(0..1, 590)), Pushed::Done);
-    let Pushed::Full { taken: 0, stalls_at } = push(&run(1..2, 590)) else {
-        panic!("not full")
-    };
-    std::thread::sleep(stalls_at.saturating_duration_since(Instant::now()));
-    assert_eq!(push(&run(1..2, 590)), Pushed::Done);
-    assert_eq!(queue.all(), [gap(&[(1, 1)], DropReason::Overflow), Item::Message(1)]);
-    // Empty again, it is waited for again; and a reader that takes bytes is waited for as long as it does.
-    assert_eq!(push(&run(2..3, 590)), Pushed::Done);
-    let mut out = Vec::new();
-    for _ in 0..4 {
-        assert!(matches!(push(&run(3..4, 590)), Pushed::Full { .. }));
-        std::thread::sleep(stall / 2);
-        queue.write(100, &mut out);
-    }
-}
-
-#[test]
 fn a_used_up_budget_holds_back_those_who_wait_but_starves_nobody() {
     let queue = within(limits(100, 1000), Overflow::DropOldest, Duration::from_secs(60), 100);
     let other = Queue::new(
@@ -288,7 +267,7 @@ fn a_used_up_budget_holds_back_those_who_wait_but_starves_nobody() {
         Arc::new(Bell::default()),
     );
     other.push(&run(0..1, 200), &ids(&[1]), 0, Patience::None);
-    assert!(queue.budget.is_used_up() && queue.budget.excess() == 104);
+    assert!(queue.budget.is_used_up() && queue.budget.excess() == charged(1, 104));
     for patience in [
         Patience::Wait(&(Arc::new(Bell::default()) as Arc<dyn Wake>)),
         Patience::Try { block: true },
@@ -300,22 +279,27 @@ fn a_used_up_budget_holds_back_those_who_wait_but_starves_nobody() {
         assert_eq!(queue.all(), [Item::Message(0)]);
     }
     assert_eq!(queue.push(&run(0..3, 20)), Pushed::Done);
-    assert_eq!(other.trim(1, DropReason::Budget), 204);
+    assert_eq!(other.trim(1, DropReason::Budget), charged(1, 204));
     assert_eq!(other.snapshot().dropped[DropReason::Budget as usize], 1);
     drop(other);
-    assert_eq!(queue.budget.used(), 72);
+    assert_eq!(queue.budget.used(), charged(3, 72));
     drop(queue.queue);
     assert_eq!(queue.budget.used(), 0);
 }
 
 #[test]
 fn a_lossless_queue_stays_within_the_budget_whoever_feeds_it() {
-    let queue = within(limits(100, 1000), Overflow::DropOldest, Duration::from_secs(60), 100);
+    let queue = within(
+        limits(100, 1000),
+        Overflow::DropOldest,
+        Duration::from_secs(60),
+        charged(5, 100),
+    );
     let waker: Arc<dyn Wake> = Arc::new(Bell::default());
     // 24 bytes each, with the prefix.
     let pushed = queue.queue.push(&run(0..6, 20), &ids(&[1]), 0, Patience::Wait(&waker));
     assert!(matches!(pushed, Pushed::Full { taken: 4, .. }), "{pushed:?}");
-    assert_eq!((queue.budget.used(), queue.budget.excess()), (96, 0));
+    assert_eq!((queue.budget.used(), queue.budget.excess()), (charged(4, 96), 0));
     assert!(!queue.queue.takes(24) && queue.queue.takes(4));
     // A publisher that does not wait loses its own message, and nobody else's.
     assert_eq!(queue.push(&run(6..7, 20)), Pushed::Done);
@@ -324,30 +308,6 @@ fn a_lossless_queue_stays_within_the_budget_whoever_feeds_it() {
     let all = queue.all();
     assert_eq!(all[..4], (0..4).map(Item::Message).collect::<Vec<_>>());
     assert_eq!(all.len(), 5, "and the gap stands where it would have stood");
-}
-
-#[test]
-fn room_that_was_asked_for_is_given_but_not_by_a_stalled_queue() {
-    let queue = within(
-        limits(2, usize::MAX),
-        Overflow::DropOldest,
-        Duration::from_millis(20),
-        usize::MAX,
-    );
-    let push = || queue.queue.push(&run(0..1, 20), &ids(&[1]), 0, Patience::Exceed);
-    for _ in 0..3 {
-        assert_eq!(push(), Pushed::Done);
-    }
-    assert!(queue.queue.snapshot().messages == 3 && !queue.queue.takes(24));
-    std::thread::sleep(Duration::from_millis(25));
-    assert!(queue.queue.takes(24));
-    for _ in 0..9 {
-        assert_eq!(push(), Pushed::Done);
-    }
-    assert_eq!(
-        (queue.queue.snapshot().messages, queue.queue.snapshot().dropped[0]),
-        (2, 10)
-    );
 }
 
 #[test]

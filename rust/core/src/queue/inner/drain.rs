@@ -74,8 +74,8 @@ impl Inner {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     drop(slices);
-                    self.note_progress();
                     self.advance(written);
+                    self.note_progress();
                     turn += written;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -108,8 +108,8 @@ impl Inner {
         match write(rest) {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
-                self.note_progress();
                 self.advance(written);
+                self.note_progress();
                 Ok(if self.is_partial() { One::Blocked } else { One::Sent })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(One::Blocked),

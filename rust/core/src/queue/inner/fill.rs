@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Inner, Item};
+use crate::queue::budget::charged;
 use crate::queue::{DropReason, Overflow, Patience, Pushed, Run, Subscriptions};
 
 impl Inner {
@@ -43,7 +44,7 @@ impl Inner {
             }
             return self.taken(run, taken, crowded);
         }
-        if run.bytes() > budget {
+        if run.charged() > budget {
             let taken = self.take_part(run, subscriptions, budget);
             if taken < run.messages {
                 self.gap_at_tail(u64::from(run.messages - taken), subscriptions, DropReason::Budget);
@@ -96,7 +97,7 @@ impl Inner {
     fn fits_whole(&self, run: &Run, budget: usize) -> bool {
         self.messages + run.messages as usize <= self.limits.messages
             && self.bytes + run.bytes() <= self.limits.bytes
-            && run.bytes() <= budget
+            && run.charged() <= budget
     }
 
     fn taken(&self, run: &Run, taken: u32, crowded: Instant) -> Pushed {
@@ -131,13 +132,14 @@ impl Inner {
         self.messages == 0
             || (self.messages < self.limits.messages
                 && self.bytes.saturating_add(bytes) <= self.limits.bytes
-                && self.budget.room() >= bytes.max(1))
+                && self.budget.room() >= charged(1, bytes))
     }
 
     fn split_room(&self, run: &mut Run, budget: usize) -> Option<Run> {
-        run.split_fitting(
+        run.split_fitting_budget(
             self.limits.messages.saturating_sub(self.messages),
-            self.limits.bytes.saturating_sub(self.bytes).min(budget),
+            self.limits.bytes.saturating_sub(self.bytes),
+            budget,
             self.messages == 0,
         )
     }
@@ -157,14 +159,16 @@ impl Inner {
     }
 
     pub(in crate::queue) fn trim_oldest(&mut self, bytes: usize, reason: DropReason) -> usize {
-        let before = self.bytes;
-        while before - self.bytes < bytes {
-            let missing = bytes - (before - self.bytes);
-            if !self.drop_front(0, missing, usize::MAX, reason) {
-                break;
+        let before = charged(self.messages, self.bytes);
+        loop {
+            let now = charged(self.messages, self.bytes);
+            let missing = bytes.saturating_sub(before - now);
+            // The share of it that are bytes of frames; the next round takes what that was too little.
+            let frames = (missing as u128 * self.bytes as u128).div_ceil(now.max(1) as u128);
+            if missing == 0 || !self.drop_front(0, usize::try_from(frames).unwrap_or(usize::MAX), usize::MAX, reason) {
+                return before - now;
             }
         }
-        before - self.bytes
     }
 
     /// Drops messages of the oldest run that may be dropped, at least one and at most `most`, until `messages` and `bytes` are freed or

@@ -106,7 +106,7 @@ proptest! {
             }
             let now = queue.queue.snapshot();
             prop_assert_eq!(now.delivered + now.pending + now.lost(), matched);
-            prop_assert_eq!(now.bytes, queue.budget.used());
+            prop_assert_eq!(now.charged(), queue.budget.used());
             prop_assert!(now.messages <= messages.max(1));
             prop_assert!(now.bytes <= bytes || now.messages == 1);
         }
