@@ -15,6 +15,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::bus::BusCore;
+use crate::calls;
 use crate::outgoing::{Offer, Outgoing, What};
 use crate::slots;
 use crate::subscription::{SubscriptionCore, Taken};
@@ -94,12 +95,9 @@ impl Kind {
                 Taken::Message(message) => Ok(Step::Return(message)),
                 Taken::Empty if timeout.is_none() => stand_in_line(subscription.bind(py)).map(Step::Wait),
                 Taken::Empty | Taken::Ended => {
-                    let timeout = timeout
-                        .as_ref()
-                        .map_or_else(|| py.None(), |timeout| timeout.clone_ref(py));
-                    let slow = subscription
-                        .bind(py)
-                        .call_method1(intern!(py, "_get_slow"), (timeout,))?;
+                    let none = py.None();
+                    let timeout = timeout.as_ref().unwrap_or(&none).bind(py);
+                    let slow = calls::method(intern!(py, "_get_slow"), [subscription.bind(py), timeout], None)?;
                     Ok(Step::Become(slow.unbind()))
                 }
             },
@@ -107,7 +105,7 @@ impl Kind {
                 Taken::Message(message) => Ok(Step::Return(message)),
                 Taken::Empty => stand_in_line(subscription.bind(py)).map(Step::Wait),
                 Taken::Ended => {
-                    let slow = subscription.bind(py).call_method0(intern!(py, "_next_slow"))?;
+                    let slow = calls::method(intern!(py, "_next_slow"), [subscription.bind(py)], None)?;
                     Ok(Step::Become(slow.unbind()))
                 }
             },
@@ -117,7 +115,7 @@ impl Kind {
 
 /// A place at the end of the line of those who wait for a message.
 fn stand_in_line(subscription: &Bound<'_, SubscriptionCore>) -> PyResult<Py<Waiter>> {
-    let waiter = subscription.call_method0(intern!(subscription.py(), "_stand_in_line"))?;
+    let waiter = calls::method(intern!(subscription.py(), "_stand_in_line"), [subscription], None)?;
     Ok(waiter.cast_into::<Waiter>()?.unbind())
 }
 
@@ -150,9 +148,8 @@ impl Kind {
     /// Gives up the place; somebody else gets what this one was woken for.
     fn leave_line(&self, py: Python<'_>, waiter: &Py<Waiter>) -> PyResult<()> {
         if let Some(subscription) = self.line() {
-            subscription
-                .bind(py)
-                .call_method1(intern!(py, "_leave_line"), (waiter,))?;
+            let line = [subscription.bind(py).as_any(), waiter.bind(py)];
+            calls::method(intern!(py, "_leave_line"), line, None)?;
         }
         Ok(())
     }
@@ -219,7 +216,7 @@ impl Operation {
         match kind.step(py)? {
             Step::Return(value) => {
                 if woken && let Some(subscription) = kind.line() {
-                    subscription.bind(py).call_method0(intern!(py, "_pass_on"))?;
+                    calls::method(intern!(py, "_pass_on"), [subscription.bind(py)], None)?;
                 }
                 Ok(Sent::Returned(value))
             }
@@ -234,7 +231,7 @@ impl Operation {
     }
 
     fn hand_on(&self, coroutine: Py<PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Sent> {
-        let sent = slots::send(coroutine.bind(value.py()), value)?;
+        let sent = calls::send(coroutine.bind(value.py()), value)?;
         if matches!(sent, Sent::Yielded(_)) {
             self.set(State::Coroutine(coroutine));
         }
@@ -282,9 +279,14 @@ impl Operation {
     ) -> PyResult<Py<PyAny>> {
         match self.take() {
             State::Coroutine(coroutine) => {
+                let (name, into) = (intern!(py, "throw"), coroutine.bind(py));
                 let thrown = match (val, tb) {
-                    (None, None) => coroutine.bind(py).call_method1(intern!(py, "throw"), (typ,)),
-                    (val, tb) => coroutine.bind(py).call_method1(intern!(py, "throw"), (typ, val, tb)),
+                    (None, None) => calls::method(name, [into, &typ], None),
+                    (val, tb) => {
+                        let none = py.None().into_bound(py);
+                        let (val, tb) = (val.as_ref().unwrap_or(&none), tb.as_ref().unwrap_or(&none));
+                        calls::method(name, [into, &typ, val, tb], None)
+                    }
                 }?;
                 self.set(State::Coroutine(coroutine));
                 return Ok(thrown.unbind());
@@ -295,7 +297,7 @@ impl Operation {
         // Nothing more will happen: the exception is all there is.
         let error = match val {
             Some(val) if !val.is_none() => val,
-            _ if typ.is_instance_of::<pyo3::types::PyType>() => typ.call0()?,
+            _ if typ.is_instance_of::<pyo3::types::PyType>() => calls::call(&typ, [], None)?,
             _ => typ,
         };
         Err(PyErr::from_value(error))
@@ -339,7 +341,7 @@ impl Operation {
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         match self.take() {
-            State::Coroutine(coroutine) => coroutine.bind(py).call_method0(intern!(py, "close")).map(drop),
+            State::Coroutine(coroutine) => calls::method(intern!(py, "close"), [coroutine.bind(py)], None).map(drop),
             State::Waiting(kind, waiter) => kind.leave_line(py, &waiter),
             State::New(_) | State::Turned(_) | State::Done => Ok(()),
         }
