@@ -66,7 +66,8 @@ _QUEUE_BYTES: Final = 8 * 1024 * 1024
 class EventBus(Publisher):
     """One end of the bus. Make it with `connect` or `from_broker`; use it as ``async with`` or `shutdown` it.
 
-    `publish_nowait` may be called from any thread; everything else belongs to the event loop that made the bus.
+    `publish_nowait` may be called from any thread; everything else belongs to the event loop that made the bus. From
+    another it raises `WrongLoop`: in the same thread `publish` only where it would have to wait.
     """
 
     _subscriptions: dict[str, weakref.ref[Subscription[Any]]]

@@ -79,6 +79,12 @@ class Bridge:
         loop = self._loop()
         return loop is None or loop.is_closed()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether what is scheduled now gets its turn soon."""
+        loop = self._loop()
+        return loop is not None and loop.is_running()
+
     def check(self) -> asyncio.AbstractEventLoop:
         """The loop, if it is the running one and this is not a forked child."""
         self.bell.check()
