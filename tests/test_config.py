@@ -161,3 +161,15 @@ def test_what_goes_together_is_said_at_once():
         BrokerConfig(socket_group=0)
     with pytest.raises(ValueError, match=r"BrokerConfig.original_patterns: .*nowhere"):
         BrokerConfig(original_patterns=["nowhere.#"])
+
+
+def test_a_configuration_is_shown_as_it_is_written():
+    config = BrokerConfig(
+        socket_mode=0o660,
+        socket_group=0,
+        rate_limit=RateLimit(messages_per_second=5),
+        rules=[Rule(publish=["events.#"])],
+    )
+    assert ", socket_mode=0o660, socket_group=0, " in repr(config)
+    for shown in (config, BrokerConfig(), ClientConfig(client="x")):
+        assert eval(repr(shown)) == shown

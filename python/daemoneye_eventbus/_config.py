@@ -212,6 +212,12 @@ class BrokerConfig:
         self._check_rights()
         self._check_together()
 
+    def __repr__(self) -> str:
+        # A mode is read and written in octal.
+        shown = ((item.name, getattr(self, item.name)) for item in fields(self) if item.repr)
+        texts = (f"{name}={value:#o}" if name == "socket_mode" else f"{name}={value!r}" for name, value in shown)
+        return f"{type(self).__qualname__}({', '.join(texts)})"
+
     def _check_rights(self) -> None:
         where = place(self, "rules")
         rules = items(where, self.rules, "a sequence of Rule")
