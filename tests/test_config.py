@@ -1,7 +1,11 @@
 """Settings that cannot be are refused where they are made, by name; nothing that passes there is refused later."""
 
+import copy
 import dataclasses
 import enum
+import pickle
+import pprint
+import traceback
 
 import pytest
 
@@ -173,3 +177,33 @@ def test_a_configuration_is_shown_as_it_is_written():
     assert ", socket_mode=0o660, socket_group=0, " in repr(config)
     for shown in (config, BrokerConfig(), ClientConfig(client="x")):
         assert eval(repr(shown)) == shown
+
+
+SECRET = b"0123456789-hunted-secret"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [BrokerConfig(token=SECRET), BrokerConfig(token={"agent": [SECRET]}), ClientConfig(token=SECRET)],
+    ids=["broker", "named", "client"],
+)
+def test_what_shows_a_token_and_what_carries_it(config):
+    """As SECURITY.md says it."""
+
+    def fail(config):
+        raise LookupError
+
+    try:
+        fail(config)
+    except LookupError as error:
+        told = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+        assert "max_frame" in told
+    for shown in (repr(config), str(config), f"{config}", pprint.pformat(config), pprint.pformat([config]), told):
+        assert "hunted" not in shown
+    for carried in (str(dataclasses.asdict(config)), str(dataclasses.astuple(config)), str(config.token)):
+        assert "hunted" in carried
+    assert SECRET in pickle.dumps(config)
+    for same in (pickle.loads(pickle.dumps(config)), copy.copy(config), copy.deepcopy(config)):
+        assert same == config
+        assert same.token == config.token
+        assert "hunted" not in repr(same)

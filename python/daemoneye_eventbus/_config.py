@@ -173,7 +173,7 @@ class BrokerConfig:
         default=None, repr=False
     )
     """Shared secret of at least 16 bytes, or several during rotation: each client must prove one. A mapping gives them
-    names for `rules`. Never shown."""
+    names for `rules`. Never shown; ``asdict``, ``astuple`` and pickles hold it in clear."""
     rules: Sequence[Rule] = ()
     """Who may publish and subscribe what; of those that name a client, the first that matches a topic decides."""
     rate_limit: RateLimit | Sequence[RateLimit] | None = None
@@ -320,7 +320,8 @@ class ClientConfig:
     server_sids: Sequence[str] | None = None
     """Windows: SIDs the broker's pipe may belong to; ``None`` = our own, SYSTEM, and Administrators."""
     token: bytes | None = field(default=None, repr=False)
-    """Shared secret of at least 16 bytes that both sides prove. Never shown."""
+    """Shared secret of at least 16 bytes that both sides prove. Never shown; ``asdict``, ``astuple`` and pickles hold
+    it in clear."""
     pool: bool = True
     """Whether buses of this process, loop, address and config share one connection."""
 

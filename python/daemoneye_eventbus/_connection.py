@@ -121,7 +121,7 @@ class Connection:
         if self.bridge.is_running:
             self.bridge.loop.call_soon(self._flush)
             return
-        # There are no more turns, or not until somebody runs that loop again; what has been taken must not be refused now.
+        # There are no turns, at least until somebody runs that loop again; what was taken must not be refused now.
         while (blocked := self.link.flush()) is False:
             pass
         if blocked:
