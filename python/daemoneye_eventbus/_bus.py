@@ -312,8 +312,9 @@ class EventBus(Publisher):
 
     async def _flush(self, timeout: float) -> None:
         self._bridge.check()
+        bound = seconds("timeout", timeout)
         self._check()
-        async with asyncio.timeout(seconds("timeout", timeout)):
+        async with asyncio.timeout(bound):
             await self._way.flush()
 
     def statistics(self) -> Coroutine[Any, Any, EventBusStatistics]:
@@ -365,9 +366,9 @@ class EventBus(Publisher):
 
     async def _drain(self, timeout: float) -> None:
         self._bridge.check()
+        bound = seconds("timeout", timeout)
         if self._shut:
             return
-        bound = seconds("timeout", timeout)
         try:
             async with asyncio.timeout(bound):
                 await self._way.flush()

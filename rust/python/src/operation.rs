@@ -13,6 +13,7 @@ use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::{PyFloat, PyInt};
 
 use crate::bus::BusCore;
 use crate::calls;
@@ -91,16 +92,23 @@ impl Kind {
                 Offer::Taken => Ok(Step::Return(py.None())),
                 Offer::Full(rest) => outgoing.become_slow(bus.bind(py), rest).map(Step::Become),
             },
-            Self::Get { subscription, timeout } => match subscription.get().take_awaited(py)? {
-                Taken::Message(message) => Ok(Step::Return(message)),
-                Taken::Empty if timeout.is_none() => stand_in_line(subscription.bind(py)).map(Step::Wait),
-                Taken::Empty | Taken::Ended => {
-                    let none = py.None();
-                    let timeout = timeout.as_ref().unwrap_or(&none).bind(py);
-                    let slow = calls::method(intern!(py, "_get_slow"), [subscription.bind(py), timeout], None)?;
-                    Ok(Step::Become(slow.unbind()))
+            Self::Get { subscription, timeout } => {
+                let odd = timeout.as_ref().is_some_and(|timeout| !is_number(timeout.bind(py)));
+                match if odd {
+                    Taken::Empty
+                } else {
+                    subscription.get().take_awaited(py)?
+                } {
+                    Taken::Message(message) => Ok(Step::Return(message)),
+                    Taken::Empty if timeout.is_none() => stand_in_line(subscription.bind(py)).map(Step::Wait),
+                    Taken::Empty | Taken::Ended => {
+                        let none = py.None();
+                        let timeout = timeout.as_ref().unwrap_or(&none).bind(py);
+                        let slow = calls::method(intern!(py, "_get_slow"), [subscription.bind(py), timeout], None)?;
+                        Ok(Step::Become(slow.unbind()))
+                    }
                 }
-            },
+            }
             Self::Next { subscription } => match subscription.get().take_awaited(py)? {
                 Taken::Message(message) => Ok(Step::Return(message)),
                 Taken::Empty => stand_in_line(subscription.bind(py)).map(Step::Wait),
@@ -111,6 +119,14 @@ impl Kind {
             },
         }
     }
+}
+
+/// Whether it may be a time at first sight; `_get_slow` judges the rest before it takes anything.
+fn is_number(timeout: &Bound<'_, PyAny>) -> bool {
+    timeout.cast_exact::<PyFloat>().map_or_else(
+        |_| timeout.is_exact_instance_of::<PyInt>(),
+        |seconds| !seconds.value().is_nan(),
+    )
 }
 
 /// A place at the end of the line of those who wait for a message.
