@@ -49,9 +49,13 @@ class Opening(Coroutine[Any, Any, T], AbstractAsyncContextManager[T, None], Gene
         """Part of the coroutine protocol."""
         if self._coroutine is None:
             self._coroutine = self._start()
-        if val is None and tb is None:
-            return self._coroutine.throw(typ)
-        return self._coroutine.throw(typ, val, tb)
+        try:
+            if val is None and tb is None:
+                return self._coroutine.throw(typ)
+            return self._coroutine.throw(typ, val, tb)
+        finally:
+            # What is raised holds this frame, which must not hold it.
+            del typ, val, tb
 
     def close(self) -> None:
         """Part of the coroutine protocol."""
