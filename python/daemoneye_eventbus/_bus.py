@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Coroutine
 from types import TracebackType
 from typing import Any, Final, Literal, Never, Self, TypeVar, overload
 
+from daemoneye_eventbus._border import Address
 from daemoneye_eventbus._broker import Broker
 from daemoneye_eventbus._checks import file_path, one_of, text, wrong
 from daemoneye_eventbus._config import ClientConfig
@@ -28,7 +29,6 @@ from daemoneye_eventbus._fields import (
 )
 from daemoneye_eventbus._lifecycle import is_forked
 from daemoneye_eventbus._loop import Bridge
-from daemoneye_eventbus._native import Address
 from daemoneye_eventbus._opening import Opening
 from daemoneye_eventbus._publishing import Publisher
 from daemoneye_eventbus._specification import specification

@@ -13,7 +13,8 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import _logs
-from daemoneye_eventbus._native import BusCore, Doorbell, Ticket, _ring_for_logs
+from daemoneye_eventbus._border import BusCore, Doorbell, Ticket
+from daemoneye_eventbus._native import _ring_for_logs
 from daemoneye_eventbus._wakeup import listen
 from daemoneye_eventbus.errors import ForkedProcess, WrongLoop
 

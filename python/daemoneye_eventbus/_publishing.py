@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
+from daemoneye_eventbus._border import BusCore, Pending
 from daemoneye_eventbus._checks import text, wrong
 from daemoneye_eventbus._fields import CorrelationMetadata
 from daemoneye_eventbus._loop import Bridge
-from daemoneye_eventbus._native import BusCore, Pending
 from daemoneye_eventbus._types import CollectionEvent
 from daemoneye_eventbus._ways import RemoteWay, Way
 from daemoneye_eventbus.errors import ConnectionClosed, PublishTimeout
