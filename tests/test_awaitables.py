@@ -275,3 +275,30 @@ async def test_get_many_takes_what_is_there(pair: Pair):
         assert pids(await events.get_many(4)) == [0, 1, 2, 3]
         assert events.pending == 6
         assert pids(await events.get_many(100, timeout=1)) == [4, 5, 6, 7, 8, 9]
+
+
+async def test_what_is_awaited_says_what_it_is(pair: Pair):
+    """In a task's repr, in a debugger, in a log."""
+    async with pair.sub.subscribe("events.#") as events:
+        calls = {
+            "subscribe": lambda: pair.sub.subscribe("events.x"),
+            "connect": lambda: EventBus.connect(pair.path, config=SOLO),
+            "from_broker": lambda: EventBus.from_broker(pair.broker),
+            "get": events.get,
+            "__anext__": events.__anext__,
+            "publish": lambda: pair.pub.publish(process(1)),
+        }
+        for name, call in calls.items():
+            made = call()
+            assert repr(made) == f"<{name}() not awaited yet>"
+            task = asyncio.ensure_future(made)
+            assert f" coro=<{name}()" in repr(task)
+            await asyncio.sleep(0)
+            if name in {"get", "__anext__"}:
+                assert repr(made) == f"<{name}() begun>"
+                await pair.pub.publish(process(1))
+            done = await asyncio.wait_for(task, 10)
+            if name in MAKERS:
+                await close(done)
+            else:
+                assert repr(made) == f"<{name}() done>"

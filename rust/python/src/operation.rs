@@ -329,6 +329,16 @@ impl Operation {
         self.state.lock().1
     }
 
+    fn __repr__(&self) -> String {
+        let (state, name) = &*self.state.lock();
+        let stage = match state {
+            State::New(_) => "not awaited yet",
+            State::Turned(_) | State::Waiting(..) | State::Coroutine(_) => "begun",
+            State::Done => "done",
+        };
+        format!("<{name}() {stage}>")
+    }
+
     // A task that waits holds its operation, and what that waits for holds the task.
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
