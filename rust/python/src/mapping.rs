@@ -160,6 +160,7 @@ impl FrozenMap {
         self.dict.bind(py).call_method0("__reversed__")
     }
 
+    /// The value of ``key``, or ``default``.
     #[pyo3(signature = (key, /, default = None))]
     fn get<'py>(
         &self,
@@ -169,14 +170,17 @@ impl FrozenMap {
         Ok(self.dict.bind(key.py()).get_item(key)?.or(default))
     }
 
+    /// Its keys, in the order in which they were given.
     fn keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.dict.bind(py).call_method0("keys")
     }
 
+    /// Its values, in the same order.
     fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.dict.bind(py).call_method0("values")
     }
 
+    /// Its pairs, in the same order.
     fn items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.dict.bind(py).call_method0("items")
     }
