@@ -3,8 +3,10 @@
 import asyncio
 import collections.abc
 import contextlib
+import copy
 import gc
 import os
+import pickle
 import subprocess
 import sys
 import warnings
@@ -302,3 +304,15 @@ async def test_what_is_awaited_says_what_it_is(pair: Pair):
                 await close(done)
             else:
                 assert repr(made) == f"<{name}() done>"
+
+
+@pytest.mark.filterwarnings("ignore:.*never awaited:RuntimeWarning")
+async def test_what_lives_in_one_process_is_neither_copied_nor_pickled(pair: Pair):
+    """A copy of a broker would have been a second owner of its socket."""
+    events = await pair.sub.subscribe("events.#")
+    made = [pair.broker, pair.pub, events, pair.sub.subscribe("events.x"), EventBus.connect(pair.path), events.get()]
+    for one in made:
+        for carry in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match=r"^cannot (copy or )?pickle "):
+                carry(one)
+    await events.close()

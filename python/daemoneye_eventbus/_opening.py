@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Never, TypeVar
 
 __all__ = ["Opening"]
 
@@ -25,6 +25,9 @@ class Opening(Coroutine[Any, Any, T], AbstractAsyncContextManager[T, None], Gene
         self._used = False
         self._coroutine: Coroutine[Any, Any, T] | None = None
         self._entered: T | None = None
+
+    def __reduce__(self) -> Never:
+        raise TypeError(f"cannot copy or pickle {self.__name__}(): call it again for another")
 
     def __repr__(self) -> str:
         return f"<{self.__name__}() {'begun' if self._used else 'not awaited yet'}>"
