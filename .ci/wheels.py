@@ -91,7 +91,7 @@ def import_seconds(python: Path) -> tuple[float, float]:
 def inspect(wheel: Path) -> None:
     """What must be inside, and what must not."""
     names = zipfile.ZipFile(wheel).namelist()
-    for ending in ("/py.typed", "/_native.pyi", ".dist-info/licenses/LICENSE"):
+    for ending in ("/py.typed", "/_native.pyi", "/_border.pyi", ".dist-info/licenses/LICENSE"):
         if not any(name.endswith(ending) for name in names):
             sys.exit(f"wheels: {wheel.name} has no {ending}")
     if not any(".dist-info/sboms/" in name for name in names):

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import contextvars
 import random
+import sys
 import time
 
 import pytest
@@ -207,3 +209,47 @@ async def test_calls_that_need_not_wait_give_others_their_turn(pair: Pair, call)
             break
     assert turns >= 3
     task.cancel()
+
+
+async def test_each_task_keeps_its_context(pair: Pair):
+    """Whoever wakes a reader steps it at once, and in the context of that reader."""
+    mine: contextvars.ContextVar[int] = contextvars.ContextVar("mine")
+    async with pair.sub.subscribe("events.#") as events:
+
+        async def read(number: int) -> int:
+            mine.set(number)
+            await events.get(timeout=10)
+            await events.get()
+            return mine.get()
+
+        async with asyncio.TaskGroup() as group:
+            reading = [group.create_task(read(number)) for number in range(5)]
+            await asyncio.sleep(0)
+            mine.set(-1)
+            for number in range(10):
+                await pair.pub.publish(process(number))
+                await asyncio.sleep(0)
+        assert [task.result() for task in reading] == list(range(5))
+        assert mine.get() == -1
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks that begin at once")
+async def test_tasks_that_begin_at_once(pair: Pair):
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)
+    try:
+        async with pair.sub.subscribe("events.#") as events:
+            async with asyncio.TaskGroup() as group:
+                reading = [group.create_task(events.get(timeout=10)) for _ in range(10)]
+                publishing = [group.create_task(pair.pub.publish(process(number))) for number in range(10)]
+                assert publishing[0].done()
+            assert sorted(task.result().event.pid for task in reading) == list(range(10))
+            other = await asyncio.create_task(pair.sub.subscribe("events.x"))
+            waiting = asyncio.create_task(other.get())
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            await asyncio.create_task(other.close())
+            await asyncio.create_task(pair.pub.flush())
+    finally:
+        loop.set_task_factory(None)

@@ -3,8 +3,10 @@
 import asyncio
 import collections.abc
 import contextlib
+import copy
 import gc
 import os
+import pickle
 import subprocess
 import sys
 import warnings
@@ -275,3 +277,42 @@ async def test_get_many_takes_what_is_there(pair: Pair):
         assert pids(await events.get_many(4)) == [0, 1, 2, 3]
         assert events.pending == 6
         assert pids(await events.get_many(100, timeout=1)) == [4, 5, 6, 7, 8, 9]
+
+
+async def test_what_is_awaited_says_what_it_is(pair: Pair):
+    """In a task's repr, in a debugger, in a log."""
+    async with pair.sub.subscribe("events.#") as events:
+        calls = {
+            "subscribe": lambda: pair.sub.subscribe("events.x"),
+            "connect": lambda: EventBus.connect(pair.path, config=SOLO),
+            "from_broker": lambda: EventBus.from_broker(pair.broker),
+            "get": events.get,
+            "__anext__": events.__anext__,
+            "publish": lambda: pair.pub.publish(process(1)),
+        }
+        for name, call in calls.items():
+            made = call()
+            assert repr(made) == f"<{name}() not awaited yet>"
+            task = asyncio.ensure_future(made)
+            assert f" coro=<{name}()" in repr(task)
+            await asyncio.sleep(0)
+            if name in {"get", "__anext__"}:
+                assert repr(made) == f"<{name}() begun>"
+                await pair.pub.publish(process(1))
+            done = await asyncio.wait_for(task, 10)
+            if name in MAKERS:
+                await close(done)
+            else:
+                assert repr(made) == f"<{name}() done>"
+
+
+@pytest.mark.filterwarnings("ignore:.*never awaited:RuntimeWarning")
+async def test_what_lives_in_one_process_is_neither_copied_nor_pickled(pair: Pair):
+    """A copy of a broker would have been a second owner of its socket."""
+    events = await pair.sub.subscribe("events.#")
+    made = [pair.broker, pair.pub, events, pair.sub.subscribe("events.x"), EventBus.connect(pair.path), events.get()]
+    for one in made:
+        for carry in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match=r"^cannot (copy or )?pickle "):
+                carry(one)
+    await events.close()

@@ -132,3 +132,8 @@ def test_rates_and_drops(cli, cli_broker):
     rest.join(DEADLINE)
     stream.close()
     assert re.search(r"events in [\d.]+ s, \d+ dropped\n$", slow.stderr)
+
+
+def test_a_range_that_nothing_can_be_in_is_refused(cli, path):
+    said = cli("sub", "events.#", "--path", path, "--min-sequence", "5", "--max-sequence", "2").ends(2).stderr
+    assert "sub: --min-sequence 5 is above --max-sequence 2: nothing could match\n" in said

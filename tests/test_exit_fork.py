@@ -25,6 +25,13 @@ def test_exit_while_threads_make_connections(folder, program):
         program("dialling.py", str(folder / "nobody.sock")).finish(timeout=60)
 
 
+@pytest.mark.limit(180)
+def test_exit_while_daemon_threads_run_python_code_inside_native_calls(folder, program):
+    """Before 3.14 the interpreter unwinds such threads, and one of two of these programs was aborted for it."""
+    for number in range(12):
+        program("killed.py", str(folder / str(number))).finish(timeout=60)
+
+
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.limit(120 + 10 * ROUNDS)
 def test_exit_with_a_live_broker_under_load(folder, program, end):

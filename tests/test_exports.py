@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import os
@@ -119,6 +120,21 @@ def test_each_has_a_text_for_help(name):
     value = getattr(daemoneye_eventbus, name)
     if isinstance(value, type | types.ModuleType | types.FunctionType):
         assert (inspect.getdoc(value) or "").strip()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_method_and_property_has_a_text_and_a_signature(name):
+    """For `help` and whatever shows them while one types. A field's text is in the stub or the source."""
+    value = getattr(daemoneye_eventbus, name)
+    fields = {field.name for field in dataclasses.fields(value)} if dataclasses.is_dataclass(value) else set()
+    for attribute in set(dir(value)) - fields if isinstance(value, type) else ():
+        owner = next((one for one in value.__mro__ if attribute in vars(one)), None)
+        if attribute.startswith("_") or owner is None or not owner.__module__.startswith("daemoneye_eventbus"):
+            continue
+        found = getattr(value, attribute)
+        assert (inspect.getdoc(found) or "").strip(), f"{name}.{attribute}"
+        if callable(found):
+            inspect.signature(found)
 
 
 def test_classes_say_where_they_are_found():

@@ -1,6 +1,7 @@
 """Waiting, cancelling and closing: every public async method, at its most awkward moment."""
 
 import asyncio
+import contextlib
 import gc
 
 import pytest
@@ -10,6 +11,7 @@ from daemoneye_eventbus import (
     ConnectionClosed,
     EventBus,
     EventBusError,
+    Subscription,
     SubscriptionClosed,
     WouldBlock,
 )
@@ -283,6 +285,55 @@ async def test_a_closed_bus_leaves_no_cycle(broker, path, kind):
         assert gc.collect() < 50
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("kind", ["inproc", "socket"])
+async def test_what_is_cancelled_or_fails_leaves_no_cycle(broker, path, kind):
+    """A cancelled `subscribe` or `connect` and a failed `publish_many` left a traceback and what its frames held."""
+    bus = await open_bus(kind, broker, path, pool=False)
+    events = await bus.subscribe("events.x")
+
+    async def cancelled(coroutine):
+        task = asyncio.ensure_future(coroutine)
+        await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            done = await task
+            # In process there may have been nothing to wait for.
+            if isinstance(done, Subscription):
+                await done.close()
+
+    async def failed(coroutine):
+        try:
+            await coroutine
+        except (EventBusError, TimeoutError):
+            pass
+        else:
+            raise AssertionError
+
+    async def use():
+        await cancelled(bus.subscribe("events.#"))
+        await cancelled(bus.subscribe("events.#", overflow="block"))
+        await cancelled(EventBus.connect(f"{path}.nowhere", config=ClientConfig(pool=False)))
+        await cancelled(bus.flush())
+        await cancelled(bus.statistics())
+        await cancelled(events.get())
+        await failed(events.get(timeout=0.001))
+        await failed(bus.subscribe("events..x"))
+        await failed(bus.publish(process(1), topic="events..x"))
+        await failed(bus.publish_many([process(1)], topic="events..x"))
+
+    await use()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            await use()
+        await asyncio.sleep(0.05)
+        assert gc.collect() < 50
+    finally:
+        gc.enable()
+    await bus.shutdown()
 
 
 async def test_leaving_the_block_flushes(pair: Pair):

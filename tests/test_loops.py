@@ -80,6 +80,33 @@ def test_publish_nowait_when_the_loop_is_gone(run, path, program, name):
     broker.finish()
 
 
+@pytest.mark.parametrize("name", ["sh", "x" * 500], ids=["small", "more than the kernel takes"])
+def test_another_loop_of_the_same_thread(path, program, name):
+    """What is done without waiting is done and sent, though the bus's own loop does not turn; the rest is refused."""
+    broker = program("broker.py", path)
+    broker.json()
+    count = 4000
+    own, other = asyncio.new_event_loop(), asyncio.new_event_loop()
+    bus = own.run_until_complete(EventBus.connect(path, config=ClientConfig(pool=False, congestion="block")))
+    heard = own.run_until_complete(bus.subscribe("events.#"))
+
+    async def use():
+        async with EventBus.connect(path) as reader, reader.subscribe("events.#") as events:
+            for number in range(count):
+                await bus.publish(process(number, name))
+            assert pids(await collect(events, count)) == list(range(count))
+        for call in (bus.flush, lambda: bus.publish_many([process(1)]), lambda: heard.get(timeout=1), heard.__anext__):
+            with pytest.raises(WrongLoop):
+                await asyncio.wait_for(call(), 2)
+
+    other.run_until_complete(use())
+    other.close()
+    assert pids(own.run_until_complete(collect(heard, count))) == list(range(count))
+    own.run_until_complete(bus.shutdown())
+    own.close()
+    broker.finish()
+
+
 def test_one_interpreter(program):
     """In a second one of the process the import is refused, and the first goes on: both were broken by it."""
     assert program("interpreters.py").line() == "refused, events.process.new"

@@ -179,3 +179,31 @@ def test_none_was_forgotten(owner):
         )
         if len(inspect.signature(member).parameters) > (0 if bound else 1):
             assert f".{name}" in tried, f"{owner.__name__}.{name}"
+
+
+@pytest.mark.parametrize("value", ["5", b"5", True, float("nan"), [1]], ids=repr)
+async def test_a_timeout_is_looked_at_where_nothing_has_to_wait(path: str, value: Any) -> None:
+    """What nobody waits for today somebody waits for tomorrow."""
+    broker = Broker(path)
+    await broker.start()
+    bus = await EventBus.from_broker(broker)
+    events = await bus.subscribe("events.#")
+    for _ in range(2):
+        await bus.publish(EVENT)
+    waits: list[Callable[[], Any]] = [
+        lambda: events.get(value),
+        lambda: events.get_many(1, value),
+        lambda: bus.flush(value),
+        lambda: bus.drain(value),
+        lambda: broker.shutdown(value),
+    ]
+    for wait in waits:
+        with pytest.raises((TypeError, ValueError), match=r"^timeout: "):
+            await wait()
+    assert events.pending == 2, "nothing was taken"
+    assert (await events.get(1)).event == (await events.get(1.5)).event == EVENT
+    await bus.shutdown()
+    await broker.shutdown()
+    for wait in waits:
+        with pytest.raises((TypeError, ValueError), match=r"^timeout: "):
+            await wait()

@@ -7,14 +7,14 @@ import socket
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Never, Self, cast
 
+from daemoneye_eventbus._border import Address, BrokerCore, PortHandle
 from daemoneye_eventbus._checks import file_path, integer, one_of, short, text, wrong
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import watch_broker
 from daemoneye_eventbus._loop import Bridge
-from daemoneye_eventbus._native import Address, BrokerCore, PortHandle
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
 from daemoneye_eventbus.errors import ForkedProcess
 
@@ -180,6 +180,9 @@ class Broker:
         self, typ: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._shutdown(2.0)
+
+    def __reduce__(self) -> Never:
+        raise TypeError("cannot copy or pickle a Broker: its socket is one, and of this process")
 
     def __repr__(self) -> str:
         try:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Coroutine
 from types import TracebackType
 from typing import Any, Final, Literal, Never, Self, TypeVar, overload
 
+from daemoneye_eventbus._border import Address
 from daemoneye_eventbus._broker import Broker
 from daemoneye_eventbus._checks import file_path, one_of, text, wrong
 from daemoneye_eventbus._config import ClientConfig
@@ -28,7 +29,6 @@ from daemoneye_eventbus._fields import (
 )
 from daemoneye_eventbus._lifecycle import is_forked
 from daemoneye_eventbus._loop import Bridge
-from daemoneye_eventbus._native import Address
 from daemoneye_eventbus._opening import Opening
 from daemoneye_eventbus._publishing import Publisher
 from daemoneye_eventbus._specification import specification
@@ -66,7 +66,8 @@ _QUEUE_BYTES: Final = 8 * 1024 * 1024
 class EventBus(Publisher):
     """One end of the bus. Make it with `connect` or `from_broker`; use it as ``async with`` or `shutdown` it.
 
-    `publish_nowait` may be called from any thread; everything else belongs to the event loop that made the bus.
+    `publish_nowait` may be called from any thread; everything else belongs to the event loop that made the bus. From
+    another it raises `WrongLoop`: in the same thread `publish` only where it would have to wait.
     """
 
     _subscriptions: dict[str, weakref.ref[Subscription[Any]]]
@@ -311,8 +312,9 @@ class EventBus(Publisher):
 
     async def _flush(self, timeout: float) -> None:
         self._bridge.check()
+        bound = seconds("timeout", timeout)
         self._check()
-        async with asyncio.timeout(seconds("timeout", timeout)):
+        async with asyncio.timeout(bound):
             await self._way.flush()
 
     def statistics(self) -> Coroutine[Any, Any, EventBusStatistics]:
@@ -364,9 +366,9 @@ class EventBus(Publisher):
 
     async def _drain(self, timeout: float) -> None:
         self._bridge.check()
+        bound = seconds("timeout", timeout)
         if self._shut:
             return
-        bound = seconds("timeout", timeout)
         try:
             async with asyncio.timeout(bound):
                 await self._way.flush()

@@ -174,7 +174,7 @@ class BrokerConfig:
         default=None, repr=False
     )
     """Shared secret of at least 16 bytes, or several during rotation: each client must prove one. A mapping gives them
-    names for `rules`. Never shown."""
+    names for `rules`. Never shown; a pickle holds it in clear."""
     rules: Sequence[Rule] = ()
     """Who may publish and subscribe what; of those that name a client, the first that matches a topic decides."""
     rate_limit: RateLimit | Sequence[RateLimit] | None = None
@@ -212,6 +212,12 @@ class BrokerConfig:
             store(self, "token", tokens)
         self._check_rights()
         self._check_together()
+
+    def __repr__(self) -> str:
+        # A mode is read and written in octal.
+        shown = ((item.name, getattr(self, item.name)) for item in fields(self) if item.repr)
+        texts = (f"{name}={value:#o}" if name == "socket_mode" else f"{name}={value!r}" for name, value in shown)
+        return f"{type(self).__qualname__}({', '.join(texts)})"
 
     def _check_rights(self) -> None:
         where = place(self, "rules")
@@ -322,7 +328,7 @@ class ClientConfig:
     server_sids: Sequence[str] | None = None
     """Windows: SIDs the broker's pipe may belong to; ``None`` = our own, SYSTEM, and Administrators."""
     token: bytes | None = field(default=None, repr=False)
-    """Shared secret of at least 16 bytes that both sides prove. Never shown."""
+    """Shared secret of at least 16 bytes that both sides prove. Never shown; a pickle holds it in clear."""
     pool: bool = True
     """Whether buses of this process, loop, address and config share one connection."""
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from daemoneye_eventbus._border import Address, Link
 from daemoneye_eventbus._lifecycle import after_fork, watch_link
 from daemoneye_eventbus._loop import Bridge
-from daemoneye_eventbus._native import Address, Link
 from daemoneye_eventbus._reading import reading
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus.errors import ConnectionClosed
@@ -118,10 +118,10 @@ class Connection:
 
     def flush_soon(self) -> None:
         """One flush for everything published in this turn of the loop."""
-        if not self.bridge.is_closed:
+        if self.bridge.is_running:
             self.bridge.loop.call_soon(self._flush)
             return
-        # There are no more turns; what has been taken must not be refused now.
+        # There are no turns, at least until somebody runs that loop again; what was taken must not be refused now.
         while (blocked := self.link.flush()) is False:
             pass
         if blocked:
@@ -136,10 +136,10 @@ class Connection:
 
     def kernel_is_full(self) -> None:
         """Goes on writing when the kernel takes bytes again."""
-        if self.bridge.is_closed:
-            self.link.write_elsewhere()
-        else:
+        if self.bridge.is_running:
             self._reading.kernel_is_full()
+        else:
+            self.link.write_elsewhere()
 
     async def left(self, timeout: float) -> None:
         """Says goodbye and waits, ``timeout`` seconds at most, until the broker has sent what it still has for us."""

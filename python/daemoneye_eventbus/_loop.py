@@ -13,7 +13,8 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import _logs
-from daemoneye_eventbus._native import BusCore, Doorbell, Ticket, _ring_for_logs
+from daemoneye_eventbus._border import BusCore, Doorbell, Ticket
+from daemoneye_eventbus._native import _ring_for_logs
 from daemoneye_eventbus._wakeup import listen
 from daemoneye_eventbus.errors import ForkedProcess, WrongLoop
 
@@ -78,6 +79,12 @@ class Bridge:
         """Whether nothing can be scheduled any more."""
         loop = self._loop()
         return loop is None or loop.is_closed()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether what is scheduled now gets its turn soon."""
+        loop = self._loop()
+        return loop is not None and loop.is_running()
 
     def check(self) -> asyncio.AbstractEventLoop:
         """The loop, if it is the running one and this is not a forked child."""

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Never, TypeVar
 
 __all__ = ["Opening"]
 
@@ -16,18 +16,25 @@ T = TypeVar("T", bound=AbstractAsyncContextManager[Any, Any])
 class Opening(Coroutine[Any, Any, T], AbstractAsyncContextManager[T, None], Generic[T]):
     """A coroutine and an asynchronous context manager in one. Nothing happens before the first await."""
 
-    __slots__ = ("__weakref__", "_coroutine", "_entered", "_make", "_name", "_used")
+    __slots__ = ("__name__", "__weakref__", "_coroutine", "_entered", "_make", "_used")
 
     def __init__(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
-        self._name = name
+        # asyncio shows it where it shows a task.
+        self.__name__ = name
         self._make = make
         self._used = False
         self._coroutine: Coroutine[Any, Any, T] | None = None
         self._entered: T | None = None
 
+    def __reduce__(self) -> Never:
+        raise TypeError(f"cannot copy or pickle {self.__name__}(): call it again for another")
+
+    def __repr__(self) -> str:
+        return f"<{self.__name__}() {'begun' if self._used else 'not awaited yet'}>"
+
     def _start(self) -> Coroutine[Any, Any, T]:
         if self._used:
-            raise RuntimeError(f"{self._name}() was awaited already; call it again for another")
+            raise RuntimeError(f"{self.__name__}() was awaited already; call it again for another")
         self._used = True
         return self._make()
 
@@ -37,7 +44,7 @@ class Opening(Coroutine[Any, Any, T], AbstractAsyncContextManager[T, None], Gene
     def __aiter__(self) -> object:
         """Refuses. What it returns is no iterator, so that a type checker refuses as well."""
         self._used = True
-        raise TypeError(f"{self._name}() was not awaited; say: async for ... in await {self._name}(...)")
+        raise TypeError(f"{self.__name__}() was not awaited; say: async for ... in await {self.__name__}(...)")
 
     def send(self, value: Any, /) -> Any:
         """Part of the coroutine protocol."""
@@ -49,9 +56,13 @@ class Opening(Coroutine[Any, Any, T], AbstractAsyncContextManager[T, None], Gene
         """Part of the coroutine protocol."""
         if self._coroutine is None:
             self._coroutine = self._start()
-        if val is None and tb is None:
-            return self._coroutine.throw(typ)
-        return self._coroutine.throw(typ, val, tb)
+        try:
+            if val is None and tb is None:
+                return self._coroutine.throw(typ)
+            return self._coroutine.throw(typ, val, tb)
+        finally:
+            # What is raised holds this frame, which must not hold it.
+            del typ, val, tb
 
     def close(self) -> None:
         """Part of the coroutine protocol."""
@@ -73,4 +84,4 @@ class Opening(Coroutine[Any, Any, T], AbstractAsyncContextManager[T, None], Gene
 
     def __del__(self) -> None:
         if not self._used:
-            warnings.warn(f"{self._name}() was never awaited; nothing happened", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"{self.__name__}() was never awaited; nothing happened", RuntimeWarning, stacklevel=2)

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Coroutine, Iterable
 from typing import Any
 
+from daemoneye_eventbus._border import BusCore, Pending
 from daemoneye_eventbus._checks import text, wrong
 from daemoneye_eventbus._fields import CorrelationMetadata
 from daemoneye_eventbus._loop import Bridge
-from daemoneye_eventbus._native import BusCore, Pending
 from daemoneye_eventbus._types import CollectionEvent
 from daemoneye_eventbus._ways import RemoteWay, Way
 from daemoneye_eventbus.errors import ConnectionClosed, PublishTimeout
@@ -71,8 +71,7 @@ class Publisher(BusCore):
                 rest = left or None
         except BaseException as error:
             # What some readers have was published, whatever the others miss.
-            told: Any = error
-            told.accepted = 0 if rest is None else int(rest.give_up())
+            _tell(error, 0 if rest is None else int(rest.give_up()))
             raise
         finally:
             self._standing -= 1
@@ -122,6 +121,10 @@ class Publisher(BusCore):
                     accepted += 1
         except BaseException as error:
             # Whoever goes on from there repeats none: what the iterator raises and a cancellation say it as well.
-            told: Any = error
-            told.accepted = accepted + (getattr(error, "accepted", None) or 0)
+            _tell(error, accepted + (getattr(error, "accepted", None) or 0))
             raise
+
+
+def _tell(error: Any, accepted: int) -> None:
+    # Not in the frame that it is raised from: another name for it there would be a cycle.
+    error.accepted = accepted

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from daemoneye_eventbus._border import Link
     from daemoneye_eventbus._loop import Bridge
-    from daemoneye_eventbus._native import Link
 
 __all__ = ["LinkReads", "LoopReads", "Reading", "reading"]
 

@@ -11,11 +11,11 @@ from operator import index
 from types import TracebackType
 from typing import Any, Final, Never, Self, TypeVar
 
+from daemoneye_eventbus._border import SubscriptionCore, Waiter
 from daemoneye_eventbus._checks import wrong
 from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import is_forked
 from daemoneye_eventbus._loop import Bridge
-from daemoneye_eventbus._native import SubscriptionCore, Waiter
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus._ways import Opened
 from daemoneye_eventbus.errors import ConnectionClosed, SubscriptionClosed, WouldBlock

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from daemoneye_eventbus._native import Waiter
+from daemoneye_eventbus._border import Waiter
 
 if TYPE_CHECKING:
     import asyncio

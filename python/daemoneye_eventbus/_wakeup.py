@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from daemoneye_eventbus._native import Doorbell
+    from daemoneye_eventbus._border import Doorbell
 
 __all__ = ["listen"]
 

@@ -17,10 +17,10 @@ from daemoneye_eventbus.errors import ConnectionLost, ProtocolError, Subscriptio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from daemoneye_eventbus._border import Link, PortHandle, Source
     from daemoneye_eventbus._broker import Broker
     from daemoneye_eventbus._config import ClientConfig
     from daemoneye_eventbus._loop import Bridge
-    from daemoneye_eventbus._native import Link, PortHandle, Source
 
 __all__ = ["Bounds", "LocalWay", "Opened", "RemoteWay", "Way"]
 

@@ -86,6 +86,9 @@ def _add_filters(group: Any) -> None:
 
 
 def _filters(arguments: argparse.Namespace) -> tuple[EventFilter | None, CorrelationFilter | None]:
+    least, most = arguments.min_sequence, arguments.max_sequence
+    if least is not None and most is not None and least > most:
+        raise CliError(f"--min-sequence {least} is above --max-sequence {most}: nothing could match", USAGE)
     try:
         event = EventFilter(
             event_types=arguments.type,

@@ -20,6 +20,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use uuid::Uuid;
 
+use crate::calls;
 use crate::doorbell::Doorbell;
 use crate::errors::raise;
 use crate::events;
@@ -143,8 +144,8 @@ impl BusCore {
                     // A look first: it is scheduled already but once in a turn, and a swap is dear.
                     Sent::Buffered if handle.get().flush_scheduled.load(Ordering::Relaxed) => Ok(None),
                     Sent::Buffered if handle.get().flush_scheduled.swap(true, Ordering::Relaxed) => Ok(None),
-                    Sent::Buffered => slf.call_method0(intern!(py, "_flush_soon")).map(Some),
-                    Sent::Blocked => slf.call_method0(intern!(py, "_kernel_is_full")).map(Some),
+                    Sent::Buffered => calls::method(intern!(py, "_flush_soon"), [slf], None).map(Some),
+                    Sent::Blocked => calls::method(intern!(py, "_kernel_is_full"), [slf], None).map(Some),
                     Sent::Written | Sent::Waiting => Ok(None),
                 };
                 bus.published.fetch_add(1, Ordering::Relaxed);
@@ -396,7 +397,7 @@ impl BusCore {
                 if slf.get().turn_is_due() {
                     return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
                 }
-                let Some(event) = events.try_iter()?.next().transpose()? else {
+                let Some(event) = calls::next(events)? else {
                     return Ok(py.None());
                 };
                 let outgoing = Outgoing {

@@ -6,7 +6,9 @@ use daemoneye_eventbus_core::{Error, Result};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{IntoPyDict, PyDict, PyModule};
+use pyo3::types::{IntoPyDict, PyDict, PyModule, PyString};
+
+use crate::calls;
 
 static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
@@ -89,7 +91,7 @@ fn convert(py: Python<'_>, error: Error) -> PyResult<PyErr> {
         }
     };
     let module = MODULE.get_or_try_init(py, || py.import("daemoneye_eventbus.errors").map(Bound::unbind))?;
-    Ok(PyErr::from_value(
-        module.bind(py).getattr(class)?.call((message,), Some(&facts))?,
-    ))
+    let class = module.bind(py).getattr(class)?;
+    let message = PyString::new(py, &message);
+    calls::call(&class, [&message], Some(&facts)).map(PyErr::from_value)
 }

@@ -5,6 +5,7 @@ mod address;
 mod args;
 mod broker;
 mod bus;
+mod calls;
 mod config;
 mod doorbell;
 mod errors;

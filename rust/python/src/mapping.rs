@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyInt, PyIterator, PyMapping, PyString, PyTuple, PyTyp
 use smallvec::SmallVec;
 
 use crate::args::{Arg, Field, Origin};
+use crate::calls;
 use crate::slots;
 
 /// Checked entries, as an event keeps them; few are no allocation of their own.
@@ -49,7 +50,7 @@ pub(crate) fn take(field: Field, arg: Arg<'_, '_>, limits: Limits, origin: Origi
         map.get().dict.bind(ob.py()).clone()
     } else if let Ok(mapping) = ob.cast::<PyMapping>() {
         let dict = PyDict::new(ob.py());
-        dict.update(&mapping)?;
+        calls::update(&dict, &mapping)?;
         dict
     } else {
         return Err(field.type_error("a mapping of str to str", &ob));
@@ -84,7 +85,7 @@ fn at_key(field: Field, key: &Bound<'_, PyAny>, refusal: &PyErr) -> PyErr {
     let text = refusal.value(py).to_string();
     let named = format!("{}.{}", field.0, field.1);
     let reason = text.strip_prefix(&named).unwrap_or(&text);
-    let key = key.repr().map_or_else(|_| "?".to_owned(), |shown| shown.to_string());
+    let key = calls::repr(key).map_or_else(|_| "?".to_owned(), |shown| shown.to_string());
     PyErr::from_type(refusal.get_type(py), format!("{named}[{key}]{reason}"))
 }
 
@@ -126,7 +127,7 @@ impl FrozenMap {
                 .cast::<PyMapping>()
                 .map_err(|_| Field("FrozenMap", "mapping").type_error("a mapping of str to str or int", &given))?;
             let copy = PyDict::new(py);
-            copy.update(&given)?;
+            calls::update(&copy, &given)?;
             for (key, value) in &copy {
                 let key = Field("FrozenMap", "key").text(key.as_borrowed())?;
                 if value.is_exact_instance_of::<PyInt>() {
@@ -159,6 +160,7 @@ impl FrozenMap {
         self.dict.bind(py).call_method0("__reversed__")
     }
 
+    /// The value of ``key``, or ``default``.
     #[pyo3(signature = (key, /, default = None))]
     fn get<'py>(
         &self,
@@ -168,14 +170,17 @@ impl FrozenMap {
         Ok(self.dict.bind(key.py()).get_item(key)?.or(default))
     }
 
+    /// Its keys, in the order in which they were given.
     fn keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.dict.bind(py).call_method0("keys")
     }
 
+    /// Its values, in the same order.
     fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.dict.bind(py).call_method0("values")
     }
 
+    /// Its pairs, in the same order.
     fn items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.dict.bind(py).call_method0("items")
     }
@@ -189,7 +194,7 @@ impl FrozenMap {
             mine.eq(dict)?
         } else if let Ok(mapping) = other.cast::<PyMapping>() {
             let copy = PyDict::new(py);
-            copy.update(mapping)?;
+            calls::update(&copy, mapping)?;
             mine.eq(copy)?
         } else {
             return Ok(py.NotImplemented());

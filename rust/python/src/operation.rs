@@ -13,8 +13,10 @@ use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::{PyFloat, PyInt};
 
 use crate::bus::BusCore;
+use crate::calls;
 use crate::outgoing::{Offer, Outgoing, What};
 use crate::slots;
 use crate::subscription::{SubscriptionCore, Taken};
@@ -90,24 +92,28 @@ impl Kind {
                 Offer::Taken => Ok(Step::Return(py.None())),
                 Offer::Full(rest) => outgoing.become_slow(bus.bind(py), rest).map(Step::Become),
             },
-            Self::Get { subscription, timeout } => match subscription.get().take_awaited(py)? {
-                Taken::Message(message) => Ok(Step::Return(message)),
-                Taken::Empty if timeout.is_none() => stand_in_line(subscription.bind(py)).map(Step::Wait),
-                Taken::Empty | Taken::Ended => {
-                    let timeout = timeout
-                        .as_ref()
-                        .map_or_else(|| py.None(), |timeout| timeout.clone_ref(py));
-                    let slow = subscription
-                        .bind(py)
-                        .call_method1(intern!(py, "_get_slow"), (timeout,))?;
-                    Ok(Step::Become(slow.unbind()))
+            Self::Get { subscription, timeout } => {
+                let odd = timeout.as_ref().is_some_and(|timeout| !is_number(timeout.bind(py)));
+                match if odd {
+                    Taken::Empty
+                } else {
+                    subscription.get().take_awaited(py)?
+                } {
+                    Taken::Message(message) => Ok(Step::Return(message)),
+                    Taken::Empty if timeout.is_none() => stand_in_line(subscription.bind(py)).map(Step::Wait),
+                    Taken::Empty | Taken::Ended => {
+                        let none = py.None();
+                        let timeout = timeout.as_ref().unwrap_or(&none).bind(py);
+                        let slow = calls::method(intern!(py, "_get_slow"), [subscription.bind(py), timeout], None)?;
+                        Ok(Step::Become(slow.unbind()))
+                    }
                 }
-            },
+            }
             Self::Next { subscription } => match subscription.get().take_awaited(py)? {
                 Taken::Message(message) => Ok(Step::Return(message)),
                 Taken::Empty => stand_in_line(subscription.bind(py)).map(Step::Wait),
                 Taken::Ended => {
-                    let slow = subscription.bind(py).call_method0(intern!(py, "_next_slow"))?;
+                    let slow = calls::method(intern!(py, "_next_slow"), [subscription.bind(py)], None)?;
                     Ok(Step::Become(slow.unbind()))
                 }
             },
@@ -115,9 +121,17 @@ impl Kind {
     }
 }
 
+/// Whether it may be a time at first sight; `_get_slow` judges the rest before it takes anything.
+fn is_number(timeout: &Bound<'_, PyAny>) -> bool {
+    timeout.cast_exact::<PyFloat>().map_or_else(
+        |_| timeout.is_exact_instance_of::<PyInt>(),
+        |seconds| !seconds.value().is_nan(),
+    )
+}
+
 /// A place at the end of the line of those who wait for a message.
 fn stand_in_line(subscription: &Bound<'_, SubscriptionCore>) -> PyResult<Py<Waiter>> {
-    let waiter = subscription.call_method0(intern!(subscription.py(), "_stand_in_line"))?;
+    let waiter = calls::method(intern!(subscription.py(), "_stand_in_line"), [subscription], None)?;
     Ok(waiter.cast_into::<Waiter>()?.unbind())
 }
 
@@ -150,9 +164,8 @@ impl Kind {
     /// Gives up the place; somebody else gets what this one was woken for.
     fn leave_line(&self, py: Python<'_>, waiter: &Py<Waiter>) -> PyResult<()> {
         if let Some(subscription) = self.line() {
-            subscription
-                .bind(py)
-                .call_method1(intern!(py, "_leave_line"), (waiter,))?;
+            let line = [subscription.bind(py).as_any(), waiter.bind(py)];
+            calls::method(intern!(py, "_leave_line"), line, None)?;
         }
         Ok(())
     }
@@ -219,7 +232,7 @@ impl Operation {
         match kind.step(py)? {
             Step::Return(value) => {
                 if woken && let Some(subscription) = kind.line() {
-                    subscription.bind(py).call_method0(intern!(py, "_pass_on"))?;
+                    calls::method(intern!(py, "_pass_on"), [subscription.bind(py)], None)?;
                 }
                 Ok(Sent::Returned(value))
             }
@@ -234,7 +247,7 @@ impl Operation {
     }
 
     fn hand_on(&self, coroutine: Py<PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Sent> {
-        let sent = slots::send(coroutine.bind(value.py()), value)?;
+        let sent = calls::send(coroutine.bind(value.py()), value)?;
         if matches!(sent, Sent::Yielded(_)) {
             self.set(State::Coroutine(coroutine));
         }
@@ -282,9 +295,14 @@ impl Operation {
     ) -> PyResult<Py<PyAny>> {
         match self.take() {
             State::Coroutine(coroutine) => {
+                let (name, into) = (intern!(py, "throw"), coroutine.bind(py));
                 let thrown = match (val, tb) {
-                    (None, None) => coroutine.bind(py).call_method1(intern!(py, "throw"), (typ,)),
-                    (val, tb) => coroutine.bind(py).call_method1(intern!(py, "throw"), (typ, val, tb)),
+                    (None, None) => calls::method(name, [into, &typ], None),
+                    (val, tb) => {
+                        let none = py.None().into_bound(py);
+                        let (val, tb) = (val.as_ref().unwrap_or(&none), tb.as_ref().unwrap_or(&none));
+                        calls::method(name, [into, &typ, val, tb], None)
+                    }
                 }?;
                 self.set(State::Coroutine(coroutine));
                 return Ok(thrown.unbind());
@@ -295,7 +313,7 @@ impl Operation {
         // Nothing more will happen: the exception is all there is.
         let error = match val {
             Some(val) if !val.is_none() => val,
-            _ if typ.is_instance_of::<pyo3::types::PyType>() => typ.call0()?,
+            _ if typ.is_instance_of::<pyo3::types::PyType>() => calls::call(&typ, [], None)?,
             _ => typ,
         };
         Err(PyErr::from_value(error))
@@ -309,6 +327,16 @@ impl Operation {
     #[getter]
     fn __qualname__(&self) -> &'static str {
         self.state.lock().1
+    }
+
+    fn __repr__(&self) -> String {
+        let (state, name) = &*self.state.lock();
+        let stage = match state {
+            State::New(_) => "not awaited yet",
+            State::Turned(_) | State::Waiting(..) | State::Coroutine(_) => "begun",
+            State::Done => "done",
+        };
+        format!("<{name}() {stage}>")
     }
 
     // A task that waits holds its operation, and what that waits for holds the task.
@@ -339,7 +367,7 @@ impl Operation {
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         match self.take() {
-            State::Coroutine(coroutine) => coroutine.bind(py).call_method0(intern!(py, "close")).map(drop),
+            State::Coroutine(coroutine) => calls::method(intern!(py, "close"), [coroutine.bind(py)], None).map(drop),
             State::Waiting(kind, waiter) => kind.leave_line(py, &waiter),
             State::New(_) | State::Turned(_) | State::Done => Ok(()),
         }

@@ -8,11 +8,12 @@ use parking_lot::Mutex;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBool, PyBytes, PyString};
 use uuid::Uuid;
 
 use crate::args::{Field, type_name};
 use crate::bus::BusCore;
+use crate::calls;
 use crate::events::{self, Local, Stamp};
 use crate::owned::Owned;
 
@@ -37,10 +38,20 @@ impl Outgoing {
             What::Event(event) => (event, false),
             What::Control(payload) => (payload, true),
         };
-        let rest = rest.map(|rest| Py::new(py, rest)).transpose()?;
-        let slow = bus.call_method1(
+        let none = py.None();
+        let rest = rest.map(|rest| Py::new(py, rest).map(Py::into_any)).transpose()?;
+        let or_none = |given: &Option<Py<PyAny>>| given.as_ref().unwrap_or(&none).bind(py).clone();
+        let slow = calls::method(
             intern!(py, "_publish_slow"),
-            (object, self.correlation.as_ref(), self.topic.as_ref(), control, rest),
+            [
+                bus,
+                object.bind(py),
+                &or_none(&self.correlation),
+                &or_none(&self.topic),
+                &PyBool::new(py, control),
+                &or_none(&rest),
+            ],
+            None,
         )?;
         Ok(slow.unbind())
     }

@@ -9,6 +9,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyDict, PyMapping, PyModule, PyTuple};
 
+use crate::calls;
+
 fn class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let module = MODULE.get_or_try_init(py, || py.import("daemoneye_eventbus._types").map(Bound::unbind))?;
@@ -34,7 +36,7 @@ fn texts(ob: &Bound<'_, PyAny>, name: &str) -> PyResult<Vec<Text>> {
 
 fn text_map(ob: &Bound<'_, PyAny>, name: &str) -> PyResult<TextMap> {
     let copy = PyDict::new(ob.py());
-    copy.update(ob.getattr(name)?.cast::<PyMapping>()?)?;
+    calls::update(&copy, ob.getattr(name)?.cast::<PyMapping>()?)?;
     let mut entries = Vec::with_capacity(copy.len());
     for (key, value) in &copy {
         entries.push((Text(key.extract()?), Text(value.extract()?)));

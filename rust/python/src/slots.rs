@@ -1,4 +1,4 @@
-//! The slots of Python's type objects that PyO3 has no word for, and with them the raw side of the interpreter's calls.
+//! The slots of Python's type objects that PyO3 has no word for: the raw side of the interpreter's calls. Those of ours are in `calls`.
 //!
 //! `am_send` hands an [`Operation`]'s result over without an exception object; `tp_iternext`, which is what `await` uses from
 //! Python 3.12 on, does so where the result is `None`. Each slot only says faster what a method of the class says too: without it
@@ -162,20 +162,6 @@ unsafe fn next_operation(py: Python<'_>, slf: *mut ffi::PyObject) -> PyResult<*m
         Sent::Returned(object) if object.is_none(py) => Ok(ptr::null_mut()),
         Sent::Returned(object) => Err(stop(object)),
     }
-}
-
-/// One `send` to a coroutine, without an exception object for its result.
-pub(crate) fn send(coroutine: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Sent> {
-    let py = coroutine.py();
-    let mut result = ptr::null_mut();
-    // SAFETY: the thread is attached, both objects live through the call, and `result` is a place for a pointer.
-    let kind = unsafe { ffi::PyIter_Send(coroutine.as_ptr(), value.as_ptr(), &raw mut result) };
-    // SAFETY: whatever was written there is a new reference, or null with an exception set.
-    let object = unsafe { Bound::from_owned_ptr_or_err(py, result) }?.unbind();
-    Ok(match kind {
-        ffi::PySendResult::PYGEN_NEXT => Sent::Yielded(object),
-        _ => Sent::Returned(object),
-    })
 }
 
 /// True if the holder of this reference is the only one.

@@ -209,6 +209,7 @@ impl SubscriptionCore {
         })
     }
 
+    /// As given, or made up.
     #[getter]
     fn subscriber_id(&self) -> &Py<PyString> {
         &self.subscriber_id

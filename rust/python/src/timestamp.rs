@@ -13,6 +13,7 @@ use pyo3::types::{
 use pyo3::{ffi, intern};
 
 use crate::args::{Field, Origin};
+use crate::calls;
 
 const DAY: i64 = 86_400;
 /// The last second of year 9999.
@@ -53,7 +54,7 @@ pub(crate) fn take(field: Field, ob: Borrowed<'_, '_, PyAny>, origin: Origin) ->
         .get_tzinfo()
         .is_some_and(|zone| utc(py).is_ok_and(|utc| zone.is(utc)))
     {
-        let offset = ob.call_method0(intern!(py, "utcoffset"))?;
+        let offset = calls::method(intern!(py, "utcoffset"), [&ob], None)?;
         let offset = offset
             .cast::<PyDelta>()
             .map_err(|_| field.value_error("a naive datetime does not say which moment it means; give it a tzinfo"))?;

@@ -33,6 +33,7 @@ impl TopicPattern {
         })
     }
 
+    /// The text it was made of.
     #[getter]
     fn pattern(&self) -> &str {
         self.pattern.as_str()

@@ -9,8 +9,10 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::{PyTuple, PyType};
 use smallvec::SmallVec;
+
+use crate::calls;
 
 enum Outcome {
     Pending,
@@ -52,11 +54,12 @@ impl Waiter {
 
     fn schedule(slf: &Bound<'_, Self>, callback: &Callback) -> PyResult<()> {
         let py = slf.py();
-        let event_loop = slf.get().event_loop.bind(py);
-        let named = PyDict::new(py);
-        named.set_item(intern!(py, "context"), &callback.context)?;
-        event_loop.call_method(intern!(py, "call_soon"), (&callback.function, slf), Some(&named))?;
-        Ok(())
+        static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
+        let names = NAMES.get_or_try_init(py, || PyTuple::new(py, ["context"]).map(Bound::unbind))?;
+        let none = py.None();
+        let context = callback.context.as_ref().unwrap_or(&none).bind(py);
+        let given = [slf.get().event_loop.bind(py), callback.function.bind(py), slf, context];
+        calls::method(intern!(py, "call_soon"), given, Some(names.bind(py))).map(drop)
     }
 
     fn settle_and_schedule(slf: &Bound<'_, Self>, outcome: Outcome) -> PyResult<bool> {
@@ -105,10 +108,11 @@ impl Waiter {
         let py = slf.py();
         for callback in &callbacks {
             match &callback.context {
-                Some(context) => context
-                    .bind(py)
-                    .call_method1(intern!(py, "run"), (&callback.function, slf))?,
-                None => callback.function.bind(py).call1((slf,))?,
+                Some(context) => {
+                    let given = [context.bind(py), callback.function.bind(py), slf];
+                    calls::method(intern!(py, "run"), given, None)?
+                }
+                None => calls::call(callback.function.bind(py), [slf], None)?,
             };
         }
         Ok(true)

@@ -208,6 +208,7 @@ impl BusEvent {
         self.envelope.time(py, "bus_timestamp")
     }
 
+    /// Nanoseconds since 1970, also beyond year 9999.
     #[getter]
     fn bus_timestamp_ns(&self) -> u128 {
         timestamp::nanoseconds(self.envelope.time)

@@ -113,6 +113,7 @@ impl ControlMessage {
         self.envelope.time(py, "timestamp")
     }
 
+    /// Nanoseconds since 1970, also beyond year 9999.
     #[getter]
     fn timestamp_ns(&self) -> u128 {
         timestamp::nanoseconds(self.envelope.time)

@@ -227,6 +227,7 @@ impl CorrelationMetadata {
         timestamp::to_py(py, self.created_at, "created_at")
     }
 
+    /// Nanoseconds since 1970, also beyond year 9999.
     #[getter]
     fn created_at_ns(&self) -> u128 {
         timestamp::nanoseconds(self.created_at)

@@ -156,6 +156,7 @@ impl Message {
         timestamp::to_py(py, self.timestamp, "timestamp")
     }
 
+    /// Nanoseconds since 1970, also beyond year 9999.
     #[getter]
     fn timestamp_ns(&self) -> u128 {
         timestamp::nanoseconds(self.timestamp)

@@ -165,6 +165,7 @@ impl ProcessEvent {
             .transpose()
     }
 
+    /// Nanoseconds since 1970, also beyond year 9999.
     #[getter]
     fn start_time_ns(&self) -> Option<u128> {
         self.start_time.map(timestamp::nanoseconds)

@@ -9,6 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 
 use super::{compare, restore};
+use crate::calls;
 
 /// What `copyreg` expects: a callable and its arguments, here a class and the values of its fields.
 type Reduced<'py> = (Bound<'py, PyAny>, (Bound<'py, PyType>, Bound<'py, PyTuple>));
@@ -61,7 +62,7 @@ impl Record {
         let mut text = format!("{}(", slf.get_type().qualname()?);
         for (index, name) in names(slf)?.iter().enumerate() {
             let (value, beyond) = value(slf, &name)?;
-            let value = value.repr()?;
+            let value = calls::repr(&value)?;
             let value = value.to_string_lossy();
             let separator = if index == 0 { "" } else { ", " };
             text += &if beyond {

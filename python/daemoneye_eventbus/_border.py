@@ -1,0 +1,31 @@
+"""The asyncio border: what this package alone uses of the native half. The public names stand in front of it."""
+
+from daemoneye_eventbus._native import (
+    Address,
+    BrokerCore,
+    BusCore,
+    Doorbell,
+    Link,
+    Operation,
+    Pending,
+    PortHandle,
+    Source,
+    SubscriptionCore,
+    Ticket,
+    Waiter,
+)
+
+__all__ = [
+    "Address",
+    "BrokerCore",
+    "BusCore",
+    "Doorbell",
+    "Link",
+    "Operation",
+    "Pending",
+    "PortHandle",
+    "Source",
+    "SubscriptionCore",
+    "Ticket",
+    "Waiter",
+]

@@ -1,0 +1,144 @@
+//! Calls of Python code from native code, which may not come back.
+//!
+//! Before Python 3.14 a thread that wants the GIL while the interpreter ends is unwound by `pthread_exit`: a daemon thread, at any
+//! step of Python code. Frames of Rust cannot be unwound so. Their destructors would let go of objects without the GIL, and PyO3's
+//! trampoline, which catches panics, ends the process by SIGABRT when it meets what is none. So whoever is unwound to here sleeps for
+//! ever, as from Python 3.14 on all such threads do; the process ends without it.
+//!
+//! PyO3 declares the C API's functions as never unwinding, so that a compiler may leave out what is done when they do. They are
+//! called through pointers of the other kind, which are read anew each time to keep the compiler from seeing through them.
+#![expect(unsafe_code, reason = "the C API as functions that unwind")]
+use std::ffi::c_int;
+use std::mem::transmute;
+use std::ptr;
+
+use pyo3::ffi::{self, PyObject};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyMapping, PyString, PyTuple};
+
+use crate::operation::Sent;
+
+/// `next` and `repr`.
+type OfOne = unsafe extern "C-unwind" fn(*mut PyObject) -> *mut PyObject;
+type Update = unsafe extern "C-unwind" fn(*mut PyObject, *mut PyObject) -> c_int;
+type Send = unsafe extern "C-unwind" fn(*mut PyObject, *mut PyObject, *mut *mut PyObject) -> ffi::PySendResult;
+type Vectorcall =
+    unsafe extern "C-unwind" fn(*mut PyObject, *const *mut PyObject, usize, *mut PyObject) -> *mut PyObject;
+
+// SAFETY: the same functions with the same arguments; only what the compiler expects of them differs.
+static NEXT: OfOne = unsafe { transmute(ffi::PyIter_Next as unsafe extern "C" fn(_) -> _) };
+// SAFETY: as above.
+static REPR: OfOne = unsafe { transmute(ffi::PyObject_Repr as unsafe extern "C" fn(_) -> _) };
+// SAFETY: as above.
+static UPDATE: Update = unsafe { transmute(ffi::PyDict_Update as unsafe extern "C" fn(_, _) -> _) };
+// SAFETY: as above.
+static SEND: Send = unsafe { transmute(ffi::PyIter_Send as unsafe extern "C" fn(_, _, _) -> _) };
+// SAFETY: as above.
+static CALL: Vectorcall = unsafe { transmute(ffi::PyObject_VectorcallDict as unsafe extern "C" fn(_, _, _, _) -> _) };
+// SAFETY: as above.
+static CALL_METHOD: Vectorcall =
+    unsafe { transmute(ffi::PyObject_VectorcallMethod as unsafe extern "C" fn(_, _, _, _) -> _) };
+
+/// Holds the thread that is unwound.
+struct Hold;
+
+impl Drop for Hold {
+    #[cold]
+    fn drop(&mut self) {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// Runs `call`, which calls `function`.
+#[inline(always)]
+fn held<F: Copy, R>(function: &'static F, call: impl FnOnce(F) -> R) -> R {
+    let hold = Hold;
+    // SAFETY: a static is always there to be read.
+    let result = call(unsafe { ptr::from_ref(function).read_volatile() });
+    std::mem::forget(hold);
+    result
+}
+
+/// `next(iterator)`, `None` at its end.
+pub(crate) fn next<'py>(iterator: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = iterator.py();
+    // SAFETY: the thread is attached and the object lives through the call; its caller got it from `iter`.
+    let item = held(&NEXT, |next| unsafe { next(iterator.as_ptr()) });
+    // SAFETY: a new reference, or null with an exception set, or null at the end.
+    match unsafe { Bound::from_owned_ptr_or_opt(py, item) } {
+        None => PyErr::take(py).map_or(Ok(None), Err),
+        item => Ok(item),
+    }
+}
+
+/// One `send` to a coroutine, without an exception object for its result.
+pub(crate) fn send(coroutine: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Sent> {
+    let py = coroutine.py();
+    let mut result = ptr::null_mut();
+    // SAFETY: the thread is attached, both objects live through the call, and `result` is a place for a pointer.
+    let kind = held(&SEND, |send| unsafe {
+        send(coroutine.as_ptr(), value.as_ptr(), &raw mut result)
+    });
+    // SAFETY: whatever was written there is a new reference, or null with an exception set.
+    let object = unsafe { Bound::from_owned_ptr_or_err(py, result) }?.unbind();
+    Ok(match kind {
+        ffi::PySendResult::PYGEN_NEXT => Sent::Yielded(object),
+        _ => Sent::Returned(object),
+    })
+}
+
+/// `callable(*arguments, **named)`.
+pub(crate) fn call<'py, const N: usize>(
+    callable: &Bound<'py, PyAny>,
+    arguments: [&Bound<'py, PyAny>; N],
+    named: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = callable.py();
+    let arguments = arguments.map(Bound::as_ptr);
+    let named = named.map_or(ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: the thread is attached, and all objects live through the call.
+    let result = held(&CALL, |call| unsafe {
+        call(callable.as_ptr(), arguments.as_ptr(), N, named)
+    });
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, result) }
+}
+
+/// `object.name(*rest)`, where `object` is the first of `arguments`; the last have the `names`, if there are any.
+pub(crate) fn method<'py, const N: usize>(
+    name: &Bound<'py, PyString>,
+    arguments: [&Bound<'py, PyAny>; N],
+    names: Option<&Bound<'py, PyTuple>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    const { assert!(N > 0, "the object itself") };
+    let py = name.py();
+    let positional = N - names.map_or(0, |names| names.len());
+    let arguments = arguments.map(Bound::as_ptr);
+    let names = names.map_or(ptr::null_mut(), Bound::as_ptr);
+    // SAFETY: the thread is attached, and all objects, of which there is one at least, live through the call.
+    let result = held(&CALL_METHOD, |call| unsafe {
+        call(name.as_ptr(), arguments.as_ptr(), positional, names)
+    });
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, result) }
+}
+
+/// `repr(object)`.
+pub(crate) fn repr<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
+    let py = object.py();
+    // SAFETY: the thread is attached, and the object lives through the call.
+    let text = held(&REPR, |repr| unsafe { repr(object.as_ptr()) });
+    // SAFETY: a new reference to a text, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, text).map(|text| text.cast_into_unchecked()) }
+}
+
+/// `dict.update(mapping)`.
+pub(crate) fn update(dict: &Bound<'_, PyDict>, mapping: &Bound<'_, PyMapping>) -> PyResult<()> {
+    // SAFETY: the thread is attached, and both objects live through the call.
+    match held(&UPDATE, |update| unsafe { update(dict.as_ptr(), mapping.as_ptr()) }) {
+        -1 => Err(PyErr::fetch(dict.py())),
+        _ => Ok(()),
+    }
+}
