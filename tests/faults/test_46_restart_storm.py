@@ -5,7 +5,7 @@ import textwrap
 import time
 
 import pytest
-from harness import scaled, until
+from harness import scaled, times, until
 
 pytestmark = [
     pytest.mark.fault(
@@ -45,8 +45,8 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 
 
 def test_all_come_back_without_a_stampede(bench, seen, folder):
-    b = bench({"max_connections": 512}, canary=False)
-    count, rounds = scaled(60, 200), scaled(2, 20)
+    b = bench({"max_connections": max(512, 2 * times(scaled(60, 200)))}, canary=False)
+    count, rounds = times(scaled(60, 200)), scaled(2, 20)
     (folder / "many.py").write_text(textwrap.dedent(MANY))
     many = b.start(str(folder / "many.py"), b.path, str(count))
     assert many.json(30) == {"ready": True}
