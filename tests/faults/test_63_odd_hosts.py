@@ -144,10 +144,11 @@ def test_both_sides_stopped_beyond_every_timeout(bench, seen):
 def test_a_broker_stopped_longer_than_its_clients_wait(bench, seen):
     b = bench({"ping_interval": 0.5, "ping_timeout": 1.5}, canary=False)
     reader = b.reader()
-    flood = b.flood(rate=200, count=1000, config={"congestion": "block", "publish_timeout": 1.0})
+    asleep = scaled(3, 8, 60)
+    flood = b.flood(rate=200, count=1000, patience=asleep + 30, config={"congestion": "block", "publish_timeout": 1.0})
     time.sleep(0.5)
     freeze(b.broker.pid)
-    time.sleep(scaled(3, 8, 60))
+    time.sleep(asleep)
     b.broker.thaw()
     done = flood.json(60)
     got = reader.ask(expect=done["published"], within=5)
