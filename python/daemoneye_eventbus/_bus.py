@@ -32,7 +32,7 @@ from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._opening import Opening
 from daemoneye_eventbus._publishing import Publisher
 from daemoneye_eventbus._specification import specification
-from daemoneye_eventbus._subscription import Reader, Subscription
+from daemoneye_eventbus._subscription import Reader, Subscription, run_through
 from daemoneye_eventbus._types import (
     BrokerStatistics,
     ClientInfo,
@@ -117,10 +117,10 @@ class EventBus(Publisher):
         way = RemoteWay(connection)
         try:
             await connection.opened()
+            return cls._make(way)
         except BaseException:
             await way.close(0)
             raise
-        return cls._make(way)
 
     @classmethod
     async def _from_broker(cls, broker: Broker, config: ClientConfig) -> EventBus:
@@ -235,7 +235,11 @@ class EventBus(Publisher):
         reader = Reader()
         token = self._bridge.listen(reader.ring)
         opened = self._way.open(spec, bounds, token)
-        subscription = Subscription[Any]._make(opened, spec.subscriber_id, self._bridge, reader, self._forget)
+        try:
+            subscription = Subscription[Any]._make(opened, spec.subscriber_id, self._bridge, reader, self._forget)
+        except BaseException:
+            run_through(opened.end(True))
+            raise
         try:
             await opened.confirm()
             # Shut down meanwhile: nobody would ever end it.

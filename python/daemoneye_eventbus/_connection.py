@@ -14,7 +14,7 @@ from daemoneye_eventbus._lifecycle import after_fork, watch_link
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._reading import reading
 from daemoneye_eventbus._waiters import Waiters
-from daemoneye_eventbus.errors import ConnectionClosed
+from daemoneye_eventbus.errors import ConnectionClosed, TransportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +37,7 @@ class Connection:
         self.config = config
         self.address = address
         self.users = 1
+        self._failure: TransportError | None = None
         self._key: _Key | None = None
         self._state_token = bridge.listen(self._on_change)
         self.room_token = bridge.listen(self._on_room)
@@ -71,6 +72,10 @@ class Connection:
         """Where the link stands."""
         return self.link.state
 
+    def cause(self) -> BaseException | None:
+        """Why it ended, if not by its owner."""
+        return self._failure or self.link.cause()
+
     async def opened(self) -> None:
         """Waits for the first connection; raises why there is none."""
         loop = self.bridge.check()
@@ -79,7 +84,7 @@ class Connection:
             if state in {"connected", "reconnecting"}:
                 return
             if state == "closed":
-                raise self.link.cause() or ConnectionClosed("the bus was closed while it connected")
+                raise self.cause() or ConnectionClosed("the bus was closed while it connected")
             await self.changed.wait(loop)
 
     def release(self) -> bool:
@@ -110,7 +115,13 @@ class Connection:
         while (change := self.link.next_change()) is not None:
             for observer in list(self.observers):
                 observer(change)
-        self._reading.update()
+        try:
+            self._reading.update()
+        except OSError as cause:
+            # The kernel watches no more for this loop (ENOSPC, ENOMEM): nobody would ever read.
+            action = f"watch the connection to {self.address.path}"
+            self._failure = TransportError(f"{action}: {cause}", action=action, cause=str(cause), errno=cause.errno)
+            self.link.close()
         self.changed.wake_all()
 
     def _on_room(self) -> None:

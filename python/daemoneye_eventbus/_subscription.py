@@ -20,7 +20,7 @@ from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus._ways import Opened
 from daemoneye_eventbus.errors import ConnectionClosed, SubscriptionClosed, WouldBlock
 
-__all__ = ["Reader", "Subscription"]
+__all__ = ["Reader", "Subscription", "run_through"]
 
 _MOST_AT_ONCE: Final = 2**32
 
@@ -177,7 +177,7 @@ class Subscription(SubscriptionCore[T_co]):
         """It never came to be: nothing to warn about."""
         end = self._close_at_once()
         if end is not None:
-            _run_through(end)
+            run_through(end)
 
     def _close_at_once(self) -> Coroutine[Any, Any, None] | None:
         if self._closed:
@@ -206,7 +206,7 @@ class Subscription(SubscriptionCore[T_co]):
         self._abandon()
 
 
-def _run_through(coroutine: Coroutine[Any, Any, None]) -> None:
+def run_through(coroutine: Coroutine[Any, Any, None]) -> None:
     """Runs a coroutine that suspends nowhere."""
     try:
         coroutine.send(None)

@@ -165,7 +165,7 @@ class RemoteWay:
                 # Broken or closed meanwhile: the subscription ended with it.
                 return
 
-        return Opened(source, confirm, end, link.cause)
+        return Opened(source, confirm, end, connection.cause)
 
     async def flush(self) -> None:
         """Everything published before has been routed."""

@@ -34,7 +34,7 @@ QUICK = "quick"
 SCALE = os.environ.get("DAEMONEYE_FAULTS", QUICK)
 """quick: the short ones, as part of all tests. all: every fault, in minutes. full: with the catalogue's own numbers."""
 TIMES = float(os.environ.get("DAEMONEYE_FAULTS_TIMES", "1"))
-"""Connections, frames, patterns and the like: so many times as many as the fault asks for. Sizes, rates and deadlines stay."""
+"""Connections, frames, patterns, rounds and the like: so many times as many as the fault asks for. Sizes, rates and deadlines stay."""
 MIB = 1 << 20
 ALLOWED_MS = 5.0
 FOREIGN = 0.3

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from harness import scaled
+from harness import scaled, times
 
 pytestmark = [
     pytest.mark.fault(6, "H", "stale socket left by SIGKILL", "next start within 1 s, one log line, works"),
@@ -14,7 +14,7 @@ pytestmark = [
 def test_a_killed_broker_is_succeeded(bench, seen):
     b = bench(canary=False, options={"log": "INFO"})
     worst = 0.0
-    for _ in range(scaled(3, 20)):
+    for _ in range(times(scaled(3, 20))):
         b.broker.kill()
         begin = time.monotonic()
         b.restart()

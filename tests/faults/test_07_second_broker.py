@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from harness import scaled
+from harness import scaled, times
 from paths import refused
 
 pytestmark = [
@@ -21,7 +21,7 @@ pytestmark = [
 def test_a_second_broker_changes_nothing(bench, path, seen):
     b = bench()
     before = os.stat(path)
-    for _ in range(scaled(3, 20)):
+    for _ in range(times(scaled(3, 20))):
         said = refused(path, str(b.broker.pid), error="BrokerAlreadyRunning")
         assert said["took"] < 1, said
     # Without the lock file, the live socket itself says so.

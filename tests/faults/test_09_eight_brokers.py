@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from harness import scaled
+from harness import scaled, times
 
 from support import Program
 
@@ -44,7 +44,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize(("brokers", "rounds"), [(8, scaled(8, 50)), (2, scaled(20, 200))])
+@pytest.mark.parametrize(("brokers", "rounds"), [(max(3, times(8)), scaled(8, 50)), (2, times(scaled(20, 200)))])
 def test_one_winner(folder, path, raw, seen, brokers, rounds):
     (folder / "rounds.py").write_text(ROUNDS)
     children = [Program(str(folder / "rounds.py")) for _ in range(brokers)]

@@ -4,7 +4,7 @@ import struct
 import time
 
 import pytest
-from harness import scaled
+from harness import scaled, times
 
 from raw import process_message
 
@@ -56,7 +56,7 @@ def test_however_the_bytes_come(bench, seen):
                 time.sleep(pause)
             writer.write(frame[cut:])
             came(1)
-    writer.write(b"".join(framed(expected + number) for number in range(1000)))
-    came(1000)
+    writer.write(b"".join(framed(expected + number) for number in range(times(1000))))
+    came(times(1000))
     assert writer.barrier() == []
     seen(f"{expected} frames in order; {b.undisturbed()}")

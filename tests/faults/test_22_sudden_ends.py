@@ -6,7 +6,7 @@ import struct
 import textwrap
 
 import pytest
-from harness import scaled
+from harness import scaled, times
 
 from raw import process_message
 
@@ -43,7 +43,7 @@ def test_thousands_of_sudden_ends_leave_nothing(bench, seen, folder):
     b = bench(canary=True)
     flood = b.flood(rate=500, topic="events.process.x")  # deliveries are under way all the time
     b.base = b.reading()
-    total = scaled(600, 10_000)
+    total = times(scaled(600, 10_000))
     message = process_message(1)
     for number in range(total):
         peer = b.connected()

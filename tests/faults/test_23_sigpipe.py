@@ -1,7 +1,7 @@
 """Fault 23. A host program that wants SIGPIPE to kill it."""
 
 import pytest
-from harness import scaled
+from harness import scaled, times
 
 pytestmark = [
     pytest.mark.fault(23, "H", "host restores default SIGPIPE; peer closes during delivery", "survives"),
@@ -13,7 +13,7 @@ pytestmark = [
 def test_the_broker_survives_a_reader_that_closes(bench, seen):
     b = bench(options={"sigpipe": True})
     flood = b.flood(rate=5000, topic="events.process.x")
-    rounds = scaled(100, 1000)
+    rounds = times(scaled(100, 1000))
     for _ in range(rounds):
         peer = b.connected()
         peer.subscribe(1, "events.#")

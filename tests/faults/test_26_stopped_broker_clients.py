@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from harness import scaled, until
+from harness import scaled, times, until
 
 pytestmark = [
     pytest.mark.fault(
@@ -58,7 +58,7 @@ def test_nobody_is_told_that_he_is_connected(bench, seen, backlog):
     b.broker.freeze()
     begin = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", DIAL, b.path, str(backlog), str(scaled(30, 200))],
+        [sys.executable, "-c", DIAL, b.path, str(backlog), str(times(scaled(30, 200)))],
         capture_output=True,
         text=True,
         timeout=60,

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import scaled
+from harness import scaled, times
 
 from raw import Message, process_event, process_message, trigger_request
 
@@ -60,7 +60,7 @@ def mutate(rng: random.Random, body: bytes) -> bytes:
 def test_mutated_frames(bench, seen):
     b = bench()
     rng = random.Random(37)
-    total = scaled(8000, 150_000, 1_000_000)
+    total = times(scaled(8000, 150_000, 1_000_000))
     known = seeds()
     hello = b'CONNECT {"protocol":1,"client":"f","dialect":"bincode"}'
     sent, slowest, connections = 0, 0.0, 0

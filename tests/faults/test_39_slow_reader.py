@@ -1,7 +1,7 @@
 """Fault 39. A reader that is fifty times too slow."""
 
 import pytest
-from harness import scaled, until
+from harness import scaled, times, until
 
 pytestmark = [
     pytest.mark.fault(
@@ -25,7 +25,7 @@ POLICIES = {
 @pytest.mark.parametrize("policy", POLICIES)
 def test_what_is_lost_is_told_at_its_place(bench, seen, policy):
     b = bench()
-    total = scaled(5000, 25_000)
+    total = times(scaled(5000, 25_000))
     # One loop turn each is 100 a second where the machine is at its best.
     reader = b.reader(delay=0.01, **POLICIES[policy])
     flood = b.flood(rate=5000, count=total, size=scaled(300, 300))

@@ -1,7 +1,7 @@
 """Fault 41. One client publishes as if it were alone."""
 
 import pytest
-from harness import MIB, scaled
+from harness import MIB, scaled, times
 
 pytestmark = [
     pytest.mark.fault(
@@ -42,7 +42,7 @@ def test_limits_of_many_that_came_and_went_are_forgotten(bench, seen):
     from raw import process_message
 
     b = bench({"rate_limit": {"per": "client", "messages_per_second": 1000}})
-    rounds = scaled(500, 5000)
+    rounds = times(scaled(500, 5000))
     sizes = []
     for number in range(2 * rounds):
         peer = b.connected()

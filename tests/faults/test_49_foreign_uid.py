@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from harness import as_user, until
+from harness import as_user, times, until
 
 from support import NOBODY
 
@@ -41,13 +41,13 @@ def test_a_stranger_is_refused_by_the_kernels_word(bench, open_folder, seen, as_
     path = str(open_folder / "b.sock")
     b = bench(path=path)
     os.chmod(path, 0o666)
-    for _ in range(20):
+    for _ in range(times(20)):
         said = as_user(NOBODY, STRANGER, path).stdout
         assert said.startswith("ERR "), said
         assert '"not_permitted"' in said
         assert "INFO" not in said
-    until(lambda: b.refused("not_permitted") == 20, what="counter")
-    assert b.statistics()["refused_uids"] == {str(NOBODY): 20}
+    until(lambda: b.refused("not_permitted") == times(20), what="counter")
+    assert b.statistics()["refused_uids"] == {str(NOBODY): times(20)}
     assert all(client["uid"] == 0 for client in b.clients())
     assert any(f"uid={NOBODY}" in line for line in b.log()), b.log()
-    seen(f"20 refused as uid {NOBODY}, counted; {b.undisturbed()}")
+    seen(f"{times(20)} refused as uid {NOBODY}, counted; {b.undisturbed()}")

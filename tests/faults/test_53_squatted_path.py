@@ -5,7 +5,7 @@ import json
 import time
 
 import pytest
-from harness import scaled
+from harness import scaled, times
 
 from daemoneye_eventbus import AuthenticationFailed, ClientConfig, EventBus, EventBusError, PermissionRefused
 from support import NOBODY, Program
@@ -53,7 +53,7 @@ print(got.hex(), flush=True)
 def test_another_uid(open_folder, seen, as_root):
     open_folder.chmod(0o1777)
     path = str(open_folder / "b.sock")
-    for _ in range(scaled(2, 10)):
+    for _ in range(times(scaled(2, 10))):
         squatter = Program("stranger.py", "listen", path, user=NOBODY)
         squatter.json()
         begin = time.monotonic()

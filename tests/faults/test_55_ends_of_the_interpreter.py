@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from harness import scaled
+from harness import scaled, times
 
 from support import Program
 
@@ -23,7 +23,7 @@ ENDS = {"script": 0, "thread": 0, "exit3": 3, "error": 1, "sigint": -signal.SIGI
 
 @pytest.mark.parametrize("end", ENDS)
 def test_the_end(folder, seen, end):
-    rounds = scaled(2, 10, 200)
+    rounds = times(scaled(2, 10, 200))
     worst = 0.0
     for number in range(rounds):
         path = str(folder / f"{number}.sock")

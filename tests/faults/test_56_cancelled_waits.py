@@ -4,7 +4,7 @@ import asyncio
 import random
 
 import pytest
-from harness import scaled
+from harness import scaled, times
 
 from daemoneye_eventbus import ClientConfig, EventBus, ProcessEvent
 
@@ -22,7 +22,7 @@ pytestmark = [
 @pytest.mark.parametrize("how", ["wait_for", "timeout=", "task.cancel"])
 def test_cancelled_waits(bench, path, seen, how):
     b = bench()
-    rounds = scaled(3000, 30_000, 100_000)
+    rounds = times(scaled(3000, 30_000, 100_000))
     rng = random.Random(56)
     # A wait that is always waited out takes as long as two of the others: with as many messages there would be one ready for each.
     pause = 0.006 if how == "task.cancel" else 0.002

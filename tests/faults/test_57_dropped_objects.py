@@ -1,7 +1,7 @@
 """Fault 57. Objects that are forgotten."""
 
 import pytest
-from harness import scaled, until
+from harness import scaled, times, until
 
 pytestmark = [
     pytest.mark.fault(
@@ -51,7 +51,7 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 
 def test_forgotten_subscriptions_are_ended(bench, folder, seen):
     b = bench()
-    rounds = scaled(2000, 10_000, 100_000)
+    rounds = times(scaled(2000, 10_000, 100_000))
     (folder / "forgetful.py").write_text(FORGETFUL)
     child = b.start(str(folder / "forgetful.py"), b.path, str(rounds))
     warned = child.json(240)["warned"]

@@ -1,7 +1,7 @@
 """Fault 59. Several loops, one after the other and at once."""
 
 import pytest
-from harness import scaled
+from harness import scaled, times
 
 pytestmark = [
     pytest.mark.fault(
@@ -73,7 +73,7 @@ asyncio.run(host())
 
 def test_loops(folder, path, seen, program):
     (folder / "loops.py").write_text(LOOPS)
-    child = program(str(folder / "loops.py"), path, str(scaled(5, 50)))
+    child = program(str(folder / "loops.py"), path, str(times(scaled(5, 50))))
     said = child.line(90)
     stderr = child.finish(timeout=20, stderr=None)
     assert "Event loop is closed" not in stderr

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from harness import CANARY, HOST, scaled, until
+from harness import CANARY, HOST, scaled, times, until
 
 from raw import Message, process_event, process_message
 from support import Program
@@ -113,7 +113,7 @@ def test_subscriptions_that_churn(bench, seen):
     peer = b.connected()
     number, sizes = 0, []
     for _half in range(2):
-        for _ in range(scaled(150, 2000)):
+        for _ in range(times(scaled(150, 2000))):
             names = [f"events.x{number + step}.#" for step in range(50)]
             number += 1
             peer.sub(number, *names)

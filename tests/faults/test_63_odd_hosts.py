@@ -8,7 +8,7 @@ import textwrap
 import time
 
 import pytest
-from harness import Reading, freeze, scaled, until
+from harness import Reading, freeze, scaled, times, until
 
 pytestmark = [
     pytest.mark.fault(
@@ -144,10 +144,11 @@ def test_both_sides_stopped_beyond_every_timeout(bench, seen):
 def test_a_broker_stopped_longer_than_its_clients_wait(bench, seen):
     b = bench({"ping_interval": 0.5, "ping_timeout": 1.5}, canary=False)
     reader = b.reader()
-    flood = b.flood(rate=200, count=1000, config={"congestion": "block", "publish_timeout": 1.0})
+    asleep = scaled(3, 8, 60)
+    flood = b.flood(rate=200, count=1000, patience=asleep + 30, config={"congestion": "block", "publish_timeout": 1.0})
     time.sleep(0.5)
     freeze(b.broker.pid)
-    time.sleep(scaled(3, 8, 60))
+    time.sleep(asleep)
     b.broker.thaw()
     done = flood.json(60)
     got = reader.ask(expect=done["published"], within=5)
@@ -163,8 +164,8 @@ def test_a_broker_stopped_longer_than_its_clients_wait(bench, seen):
 
 def test_many_half_frames_of_the_largest_size(bench, seen):
     """What has been read and is not whole is bounded as well: by the largest frame and the connections that may be."""
-    count = scaled(16, 60)
-    b = bench({"max_connections": 64, "frame_timeout": 30.0})
+    count = times(scaled(16, 60))
+    b = bench({"max_connections": count + 4, "frame_timeout": 30.0})
     peers = [b.connected() for _ in range(count)]
     for peer in peers:
         peer.write((1 << 20).to_bytes(4, "little") + b"\x10" * ((1 << 20) - 1))

@@ -12,7 +12,7 @@ import sys
 import time
 
 import pytest
-from harness import MIB, Reading, scaled, until
+from harness import MIB, Reading, scaled, times, until
 from paths import try_path
 
 from raw import Raw, process_message
@@ -34,13 +34,13 @@ CONNECT = b'CONNECT {"protocol":1,"client":"slow","dialect":"bincode"}'
 
 def test_two_thousand_slow_handshakes(bench, seen):
     """One byte at a time, and never the last: the deadline is that of the handshake and not of each byte."""
-    count = scaled(500, 2000)
+    count = times(scaled(500, 2000))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < count + 200:
         pytest.skip(f"needs {count + 200} descriptors in one process, and RLIMIT_NOFILE is {hard}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count + 200), hard))
     b = bench(
-        {"max_connections": 4096, "original_peers": False, "handshake_timeout": 3.0},
+        {"max_connections": count + 100, "original_peers": False, "handshake_timeout": 3.0},
         options={"limits": {"RLIMIT_NOFILE": min(hard, count + 200)}},
     )
     frame = struct.pack("<I", len(CONNECT)) + CONNECT
@@ -287,7 +287,7 @@ def test_a_peer_that_closes_half(bench, seen):
     b = bench()
     reader = b.connected()
     reader.subscribe(1, "events.process.#")
-    count = scaled(200, 2000)
+    count = times(scaled(200, 2000))
     for number in range(count):
         peer = b.dial()
         peer.connect()
@@ -372,7 +372,7 @@ async def main(path, count):
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
     )
-    child = program(str(folder / "forks.py"), path, str(scaled(20_000, 100_000)))
+    child = program(str(folder / "forks.py"), path, str(times(scaled(20_000, 100_000))))
     said = child.json(60)
     child.finish()
     assert said["in_order"], said
@@ -383,7 +383,7 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 def test_descriptors_used_up_while_connections_come(bench, seen):
     """Ten times as many as there are descriptors for, in waves; each wave that goes leaves the next its places."""
     b = bench({"max_connections": 4096}, options={"limits": {"RLIMIT_NOFILE": 64}})
-    count, waves = scaled(200, 640), scaled(2, 5)
+    count, waves = times(scaled(200, 640)), scaled(2, 5)
     for _ in range(waves):
         peers = []
         for _ in range(count):

@@ -6,10 +6,12 @@ use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::queue::Wake;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 
+use crate::errors::raise;
 use crate::owned::Owned;
 
 /// A pair of sockets: loops of every kind can wait for one of those.
@@ -112,10 +114,14 @@ impl Doorbell {
 #[pymethods]
 impl Doorbell {
     #[new]
-    fn new() -> PyResult<Self> {
-        let (read, rope) = rope::pair()?;
-        read.set_nonblocking(true)?;
-        rope.set_nonblocking(true)?;
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        let ends = rope::pair().and_then(|(read, rope)| {
+            read.set_nonblocking(true)?;
+            rope.set_nonblocking(true)?;
+            Ok((read, rope))
+        });
+        let failed = |cause| Error::io("make the pair of sockets that wakes the event loop", &cause);
+        let (read, rope) = raise(py, ends.map_err(failed))?;
         let bell = Bell {
             tokens: Mutex::new(Vec::new()),
             rung: AtomicBool::new(false),

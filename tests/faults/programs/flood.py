@@ -1,6 +1,7 @@
 """A publisher at a rate: flood.py PATH SPEC, with SPEC: seconds or count, rate (a second; 0 = as fast as it can),
-size (bytes of text in each event), sender, topic, config, wait (for a line before it begins), hold (stay connected until
-stdin ends). Each event carries its number and the moment of its publish; prints how many it published and its counters.
+size (bytes of text in each event), sender, topic, config, patience (seconds for the last flush), wait (for a line before it
+begins), hold (stay connected until stdin ends). Each event carries its number and the moment of its publish; prints how many it
+published and its counters.
 """
 
 import asyncio
@@ -42,7 +43,7 @@ async def main(path: str, spec: dict) -> None:
                     break
         took = time.monotonic() - begin
         try:
-            await bus.flush(timeout=30)
+            await bus.flush(timeout=spec.get("patience", 30))
         except EventBusError as error:
             errors["flush " + type(error).__name__] = 1
         local = {key: value for key, value in bus.local_statistics().items() if isinstance(value, int)}

@@ -154,8 +154,13 @@ impl Broker {
                     &control,
                     &address,
                     given,
-                    Box::new(move |result| call(&done, result)),
-                )
+                    Box::new({
+                        let done = Arc::clone(&done);
+                        move |result| call(&done, result)
+                    }),
+                );
+                let defect = "the broker ended by a defect while it started; please report it";
+                call(&done, Err(Error::ConnectionClosed(defect.to_owned())));
             }
         };
         if let Err(cause) = std::thread::Builder::new()

@@ -1,10 +1,15 @@
 //! The broker's thread: it listens, lets in who may come in, and ends everything when told to.
 //!
-//! One thread, one runtime of its own. Each connection is a task; a panic in one ends that connection and is counted. The loop here
-//! never waits for a peer: who is not let in gets one `ERR` if the kernel takes it at once.
+//! One thread, one runtime of its own. Each connection is a task; a panic in one ends that connection and is counted; one in the loop
+//! here costs whom it was about to let in. The loop never waits for a peer: who is not let in gets one `ERR` if the kernel takes it at
+//! once. A panic of the runtime itself ends the broker as its shutdown would, without the goodbyes.
 
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -118,6 +123,10 @@ pub(super) fn run(
     impl Drop for End<'_> {
         fn drop(&mut self) {
             self.0.advance(Phase::Stopped);
+            for connection in self.0.connections() {
+                self.0.retire(&connection);
+                connection.stream.shut_down();
+            }
             self.0.finish_locals();
             self.1.finish(self.0.lost_at_end());
         }
@@ -131,41 +140,47 @@ pub(super) fn run(
         Ok(runtime) => runtime,
         Err(cause) => return started(Err(Error::io("start the broker's event loop", &cause))),
     };
-    runtime.block_on(async {
-        let listener = match given {
-            #[cfg(unix)]
-            Some(fd) => Listener::from_fd(fd),
-            #[cfg(not(unix))]
-            Some(never) => match never {},
-            None => Listener::bind(address, &shared.config.listen_options()).await,
-        };
-        let listener = match listener {
-            Ok(listener) => listener,
-            Err(error) => {
-                shared.advance(Phase::Stopped);
+    // Nothing is dropped while it unwinds: a second panic would end the process.
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        runtime.block_on(async {
+            let listener = match given {
+                #[cfg(unix)]
+                Some(fd) => Listener::from_fd(fd),
+                #[cfg(not(unix))]
+                Some(never) => match never {},
+                None => Listener::bind(address, &shared.config.listen_options()).await,
+            };
+            let listener = match listener {
+                Ok(listener) => listener,
+                Err(error) => {
+                    shared.advance(Phase::Stopped);
+                    return started(Err(error));
+                }
+            };
+            if !shared.advance(Phase::Running) || control.order().is_some() {
+                listener.close();
+                let error = Error::ConnectionClosed("the broker was shut down while it started".to_owned());
                 return started(Err(error));
             }
-        };
-        if !shared.advance(Phase::Running) || control.order().is_some() {
-            listener.close();
-            let error = Error::ConnectionClosed("the broker was shut down while it started".to_owned());
-            return started(Err(error));
-        }
-        tracing::info!(target: "daemoneye_eventbus::broker", path = %address.path().display(), "listening");
-        memory::report(shared.config.total_queue_bytes, shared.budget.limit());
-        started(Ok(()));
-        let mut server = Server {
-            shared: Arc::clone(shared),
-            control: Arc::clone(control),
-            sessions: JoinSet::new(),
-            back_off: BACK_OFF_FIRST,
-        };
-        if let Order::Stop(deadline) = server.listen(&listener).await {
-            server.stop(listener, deadline).await;
-        }
-    });
-    // Tasks are dropped here, and with them what they hold.
-    drop(runtime);
+            tracing::info!(target: "daemoneye_eventbus::broker", path = %address.path().display(), "listening");
+            memory::report(shared.config.total_queue_bytes, shared.budget.limit());
+            started(Ok(()));
+            let mut server = Server {
+                shared: Arc::clone(shared),
+                control: Arc::clone(control),
+                sessions: JoinSet::new(),
+                back_off: BACK_OFF_FIRST,
+            };
+            if let Order::Stop(deadline) = server.serve(&listener).await {
+                server.stop(listener, deadline).await;
+            }
+        })
+    }));
+    if ended.is_err() {
+        tracing::error!(target: "daemoneye_eventbus::broker", "the broker ended by a defect; please report it");
+    }
+    // Tasks are dropped here, and with them what they hold. A runtime that broke may not be able to.
+    let _reported = catch_unwind(AssertUnwindSafe(|| drop(runtime)));
     drop(end);
 }
 
@@ -186,7 +201,38 @@ struct Server {
     back_off: Duration,
 }
 
+/// What comes of `work`, or that it panicked.
+async fn caught<T>(work: impl Future<Output = T>) -> std::thread::Result<T> {
+    let mut work = pin!(work);
+    poll_fn(
+        |context| match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+            Err(panic) => Poll::Ready(Err(panic)),
+        },
+    )
+    .await
+}
+
 impl Server {
+    /// Listens until told to stop, whatever defect there may be in listening.
+    async fn serve(&mut self, listener: &Listener) -> Order {
+        let mut rest_first = false;
+        loop {
+            let work = async {
+                if rest_first {
+                    self.rest().await;
+                }
+                self.listen(listener).await
+            };
+            match caught(work).await {
+                Ok(order) => return order,
+                Err(_) => self.note_panic("a connection was not let in by a defect of the broker; please report it"),
+            }
+            rest_first = true;
+        }
+    }
+
     async fn listen(&mut self, listener: &Listener) -> Order {
         let mut look = tokio::time::interval(PATH_CHECK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -250,6 +296,10 @@ impl Server {
                 reason = Refusal::Accept.name(), %cause, suppressed, "cannot accept connections for now"
             );
         }
+        self.rest().await;
+    }
+
+    async fn rest(&mut self) {
         tokio::select! {
             () = self.control.changed.notified() => self.control.changed.notify_one(),
             // A connection that ends frees descriptors.
@@ -259,13 +309,14 @@ impl Server {
     }
 
     fn note_end(&self, ended: &std::result::Result<(), JoinError>) {
-        if ended.as_ref().is_err_and(JoinError::is_panic)
-            && let Some(suppressed) = self.shared.counters.note_and_log(Refusal::Panic)
-        {
-            tracing::error!(
-                target: "daemoneye_eventbus::broker",
-                reason = Refusal::Panic.name(), suppressed, "a connection ended by a defect of the broker; please report it"
-            );
+        if ended.as_ref().is_err_and(JoinError::is_panic) {
+            self.note_panic("a connection ended by a defect of the broker; please report it");
+        }
+    }
+
+    fn note_panic(&self, what: &str) {
+        if let Some(suppressed) = self.shared.counters.note_and_log(Refusal::Panic) {
+            tracing::error!(target: "daemoneye_eventbus::broker", reason = Refusal::Panic.name(), suppressed, "{what}");
         }
     }
 

@@ -9,7 +9,7 @@ use super::line::{Read, Reader, State};
 use super::outbox::{Fit, Sent, closed};
 use super::shared::{Shared, ask};
 use super::ticket::{Answer, Ticket};
-use super::{original, runtime, supervisor};
+use super::{original, runtime};
 use crate::error::{Error, Result};
 use crate::event::Timestamp;
 use crate::queue::{DropReason, Snapshot, Wake};
@@ -44,9 +44,8 @@ impl Link {
     /// Starts dialling. `host` is woken when the state, the descriptor to watch or the room in the buffer changed.
     pub fn open(address: Address, config: ClientConfig, reader: Reader, host: Arc<dyn Wake>) -> Result<Self> {
         config.validate()?;
-        let handle = runtime::handle()?;
         let shared = Shared::new(address, config, reader, host);
-        handle.spawn(supervisor::supervise(Arc::clone(&shared)));
+        runtime::attend(&shared)?;
         Ok(Self { shared })
     }
 

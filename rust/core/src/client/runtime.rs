@@ -1,13 +1,17 @@
 //! The one thread on which all links of this process dial, shake hands and keep alive.
 //!
 //! It belongs to the process that made it: a forked child forgets it (its threads do not exist there) and makes its own on first use.
+//! Should a defect end it, its links end with it, each with an error, and the next one has another thread.
 
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::shared::Shared;
+use super::supervisor;
 use crate::error::{Error, Result};
 
 struct Running {
@@ -15,19 +19,35 @@ struct Running {
     stop: Arc<Notify>,
     thread: Option<std::thread::JoinHandle<()>>,
     pid: u32,
+    links: Vec<Weak<Shared>>,
+    sweep_at: usize,
 }
 
 static RUNNING: Mutex<Option<Running>> = Mutex::new(None);
 
-/// The handle on which supervisors are spawned; starts the thread if need be.
-pub(super) fn handle() -> Result<tokio::runtime::Handle> {
-    let mut running = RUNNING.lock();
+/// Has the thread attend to `shared`; starts it if need be.
+pub(super) fn attend(shared: &Arc<Shared>) -> Result<()> {
+    let mut slot = RUNNING.lock();
     let pid = std::process::id();
-    if let Some(running) = running.as_ref().filter(|running| running.pid == pid) {
-        return Ok(running.handle.clone());
+    let running = match slot.take() {
+        Some(running) if running.pid == pid => running,
+        parents => {
+            // What a parent process left here is forgotten, never dropped: dropping would join threads that do not exist.
+            std::mem::forget(parents);
+            start(pid)?
+        }
+    };
+    let running = slot.insert(running);
+    if running.links.len() >= running.sweep_at {
+        running.links.retain(|link| link.strong_count() > 0);
+        running.sweep_at = 2 * running.links.len() + 16;
     }
-    // What a parent process left here is forgotten, never dropped: dropping would join threads that do not exist.
-    std::mem::forget(running.take());
+    running.links.push(Arc::downgrade(shared));
+    running.handle.spawn(supervisor::supervise(Arc::clone(shared)));
+    Ok(())
+}
+
+fn start(pid: u32) -> Result<Running> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -38,17 +58,40 @@ pub(super) fn handle() -> Result<tokio::runtime::Handle> {
     let thread = std::thread::Builder::new()
         .name("daemoneye-client".to_owned())
         .spawn(move || {
-            runtime.block_on(stopped.notified());
-            runtime.shutdown_background();
+            match catch_unwind(AssertUnwindSafe(|| runtime.block_on(stopped.notified()))) {
+                Ok(()) => runtime.shutdown_background(),
+                Err(_) => {
+                    // A runtime that broke may not be able to end its tasks; those who wait for them must hear of it.
+                    let _reported = catch_unwind(AssertUnwindSafe(|| drop(runtime)));
+                    give_up_links();
+                }
+            }
         })
         .map_err(|error| Error::io("starting the client thread", &error))?;
-    *running = Some(Running {
-        handle: handle.clone(),
+    Ok(Running {
+        handle,
         stop,
         thread: Some(thread),
         pid,
+        links: Vec::new(),
+        sweep_at: 0,
+    })
+}
+
+/// On the thread, when a defect has ended what it runs.
+fn give_up_links() {
+    let here = std::thread::current().id();
+    let over = RUNNING.lock().take_if(|running| {
+        running
+            .thread
+            .as_ref()
+            .is_some_and(|thread| thread.thread().id() == here)
     });
-    Ok(handle)
+    for link in over.into_iter().flat_map(|over| over.links) {
+        if let Some(link) = link.upgrade() {
+            link.end(Some(supervisor::defect()));
+        }
+    }
 }
 
 /// Stops the thread and waits for it, `timeout` at most; for process exit, after the links were closed.

@@ -44,11 +44,13 @@ struct Guard(Arc<Shared>);
 impl Drop for Guard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.end(Some(Error::ConnectionLost(
-                "by a defect of this client; please report it".to_owned(),
-            )));
+            self.0.end(Some(defect()));
         }
     }
+}
+
+pub(super) fn defect() -> Error {
+    Error::ConnectionLost("by a defect of this client; please report it".to_owned())
 }
 
 pub(super) async fn supervise(shared: Arc<Shared>) {

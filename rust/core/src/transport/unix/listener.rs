@@ -48,7 +48,16 @@ impl Listener {
         let lock = Lock::take(&place)?;
         place.clear(options.probe_timeout).await?;
         let path = address.path();
-        let socket = listen(path).map_err(|cause| Error::io(format!("listen at {}", path.display()), &cause))?;
+        let socket = match listen(path) {
+            Ok(socket) => socket,
+            Err(cause) => {
+                // It may have got its name and no more; then that is ours to remove, unless the name is what somebody else has taken.
+                if cause.kind() != io::ErrorKind::AddrInUse {
+                    drop(SocketFile::claim(place));
+                }
+                return Err(Error::io(format!("listen at {}", path.display()), &cause));
+            }
+        };
         let file = SocketFile::claim(place)?;
         file.open_up(mode, options.group)?;
         let socket = Watched::new(Arc::new(Descriptor::new(socket)), Interest::READABLE)
