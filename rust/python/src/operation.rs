@@ -153,6 +153,21 @@ impl Kind {
         }
     }
 
+    /// Lets go of what it held: told that the thread is attached, which each reference would have to find out by itself.
+    fn release(self, py: Python<'_>) {
+        match self {
+            Self::Publish { bus, outgoing } => {
+                bus.drop_ref(py);
+                outgoing.release(py);
+            }
+            Self::Get { subscription, timeout } => {
+                subscription.drop_ref(py);
+                drop(timeout);
+            }
+            Self::Next { subscription } => subscription.drop_ref(py),
+        }
+    }
+
     /// Where operations of this kind stand in line.
     const fn line(&self) -> Option<&Py<SubscriptionCore>> {
         match self {
@@ -234,6 +249,7 @@ impl Operation {
                 if woken && let Some(subscription) = kind.line() {
                     calls::method(intern!(py, "_pass_on"), [subscription.bind(py)], None)?;
                 }
+                kind.release(py);
                 Ok(Sent::Returned(value))
             }
             Step::Become(coroutine) => self.hand_on(coroutine, py.None().bind(py)),

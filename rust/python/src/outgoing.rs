@@ -31,6 +31,17 @@ pub(crate) enum What {
 }
 
 impl Outgoing {
+    pub(crate) fn release(self, py: Python<'_>) {
+        let (What::Event(object) | What::Control(object)) = self.what;
+        object.drop_ref(py);
+        if let Some(correlation) = self.correlation {
+            correlation.drop_ref(py);
+        }
+        if let Some(topic) = self.topic {
+            topic.drop_ref(py);
+        }
+    }
+
     /// The coroutine that waits for room and goes on with `rest`.
     pub(crate) fn become_slow(&self, bus: &Bound<'_, BusCore>, rest: Option<Pending>) -> PyResult<Py<PyAny>> {
         let py = bus.py();
