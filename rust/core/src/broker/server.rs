@@ -196,7 +196,7 @@ impl Server {
                 Some(ended) = self.sessions.join_next() => self.note_end(&ended),
                 _ = look.tick() => {
                     self.look_at_path(listener);
-                    self.log_overdue();
+                    Self::log_left_out(self.shared.counters.log.overdue());
                 }
             }
         }
@@ -270,8 +270,8 @@ impl Server {
     }
 
     /// A flood that has ended tells its number all the same.
-    fn log_overdue(&self) {
-        for (reason, suppressed) in self.shared.counters.log.overdue() {
+    fn log_left_out(left_out: Vec<(&'static str, u64)>) {
+        for (reason, suppressed) in left_out {
             tracing::warn!(
                 target: "daemoneye_eventbus::broker",
                 reason, suppressed, "more of the same, each counted and not logged"
@@ -302,7 +302,7 @@ impl Server {
         self.wait_until(deadline, |shared| shared.connections().is_empty())
             .await;
         self.sessions.shutdown().await;
-        self.log_overdue();
+        Self::log_left_out(self.shared.counters.log.rest());
         tracing::info!(target: "daemoneye_eventbus::broker", "stopped");
     }
 
