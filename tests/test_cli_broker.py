@@ -35,7 +35,7 @@ def test_every_setting_of_the_broker_is_an_option_with_its_unit(cli):
     for name in options_of(BrokerConfig):
         assert f"--{name.replace('_', '-')} " in text, name
     assert "--max-frame BYTES Largest frame body in bytes" in text
-    assert "--handshake-timeout SECONDS Seconds from accept to CONNECT. (default: 2.0)" in text
+    assert "--handshake-timeout SECONDS Seconds from accept to CONNECT, and from INFO to the proof of a token." in text
     assert "--token-file" in text
     assert "--token " not in text
     assert "with a token only if --original-auth is on" in text

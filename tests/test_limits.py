@@ -164,6 +164,7 @@ async def test_max_patterns_per_client(kind, path):
             await pair.sub.subscribe(*(f"events.q{n}.*" for n in range(5)))
         assert "10" in str(caught.value)
         assert caught.value.limit == 10
+        assert pair.broker.statistics().refused == {"subscription_refused": 1}
         second = await pair.sub.subscribe(*(f"events.q{n}.*" for n in range(4)))
         await first.close()
         async with pair.sub.subscribe(*(f"events.r{n}.*" for n in range(6))) as third:

@@ -125,14 +125,39 @@ async def test_a_flood_of_refusals_is_a_line_a_second_and_a_number(path, records
     assert all(b - a > 0.99 for a, b in itertools.pairwise(times))
 
 
-async def test_a_broker_that_stops_tells_what_it_has_left_out(path, records):
+async def test_a_broker_that_stops_tells_at_once_what_the_log_left_out(path, records):
     async with Broker(path) as broker:
-        for _ in range(5):
+        for _ in range(7):
             await asyncio.to_thread(knock, path, frame(b"HELLO"))
-        assert broker.statistics().refused == {"protocol": 5}
-    of_it = records.of("protocol")
-    assert sum(1 - record.message.startswith("more of the same") + record.suppressed for record in of_it) == 5
-    assert records.all[-1].message.startswith("stopped"), "the last word all the same"
+        await eventually(lambda: broker.statistics().refused.get("protocol") == 7)
+    await eventually(lambda: [record for record in records.all if record.message == "stopped"])
+    lines = records.of("protocol")
+    assert (
+        len([record for record in lines if not record.message.startswith("more of the same")])
+        + sum(record.suppressed for record in lines)
+        == 7
+    )
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["a second later", "at its end"])
+async def test_a_client_tells_what_its_log_left_out(path, records, ends):
+    config = BrokerConfig(rules=[Rule(publish=["events.process.stop"], allow=False)])
+    mine = lambda: [r for r in records.of("rights") if r.name == f"{ROOT}.client"]  # noqa: E731
+    # One told, whose second has not passed; those that come after it are left out.
+    told = lambda: sum(getattr(r, "messages", 0) for r in mine()) and len(mine()) > 1  # noqa: E731
+    async with Broker(path, config=config):
+        bus = await EventBus.connect(path, config=SOLO)
+        for pid in range(5):
+            await bus.publish(process(pid), topic="events.process.stop")
+            await bus.flush()
+        if ends:
+            assert bus.local_statistics()["refused"] == 5
+            await bus.shutdown()
+        await eventually(told, what="a second line")
+        await bus.shutdown()
+    first, *others = mine()
+    assert first.messages == 1
+    assert sum(record.suppressed for record in others) == 4
 
 
 async def test_text_of_a_peer_is_escaped_and_cut(path, records):

@@ -129,7 +129,7 @@ class BrokerConfig:
     allowed_sids: Sequence[str] = ()
     """Windows: SIDs of users and groups that may connect besides the broker's own user and SYSTEM."""
     handshake_timeout: float = 2.0
-    """Seconds from accept to CONNECT."""
+    """Seconds from accept to CONNECT, and from INFO to the proof of a token."""
     frame_timeout: float = 10.0
     """Seconds from the first byte of a frame to its last."""
     write_timeout: float = 5.0

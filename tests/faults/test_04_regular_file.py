@@ -23,3 +23,13 @@ def test_a_file_is_left_alone(folder, seen):
     os.mkfifo(folder / "f.sock")
     refused(str(folder / "f.sock"), "f.sock")
     seen(said["message"][:70])
+
+
+def test_a_file_in_the_place_of_the_lock_is_left_alone(folder, seen):
+    lock = folder / "b.sock.lock"
+    lock.write_bytes(b"precious")
+    lock.chmod(0o600)
+    said = refused(str(folder / "b.sock"), "b.sock.lock")
+    assert lock.read_bytes() == b"precious"
+    assert not (folder / "b.sock").exists()
+    seen(said["message"][:70])

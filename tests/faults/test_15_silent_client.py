@@ -72,3 +72,18 @@ def test_beyond_max_original_peers_silence_is_cut_too(bench, seen):
     until(lambda: any(client["peer"] == "original" for client in b.clients()), 4, "a later one is served")
     late.close()
     seen(f"{count} silent, {places} places: {len(ended)} cut after {cut:.1f} s; {b.undisturbed()}")
+
+
+def test_who_says_connect_and_never_proves_the_token_is_cut_at_the_same_deadline(bench, seen):
+    limit = 0.6
+    b = bench({"token": TOKEN, "handshake_timeout": limit}, canary_config={"token": TOKEN})
+    mute = b.dial(timeout=10)
+    begin = time.monotonic()
+    mute.say("CONNECT", protocol=1, client="mute", dialect="bincode", nonce="00" * 32)
+    assert mute.expect("INFO")
+    assert mute.closed()["code"] == "authentication_failed"
+    cut = time.monotonic() - begin
+    # The answer to a failed proof is late on purpose, 0.1 s the first time.
+    assert limit < cut < limit + 1, cut
+    assert b.refused("authentication_failed") == 1
+    seen(f"no proof: cut after {cut:.1f} s of {limit} s; {b.undisturbed()}")

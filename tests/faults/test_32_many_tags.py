@@ -5,7 +5,15 @@ import time
 
 import pytest
 
-from daemoneye_eventbus import ClientConfig, EventBus, EventFilter, FrameTooLarge, ProcessEvent, SubscriptionRefused
+from daemoneye_eventbus import (
+    ClientConfig,
+    CorrelationFilter,
+    EventBus,
+    EventFilter,
+    FrameTooLarge,
+    ProcessEvent,
+    SubscriptionRefused,
+)
 
 pytestmark = [
     pytest.mark.fault(
@@ -41,6 +49,15 @@ def test_too_many_are_refused_by_name(bench, path, seen):
                 with pytest.raises(SubscriptionRefused, match=str(limit)) as caught:
                     await bus.subscribe("events.#", event_filter=EventFilter(pids=list(range(count))))
                 assert caught.value.limit == limit
+            # A map of more entries than any reader takes cannot even be written.
+            for refused in (
+                {"event_filter": EventFilter(metadata_filters=many)},
+                {"correlation_filter": CorrelationFilter(required_tags=many)},
+                {"correlation_filter": CorrelationFilter(any_tags=many)},
+            ):
+                with pytest.raises(SubscriptionRefused, match=r"50000 entries.*4096") as caught:
+                    await asyncio.wait_for(bus.subscribe("events.#", **refused), 10)
+                assert caught.value.limit == 4096
             assert bus.local_statistics()["reconnects"] == 0
             await bus.flush()
         return max(said)

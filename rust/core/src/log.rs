@@ -42,21 +42,28 @@ impl Limiter {
 
     /// Reasons with lines left out and none written for a second: their counts, which no later line may ever tell.
     pub(crate) fn overdue(&self) -> Vec<(&'static str, u64)> {
-        self.left_out(EVERY)
+        self.take(EVERY)
     }
 
-    /// The same of all reasons, where no line can come any more.
+    /// The same at the end, when nothing is waited for any more.
     pub(crate) fn rest(&self) -> Vec<(&'static str, u64)> {
-        self.left_out(Duration::ZERO)
+        self.take(Duration::ZERO)
     }
 
-    fn left_out(&self, silent_for: Duration) -> Vec<(&'static str, u64)> {
+    /// When something will be overdue.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        let reasons = self.0.lock();
+        let left_out = reasons.values().filter(|reason| reason.suppressed > 0);
+        left_out.map(|reason| reason.last + EVERY).min()
+    }
+
+    fn take(&self, after: Duration) -> Vec<(&'static str, u64)> {
         let now = Instant::now();
         let mut reasons = self.0.lock();
-        let overdue = reasons
+        let left_out = reasons
             .iter_mut()
-            .filter(|(_, reason)| reason.suppressed > 0 && now.duration_since(reason.last) >= silent_for);
-        overdue
+            .filter(|(_, reason)| reason.suppressed > 0 && now.duration_since(reason.last) >= after);
+        left_out
             .map(|(name, reason)| {
                 reason.last = now;
                 (*name, std::mem::take(&mut reason.suppressed))
@@ -89,7 +96,15 @@ mod tests {
         told += overdue.iter().map(|(_, suppressed)| suppressed).sum::<u64>();
         assert_eq!(overdue.first().map(|(reason, _)| *reason), Some("flood"));
         assert_eq!(written + told, asked);
-        assert!(limiter.due("flood").is_none() && limiter.overdue().is_empty());
-        assert_eq!(limiter.rest(), [("flood", 1)]);
+    }
+
+    #[test]
+    fn the_end_waits_for_nothing() {
+        let limiter = Limiter::default();
+        assert_eq!((limiter.due("flood"), limiter.next()), (Some(0), None));
+        assert_eq!((limiter.due("flood"), limiter.due("flood")), (None, None));
+        assert!(limiter.next().is_some_and(|at| at <= Instant::now() + EVERY));
+        assert_eq!((limiter.overdue(), limiter.rest()), (vec![], vec![("flood", 2)]));
+        assert_eq!((limiter.rest(), limiter.next()), (vec![], None));
     }
 }

@@ -35,7 +35,7 @@ pub struct BrokerConfig {
     pub socket_group: Option<u32>,
     /// Windows: users and groups who may connect besides the broker's own user and SYSTEM.
     pub allowed_sids: Vec<Sid>,
-    /// From accept to the first whole frame.
+    /// From accept to the first whole frame, and from `INFO` to the proof of a token.
     pub handshake_timeout: Duration,
     /// From a frame's first byte to its last.
     pub frame_timeout: Duration,

@@ -254,7 +254,8 @@ impl Port {
         let config = &self.shared.config;
         let mut held = self.held.lock();
         let load = held.sinks.values().map(|(_, load)| *load).sum();
-        let interest = subscription::compile(config, subscription, load)?;
+        let interest = subscription::compile(config, subscription, load)
+            .inspect_err(|error| self.shared.counters.note(Refusal::of(error.code())))?;
         let rights = self.rights.as_ref();
         if let Some(why) = rights.and_then(|rights| rights.refuse_subscription(&interest.patterns)) {
             return Err(self.refused(why));

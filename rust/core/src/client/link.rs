@@ -12,6 +12,7 @@ use super::ticket::{Answer, Ticket};
 use super::{original, runtime};
 use crate::error::{Error, Result};
 use crate::event::Timestamp;
+use crate::event::map::MAX_ENTRIES;
 use crate::queue::{DropReason, Snapshot, Wake};
 use crate::transport::{Address, Stream};
 use crate::wire::text::{FromClient, Id, Stats};
@@ -167,11 +168,19 @@ impl Link {
         let mut inbound = self.shared.inbound.lock();
         let id = inbound.next_id();
         // The broker would cut the connection for it, and again each time it is dialled.
-        if let Err(Error::FrameTooLarge { size, limit }) = ask(id, &inbox.subscription).try_frame() {
-            return Err(Error::SubscriptionRefused {
-                reason: format!(
-                    "its patterns and filters take {size} bytes, and {limit} are the limit; ask for less at once"
+        if let Err(error) = ask(id, &inbox.subscription).try_frame() {
+            let (reason, limit) = match error {
+                Error::FrameTooLarge { size, limit } => (
+                    format!(
+                        "its patterns and filters take {size} bytes, and {limit} are the limit; ask for less at once"
+                    ),
+                    limit,
                 ),
+                Error::Protocol(reason) => (reason, MAX_ENTRIES),
+                other => return Err(other),
+            };
+            return Err(Error::SubscriptionRefused {
+                reason,
                 limit: u64::try_from(limit).unwrap_or(u64::MAX),
             });
         }

@@ -24,6 +24,8 @@ use crate::queue::Wake;
 use crate::transport::{Address, Stream};
 use crate::wire::text::{FromClient, Sub};
 
+const CONNECTED: &str = "connected";
+
 pub(super) struct Shared {
     pub(super) address: Address,
     pub(super) config: ClientConfig,
@@ -242,7 +244,7 @@ impl Shared {
         line.unused.clear();
         line.unused.append(leftover);
         line.change(State::Connected);
-        if let Some(suppressed) = self.log.due("connected") {
+        if let Some(suppressed) = self.log.due(CONNECTED) {
             tracing::info!(
                 target: "daemoneye_eventbus::client",
                 path = %self.address.path().display(), suppressed, "connected"
@@ -270,6 +272,21 @@ impl Shared {
         }
     }
 
+    /// What the log left out, where no later line will tell it soon.
+    pub(super) fn log_left_out(left_out: Vec<(&'static str, u64)>) {
+        for (reason, suppressed) in left_out {
+            // That it worked again is no warning.
+            if reason == CONNECTED {
+                tracing::info!(target: "daemoneye_eventbus::client", suppressed, "connected, and said so once");
+            } else {
+                tracing::warn!(
+                    target: "daemoneye_eventbus::client",
+                    reason, suppressed, "more of the same, each counted and not logged"
+                );
+            }
+        }
+    }
+
     /// Ends the link for good; `cause` is `None` when its owner closed it.
     pub(super) fn end(&self, cause: Option<Error>) {
         let mut line = self.line.lock();
@@ -285,6 +302,7 @@ impl Shared {
         }
         line.cause = cause;
         line.change(State::Closed);
+        Self::log_left_out(self.log.rest());
         let error = closed(line.cause.as_ref());
         let mut inbound = self.inbound.lock();
         let mut tickets = inbound.give_up_answers();

@@ -291,6 +291,10 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
         if may_pause {
             due = due.min(Instant::now() + PROBE);
         }
+        Shared::log_left_out(shared.log.overdue());
+        if let Some(next) = shared.log.next() {
+            due = due.min(next.into());
+        }
         if failed {
             tokio::select! {
                 () = read_to_end(shared, reads) => {}

@@ -41,11 +41,31 @@ fn a_lock_file_that_is_something_else_is_refused() {
 }
 
 #[test]
-fn the_lock_holds_the_pid_and_outlives_nonsense() {
+fn a_lock_file_with_something_in_it_is_refused_and_kept() {
+    let home = Home::new();
+    for content in [
+        "precious",
+        "12 monkeys\n",
+        " ",
+        "1234567890123456789012345678901234567890",
+    ] {
+        std::fs::write(home.lock(), content).unwrap();
+        chmod(&home.lock(), 0o600);
+        assert_refused(run(bind(&home.path())), "something else than the pid");
+        assert_eq!(std::fs::read_to_string(home.lock()).unwrap(), content);
+        assert!(!home.path().exists());
+    }
+}
+
+#[test]
+fn the_lock_holds_the_pid_and_outlives_a_crash() {
     run(async {
         let home = Home::new();
-        std::fs::write(home.lock(), "nonsense that is longer than a pid").unwrap();
-        chmod(&home.lock(), 0o600);
+        for left in ["", "4294967295\n", "\0\0\0\0\0\0"] {
+            std::fs::write(home.lock(), left).unwrap();
+            chmod(&home.lock(), 0o600);
+            drop(bind(&home.path()).await.unwrap());
+        }
         let listener = bind(&home.path()).await.unwrap();
         let text = std::fs::read_to_string(home.lock()).unwrap();
         assert_eq!(text, format!("{}\n", std::process::id()));
@@ -53,6 +73,7 @@ fn the_lock_holds_the_pid_and_outlives_nonsense() {
         std::fs::write(home.lock(), "\u{1f512}").unwrap();
         assert_eq!(assert_running(bind(&home.path()).await), None);
         drop(listener);
+        std::fs::write(home.lock(), "").unwrap();
         drop(bind(&home.path()).await.unwrap());
     });
 }

@@ -24,8 +24,6 @@ use crate::wire::text::{
     Code, Connect, Err as ErrText, FromBroker, FromClient, Info, MAX_CLIENT_NAME, Ok as OkText, PROTOCOL,
 };
 
-const AUTH_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Agrees with a peer who has said `CONNECT` on how to talk.
 pub(super) async fn greet(shared: Arc<Shared>, entry: Entry, connect: Connect, place: Place) -> Option<Session> {
     let agreed = match agree(&shared, connect) {
@@ -195,7 +193,7 @@ impl Unproven {
 impl Session {
     /// Our proof and the token's name, if theirs holds.
     async fn proof(&mut self, theirs: &str, ours: &str) -> Option<(String, Option<String>)> {
-        let deadline = Instant::now() + AUTH_TIMEOUT;
+        let deadline = Instant::now() + self.shared.config.handshake_timeout;
         let auth = loop {
             let asked = frame::next(&self.pending, 0).ok()?;
             if let Some((kind, body)) = asked {

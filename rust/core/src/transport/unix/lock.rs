@@ -17,6 +17,8 @@ use crate::transport::Peer;
 
 /// How often the file may change under our hands before we give up.
 const ATTEMPTS: usize = 16;
+/// Bytes: a pid and a newline are fewer.
+const MOST_CONTENT: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Lock(Descriptor);
@@ -84,6 +86,7 @@ impl LockFile<'_> {
         if !self.stat()?.is_some_and(|now| same_file(&now, &held)) {
             return Ok(None);
         }
+        check_content(&fd, &self.path)?;
         let pid = format!("{}\n", std::process::id());
         fs::ftruncate(&fd, 0)
             .and_then(|()| io::pwrite(&fd, pid.as_bytes(), 0))
@@ -155,6 +158,21 @@ fn check(stat: &Stat, path: &Path) -> Result<()> {
                 "others could hold the lock file (mode {:04o}); remove it, or set it to 0600",
                 mode.bits()
             ),
+        ));
+    }
+    Ok(())
+}
+
+/// Only what a broker can have left there is written over: a pid, nothing, or the zeros that a file system leaves after a power failure.
+fn check_content(fd: &OwnedFd, path: &Path) -> Result<()> {
+    let mut text = [0; MOST_CONTENT + 1];
+    let length = io::pread(fd, &mut text[..], 0).map_err(|errno| system("read", path, errno))?;
+    let left = text.get(..length).unwrap_or_default();
+    let ours = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'\n' | 0);
+    if length > MOST_CONTENT || !left.iter().all(ours) {
+        return Err(refused(
+            path,
+            "the lock file holds something else than the pid of a broker, and writing to it would lose that; move it away, or choose another socket path",
         ));
     }
     Ok(())

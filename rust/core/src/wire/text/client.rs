@@ -1,7 +1,7 @@
 //! What a client sends.
 use serde::{Deserialize, Serialize};
 
-use super::{Bye, PROTOCOL, Parts, Stats, fitting, frame};
+use super::{Bye, PROTOCOL, Parts, Stats, fitting, frame, rendered};
 use crate::error::Result;
 use crate::event::map::optional_list;
 use crate::event::{CorrelationFilter, EventFilter, EventSubscription, SourceCaps, Text};
@@ -205,7 +205,7 @@ impl FromClient {
         Some(id.id)
     }
 
-    /// The whole frame. A SUB with very many patterns can outgrow what the broker takes; see [`try_frame`](Self::try_frame).
+    /// The whole frame. A SUB can hold more than the broker takes; see [`try_frame`](Self::try_frame).
     pub fn frame(&self) -> Vec<u8> {
         const NONE: Option<&()> = None;
         match self {
@@ -222,8 +222,12 @@ impl FromClient {
         }
     }
 
-    /// The whole frame, unless it is above what the other side takes ([`MAX_TEXT`](crate::wire::frame::MAX_TEXT)).
+    /// The whole frame, unless it is above what the other side takes: [`MAX_TEXT`](crate::wire::frame::MAX_TEXT) bytes,
+    /// [`MAX_ENTRIES`](crate::event::map::MAX_ENTRIES) in a map.
     pub fn try_frame(&self) -> Result<Vec<u8>> {
-        fitting(self.frame())
+        match self {
+            Self::Sub(sub) => rendered("SUB", Some(sub)).and_then(fitting),
+            _ => fitting(self.frame()),
+        }
     }
 }

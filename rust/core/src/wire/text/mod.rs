@@ -120,23 +120,24 @@ fn too_deep(json: &str) -> bool {
     })
 }
 
-/// A whole frame: prefix, verb, and the object if there is one.
-fn frame(verb: &str, object: Option<&impl Serialize>) -> Vec<u8> {
+/// A whole frame: prefix, verb, and the object if there is one. Refused is what no reader takes: a map with too many entries.
+fn rendered(verb: &str, object: Option<&impl Serialize>) -> Result<Vec<u8>> {
     let mut out = vec![0; PREFIX];
     out.extend_from_slice(verb.as_bytes());
     if let Some(object) = object {
-        let bare = out.len();
         out.push(b' ');
-        // The structs of this room hold text, numbers and lists of them, all of which JSON takes; a Vec takes all writes.
-        if serde_json::to_writer(&mut out, object).is_err() {
-            out.truncate(bare);
-        }
+        serde_json::to_writer(&mut out, object).map_err(|error| Error::Protocol(format!("{verb}: {error}")))?;
     }
     let size = u32::try_from(out.len().saturating_sub(PREFIX)).unwrap_or(u32::MAX);
     if let Some(prefix) = out.first_chunk_mut::<PREFIX>() {
         *prefix = size.to_le_bytes();
     }
-    out
+    Result::Ok(out)
+}
+
+/// The same for texts without maps of a caller, which cannot be refused.
+fn frame(verb: &str, object: Option<&impl Serialize>) -> Vec<u8> {
+    rendered(verb, object).unwrap_or_default()
 }
 
 /// Refuses a frame that the other side would refuse.

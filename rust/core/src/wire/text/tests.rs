@@ -1,5 +1,6 @@
 use super::*;
-use crate::event::{EventFilter, EventSubscription, Text};
+use crate::event::map::MAX_ENTRIES;
+use crate::event::{EventFilter, EventSubscription, Text, TextMap};
 
 fn client(body: &str) -> Result<FromClient> {
     FromClient::parse(body.as_bytes())
@@ -194,6 +195,29 @@ fn a_subscription_too_large_for_a_text_is_refused_at_the_sender() {
         sub.try_frame(),
         Result::Err(Error::FrameTooLarge { limit: MAX_TEXT, .. })
     ));
+}
+
+#[test]
+fn a_subscription_whose_filter_no_reader_takes_is_refused_at_the_sender() {
+    let with = |count: usize| {
+        let entries = (0..count).map(|number| (Text::from(format!("{number}")), Text::from("")));
+        let filter = EventFilter {
+            metadata_filters: TextMap(entries.collect()),
+            ..EventFilter::default()
+        };
+        FromClient::Sub(Box::new(Sub {
+            event_filter: Some(filter),
+            ..Sub::default()
+        }))
+    };
+    assert!(with(MAX_ENTRIES).try_frame().is_ok());
+    let error = with(MAX_ENTRIES + 1).try_frame().unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("map of 4097 entries is above the limit of 4096"),
+        "{error}"
+    );
 }
 
 #[test]
