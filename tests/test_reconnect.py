@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 import time
 
 import pytest
@@ -263,6 +264,22 @@ async def test_a_lossless_bus_does_not_wait_for_a_broker_that_is_gone(path, prog
     assert statistics["unsent"] + statistics["unconfirmed"] == published == statistics["published"]
     assert f"{statistics['unsent']} published messages were not sent" in caplog.text
     assert not [task for task in asyncio.all_tasks() if task is not asyncio.current_task()], "nothing is left behind"
+
+
+async def test_a_bus_that_closes_at_once_is_confirmed_all_the_same(path, caplog):
+    """Also where the loop is late, and hears that it is connected after it has asked."""
+    over = threading.Event()
+    rival = threading.Thread(target=lambda: [None for _ in iter(over.is_set, True)], daemon=True)
+    async with Broker(path):
+        rival.start()
+        for pid in range(50):
+            bus = await EventBus.connect(path, config=ClientConfig(**FAST))
+            await bus.publish(process(pid))
+            await bus.shutdown()
+            assert bus.local_statistics()["unconfirmed"] == 0
+        over.set()
+        await asyncio.to_thread(rival.join)
+    assert "confirmation" not in caplog.text
 
 
 async def test_shutting_down_can_be_cancelled(path, program):

@@ -175,8 +175,9 @@ class RemoteWay:
         """As `flush`, for somebody who is about to leave: `ConnectionLost` as soon as the connection breaks."""
         broken = self.bridge.check().create_future()
 
-        def changed(_state: State) -> None:
-            if not broken.done():
+        def changed(state: State) -> None:
+            # That it was made may still be on its way here.
+            if state in {"reconnecting", "closed"} and not broken.done():
                 broken.set_result(None)
 
         stop = self.observe(changed)

@@ -58,7 +58,9 @@ def own_uid() -> int:
 
 def usual() -> tuple[int, ...]:
     """Users whose broker a client of ours speaks to, unless it was told otherwise."""
-    return () if sys.platform == "win32" else (os.geteuid(), 0)
+    if sys.platform == "win32":
+        return ()
+    return (os.geteuid(), 0)
 
 
 def place(address: Address, trusted: Collection[int]) -> list[Finding]:

@@ -141,9 +141,7 @@ impl BusCore {
                         link.get(py)?.flush_elsewhere();
                         Ok(None)
                     }
-                    // A look first: it is scheduled already but once in a turn, and a swap is dear.
-                    Sent::Buffered if handle.get().flush_scheduled.load(Ordering::Relaxed) => Ok(None),
-                    Sent::Buffered if handle.get().flush_scheduled.swap(true, Ordering::Relaxed) => Ok(None),
+                    Sent::Buffered if handle.get().is_flush_scheduled() => Ok(None),
                     Sent::Buffered => calls::method(intern!(py, "_flush_soon"), [slf], None).map(Some),
                     Sent::Blocked => calls::method(intern!(py, "_kernel_is_full"), [slf], None).map(Some),
                     Sent::Written | Sent::Waiting => Ok(None),

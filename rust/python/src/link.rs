@@ -36,6 +36,11 @@ impl Link {
     pub(crate) fn core(&self, py: Python<'_>) -> PyResult<&Arc<client::Link>> {
         self.link.get(py)
     }
+
+    /// True if the loop will flush; from now on it will. A look first: it will but once in a turn, and a swap is dear.
+    pub(crate) fn is_flush_scheduled(&self) -> bool {
+        self.flush_scheduled.load(Ordering::Relaxed) || self.flush_scheduled.swap(true, Ordering::Relaxed)
+    }
 }
 
 const fn state_name(state: State) -> &'static str {
