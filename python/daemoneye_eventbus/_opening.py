@@ -20,7 +20,7 @@ class Opening(Coroutine[Any, Any, T], AbstractAsyncContextManager[T, None], Gene
 
     def __init__(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
         # asyncio shows it where it shows a task.
-        self.__name__ = name
+        self.__name__: str = name
         self._make = make
         self._used = False
         self._coroutine: Coroutine[Any, Any, T] | None = None
