@@ -9,6 +9,7 @@ round has fewer readings than N. What a panic says is read from stderr again, wh
 import asyncio
 import contextlib
 import ctypes
+import faulthandler
 import gc
 import json
 import os
@@ -164,6 +165,8 @@ async def main():
         before, broker = host.broker.statistics(), host.broker
         seen, witness = host.witness.received, host.witness
         where = os.lseek(2, 0, os.SEEK_END)
+        # Says where it hangs, should it.
+        faulthandler.dump_traceback_later(50)
         CLOCK.plant(THREAD, reading)
         out, came = await host.work()
         fired = CLOCK.planted()
