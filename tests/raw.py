@@ -182,6 +182,24 @@ def parse_text(body: bytes) -> tuple[str, dict[str, Any]]:
 # --- the connection -------------------------------------------------------------------------
 
 
+def info() -> dict[str, Any]:
+    """What a broker says of itself first, for tests that are one."""
+    return {
+        "protocol": 1,
+        "version": "0.0.1",
+        "client_id": "00000000-0000-0000-0000-000000000001",
+        "dialect": "bincode",
+        "max_frame": 2**20,
+        "queue_messages": 1,
+        "queue_bytes": 1,
+        "max_patterns_per_client": 1,
+        "max_filter_terms": 1,
+        "max_topic_depth": 8,
+        "ping_interval": 30.0,
+        "auth": "none",
+    }
+
+
 class Raw:
     """One blocking connection. `None` for a frame means that the broker closed it."""
 

@@ -107,27 +107,13 @@ def test_an_empty_secret_is_not_no_secret(token):
 async def test_a_broker_that_asks_on_and_reads_nothing_is_not_answered_into_memory(path):
     """One sign of life is enough; each PING had one of its own, in a buffer without bounds."""
     asked = 2_000_000
-    info = {
-        "protocol": 1,
-        "version": "0",
-        "client_id": "00000000-0000-0000-0000-000000000001",
-        "dialect": "bincode",
-        "max_frame": 2**20,
-        "queue_messages": 1,
-        "queue_bytes": 1,
-        "max_patterns_per_client": 1,
-        "max_filter_terms": 1,
-        "max_topic_depth": 8,
-        "ping_interval": 30.0,
-        "auth": "none",
-    }
     answers = 0
 
     def serve(listener):
         nonlocal answers
         with contextlib.closing(wire.Raw.of(listener.accept()[0])) as peer:
             assert wire.parse_text(peer.receive())[0] == "CONNECT"
-            peer.say("INFO", **info)
+            peer.say("INFO", **wire.info())
             peer.say("OK", id=wire.parse_text(peer.receive())[1]["id"])
             for _ in range(asked // 10_000):
                 peer.sock.sendall(struct.pack("<I4s", 4, b"PING") * 10_000)

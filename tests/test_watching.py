@@ -161,21 +161,7 @@ def test_a_broker_that_tells_only_the_five(path, run, answers):
         while (body := peer.receive()) is not None:
             verb, said = wire.parse_text(body)
             if verb == "CONNECT":
-                info = {
-                    "protocol": 1,
-                    "version": "0.0.1",
-                    "client_id": str(uuid.uuid4()),
-                    "dialect": "bincode",
-                    "max_frame": 2**20,
-                    "queue_messages": 1,
-                    "queue_bytes": 1,
-                    "max_patterns_per_client": 1,
-                    "max_filter_terms": 1,
-                    "max_topic_depth": 8,
-                    "ping_interval": 30.0,
-                    "auth": "none",
-                }
-                peer.say("INFO", **info)
+                peer.say("INFO", **wire.info())
             elif verb == "STATS" and answers == "nothing":
                 peer.say("OK", id=said["id"])
             elif verb == "STATS" and answers == "clients":

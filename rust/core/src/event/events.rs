@@ -4,10 +4,6 @@ use serde::{Deserialize, Serialize};
 use super::{Map, Timestamp};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(bound(
-    serialize = "T: Serialize, M: Serialize",
-    deserialize = "T: Deserialize<'de>, M: Deserialize<'de>"
-))]
 pub struct ProcessEvent<T, M> {
     pub pid: u32,
     pub name: T,
@@ -19,10 +15,6 @@ pub struct ProcessEvent<T, M> {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(bound(
-    serialize = "T: Serialize, M: Serialize",
-    deserialize = "T: Deserialize<'de>, M: Deserialize<'de>"
-))]
 pub struct NetworkEvent<T, M> {
     pub connection_id: T,
     pub source_address: T,
@@ -32,10 +24,6 @@ pub struct NetworkEvent<T, M> {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(bound(
-    serialize = "T: Serialize, M: Serialize",
-    deserialize = "T: Deserialize<'de>, M: Deserialize<'de>"
-))]
 pub struct FilesystemEvent<T, M> {
     pub path: T,
     pub event_type: T,
@@ -44,10 +32,6 @@ pub struct FilesystemEvent<T, M> {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(bound(
-    serialize = "T: Serialize, M: Serialize",
-    deserialize = "T: Deserialize<'de>, M: Deserialize<'de>"
-))]
 pub struct PerformanceEvent<T, M> {
     pub metric_name: T,
     pub value: f64,
@@ -56,10 +40,6 @@ pub struct PerformanceEvent<T, M> {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(bound(
-    serialize = "T: Serialize, M: Serialize",
-    deserialize = "T: Deserialize<'de>, M: Deserialize<'de>"
-))]
 pub struct TriggerRequest<'a, T = &'a str, M = Map<'a>> {
     pub request_id: T,
     pub collector_type: T,
@@ -70,10 +50,6 @@ pub struct TriggerRequest<'a, T = &'a str, M = Map<'a>> {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(bound(
-    serialize = "T: Serialize, M: Serialize",
-    deserialize = "T: Deserialize<'de>, M: Deserialize<'de>"
-))]
 pub enum CollectionEvent<'a, M = Map<'a>, T = &'a str> {
     Process(ProcessEvent<T, M>),
     Network(NetworkEvent<T, M>),
