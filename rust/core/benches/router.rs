@@ -9,7 +9,6 @@ use std::sync::Arc;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use daemoneye_eventbus_core::broker::{Port, PortOptions};
 use daemoneye_eventbus_core::queue::{Object, Overflow};
-use daemoneye_eventbus_core::wire::{self, Dialect};
 use support::{LIMITS, Nobody, TOPIC, start, subscription, with_draft};
 
 const CROWD: usize = 100_000;
@@ -18,8 +17,7 @@ const NEW_TOPICS: usize = 20_000;
 
 fn publish(port: &Port, topic: &str, object: &Object) {
     with_draft(topic, "-D /var/lib/postgresql/data --max-connections=99", |draft| {
-        let size = wire::encoded_len(Dialect::Bincode, draft, 1 << 20, 8).unwrap();
-        port.publish(draft, size, Arc::clone(object), None).unwrap();
+        port.publish(draft, |_| Arc::clone(object), None).unwrap();
     });
 }
 

@@ -11,7 +11,7 @@ use daemoneye_eventbus_core::client::{self, Sent};
 use daemoneye_eventbus_core::event::{EventKind, Timestamp};
 use daemoneye_eventbus_core::queue::{Object, Wake};
 use daemoneye_eventbus_core::topic::names::{default_topic, trigger};
-use daemoneye_eventbus_core::wire::{self, Draft, Payload};
+use daemoneye_eventbus_core::wire::{Draft, Payload};
 use parking_lot::Mutex;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::calls;
 use crate::doorbell::Doorbell;
 use crate::errors::raise;
-use crate::events;
+use crate::events::{self, Correlation};
 use crate::lifecycle::is_exiting;
 use crate::link::Link;
 use crate::loop_thread::LoopThread;
@@ -101,7 +101,7 @@ impl BusCore {
             ));
         }
         let timestamp = Timestamp::now();
-        let id = fresh_id();
+        let (id, fresh) = (fresh_id(), fresh_id());
         let mut buffer = Uuid::encode_buffer();
         // What a view borrows from must outlive it.
         let object = match &outgoing.what {
@@ -117,7 +117,7 @@ impl BusCore {
         };
         let correlation = match &outgoing.correlation {
             Some(given) => events::correlation_view(given.bind(py), timestamp)?,
-            None => events::fresh_correlation(fresh_id().hyphenated().encode_lower(&mut buffer), timestamp),
+            None => events::fresh_correlation(fresh.hyphenated().encode_lower(&mut buffer), timestamp),
         };
         let topic = match (&outgoing.topic, &view) {
             (Some(topic), _) => topic_text(topic.bind(py))?,
@@ -156,49 +156,40 @@ impl BusCore {
                 Ok(Offer::Taken)
             }
             Way::Port(handle, port) => {
-                let settings = handle.get();
-                let size = wire::encoded_len(settings.dialect, &draft, settings.max_frame, settings.max_depth);
-                let size = raise(py, size)?;
+                let dialect = handle.get().dialect;
                 // Over a socket a reader knows a trigger request by its topic alone; in process it is no different.
                 let what = match (&outgoing.what, &view) {
                     (What::Event(_), Some(event))
                         if event.kind() == EventKind::Trigger && topic != trigger::REQUEST =>
                     {
                         let mut bytes = Vec::new();
-                        raise(py, settings.dialect.encode(event, &mut bytes))?;
+                        raise(py, dialect.encode(event, &mut bytes))?;
                         What::Control(PyBytes::new(py, &bytes).into_any().unbind())
                     }
-                    (What::Control(_), _) if topic == trigger::REQUEST => trigger_in(object, settings.dialect)?,
+                    (What::Control(_), _) if topic == trigger::REQUEST => trigger_in(object, dialect)?,
                     (What::Event(event), _) => What::Event(event.clone_ref(py)),
                     (What::Control(payload), _) => What::Control(payload.clone_ref(py)),
                 };
-                let payload = match &what {
-                    What::Control(payload) => Some(payload.bind(py).clone()),
-                    What::Event(_) => None,
+                let correlation = match &outgoing.correlation {
+                    Some(given) => Correlation::given(given.bind(py))?,
+                    None => Correlation::Id(fresh.into()),
                 };
-                if let Some(payload) = &payload {
-                    draft.payload = Payload::Control(control_payload(payload)?);
-                }
-                let sequence = settings.sequence.fetch_add(1, Ordering::Relaxed);
-                draft.sequence = sequence;
-                let local: Object = Arc::new(LocalMessage {
-                    what,
-                    correlation: match &outgoing.correlation {
-                        Some(given) => given.clone_ref(py),
-                        None => PyString::new(py, draft.correlation_metadata.correlation_id)
-                            .into_any()
-                            .unbind(),
-                    },
-                    id,
-                    topic: match (&outgoing.topic, &view) {
-                        (None, Some(event)) => default_topic_text(py, event.kind()),
-                        _ => PyString::new(py, topic).unbind(),
-                    },
-                    timestamp,
-                    sequence,
-                });
+                let topic = match (&outgoing.topic, &view) {
+                    (None, Some(event)) => default_topic_text(py, event.kind()),
+                    _ => PyString::new(py, topic).unbind(),
+                };
+                let message = |sequence| -> Object {
+                    Arc::new(LocalMessage {
+                        what,
+                        correlation,
+                        id,
+                        topic,
+                        timestamp,
+                        sequence,
+                    })
+                };
                 let waker = waits.then_some(&bus.room);
-                let published = raise(py, port.get(py)?.publish(&draft, size, local, waker))?;
+                let published = raise(py, port.get(py)?.publish(&mut draft, message, waker))?;
                 Ok(match published {
                     Published::Done => Offer::Taken,
                     Published::Wait(waiting) => Offer::Full(Some(Pending::new(waiting))),

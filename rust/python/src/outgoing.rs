@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::args::{Field, type_name};
 use crate::bus::BusCore;
 use crate::calls;
-use crate::events::{self, Local, Stamp};
+use crate::events::{self, Correlation, Local, Stamp};
 use crate::owned::Owned;
 
 /// A publish with its arguments, not looked at before it is awaited.
@@ -71,7 +71,7 @@ impl Outgoing {
 /// A message of this process in an in-process queue.
 pub(crate) struct LocalMessage {
     pub(crate) what: What,
-    pub(crate) correlation: Py<PyAny>,
+    pub(crate) correlation: Correlation,
     pub(crate) id: Uuid,
     pub(crate) topic: Py<PyString>,
     pub(crate) timestamp: Timestamp,
@@ -89,7 +89,7 @@ impl LocalMessage {
         let local = Local {
             id: self.id,
             topic: &self.topic,
-            correlation: self.correlation.bind(py),
+            correlation: &self.correlation,
             timestamp: self.timestamp,
             sequence: self.sequence,
         };

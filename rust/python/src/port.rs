@@ -1,6 +1,5 @@
 //! One in-process bus at its broker.
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use daemoneye_eventbus_core::broker::{BrokerConfig, Port};
 use daemoneye_eventbus_core::wire::Dialect;
@@ -17,10 +16,6 @@ use crate::subscription::{Source, Spring};
 pub(crate) struct PortHandle {
     port: Owned<Arc<Port>>,
     pub(crate) dialect: Dialect,
-    pub(crate) max_frame: usize,
-    pub(crate) max_depth: usize,
-    /// The next message's sequence.
-    pub(crate) sequence: AtomicU64,
 }
 
 impl PortHandle {
@@ -28,9 +23,6 @@ impl PortHandle {
         Self {
             port: Owned::new(Arc::new(port)),
             dialect: config.dialect,
-            max_frame: config.max_frame,
-            max_depth: config.max_topic_depth,
-            sequence: AtomicU64::new(0),
         }
     }
 

@@ -10,7 +10,7 @@ use pyo3::types::{PyBytes, PyString};
 use uuid::Uuid;
 
 use crate::errors;
-use crate::events::{self, Local, Stamp};
+use crate::events::{self, Correlation, Local, Stamp};
 use crate::text::Frame;
 
 const ID: Uuid = Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
@@ -87,7 +87,7 @@ pub(crate) fn _local(
     let local = Local {
         id: ID,
         topic: &topic,
-        correlation,
+        correlation: &Correlation::given(correlation)?,
         timestamp: TIME,
         sequence,
     };

@@ -24,7 +24,7 @@ use crate::event::{CollectionEvent, EventKind, EventSubscription};
 use crate::filter::Filters;
 use crate::queue::{Limits, Object, Overflow, Patience, Queue, Run, Sender, Wake};
 use crate::topic::names::trigger;
-use crate::topic::{Cache, Pattern};
+use crate::topic::{Cache, Neighbours, Pattern};
 use crate::transport::User;
 use crate::wire::frame::PREFIX;
 use crate::wire::text::Congestion;
@@ -50,10 +50,18 @@ pub struct Port {
     /// `None` unless a rule forbids the broker's own user something.
     rights: Option<Arc<Rights>>,
     closed: AtomicBool,
-    routes: Mutex<Cache<Arc<Route>>>,
+    desk: Mutex<Desk>,
     held: Arc<Mutex<Held>>,
     /// Accepted publishes.
     published: Arc<AtomicU64>,
+}
+
+/// What one publish leaves for the next.
+struct Desk {
+    topics: Neighbours,
+    routes: Cache<Arc<Route>>,
+    /// Of the next message.
+    sequence: u64,
 }
 
 /// The subscriptions of one port.
@@ -82,7 +90,11 @@ impl Port {
             rights: shared.rights(&User::own(), None),
             congestion: options.congestion,
             closed: AtomicBool::new(false),
-            routes: Mutex::new(Cache::new(CACHED_TOPICS)),
+            desk: Mutex::new(Desk {
+                topics: Neighbours::new(shared.config.max_topic_depth),
+                routes: Cache::new(CACHED_TOPICS),
+                sequence: 0,
+            }),
             held: Arc::default(),
             published: Arc::default(),
             shared,
@@ -111,35 +123,35 @@ impl Port {
         }
     }
 
-    /// Routes one message, checked before by [`wire::encoded_len`], which gave `size`, the length of its frame.
+    /// Checks and routes one message. Sets the draft's sequence, and asks for the `object` with that number once the message is taken.
     ///
     /// With congestion `block` and a waker, full queues are waited for. Without waker a full queue is [`Error::WouldBlock`], and then
     /// nobody has got anything. With congestion `drop` each queue's own policy applies.
     pub fn publish(
         &self,
-        draft: &Draft<'_>,
-        size: usize,
-        object: Object,
+        draft: &mut Draft<'_>,
+        object: impl FnOnce(u64) -> Object,
         waker: Option<&Arc<dyn Wake>>,
     ) -> Result<Published> {
         self.open()?;
-        let limit = self.shared.config.max_frame;
-        let body = size.saturating_sub(PREFIX);
-        if body > limit {
-            return Err(Error::FrameTooLarge { size: body, limit });
-        }
+        let config = &self.shared.config;
         let router = &self.shared.router;
-        let generation = router.generation();
         let rights = self.rights.as_deref();
-        let route = Arc::clone(
-            self.routes
-                .lock()
-                .get_or(draft.topic, generation, || rights::look_up(router, rights, draft.topic)),
-        );
+        let mut desk = self.desk.lock();
+        let Desk {
+            topics,
+            routes,
+            sequence,
+        } = &mut *desk;
+        draft.sequence = *sequence;
+        let size = wire::encoded_len(config.dialect, draft, config.max_frame, topics)?;
+        let route = routes.get_or(draft.topic, router.generation(), || {
+            rights::look_up(router, rights, draft.topic)
+        });
         if route.is_refused() {
             return Err(self.refused(rights::publish_refusal(self.shared.own_uid)));
         }
-        let parcel = Outgoing::new(draft, self.shared.config.dialect);
+        let parcel = Outgoing::new(draft, config.dialect);
         let lane = route.lane(Way::of(&parcel.summary));
         let patience = match (self.congestion, waker) {
             (Congestion::Drop, _) => Patience::None,
@@ -151,11 +163,17 @@ impl Port {
                 Patience::Exceed
             }
         };
+        *sequence += 1;
+        let route = Arc::clone(route);
+        // Making the object, and what is dropped for it, may run code that publishes.
+        drop(desk);
+        let lane = route.lane(Way::of(&parcel.summary));
         if lane.targets.is_empty() {
             self.note_published();
             return Ok(Published::Done);
         }
-        let mut delivery = Delivery::new(router, self.shared.config.max_topic_depth, patience).from(&self.sender);
+        let mut delivery = Delivery::new(router, config.max_topic_depth, patience).from(&self.sender);
+        let object = object(parcel.draft.sequence);
         self.deliver(&mut delivery, lane, &parcel, size, object);
         self.shared.trim();
         let handed_over = delivery.has_handed_over();
@@ -355,13 +373,17 @@ impl Drop for LocalSubscription {
 struct Outgoing<'a> {
     draft: &'a Draft<'a>,
     summary: Summary<'a>,
-    /// The event, also of a control payload that is a whole trigger request.
-    event: Option<CollectionEvent<'a>>,
+    /// What a control payload is that is a whole trigger request.
+    trigger: Option<CollectionEvent<'a>>,
 }
 
 impl<'a> Outgoing<'a> {
     fn new(draft: &'a Draft<'a>, dialect: Dialect) -> Self {
-        let (event, kind) = match draft.payload {
+        let (trigger, kind) = match draft.payload {
+            // Over a socket a reader knows a trigger request by its topic alone; here it is no different.
+            Payload::Event(event) if event.kind() == EventKind::Trigger && draft.topic != trigger::REQUEST => {
+                (None, None)
+            }
             Payload::Event(event) => (None, Some(event.kind())),
             Payload::Control(payload) if draft.topic == trigger::REQUEST => {
                 let event = dialect.decode(payload).ok();
@@ -383,7 +405,7 @@ impl<'a> Outgoing<'a> {
                 sequence: draft.sequence,
                 event: kind,
             },
-            event,
+            trigger,
         }
     }
 
@@ -399,8 +421,8 @@ impl<'a> Outgoing<'a> {
                 message_type: self.summary.message_type,
             };
             let event = match self.draft.payload {
-                Payload::Event(event) => Some(event),
-                Payload::Control(_) => self.event.as_ref(),
+                Payload::Event(event) => self.summary.event.map(|_| event),
+                Payload::Control(_) => self.trigger.as_ref(),
             };
             filters.accept(&message, event)
         })

@@ -22,7 +22,7 @@ pub struct Timestamp {
 impl Serialize for Timestamp {
     #[inline]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.nanos >= NANOS_PER_SEC || self.secs > MAX_SECS {
+        if !self.is_writable() {
             return Err(S::Error::custom(
                 "timestamp out of range: nanos must be below 1,000,000,000 and secs below 2^63",
             ));
@@ -70,6 +70,12 @@ impl TryFrom<Raw> for Timestamp {
 }
 
 impl Timestamp {
+    /// Whether a reader would take it as it is.
+    #[inline]
+    pub(crate) const fn is_writable(self) -> bool {
+        self.nanos < NANOS_PER_SEC && self.secs <= MAX_SECS
+    }
+
     pub fn now() -> Self {
         let since = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)

@@ -123,7 +123,7 @@ fn measured(
     event: &CollectionEvent<'_>,
     out: &mut Vec<u8>,
 ) -> Result<()> {
-    let bytes = dialect.encoded_len(event)?;
+    let bytes = dialect.event_len(event)?;
     let event = Some(event);
     dialect.encode(&Envelope::new(draft, message_type, Nested { bytes, event }), out)
 }
@@ -132,8 +132,11 @@ fn measured(
 pub(super) fn encoded_len(dialect: Dialect, draft: &Draft<'_>, message_type: MessageType) -> Result<usize> {
     let bytes = match draft.payload {
         Payload::Control(payload) => payload.len(),
-        Payload::Event(event) => dialect.encoded_len(event)?,
+        Payload::Event(event) => dialect.event_len(event)?,
     };
-    let around = Envelope::new(draft, message_type, Nested { bytes, event: None });
-    Ok(dialect.encoded_len(&around)?.saturating_add(bytes))
+    let around = match dialect.envelope_len(draft, bytes) {
+        Some(around) => around,
+        None => dialect.encoded_len(&Envelope::new(draft, message_type, Nested { bytes, event: None }))?,
+    };
+    Ok(around.saturating_add(bytes))
 }

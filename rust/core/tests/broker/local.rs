@@ -10,8 +10,8 @@ use daemoneye_eventbus_core::broker::{
 };
 use daemoneye_eventbus_core::event::{EventFilter, EventSubscription, SourceCaps};
 use daemoneye_eventbus_core::queue::{Content, Empty, Limits, Object, Overflow, Wake};
+use daemoneye_eventbus_core::wire::Payload;
 use daemoneye_eventbus_core::wire::text::Congestion;
-use daemoneye_eventbus_core::wire::{self, Dialect, Payload};
 
 use crate::support::{Bus, NEW, frame, guarded, process, sequence, shut_down, with_draft};
 
@@ -66,9 +66,8 @@ fn subscribe(port: &Port, messages: usize, overflow: Overflow) -> LocalSubscript
 fn publish(port: &Port, number: u64, waker: Option<&Arc<dyn Wake>>) -> daemoneye_eventbus_core::Result<Published> {
     let event = process(u32::try_from(number).unwrap(), None);
     with_draft(NEW, number, Payload::Event(&event), |draft| {
-        let size = wire::encoded_len(Dialect::Bincode, draft, 1 << 20, 8).unwrap();
-        let object: Object = Arc::new(number);
-        port.publish(draft, size, object, waker)
+        let object = |_| -> Object { Arc::new(number) };
+        port.publish(draft, object, waker)
     })
 }
 

@@ -263,9 +263,14 @@ pub(crate) fn sequence(frame: &[u8]) -> u64 {
     wire::read(Dialect::Bincode, &frame[4..]).unwrap().0.sequence
 }
 
-pub(crate) fn with_draft<R>(topic: &str, sequence: u64, payload: Payload<'_>, work: impl FnOnce(&Draft<'_>) -> R) -> R {
+pub(crate) fn with_draft<R>(
+    topic: &str,
+    sequence: u64,
+    payload: Payload<'_>,
+    work: impl FnOnce(&mut Draft<'_>) -> R,
+) -> R {
     let now = Timestamp::now();
-    work(&Draft {
+    work(&mut Draft {
         id: Uuid::from_u128(u128::from(sequence)),
         topic,
         correlation_metadata: CorrelationMetadata {

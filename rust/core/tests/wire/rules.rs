@@ -2,7 +2,7 @@
 
 use daemoneye_eventbus_core::error::Error;
 use daemoneye_eventbus_core::event::{
-    CollectionEvent, CorrelationMetadata, EventKind, Map, ProcessEvent, Timestamp, TriggerRequest,
+    CollectionEvent, CorrelationMetadata, EventKind, FilesystemEvent, Map, ProcessEvent, Timestamp, TriggerRequest,
 };
 use daemoneye_eventbus_core::wire::frame::{self, FrameError, MAX_TEXT, PREFIX};
 use daemoneye_eventbus_core::wire::{self, Draft, Message, MessageType, Payload, Refusal};
@@ -248,4 +248,43 @@ fn a_map_has_at_most_4096_entries_on_every_way_in() {
         error.reason.contains("4097") && error.reason.contains("4096"),
         "{error}"
     );
+}
+
+#[test]
+fn lengths_are_counted_right_where_integers_grow() {
+    const EDGES: [u64; 8] = [0, 250, 251, 0xffff, 0x1_0000, 0xffff_ffff, 0x1_0000_0000, u64::MAX];
+    let longest = "x".repeat(0x1_0001);
+    for edge in EDGES {
+        let event = CollectionEvent::Filesystem(FilesystemEvent {
+            path: "p",
+            event_type: "e",
+            size: Some(edge),
+            metadata: Map::default(),
+        });
+        let mut message = draft("events.filesystem.x", Payload::Event(&event));
+        message.sequence = edge;
+        message.timestamp = Timestamp {
+            secs: edge.min(i64::MAX.unsigned_abs()),
+            nanos: u32::try_from(edge.min(999_999_999)).unwrap(),
+        };
+        message.correlation_metadata.sequence_number = edge;
+        written(&message, MAX).unwrap();
+    }
+    for length in [0, 1, 250, 251, 0xffff, 0x1_0000, 0x1_0001] {
+        let text = longest.get(..length).unwrap();
+        let event = CollectionEvent::Process(ProcessEvent {
+            pid: u32::try_from(length).unwrap(),
+            name: text,
+            command_line: Some(text),
+            executable_path: None,
+            ppid: Some(250),
+            start_time: None,
+            metadata: Map(vec![(text, "value"), ("key", text)]),
+        });
+        let mut message = draft("events.process.x", Payload::Event(&event));
+        message.correlation_metadata.workflow_stage = Some(text);
+        written(&message, MAX).unwrap();
+        let bytes = text.as_bytes();
+        written(&draft("control.x.y", Payload::Control(bytes)), MAX).unwrap();
+    }
 }

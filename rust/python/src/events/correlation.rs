@@ -95,11 +95,11 @@ impl CorrelationMetadata {
     }
 
     /// What a publish with nothing but an id carries.
-    pub(crate) fn fresh(py: Python<'_>, id: &Py<PyString>, created_at: Timestamp) -> Self {
+    pub(crate) fn fresh(py: Python<'_>, id: Py<PyString>, created_at: Timestamp) -> Self {
         Self {
             correlation_id: id.clone_ref(py),
             parent_correlation_id: None,
-            root_correlation_id: id.clone_ref(py),
+            root_correlation_id: id,
             sequence_number: 0,
             workflow_stage: None,
             correlation_tags: Metadata::empty(),

@@ -22,6 +22,25 @@ pub(crate) enum Id {
     Uuid(u64, u64),
 }
 
+impl Id {
+    fn text<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
+        match self {
+            Self::Text(text) => text.bind(py).clone(),
+            Self::Uuid(high, low) => {
+                let id = Uuid::from_u64_pair(*high, *low);
+                PyString::new(py, id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+            }
+        }
+    }
+
+    fn clone_ref(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(text.clone_ref(py)),
+            Self::Uuid(high, low) => Self::Uuid(*high, *low),
+        }
+    }
+}
+
 impl From<Uuid> for Id {
     #[inline]
     fn from(id: Uuid) -> Self {
@@ -34,7 +53,7 @@ impl From<Uuid> for Id {
 pub(crate) enum Correlation {
     Object(Py<CorrelationMetadata>),
     /// Nothing but an id was given: the metadata is fresh, made at the time of the envelope.
-    Id(Py<PyString>),
+    Id(Id),
     Wire(Span),
 }
 
@@ -52,13 +71,22 @@ impl Correlation {
     /// A `str` or `CorrelationMetadata` that a publisher gave.
     pub(crate) fn given(ob: &Bound<'_, PyAny>) -> PyResult<Self> {
         if let Ok(id) = ob.cast_exact::<PyString>() {
-            return Ok(Self::Id(id.clone().unbind()));
+            return Ok(Self::Id(Id::Text(id.clone().unbind())));
         }
         if let Ok(object) = ob.cast::<CorrelationMetadata>() {
             return Ok(Self::Object(object.clone().unbind()));
         }
         // A subclass may override anything, so only its text is kept.
-        Field("publish", "correlation").text(ob.as_borrowed()).map(Self::Id)
+        let text = Field("publish", "correlation").text(ob.as_borrowed())?;
+        Ok(Self::Id(Id::Text(text)))
+    }
+
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        match self {
+            Self::Object(object) => Self::Object(object.clone_ref(py)),
+            Self::Id(id) => Self::Id(id.clone_ref(py)),
+            Self::Wire(span) => Self::Wire(*span),
+        }
     }
 }
 
@@ -89,13 +117,7 @@ impl Envelope {
     }
 
     pub(crate) fn id<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        match &self.id {
-            Id::Text(text) => text.bind(py).clone(),
-            Id::Uuid(high, low) => {
-                let id = Uuid::from_u64_pair(*high, *low);
-                PyString::new(py, id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
-            }
-        }
+        self.id.text(py)
     }
 
     pub(crate) fn topic<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
@@ -105,7 +127,7 @@ impl Envelope {
     pub(crate) fn correlation_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         match (&self.correlation, &self.frame) {
             (Correlation::Object(object), _) => Ok(object.get().id().bind(py).clone()),
-            (Correlation::Id(id), _) => Ok(id.bind(py).clone()),
+            (Correlation::Id(id), _) => Ok(id.text(py)),
             (Correlation::Wire(span), Some(frame)) => Ok(PyString::new(py, span.str(frame.bytes(py))?)),
             (Correlation::Wire(_), None) => Err(inconsistent()),
         }
@@ -116,7 +138,9 @@ impl Envelope {
             .made
             .get_or_try_init(py, || match (&self.correlation, &self.frame) {
                 (Correlation::Object(object), _) => Ok(object.clone_ref(py)),
-                (Correlation::Id(id), _) => CorrelationMetadata::fresh(py, id, self.time).into_object(py),
+                (Correlation::Id(id), _) => {
+                    CorrelationMetadata::fresh(py, id.text(py).unbind(), self.time).into_object(py)
+                }
                 (Correlation::Wire(_), Some(frame)) => {
                     let message: Message<'_, Map<'_>> = frame
                         .dialect

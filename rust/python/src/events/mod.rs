@@ -32,6 +32,7 @@ use uuid::Uuid;
 pub(crate) use self::bus_event::{BusEvent, Stamp};
 pub(crate) use self::control::ControlMessage;
 pub(crate) use self::correlation::CorrelationMetadata;
+pub(crate) use self::envelope::Correlation;
 pub(crate) use self::filesystem::FilesystemEvent;
 pub(crate) use self::frame::Payload;
 pub(crate) use self::message::Message;
@@ -155,49 +156,48 @@ pub(crate) fn received(
 }
 
 /// A message of this process, as a publisher made it.
-pub(crate) struct Local<'a, 'py> {
+pub(crate) struct Local<'a> {
     pub id: Uuid,
     pub topic: &'a Py<PyString>,
-    /// A `CorrelationMetadata`, or the `str` that stands for a fresh one.
-    pub correlation: &'a Bound<'py, PyAny>,
+    pub correlation: &'a Correlation,
     pub timestamp: Timestamp,
     pub sequence: u64,
 }
 
-impl Local<'_, '_> {
-    fn envelope(&self, py: Python<'_>) -> PyResult<envelope::Envelope> {
-        Ok(envelope::Envelope::new(
+impl Local<'_> {
+    fn envelope(&self, py: Python<'_>) -> envelope::Envelope {
+        envelope::Envelope::new(
             self.id.into(),
             Text::Owned(self.topic.clone_ref(py)),
-            envelope::Correlation::given(self.correlation)?,
+            self.correlation.clone_ref(py),
             self.timestamp,
             self.sequence,
-        ))
+        )
     }
 }
 
 /// The `BusEvent` of an event that never left this process: the publisher's own object, no codec.
 pub(crate) fn bus_event_local(
     py: Python<'_>,
-    local: &Local<'_, '_>,
+    local: &Local<'_>,
     event: Py<PyAny>,
     matched_pattern: &Py<PyString>,
     subscriber_id: &Py<PyString>,
     stamp: Stamp,
 ) -> PyResult<Py<PyAny>> {
     let (matched_pattern, subscriber_id) = (matched_pattern.clone_ref(py), subscriber_id.clone_ref(py));
-    let made = BusEvent::new_local(local.envelope(py)?, event, matched_pattern, subscriber_id, stamp);
+    let made = BusEvent::new_local(local.envelope(py), event, matched_pattern, subscriber_id, stamp);
     Ok(made.into_object(py)?.into_any())
 }
 
 /// The `ControlMessage` of a payload that never left this process.
 pub(crate) fn control_message_local(
     py: Python<'_>,
-    local: &Local<'_, '_>,
+    local: &Local<'_>,
     payload: Py<PyBytes>,
     stamp: Stamp,
 ) -> PyResult<Py<PyAny>> {
-    Ok(ControlMessage::of_envelope(local.envelope(py)?, payload, stamp.sender)
+    Ok(ControlMessage::of_envelope(local.envelope(py), payload, stamp.sender)
         .into_object(py)?
         .into_any())
 }

@@ -2,7 +2,7 @@
 //!
 //! A dialect is a module with the same functions, generic over serde, and one line in each `match` here. `outline`,
 //! `event_kind` and `event` may be [`Outline::by_serde`], [`kind_by_serde`] and `decode`, or something faster that says
-//! the same; `encode_into` may always give `None`. A generation whose *types* differ (an id in place of `CorrelationMetadata`,
+//! the same; `encode_into` and `envelope_len` may always give `None`. A generation whose *types* differ (an id in place of `CorrelationMetadata`,
 //! a field fewer in `EventSubscription`) knows these structs by name as serde tells it; the types themselves stay as they are.
 //! Every decoder borrows, refuses trailing bytes, and allocates nothing for an announced length.
 
@@ -14,7 +14,7 @@ mod postcard;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Message, MessageType};
+use super::{Draft, Message, MessageType};
 use crate::error::{DecodeError, Error};
 use crate::event::{CollectionEvent, EventKind, Timestamp, Utf8, Walk};
 
@@ -149,6 +149,25 @@ impl Dialect {
             Self::Bincode => bincode::encoded_len(value),
             Self::Postcard => postcard::encoded_len(value),
             Self::BincodeV0 => bincode_v0::encoded_len(value),
+        }
+    }
+
+    /// [`encoded_len`](Self::encoded_len) of an event.
+    #[inline]
+    pub(super) fn event_len(self, event: &CollectionEvent<'_>) -> crate::Result<usize> {
+        match self {
+            Self::Bincode => bincode::event_len(event),
+            Self::Postcard | Self::BincodeV0 => self.encoded_len(event),
+        }
+    }
+
+    /// The length of the envelope around a payload of `payload` bytes, without these. `None`: [`encoded_len`](Self::encoded_len) must
+    /// say it, or why it cannot be written.
+    #[inline]
+    pub(super) fn envelope_len(self, draft: &Draft<'_>, payload: usize) -> Option<usize> {
+        match self {
+            Self::Bincode => bincode::envelope_len(draft, payload),
+            Self::Postcard | Self::BincodeV0 => None,
         }
     }
 

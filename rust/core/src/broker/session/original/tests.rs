@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use crate::broker::rhythm::Rhythm;
 use crate::broker::{Broker, BrokerConfig, ClientInfo, PortOptions};
 use crate::event::{CollectionEvent, CorrelationMetadata, Map, ProcessEvent, Timestamp};
-use crate::queue::Object;
 use crate::transport::Address;
 use crate::wire::auth::Token;
 use crate::wire::{self, Dialect, Draft, Payload};
@@ -58,7 +57,7 @@ impl Bus {
                 metadata: Map::default(),
             });
             let now = Timestamp::now();
-            let draft = Draft {
+            let mut draft = Draft {
                 id: uuid::Uuid::from_u128(u128::from(pid)),
                 topic: "events.process.new",
                 correlation_metadata: CorrelationMetadata {
@@ -74,9 +73,7 @@ impl Bus {
                 sequence: 0,
                 timestamp: now,
             };
-            let size = wire::encoded_len(Dialect::Bincode, &draft, 1 << 20, 8).unwrap();
-            let object: Object = std::sync::Arc::new(());
-            port.publish(&draft, size, object, None).unwrap();
+            port.publish(&mut draft, |_| std::sync::Arc::new(()), None).unwrap();
         }
     }
 }

@@ -1,7 +1,8 @@
-//! bincode 2.0.1, `config::standard()`, through its crate; in front of it, on the hot path, [`walk`].
+//! bincode 2.0.1, `config::standard()`, through its crate; in front of it, on the hot path, [`walk`] and [`measure`].
 //!
 //! The crate borrows, and takes text and bytes from what is there, whatever length is announced. Its errors carry no place,
 //! so what it refuses is read again by [`plain`] to name one: to keep count always would double the price of what is right.
+mod measure;
 mod walk;
 
 use bincode::de::Decode;
@@ -15,6 +16,7 @@ use super::Outline;
 use super::plain::{self, Codec};
 use crate::error::{DecodeError, Error, Result};
 use crate::event::{CollectionEvent, EventKind, Utf8, Walk};
+use crate::wire::Draft;
 
 pub(super) const NAME: &str = "bincode";
 
@@ -37,6 +39,20 @@ pub(super) fn encoded_len<T: Serialize + ?Sized>(value: &T) -> Result<usize> {
     let mut size = SizeWriter::default();
     encode_into_writer(value, &mut size, config::standard()).map_err(unwritable)?;
     Ok(size.bytes_written)
+}
+
+/// [`encoded_len`] of an event.
+#[inline]
+pub(super) fn event_len(event: &CollectionEvent<'_>) -> Result<usize> {
+    match measure::event(event) {
+        Some(length) => Ok(length),
+        None => encoded_len(event),
+    }
+}
+
+#[inline]
+pub(super) fn envelope_len(draft: &Draft<'_>, payload: usize) -> Option<usize> {
+    measure::envelope(draft, payload)
 }
 
 #[inline]
