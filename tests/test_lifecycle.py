@@ -11,11 +11,13 @@ from daemoneye_eventbus import (
     ConnectionClosed,
     EventBus,
     EventBusError,
+    FrameTooLarge,
     Subscription,
     SubscriptionClosed,
+    TopicError,
     WouldBlock,
 )
-from support import Pair, collect, eventually, open_bus, pids, process
+from support import Pair, collect, eventually, make_pair, open_bus, pids, process
 
 SMALL = {"send_buffer_bytes": 50_000, "pool": False}
 
@@ -193,6 +195,28 @@ async def test_get_nowait_and_timeouts(pair: Pair):
         await pair.sub.publish(process(1))
         await pair.sub.flush()
         assert (await events.get(timeout=0)).event.pid == 1
+
+
+async def test_what_is_refused_takes_no_number(kind, path):
+    """A reader that counts the numbers of a publisher would take the hole for a loss."""
+    async with (
+        make_pair(kind, path, pub={"congestion": "block"}) as pair,
+        pair.sub.subscribe("events.#", queue_messages=2, overflow="block") as events,
+    ):
+        await pair.pub.publish(process(0))
+        with pytest.raises(FrameTooLarge):
+            await pair.pub.publish(process(1, command_line="x" * (2 << 20)))
+        with pytest.raises(TopicError):
+            await pair.pub.publish(process(2), topic="control.x.y")
+        await pair.pub.publish(process(3))
+        await pair.pub.flush()
+        if kind == "inproc":
+            with pytest.raises(WouldBlock):
+                pair.pub.publish_nowait(process(4))
+        got = [(one.event.pid, one.sequence) for one in await collect(events, 2)]
+        await pair.pub.publish(process(5))
+        got += [(one.event.pid, one.sequence) for one in await collect(events, 1)]
+    assert got == [(0, 0), (3, 1), (5, 2)]
 
 
 async def test_the_second_waiter_gets_the_second_message(pair: Pair):
