@@ -20,6 +20,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use uuid::Uuid;
 
+use crate::args::Field;
 use crate::calls;
 use crate::doorbell::Doorbell;
 use crate::errors::raise;
@@ -176,7 +177,8 @@ impl BusCore {
                 };
                 let topic = match (&outgoing.topic, &view) {
                     (None, Some(event)) => default_topic_text(py, event.kind()),
-                    _ => PyString::new(py, topic).unbind(),
+                    (Some(given), _) => Field("publish", "topic").text(given.bind_borrowed(py))?,
+                    (None, None) => PyString::new(py, topic).unbind(),
                 };
                 let message = |sequence| -> Object {
                     Arc::new(LocalMessage {
