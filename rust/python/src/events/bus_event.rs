@@ -29,8 +29,12 @@ pub(crate) struct Stamp {
 #[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
 pub(crate) struct BusEvent {
     envelope: Envelope,
+    // Members rather than properties: the interpreter reads them in place.
+    #[pyo3(get)]
     event: Py<PyAny>,
+    #[pyo3(get)]
     matched_pattern: Py<PyString>,
+    #[pyo3(get)]
     subscriber_id: Py<PyString>,
     stamp: Stamp,
 }
@@ -194,11 +198,6 @@ impl BusEvent {
     }
 
     #[getter]
-    fn event<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
-        self.event.bind(py).clone()
-    }
-
-    #[getter]
     fn correlation_metadata(&self, py: Python<'_>) -> PyResult<Py<CorrelationMetadata>> {
         self.envelope.correlation_metadata(py)
     }
@@ -212,16 +211,6 @@ impl BusEvent {
     #[getter]
     fn bus_timestamp_ns(&self) -> u128 {
         timestamp::nanoseconds(self.envelope.time)
-    }
-
-    #[getter]
-    fn matched_pattern<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        self.matched_pattern.bind(py).clone()
-    }
-
-    #[getter]
-    fn subscriber_id<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        self.subscriber_id.bind(py).clone()
     }
 
     #[getter]
