@@ -17,6 +17,7 @@ use crate::timestamp;
 #[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
 pub(crate) struct ControlMessage {
     envelope: Envelope,
+    #[pyo3(get)]
     payload: Py<PyBytes>,
     sender: Option<Arc<Sender>>,
 }
@@ -96,11 +97,6 @@ impl ControlMessage {
     #[getter]
     fn topic<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.envelope.topic(py)
-    }
-
-    #[getter]
-    fn payload<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        self.payload.bind(py).clone()
     }
 
     #[getter]

@@ -28,8 +28,10 @@ const fn field(name: &'static str) -> Field {
 /// Who asked for what, across processes.
 #[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
 pub(crate) struct CorrelationMetadata {
+    #[pyo3(get)]
     correlation_id: Py<PyString>,
     parent_correlation_id: Option<Py<PyString>>,
+    #[pyo3(get)]
     root_correlation_id: Py<PyString>,
     sequence_number: u64,
     workflow_stage: Option<Py<PyString>>,
@@ -193,18 +195,8 @@ impl CorrelationMetadata {
     );
 
     #[getter]
-    fn correlation_id<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        self.correlation_id.bind(py).clone()
-    }
-
-    #[getter]
     fn parent_correlation_id<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyString>> {
         self.parent_correlation_id.as_ref().map(|text| text.bind(py).clone())
-    }
-
-    #[getter]
-    fn root_correlation_id<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        self.root_correlation_id.bind(py).clone()
     }
 
     #[getter]

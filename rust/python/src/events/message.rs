@@ -14,8 +14,11 @@ use crate::timestamp;
 #[pyclass(frozen, extends = Record, module = "daemoneye_eventbus.wire")]
 pub(crate) struct Message {
     id: Uuid,
+    #[pyo3(get)]
     topic: Py<PyString>,
+    #[pyo3(get)]
     correlation_metadata: Py<CorrelationMetadata>,
+    #[pyo3(get)]
     payload: Py<PyBytes>,
     sequence: u64,
     timestamp: daemoneye_eventbus_core::event::Timestamp,
@@ -129,21 +132,6 @@ impl Message {
     #[getter]
     fn id<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         PyString::new(py, self.id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
-    }
-
-    #[getter]
-    fn topic<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        self.topic.bind(py).clone()
-    }
-
-    #[getter]
-    fn correlation_metadata(&self, py: Python<'_>) -> Py<CorrelationMetadata> {
-        self.correlation_metadata.clone_ref(py)
-    }
-
-    #[getter]
-    fn payload<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        self.payload.bind(py).clone()
     }
 
     #[getter]
