@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from harness import QUICK, SCALE, Bench
 
 COUNT = 60
+LONGEST = 8
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Row:
     expected: str
     seen: list[str] = field(default_factory=list)
     outcomes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
     @property
     def verdict(self) -> str:
@@ -64,6 +66,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if marker is not None:
         number, severity, what, expected = marker.args
         row = ROWS.setdefault(number, Row(severity, what, expected))
+        row.seconds += report.duration
         if report.when == "call" or report.outcome != "passed":
             row.outcomes.append(report.outcome)
         if report.skipped:
@@ -124,6 +127,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         f"{verdicts.count('holds')} hold, {verdicts.count('failed')} failed, {verdicts.count('skipped')} skipped"
         + (f", not run: {', '.join(map(str, missing))}" if missing else "")
     )
+    longest = sorted(((row.seconds, number) for number, row in ROWS.items()), reverse=True)[:LONGEST]
+    write("longest: " + ", ".join(f"{number} in {seconds:.0f} s" for seconds, number in longest))
 
 
 @pytest.hookimpl(trylast=True)
