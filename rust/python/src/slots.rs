@@ -39,6 +39,8 @@ pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
     unsafe {
         if let Some(methods) = (*class).tp_as_async.as_mut() {
             methods.am_send = Some(am_send);
+            // What every await asks first; CPython's own answer to it needs no way in and out of Rust.
+            methods.am_await = Some(ffi::PyObject_SelfIter);
             (*class).tp_iternext = Some(iternextfunc::<Next>);
         }
     }
