@@ -46,7 +46,8 @@ pub(super) struct Entry {
 
 /// A subscription that was ended here and of which the broker has not confirmed it.
 struct Leaving {
-    ticket: Ticket,
+    /// `None`: nobody waits for it.
+    ticket: Option<Ticket>,
     /// The answer to its SUB has not come either, and comes first.
     subscribing: bool,
 }
@@ -63,6 +64,8 @@ pub(super) struct Inbound {
     pub(super) questions: HashMap<u64, Ticket>,
     /// While there are any, the broker may have sent what nobody but they asked for.
     leaving: HashMap<u64, Leaving>,
+    /// Those of them that the connection under way is to be told of once it is live.
+    unsaid: Vec<u64>,
     next_id: u64,
     matcher: Matcher<u64>,
     generation: u64,
@@ -90,6 +93,7 @@ impl Inbound {
             blocking: 0,
             questions: HashMap::new(),
             leaving: HashMap::new(),
+            unsaid: Vec::new(),
             next_id: 1,
             matcher: Matcher::default(),
             generation: 0,
@@ -138,14 +142,25 @@ impl Inbound {
     }
 
     /// UNSUB is being written for an entry that was removed.
-    pub(super) fn leave(&mut self, id: u64, entry: &Entry, ticket: Ticket) {
+    pub(super) fn leave(&mut self, id: u64, entry: &Entry, ticket: Option<Ticket>) {
         let subscribing = !entry.live;
         self.leaving.insert(id, Leaving { ticket, subscribing });
     }
 
+    /// The same for one that was asked for on a connection which is not live yet.
+    pub(super) fn leave_later(&mut self, id: u64, entry: &Entry) {
+        self.leave(id, entry, None);
+        self.unsaid.push(id);
+    }
+
+    /// Gives those of which the connection, live now, has not been told.
+    pub(super) fn say_unsaid(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.unsaid)
+    }
+
     /// Everybody who waits for an answer that the present connection can no longer give.
     pub(super) fn give_up_answers(&mut self) -> Vec<Ticket> {
-        let left = self.leaving.drain().map(|(_, leaving)| leaving.ticket);
+        let left = self.leaving.drain().filter_map(|(_, leaving)| leaving.ticket);
         self.questions.drain().map(|(_, ticket)| ticket).chain(left).collect()
     }
 
@@ -156,6 +171,8 @@ impl Inbound {
             (entry.sent, entry.live) = (false, false);
         }
         self.unsent = self.entries.keys().copied().collect();
+        self.unsaid.clear();
+        self.leaving.retain(|_, leaving| leaving.ticket.is_some());
     }
 
     /// Gives the subscriptions that the present connection does not know, oldest first, as known from now on.
@@ -387,8 +404,8 @@ impl Inbound {
         if std::mem::take(&mut leaving.subscribing) {
             return true;
         }
-        if let Some(leaving) = self.leaving.remove(&id) {
-            leaving.ticket.resolve(Ok(Answer::Done));
+        if let Some(ticket) = self.leaving.remove(&id).and_then(|leaving| leaving.ticket) {
+            ticket.resolve(Ok(Answer::Done));
         }
         true
     }

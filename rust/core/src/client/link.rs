@@ -7,7 +7,7 @@ use super::config::ClientConfig;
 use super::inbox::Inbox;
 use super::line::{Read, Reader, State};
 use super::outbox::{Fit, Sent, closed};
-use super::shared::{Shared, ask};
+use super::shared::{Shared, ask, unsub};
 use super::ticket::{Answer, Ticket};
 use super::{original, runtime};
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ use crate::event::Timestamp;
 use crate::event::map::MAX_ENTRIES;
 use crate::queue::{DropReason, Snapshot, Wake};
 use crate::transport::{Address, Stream};
-use crate::wire::text::{FromClient, Id, Stats};
+use crate::wire::text::{FromClient, Stats};
 use crate::wire::{self, Draft};
 
 /// What the host does after a flush.
@@ -203,10 +203,15 @@ impl Link {
             return ticket.resolve(Ok(Answer::Done));
         };
         inbound.settle(&entry.inbox, discard);
-        if line.state == State::Connected && entry.sent && !self.shared.is_original() {
-            inbound.leave(id, &entry, ticket);
-            self.shared.outbox.lock().text(&FromClient::Unsub(Id { id }).frame());
+        let asked = entry.sent && !self.shared.is_original();
+        if asked && line.state == State::Connected {
+            inbound.leave(id, &entry, Some(ticket));
+            self.shared.outbox.lock().text(&unsub(id));
         } else {
+            // A connection that is being made may have been asked for it already.
+            if asked {
+                inbound.leave_later(id, &entry);
+            }
             ticket.resolve(Ok(Answer::Done));
         }
         self.shared.push_out();

@@ -152,6 +152,11 @@ impl Outbox {
         self.failed = false;
     }
 
+    /// The connection that was adopted comes to nothing; whoever holds it keeps it open.
+    pub(super) fn forsake(&mut self) {
+        self.stream = None;
+    }
+
     pub(super) const fn is_failed(&self) -> bool {
         self.failed
     }

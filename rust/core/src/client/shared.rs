@@ -22,7 +22,7 @@ use crate::event::EventSubscription;
 use crate::log::Limiter;
 use crate::queue::Wake;
 use crate::transport::{Address, Stream};
-use crate::wire::text::{FromClient, Sub};
+use crate::wire::text::{FromClient, Id, Sub};
 
 const CONNECTED: &str = "connected";
 
@@ -236,6 +236,7 @@ impl Shared {
     pub(super) fn go_live(&self, stream: Arc<Stream>, leftover: &[u8]) {
         let mut line = self.line.lock();
         if line.state == State::Closed {
+            self.outbox.lock().forsake();
             return stream.shut_down();
         }
         line.stream = Some(stream);
@@ -255,7 +256,11 @@ impl Shared {
         outbox.go_live();
         drop(outbox);
         self.send_subs(&mut inbound);
+        let unsaid = inbound.say_unsaid();
         drop(inbound);
+        for id in unsaid {
+            self.outbox.lock().text(&unsub(id));
+        }
         self.push_out();
         self.use_up(line);
         self.host.wake();
@@ -373,6 +378,11 @@ pub(super) fn ask(id: u64, asked: &EventSubscription) -> FromClient {
         enable_wildcards: asked.enable_wildcards,
         include_control: asked.include_control,
     }))
+}
+
+/// The text that ends it.
+pub(super) fn unsub(id: u64) -> Vec<u8> {
+    FromClient::Unsub(Id { id }).frame()
 }
 
 /// SUB frames of every subscription that the present connection does not know; marks them as sent.

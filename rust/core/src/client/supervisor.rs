@@ -71,6 +71,7 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
                 }
             }
             Err(failed) => {
+                shared.outbox.lock().forsake();
                 if !failed.retry {
                     shared.end(Some(failed.error));
                 } else if give_up.is_some_and(|at| Instant::now() >= at) {

@@ -11,7 +11,7 @@ use daemoneye_eventbus_core::wire::text::{Dropped, FromBroker, Info, Ok, PROTOCO
 use crate::support::{Bell, FarEnd, answered, inbox};
 
 /// Answers CONNECT, with `ping_interval` in it.
-fn greet(broker: &FarEnd, ping_interval: f64) -> Stream {
+pub(crate) fn greet(broker: &FarEnd, ping_interval: f64) -> Stream {
     let client = broker.accept();
     assert!(broker.read(&client, 1)[4..].starts_with(b"CONNECT"));
     let info = Info {

@@ -1,0 +1,100 @@
+//! What happens to a link between the moment in which its connection is made again and the one in which it is live.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use daemoneye_eventbus_core::client::{ClientConfig, Inbox, Link, Reader, State, Ticket};
+use daemoneye_eventbus_core::queue::Wake;
+use daemoneye_eventbus_core::transport::Stream;
+use daemoneye_eventbus_core::wire::frame::{self, PREFIX};
+use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, Id, Ok};
+
+use crate::numbers::greet;
+use crate::support::{Bell, FarEnd, answered, inbox};
+
+/// A subscribed link whose connection has just broken; its inbox, its number there.
+fn broken(broker: &FarEnd) -> (Link, Arc<Bell>, Arc<Inbox>, u64) {
+    let bell = Arc::new(Bell::default());
+    let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
+    let config = ClientConfig {
+        reconnect_max: Duration::from_millis(100),
+        ..ClientConfig::default()
+    };
+    let link = Link::open(broker.place.address.clone(), config, Reader::Link, host).unwrap();
+    let client = greet(broker, 30.0);
+    let inbox = inbox(&bell, &["events.#"], 10, false);
+    let ticket = Ticket::new(Arc::<Bell>::clone(&bell) as _);
+    let id = link.subscribe(Arc::clone(&inbox), ticket.clone()).unwrap();
+    assert!(matches!(said(broker, &client, &mut Vec::new()), FromClient::Sub(_)));
+    ok(broker, &client, id);
+    answered(&bell, &ticket);
+    drop(client);
+    broker.turn();
+    bell.until("lost", || link.state() == State::Reconnecting);
+    (link, bell, inbox, id)
+}
+
+fn ok(broker: &FarEnd, client: &Stream, id: u64) {
+    let ok = Ok {
+        id: Some(id),
+        ..Ok::default()
+    };
+    broker.send(client, &FromBroker::Ok(ok).frame());
+}
+
+/// The next text of the client; what came behind it stays in `read`.
+fn said(broker: &FarEnd, client: &Stream, read: &mut Vec<u8>) -> FromClient {
+    loop {
+        if let Some((_, body)) = frame::next(read, 1 << 20).unwrap() {
+            let (said, len) = (FromClient::parse(body).unwrap(), PREFIX + body.len());
+            read.drain(..len);
+            return said;
+        }
+        let more = broker.read(client, 1);
+        assert!(!more.is_empty(), "the client hung up");
+        read.extend(more);
+    }
+}
+
+#[test]
+fn a_subscription_that_ends_while_it_is_asked_for_again_is_ended_at_the_broker_too() {
+    let broker = FarEnd::new();
+    let (link, bell, first, id) = broken(&broker);
+    let client = greet(&broker, 30.0);
+    let mut read = Vec::new();
+    assert!(matches!(said(&broker, &client, &mut read), FromClient::Sub(sub) if sub.id == id));
+    // The broker is slow to answer, and nobody wants it any more.
+    let ticket = Ticket::new(Arc::<Bell>::clone(&bell) as _);
+    link.unsubscribe(id, ticket.clone(), None);
+    answered(&bell, &ticket);
+    assert!(first.queue.is_closed());
+    ok(&broker, &client, id);
+    assert_eq!(said(&broker, &client, &mut read), FromClient::Unsub(Id { id }));
+    bell.until("connected", || link.state() == State::Connected);
+    ok(&broker, &client, id);
+    // The link is as good as any: others are asked for and answered.
+    let second = inbox(&bell, &["events.#"], 10, false);
+    let ticket = Ticket::new(Arc::<Bell>::clone(&bell) as _);
+    let id = link.subscribe(second, ticket.clone()).unwrap();
+    assert!(matches!(said(&broker, &client, &mut read), FromClient::Sub(sub) if sub.id == id));
+    ok(&broker, &client, id);
+    answered(&bell, &ticket);
+}
+
+#[test]
+fn a_connection_that_comes_no_further_is_closed_before_the_next_is_made() {
+    let mut broker = FarEnd::new();
+    let (link, bell, _inbox, id) = broken(&broker);
+    let client = greet(&broker, 30.0);
+    let mut read = Vec::new();
+    assert!(matches!(said(&broker, &client, &mut read), FromClient::Sub(sub) if sub.id == id));
+    // Nobody can be dialled instead of this one, which never answers.
+    drop(broker.listener.take());
+    assert_eq!(broker.read(&client, 1), b"");
+    assert_eq!(link.state(), State::Reconnecting);
+    broker.listen();
+    let client = greet(&broker, 30.0);
+    assert!(matches!(said(&broker, &client, &mut read), FromClient::Sub(sub) if sub.id == id));
+    ok(&broker, &client, id);
+    bell.until("connected", || link.state() == State::Connected);
+}
