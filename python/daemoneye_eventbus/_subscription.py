@@ -97,7 +97,7 @@ class Subscription(SubscriptionCore[T_co]):
     async def _get_slow(self, timeout: float | None) -> Any:
         loop = self._bridge.check()
         deadline = None if timeout is None else loop.time() + seconds("timeout", timeout)
-        while (message := self._take()) is None:
+        while (message := self._take_or_pass_on()) is None:
             await self._wait(deadline)
         if message is Ellipsis:
             raise self._end_error()
@@ -105,7 +105,7 @@ class Subscription(SubscriptionCore[T_co]):
         return message
 
     async def _next_slow(self) -> Any:
-        while (message := self._take()) is None:
+        while (message := self._take_or_pass_on()) is None:
             await self._wait()
         if message is Ellipsis:
             error = self._end_error()
@@ -119,6 +119,14 @@ class Subscription(SubscriptionCore[T_co]):
         # The queue rings once for all it has; who was woken wakes the next, or has it ring again.
         if len(self._waiting) and self._arm():
             self._waiting.wake_one()
+
+    def _take_or_pass_on(self) -> Any:
+        try:
+            return self._take()
+        except BaseException:
+            # Whoever was woken wakes the next, also where it has failed.
+            self._pass_on()
+            raise
 
     def get_nowait(self) -> T_co:
         """One message that is there already; `WouldBlock` if there is none, `SubscriptionClosed` at the end."""
@@ -147,7 +155,11 @@ class Subscription(SubscriptionCore[T_co]):
             await asyncio.sleep(0)
         messages: list[T_co] = []
         while True:
-            going_on = self._take_many(most, messages)
+            try:
+                going_on = self._take_many(most, messages)
+            except BaseException:
+                self._pass_on()
+                raise
             if messages:
                 self._pass_on()
                 return messages

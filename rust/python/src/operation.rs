@@ -244,11 +244,16 @@ impl Operation {
             State::Coroutine(coroutine) => return self.hand_on(coroutine, value),
             State::Done => return Err(PyRuntimeError::new_err("cannot reuse already awaited operation")),
         };
-        match kind.step(py)? {
+        let step = kind.step(py);
+        // Whoever was woken wakes the next, also where it has failed; the coroutine that it becomes does so itself.
+        if woken
+            && matches!(step, Ok(Step::Return(_)) | Err(_))
+            && let Some(subscription) = kind.line()
+        {
+            calls::method(intern!(py, "_pass_on"), [subscription.bind(py)], None)?;
+        }
+        match step? {
             Step::Return(value) => {
-                if woken && let Some(subscription) = kind.line() {
-                    calls::method(intern!(py, "_pass_on"), [subscription.bind(py)], None)?;
-                }
                 kind.release(py);
                 Ok(Sent::Returned(value))
             }

@@ -17,7 +17,7 @@ use pyo3::ffi;
 use pyo3::impl_::trampoline::{MethodDef, fastcall_cfunction_with_keywords as fastcall, iternextfunc, setattrofunc};
 use pyo3::prelude::*;
 use pyo3::type_object::PyTypeInfo;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyBytes, PyTuple};
 
 use crate::events::construct::{self, Construct};
 use crate::events::{
@@ -163,6 +163,17 @@ unsafe fn next_operation(py: Python<'_>, slf: *mut ffi::PyObject) -> PyResult<*m
         // Null without an exception is the end, with `None` for a result.
         Sent::Returned(object) if object.is_none(py) => Ok(ptr::null_mut()),
         Sent::Returned(object) => Err(stop(object)),
+    }
+}
+
+/// A copy of `bytes` in Python's memory; `MemoryError` where there is none.
+#[inline]
+pub(crate) fn copied(py: Python<'_>, bytes: &[u8]) -> PyResult<Py<PyBytes>> {
+    let length = ffi::Py_ssize_t::try_from(bytes.len())?;
+    // SAFETY: the bytes are there for the call, which copies them; it gives a new reference to a `bytes`, or null with an exception set.
+    unsafe {
+        let made = ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length);
+        Bound::from_owned_ptr_or_err(py, made).map(|made| made.cast_into_unchecked().unbind())
     }
 }
 

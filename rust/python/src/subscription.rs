@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use daemoneye_eventbus_core::broker::LocalSubscription;
 use daemoneye_eventbus_core::client::Inbox;
-use daemoneye_eventbus_core::queue::{Content, Empty, Queue};
+use daemoneye_eventbus_core::queue::{Content, Empty, Popped, Queue};
 use daemoneye_eventbus_core::topic::Pattern;
 use daemoneye_eventbus_core::wire::frame::PREFIX;
 use daemoneye_eventbus_core::wire::{self, Dialect};
@@ -18,6 +18,7 @@ use crate::operation::{Kind, Operation};
 use crate::outgoing::LocalMessage;
 use crate::owned::Owned;
 use crate::pace::Pace;
+use crate::slots;
 use crate::statistics::Tracked;
 use crate::text::{Frame, inconsistent};
 
@@ -110,21 +111,26 @@ impl SubscriptionCore {
         self.pace.turn_is_due()
     }
 
+    /// The copy is the event's own: one that is kept pins nothing else. Where there is no memory for it, the message stays in the queue.
+    fn pop(&self, py: Python<'_>) -> PyResult<Result<Popped<Py<PyBytes>>, Empty>> {
+        self.queue(py)?
+            .pop_as(|frame| slots::copied(py, frame.get(PREFIX..).unwrap_or_default()))
+    }
+
     pub(crate) fn take(&self, py: Python<'_>) -> PyResult<Taken> {
-        // The copy is the event's own: one that is kept pins nothing else.
-        let popped = match self
-            .queue(py)?
-            .pop_as(|frame| PyBytes::new(py, frame.get(PREFIX..).unwrap_or_default()).unbind())
-        {
-            Ok(popped) => popped,
-            Err(Empty::Yet) => return Ok(Taken::Empty),
-            Err(Empty::Ended) => return Ok(Taken::Ended),
-        };
+        match self.pop(py)? {
+            Ok(popped) => self.make(py, popped).map(Taken::Message),
+            Err(Empty::Yet) => Ok(Taken::Empty),
+            Err(Empty::Ended) => Ok(Taken::Ended),
+        }
+    }
+
+    fn make(&self, py: Python<'_>, popped: Popped<Py<PyBytes>>) -> PyResult<Py<PyAny>> {
         let stamp = Stamp {
             dropped_before: popped.dropped_before,
             sender: popped.sender,
         };
-        let made = match popped.content {
+        match popped.content {
             Content::Frames(body) => {
                 let pattern = self.pattern_of_body(body.as_bytes(py))?;
                 let dialect = self.dialect;
@@ -139,8 +145,7 @@ impl SubscriptionCore {
                 let topic = message.topic.bind(py).to_str()?;
                 message.deliver(py, self.pattern(topic), &self.subscriber_id, stamp)
             }
-        };
-        made.map(Taken::Message)
+        }
     }
 
     fn pattern_of_body(&self, body: &[u8]) -> PyResult<&Py<PyString>> {
@@ -278,11 +283,14 @@ impl SubscriptionCore {
 
     /// Up to `most` messages, appended to `into`; false at the end.
     fn _take_many(&self, py: Python<'_>, most: usize, into: &Bound<'_, PyList>) -> PyResult<bool> {
-        for _ in 0..most {
-            match self.take(py)? {
-                Taken::Message(message) => into.append(message)?,
-                Taken::Empty => break,
-                Taken::Ended => return Ok(false),
+        for taken in 0..most {
+            match self.pop(py) {
+                Ok(Ok(popped)) => into.append(self.make(py, popped)?)?,
+                Ok(Err(Empty::Yet)) => break,
+                Ok(Err(Empty::Ended)) => return Ok(false),
+                // It is there for the next call to fail on; those before it are not to be lost for it.
+                Err(_) if taken > 0 => break,
+                Err(error) => return Err(error),
             }
         }
         Ok(true)

@@ -17,6 +17,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -335,11 +336,13 @@ impl Queue {
 
     /// Takes one message out, a frame as a copy.
     pub fn pop(&self) -> Result<Popped, Empty> {
-        self.pop_as(Bytes::copy_from_slice)
+        let Ok(popped) = self.pop_as(|frame| Ok::<_, Infallible>(Bytes::copy_from_slice(frame)));
+        popped
     }
 
-    /// Takes one message out, a frame as what `make` makes of it; that happens under the lock and must be short.
-    pub fn pop_as<F>(&self, make: impl FnOnce(&[u8]) -> F) -> Result<Popped<F>, Empty> {
+    /// Takes one message out, a frame as what `make` makes of it; that happens under the lock and must be short. Where `make` fails,
+    /// with its error, or panics, the message stays where it is.
+    pub fn pop_as<F, E>(&self, make: impl FnOnce(&[u8]) -> Result<F, E>) -> Result<Result<Popped<F>, Empty>, E> {
         self.drain(|inner| inner.pop(make))
     }
 

@@ -116,26 +116,33 @@ impl Run {
         first.from(self.sender.as_ref())
     }
 
-    /// The only message that is left, as what `make` makes of its frame, and its sender.
-    pub(super) fn into_first<F>(self, make: impl FnOnce(&[u8]) -> F) -> (Content<F>, Option<Arc<Sender>>) {
+    /// The frame of the first message, unless that is an object.
+    pub(super) fn first_frame(&self) -> Option<&[u8]> {
+        match &self.content {
+            Content::Frames(bytes) => bytes.get(..self.first_len()),
+            Content::Object(..) => None,
+        }
+    }
+
+    /// The only message that is left, as what was `made` of its [`first_frame`](Self::first_frame), and its sender.
+    pub(super) fn into_first<F>(self, made: Option<F>) -> (Option<Content<F>>, Option<Arc<Sender>>) {
         let content = match self.content {
-            Content::Frames(bytes) => Content::Frames(make(&bytes)),
-            Content::Object(object, size) => Content::Object(object, size),
+            Content::Frames(_) => made.map(Content::Frames),
+            Content::Object(object, size) => Some(Content::Object(object, size)),
         };
         (content, self.sender)
     }
 
-    /// Takes the first message off as what `make` makes of its frame.
-    pub(super) fn take_first<F>(&mut self, make: impl FnOnce(&[u8]) -> F) -> Content<F> {
+    /// Takes the first message off, as what was `made` of its [`first_frame`](Self::first_frame).
+    pub(super) fn take_first<F>(&mut self, made: Option<F>) -> Option<Content<F>> {
         let len = self.first_len();
         self.messages = self.messages.saturating_sub(1);
         match &mut self.content {
             Content::Frames(bytes) => {
-                let made = make(bytes.get(..len).unwrap_or_default());
                 bytes.advance(len);
-                Content::Frames(made)
+                made.map(Content::Frames)
             }
-            Content::Object(object, size) => Content::Object(Arc::clone(object), *size),
+            Content::Object(object, size) => Some(Content::Object(Arc::clone(object), *size)),
         }
     }
 

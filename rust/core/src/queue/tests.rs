@@ -2,6 +2,7 @@
 
 mod model;
 mod stalled;
+mod unmade;
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -157,48 +157,52 @@ impl Inner {
         self.partial = rest;
     }
 
-    pub(in crate::queue) fn pop<F>(&mut self, make: impl FnOnce(&[u8]) -> F) -> Result<Popped<F>, Empty> {
+    pub(in crate::queue) fn pop<F, E>(
+        &mut self,
+        make: impl FnOnce(&[u8]) -> Result<F, E>,
+    ) -> Result<Result<Popped<F>, Empty>, E> {
+        // A gap without a message behind it waits for one to tell it.
+        let next = self.items.iter().position(|item| matches!(item, Item::Run(..)));
+        let made = match next.and_then(|at| self.items.get(at)) {
+            Some(Item::Run(run, _)) => run.first_frame().map(make).transpose()?,
+            _ => None,
+        };
+        // From here on nothing fails.
         let mut dropped_before = 0;
-        loop {
-            match self.items.front_mut() {
-                Some(Item::Run(run, subscriptions)) => {
-                    let (subscriptions, bytes) = (subscriptions.len(), run.first_len());
-                    let (content, sender) = if run.messages > 1 {
-                        (run.take_first(make), run.sender.clone())
-                    } else if let Some(Item::Run(last, _)) = self.items.pop_front() {
-                        last.into_first(make)
-                    } else {
-                        continue;
-                    };
-                    self.delivered += self.release_part(1, bytes, subscriptions);
-                    self.note_progress();
-                    return Ok(Popped {
-                        content,
-                        sender,
-                        dropped_before,
-                    });
-                }
-                Some(Item::Gap(_)) => {
-                    // A gap without a message behind it waits for one to tell it.
-                    if self.items.len() == 1 || !self.items.iter().any(|item| matches!(item, Item::Run(..))) {
-                        break;
-                    }
-                    if let Some(Item::Gap(gap)) = self.items.pop_front() {
-                        dropped_before = gap.total().saturating_add(dropped_before);
-                    }
-                }
-                Some(Item::Answer(_)) => {
-                    self.items.pop_front();
-                }
-                None => break,
+        for _ in 0..next.unwrap_or(0) {
+            if let Some(Item::Gap(gap)) = self.items.pop_front() {
+                dropped_before = gap.total().saturating_add(dropped_before);
             }
+        }
+        let taken = match self.items.front_mut() {
+            Some(Item::Run(run, subscriptions)) => {
+                let (subscriptions, bytes) = (subscriptions.len(), run.first_len());
+                let (content, sender) = if run.messages > 1 {
+                    (run.take_first(made), run.sender.clone())
+                } else if let Some(Item::Run(last, _)) = self.items.pop_front() {
+                    last.into_first(made)
+                } else {
+                    (None, None)
+                };
+                self.delivered += self.release_part(1, bytes, subscriptions);
+                self.note_progress();
+                content.map(|content| (content, sender))
+            }
+            _ => None,
+        };
+        if let Some((content, sender)) = taken {
+            return Ok(Ok(Popped {
+                content,
+                sender,
+                dropped_before,
+            }));
         }
         // Who reads here is cut by being told.
         if self.is_closed() || self.wants_disconnect {
-            return Err(Empty::Ended);
+            return Ok(Err(Empty::Ended));
         }
         self.idle = true;
         self.shrink();
-        Err(Empty::Yet)
+        Ok(Err(Empty::Yet))
     }
 }
