@@ -29,7 +29,9 @@ use crate::lifecycle::is_exiting;
 use crate::link::Link;
 use crate::loop_thread::LoopThread;
 use crate::operation::{Kind, Operation};
-use crate::outgoing::{LocalMessage, Offer, Outgoing, Pending, What, control_payload, topic_text, trigger_in};
+use crate::outgoing::{
+    LocalMessage, Offer, Outgoing, Pending, What, control_payload, plain_payload, topic_text, trigger_in,
+};
 use crate::owned::Owned;
 use crate::pace::Pace;
 use crate::port::PortHandle;
@@ -169,7 +171,7 @@ impl BusCore {
                     }
                     (What::Control(_), _) if topic == trigger::REQUEST => trigger_in(object, dialect)?,
                     (What::Event(event), _) => What::Event(event.clone_ref(py)),
-                    (What::Control(payload), _) => What::Control(payload.clone_ref(py)),
+                    (What::Control(_), _) => What::Control(plain_payload(object)?),
                 };
                 let correlation = match &outgoing.correlation {
                     Some(given) => Correlation::given(given.bind(py))?,

@@ -68,7 +68,8 @@ impl Outgoing {
     }
 }
 
-/// A message of this process in an in-process queue.
+/// A message of this process in an in-process queue, which drops it under its lock: all that it holds is of types that run nobody's
+/// code then, so no subclass of a text or of bytes.
 pub(crate) struct LocalMessage {
     pub(crate) what: What,
     pub(crate) correlation: Correlation,
@@ -155,6 +156,12 @@ pub(crate) fn control_payload<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<&'a 
     Ok(bytes.as_bytes())
 }
 
+/// The payload as bytes that run nobody's code.
+pub(crate) fn plain_payload(payload: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    let bytes = Field("publish_control", "payload").bytes(payload.as_borrowed())?;
+    Ok(bytes.into_any())
+}
+
 /// The trigger request that a control payload is, or the payload.
 pub(crate) fn trigger_in(payload: &Bound<'_, PyAny>, dialect: Dialect) -> PyResult<What> {
     let bytes = control_payload(payload)?;
@@ -163,7 +170,7 @@ pub(crate) fn trigger_in(payload: &Bound<'_, PyAny>, dialect: Dialect) -> PyResu
         Ok(event) if event.kind() == EventKind::Trigger => {
             What::Event(events::decode_event(payload.py(), bytes, dialect)?)
         }
-        _ => What::Control(payload.clone().unbind()),
+        _ => What::Control(plain_payload(payload)?),
     })
 }
 

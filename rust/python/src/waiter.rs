@@ -72,10 +72,10 @@ impl Waiter {
         Ok(true)
     }
 
-    fn cancelled_error(py: Python<'_>, message: Option<&Py<PyAny>>) -> PyErr {
+    fn cancelled_error(py: Python<'_>, message: Option<Py<PyAny>>) -> PyErr {
         static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         match CLASS.import(py, "asyncio", "CancelledError") {
-            Ok(class) => PyErr::from_type(class.clone(), message.map(|message| message.clone_ref(py))),
+            Ok(class) => PyErr::from_type(class.clone(), message),
             Err(error) => error,
         }
     }
@@ -180,14 +180,18 @@ impl Waiter {
     }
 
     pub(crate) fn result(&self, py: Python<'_>) -> PyResult<()> {
-        match &self.inner.lock().outcome {
-            Outcome::Woken => Ok(()),
-            Outcome::TimedOut => Err(PyTimeoutError::new_err(())),
-            Outcome::Cancelled(message) => Err(Self::cancelled_error(py, message.as_ref())),
-            Outcome::Pending => Err(pyo3::exceptions::PyRuntimeError::new_err(
-                "nobody has woken this waiter yet",
-            )),
-        }
+        let message = match &self.inner.lock().outcome {
+            Outcome::Woken => return Ok(()),
+            Outcome::TimedOut => return Err(PyTimeoutError::new_err(())),
+            Outcome::Cancelled(message) => message.as_ref().map(|message| message.clone_ref(py)),
+            Outcome::Pending => {
+                return Err(pyo3::exceptions::PyRuntimeError::new_err(
+                    "nobody has woken this waiter yet",
+                ));
+            }
+        };
+        // Out of the lock: the class may have to be imported.
+        Err(Self::cancelled_error(py, message))
     }
 
     fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -225,8 +229,11 @@ impl Waiter {
     }
 
     fn __clear__(&self) {
-        if let Some(mut inner) = self.inner.try_lock() {
-            inner.callbacks.clear();
-        }
+        // Out of the lock: what is let go may come back here.
+        let callbacks = self
+            .inner
+            .try_lock()
+            .map(|mut inner| std::mem::take(&mut inner.callbacks));
+        drop(callbacks);
     }
 }
