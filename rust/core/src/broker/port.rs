@@ -270,9 +270,10 @@ impl Port {
         overflow: Overflow,
         reader: Arc<dyn Wake>,
     ) -> Result<LocalSubscription> {
-        self.open()?;
         let config = &self.shared.config;
         let mut held = self.held.lock();
+        // Under the lock that closing takes: whatever is held when it closes ends with it, and nothing comes after.
+        self.open()?;
         let load = held.sinks.values().map(|(_, load)| *load).sum();
         let interest = subscription::compile(config, subscription, load)
             .inspect_err(|error| self.shared.counters.note(Refusal::of(error.code())))?;
@@ -316,10 +317,12 @@ impl Port {
 
     /// Ends every subscription of this bus; what they have not handed over is dropped as `closed`. Idempotent.
     pub fn close(&self) {
+        let mut held = self.held.lock();
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
-        let sinks = std::mem::take(&mut *self.held.lock()).sinks;
+        let sinks = std::mem::take(&mut *held).sinks;
+        drop(held);
         for (sink, _) in sinks.into_values() {
             self.shared.retire_queue(self.id, &sink);
         }

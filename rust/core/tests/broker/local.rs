@@ -281,3 +281,36 @@ fn many_threads_publish_while_subscriptions_change() {
         assert!(statistics.dropped.values().all(|dropped| *dropped == 0));
     });
 }
+
+#[test]
+fn whoever_subscribes_while_the_bus_is_closed_has_no_bus_or_an_end() {
+    guarded(|| {
+        let bus = Bus::new();
+        for _ in 0..100 {
+            let port = port(&bus, Congestion::Drop);
+            let subscribe = || {
+                let limits = Limits {
+                    messages: 10,
+                    bytes: 1 << 20,
+                };
+                let reader = Arc::new(Bell::default());
+                port.subscribe(&asked(&["events.#"]), limits, Overflow::DropOldest, reader)
+            };
+            let subscribed: Vec<_> = std::thread::scope(|scope| {
+                let until_refused = || {
+                    std::iter::repeat_with(subscribe)
+                        .map_while(Result::ok)
+                        .collect::<Vec<_>>()
+                };
+                let threads: Vec<_> = (0..3).map(|_| scope.spawn(until_refused)).collect();
+                std::thread::sleep(Duration::from_micros(200));
+                port.close();
+                threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+            });
+            for subscription in &subscribed {
+                assert_eq!(subscription.queue.pop().unwrap_err(), Empty::Ended);
+            }
+            assert_eq!(bus.broker.statistics().bus.active_subscribers, 0);
+        }
+    });
+}
