@@ -280,3 +280,31 @@ async def test_a_read_only_directory(folder, program, as_root):
     said = broker.finish(code=1, stderr=None)
     assert str(folder) in said.splitlines()[-1]
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Unix has lock files, and limits of what a file may hold")
+@pytest.mark.parametrize("room", [0, 1])
+async def test_a_disk_without_room_for_the_pid(folder, program, room):
+    """The lock holds without it, and nobody is told half a number."""
+    import resource
+
+    path = str(folder / "b.sock")
+    lock = Path(path + ".lock")
+    lock.write_text("4294967295\n")
+    lock.chmod(0o600)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        broker = program("broker.py", path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    broker.json()
+    assert lock.read_bytes() == b""
+    with pytest.raises(BrokerAlreadyRunning) as caught:
+        await Broker(path).start()
+    assert caught.value.pid is None
+    async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+        await bus.publish(process(7))
+        assert pids(await collect(events, 1)) == [7]
+    broker.ask(do="shutdown")
+    broker.finish(stderr=None)

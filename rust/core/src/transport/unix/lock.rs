@@ -87,11 +87,24 @@ impl LockFile<'_> {
             return Ok(None);
         }
         check_content(&fd, &self.path)?;
-        let pid = format!("{}\n", std::process::id());
-        fs::ftruncate(&fd, 0)
-            .and_then(|()| io::pwrite(&fd, pid.as_bytes(), 0))
-            .map_err(|errno| system("write to", &self.path, errno))?;
+        self.write_pid(&fd)?;
         Ok(Some(Lock(Descriptor::new(fd))))
+    }
+
+    /// A full disk keeps nobody from listening: the lock is held, and the pid is advice.
+    fn write_pid(&self, fd: &OwnedFd) -> Result<()> {
+        let failed = |errno| system("write to", &self.path, errno);
+        let pid = format!("{}\n", std::process::id());
+        fs::ftruncate(fd, 0).map_err(failed)?;
+        match io::pwrite(fd, pid.as_bytes(), 0) {
+            Ok(written) if written == pid.len() => return Ok(()),
+            // Half of it would be the pid of another.
+            Ok(_) => fs::ftruncate(fd, 0).map_err(failed)?,
+            Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+        tracing::warn!(path = %self.path.display(), "no room for the pid in the lock file, which holds all the same");
+        Ok(())
     }
 
     fn stat(&self) -> Result<Option<Stat>> {
