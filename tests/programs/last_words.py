@@ -29,10 +29,10 @@ async def main(path):
 
         for number in range(3):
             await bus.publish(ProcessEvent(pid=number, name="sh"), Text(f"c-{number}"))
-            await bus.publish_control("control.note", Payload(b"note"), Text(f"n-{number}"))
+            await bus.publish_control(Text("control.note"), Payload(b"note"), Text(f"n-{number}"))
         note = events.get_nowait()
         assert (type(note.payload), type(note.correlation_metadata.correlation_id)) == (bytes, str)
-        await bus.publish_control("control.note", Payload(b"note"))
+        await bus.publish_control(Text("control.note"), Payload(b"note"))
         await events.close()
         print(json.dumps({"asked": len(asked), "dropped": events.dropped}))
 
