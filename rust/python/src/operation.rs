@@ -267,6 +267,17 @@ impl Operation {
         }
     }
 
+    /// What it waits for goes with it, and nothing of that has been taken apart yet: later the line may be gone.
+    pub(crate) fn finalize(&self, py: Python<'_>) -> PyResult<()> {
+        if !matches!(self.state.lock().0, State::Waiting(..)) {
+            return Ok(());
+        }
+        match self.take() {
+            State::Waiting(kind, waiter) => kind.leave_line(py, &waiter),
+            _ => Ok(()),
+        }
+    }
+
     fn hand_on(&self, coroutine: Py<PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Sent> {
         let sent = calls::send(coroutine.bind(value.py()), value)?;
         if matches!(sent, Sent::Yielded(_)) {

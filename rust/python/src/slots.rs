@@ -1,8 +1,8 @@
 //! The slots of Python's type objects that PyO3 has no word for: the raw side of the interpreter's calls. Those of ours are in `calls`.
 //!
 //! `am_send` hands an [`Operation`]'s result over without an exception object; `tp_iternext`, which is what `await` uses from
-//! Python 3.12 on, does so where the result is `None`. Each slot only says faster what a method of the class says too: without it
-//! everything works. `tp_vectorcall` takes a constructor's arguments as the interpreter holds them, without a tuple and a dict.
+//! Python 3.12 on, does so where the result is `None`. Both only say faster what a method of the class says too. `tp_finalize` is an
+//! [`Operation`]'s last word before the garbage collector takes its cycle apart, in whatever order. `tp_vectorcall` takes a constructor's arguments as the interpreter holds them, without a tuple and a dict.
 //!
 //! Every entry runs inside PyO3's own trampoline, the one its macros use: it notes that this thread is attached, turns an `Err` into
 //! the raised exception, and a panic into `PanicException`, so that nothing unwinds into C. The slots are written once, when the
@@ -14,7 +14,9 @@ use std::marker::PhantomData;
 use std::ptr;
 
 use pyo3::ffi;
-use pyo3::impl_::trampoline::{MethodDef, fastcall_cfunction_with_keywords as fastcall, iternextfunc, setattrofunc};
+use pyo3::impl_::trampoline::{
+    MethodDef, fastcall_cfunction_with_keywords as fastcall, iternextfunc, releasebufferproc, setattrofunc,
+};
 use pyo3::prelude::*;
 use pyo3::type_object::PyTypeInfo;
 use pyo3::types::{PyBytes, PyTuple};
@@ -43,6 +45,7 @@ pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
             methods.am_await = Some(ffi::PyObject_SelfIter);
             (*class).tp_iternext = Some(iternextfunc::<Next>);
         }
+        (*class).tp_finalize = Some(finalize);
     }
     Ok(())
 }
@@ -164,6 +167,26 @@ unsafe fn next_operation(py: Python<'_>, slf: *mut ffi::PyObject) -> PyResult<*m
         Sent::Returned(object) if object.is_none(py) => Ok(ptr::null_mut()),
         Sent::Returned(object) => Err(stop(object)),
     }
+}
+
+struct Finalize;
+
+impl MethodDef<releasebufferproc::Func> for Finalize {
+    const METH: releasebufferproc::Func = finalize_operation;
+}
+
+/// The trampoline of something that gives nothing and may not fail serves: what is raised goes to `sys.unraisablehook`.
+unsafe extern "C" fn finalize(slf: *mut ffi::PyObject) {
+    // SAFETY: the collector calls with a thread attached and an instance of the class; the second pointer is not looked at.
+    unsafe { releasebufferproc::<Finalize>(slf, ptr::null_mut()) }
+}
+
+/// # Safety
+/// `slf` must be an [`Operation`].
+unsafe fn finalize_operation(py: Python<'_>, slf: *mut ffi::PyObject, _: *mut ffi::Py_buffer) -> PyResult<()> {
+    // SAFETY: as for `send_operation`.
+    let operation = unsafe { Borrowed::from_ptr(py, slf).cast_unchecked::<Operation>() };
+    operation.get().finalize(py)
 }
 
 /// A copy of `bytes` in Python's memory; `MemoryError` where there is none.
