@@ -1,11 +1,12 @@
 """A subscription's own queue: policies, places of gaps, and who waits for whom."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
 
-from daemoneye_eventbus import ConnectionClosed, ConnectionLost, PublishTimeout, WouldBlock
+from daemoneye_eventbus import ConnectionClosed, ConnectionLost, EventFilter, PublishTimeout, WouldBlock
 from support import Pair, collect, empty, eventually, make_pair, pids, process
 
 
@@ -261,6 +262,24 @@ async def test_what_is_pending_at_close_is_dropped_as_closed(pair: Pair):
     assert events.dropped == 25
     local = pair.sub.local_statistics()
     assert local["dropped"].get("closed") == 25
+
+
+async def test_what_is_on_its_way_at_close_is_dropped_as_closed(pair: Pair):
+    """The broker sends until it has heard of the end, and counts that as delivered."""
+    bus = pair.sub
+    for way in ("close", "forget"):
+        before = bus.local_statistics()["dropped"].get("closed", 0)
+        events = await bus.subscribe("events.#", event_filter=EventFilter(event_types=["process"]))
+        await bus.publish_many(process(number) for number in range(1_000))
+        if way == "close":
+            await events.close()
+            assert events.dropped == 1_000
+        else:
+            with pytest.warns(ResourceWarning):
+                del events
+                gc.collect()
+            await bus.flush()
+        assert bus.local_statistics()["dropped"]["closed"] - before == 1_000
 
 
 async def test_send_buffer_is_bounded(path, program):

@@ -13,6 +13,14 @@ pub(crate) enum Tracked {
 }
 
 impl Tracked {
+    /// It may lose what is on its way to it for a moment after it was closed.
+    fn is_fed_no_more(&self) -> bool {
+        match self {
+            Self::Inbox(inbox) => inbox.queue.is_closed() && inbox.is_starved(),
+            Self::Local(queue) => queue.is_closed(),
+        }
+    }
+
     fn queue(&self) -> &Queue {
         match self {
             Self::Inbox(inbox) => &inbox.queue,
@@ -45,7 +53,7 @@ impl Account {
         let past = &mut self.past;
         self.open.retain(|tracked| {
             let now = tracked.queue().snapshot();
-            let over = tracked.queue().is_closed() && now.messages == 0;
+            let over = tracked.is_fed_no_more() && now.messages == 0;
             sum.add_settled(&now);
             if over {
                 past.add_settled(&now);

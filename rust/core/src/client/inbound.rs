@@ -11,6 +11,8 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 
 use super::inbox::Inbox;
+use super::leaving::{Answered, Leavers, Leaving};
+use super::open::Open;
 use super::ticket::{Answer, Ticket};
 use crate::error::{Error, Result};
 use crate::log::Limiter;
@@ -20,8 +22,6 @@ use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{self, FromBroker, Page};
 use crate::wire::{self, Dialect, Refusal, Summary};
 
-/// A run is handed over at this size, so that one inbox entry stays a small piece of memory.
-const MAX_RUN: usize = 64 * 1024;
 const CACHED_TOPICS: usize = 1024;
 
 /// What the stream said besides messages and answers.
@@ -44,14 +44,6 @@ pub(super) struct Entry {
     pub(super) live: bool,
 }
 
-/// A subscription that was ended here and of which the broker has not confirmed it.
-struct Leaving {
-    /// `None`: nobody waits for it.
-    ticket: Option<Ticket>,
-    /// The answer to its SUB has not come either, and comes first.
-    subscribing: bool,
-}
-
 pub(super) struct Inbound {
     pub(super) dialect: Dialect,
     pub(super) max_frame: usize,
@@ -62,10 +54,7 @@ pub(super) struct Inbound {
     /// How many of them block.
     blocking: usize,
     pub(super) questions: HashMap<u64, Ticket>,
-    /// While there are any, the broker may have sent what nobody but they asked for.
-    leaving: HashMap<u64, Leaving>,
-    /// Those of them that the connection under way is to be told of once it is live.
-    unsaid: Vec<u64>,
+    pub(super) leaving: Leavers,
     next_id: u64,
     matcher: Matcher<u64>,
     generation: u64,
@@ -92,8 +81,7 @@ impl Inbound {
             unsent: BTreeSet::new(),
             blocking: 0,
             questions: HashMap::new(),
-            leaving: HashMap::new(),
-            unsaid: Vec::new(),
+            leaving: Leavers::default(),
             next_id: 1,
             matcher: Matcher::default(),
             generation: 0,
@@ -134,34 +122,53 @@ impl Inbound {
         let entry = self.entries.remove(&id)?;
         self.unsent.remove(&id);
         self.blocking -= usize::from(entry.inbox.block);
-        for pattern in &entry.inbox.patterns {
-            self.matcher.remove(pattern, id);
-        }
-        self.generation += 1;
+        self.unmatch(id, &entry.inbox);
         Some(entry)
     }
 
-    /// UNSUB is being written for an entry that was removed.
-    pub(super) fn leave(&mut self, id: u64, entry: &Entry, ticket: Option<Ticket>) {
-        let subscribing = !entry.live;
-        self.leaving.insert(id, Leaving { ticket, subscribing });
+    fn unmatch(&mut self, id: u64, inbox: &Inbox) {
+        for pattern in &inbox.patterns {
+            self.matcher.remove(pattern, id);
+        }
+        self.generation += 1;
+    }
+
+    /// UNSUB is being written for an entry that was removed and settled. It matches until the broker has confirmed.
+    pub(super) fn leave(&mut self, id: u64, entry: Entry, ticket: Option<Ticket>) {
+        let Entry { inbox, live, .. } = entry;
+        for pattern in &inbox.patterns {
+            self.matcher.insert(pattern, id);
+        }
+        let subscribing = !live;
+        self.leaving.insert(
+            id,
+            Leaving {
+                ticket,
+                inbox,
+                subscribing,
+            },
+        );
+    }
+
+    fn has_gone(&mut self, id: u64, leaving: Leaving) -> Option<Ticket> {
+        self.unmatch(id, &leaving.inbox);
+        self.put_by(&leaving.inbox);
+        leaving.ticket
     }
 
     /// The same for one that was asked for on a connection which is not live yet.
-    pub(super) fn leave_later(&mut self, id: u64, entry: &Entry) {
+    pub(super) fn leave_later(&mut self, id: u64, entry: Entry) {
         self.leave(id, entry, None);
-        self.unsaid.push(id);
-    }
-
-    /// Gives those of which the connection, live now, has not been told.
-    pub(super) fn say_unsaid(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.unsaid)
+        self.leaving.tell_later(id);
     }
 
     /// Everybody who waits for an answer that the present connection can no longer give.
     pub(super) fn give_up_answers(&mut self) -> Vec<Ticket> {
-        let left = self.leaving.drain().filter_map(|(_, leaving)| leaving.ticket);
-        self.questions.drain().map(|(_, ticket)| ticket).chain(left).collect()
+        let mut tickets: Vec<Ticket> = self.questions.drain().map(|(_, ticket)| ticket).collect();
+        for (id, leaving) in self.leaving.take_all() {
+            tickets.extend(self.has_gone(id, leaving));
+        }
+        tickets
     }
 
     /// The connection that knew of them is gone.
@@ -171,8 +178,9 @@ impl Inbound {
             (entry.sent, entry.live) = (false, false);
         }
         self.unsent = self.entries.keys().copied().collect();
-        self.unsaid.clear();
-        self.leaving.retain(|_, leaving| leaving.ticket.is_some());
+        for (id, leaving) in self.leaving.take_unawaited() {
+            self.has_gone(id, leaving);
+        }
     }
 
     /// Gives the subscriptions that the present connection does not know, oldest first, as known from now on.
@@ -192,7 +200,7 @@ impl Inbound {
         self.blocking > 0
     }
 
-    /// Closes an inbox that left the table and keeps its account.
+    /// Closes an inbox that left the table.
     pub(super) fn settle(&mut self, inbox: &Inbox, discard: Option<DropReason>) {
         // It came in and stays in the account, over the limit this once.
         if let Some((_, run)) = self.held.take_if(|(held, _)| std::ptr::eq(&raw const **held, inbox)) {
@@ -204,6 +212,11 @@ impl Inbound {
             }
             None => inbox.queue.finish(),
         }
+    }
+
+    /// Keeps the account of a settled inbox that nothing comes for any more.
+    pub(super) fn put_by(&mut self, inbox: &Inbox) {
+        inbox.starve();
         self.past.add_settled(&inbox.queue.snapshot());
     }
 
@@ -266,16 +279,18 @@ impl Inbound {
     }
 
     pub(super) fn route(&mut self, topic: &str) -> Arc<[Arc<Inbox>]> {
-        let (matcher, entries) = (&self.matcher, &self.entries);
+        let (matcher, entries, leaving) = (&self.matcher, &self.entries, &self.leaving);
         let route = self.routes.get_or(topic, self.generation, || {
             let mut ids = Vec::new();
             matcher.find(topic, |_, id| ids.push(id));
             ids.sort_unstable();
             ids.dedup();
             ids.iter()
-                .filter_map(|id| entries.get(id))
-                .filter(|entry| entry.live)
-                .map(|entry| Arc::clone(&entry.inbox))
+                .filter_map(|id| match entries.get(id) {
+                    Some(entry) => entry.live.then_some(&entry.inbox),
+                    None => leaving.fed(*id),
+                })
+                .map(Arc::clone)
                 .collect()
         });
         Arc::clone(route)
@@ -303,14 +318,14 @@ impl Inbound {
                 // A blocking subscription has the connection for itself: nobody else is to have this.
                 return self.push_blocking(inbox, run.clone(), resume);
             }
-            inbox.queue.push(run, &inbox.account, 0, Patience::None);
+            inbox.take(run, Patience::None);
         }
         false
     }
 
     /// True if the inbox is full; then what it has not taken is held.
     fn push_blocking(&mut self, inbox: &Arc<Inbox>, run: Run, resume: &Arc<dyn Wake>) -> bool {
-        let pushed = inbox.queue.push(&run, &inbox.account, 0, Patience::Wait(resume));
+        let pushed = inbox.take(&run, Patience::Wait(resume));
         let Pushed::Full { taken, .. } = pushed else {
             return false;
         };
@@ -333,7 +348,7 @@ impl Inbound {
                     .as_ref()
                     .is_none_or(|filters| filters.accept(&message, event.as_ref()))
                 {
-                    inbox.queue.push(&run, &inbox.account, 0, Patience::None);
+                    inbox.take(&run, Patience::None);
                 }
             }
         }
@@ -359,6 +374,8 @@ impl Inbound {
                             .inbox
                             .queue
                             .push_gap(count, &entry.inbox.account, 0, DropReason::AtBroker);
+                    } else if let Some(inbox) = self.leaving.fed(id) {
+                        inbox.queue.lose(count, DropReason::AtBroker);
                     }
                 }
             }
@@ -398,14 +415,14 @@ impl Inbound {
     /// Takes the answer to the SUB or the UNSUB of a subscription that is being ended. False if `id` is none. A refusal says that the
     /// broker has no such subscription, which is what was asked for.
     fn has_left(&mut self, id: u64) -> bool {
-        let Some(leaving) = self.leaving.get_mut(&id) else {
-            return false;
-        };
-        if std::mem::take(&mut leaving.subscribing) {
-            return true;
-        }
-        if let Some(ticket) = self.leaving.remove(&id).and_then(|leaving| leaving.ticket) {
-            ticket.resolve(Ok(Answer::Done));
+        match self.leaving.answer(id) {
+            Answered::Nobody => return false,
+            Answered::Sub => self.became_live(),
+            Answered::Unsub(leaving) => {
+                if let Some(ticket) = self.has_gone(id, leaving) {
+                    ticket.resolve(Ok(Answer::Done));
+                }
+            }
         }
         true
     }
@@ -419,6 +436,7 @@ impl Inbound {
             ticket.resolve(Err(error));
         } else if let Some(entry) = self.remove(id) {
             self.settle(&entry.inbox, None);
+            self.put_by(&entry.inbox);
             match entry.ticket {
                 Some(ticket) => ticket.resolve(Err(error)),
                 // It was open before the connection broke, and nobody waits to be told.
@@ -435,35 +453,5 @@ impl Inbound {
                 }
             }
         }
-    }
-}
-
-/// A run that may still grow.
-struct Open<'d> {
-    summary: Summary<'d>,
-    start: usize,
-    end: usize,
-    messages: u32,
-    route: Arc<[Arc<Inbox>]>,
-}
-
-impl<'d> Open<'d> {
-    const fn new(summary: Summary<'d>, at: usize, len: usize, route: Arc<[Arc<Inbox>]>) -> Self {
-        Self {
-            summary,
-            start: at,
-            end: at + len,
-            messages: 1,
-            route,
-        }
-    }
-
-    fn takes(&self, next: &Summary<'_>, len: usize) -> bool {
-        self.summary.topic == next.topic && self.summary.event == next.event && self.end - self.start + len <= MAX_RUN
-    }
-
-    const fn add(&mut self, len: usize) {
-        self.end += len;
-        self.messages += 1;
     }
 }

@@ -1,12 +1,12 @@
 //! What the broker sent for one subscription and nobody has taken yet.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::event::EventSubscription;
 use crate::filter::Filters;
-use crate::queue::{Budget, Limits, Overflow, Queue, Subscriptions, Wake};
+use crate::queue::{Budget, DropReason, Limits, Overflow, Patience, Pushed, Queue, Run, Subscriptions, Wake};
 use crate::topic::Pattern;
 
 /// A subscriber that waits for its own consumer is never counted as stalled; the broker judges the connection instead.
@@ -31,6 +31,7 @@ pub struct Inbox {
     /// The queue's view of itself: one subscription.
     pub(super) account: Subscriptions,
     gaps: AtomicU64,
+    starved: AtomicBool,
 }
 
 impl Inbox {
@@ -55,12 +56,31 @@ impl Inbox {
             block: options.block,
             account: Arc::from([0]),
             gaps: AtomicU64::new(0),
+            starved: AtomicBool::new(false),
         }
     }
 
     /// How often the connection was interrupted under this subscription.
     pub fn gaps(&self) -> u64 {
         self.gaps.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing comes any more, not even to be counted: it was ended, and the broker has confirmed or is gone.
+    pub fn is_starved(&self) -> bool {
+        self.starved.load(Ordering::Acquire)
+    }
+
+    pub(super) fn starve(&self) {
+        self.starved.store(true, Ordering::Release);
+    }
+
+    /// Offers it `run`; what comes after its end is counted.
+    pub(super) fn take(&self, run: &Run, patience: Patience<'_>) -> Pushed {
+        let pushed = self.queue.push(run, &self.account, 0, patience);
+        if matches!(pushed, Pushed::Closed) {
+            self.queue.lose(u64::from(run.messages), DropReason::Closed);
+        }
+        pushed
     }
 
     pub(super) fn interrupted(&self) {

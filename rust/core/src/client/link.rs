@@ -205,12 +205,14 @@ impl Link {
         inbound.settle(&entry.inbox, discard);
         let asked = entry.sent && !self.shared.is_original();
         if asked && line.state == State::Connected {
-            inbound.leave(id, &entry, Some(ticket));
+            inbound.leave(id, entry, Some(ticket));
             self.shared.outbox.lock().text(&unsub(id));
         } else {
             // A connection that is being made may have been asked for it already.
             if asked {
-                inbound.leave_later(id, &entry);
+                inbound.leave_later(id, entry);
+            } else {
+                inbound.put_by(&entry.inbox);
             }
             ticket.resolve(Ok(Answer::Done));
         }
@@ -277,8 +279,9 @@ impl Link {
     pub fn local_statistics(&self) -> LocalStatistics {
         let inbound = self.shared.inbound.lock();
         let mut sum = inbound.past;
-        for entry in inbound.entries.values() {
-            sum.add_settled(&entry.inbox.queue.snapshot());
+        let open = inbound.entries.values().map(|entry| &entry.inbox);
+        for inbox in open.chain(inbound.leaving.inboxes()) {
+            sum.add_settled(&inbox.queue.snapshot());
         }
         let decode_errors = inbound.undecodable;
         let outbox = self.shared.outbox.lock();

@@ -256,7 +256,7 @@ impl Shared {
         outbox.go_live();
         drop(outbox);
         self.send_subs(&mut inbound);
-        let unsaid = inbound.say_unsaid();
+        let unsaid = inbound.leaving.say_unsaid();
         drop(inbound);
         for id in unsaid {
             self.outbox.lock().text(&unsub(id));
@@ -315,6 +315,7 @@ impl Shared {
         for id in ids {
             if let Some(entry) = inbound.remove(id) {
                 inbound.settle(&entry.inbox, None);
+                inbound.put_by(&entry.inbox);
                 tickets.extend(entry.ticket);
             }
         }

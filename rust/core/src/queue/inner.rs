@@ -123,7 +123,7 @@ impl Inner {
     }
 
     /// A broker says what it lost, and may say any number.
-    fn count_dropped(&mut self, reason: DropReason, pairs: u64) {
+    pub(super) fn count_dropped(&mut self, reason: DropReason, pairs: u64) {
         if let Some(count) = self.dropped.get_mut(reason as usize) {
             *count = count.saturating_add(pairs);
         }

@@ -261,6 +261,14 @@ impl Queue {
         })
     }
 
+    /// Counts what matched after its only subscription was closed here.
+    pub fn lose(&self, messages: u64, reason: DropReason) {
+        let mut inner = self.inner.lock();
+        if inner.is_closed() {
+            inner.count_dropped(reason, messages);
+        }
+    }
+
     /// Changes the subscriptions of this reader and says so in its stream as one step: nothing that was looked up before `change`
     /// can come in after the answer, nothing looked up after it can come in before.
     pub fn change<R>(&self, change: impl FnOnce(u64) -> (R, Option<Bytes>)) -> R {
