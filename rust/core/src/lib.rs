@@ -3,6 +3,7 @@
 //! Read the rooms in this order; each imports only from those before it:
 //!
 //! * [`error`]: one enum, every kind with its facts
+//! * [`lock`]: the one lock, which a panic of its holder leaves usable
 //! * `log`: lines that a flood must not multiply
 //! * `limits`: what a setting may be
 //! * [`event`]: what travels: the five events, correlation, what subscribers ask for
@@ -20,6 +21,7 @@ pub mod error;
 pub mod event;
 pub mod filter;
 mod limits;
+pub mod lock;
 mod log;
 pub mod queue;
 pub mod topic;

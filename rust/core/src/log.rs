@@ -5,7 +5,8 @@
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use parking_lot::Mutex;
+
+use crate::lock::Mutex;
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -42,12 +43,19 @@ impl Limiter {
 
     /// Reasons with lines left out and none written for a second: their counts, which no later line may ever tell.
     pub(crate) fn overdue(&self) -> Vec<(&'static str, u64)> {
-        self.take(EVERY)
+        let now = Instant::now();
+        self.take(|reason| {
+            let due = now.duration_since(reason.last) >= EVERY;
+            if due {
+                reason.last = now;
+            }
+            due
+        })
     }
 
-    /// The same at the end, when nothing is waited for any more.
+    /// The same at the end, when nothing is waited for any more; whatever the end came from, even a clock that failed.
     pub(crate) fn rest(&self) -> Vec<(&'static str, u64)> {
-        self.take(Duration::ZERO)
+        self.take(|_| true)
     }
 
     /// When something will be overdue.
@@ -57,17 +65,11 @@ impl Limiter {
         left_out.map(|reason| reason.last + EVERY).min()
     }
 
-    fn take(&self, after: Duration) -> Vec<(&'static str, u64)> {
-        let now = Instant::now();
+    fn take(&self, mut is_due: impl FnMut(&mut Reason) -> bool) -> Vec<(&'static str, u64)> {
         let mut reasons = self.0.lock();
-        let left_out = reasons
-            .iter_mut()
-            .filter(|(_, reason)| reason.suppressed > 0 && now.duration_since(reason.last) >= after);
+        let left_out = reasons.iter_mut().filter(|(_, reason)| reason.suppressed > 0);
         left_out
-            .map(|(name, reason)| {
-                reason.last = now;
-                (*name, std::mem::take(&mut reason.suppressed))
-            })
+            .filter_map(|(name, reason)| is_due(reason).then(|| (*name, std::mem::take(&mut reason.suppressed))))
             .collect()
     }
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use daemoneye_eventbus_core::Error;
+use daemoneye_eventbus_core::lock::Mutex;
 use daemoneye_eventbus_core::queue::Wake;
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 
 use crate::errors::raise;

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use daemoneye_eventbus_core::client::{self, Inbox, InboxOptions, Read, Reader, Sent, State};
 use daemoneye_eventbus_core::filter::Filters;
+use daemoneye_eventbus_core::lock::Mutex;
 use daemoneye_eventbus_core::queue::DropReason;
 use daemoneye_eventbus_core::topic;
 use daemoneye_eventbus_core::transport::{Address, Stream};
 use daemoneye_eventbus_core::wire::text::Stats;
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -123,8 +123,12 @@ impl Link {
     /// The scheduled flush. `None` if it is done, true if the descriptor must be watched for writing, false to come again in the next
     /// turn.
     fn flush(&self, py: Python<'_>) -> PyResult<Option<bool>> {
+        // Before the look: whoever publishes behind it, or after a panic in it, schedules another.
+        self.flush_scheduled.store(false, Ordering::Relaxed);
         let sent = self.core(py)?.flush();
-        self.flush_scheduled.store(sent == Sent::Buffered, Ordering::Relaxed);
+        if sent == Sent::Buffered {
+            self.flush_scheduled.store(true, Ordering::Relaxed);
+        }
         Ok(match sent {
             Sent::Buffered => Some(false),
             Sent::Blocked => Some(true),

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Once, OnceLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
+use daemoneye_eventbus_core::lock::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tracing_core::field::{Field, Visit};

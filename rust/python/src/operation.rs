@@ -8,7 +8,7 @@
 //! A finished operation that nobody holds any more is issued again: most are awaited where they are made, one after the other.
 use std::cell::Cell;
 
-use parking_lot::Mutex;
+use daemoneye_eventbus_core::lock::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;

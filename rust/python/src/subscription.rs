@@ -3,12 +3,12 @@ use std::sync::Arc;
 
 use daemoneye_eventbus_core::broker::LocalSubscription;
 use daemoneye_eventbus_core::client::Inbox;
+use daemoneye_eventbus_core::lock::Mutex;
 use daemoneye_eventbus_core::queue::{Content, Empty, Popped, Queue};
 use daemoneye_eventbus_core::topic::Pattern;
 use daemoneye_eventbus_core::wire::frame::PREFIX;
 use daemoneye_eventbus_core::wire::{self, Dialect};
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple, PyType};
 

@@ -2,8 +2,8 @@
 use std::sync::Arc;
 
 use daemoneye_eventbus_core::client;
+use daemoneye_eventbus_core::lock::Mutex;
 use daemoneye_eventbus_core::queue::Wake;
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 
 use crate::doorbell::Doorbell;

@@ -3,7 +3,7 @@
 //! asyncio's own future always has the loop come round once more before its task goes on. Whoever wakes from a callback of the loop,
 //! where no task is running, can save that turn ([`Waiter::wake`] with `direct`): the task is stepped by the very function that the
 //! loop would call. From anywhere else it is scheduled as usual.
-use parking_lot::Mutex;
+use daemoneye_eventbus_core::lock::Mutex;
 use pyo3::exceptions::{PyStopIteration, PyTimeoutError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;

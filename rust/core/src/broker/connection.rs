@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::rights::Rights;
 use super::router::{Outlet, Router, Sink};
 use super::statistics::{ClientKind, Totals};
+use crate::lock::Mutex;
 use crate::queue::{Budget, Limits, Overflow, Queue, Sender, Wake, Written};
 use crate::topic::Pattern;
 use crate::transport::{Peer, Stream};

@@ -6,7 +6,8 @@
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use parking_lot::Mutex;
+
+use crate::lock::Mutex;
 
 const FIRST: Duration = Duration::from_millis(100);
 /// Short enough for a client to learn why it was refused.

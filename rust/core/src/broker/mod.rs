@@ -29,6 +29,7 @@ mod tests;
 mod unfinished;
 mod watching;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -46,6 +47,7 @@ use self::server::Control;
 use self::shared::{Phase, Shared};
 use crate::error::{Error, Result};
 use crate::event::EventBusStatistics;
+use crate::lock::Mutex;
 use crate::queue::Wake;
 use crate::transport::{Address, PathState};
 use crate::wire::text::Detail;
@@ -66,7 +68,7 @@ pub struct Broker(Arc<Handle>);
 struct Handle {
     address: Address,
     /// A socket that listens already, until the broker starts.
-    given: parking_lot::Mutex<Option<Given>>,
+    given: Mutex<Option<Given>>,
     shared: Arc<Shared>,
     control: Arc<Control>,
     process: u32,
@@ -108,7 +110,7 @@ impl Broker {
     fn of(address: Address, given: Option<Given>, shared: Shared) -> Self {
         Self(Arc::new(Handle {
             address,
-            given: parking_lot::Mutex::new(given),
+            given: Mutex::new(given),
             shared: Arc::new(shared),
             control: Arc::default(),
             process: std::process::id(),
@@ -132,9 +134,8 @@ impl Broker {
             })));
         }
         // Whoever gets the box first calls it: the thread, or we if there is no thread.
-        let done: Arc<parking_lot::Mutex<Option<server::Started>>> =
-            Arc::new(parking_lot::Mutex::new(Some(Box::new(done))));
-        let call = |done: &parking_lot::Mutex<Option<server::Started>>, result| {
+        let done: Arc<Mutex<Option<server::Started>>> = Arc::new(Mutex::new(Some(Box::new(done))));
+        let call = |done: &Mutex<Option<server::Started>>, result| {
             let done = done.lock().take();
             if let Some(done) = done {
                 done(result);
@@ -149,16 +150,14 @@ impl Broker {
             );
             let given = given.lock().take();
             move || {
-                server::run(
-                    &shared,
-                    &control,
-                    &address,
-                    given,
-                    Box::new({
-                        let done = Arc::clone(&done);
-                        move |result| call(&done, result)
-                    }),
-                );
+                let started = Box::new({
+                    let done = Arc::clone(&done);
+                    move |result| call(&done, result)
+                });
+                // However it ends, who waits for the start hears of it.
+                let _reported = catch_unwind(AssertUnwindSafe(|| {
+                    server::run(&shared, &control, &address, given, started);
+                }));
                 let defect = "the broker ended by a defect while it started; please report it";
                 call(&done, Err(Error::ConnectionClosed(defect.to_owned())));
             }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::config::BrokerConfig;
 use super::statistics::Refusal;
+use crate::lock::Mutex;
 
 pub(super) struct Places {
     most: usize,

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -22,6 +21,7 @@ use super::unfinished::{Published, Unfinished};
 use crate::error::{Error, Result};
 use crate::event::{CollectionEvent, EventKind, EventSubscription};
 use crate::filter::Filters;
+use crate::lock::Mutex;
 use crate::queue::{Limits, Object, Overflow, Patience, Queue, Run, Sender, Wake};
 use crate::topic::names::trigger;
 use crate::topic::{Cache, Neighbours, Pattern};

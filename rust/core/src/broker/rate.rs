@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
+use crate::lock::Mutex;
 
 /// A publisher that waits is woken for a batch rather than for each message; far below the shortest burst.
 const LEAST_WAIT: Duration = Duration::from_millis(10);

@@ -11,10 +11,10 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 
 use crate::filter::Filters;
+use crate::lock::Mutex;
 use crate::queue::{Queue, Subscriptions};
 use crate::topic::{self, Matcher, Pattern};
 use crate::wire::{Dialect, MessageType, Summary};

@@ -12,7 +12,6 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 
@@ -21,6 +20,7 @@ use super::shared::{Phase, Shared};
 use super::statistics::{Refusal, Undelivered};
 use super::{Given, session};
 use crate::error::{Error, Result};
+use crate::lock::Mutex;
 use crate::queue::Wake;
 use crate::transport::{Address, Listener, PathState, Peer, Stream};
 use crate::wire::text::{Code, Err as ErrText};

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
 
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -27,6 +26,7 @@ use super::rights::Rights;
 use super::router::{Router, Sink};
 use super::statistics::{BrokerStatistics, ClientInfo, ClientKind, Counters, Totals, Undelivered};
 use crate::event::EventBusStatistics;
+use crate::lock::Mutex;
 use crate::queue::{Budget, DropReason, Queue};
 use crate::transport::{Peer, User};
 

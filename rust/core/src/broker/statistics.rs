@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
-use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::event::EventBusStatistics;
+use crate::lock::Mutex;
 use crate::log::Limiter;
 use crate::queue::{DropReason, Snapshot};
 use crate::wire::Dialect;

@@ -7,12 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::shared::Shared;
 use super::supervisor;
 use crate::error::{Error, Result};
+use crate::lock::Mutex;
 
 struct Running {
     handle: tokio::runtime::Handle,
@@ -89,7 +89,7 @@ fn give_up_links() {
     });
     for link in over.into_iter().flat_map(|over| over.links) {
         if let Some(link) = link.upgrade() {
-            link.end(Some(supervisor::defect()));
+            link.end_by_defect();
         }
     }
 }

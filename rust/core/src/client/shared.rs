@@ -4,10 +4,10 @@
 //! Lock order: `line`, then `inbound`, then `outbox`; none is held across a wait or while a waker runs that could come back here.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::config::{ClientConfig, Peer};
@@ -19,6 +19,7 @@ use super::outbox::{Outbox, Sent, closed};
 use super::ticket::Answer;
 use crate::error::Error;
 use crate::event::EventSubscription;
+use crate::lock::{Mutex, MutexGuard};
 use crate::log::Limiter;
 use crate::queue::Wake;
 use crate::transport::{Address, Stream};
@@ -191,20 +192,23 @@ impl Shared {
 
     /// The connection is over: closes it, tells every subscription, and unless this is the `last` one has the supervisor dial again.
     pub(super) fn lost(&self, mut line: MutexGuard<'_, Line>, cause: Error, last: bool) {
-        let Some(stream) = line.stream.take() else { return };
-        stream.shut_down();
-        line.unused.clear();
-        line.paused = false;
-        if line.leaving || last || !self.config.reconnect {
-            let cause = (!line.leaving).then_some(cause);
-            return self.end_locked(line, cause);
-        }
-        if let Some(suppressed) = self.log.due("connection_lost") {
+        let Some(stream) = line.stream.clone() else { return };
+        let last = last || line.leaving || !self.config.reconnect;
+        // Said before anything is done: a log that panics leaves a connection that is found lost once more.
+        if !last && let Some(suppressed) = self.log.due("connection_lost") {
             tracing::warn!(
                 target: "daemoneye_eventbus::client",
                 reason = "connection_lost", path = %self.address.path().display(), suppressed,
                 "the connection broke and is dialled again: {cause}"
             );
+        }
+        line.stream = None;
+        stream.shut_down();
+        line.unused.clear();
+        line.paused = false;
+        if last {
+            let cause = (!line.leaving).then_some(cause);
+            return self.end_locked(line, cause);
         }
         line.cause = Some(cause);
         line.change(State::Reconnecting);
@@ -301,13 +305,18 @@ impl Shared {
         self.end_locked(line, cause);
     }
 
+    /// Ends the link for a panic that happened; another one here is stopped here, since it would end the process, or cost other links.
+    pub(super) fn end_by_defect(&self) {
+        let cause = Error::ConnectionLost("by a defect of this client; please report it".to_owned());
+        let _reported = catch_unwind(AssertUnwindSafe(|| self.end(Some(cause))));
+    }
+
     pub(super) fn end_locked(&self, mut line: MutexGuard<'_, Line>, cause: Option<Error>) {
         if line.state == State::Closed {
             return;
         }
         line.cause = cause;
         line.change(State::Closed);
-        Self::log_left_out(self.log.rest());
         let error = closed(line.cause.as_ref());
         let mut inbound = self.inbound.lock();
         let mut tickets = inbound.give_up_answers();
@@ -333,6 +342,8 @@ impl Shared {
         }
         self.host.wake();
         self.notify.notify_one();
+        // Last, when all have been told: a log may panic.
+        Self::log_left_out(self.log.rest());
     }
 
     pub(super) fn write(&self, outbox: &mut Outbox) -> Sent {

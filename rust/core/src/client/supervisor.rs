@@ -44,13 +44,9 @@ struct Guard(Arc<Shared>);
 impl Drop for Guard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.end(Some(defect()));
+            self.0.end_by_defect();
         }
     }
-}
-
-pub(super) fn defect() -> Error {
-    Error::ConnectionLost("by a defect of this client; please report it".to_owned())
 }
 
 pub(super) async fn supervise(shared: Arc<Shared>) {

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::error::Result;
 use crate::event::EventBusStatistics;
+use crate::lock::Mutex;
 use crate::queue::Wake;
 use crate::wire::text::{Detail, Page};
 

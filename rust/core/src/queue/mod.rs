@@ -24,7 +24,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+
+use crate::lock::Mutex;
 
 pub use crate::wire::text::Overflow;
 pub use budget::Budget;

@@ -16,8 +16,9 @@ use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use parking_lot::Mutex;
 use tokio::io::{Interest, unix::AsyncFd};
+
+use crate::lock::Mutex;
 
 const WORDS: usize = 16_384;
 /// Of stdin, stdout and stderr.

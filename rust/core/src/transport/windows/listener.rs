@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::net::windows::named_pipe::{NamedPipeServer, ServerOptions};
 use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_FILE_NOT_FOUND, ERROR_PIPE_BUSY};
 
@@ -21,6 +20,7 @@ use super::refused;
 use super::security::{self, Descriptor, own_sid};
 use super::stream::{Server, Stream, code, open};
 use crate::error::{Error, Result};
+use crate::lock::Mutex;
 use crate::transport::{Address, ListenOptions, PathState, Peer};
 
 /// Instances that wait for clients. One would do; more let several come at once.

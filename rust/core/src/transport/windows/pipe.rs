@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::io::Interest;
 use tokio::net::windows::named_pipe::{NamedPipeClient, NamedPipeServer};
@@ -20,6 +19,8 @@ use windows_sys::Wdk::Storage::FileSystem::{
     FILE_PIPE_CONNECTED_STATE, FILE_PIPE_LOCAL_INFORMATION, FilePipeLocalInformation, NtQueryInformationFile,
 };
 use windows_sys::Win32::System::IO::{CancelIoEx, IO_STATUS_BLOCK};
+
+use crate::lock::Mutex;
 
 /// Written at once.
 const CHUNK: usize = 64 * 1024;

@@ -11,7 +11,6 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::net::windows::named_pipe::NamedPipeServer;
 use tokio::sync::Notify;
 use windows_sys::Win32::Foundation::{
@@ -29,6 +28,7 @@ use super::pipe::Pipe;
 use super::security::{self, own_sid};
 use super::{refused, wide};
 use crate::error::{Error, Result};
+use crate::lock::Mutex;
 use crate::transport::{Address, DialError, Peer, Sid, User};
 
 /// Everything that "generic write" means but the right to make an instance, which a broker gives to nobody.

@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::time::sleep_until;
 use uuid::Uuid;
 
@@ -41,6 +40,7 @@ use crate::broker::router::{Interest, Router};
 use crate::broker::shared::{Phase, Shared};
 use crate::broker::statistics::{Refusal, Totals};
 use crate::broker::subscription;
+use crate::lock::Mutex;
 use crate::queue::{DropReason, MAX_ANSWERS};
 use crate::topic::Pattern;
 use crate::transport::{Readable, Stream};
