@@ -1,13 +1,15 @@
 //! The one thread on which all links of this process dial, shake hands and keep alive.
 //!
 //! It belongs to the process that made it: a forked child forgets it (its threads do not exist there) and makes its own on first use.
-//! Should a defect end it, its links end with it, each with an error, and the next one has another thread.
+//! Should a defect end it, its links end with it, each with an error, and the next one has another thread. The tasks are the thread's
+//! own and not the runtime's, which forgets its tasks, and what they hold, when it breaks.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{LocalSet, spawn_local};
 
 use super::shared::Shared;
 use super::supervisor;
@@ -15,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::lock::Mutex;
 
 struct Running {
-    handle: tokio::runtime::Handle,
+    give: mpsc::UnboundedSender<Arc<Shared>>,
     stop: Arc<Notify>,
     thread: Option<std::thread::JoinHandle<()>>,
     pid: u32,
@@ -43,7 +45,8 @@ pub(super) fn attend(shared: &Arc<Shared>) -> Result<()> {
         running.sweep_at = 2 * running.links.len() + 16;
     }
     running.links.push(Arc::downgrade(shared));
-    running.handle.spawn(supervisor::supervise(Arc::clone(shared)));
+    // A thread that has ended takes none, and gives up what is noted here.
+    let _given = running.give.send(Arc::clone(shared));
     Ok(())
 }
 
@@ -52,24 +55,32 @@ fn start(pid: u32) -> Result<Running> {
         .enable_all()
         .build()
         .map_err(|error| Error::io("starting the client runtime", &error))?;
-    let handle = runtime.handle().clone();
+    let (give, mut given) = mpsc::unbounded_channel();
     let stop = Arc::new(Notify::new());
     let stopped = Arc::clone(&stop);
     let thread = std::thread::Builder::new()
         .name("daemoneye-client".to_owned())
         .spawn(move || {
-            match catch_unwind(AssertUnwindSafe(|| runtime.block_on(stopped.notified()))) {
-                Ok(()) => runtime.shutdown_background(),
-                Err(_) => {
-                    // A runtime that broke may not be able to end its tasks; those who wait for them must hear of it.
-                    let _reported = catch_unwind(AssertUnwindSafe(|| drop(runtime)));
-                    give_up_links();
+            let tasks = LocalSet::new();
+            let work = tasks.run_until(async {
+                loop {
+                    tokio::select! {
+                        () = stopped.notified() => return,
+                        Some(shared) = given.recv() => drop(spawn_local(supervisor::supervise(shared))),
+                    }
                 }
+            });
+            let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
+            // A runtime that broke may panic once more, and those who wait for the tasks must hear of their end.
+            let _reported = catch_unwind(AssertUnwindSafe(|| drop(tasks)));
+            let _reported = catch_unwind(AssertUnwindSafe(|| runtime.shutdown_background()));
+            if ended.is_err() {
+                give_up_links();
             }
         })
         .map_err(|error| Error::io("starting the client thread", &error))?;
     Ok(Running {
-        handle,
+        give,
         stop,
         thread: Some(thread),
         pid,
