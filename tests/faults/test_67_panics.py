@@ -32,13 +32,15 @@ REFUSED = r"""
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
-/* Refuses one reading of the clock: the one after `skip` others of the extension on a thread whose name begins so; "" is the first. */
+/* Refuses one reading of the clock: the one after `skip` others of the extension on a thread whose name begins so; "" is the first.
+   Each of the others takes `slow` microseconds, so that whoever wants what the thread holds meanwhile comes to wait for it. */
 static char thread[16];
-static int left = -1, fired;
+static int left = -1, fired, slow;
 static int (*real)(clockid_t, struct timespec *);
-void plant(const char *name, int skip) {
+void plant(const char *name, int skip, int pause) {
     strncpy(thread, name, 15);
     fired = 0;
+    slow = pause;
     __atomic_store_n(&left, skip, __ATOMIC_SEQ_CST);
 }
 int planted(void) {
@@ -55,21 +57,23 @@ static int is_meant(void *caller) {
 }
 int clock_gettime(clockid_t which, struct timespec *now) {
     if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
-    if (__atomic_load_n(&left, __ATOMIC_SEQ_CST) >= 0 && is_meant(__builtin_return_address(0))
-        && __atomic_fetch_sub(&left, 1, __ATOMIC_SEQ_CST) == 0) {
-        fired = 1;
-        errno = EPERM;
-        return -1;
+    if (__atomic_load_n(&left, __ATOMIC_SEQ_CST) >= 0 && is_meant(__builtin_return_address(0))) {
+        if (__atomic_fetch_sub(&left, 1, __ATOMIC_SEQ_CST) == 0) {
+            fired = 1;
+            errno = EPERM;
+            return -1;
+        }
+        if (slow) usleep(slow);
     }
     return real(which, now);
 }
 """
 READINGS = {
-    "loop": (0, 80, scaled(7, 3, 1)),
-    "daemoneye-clien": (0, 80, scaled(5, 2, 1)),
-    "daemoneye-broke": (0, scaled(60, 150, 600), scaled(8, 5, 1)),
+    "loop": (0, 80, scaled(7, 3, 1), 0),
+    "daemoneye-clien": (0, 80, scaled(3, 1, 1), 300),
+    "daemoneye-broke": (0, scaled(60, 150, 600), scaled(8, 5, 1), 0),
 }
-"""Of the thread, whose name the kernel cuts to 15 bytes: from, to and step."""
+"""Of the thread, whose name the kernel cuts to 15 bytes: from, to, step, and microseconds that each takes."""
 WHOLE = [11, 0]
 """Events that came, and those that the bus cannot answer for."""
 NOTHING = {"newcomer served"}
@@ -90,12 +94,19 @@ def refused(folder):
 def test_a_panic_is_an_error_and_no_more(path, program, refused, seen, thread):
     env = {"LD_PRELOAD": refused, "RUST_BACKTRACE": "1"}
     child = program(str(PROGRAMS / "panicking.py"), path, thread, *map(str, READINGS[thread]), env=env)
+    started = child.json(60)
     rounds = []
     while (said := child.json(60)) is not None:
         rounds.append(said)
     child.finish(stderr=None)
     panicked = [said for said in rounds if said["fired"]]
     assert panicked
+    if thread == "daemoneye-broke":
+        assert "ConnectionClosed" in started
+        assert set(started) <= {"ConnectionClosed", "started"}
+    if thread == "daemoneye-clien":
+        # A runtime that broke keeps nothing open; what one more thread and connection take may come and go.
+        assert rounds[-1]["descriptors"] <= rounds[0]["descriptors"] + 6, [said["descriptors"] for said in rounds]
     for said in rounds:
         afterwards_all_is_well(said)
         if not said["fired"]:

@@ -1,9 +1,11 @@
-"""A host in which the clock is refused to the extension once: panicking.py PATH THREAD FIRST LAST STEP, under the library of fault 67.
+"""A host in which the clock is refused to the extension once: panicking.py PATH THREAD FIRST LAST STEP SLOW, by the library of fault 67.
 
 What a clock that fails makes of `Instant::now` in the standard library is a panic, wherever the bus happens to look at the time.
-For each N from FIRST to LAST the N-th reading on THREAD ("loop", or the beginning of a thread's name) fails, while one bus in the
-process and one over the socket do all that buses do; then the same is done again without a fault. One line of JSON each, until a
-round has fewer readings than N. What a panic says is read from stderr again, which has to be a file. A broker that ends is replaced at once, as a host would do.
+For each N from FIRST to LAST the N-th reading on THREAD ("loop", or the beginning of a thread's name) fails, and those before it take
+SLOW microseconds, while one bus in the process and one over the socket do all that buses do; then the same is done again without a
+fault. One line of JSON each, until a round has fewer readings than N; before them one with what came of brokers whose thread failed
+as it began. What a panic says is read from stderr again, which has to be a file. A broker that ends is replaced at once, as a host
+would do.
 """
 
 import asyncio
@@ -15,6 +17,7 @@ import json
 import os
 import re
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from raw import Raw
 
 PATH, THREAD = sys.argv[1], {"loop": b""}.get(sys.argv[2], sys.argv[2].encode())
 READINGS = range(*map(int, sys.argv[3:6]))
+SLOW = int(sys.argv[6])
 CLOCK = ctypes.CDLL(None)
 EACH = 11
 WAYS = ("inside", "outside")
@@ -127,6 +131,7 @@ class Host:
         if events is not None:
             for _ in range(5):
                 await step("publish", bus.publish(event))
+            meet(bus)
             await step("publish_many", bus.publish_many([event] * 5))
             await step("flush", bus.flush())
             await step("get", receive(EACH - 1))
@@ -146,6 +151,29 @@ class Host:
         return len(got), unconfirmed
 
 
+async def starts():
+    """What came of brokers that started while the clock was refused."""
+    came = []
+    for reading in range(3):
+        broker = Broker(f"{PATH}.start")
+        CLOCK.plant(THREAD, reading, SLOW)
+        try:
+            await asyncio.wait_for(broker.start(), 5)
+            came.append("started")
+        except Exception as error:
+            came.append(type(error).__name__)
+        CLOCK.planted()
+        await broker.shutdown()
+    return came
+
+
+def meet(bus):
+    """Wants what the bus's own threads hold while they work on what was published, until they have done it."""
+    until = time.monotonic() + 0.005
+    while time.monotonic() < until:
+        _ = bus.state, bus.local_statistics()
+
+
 def newcomer():
     peer = Raw(PATH, 3)
     try:
@@ -156,6 +184,7 @@ def newcomer():
 
 async def main():
     loop = asyncio.get_running_loop()
+    print(json.dumps(await starts() if THREAD == b"daemoneye-broke" else []), flush=True)
     host = Host()
     loop.set_exception_handler(lambda _, context: host.told.append(type(context.get("exception")).__name__))
     await host.start()
@@ -167,7 +196,7 @@ async def main():
         where = os.lseek(2, 0, os.SEEK_END)
         # Says where it hangs, should it.
         faulthandler.dump_traceback_later(50)
-        CLOCK.plant(THREAD, reading)
+        CLOCK.plant(THREAD, reading, SLOW)
         out, came = await host.work()
         fired = CLOCK.planted()
         gc.collect()
@@ -197,6 +226,7 @@ async def main():
             host.witness = await asyncio.to_thread(Witness)
         said["again"] = await host.work()
         await asyncio.to_thread(host.witness.look)
+        said["descriptors"] = len(os.listdir("/proc/self/fd"))
         print(json.dumps(said), flush=True)
         if not fired:
             break
