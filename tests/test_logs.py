@@ -403,3 +403,15 @@ async def test_no_secret_is_ever_logged(path, records, raw):
     said += "".join(record.text + repr(vars(record)) for record in records.all)
     assert token.decode() not in said
     assert token.hex() not in said
+
+
+async def test_subscriptions_that_a_new_broker_does_not_take_are_all_told(path, records):
+    mine = lambda: records.of("subscription_ended")  # noqa: E731
+    async with Broker(path):
+        bus = await EventBus.connect(path, config=ClientConfig(reconnect_initial=0.02, reconnect_max=0.1, pool=False))
+        held = [await bus.subscribe("events.#", f"events.+.n{number}") for number in range(5)]
+    async with Broker(path, config=BrokerConfig(max_patterns_per_client=1)):
+        await eventually(lambda: sum(record.suppressed for record in mine()) == 4, what="the rest")
+        await bus.shutdown()
+    assert len(mine()) == 2
+    assert len(held) == 1 + mine()[-1].suppressed

@@ -202,6 +202,7 @@ async def test_a_refused_sub_keeps_the_connection(peer, fields):
         {"event_filter": "pids"},
         {"event_filter": {"pids": ["one"]}},
         {"correlation_filter": {"min_sequence": -1}},
+        {"correlation_filter": {"min_sequence": 5, "max_sequence": 2}},
         {"capabilities": None},
         {"subscriber_id": {}},
     ],
@@ -274,3 +275,12 @@ async def test_refusals_merge_but_their_number_is_exact(peer):
         count += fields.get("count", 1)
         last = fields["sequence"]
     assert (count, last) == (5000, 4999)
+
+
+async def test_a_control_text_above_its_limit_is_told_that_limit(peer):
+    """No setting raises it, least of all max_frame."""
+    peer.send(b"STATS " + b" " * 65536)
+    said = peer.closed()
+    assert said["code"] == "frame_too_large"
+    assert "65536" in said["message"]
+    assert "max_frame" not in said["message"]

@@ -1,7 +1,9 @@
 """Connecting early, losing the broker, and coming back with an honest account."""
 
 import asyncio
+import contextlib
 import os
+import socket
 import threading
 import time
 
@@ -15,7 +17,11 @@ from daemoneye_eventbus import (
     ConnectionLost,
     ConnectTimeout,
     EventBus,
+    EventBusError,
+    PermissionRefused,
+    ProtocolError,
 )
+from raw import Raw, info
 from support import collect, eventually, pids, process
 
 FAST = {"reconnect_initial": 0.02, "reconnect_max": 0.2, "pool": False}
@@ -293,3 +299,57 @@ async def test_shutting_down_can_be_cancelled(path, program):
     assert bus.state == "closed"
     await eventually(lambda: asyncio.all_tasks() == {asyncio.current_task()}, what="nothing left behind")
     broker.kill()
+
+
+async def test_a_connection_that_the_client_refuses_is_no_reconnect(path):
+    """The broker that comes back does not know the token."""
+    config = ClientConfig(token=b"s" * 32, **FAST)
+    async with Broker(path, config=BrokerConfig(token=b"s" * 32)):
+        bus = await EventBus.connect(path, config=config)
+    async with Broker(path):
+        await eventually(lambda: bus.state == "closed", what="state")
+    assert bus.local_statistics()["reconnects"] == 0
+    await bus.shutdown()
+
+
+ODD = "gone\r\nERROR forged \x1b[2J\u202e" + "x" * 5000
+
+
+@pytest.mark.parametrize(
+    ("verb", "fields", "errors"),
+    [
+        ("BYE", {"reason": ODD}, ConnectionLost),
+        ("BYE", {}, ConnectionLost),
+        ("ERR", {"code": "disconnected_by_operator", "message": ODD}, ConnectionLost),
+        ("ERR", {"code": "not_permitted", "message": ODD}, PermissionRefused),
+        ("ERR", {"code": "unsupported_version", "message": ODD}, ProtocolError),
+        ("DROPPED", {"subscriptions": {}, "reason": {ODD: 1}}, ConnectionLost),
+    ],
+    ids=["bye", "bare bye", "operator", "permission", "version", "bad text"],
+)
+async def test_what_a_broker_says_last_is_one_short_line(path, verb, fields, errors):
+    def serve(listener):
+        with contextlib.closing(Raw.of(listener.accept()[0])) as peer:
+            peer.expect("CONNECT")
+            peer.say("INFO", **info())
+            peer.say("OK", id=peer.expect("SUB")["id"])
+            peer.say(verb, **fields)
+            while peer.receive() is not None:
+                pass
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        serving = asyncio.create_task(asyncio.to_thread(serve, listener))
+        bus = await EventBus.connect(path, config=ClientConfig(reconnect=False, pool=False))
+        events = await bus.subscribe("events.#")
+        with pytest.raises(EventBusError) as caught:
+            await events.get(timeout=10)
+        await bus.shutdown()
+        await serving
+    assert isinstance(caught.value, errors | ProtocolError)
+    for text in (str(caught.value), getattr(caught.value, "reason", "")):
+        assert text.isprintable(), repr(text[:100])
+        assert len(text) < 1200
+    if ODD in fields.values():
+        assert "gone\\r\\nERROR forged \\u{1b}[2J\\u{202e}xxx" in str(caught.value)

@@ -6,6 +6,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::wire::frame::MAX_TEXT;
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -42,6 +44,9 @@ pub enum Error {
     Decode(#[from] DecodeError),
     #[error("frame of {size} bytes is above the limit of {limit}; send less at once or raise max_frame on both sides")]
     FrameTooLarge { size: usize, limit: usize },
+    /// Above [`MAX_TEXT`].
+    #[error("control text of {size} bytes is above the limit of {MAX_TEXT}, which no setting raises; say less at once")]
+    TextTooLarge { size: usize },
     #[error(transparent)]
     Topic(#[from] TopicError),
     #[error(transparent)]

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::transport::{Address, DialError, Readable, Stream};
 use crate::wire::auth::{self, Role};
 use crate::wire::frame::{self, Kind, PREFIX};
-use crate::wire::text::{Auth, Connect, FromBroker, FromClient, Info, PROTOCOL};
+use crate::wire::text::{Auth, Connect, FromBroker, FromClient, Info, PROTOCOL, shown};
 
 const ASKED: &str = "the broker asks for a token and this client has none; set ClientConfig.token to the broker's";
 const NOT_ASKED: &str =
@@ -59,9 +59,9 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<
     };
     if info.protocol != PROTOCOL || info.dialect != config.dialect.name() {
         return Err(last(Error::Protocol(format!(
-            "the broker answered with protocol {} and dialect {:?}, asked were {PROTOCOL} and {:?}",
+            "the broker answered with protocol {} and dialect {}, asked were {PROTOCOL} and {}",
             info.protocol,
-            info.dialect,
+            shown(&info.dialect),
             config.dialect.name()
         ))));
     }

@@ -68,11 +68,11 @@ pub(super) struct Inbound {
     pub(super) consumed: u64,
     /// What a full blocking inbox has still to take before anything else is looked at.
     held: Option<(Arc<Inbox>, Run)>,
-    log: Limiter,
+    log: Arc<Limiter>,
 }
 
 impl Inbound {
-    pub(super) fn new(dialect: Dialect, max_frame: usize) -> Self {
+    pub(super) fn new(dialect: Dialect, max_frame: usize, log: Arc<Limiter>) -> Self {
         Self {
             dialect,
             max_frame,
@@ -91,7 +91,7 @@ impl Inbound {
             spoken: None,
             consumed: 0,
             held: None,
-            log: Limiter::default(),
+            log,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::event::Timestamp;
 use crate::event::map::MAX_ENTRIES;
 use crate::queue::{DropReason, Snapshot, Wake};
 use crate::transport::{Address, Stream};
+use crate::wire::frame::MAX_TEXT;
 use crate::wire::text::{FromClient, Stats};
 use crate::wire::{self, Draft};
 
@@ -170,11 +171,11 @@ impl Link {
         // The broker would cut the connection for it, and again each time it is dialled.
         if let Err(error) = ask(id, &inbox.subscription).try_frame() {
             let (reason, limit) = match error {
-                Error::FrameTooLarge { size, limit } => (
+                Error::TextTooLarge { size } => (
                     format!(
-                        "its patterns and filters take {size} bytes, and {limit} are the limit; ask for less at once"
+                        "its patterns and filters take {size} bytes, and {MAX_TEXT} are the limit; ask for less at once"
                     ),
-                    limit,
+                    MAX_TEXT,
                 ),
                 Error::Protocol(reason) => (reason, MAX_ENTRIES),
                 other => return Err(other),

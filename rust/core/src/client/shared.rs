@@ -23,7 +23,7 @@ use crate::lock::{Mutex, MutexGuard};
 use crate::log::Limiter;
 use crate::queue::Wake;
 use crate::transport::{Address, Stream};
-use crate::wire::text::{FromClient, Id, Sub};
+use crate::wire::text::{FromClient, Id, Sub, shown};
 
 const CONNECTED: &str = "connected";
 
@@ -42,7 +42,8 @@ pub(super) struct Shared {
     pub(super) heard: AtomicBool,
     pub(super) refused: AtomicU64,
     pub(super) reconnects: AtomicU64,
-    pub(super) log: Limiter,
+    /// Shared with the receiving half, so that one place tells what either left out.
+    pub(super) log: Arc<Limiter>,
 }
 
 /// Wakes the host when a blocking inbox has room again.
@@ -58,9 +59,10 @@ impl Wake for Resume {
 
 impl Shared {
     pub(super) fn new(address: Address, config: ClientConfig, reader: Reader, host: Arc<dyn Wake>) -> Arc<Self> {
+        let log = Arc::new(Limiter::default());
         Arc::new_cyclic(|weak: &std::sync::Weak<Shared>| Shared {
             line: Mutex::new(Line::new()),
-            inbound: Mutex::new(Inbound::new(config.dialect, config.max_frame)),
+            inbound: Mutex::new(Inbound::new(config.dialect, config.max_frame, Arc::clone(&log))),
             outbox: Mutex::new(match config.peer {
                 Peer::Native => Outbox::new(config.send_buffer_bytes, config.max_frame),
                 Peer::Original => Outbox::closed(original::no_publishing(), config.max_frame),
@@ -69,7 +71,7 @@ impl Shared {
             heard: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
-            log: Limiter::default(),
+            log,
             resume: Arc::new(Resume(weak.clone())),
             address,
             config,
@@ -169,9 +171,9 @@ impl Shared {
                 None
             }
             Happening::Bye(reason) => {
-                let reason = reason.unwrap_or_default();
+                let said = reason.map(|reason| format!(": {}", shown(&reason))).unwrap_or_default();
                 Some((
-                    Error::ConnectionLost(format!("the broker said goodbye: {reason}")),
+                    Error::ConnectionLost(format!("the broker said goodbye{said}")),
                     line.leaving,
                 ))
             }
@@ -212,7 +214,6 @@ impl Shared {
         }
         line.cause = Some(cause);
         line.change(State::Reconnecting);
-        self.reconnects.fetch_add(1, Ordering::Relaxed);
         let mut inbound = self.inbound.lock();
         for entry in inbound.entries.values().filter(|entry| entry.live) {
             entry.inbox.interrupted();
@@ -242,6 +243,9 @@ impl Shared {
         if line.state == State::Closed {
             self.outbox.lock().forsake();
             return stream.shut_down();
+        }
+        if line.state == State::Reconnecting {
+            self.reconnects.fetch_add(1, Ordering::Relaxed);
         }
         line.stream = Some(stream);
         line.generation += 1;

@@ -17,6 +17,7 @@ mod tests;
 
 pub use cache::Cache;
 pub use matcher::Matcher;
+pub(crate) use name::excerpt;
 pub use name::{Domain, MAX_TOPIC_BYTES, check};
 pub use neighbours::{Checks, Neighbours};
 pub use pattern::Pattern;

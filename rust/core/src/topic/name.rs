@@ -161,7 +161,7 @@ fn unknown_domain(first: &str) -> String {
 }
 
 /// What an error repeats of a refused text: enough to recognise it, bounded whatever its size.
-pub(super) fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     let mut end = text.len().min(MAX_TOPIC_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;

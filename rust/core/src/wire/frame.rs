@@ -20,6 +20,8 @@ pub enum Kind {
 pub enum FrameError {
     #[error("frame of {size} bytes is above the limit of {limit}")]
     TooLarge { size: usize, limit: usize },
+    #[error("control text of {size} bytes is above the limit of {MAX_TEXT}")]
+    TextTooLarge { size: usize },
     #[error("empty frame")]
     Empty,
     #[error("unknown frame kind {0:#04x}")]
@@ -30,6 +32,7 @@ impl From<FrameError> for Error {
     fn from(error: FrameError) -> Self {
         match error {
             FrameError::TooLarge { size, limit } => Self::FrameTooLarge { size, limit },
+            FrameError::TextTooLarge { size } => Self::TextTooLarge { size },
             other => Self::Protocol(other.to_string()),
         }
     }
@@ -74,12 +77,9 @@ pub fn next(buf: &[u8], max_frame: usize) -> Result<Option<(Kind, &[u8])>, Frame
         return Ok(None);
     };
     let kind = Kind::of(*first).ok_or(FrameError::UnknownKind(*first))?;
-    let limit = match kind {
-        Kind::Message => max_frame,
-        Kind::Text | Kind::AuthText => MAX_TEXT,
-    };
-    if size > limit {
-        return Err(FrameError::TooLarge { size, limit });
+    match kind {
+        Kind::Message if size > max_frame => Err(FrameError::TooLarge { size, limit: max_frame }),
+        Kind::Text | Kind::AuthText if size > MAX_TEXT => Err(FrameError::TextTooLarge { size }),
+        _ => Ok(rest.get(..size).map(|body| (kind, body))),
     }
-    Ok(rest.get(..size).map(|body| (kind, body)))
 }

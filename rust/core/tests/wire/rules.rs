@@ -38,12 +38,16 @@ fn frames_are_refused_as_soon_as_it_shows() {
         );
     }
     // Texts keep their own limit, above and below that of messages.
-    let limit = MAX_TEXT;
     let size = MAX_TEXT + 1;
     assert_eq!(frame::next(&framed(size, b""), MAX), Ok(None));
     assert_eq!(
         frame::next(&framed(size, b"P"), MAX),
-        Err(FrameError::TooLarge { size, limit })
+        Err(FrameError::TextTooLarge { size })
+    );
+    let told = Error::from(FrameError::TextTooLarge { size }).to_string();
+    assert!(
+        told.contains(&MAX_TEXT.to_string()) && !told.contains("max_frame"),
+        "{told}"
     );
     assert_eq!(frame::next(&framed(MAX_TEXT, b"P"), 1000), Ok(None));
     let (size, limit) = (1001, 1000);

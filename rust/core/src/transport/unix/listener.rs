@@ -29,6 +29,7 @@ use crate::transport::{Address, ListenOptions, PathState, Peer};
 const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
 /// Capped by the system (`somaxconn`).
 const GIVEN_BACKLOG: i32 = 4096;
+const GONE: &str = "gone_at_accept";
 const OWNER_AND_GROUP: Mode = OWNER_ONLY.union(Mode::RGRP).union(Mode::WGRP);
 
 #[derive(Debug)]
@@ -90,9 +91,11 @@ impl Listener {
     }
 
     /// The next connection and the kernel's word on who it is. `Err` is the listener's trouble (descriptor limit, ...), never fatal
-    /// for those connected; back off and go on. Dropping the future loses no connection.
+    /// for those connected; back off and go on. Dropping the future loses no connection. Called again now and then, it tells what the
+    /// log has left out.
     pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
         let socket = self.socket.get()?;
+        tell(self.log.overdue());
         loop {
             let mut guard = socket.readable().await?;
             let Ok(accepted) = guard.try_io(|socket| accept_one(socket.get_ref())) else {
@@ -104,8 +107,8 @@ impl Listener {
                     return Ok((stream, peer));
                 }
                 Err(cause) if is_of_the_peer(&cause) => {
-                    if let Some(suppressed) = self.log.due("gone_at_accept") {
-                        tracing::debug!(%cause, suppressed, "a connection ended before it was accepted");
+                    if let Some(suppressed) = self.log.due(GONE) {
+                        tracing::debug!(reason = GONE, %cause, suppressed, "a connection ended before it was accepted");
                     }
                 }
                 Err(cause) => return Err(cause),
@@ -127,6 +130,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        tell(self.log.rest());
         if self.file.is_some()
             && let Ok(socket) = self.socket.get()
             && socket.get_ref().is_own()
@@ -221,6 +225,13 @@ fn listen(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
+/// What the log left out, as quietly as the line that it would have been in.
+fn tell(left_out: Vec<(&'static str, u64)>) {
+    for (reason, suppressed) in left_out {
+        tracing::debug!(reason, suppressed, "more of the same, not logged");
+    }
+}
+
 fn accept_one(listener: &Descriptor) -> io::Result<Stream> {
     let fd = listener.get()?;
     let (socket, _) = SockRef::from(&fd).accept()?;
@@ -236,4 +247,21 @@ fn is_of_the_peer(cause: &io::Error) -> bool {
             Errno::from_io_error(cause),
             Some(Errno::INTR | Errno::PROTO | Errno::CONNRESET)
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_that_nobody_follows_are_told_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = Address::from_path(&folder.path().join("b.sock")).unwrap();
+        let listener = Listener::bind(&address, &ListenOptions::default()).await.unwrap();
+        assert_eq!((listener.log.due(GONE), listener.log.due(GONE)), (Some(0), None));
+        let look = async || tokio::time::timeout(std::time::Duration::from_millis(1), listener.accept()).await;
+        assert!(look().await.is_err() && listener.log.next().is_some());
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        assert!(look().await.is_err() && listener.log.next().is_none());
+    }
 }

@@ -1,8 +1,10 @@
 //! The reason codes of `ERR`, and how they become errors of the caller and back.
 use serde::{Deserialize, Serialize};
 
-use super::Err;
+use super::{Err, shown};
 use crate::error::{Error, PatternError, TopicError};
+use crate::topic::excerpt;
+use crate::wire::frame::MAX_TEXT;
 
 /// The reason codes of `ERR`, one to one with [`Error`] kinds; lower_snake_case on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -95,7 +97,7 @@ impl Error {
             Self::AuthenticationFailed(_) => Code::AuthenticationFailed,
             Self::Protocol(_) | Self::Invalid { .. } => Code::Protocol,
             Self::Decode(_) => Code::Decode,
-            Self::FrameTooLarge { .. } => Code::FrameTooLarge,
+            Self::FrameTooLarge { .. } | Self::TextTooLarge { .. } => Code::FrameTooLarge,
             Self::Topic(_) => Code::Topic,
             Self::Pattern(_) => Code::Pattern,
             Self::SubscriptionRefused { .. } => Code::SubscriptionRefused,
@@ -132,6 +134,7 @@ impl From<&Error> for Err {
                 err.limit = (*limit != 0).then_some(*limit);
             }
             Error::FrameTooLarge { limit, .. } => err.limit = u64::try_from(*limit).ok(),
+            Error::TextTooLarge { .. } => err.limit = u64::try_from(MAX_TEXT).ok(),
             Error::BrokerBusy(text)
             | Error::Protocol(text)
             | Error::SubscriptionClosed(text)
@@ -144,7 +147,7 @@ impl From<&Error> for Err {
 }
 
 impl Err {
-    /// What the caller is told. Kinds whose facts only the sender has keep them in the message.
+    /// What the caller is told. Kinds whose facts only the sender has keep them in the message, which is made fit to be shown.
     pub fn into_error(self) -> Error {
         let Self {
             code,
@@ -154,6 +157,8 @@ impl Err {
             limit,
             ..
         } = self;
+        let message = shown(&message);
+        let topic = topic.as_deref().map(excerpt);
         match code {
             Code::Busy | Code::RateLimit => Error::BrokerBusy(message),
             Code::NotPermitted | Code::Rights => Error::PermissionRefused {

@@ -8,6 +8,7 @@ mod broker;
 mod client;
 mod code;
 mod detail;
+mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +21,7 @@ pub use broker::{Bye, Dropped, Err, FromBroker, Info, Ok};
 pub use client::{Auth, Congestion, Connect, FromClient, Id, MAX_CLIENT_NAME, Overflow, Sub};
 pub use code::Code;
 pub use detail::{Client, Detail, Page, Stats};
+pub use shown::shown;
 
 /// The protocol that this build speaks, and the highest.
 pub const PROTOCOL: u32 = 1;
@@ -38,10 +40,7 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn of(body: &'a [u8]) -> Result<Self> {
         if body.len() > MAX_TEXT {
-            return Result::Err(Error::FrameTooLarge {
-                size: body.len(),
-                limit: MAX_TEXT,
-            });
+            return Result::Err(Error::TextTooLarge { size: body.len() });
         }
         let text = std::str::from_utf8(body)
             .map_err(|error| Error::Protocol(format!("control text is not UTF-8 from byte {}", error.valid_up_to())))?;
@@ -89,7 +88,7 @@ impl<'a> Parts<'a> {
     }
 
     fn refuse(&self, what: &str) -> Error {
-        Error::Protocol(format!("{}: {what}", self.verb))
+        Error::Protocol(format!("{}: {}", self.verb, shown(what)))
     }
 
     fn unknown(&self) -> String {
@@ -144,7 +143,7 @@ fn frame(verb: &str, object: Option<&impl Serialize>) -> Vec<u8> {
 fn fitting(frame: Vec<u8>) -> Result<Vec<u8>> {
     let size = frame.len().saturating_sub(PREFIX);
     if size > MAX_TEXT {
-        return Result::Err(Error::FrameTooLarge { size, limit: MAX_TEXT });
+        return Result::Err(Error::TextTooLarge { size });
     }
     Result::Ok(frame)
 }
