@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import stat
+import sys
 import time
 from pathlib import Path
 
@@ -95,6 +96,63 @@ async def test_a_regular_file_is_left_intact(folder):
     await refused(path)
     assert path.read_bytes() == b"precious"
     assert mode(path) == 0o640
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+async def test_a_socket_of_another_type_is_named_and_kept(folder, kind):
+    path = folder / "b.sock"
+    with socket.socket(socket.AF_UNIX, kind) as other:
+        other.bind(str(path))
+        if kind == socket.SOCK_SEQPACKET:
+            other.listen()
+        inode = os.lstat(path).st_ino
+        assert (await refused(path, "another type")).path == str(path)
+        with pytest.raises(PathRefused, match="another type"):
+            await EventBus.connect(path)
+        assert os.lstat(path).st_ino == inode
+
+
+@pytest.mark.parametrize("words", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-x\r\n", b"+OK\r\n", b"\0\0\0\0\0\0"])
+async def test_who_speaks_something_else_is_no_broker(folder, words):
+    path = folder / "b.sock"
+
+    def serve(listener):
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(64)
+            peer.sendall(words)
+            peer.recv(64)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        serving = asyncio.create_task(asyncio.to_thread(serve, listener))
+        said = await refused(path, "no broker")
+        await serving
+        assert path.is_socket()
+    if sys.platform == "linux":
+        assert f"pid {os.getpid()}" in said.reason
+
+
+@pytest.mark.parametrize("words", [b"", b"\x04\0\0\0PONG", b"\x10\0\0\0\0payload"])
+async def test_who_may_be_a_broker_is_left_alone(folder, words):
+    """Also one of the original, which may send payloads of any kind before it answers."""
+    path = folder / "b.sock"
+
+    def serve(listener):
+        peer, _ = listener.accept()
+        with peer:
+            peer.sendall(words)
+            peer.recv(64)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        serving = asyncio.create_task(asyncio.to_thread(serve, listener))
+        with pytest.raises(BrokerAlreadyRunning):
+            await Broker(path).start()
+        await serving
+        assert path.is_socket()
 
 
 async def test_a_directory_at_the_path(folder):

@@ -10,13 +10,26 @@ use rustix::fs::{self, AtFlags, FileType, Mode, Stat};
 use rustix::io::Errno;
 
 use super::descriptor::Descriptor;
-use super::stream::{Stream, connect};
+use super::stream::{OTHER_TYPE, Stream, connect};
 use super::{directory, refused, system};
 use crate::error::{Error, Result};
 use crate::transport::{Address, Peer};
 
 /// A text frame that every dialect's broker answers.
 const PING: &[u8] = b"\x04\0\0\0PING";
+/// No broker may be set to send larger frames; words of other protocols, read as a length, are.
+const MOST_FRAME: u32 = 64 * 1024 * 1024;
+
+/// What comes back from whoever listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// Perhaps a broker that is stopped.
+    Nothing,
+    /// A frame's beginning or an end of file, as a broker may give.
+    Plausible,
+    /// Bytes that no broker sends.
+    Foreign,
+}
 
 /// A name in a trusted directory.
 #[derive(Debug)]
@@ -74,19 +87,35 @@ impl Place {
         self.check(&found)?;
         let cause = match connect(&self.path).and_then(Stream::adopt) {
             Ok(stream) => {
-                if !answers(&stream, probe_timeout).await {
-                    tracing::warn!(path = %self.path.display(), pid = stream.peer().pid, "a process listens at the path but does not answer; it is left alone");
+                let pid = stream.peer().pid;
+                match answer(&stream, probe_timeout).await {
+                    Answer::Plausible => {}
+                    Answer::Nothing => {
+                        tracing::warn!(path = %self.path.display(), pid, "a process listens at the path but does not answer; it is left alone");
+                    }
+                    Answer::Foreign => return Err(self.foreign(pid)),
                 }
-                return Err(self.taken(stream.peer().pid));
+                return Err(self.taken(pid));
             }
             Err(cause) => cause,
         };
         match Errno::from_io_error(&cause) {
             Some(Errno::NOENT) => Ok(()),
             Some(Errno::CONNREFUSED) => self.remove_stale(&found),
+            Some(Errno::PROTOTYPE) => Err(refused(&self.path, OTHER_TYPE)),
             // A full backlog, no permission, or anything else that is not a clear no.
             _ => Err(self.taken(None)),
         }
+    }
+
+    fn foreign(&self, pid: Option<u32>) -> Error {
+        let who = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+        refused(
+            &self.path,
+            format!(
+                "who listens there{who} is no broker: its answer is none of the bus; stop it and remove its socket, or choose another path"
+            ),
+        )
     }
 
     fn taken(&self, pid: Option<u32>) -> Error {
@@ -129,14 +158,20 @@ impl Place {
     }
 }
 
-/// Whether anything at all comes back: an answer, a refusal in words, or an end of file.
-async fn answers(stream: &Stream, timeout: Duration) -> bool {
+/// Judges by the first bytes alone: a broker of the original may send events of any kind before it has read anything.
+async fn answer(stream: &Stream, timeout: Duration) -> Answer {
     let exchange = async {
         stream.try_write(&[std::io::IoSlice::new(PING)])?;
-        let mut answer = [0; 64];
-        stream.readable()?.read_with(|| stream.try_read(&mut answer)).await
+        let mut bytes = [0; 64];
+        let length = stream.readable()?.read_with(|| stream.try_read(&mut bytes)).await?;
+        std::io::Result::Ok(bytes.first_chunk().filter(|_| length >= 4).copied())
     };
-    tokio::time::timeout(timeout, exchange).await.is_ok()
+    match tokio::time::timeout(timeout, exchange).await {
+        Err(_) => Answer::Nothing,
+        Ok(Ok(Some(prefix))) if !(1..=MOST_FRAME).contains(&u32::from_le_bytes(prefix)) => Answer::Foreign,
+        // Too little to tell, too.
+        Ok(_) => Answer::Plausible,
+    }
 }
 
 pub(super) fn same_file(a: &Stat, b: &Stat) -> bool {

@@ -37,6 +37,10 @@ const UNTOLD: Duration = Duration::from_millis(10);
 /// A kernel that forgets to say that something was read is asked again.
 const RECHECK: Duration = Duration::from_millis(500);
 
+/// Of a socket that streams cannot connect to; its maker may be there or not.
+pub(super) const OTHER_TYPE: &str = "the socket there is of another type (for datagrams, for example), which is no broker's; \
+     have its maker remove it, or choose another path";
+
 #[derive(Debug)]
 pub struct Stream {
     fd: Arc<Descriptor>,
@@ -245,6 +249,15 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
             error: Error::PathRefused {
                 path: path.to_path_buf(),
                 reason: "what is there is not a socket; check the path".into(),
+            },
+            retry: false,
+        };
+    }
+    if errno == Some(Errno::PROTOTYPE) {
+        return DialError {
+            error: Error::PathRefused {
+                path: path.to_path_buf(),
+                reason: OTHER_TYPE.to_owned(),
             },
             retry: false,
         };
