@@ -166,8 +166,13 @@ async def test_filter_terms_are_limited(kind, path):
         ({"event_filter": EventFilter(event_types=["proces"])}, SubscriptionRefused, "event_types"),
         ({"event_filter": EventFilter(topic_filters=["events.#.new"])}, PatternError, "events.#.new"),
         ({"correlation_filter": CorrelationFilter(correlation_patterns=["*" * 257])}, SubscriptionRefused, "256"),
+        (
+            {"correlation_filter": CorrelationFilter(min_sequence=5, max_sequence=2)},
+            SubscriptionRefused,
+            "min_sequence 5 is above max_sequence 2",
+        ),
     ],
-    ids=["event type", "topic filter", "correlation pattern"],
+    ids=["event type", "topic filter", "correlation pattern", "bounds"],
 )
 async def test_bad_terms_are_refused(pair: Pair, filters, error, words):
     with pytest.raises(error) as caught:

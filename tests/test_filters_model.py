@@ -25,6 +25,7 @@ from daemoneye_eventbus import (
     NetworkEvent,
     PerformanceEvent,
     ProcessEvent,
+    SubscriptionRefused,
     TriggerRequest,
 )
 from support import LONG
@@ -221,6 +222,11 @@ def stage(kind):
     publishes=st.lists(PUBLISHES, min_size=1, max_size=12),
 )
 def test_what_comes_is_what_the_model_lets_pass(stage, event_filter, correlation_filter, publishes):
+    low, high = correlation_filter.min_sequence, correlation_filter.max_sequence
+    if low is not None and high is not None and low > high:
+        with pytest.raises(SubscriptionRefused, match=f"min_sequence {low} is above max_sequence {high}"):
+            stage.runner.run(stage.received(event_filter, correlation_filter, publishes))
+        return
     expected = [
         number
         for number, (topic, event, correlation) in enumerate(publishes)

@@ -193,7 +193,7 @@ class CorrelationFilter(_Value):
     any_tags: Mapping[str, str] = field(default_factory=_no_texts)
     """At least one of these pairs is among the tags."""
     min_sequence: int | None = None
-    """Lowest sequence number, itself included; above `max_sequence` nothing matches."""
+    """Lowest sequence number, itself included; subscribing refuses one above `max_sequence`, which nothing matches."""
     max_sequence: int | None = None
     """Highest sequence number, itself included."""
 

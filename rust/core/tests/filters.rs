@@ -275,7 +275,16 @@ proptest! {
         case in case(),
     ) {
         let wanted = model(&event_filter, &correlation, &case);
-        let compiled = Filters::compile(Some(&event_filter), Some(&correlation), 256, DEPTH).unwrap();
+        let compiled = Filters::compile(Some(&event_filter), Some(&correlation), 256, DEPTH);
+        if let (Some(min), Some(max)) = (correlation.min_sequence, correlation.max_sequence)
+            && min > max
+        {
+            let said = compiled.map(drop).unwrap_err().to_string();
+            let both = format!("min_sequence {min} is above max_sequence {max}");
+            prop_assert!(said.contains(&both), "{}", said);
+            return Ok(());
+        }
+        let compiled = compiled.unwrap();
         let (message, event) = (message(&case), event(&case));
         let Some(filters) = compiled else {
             prop_assert!(wanted);

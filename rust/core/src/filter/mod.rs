@@ -93,6 +93,16 @@ impl Filters {
         if *event == no_event && *correlation == no_correlation {
             return Ok(None);
         }
+        if let (Some(min), Some(max)) = (correlation.min_sequence, correlation.max_sequence)
+            && min > max
+        {
+            return Err(Error::SubscriptionRefused {
+                reason: format!(
+                    "min_sequence {min} is above max_sequence {max}, so that nothing could match; turn them over"
+                ),
+                limit: 0,
+            });
+        }
         let terms = event.terms() + correlation.terms();
         if terms > max_terms {
             return Err(Error::SubscriptionRefused {
