@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from daemoneye_eventbus import ClientConfig, EventBus, WouldBlock, WrongLoop
+from daemoneye_eventbus import Broker, ClientConfig, EventBus, WouldBlock, WrongLoop
 from support import Pair, collect, eventually, pids, process
 
 SOLO = ClientConfig(pool=False)
@@ -247,3 +247,29 @@ async def test_a_read_that_is_forgotten_with_its_subscription(pair: Pair, monkey
             del events, reading
             gc.collect()
     assert told == []
+
+
+def test_a_get_that_is_left_in_a_closed_loop_goes_quietly(path, run, monkeypatch):
+    """Its end would wake the next in line, which cannot run there any more."""
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    kept = {}
+
+    async def main():
+        broker = Broker(path)
+        await broker.start()
+        bus = await EventBus.from_broker(broker)
+        events = await bus.subscribe("events.#")
+        waits = [events.get().__await__() for _ in range(2)]
+        waiters = [wait.send(None) for wait in waits]
+        # The first was woken, so that its end would wake the second.
+        waiters[1].add_done_callback(kept.get)
+        events._waiting.wake_one()
+        # Lists let go of the last first.
+        kept["waits"] = waits[::-1]
+
+    run(main())
+    kept.clear()
+    gc.collect()
+    # Those who were left open in the closed loop may say so.
+    assert [one for one in told if one.exc_type is not ResourceWarning] == []

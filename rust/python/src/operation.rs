@@ -184,6 +184,14 @@ impl Kind {
         }
         Ok(())
     }
+
+    /// The same for one that is collected: in a loop that is closed, or half collected itself, nobody can be woken in its place.
+    fn forsake_line(&self, py: Python<'_>, waiter: &Py<Waiter>) -> PyResult<()> {
+        if waiter.get().has_loop(py) {
+            self.leave_line(py, waiter)?;
+        }
+        Ok(())
+    }
 }
 
 impl Operation {
@@ -273,7 +281,7 @@ impl Operation {
             return Ok(());
         }
         match self.take() {
-            State::Waiting(kind, waiter) => kind.leave_line(py, &waiter),
+            State::Waiting(kind, waiter) => kind.forsake_line(py, &waiter),
             _ => Ok(()),
         }
     }
@@ -416,7 +424,7 @@ impl Drop for Operation {
         let _no_interpreter = Python::try_attach(|py| {
             let told = match &state {
                 State::New(kind) => warn_of(py, kind),
-                State::Waiting(kind, waiter) => kind.leave_line(py, waiter),
+                State::Waiting(kind, waiter) => kind.forsake_line(py, waiter),
                 _ => Ok(()),
             };
             if let Err(error) = told {

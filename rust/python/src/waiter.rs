@@ -72,6 +72,12 @@ impl Waiter {
         Ok(true)
     }
 
+    /// Whether its loop can still run anything.
+    pub(crate) fn has_loop(&self, py: Python<'_>) -> bool {
+        let closed = calls::method(intern!(py, "is_closed"), [self.event_loop.bind(py)], None);
+        closed.and_then(|closed| closed.is_truthy()).is_ok_and(|closed| !closed)
+    }
+
     fn cancelled_error(py: Python<'_>, message: Option<Py<PyAny>>) -> PyErr {
         static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         match CLASS.import(py, "asyncio", "CancelledError") {
