@@ -291,3 +291,55 @@ def test_a_path_that_somebody_else_has_taken(cli, open_folder):
     assert "starts at no socket of anybody else" in found["socket"]["advice"]
     assert f"start the broker of nobody (uid {NOBODY}) again" in found["broker"]["advice"]
     assert "belongs to uid" in cli("broker", path).ends(4).stderr
+
+
+@pytest.mark.parametrize(
+    ("auth", "said"),
+    [
+        ("token", {}),
+        ("token", {"proof": "0" * 64}),
+        ("token", {"proof": 7}),
+        ("token", {"echo": True}),
+        ("none", {}),
+    ],
+    ids=["no proof", "wrong proof", "no text", "our own proof", "not asked for"],
+)
+def test_somebody_who_does_not_know_the_token_is_not_believed(cli, path, folder, auth, said):
+    token = folder / "token"
+    token.write_bytes(b"s" * 32)
+    token.chmod(0o600)
+    verbs = []
+
+    def serve():
+        for _ in range(2):
+            with contextlib.closing(raw_by_hand.Raw.of(listener.accept()[0])) as peer:
+                while (body := peer.receive()) is not None:
+                    verb, asked = raw_by_hand.parse_text(body)
+                    verbs.append(verb)
+                    if verb == "CONNECT":
+                        peer.say("INFO", **raw_by_hand.info() | {"auth": auth, "nonce": "5" * 64})
+                    else:
+                        peer.say("OK", **({"proof": asked.get("proof")} if "echo" in said else said))
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        os.chmod(path, 0o600)
+        listener.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        found = examined(cli, 4, "--token-file", token)["broker"]
+        tapped = cli("decode", "--live", "--token-file", token).ends(4).stderr
+        thread.join(DEADLINE)
+    assert found["level"] == "bad"
+    assert all("prove" in text for text in (found["text"], tapped))
+    assert set(verbs) <= {"CONNECT", "AUTH"}, "nothing is asked of it"
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+def test_a_socket_of_another_type(cli, path, kind):
+    with socket.socket(socket.AF_UNIX, kind) as other:
+        other.bind(str(path))
+        os.chmod(path, 0o600)
+        if kind == socket.SOCK_SEQPACKET:
+            other.listen()
+        assert "another type" in examined(cli, 4)["broker"]["text"]

@@ -137,3 +137,12 @@ def test_rates_and_drops(cli, cli_broker):
 def test_a_range_that_nothing_can_be_in_is_refused(cli, path):
     said = cli("sub", "events.#", "--path", path, "--min-sequence", "5", "--max-sequence", "2").ends(2).stderr
     assert "sub: --min-sequence 5 is above --max-sequence 2: nothing could match\n" in said
+
+
+def test_how_deep_a_pattern_may_be_is_for_the_broker_to_say(cli, path):
+    cli("broker", path, "--max-topic-depth", "9").until("listening", "stdout")
+    deep, deeper = "events" + ".a" * 8, "events" + ".a" * 9
+    cli("sub", deep, "--topic", deep, "--timeout", "0.1").ends(0)
+    assert "10 levels (max 9)" in cli("sub", deeper).ends(2).stderr
+    cli("decode", "--live", "--subscribe", deep, "--count", "2").ends(0, "")
+    assert "at the end" in cli("sub", "events.#.a").ends(2).stderr

@@ -5,6 +5,7 @@ import dataclasses
 import enum
 import pickle
 import pprint
+import re
 import traceback
 
 import pytest
@@ -181,6 +182,15 @@ def test_what_goes_together_is_said_at_once():
         BrokerConfig(socket_group=0)
     with pytest.raises(ValueError, match=r"BrokerConfig.original_patterns: .*nowhere"):
         BrokerConfig(original_patterns=["nowhere.#"])
+    for pattern, words in [
+        ("health.#", "the original knows events and control"),
+        ("events.*.#", "no wildcard of the original"),
+        ("events.a.b.c.d.e", "6 levels (max 5)"),
+    ]:
+        with pytest.raises(ValueError, match=r"BrokerConfig.original_patterns: .*" + re.escape(words)):
+            BrokerConfig(original_patterns=[pattern])
+    with pytest.raises(ValueError, match=r"original_patterns: .*4 levels \(max 3\)"):
+        BrokerConfig(original_patterns=["events.a.b.c"], max_topic_depth=3)
 
 
 def test_a_configuration_is_shown_as_it_is_written():

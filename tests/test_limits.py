@@ -17,6 +17,7 @@ from daemoneye_eventbus import (
     EventBus,
     EventFilter,
     FrameTooLarge,
+    PatternError,
     SubscriptionRefused,
 )
 from support import Pair, collect, eventually, make_pair, pids, process
@@ -215,6 +216,20 @@ async def test_max_topic_depth(kind, path):
                     await pair.pub.publish(process(2), topic="events.a.b.c")
             await pair.pub.publish(process(3), topic="events.a.b")
             assert pids(await collect(events, 2)) == [1, 3]
+
+
+@pytest.mark.parametrize(("limit", "levels"), [(3, 4), (3, 9), (9, 10)])
+async def test_a_pattern_that_is_too_deep_is_told_the_brokers_limit(kind, path, limit, levels):
+    pattern, deepest = ("events" + ".a" * (count - 1) for count in (levels, limit))
+    async with make_pair(kind, path, broker={"max_topic_depth": limit}) as pair:
+        for wish, filters in (
+            (pattern, None),
+            ("events.#", EventFilter(topic_filters=[pattern])),
+        ):
+            with pytest.raises(PatternError, match=rf"{levels} levels \(max {limit}\)"):
+                await pair.sub.subscribe(wish, event_filter=filters)
+        async with pair.sub.subscribe(deepest, event_filter=EventFilter(topic_filters=[deepest])):
+            pass
 
 
 async def test_ten_thousand_patterns(broker, path):

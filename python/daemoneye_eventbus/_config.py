@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Final, Literal, cast
 
@@ -21,7 +21,7 @@ from daemoneye_eventbus._checks import (
     uids,
     wrong,
 )
-from daemoneye_eventbus._native import _pattern_refusal
+from daemoneye_eventbus._native import _original_pattern_refusal, _pattern_refusal
 from daemoneye_eventbus._rights import RateLimit, Rule
 from daemoneye_eventbus._secret import Secret
 
@@ -98,12 +98,17 @@ def _named(owner: object, name: object, tokens: object) -> list[tuple[str, bytes
     return [(name, _token(owner, token)) for token in several]
 
 
-def _patterns(name: str, patterns: Sequence[object], max_depth: int) -> None:
+def _patterns(
+    name: str,
+    patterns: Sequence[object],
+    max_depth: int,
+    refusal_of: Callable[[str, int], str | None] = _pattern_refusal,
+) -> None:
     for pattern in patterns:
         if not isinstance(pattern, str):
             raise wrong(f"BrokerConfig.{name}", "patterns as str", pattern)
         try:
-            refusal = _pattern_refusal(pattern, max_depth)
+            refusal = refusal_of(pattern, max_depth)
         except UnicodeEncodeError:
             refusal = f"{short(pattern)} is not Unicode, and no topic has that"
         if refusal is not None:
@@ -204,7 +209,7 @@ class BrokerConfig:
         flags(self, "original_peers", "original_auth")
         where = place(self, "original_patterns")
         store(self, "original_patterns", items(where, self.original_patterns, "a sequence of patterns"))
-        _patterns("original_patterns", self.original_patterns, self.max_topic_depth)
+        _patterns("original_patterns", self.original_patterns, self.max_topic_depth, _original_pattern_refusal)
         if self.token is not None:
             tokens = _tokens(self, self.token)
             if not tokens:

@@ -6,18 +6,20 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Final
 
-from daemoneye_eventbus import Timestamp, os_text
+from daemoneye_eventbus import Timestamp, _native, os_text
 from daemoneye_eventbus._cli.exits import USAGE, CliError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-__all__ = ["integer", "mapping", "number", "pair", "text", "timestamp"]
+__all__ = ["check_patterns", "integer", "mapping", "number", "pair", "text", "timestamp"]
 
 _U64: Final = 2**64 - 1
 # Python reads none that is much longer.
 _INTEGER: Final = re.compile(r"-?[0-9]{1,4000}")
 _SHOWN: Final = 64
+# As many as max_topic_depth may be.
+_DEEPEST: Final = 128
 
 
 def number(least: int, most: int = _U64) -> Callable[[str], int]:
@@ -65,6 +67,17 @@ def mapping(option: str, pairs: list[tuple[str, str]]) -> dict[str, str]:
             raise CliError(f"{option}: {key!r} is given twice", USAGE)
         found[key] = value
     return found
+
+
+def check_patterns(patterns: Iterable[str]) -> None:
+    """Refuses what is a pattern nowhere; how deep one may be is for the broker to say."""
+    for pattern in patterns:
+        try:
+            refusal = _native._pattern_refusal(pattern, _DEEPEST)
+        except UnicodeEncodeError:
+            refusal = f"{pattern[:_SHOWN]!r} is not Unicode, and no topic has that"
+        if refusal is not None:
+            raise CliError(refusal, USAGE)
 
 
 def timestamp(said: str) -> Timestamp:

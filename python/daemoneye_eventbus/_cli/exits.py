@@ -13,6 +13,7 @@ from daemoneye_eventbus.errors import (
     ConnectionLost,
     ConnectTimeout,
     PathRefused,
+    PatternError,
     PermissionRefused,
 )
 
@@ -71,6 +72,8 @@ def code_of(error: BaseException) -> int:
     match error:
         case BrokerAlreadyRunning():
             return RUNNING
+        case PatternError():
+            return USAGE
         case PathRefused() | PermissionRefused() | AuthenticationFailed() | PermissionError():
             return REFUSED
         case ConnectTimeout() | BrokerBusy() | ConnectionLost():

@@ -11,7 +11,7 @@ from daemoneye_eventbus import __version__
 from daemoneye_eventbus._cli.examine import Finding, own_uid, strange, user
 from daemoneye_eventbus._cli.exits import LOOK, NO_BROKER, REFUSED
 from daemoneye_eventbus._cli.numbers import counted, duration
-from daemoneye_eventbus._cli.raw import Raw, Refusal, answer, greet
+from daemoneye_eventbus._cli.raw import UNPROVED, Raw, Refusal, answer, greet
 from daemoneye_eventbus.errors import ConnectionLost
 
 if TYPE_CHECKING:
@@ -76,6 +76,9 @@ def _unreachable(error: OSError, path: Path) -> Finding:
             text = "nobody listens: the socket was left behind, as after a crash"
             advice = f"start the broker{_of(path)} again; it removes the socket itself"
             return Finding("bad", "broker", text, advice, NO_BROKER)
+        case errno.EPROTOTYPE:
+            text = "the socket there is of another type (for datagrams, for example), which is no broker's"
+            return Finding("bad", "broker", text, "have its maker remove it, or choose another path", REFUSED)
         case errno.EACCES | errno.EPERM:
             text = f"{user(own_uid())} may not connect"
             return Finding("bad", "broker", text, "see what is said of the directory and the socket", REFUSED)
@@ -103,6 +106,9 @@ def _refused(refusal: Refusal) -> Finding:
         case "authentication_failed":
             advice = "give --token-file with the broker's token"
             return Finding("bad", "broker", f"answers, and refuses: {refusal}", advice, REFUSED)
+        case code if code == UNPROVED:
+            advice = "find out who listens, as with ss -xlp; if it is right, start it with the same --token-file"
+            return Finding("bad", "broker", f"answers, and is not trusted: {refusal}", advice, REFUSED)
         case "busy":
             advice = "close connections, or start it with a higher limit"
             return Finding("bad", "broker", f"answers, and is busy: {refusal}", advice, NO_BROKER)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-__all__ = ["MAX_BODY", "PREFIX", "Peer", "Raw", "Refusal", "Watch", "answer", "greet", "text_parts"]
+__all__ = ["MAX_BODY", "PREFIX", "UNPROVED", "Peer", "Raw", "Refusal", "Watch", "answer", "greet", "text_parts"]
 
 PREFIX: Final = 4
 MAX_BODY: Final = 256 * 1024 * 1024
@@ -130,8 +130,12 @@ def text_parts(body: bytes) -> tuple[str, dict[str, Any] | None]:
     return verb, cast("dict[str, Any]", value)
 
 
+UNPROVED: Final = "unproved"
+"""Whoever listens did not prove that it knows our token: nothing that it says is to be trusted."""
+
+
 class Refusal(Exception):
-    """The broker's ``ERR``."""
+    """The broker's ``ERR``, or that we refuse the broker."""
 
     def __init__(self, said: dict[str, Any]) -> None:
         self.code = str(said.get("code", ""))
@@ -139,7 +143,7 @@ class Refusal(Exception):
 
 
 def greet(raw: Raw, client: str, token: bytes | None, timeout: float, *, dialect: str = "bincode") -> dict[str, Any]:
-    """CONNECT, and AUTH where it is asked for; what INFO says. Raises `Refusal`."""
+    """CONNECT, and with a token both proofs, as the library's client has it; what INFO says. Raises `Refusal`."""
     ours = secrets.token_hex(32)
     raw.send("CONNECT", {"protocol": 1, "client": client, "dialect": dialect, "nonce": ours})
     info = answer(raw, "INFO", timeout)
@@ -148,9 +152,18 @@ def greet(raw: Raw, client: str, token: bytes | None, timeout: float, *, dialect
             raise Refusal(
                 {"code": "authentication_failed", "message": "the broker asks for a token; give --token-file"}
             )
-        raw.send("AUTH", {"proof": _native._token_proof(token, ours, str(info.get("nonce", "")))})
-        answer(raw, "OK", timeout)
+        theirs = str(info.get("nonce", ""))
+        raw.send("AUTH", {"proof": _native._token_proof(token, ours, theirs)})
+        proof = answer(raw, "OK", timeout).get("proof")
+        if not isinstance(proof, str) or not _native._token_proved(token, ours, theirs, proof):
+            raise _unproved("the broker did not prove that it knows our token")
+    elif token is not None:
+        raise _unproved("the broker does not ask for the token, so that it proves nothing")
     return info
+
+
+def _unproved(message: str) -> Refusal:
+    return Refusal({"code": UNPROVED, "message": message})
 
 
 def answer(raw: Raw, verb: str, timeout: float) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from daemoneye_eventbus import CorrelationFilter, EventFilter, TopicPattern
+from daemoneye_eventbus import CorrelationFilter, EventFilter
 from daemoneye_eventbus._cli import jsonlines, lines, output
 from daemoneye_eventbus._cli.address import add_client, connect, seconds
-from daemoneye_eventbus._cli.arguments import mapping, number, pair
+from daemoneye_eventbus._cli.arguments import check_patterns, mapping, number, pair
 from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import OK, TOO_FEW, USAGE, CliError
 from daemoneye_eventbus._cli.kinds import KINDS, Received
@@ -118,11 +118,7 @@ def _filters(arguments: argparse.Namespace) -> tuple[EventFilter | None, Correla
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    try:
-        for pattern in [*arguments.patterns, *arguments.topic]:
-            TopicPattern(pattern)
-    except ValueError as error:
-        raise CliError(str(error), USAGE) from None
+    check_patterns([*arguments.patterns, *arguments.topic])
     return asyncio.run(_follow(arguments))
 
 

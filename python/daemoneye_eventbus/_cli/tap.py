@@ -6,12 +6,12 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from daemoneye_eventbus import TopicPattern
 from daemoneye_eventbus._cli import output
 from daemoneye_eventbus._cli.address import address, token_of, trusted
+from daemoneye_eventbus._cli.arguments import check_patterns
 from daemoneye_eventbus._cli.examine import own_uid
 from daemoneye_eventbus._cli.exits import NO_BROKER, OK, REFUSED, TOO_FEW, USAGE, CliError
-from daemoneye_eventbus._cli.raw import Raw, Refusal, Watch, greet, text_parts
+from daemoneye_eventbus._cli.raw import UNPROVED, Raw, Refusal, Watch, greet, text_parts
 from daemoneye_eventbus.errors import ConnectionLost
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["follow"]
 
 # Between two looks at whether anybody reads what is printed.
 _TICK: Final = 0.5
-_FINAL: Final = frozenset({"not_permitted", "authentication_failed"})
+_FINAL: Final = frozenset({"not_permitted", "authentication_failed", UNPROVED})
 
 
 class Show(Protocol):
@@ -72,11 +72,7 @@ def _connect(path: Path, patience: float, watch: Watch) -> Raw:
 def _check(arguments: argparse.Namespace) -> None:
     if arguments.as_original and arguments.subscribe:
         raise CliError("--as-original: such a client cannot subscribe; leave --subscribe out", USAGE)
-    for pattern in arguments.subscribe:
-        try:
-            TopicPattern(pattern)
-        except ValueError as error:
-            raise CliError(str(error), USAGE) from None
+    check_patterns(arguments.subscribe)
 
 
 def _check_peer(arguments: argparse.Namespace, raw: Raw) -> None:

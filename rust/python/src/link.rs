@@ -153,7 +153,7 @@ impl Link {
         let link = self.core(py)?;
         let (limits, overflow, block) = raise(py, bounds.into_core())?;
         let asked = requests::subscription(spec)?;
-        let depth = topic::DEFAULT_MAX_DEPTH.max(link.max_topic_depth());
+        let depth = link.max_topic_depth();
         let patterns = raise(py, topic::of_subscription(&asked, depth))?;
         let filters = raise(
             py,

@@ -1,5 +1,5 @@
 //! `TopicPattern`, and the table of names that `topics.py` states once more for type checkers.
-use daemoneye_eventbus_core::topic::{DEFAULT_MAX_DEPTH, Pattern, names};
+use daemoneye_eventbus_core::topic::{DEFAULT_MAX_DEPTH, Pattern, names, original};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
@@ -11,6 +11,15 @@ use crate::errors;
 #[derive(PartialEq, Eq, Hash)]
 pub(crate) struct TopicPattern {
     pattern: Pattern,
+}
+
+/// Why this is no pattern of the original's grammar, if it is none.
+#[pyfunction]
+#[pyo3(signature = (pattern, max_depth, /))]
+pub(crate) fn _original_pattern_refusal(pattern: &str, max_depth: usize) -> Option<String> {
+    original::pattern(pattern, max_depth)
+        .err()
+        .map(|error| error.to_string())
 }
 
 /// Why this is no pattern, if it is none.

@@ -135,6 +135,13 @@ pub(crate) fn _token_proof(token: &[u8], client_nonce: &str, broker_nonce: &str)
     Token::new(token.to_vec()).proof(Role::Client, client_nonce, broker_nonce)
 }
 
+/// Whether a broker's proof of a token holds.
+#[pyfunction]
+#[pyo3(signature = (token, client_nonce, broker_nonce, proof, /))]
+pub(crate) fn _token_proved(token: &[u8], client_nonce: &str, broker_nonce: &str, proof: &str) -> bool {
+    Token::new(token.to_vec()).verify(Role::Broker, client_nonce, broker_nonce, proof)
+}
+
 fn decode<'a, T: Deserialize<'a>>(py: Python<'_>, dialect: Dialect, data: &'a [u8]) -> PyResult<T> {
     dialect.decode(data).map_err(|error| decode_error(py, error))
 }

@@ -237,7 +237,7 @@ impl BrokerConfig {
             ));
         }
         for pattern in &self.original_patterns {
-            topic::original::pattern(pattern)
+            topic::original::pattern(pattern, self.max_topic_depth)
                 .map_err(|error| Error::invalid("original_patterns", error.to_string()))?;
         }
         between(

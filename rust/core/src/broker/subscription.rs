@@ -98,7 +98,7 @@ pub(super) fn of_original(config: &BrokerConfig, texts: &[String]) -> Result<Vec
     limit(config, texts.len())?;
     let mut patterns = Vec::with_capacity(texts.len());
     for text in texts {
-        let pattern = topic::original::pattern(text)?;
+        let pattern = topic::original::pattern(text, config.max_topic_depth)?;
         if !patterns.contains(&pattern) {
             patterns.push(pattern);
         }

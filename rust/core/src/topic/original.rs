@@ -13,8 +13,8 @@ pub fn reads(topic: &str) -> bool {
     !topic.starts_with("health") && topic.split('.').count() <= MAX_DEPTH
 }
 
-/// A pattern of the original's own grammar: `+` one segment, a last `#` zero or more.
-pub fn pattern(text: &str) -> Result<Pattern, PatternError> {
+/// A pattern of the original's own grammar: `+` one segment, a last `#` zero or more. `max_depth` is the broker's, if that is lower.
+pub fn pattern(text: &str, max_depth: usize) -> Result<Pattern, PatternError> {
     let refused = |kind: &str| PatternError {
         pattern: excerpt(text),
         kind: kind.to_owned(),
@@ -24,7 +24,7 @@ pub fn pattern(text: &str) -> Result<Pattern, PatternError> {
             "Invalid topic format: * is no wildcard of the original; use + for one segment, or # at the end for any number",
         ));
     }
-    let pattern = Pattern::parse(text, MAX_DEPTH)?;
+    let pattern = Pattern::parse(text, max_depth.min(MAX_DEPTH))?;
     if text.split('.').next() == Some("health") {
         return Err(refused(
             "Unknown topic domain: health; the original knows events and control",
@@ -47,7 +47,7 @@ mod tests {
             "+.process.new",
             "events.+.#",
         ] {
-            assert!(pattern(good).is_ok(), "{good}");
+            assert!(pattern(good, 8).is_ok(), "{good}");
         }
         for (bad, kind) in [
             ("events.*", "no wildcard"),
@@ -55,12 +55,14 @@ mod tests {
             ("health.#", "health"),
             ("events.#.x", "at the end"),
             ("a.b", "Unknown topic domain"),
-            ("events.a.b.c.d.e", "too deep"),
+            ("events.a.b.c.d.e", "too deep: 6 levels (max 5)"),
             ("", "empty"),
         ] {
-            let refused = pattern(bad).unwrap_err();
+            let refused = pattern(bad, 8).unwrap_err();
             assert!(refused.kind.contains(kind), "{bad}: {refused}");
         }
+        let refused = pattern("events.a.b.c", 3).unwrap_err();
+        assert!(refused.kind.contains("4 levels (max 3)"), "{refused}");
     }
 
     #[test]
