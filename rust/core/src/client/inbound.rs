@@ -13,13 +13,14 @@ use hashbrown::HashMap;
 use super::inbox::Inbox;
 use super::leaving::{Answered, Leavers, Leaving};
 use super::open::Open;
+use super::questions::{self, Questions};
 use super::ticket::{Answer, Ticket};
 use crate::error::{Error, Result};
 use crate::log::Limiter;
 use crate::queue::{DropReason, Patience, Pushed, Run, Wake};
 use crate::topic::{Cache, DEFAULT_MAX_DEPTH, Matcher, Neighbours};
 use crate::wire::frame::{self, Kind, PREFIX};
-use crate::wire::text::{self, FromBroker, Page};
+use crate::wire::text::{self, FromBroker, Stats};
 use crate::wire::{self, Dialect, Refusal, Summary};
 
 const CACHED_TOPICS: usize = 1024;
@@ -30,6 +31,8 @@ pub(super) enum Happening {
     Ping,
     Pong,
     Bye(Option<String>),
+    /// An answer came, and in its place this is to be asked.
+    Asks(Stats),
     /// An `ERR` about the connection.
     Error(text::Err),
     /// An `ERR` about refused publishes.
@@ -53,7 +56,7 @@ pub(super) struct Inbound {
     unsent: BTreeSet<u64>,
     /// How many of them block.
     blocking: usize,
-    pub(super) questions: HashMap<u64, Ticket>,
+    pub(super) questions: Questions,
     pub(super) leaving: Leavers,
     next_id: u64,
     matcher: Matcher<u64>,
@@ -80,7 +83,7 @@ impl Inbound {
             entries: HashMap::new(),
             unsent: BTreeSet::new(),
             blocking: 0,
-            questions: HashMap::new(),
+            questions: Questions::default(),
             leaving: Leavers::default(),
             next_id: 1,
             matcher: Matcher::default(),
@@ -164,7 +167,7 @@ impl Inbound {
 
     /// Everybody who waits for an answer that the present connection can no longer give.
     pub(super) fn give_up_answers(&mut self) -> Vec<Ticket> {
-        let mut tickets: Vec<Ticket> = self.questions.drain().map(|(_, ticket)| ticket).collect();
+        let mut tickets: Vec<Ticket> = self.questions.take();
         for (id, leaving) in self.leaving.take_all() {
             tickets.extend(self.has_gone(id, leaving));
         }
@@ -382,6 +385,7 @@ impl Inbound {
             // INFO belongs to the handshake; verbs of a newer broker are not for us.
             FromBroker::Info(_) | FromBroker::Unknown(_) => {}
         }
+        happened.extend(self.questions.next().map(Happening::Asks));
         Ok(())
     }
 
@@ -390,14 +394,8 @@ impl Inbound {
         if self.has_left(id) {
             return;
         }
-        if let Some(ticket) = self.questions.remove(&id) {
-            ticket.resolve(Ok(match (ok.statistics, ok.detail, ok.clients) {
-                (_, _, Some(clients)) => Answer::Clients(Page { clients, more: ok.more }),
-                (Some(five), Some(detail), None) => Answer::Detail(five, detail),
-                // All that a broker tells that does not know the other questions.
-                (Some(five), None, None) => Answer::Statistics(five),
-                (None, _, None) => Answer::Done,
-            }));
+        if let Some(ticket) = self.questions.answered(id) {
+            ticket.resolve(questions::answer(ok));
         } else if let Some(entry) = self.entries.get_mut(&id) {
             entry.live = true;
             if let Some(ticket) = entry.ticket.take() {
@@ -432,7 +430,7 @@ impl Inbound {
             return;
         }
         let error = err.into_error();
-        if let Some(ticket) = self.questions.remove(&id) {
+        if let Some(ticket) = self.questions.answered(id) {
             ticket.resolve(Err(error));
         } else if let Some(entry) = self.remove(id) {
             self.settle(&entry.inbox, None);

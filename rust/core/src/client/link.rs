@@ -244,11 +244,9 @@ impl Link {
             State::Connected => {
                 let mut inbound = self.shared.inbound.lock();
                 let id = inbound.next_id();
-                inbound.questions.insert(id, ticket);
-                self.shared
-                    .outbox
-                    .lock()
-                    .text(&FromClient::Stats(Stats { id, ..asked }).frame());
+                if let Some(now) = inbound.questions.ask(Stats { id, ..asked }, ticket) {
+                    self.shared.outbox.lock().text(&FromClient::Stats(now).frame());
+                }
             }
             State::Closed => ticket.resolve(Err(closed(line.cause.as_ref()))),
             _ => ticket.resolve(Err(Error::ConnectionLost(

@@ -20,6 +20,7 @@ mod link;
 mod open;
 mod original;
 mod outbox;
+mod questions;
 mod runtime;
 mod shared;
 mod supervisor;

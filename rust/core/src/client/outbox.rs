@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::questions::Waiting;
 use super::ticket::Ticket;
 use crate::error::{Error, Result};
 use crate::event::Timestamp;
@@ -57,7 +58,7 @@ pub(super) enum Fit {
 struct Ping {
     /// Messages appended before it.
     mark: u64,
-    ticket: Option<Ticket>,
+    waiting: Waiting<()>,
 }
 
 pub(super) struct Outbox {
@@ -201,21 +202,30 @@ impl Outbox {
         }
     }
 
-    /// Appends a PING; its PONG confirms everything before it and resolves `ticket`.
+    /// Appends a PING; its PONG confirms everything before it and resolves `ticket`. One that is under way with no message behind it
+    /// does as well, so that there are never more of them than messages without confirmation, and one.
     pub(super) fn ping(&mut self, ticket: Option<Ticket>) {
         self.unpinged_bytes = 0;
-        self.pings.push_back(Ping {
-            mark: self.appended,
-            ticket,
-        });
-        self.text(&FromClient::Ping.frame());
+        let mark = self.appended;
+        if self.pings.back().is_none_or(|last| last.mark != mark) {
+            let waiting = Waiting::default();
+            self.pings.push_back(Ping { mark, waiting });
+            self.text(&FromClient::Ping.frame());
+        }
+        if let Some(ticket) = ticket
+            && let Some(last) = self.pings.back_mut()
+        {
+            last.waiting.push((), ticket);
+        }
     }
 
-    /// The oldest PING was answered.
-    pub(super) fn pong(&mut self) -> Option<Ticket> {
-        let ping = self.pings.pop_front()?;
-        self.confirmed = self.confirmed.max(ping.mark);
-        ping.ticket
+    /// The oldest PING was answered; gives whom to tell.
+    pub(super) fn pong(&mut self) -> impl Iterator<Item = Ticket> + use<> {
+        let ping = self.pings.pop_front();
+        if let Some(ping) = &ping {
+            self.confirmed = self.confirmed.max(ping.mark);
+        }
+        ping.into_iter().flat_map(|mut ping| ping.waiting.take())
     }
 
     /// True once, when messages were appended and nobody has been asked yet to have them confirmed.
@@ -377,7 +387,7 @@ impl Outbox {
         self.buf = kept;
         (self.head, self.frame) = (0, 0);
         self.unpinged_bytes = self.buf.len();
-        self.pings.drain(..).filter_map(|ping| ping.ticket).collect()
+        self.pings.drain(..).flat_map(|mut ping| ping.waiting.take()).collect()
     }
 }
 

@@ -152,10 +152,15 @@ impl Shared {
                 None
             }
             Happening::Pong => {
-                let ticket = self.outbox.lock().pong();
-                if let Some(ticket) = ticket {
+                let tickets = self.outbox.lock().pong();
+                for ticket in tickets {
                     ticket.resolve(Ok(Answer::Done));
                 }
+                None
+            }
+            Happening::Asks(stats) => {
+                self.outbox.lock().text(&FromClient::Stats(stats).frame());
+                self.push_out();
                 None
             }
             Happening::Refused(err) => {

@@ -225,7 +225,7 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
                     });
                 }
                 Happening::Bye(_) => return Err(lost(Error::ConnectionLost("the broker is stopping".to_owned()))),
-                Happening::Pong | Happening::Refused(_) => {}
+                Happening::Pong | Happening::Asks(_) | Happening::Refused(_) => {}
             }
         }
         if !out.is_empty() {

@@ -21,7 +21,7 @@ struct Slot {
     waker: Arc<dyn Wake>,
 }
 
-/// Cheap to clone; the first answer counts.
+/// Cheap to clone; the first answer counts. Whoever drops all of theirs has given up: the question may then be left unasked, and nobody woken.
 #[derive(Clone)]
 pub struct Ticket(Arc<Slot>);
 
@@ -41,6 +41,11 @@ impl Ticket {
             drop(slot);
             self.0.waker.wake();
         }
+    }
+
+    /// Whether somebody besides the caller has it, who may still look at the answer.
+    pub(super) fn is_awaited(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
     }
 
     /// The answer, if it has come.

@@ -12,3 +12,4 @@ mod native;
 mod numbers;
 mod original;
 mod support;
+mod unanswered;

@@ -43,7 +43,7 @@ fn ok(broker: &FarEnd, client: &Stream, id: u64) {
 }
 
 /// The next text of the client; what came behind it stays in `read`.
-fn said(broker: &FarEnd, client: &Stream, read: &mut Vec<u8>) -> FromClient {
+pub(crate) fn said(broker: &FarEnd, client: &Stream, read: &mut Vec<u8>) -> FromClient {
     loop {
         if let Some((_, body)) = frame::next(read, 1 << 20).unwrap() {
             let (said, len) = (FromClient::parse(body).unwrap(), PREFIX + body.len());
