@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 PROGRAM = Path(__file__).parent / "programs" / "squeezed.py"
+STARVED = PROGRAM.with_name("starved.py")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="an address space is limited so on Linux only")
 
 
-def run(path, case):
+def run(path, *case, program=PROGRAM):
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), path, case], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, str(program), path, *case], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -33,3 +34,14 @@ def test_those_before_it_are_handed_over(path):
 def test_who_cannot_take_it_wakes_the_next(path):
     told = run(path, "line")
     assert told == {"got": [3, "MemoryError"], "pending": 0, "delivered": 4}
+
+
+@pytest.mark.parametrize("where", ["socket", "process"])
+@pytest.mark.parametrize("what", ["event", "control", "awaited", "many"])
+def test_whatever_there_is_no_memory_for_nothing_is_lost(path, where, what):
+    pytest.importorskip("_testcapi", reason="the interpreter comes without its own tests")
+    told = run(path, where, what, program=STARVED)
+    got = told.pop("got")
+    assert told.pop("failed") > 0
+    assert got == list(range(len(got)))
+    assert told == {"delivered": len(got), "dropped": 0, "pending": 180 - len(got)}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use daemoneye_eventbus_core::broker::LocalSubscription;
 use daemoneye_eventbus_core::client::Inbox;
 use daemoneye_eventbus_core::lock::Mutex;
-use daemoneye_eventbus_core::queue::{Content, Empty, Popped, Queue};
+use daemoneye_eventbus_core::queue::{Content, Empty, Popped, Queue, Subscriptions};
 use daemoneye_eventbus_core::topic::Pattern;
 use daemoneye_eventbus_core::wire::frame::PREFIX;
 use daemoneye_eventbus_core::wire::{self, Dialect};
@@ -119,21 +119,58 @@ impl SubscriptionCore {
 
     pub(crate) fn take(&self, py: Python<'_>) -> PyResult<Taken> {
         match self.pop(py)? {
-            Ok(popped) => self.make(py, popped).map(Taken::Message),
+            Ok(popped) => self.hand_over(py, popped, Ok).map(Taken::Message),
             Err(Empty::Yet) => Ok(Taken::Empty),
             Err(Empty::Ended) => Ok(Taken::Ended),
         }
     }
 
-    fn make(&self, py: Python<'_>, popped: Popped<Py<PyBytes>>) -> PyResult<Py<PyAny>> {
+    /// What cannot be made or handed over goes back to where it was: the next look at the queue finds it.
+    fn hand_over<R>(
+        &self,
+        py: Python<'_>,
+        popped: Popped<Py<PyBytes>>,
+        over: impl FnOnce(Py<PyAny>) -> PyResult<R>,
+    ) -> PyResult<R> {
+        let handed_over = self.make(py, &popped).and_then(over);
+        if handed_over.is_err() {
+            self.put_back(py, popped)?;
+        } else if let Content::Frames(body) = popped.content {
+            body.drop_ref(py);
+        }
+        handed_over
+    }
+
+    #[cold]
+    fn put_back(&self, py: Python<'_>, popped: Popped<Py<PyBytes>>) -> PyResult<()> {
+        let body;
+        let popped = Popped {
+            content: match popped.content {
+                Content::Frames(copy) => {
+                    body = copy;
+                    Content::Frames(body.as_bytes(py))
+                }
+                Content::Object(object, size) => Content::Object(object, size),
+            },
+            sender: popped.sender,
+            dropped_before: popped.dropped_before,
+        };
+        match self.spring.get(py)? {
+            Spring::Inbox(inbox) => inbox.put_back(popped),
+            Spring::Local(local) => local.queue.put_back(popped, &Subscriptions::from([local.id])),
+        }
+        Ok(())
+    }
+
+    fn make(&self, py: Python<'_>, popped: &Popped<Py<PyBytes>>) -> PyResult<Py<PyAny>> {
         let stamp = Stamp {
             dropped_before: popped.dropped_before,
-            sender: popped.sender,
+            sender: popped.sender.clone(),
         };
-        match popped.content {
+        match &popped.content {
             Content::Frames(body) => {
                 let pattern = self.pattern_of_body(body.as_bytes(py))?;
-                let dialect = self.dialect;
+                let (body, dialect) = (body.clone_ref(py), self.dialect);
                 events::received(py, Frame { body, dialect }, pattern, &self.subscriber_id, stamp)
             }
             Content::Object(object, _) => {
@@ -284,8 +321,12 @@ impl SubscriptionCore {
     /// Up to `most` messages, appended to `into`; false at the end.
     fn _take_many(&self, py: Python<'_>, most: usize, into: &Bound<'_, PyList>) -> PyResult<bool> {
         for taken in 0..most {
-            match self.pop(py) {
-                Ok(Ok(popped)) => into.append(self.make(py, popped)?)?,
+            let next = self.pop(py).and_then(|popped| match popped {
+                Ok(popped) => self.hand_over(py, popped, |made| into.append(made)).map(Ok),
+                Err(empty) => Ok(Err(empty)),
+            });
+            match next {
+                Ok(Ok(())) => {}
                 Ok(Err(Empty::Yet)) => break,
                 Ok(Err(Empty::Ended)) => return Ok(false),
                 // It is there for the next call to fail on; those before it are not to be lost for it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::event::EventSubscription;
 use crate::filter::Filters;
-use crate::queue::{Budget, DropReason, Limits, Overflow, Patience, Pushed, Queue, Run, Subscriptions, Wake};
+use crate::queue::{Budget, DropReason, Limits, Overflow, Patience, Popped, Pushed, Queue, Run, Subscriptions, Wake};
 use crate::topic::Pattern;
 
 /// A subscriber that waits for its own consumer is never counted as stalled; the broker judges the connection instead.
@@ -68,6 +68,11 @@ impl Inbox {
     /// Whether nothing comes any more, not even to be counted: it was ended, and the broker has confirmed or is gone.
     pub fn is_starved(&self) -> bool {
         self.starved.load(Ordering::Acquire)
+    }
+
+    /// Takes back what was just taken out; see [`Queue::put_back`].
+    pub fn put_back(&self, popped: Popped<&[u8]>) {
+        self.queue.put_back(popped, &self.account);
     }
 
     pub(super) fn starve(&self) {

@@ -94,12 +94,17 @@ impl Inner {
     }
 
     pub(super) fn append(&mut self, run: Run, subscriptions: Subscriptions) {
+        self.enter(&run, &subscriptions);
+        self.items.push_back(Item::Run(run, subscriptions));
+    }
+
+    /// Puts `run` on the books; the caller says where it stands.
+    fn enter(&mut self, run: &Run, subscriptions: &Subscriptions) {
         let was_full = self.is_full();
         self.messages += run.messages as usize;
         self.bytes += run.bytes();
         self.budget.charge(run.messages as usize, run.bytes());
         self.pending += u64::from(run.messages) * subscriptions.len() as u64;
-        self.items.push_back(Item::Run(run, subscriptions));
         if !was_full && self.is_full() {
             self.crowded.get_or_insert_with(Instant::now);
         }

@@ -355,6 +355,13 @@ impl Queue {
         self.drain(|inner| inner.pop(make))
     }
 
+    /// The reader can do nothing with what it has just taken out, for now: it stands first again, with what was lost before it, and as if
+    /// it had not been delivered. Where there is no memory to keep it, it is counted as lost. A frame comes back as its body alone.
+    /// For a queue of one subscription.
+    pub fn put_back(&self, popped: Popped<&[u8]>, subscriptions: &Subscriptions) {
+        self.inner.lock().put_back(popped, subscriptions);
+    }
+
     /// Drops from the oldest until `bytes` of the budget are freed or nothing droppable is left; gives what was freed.
     pub fn trim(&self, bytes: usize, reason: DropReason) -> usize {
         self.drain(|inner| inner.trim_oldest(bytes, reason))

@@ -8,8 +8,8 @@ use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::DropReason;
 use super::budget::charged;
+use super::{DropReason, Popped};
 use crate::wire::frame::PREFIX;
 
 /// Subscriptions in one `DROPPED`, so that it stays under the 64 KiB of a text whatever their numbers are.
@@ -232,6 +232,23 @@ impl Run {
             rest.advance(frame);
         }
         (count, len)
+    }
+}
+
+impl Popped<&[u8]> {
+    /// What it was taken from, and how many were lost right before it. `None` where there is no memory for it.
+    pub(super) fn into_run(self) -> Option<(Run, u64)> {
+        let run = match self.content {
+            Content::Frames(body) => {
+                let mut frame = Vec::new();
+                frame.try_reserve_exact(PREFIX + body.len()).ok()?;
+                frame.extend_from_slice(&u32::try_from(body.len()).ok()?.to_le_bytes());
+                frame.extend_from_slice(body);
+                Run::frames(Bytes::from(frame), 1)
+            }
+            Content::Object(object, size) => Run::object(object, size),
+        };
+        Some((run.from(self.sender.as_ref()), self.dropped_before))
     }
 }
 

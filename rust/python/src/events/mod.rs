@@ -147,7 +147,7 @@ pub(crate) fn received(
         let made = BusEvent::new_local(envelope, event, matched_pattern, subscriber_id, stamp);
         Ok(made.into_object(py)?.into_any())
     } else {
-        let payload = PyBytes::new(py, outline.payload).unbind();
+        let payload = slots::copied(py, outline.payload)?;
         envelope.frame = Some(frame);
         Ok(ControlMessage::of_envelope(envelope, payload, stamp.sender)
             .into_object(py)?

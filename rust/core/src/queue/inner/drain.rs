@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::{Inner, Item};
-use crate::queue::{Content, Empty, One, Popped, Run, Written};
+use crate::queue::{Content, DropReason, Empty, Gap, One, Popped, Run, Subscriptions, Written};
 
 /// Slices handed to the kernel in one call, and the bytes after which no more are collected.
 const MAX_SLICES: usize = 64;
@@ -204,5 +205,20 @@ impl Inner {
         self.idle = true;
         self.shrink();
         Ok(Err(Empty::Yet))
+    }
+
+    pub(in crate::queue) fn put_back(&mut self, popped: Popped<&[u8]>, subscriptions: &Subscriptions) {
+        let pairs = subscriptions.len() as u64;
+        self.delivered = self.delivered.saturating_sub(pairs);
+        let run = popped.into_run().filter(|_| self.items.try_reserve(2).is_ok());
+        let Some((run, dropped_before)) = run else {
+            return self.count_dropped(DropReason::Overflow, pairs);
+        };
+        self.enter(&run, subscriptions);
+        self.items.push_front(Item::Run(run, Arc::clone(subscriptions)));
+        if dropped_before > 0 {
+            let gap = Gap::new(DropReason::Overflow, dropped_before, subscriptions);
+            self.items.push_front(Item::Gap(gap));
+        }
     }
 }
