@@ -2,7 +2,8 @@
 //! a smaller `max_frame` or another dialect does.
 //!
 //! What a full queue leaves with a publisher who waits is kept per reader, in order, as [`Waiting`]; the other readers have theirs
-//! already. A queue that refuses because its reader's subscriptions changed meanwhile gets its messages matched anew, one by one.
+//! already. A queue that refuses because its reader's subscriptions changed meanwhile gets its messages matched anew, one by one, while
+//! its lock keeps them as they are.
 
 mod sift;
 
@@ -17,9 +18,6 @@ use self::sift::{Lens, split};
 use super::router::{Lane, Router, Sink, Target, Way};
 use crate::queue::{Content, DropReason, Patience, Pushed, Run, Sender, Subscriptions};
 use crate::wire::{self, Dialect};
-
-/// Subscriptions may change while a message is matched anew; somebody who does nothing else is not served for ever.
-const REMATCHES: usize = 16;
 
 enum Piece {
     Run(Run, Subscriptions),
@@ -258,41 +256,29 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    fn gap(&mut self, sink: &Arc<Sink>, mut epoch: u64, messages: u64, mut ids: Subscriptions, reason: DropReason) {
+    fn gap(&mut self, sink: &Arc<Sink>, epoch: u64, messages: u64, ids: Subscriptions, reason: DropReason) {
         if let Some(parcel) = self.parcel(sink) {
             parcel.pieces.push_back(Piece::Gap(messages, ids, reason));
             return;
         }
-        for _ in 0..REMATCHES {
-            if sink.queue.push_gap(messages, &ids, epoch, reason) {
-                self.handed_over = true;
-                return;
-            }
-            if sink.queue.is_closed() {
-                return;
-            }
-            let Some((now, live)) = self.router.standing(sink) else {
-                return;
-            };
-            epoch = now;
-            ids = ids.iter().copied().filter(|id| live.contains(id)).collect();
-            if ids.is_empty() {
-                return;
-            }
-        }
+        let still_live = || {
+            let live = self.router.standing(sink)?;
+            let left: Subscriptions = ids.iter().copied().filter(|id| live.contains(id)).collect();
+            (!left.is_empty()).then_some(left)
+        };
+        self.handed_over |= sink.queue.push_gap(messages, &ids, epoch, reason)
+            || sink.queue.push_gap_found(messages, reason, still_live);
     }
 
     /// The reader's subscriptions are not those that `run` was matched with: each message is matched with what holds now.
     #[cold]
     fn rematch(&mut self, sink: &Arc<Sink>, run: &Run, subscriptions: &Subscriptions) {
+        let router = self.router;
         let frames = match &run.content {
             Content::Frames(frames) => frames,
             // A reader of this process has one subscription, which ends with its queue.
             Content::Object(..) => {
-                if let Some((epoch, _)) = self.router.standing(sink) {
-                    self.offer_again(sink, epoch, run, subscriptions);
-                }
-                return;
+                return self.push_found(sink, run, || router.standing(sink).map(|_| Arc::clone(subscriptions)));
             }
         };
         for (frame, body) in split(frames) {
@@ -300,28 +286,36 @@ impl<'a> Delivery<'a> {
                 continue;
             };
             let lens = Lens::new(sink.dialect, body, &summary);
-            let one = Run::frames(Bytes::copy_from_slice(frame), 1);
-            for _ in 0..REMATCHES {
-                let route = self.router.resolve(summary.topic);
-                let Some(target) = route.lane(Way::of(&summary)).target(sink.id) else {
-                    break;
-                };
-                let Some(accepted) = target.accepted(|filters| lens.accepts(filters)) else {
-                    break;
-                };
-                if self.offer_again(sink, target.epoch, &one, &accepted) {
-                    break;
-                }
-            }
+            let one = Run::frames(Bytes::copy_from_slice(frame), 1).from(run.sender.as_ref());
+            self.push_found(sink, &one, || {
+                let route = router.resolve(summary.topic);
+                let target = route.lane(Way::of(&summary)).target(sink.id)?;
+                target.accepted(|filters| lens.accepts(filters))
+            });
         }
     }
 
-    /// False if the subscriptions changed once more.
-    fn offer_again(&mut self, sink: &Arc<Sink>, epoch: u64, run: &Run, subscriptions: &Subscriptions) -> bool {
-        if self.parcel(sink).is_none() && sink.queue.epoch() != epoch {
-            return false;
+    /// For whom `look` finds while the reader's subscriptions stand still, so that a reader that changes them all the time loses nothing.
+    fn push_found(&mut self, sink: &Arc<Sink>, run: &Run, look: impl FnOnce() -> Option<Subscriptions>) {
+        if self.parcel(sink).is_some() {
+            // It is matched anew when its turn comes, if need be.
+            if let Some(subscriptions) = look() {
+                self.push(sink, sink.queue.epoch(), run, &subscriptions);
+            }
+            return;
         }
-        self.push(sink, epoch, run, subscriptions);
-        true
+        let mut found = None;
+        let pushed = sink.queue.push_found(run, self.first_try(), |epoch| {
+            let subscriptions = look()?;
+            found = Some((epoch, Arc::clone(&subscriptions)));
+            Some(subscriptions)
+        });
+        match (pushed, found) {
+            (Pushed::Done, _) => self.handed_over = true,
+            (Pushed::Full { taken, .. }, Some((epoch, subscriptions))) => {
+                self.push_rest(sink, epoch, run.clone().behind(taken), &subscriptions);
+            }
+            _ => {}
+        }
     }
 }

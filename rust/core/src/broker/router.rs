@@ -362,11 +362,11 @@ impl Router {
         route
     }
 
-    /// The epoch of a reader's subscriptions and their ids, if it is still one.
-    pub(super) fn standing(&self, sink: &Sink) -> Option<(u64, HashSet<u64>)> {
+    /// A reader's subscriptions by id, if it is still one.
+    pub(super) fn standing(&self, sink: &Sink) -> Option<HashSet<u64>> {
         let table = self.table.lock();
         let reader = table.readers.get(&sink.id)?;
-        Some((reader.epoch, reader.interests.keys().copied().collect()))
+        Some(reader.interests.keys().copied().collect())
     }
 
     /// How many subscriptions a reader has.

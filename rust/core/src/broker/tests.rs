@@ -3,12 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::config::BrokerConfig;
+use super::deliver::Delivery;
 use super::router::{Interest, Router, Sink, Way};
-use crate::queue::{Budget, Limits, Overflow, Patience, Pushed, Queue, Run, Wake};
+use crate::event::{CorrelationMetadata, Map, Timestamp};
+use crate::queue::{Budget, Content, Limits, Overflow, Patience, Pushed, Queue, Run, Sender, Wake};
 use crate::topic::Pattern;
 use crate::transport::Sid;
-use crate::wire::Dialect;
+use crate::wire::frame::PREFIX;
+use crate::wire::{self, Dialect, Draft, Payload};
 
 struct Nobody;
 
@@ -149,4 +154,71 @@ fn what_was_looked_up_before_a_change_does_not_come_in_after_it() {
     };
     assert_eq!((push(&old), push(&new)), (Pushed::Stale, Pushed::Done));
     assert_eq!(sink.queue.snapshot().pending, 2);
+}
+
+/// A frame of a control message to `control.a`.
+fn control() -> Vec<u8> {
+    let draft = Draft {
+        id: uuid::Uuid::nil(),
+        topic: "control.a",
+        correlation_metadata: CorrelationMetadata {
+            correlation_id: "c",
+            parent_correlation_id: None,
+            root_correlation_id: "c",
+            sequence_number: 0,
+            workflow_stage: None,
+            correlation_tags: Map::default(),
+            created_at: Timestamp::now(),
+        },
+        payload: Payload::Control(b"payload"),
+        sequence: 0,
+        timestamp: Timestamp::now(),
+    };
+    let mut frame = Vec::new();
+    wire::write(Dialect::Bincode, &draft, 1000, 8, &mut frame).unwrap();
+    frame
+}
+
+#[test]
+fn a_reader_whose_subscriptions_change_between_every_two_looks_loses_nothing() {
+    let router = Router::default();
+    let sink = join(&router);
+    router.subscribe(&sink, 1, interest(&["control.#"], true), None);
+    let route = router.resolve("control.a");
+    let lane = route.lane(Way::Control);
+    // Whatever is looked up from here on is out of date when it is used.
+    sink.queue.change(|_| ((), None));
+    let frame = control();
+    let largest = frame.len() - PREFIX;
+    let sender = Arc::new(Sender {
+        uid: 7,
+        pid: None,
+        client_id: uuid::Uuid::nil(),
+    });
+    let mut delivery = Delivery::new(&router, 8, Patience::None);
+    let run = Run::frames(Bytes::from(frame.clone()), 1).from(Some(&sender));
+    delivery.frames(lane, &run, Dialect::Bincode, largest);
+    delivery.too_large(&lane.targets[0], Arc::from([1, 2]));
+    delivery.frames(lane, &run, Dialect::Bincode, largest);
+    assert!(delivery.has_handed_over() && delivery.finish().is_none());
+    let snapshot = sink.queue.snapshot();
+    assert_eq!((snapshot.pending, snapshot.lost()), (2, 1));
+    for lost in [0, 1] {
+        let popped = sink.queue.pop().unwrap();
+        assert!(matches!(popped.content, Content::Frames(got) if got == frame));
+        assert_eq!((popped.dropped_before, popped.sender.as_ref()), (lost, Some(&sender)));
+    }
+    // Full, and the publisher waits: the rest is left with him, for those who are there now.
+    let waker: Arc<dyn Wake> = Arc::new(Nobody);
+    let mut delivery = Delivery::new(&router, 8, Patience::Wait(&waker));
+    for _ in 0..11 {
+        delivery.frames(lane, &run, Dialect::Bincode, largest);
+    }
+    let waiting = delivery.finish().unwrap();
+    let left = waiting.messages();
+    assert!(left > 0 && sink.queue.snapshot().pending + left == 11);
+    while sink.queue.pop().is_ok() {}
+    let mut delivery = Delivery::new(&router, 8, Patience::Wait(&waker));
+    delivery.resume(waiting);
+    assert!(delivery.finish().is_none() && sink.queue.snapshot().pending == left);
 }

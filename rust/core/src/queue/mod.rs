@@ -14,6 +14,7 @@
 mod budget;
 mod inner;
 mod run;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use crate::lock::Mutex;
 pub use crate::wire::text::Overflow;
 pub use budget::Budget;
 pub use run::{Content, Gap, Object, Run, Sender, Subscriptions};
+pub use snapshot::Snapshot;
 
 use inner::Inner;
 
@@ -160,41 +162,6 @@ pub enum One {
     Nothing,
 }
 
-/// One consistent look at a queue.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Snapshot {
-    pub messages: usize,
-    pub bytes: usize,
-    /// (message, subscription) pairs.
-    pub pending: u64,
-    pub delivered: u64,
-    pub dropped: [u64; DropReason::ALL.len()],
-}
-
-impl Snapshot {
-    /// Adds what another queue has delivered and dropped; what waits in it is not added.
-    pub fn add_settled(&mut self, other: &Self) {
-        self.delivered += other.delivered;
-        for (sum, count) in self.dropped.iter_mut().zip(other.dropped) {
-            *sum = sum.saturating_add(count);
-        }
-    }
-
-    /// What waits, as a [`Budget`] counts it.
-    pub const fn charged(&self) -> usize {
-        budget::charged(self.messages, self.bytes)
-    }
-
-    /// Over all reasons.
-    pub fn lost(&self) -> u64 {
-        self.dropped.iter().fold(0, |sum, count| sum.saturating_add(*count))
-    }
-
-    pub fn dropped(&self) -> impl Iterator<Item = (DropReason, u64)> {
-        DropReason::ALL.into_iter().zip(self.dropped)
-    }
-}
-
 pub struct Queue {
     inner: Mutex<Inner>,
     reader: Arc<dyn Wake>,
@@ -234,6 +201,19 @@ impl Queue {
         })
     }
 
+    /// The same for whom `look` finds, asked with the epoch and when nothing can change it any more. `Closed` also where it finds nobody.
+    pub fn push_found(
+        &self,
+        run: &Run,
+        patience: Patience<'_>,
+        look: impl FnOnce(u64) -> Option<Subscriptions>,
+    ) -> Pushed {
+        self.fill(|inner| match look(inner.epoch) {
+            Some(subscriptions) => inner.push(run, &subscriptions, patience),
+            None => Pushed::Closed,
+        })
+    }
+
     /// The usual case of [`push`](Self::push), without a copy: takes a run that fits. Gives back what there is more to decide about.
     pub fn take_in(
         &self,
@@ -258,6 +238,21 @@ impl Queue {
                 return false;
             }
             inner.gap_at_tail(messages, subscriptions, reason);
+            true
+        })
+    }
+
+    /// The same for whom `look` finds when nothing can change that any more.
+    pub fn push_gap_found(
+        &self,
+        messages: u64,
+        reason: DropReason,
+        look: impl FnOnce() -> Option<Subscriptions>,
+    ) -> bool {
+        self.fill(|inner| {
+            let found = if inner.is_closed() { None } else { look() };
+            let Some(subscriptions) = found else { return false };
+            inner.gap_at_tail(messages, &subscriptions, reason);
             true
         })
     }
