@@ -43,6 +43,8 @@ pub(super) struct Inner {
     answer_bytes: usize,
     /// Bytes of the frame at the front that the kernel has already.
     partial: usize,
+    /// Bytes that the kernel ever took.
+    pub(super) written: u64,
     pub(super) epoch: u64,
     state: State,
     pub(super) wants_disconnect: bool,
@@ -74,6 +76,7 @@ impl Inner {
             answers: 0,
             answer_bytes: 0,
             partial: 0,
+            written: 0,
             epoch: 0,
             state: State::Open,
             wants_disconnect: false,

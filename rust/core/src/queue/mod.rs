@@ -328,6 +328,11 @@ impl Queue {
         self.inner.lock().is_partial()
     }
 
+    /// Bytes that the kernel has taken since there is this queue.
+    pub fn written(&self) -> u64 {
+        self.inner.lock().written
+    }
+
     /// The kernel takes bytes again.
     pub fn disarm(&self) {
         self.inner.lock().armed = false;

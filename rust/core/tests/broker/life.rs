@@ -8,7 +8,7 @@ use daemoneye_eventbus_core::broker::{Broker, BrokerConfig};
 use daemoneye_eventbus_core::transport::PathState;
 use daemoneye_eventbus_core::wire::text::{Code, FromBroker};
 
-use crate::support::{Bus, Frame, NEW, frames, guarded, shut_down, start};
+use crate::support::{Bus, Frame, NEW, frame_of, frames, guarded, shut_down, start};
 
 #[test]
 fn a_second_broker_is_refused_and_the_first_undisturbed() {
@@ -186,5 +186,36 @@ fn connections_come_and_go_without_a_trace() {
         );
         // Other tests run beside this one.
         assert!(descriptors() < before + 200, "{} and before {before}", descriptors());
+    });
+}
+
+#[test]
+fn a_reader_that_takes_long_for_a_large_frame_is_served_to_the_end() {
+    guarded(|| {
+        let bus = Bus::with(BrokerConfig {
+            max_frame: 4 << 20,
+            write_timeout: Duration::from_millis(600),
+            ..BrokerConfig::default()
+        });
+        let mut reader = bus.connect();
+        reader.subscribe(1, &["events.#"]);
+        let mut publisher = bus.connect();
+        let large = frame_of(NEW, 0, (2 << 20) - 100);
+        publisher.send(&large);
+        publisher.flush();
+        let (done, wait) = mpsc::channel();
+        bus.broker.shutdown(Duration::from_secs(15), move |undelivered| {
+            done.send(undelivered).unwrap()
+        });
+        let mut got = vec![0; large.len()];
+        for piece in got.chunks_mut(32 << 10) {
+            std::thread::sleep(Duration::from_millis(25));
+            std::io::Read::read_exact(&mut reader.stream, piece).unwrap();
+        }
+        assert!(got == large);
+        assert!(matches!(reader.next(), Frame::Text(FromBroker::Bye(_))));
+        reader.ended();
+        let undelivered = wait.recv_timeout(Duration::from_secs(5)).unwrap();
+        assert_eq!((undelivered.messages, undelivered.connections), (0, 0));
     });
 }

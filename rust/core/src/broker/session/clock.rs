@@ -26,8 +26,15 @@ pub(super) struct Clock {
     pinged: bool,
     /// Since when a frame is incomplete.
     frame_since: Option<Instant>,
-    /// Until when a leaving peer must have taken something, and how much it had left then.
-    leaving: Option<(Instant, usize)>,
+    /// Since when a leaving peer must take something, and what it had taken then.
+    leaving: Option<(Instant, Taken)>,
+}
+
+/// How far a peer has come: bytes that its kernel took, and what of them it has not read, where the kernel says so.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Taken {
+    written: u64,
+    unread: Option<usize>,
 }
 
 impl Clock {
@@ -67,17 +74,13 @@ impl Clock {
         }
     }
 
-    pub(super) fn begin_leaving(&mut self, bytes: usize) {
-        self.leaving = Some((Instant::now(), bytes));
-    }
-
     /// Takes off what the broker has slept through since the timer was due.
     fn forgive(&mut self, now: Instant) {
         let late = now.saturating_duration_since(self.armed);
         let later = |then: Instant| then.checked_add(late).map_or(now, |then| then.min(now));
         self.heard = later(self.heard);
         self.frame_since = self.frame_since.map(later);
-        self.leaving = self.leaving.map(|(since, left)| (later(since), left));
+        self.leaving = self.leaving.map(|(since, taken)| (later(since), taken));
     }
 
     fn arm(&mut self, at: Instant) {
@@ -89,6 +92,18 @@ impl Clock {
 }
 
 impl Session {
+    /// From here on the peer is to take something every `write_timeout`, be it a part of one frame.
+    pub(super) fn expect_the_end(&mut self) {
+        self.clock.leaving = Some((Instant::now(), self.taken()));
+    }
+
+    fn taken(&self) -> Taken {
+        Taken {
+            written: self.connection.queue.written(),
+            unread: self.connection.stream.unsent(),
+        }
+    }
+
     /// True while the broker does not read this peer, or the peer does not take what it is sent.
     fn stands_still(&self) -> bool {
         self.stop.is_some() || self.writable.is_some()
@@ -140,15 +155,15 @@ impl Session {
         self.clock.sleep.as_mut().reset(self.clock.armed.into());
         let shared = std::sync::Arc::clone(&self.shared);
         let config = &shared.config;
-        if let Some((since, left)) = self.clock.leaving {
+        if let Some((since, before)) = self.clock.leaving {
             if now >= since + config.write_timeout {
-                let bytes = self.connection.queue.snapshot().bytes;
-                if bytes >= left {
+                let taken = self.taken();
+                if taken == before {
                     self.shared.counters.note(super::Refusal::WriteTimeout);
                     self.stage = Stage::Ended;
                     return;
                 }
-                self.clock.leaving = Some((now, bytes));
+                self.clock.leaving = Some((now, taken));
             }
             return;
         }

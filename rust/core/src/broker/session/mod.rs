@@ -362,7 +362,7 @@ impl Session {
         self.pending = Vec::new();
         self.claim.give_back();
         self.connection.quiet.store(true, Ordering::Release);
-        self.clock.begin_leaving(self.connection.queue.snapshot().bytes);
+        self.expect_the_end();
     }
 
     /// The peer takes nothing any more: its subscriptions end now. What it has sent before is still read and routed.

@@ -127,6 +127,7 @@ impl Inner {
 
     /// The kernel has taken `written` bytes more.
     fn advance(&mut self, written: usize) {
+        self.written += written as u64;
         let mut rest = self.partial + written;
         self.partial = 0;
         loop {
