@@ -165,6 +165,28 @@ async def test_a_forgotten_wait_is_collected_and_loses_nothing(path):
         assert (await events.get(timeout=5)).event.pid == 9
 
 
+class Note:
+    """Somebody's reason to cancel."""
+
+
+async def test_a_reason_to_cancel_that_leads_back_to_the_wait_is_collected(path):
+    async with Broker(path), EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+
+        async def wait():
+            return await events.get()
+
+        reading = wait()
+        note = Note()
+        note.wait = reading.send(None)
+        note.wait.cancel(note)
+        with contextlib.suppress(asyncio.CancelledError):
+            reading.send(None)
+        watch = weakref.ref(note)
+        del reading, note
+        gc.collect()
+        assert watch() is None
+
+
 async def test_an_operation_held_on_to_is_not_issued_again(path):
     async with Broker(path), EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
         held = bus.publish(process(0))

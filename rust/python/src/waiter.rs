@@ -230,16 +230,22 @@ impl Waiter {
                 visit.call(&callback.function)?;
                 visit.call(&callback.context)?;
             }
+            if let Outcome::Cancelled(message) = &inner.outcome {
+                visit.call(message)?;
+            }
         }
         Ok(())
     }
 
     fn __clear__(&self) {
         // Out of the lock: what is let go may come back here.
-        let callbacks = self
-            .inner
-            .try_lock()
-            .map(|mut inner| std::mem::take(&mut inner.callbacks));
-        drop(callbacks);
+        let held = self.inner.try_lock().map(|mut inner| {
+            let message = match &mut inner.outcome {
+                Outcome::Cancelled(message) => message.take(),
+                _ => None,
+            };
+            (std::mem::take(&mut inner.callbacks), message)
+        });
+        drop(held);
     }
 }
