@@ -91,7 +91,7 @@ impl Inner {
         }
     }
 
-    /// True if a producer waits for this queue rather than lose anything, and its reader takes what there is.
+    /// True if a producer who waits has fed this queue since it was last empty, and its reader has not stalled.
     pub(super) fn is_lossless(&self) -> bool {
         self.fed_by_block && !self.stalled
     }

@@ -405,7 +405,8 @@ impl Queue {
         self.inner.lock().epoch
     }
 
-    /// True if a producer has waited for this queue since it was last empty and its reader has not stalled: nothing of it is dropped.
+    /// True if a producer who waits has fed this queue since it was last empty, and its reader has not stalled: then it does not give way
+    /// for the budget. A producer who does not wait still has its policy applied, whoever sent what that drops.
     pub fn is_lossless(&self) -> bool {
         self.inner.lock().is_lossless()
     }
