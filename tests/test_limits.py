@@ -16,6 +16,7 @@ from daemoneye_eventbus import (
     ClientConfig,
     EventBus,
     EventFilter,
+    EventSubscription,
     FrameTooLarge,
     PatternError,
     SubscriptionRefused,
@@ -200,6 +201,23 @@ async def test_text_of_filters_over_all_of_a_client(kind, path):
         await held.pop().close()
         async with pair.sub.subscribe("events.#", event_filter=long):
             pass
+
+
+async def test_a_subscription_of_more_text_than_a_frame_takes_is_refused(pair: Pair):
+    """64 KiB for its name, patterns and filters, in the broker's process as over a socket; nothing of it stays."""
+    whole = pair.broker.statistics().active_subscribers
+    for more in (
+        {"subscriber_id": "x" * 70_000, "topic_patterns": ["events.#"]},
+        {"topic_patterns": ["events.#"], "event_filter": EventFilter(source_collectors=["x" * 120_000])},
+        {"topic_patterns": [f"events.{'x' * 240}{n}" for n in range(300)]},
+    ):
+        with pytest.raises(SubscriptionRefused, match=r"bytes, and 65536 are the limit") as caught:
+            await pair.sub.subscribe(EventSubscription(**({"subscriber_id": "s"} | more)))
+        assert caught.value.limit == 65_536
+        assert pair.broker.statistics().active_subscribers == whole
+    most = EventFilter(source_collectors=["x" * 65_000])
+    async with pair.sub.subscribe(EventSubscription("s", topic_patterns=["events.#"], event_filter=most)):
+        pass
 
 
 async def test_max_topic_depth(kind, path):

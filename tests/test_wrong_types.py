@@ -102,7 +102,7 @@ def of_buses(path: str, broker: Broker, bus: EventBus) -> Iterator[Case]:
 
 def of_readers(events: Subscription[Any]) -> Iterator[Case]:
     yield "timeout", lambda value: events.get(value), {*SECONDS, "None"}
-    yield "max", lambda value: events.get_many(value), {"int", "bool"}
+    yield "max", lambda value: events.get_many(value), {"int"}
     yield "timeout", lambda value: events.get_many(1, value), {*SECONDS, "None"}
     yield "count", lambda value: collect_events(events, value), {"int"}
     yield "timeout", lambda value: collect_events(events, 1, value), SECONDS

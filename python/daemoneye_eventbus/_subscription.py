@@ -143,6 +143,8 @@ class Subscription(SubscriptionCore[T_co]):
         return self._get_many(max, timeout)
 
     async def _get_many(self, most: int, timeout: float | None) -> list[T_co]:
+        if isinstance(most, bool):
+            raise wrong("max", "int", most)
         try:
             most = min(index(most), _MOST_AT_ONCE)
         except TypeError:

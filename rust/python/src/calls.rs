@@ -13,6 +13,7 @@ use std::mem::transmute;
 use std::ptr;
 
 use pyo3::ffi::{self, PyObject};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyMapping, PyString, PyTuple};
 
@@ -132,6 +133,22 @@ pub(crate) fn repr<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyStr
     let text = held(&REPR, |repr| unsafe { repr(object.as_ptr()) });
     // SAFETY: a new reference to a text, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(py, text).map(|text| text.cast_into_unchecked()) }
+}
+
+/// A dict of what is in `mapping`, of whatever class; `None` if its keys are more than `most`, of which no more are asked for.
+pub(crate) fn copied<'py>(mapping: &Bound<'py, PyMapping>, most: usize) -> PyResult<Option<Bound<'py, PyDict>>> {
+    let py = mapping.py();
+    let copy = PyDict::new(py);
+    let keys = method(intern!(py, "keys"), [mapping.as_any()], None)?;
+    let keys = method(intern!(py, "__iter__"), [&keys], None)?;
+    for _ in 0..most {
+        let Some(key) = next(&keys)? else {
+            return Ok(Some(copy));
+        };
+        let value = method(intern!(py, "__getitem__"), [mapping.as_any(), &key], None)?;
+        method(intern!(py, "__setitem__"), [copy.as_any(), &key, &value], None)?;
+    }
+    Ok(next(&keys)?.is_none().then_some(copy))
 }
 
 /// `dict.update(mapping)`.

@@ -49,18 +49,14 @@ pub(crate) fn take(field: Field, arg: Arg<'_, '_>, limits: Limits, origin: Origi
     } else if let Ok(map) = ob.cast_exact::<FrozenMap>() {
         map.get().dict.bind(ob.py()).clone()
     } else if let Ok(mapping) = ob.cast::<PyMapping>() {
-        let dict = PyDict::new(ob.py());
-        calls::update(&dict, &mapping)?;
-        dict
+        // Its length is what its class says, and need not be how many come.
+        calls::copied(&mapping, limits.entries)?
+            .ok_or_else(|| too_many(field, "at least ", limits.entries + 1, limits))?
     } else {
         return Err(field.type_error("a mapping of str to str", &ob));
     };
     if origin == Origin::Caller && dict.len() > limits.entries {
-        return Err(field.value_error(format_args!(
-            "{} entries are above the limit of {}; leave some out",
-            dict.len(),
-            limits.entries
-        )));
+        return Err(too_many(field, "", dict.len(), limits));
     }
     let mut entries = Entries::with_capacity(dict.len());
     for (key, value) in &dict {
@@ -76,6 +72,14 @@ pub(crate) fn take(field: Field, arg: Arg<'_, '_>, limits: Limits, origin: Origi
         entries.push((name, text.map_err(|error| at_key(field, &key, &error))?));
     }
     Ok(entries)
+}
+
+#[cold]
+fn too_many(field: Field, least: &str, entries: usize, limits: Limits) -> PyErr {
+    field.value_error(format_args!(
+        "{least}{entries} entries are above the limit of {}; leave some out",
+        limits.entries
+    ))
 }
 
 /// The refusal of a value, with its key behind the name of the field.
@@ -193,9 +197,7 @@ impl FrozenMap {
         } else if let Ok(dict) = other.cast::<PyDict>() {
             mine.eq(dict)?
         } else if let Ok(mapping) = other.cast::<PyMapping>() {
-            let copy = PyDict::new(py);
-            calls::update(&copy, mapping)?;
-            mine.eq(copy)?
+            calls::copied(mapping, mine.len())?.map_or(Ok(false), |copy| mine.eq(copy))?
         } else {
             return Ok(py.NotImplemented());
         };

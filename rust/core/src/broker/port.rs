@@ -27,7 +27,7 @@ use crate::topic::names::trigger;
 use crate::topic::{Cache, Neighbours, Pattern};
 use crate::transport::User;
 use crate::wire::frame::PREFIX;
-use crate::wire::text::Congestion;
+use crate::wire::text::{Congestion, Sub};
 use crate::wire::{self, Dialect, Draft, Message, MessageType, Payload, Summary};
 
 /// The one subscription of a local queue.
@@ -276,6 +276,7 @@ impl Port {
         self.open()?;
         let load = held.sinks.values().map(|(_, load)| *load).sum();
         let interest = subscription::compile(config, subscription, load)
+            .and_then(|interest| Sub::frame_of(ONLY, subscription).map(|_| interest))
             .inspect_err(|error| self.shared.counters.note(Refusal::of(error.code())))?;
         let rights = self.rights.as_ref();
         if let Some(why) = rights.and_then(|rights| rights.refuse_subscription(&interest.patterns)) {

@@ -7,16 +7,14 @@ use super::config::ClientConfig;
 use super::inbox::Inbox;
 use super::line::{Read, Reader, State};
 use super::outbox::{Fit, Sent, closed};
-use super::shared::{Shared, ask, unsub};
+use super::shared::{Shared, unsub};
 use super::ticket::{Answer, Ticket};
 use super::{original, runtime};
 use crate::error::{Error, Result};
 use crate::event::Timestamp;
-use crate::event::map::MAX_ENTRIES;
 use crate::queue::{DropReason, Snapshot, Wake};
 use crate::transport::{Address, Stream};
-use crate::wire::frame::MAX_TEXT;
-use crate::wire::text::{FromClient, Stats};
+use crate::wire::text::{FromClient, Stats, Sub};
 use crate::wire::{self, Draft};
 
 /// What the host does after a flush.
@@ -169,22 +167,7 @@ impl Link {
         let mut inbound = self.shared.inbound.lock();
         let id = inbound.next_id();
         // The broker would cut the connection for it, and again each time it is dialled.
-        if let Err(error) = ask(id, &inbox.subscription).try_frame() {
-            let (reason, limit) = match error {
-                Error::TextTooLarge { size } => (
-                    format!(
-                        "its patterns and filters take {size} bytes, and {MAX_TEXT} are the limit; ask for less at once"
-                    ),
-                    MAX_TEXT,
-                ),
-                Error::Protocol(reason) => (reason, MAX_ENTRIES),
-                other => return Err(other),
-            };
-            return Err(Error::SubscriptionRefused {
-                reason,
-                limit: u64::try_from(limit).unwrap_or(u64::MAX),
-            });
-        }
+        Sub::frame_of(id, &inbox.subscription)?;
         inbound.insert(id, inbox, Some(ticket));
         if line.state == State::Connected {
             self.shared.send_subs(&mut inbound);

@@ -18,7 +18,6 @@ use super::original;
 use super::outbox::{Outbox, Sent, closed};
 use super::ticket::Answer;
 use crate::error::Error;
-use crate::event::EventSubscription;
 use crate::lock::{Mutex, MutexGuard};
 use crate::log::Limiter;
 use crate::queue::Wake;
@@ -387,20 +386,6 @@ impl Shared {
     }
 }
 
-/// The text that asks for this subscription under a number.
-pub(super) fn ask(id: u64, asked: &EventSubscription) -> FromClient {
-    FromClient::Sub(Box::new(Sub {
-        id,
-        subscriber_id: asked.subscriber_id.clone(),
-        capabilities: asked.capabilities.clone(),
-        event_filter: asked.event_filter.clone(),
-        correlation_filter: asked.correlation_filter.clone(),
-        topic_patterns: asked.topic_patterns.clone(),
-        enable_wildcards: asked.enable_wildcards,
-        include_control: asked.include_control,
-    }))
-}
-
 /// The text that ends it.
 pub(super) fn unsub(id: u64) -> Vec<u8> {
     FromClient::Unsub(Id { id }).frame()
@@ -408,6 +393,7 @@ pub(super) fn unsub(id: u64) -> Vec<u8> {
 
 /// SUB frames of every subscription that the present connection does not know; marks them as sent.
 pub(super) fn subs(inbound: &mut Inbound) -> Vec<Vec<u8>> {
-    let frame = |(id, inbox): (u64, Arc<Inbox>)| ask(id, &inbox.subscription).frame();
-    inbound.send_all().into_iter().map(frame).collect()
+    let ask = |(id, inbox): (u64, Arc<Inbox>)| Sub::new(id, inbox.subscription.clone());
+    let frame = |sub| FromClient::Sub(Box::new(sub)).frame();
+    inbound.send_all().into_iter().map(ask).map(frame).collect()
 }

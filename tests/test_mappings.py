@@ -1,0 +1,96 @@
+"""Mappings of any class in place of a dict: read through their own methods, and never further than the limit."""
+
+from collections import ChainMap, OrderedDict, defaultdict
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import pytest
+
+from daemoneye_eventbus import CorrelationMetadata, ProcessEvent, TriggerRequest
+
+
+class Unending(Mapping):
+    """Says that it has one entry, and never stops."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, key):
+        return ""
+
+    def __iter__(self):
+        while True:
+            self.asked += 1
+            # Where nobody stops it, the test is to fail and not the machine.
+            assert self.asked < 100_000
+            yield str(self.asked)
+
+
+class UnendingDict(Unending, dict):
+    pass
+
+
+@pytest.mark.parametrize("kind", [Unending, UnendingDict])
+@pytest.mark.parametrize(
+    ("make", "limit"),
+    [
+        (lambda given: ProcessEvent(1, "sh", metadata=given), 4096),
+        (lambda given: TriggerRequest("r", "c", metadata=given), 4096),
+        (lambda given: CorrelationMetadata("c", correlation_tags=given), 64),
+    ],
+)
+def test_one_that_never_ends_is_read_up_to_the_limit(kind, make, limit):
+    unending = kind()
+    with pytest.raises(ValueError, match=f"at least {limit + 1} entries are above the limit of {limit}; leave some"):
+        make(unending)
+    assert unending.asked == limit + 1
+
+
+def test_one_that_never_ends_is_unequal():
+    unending = Unending()
+    assert ProcessEvent(1, "sh", metadata={"1": ""}).metadata != unending
+    assert unending.asked == 2
+
+
+def test_any_class_is_copied_in():
+    full = {str(n): "x" for n in range(4096)}
+    for given in (MappingProxyType(full), ChainMap({}, full), OrderedDict(full), defaultdict(str, full)):
+        event = ProcessEvent(1, "sh", metadata=given)
+        assert event.metadata == given == full
+        assert list(event.metadata) == list(given)
+    with pytest.raises(ValueError, match="at least 4097 entries are above the limit of 4096"):
+        ProcessEvent(1, "sh", metadata=MappingProxyType(full | {"x": ""}))
+
+
+class Failing(Mapping):
+    def __init__(self, where):
+        self.where = where
+
+    def fail(self, where):
+        if where == self.where:
+            raise LookupError(where)
+
+    def __len__(self):
+        return 2
+
+    def __iter__(self):
+        yield "a"
+        self.fail("next")
+        yield "b"
+
+    def __getitem__(self, key):
+        self.fail("item")
+        return "x"
+
+    def keys(self):
+        self.fail("keys")
+        return super().keys()
+
+
+@pytest.mark.parametrize("where", ["keys", "next", "item"])
+def test_what_its_methods_raise_comes_out(where):
+    with pytest.raises(LookupError, match=where):
+        ProcessEvent(1, "sh", metadata=Failing(where))
