@@ -90,7 +90,7 @@ class EventBus(Publisher):
         Give one of them at most. ``config`` has every setting, by default as `ClientConfig` says.
 
         Retries until ``config.connect_timeout`` what may pass: no such file, refused, busy. Raises `ConnectTimeout`
-        with the last cause, and at once `PermissionRefused`, `AuthenticationFailed` and `ProtocolError`.
+        with the last cause, and at once `PathRefused`, `PermissionRefused`, `AuthenticationFailed` and `ProtocolError`.
         """
         return Opening("connect", lambda: cls._connect(path, instance, one_of(ClientConfig, "config", config)))
 
