@@ -1,26 +1,18 @@
 //! What happens to a link between the moment in which its connection is made again and the one in which it is live.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use daemoneye_eventbus_core::client::{ClientConfig, Inbox, Link, Reader, State, Ticket};
-use daemoneye_eventbus_core::queue::Wake;
+use daemoneye_eventbus_core::client::{Inbox, Link, State, Ticket};
 use daemoneye_eventbus_core::transport::Stream;
 use daemoneye_eventbus_core::wire::frame::{self, PREFIX};
 use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, Id, Ok};
 
-use crate::numbers::greet;
+use crate::numbers::{greet, open};
 use crate::support::{Bell, FarEnd, answered, inbox};
 
 /// A subscribed link whose connection has just broken; its inbox, its number there.
 fn broken(broker: &FarEnd) -> (Link, Arc<Bell>, Arc<Inbox>, u64) {
-    let bell = Arc::new(Bell::default());
-    let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
-    let config = ClientConfig {
-        reconnect_max: Duration::from_millis(100),
-        ..ClientConfig::default()
-    };
-    let link = Link::open(broker.place.address.clone(), config, Reader::Link, host).unwrap();
+    let (link, bell) = open(broker);
     let client = greet(broker, 30.0);
     let inbox = inbox(&bell, &["events.#"], 10, false);
     let ticket = Ticket::new(Arc::<Bell>::clone(&bell) as _);

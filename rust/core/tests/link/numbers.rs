@@ -33,7 +33,8 @@ pub(crate) fn greet(broker: &FarEnd, ping_interval: f64) -> Stream {
     client
 }
 
-fn open(broker: &FarEnd) -> (Link, Arc<Bell>) {
+/// A link that dials again at once.
+pub(crate) fn open(broker: &FarEnd) -> (Link, Arc<Bell>) {
     let bell = Arc::new(Bell::default());
     let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
     let config = ClientConfig {

@@ -1,32 +1,19 @@
 //! Questions that a broker leaves unanswered, for as long as somebody asks anew: what they cost stays small.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use daemoneye_eventbus_core::client::{Answer, ClientConfig, Link, Reader, State, Ticket};
-use daemoneye_eventbus_core::queue::Wake;
+use daemoneye_eventbus_core::client::{Answer, State, Ticket};
 use daemoneye_eventbus_core::transport::Stream;
 use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, Ok, Stats};
 
 use crate::midway::said;
-use crate::numbers::greet;
+use crate::numbers::{greet, open};
 use crate::support::{Bell, FarEnd, answered};
 
 /// As one who asks each second has asked within hours.
 const ASKED: usize = 5000;
 /// Tickets that nobody holds any more and the link still does.
 const FEW: usize = 300;
-
-fn open(broker: &FarEnd) -> (Link, Arc<Bell>) {
-    let bell = Arc::new(Bell::default());
-    let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
-    let config = ClientConfig {
-        reconnect_max: Duration::from_millis(100),
-        ..ClientConfig::default()
-    };
-    let link = Link::open(broker.place.address.clone(), config, Reader::Link, host).unwrap();
-    (link, bell)
-}
 
 fn ticket(bell: &Arc<Bell>) -> Ticket {
     Ticket::new(Arc::<Bell>::clone(bell) as _)
