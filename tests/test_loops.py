@@ -108,6 +108,37 @@ def test_another_loop_of_the_same_thread(path, program, name):
     broker.finish()
 
 
+def test_a_loop_that_stands_still_keeps_nothing_back(path):
+    """In the broker's process a write waits for the end of the turn, but not for long: others write what stands then."""
+    count = 300
+
+    async def prepare():
+        broker = Broker(path)
+        await broker.start()
+        reader = await EventBus.connect(path)
+        return broker, reader, await reader.subscribe("events.#")
+
+    async def publish(bus):
+        for number in range(count):
+            await bus.publish(process(number))
+
+    async def finish():
+        await reader.shutdown()
+        await broker.shutdown()
+
+    with asyncio.Runner() as others, asyncio.Runner() as own:
+        broker, reader, events = others.run(prepare())
+        bus = own.run(EventBus.from_broker(broker))
+        own.run(publish(bus))
+        # Neither has a turn of its loop behind it.
+        for number in range(count, count + 10):
+            bus.publish_nowait(process(number))
+        received = others.run(asyncio.wait_for(collect(events, count + 10), 5))
+        assert pids(received) == list(range(count + 10))
+        own.run(bus.shutdown())
+        others.run(finish())
+
+
 def test_one_interpreter(program):
     """In a second one of the process the import is refused, and the first goes on: both were broken by it."""
     assert program("interpreters.py").line() == "refused, events.process.new"

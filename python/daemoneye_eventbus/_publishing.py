@@ -30,8 +30,7 @@ class Publisher(BusCore):
             raise ConnectionClosed("this bus was shut down; make a new one")
 
     def _flush_soon(self) -> None:
-        if isinstance(self._way, RemoteWay):
-            self._way.connection.flush_soon()
+        self._way.flush_soon()
 
     def _kernel_is_full(self) -> None:
         if isinstance(self._way, RemoteWay):

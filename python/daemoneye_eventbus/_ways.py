@@ -72,6 +72,7 @@ class Way(Protocol):
     def state(self) -> State: ...
     def observe(self, observer: Callable[[State], None]) -> Callable[[], None]: ...
     def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened: ...
+    def flush_soon(self) -> None: ...
     async def flush(self) -> None: ...
     async def last_flush(self) -> None: ...
     async def statistics(self) -> EventBusStatistics: ...
@@ -166,6 +167,10 @@ class RemoteWay:
                 return
 
         return Opened(source, confirm, end, connection.cause)
+
+    def flush_soon(self) -> None:
+        """One write for everything published in this turn of the loop."""
+        self._connection.flush_soon()
 
     async def flush(self) -> None:
         """Everything published before has been routed."""
@@ -307,8 +312,16 @@ class LocalWay:
             'this queue was full, and its bus had asked to be cut then (broker_overflow="disconnect")'
         )
 
+    def flush_soon(self) -> None:
+        """One write to each reader elsewhere for everything published in this turn of the loop."""
+        if self.bridge.is_running:
+            self.bridge.loop.call_soon(self._port.flush)
+        else:
+            self._port.flush()
+
     async def flush(self) -> None:
-        """Publishing in process routes at once."""
+        """Publishing in process routes at once; what has company to wait for is written."""
+        self._port.flush()
         await self._turn()
 
     async def last_flush(self) -> None:

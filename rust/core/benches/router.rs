@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use daemoneye_eventbus_core::broker::{Port, PortOptions};
+use daemoneye_eventbus_core::broker::{Caller, Port, PortOptions};
 use daemoneye_eventbus_core::queue::{Object, Overflow};
 use support::{LIMITS, Nobody, TOPIC, start, subscription, with_draft};
 
@@ -17,7 +17,7 @@ const NEW_TOPICS: usize = 20_000;
 
 fn publish(port: &Port, topic: &str, object: &Object) {
     with_draft(topic, "-D /var/lib/postgresql/data --max-connections=99", |draft| {
-        port.publish(draft, |_| Arc::clone(object), None).unwrap();
+        port.publish(draft, |_| Arc::clone(object), Caller::default()).unwrap();
     });
 }
 

@@ -12,11 +12,13 @@
 //! * [`filter`]: which of the matching messages a subscription takes
 //! * [`transport`]: local sockets: bytes in, bytes out, and who is there
 //! * [`queue`]: the bounded, accounted queue in front of every reader
+//! * `cork`: when small writes share one
 //! * [`client`]: one connection to a broker
 //! * [`broker`]: the listener, its sessions and the router between them
 
 pub mod broker;
 pub mod client;
+mod cork;
 pub mod error;
 pub mod event;
 pub mod filter;

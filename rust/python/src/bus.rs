@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use daemoneye_eventbus_core::Error;
-use daemoneye_eventbus_core::broker::{Port, Published};
+use daemoneye_eventbus_core::broker::{Caller, Port, Published};
 use daemoneye_eventbus_core::client::{self, Sent};
 use daemoneye_eventbus_core::event::{EventKind, Timestamp};
 use daemoneye_eventbus_core::lock::Mutex;
@@ -144,7 +144,7 @@ impl BusCore {
                         link.get(py)?.flush_elsewhere();
                         Ok(None)
                     }
-                    Sent::Buffered if handle.get().is_flush_scheduled() => Ok(None),
+                    Sent::Buffered if handle.get().flush.schedule() => Ok(None),
                     Sent::Buffered => calls::method(intern!(py, "_flush_soon"), [slf], None).map(Some),
                     Sent::Blocked => calls::method(intern!(py, "_kernel_is_full"), [slf], None).map(Some),
                     Sent::Written | Sent::Waiting => Ok(None),
@@ -152,7 +152,7 @@ impl BusCore {
                 bus.published.fetch_add(1, Ordering::Relaxed);
                 if let Err(error) = told {
                     // The loop will not see to it: it is closed, or a signal's handler raised. What was taken goes out all the same.
-                    handle.get().flush_scheduled.store(false, Ordering::Relaxed);
+                    handle.get().flush.clear();
                     link.get(py)?.flush_elsewhere();
                     return Err(error);
                 }
@@ -192,12 +192,24 @@ impl BusCore {
                         sequence,
                     })
                 };
-                let waker = waits.then_some(&bus.room);
-                let published = raise(py, port.get(py)?.publish(&mut draft, message, waker))?;
-                Ok(match published {
-                    Published::Done => Offer::Taken,
-                    Published::Wait(waiting) => Offer::Full(Some(Pending::new(waiting))),
-                })
+                let caller = Caller {
+                    waker: waits.then_some(&bus.room),
+                    flushes: on_loop,
+                };
+                match raise(py, port.get(py)?.publish(&mut draft, message, caller))? {
+                    Published::Done => {}
+                    Published::HeldBack => {
+                        if !handle.get().flush.schedule()
+                            && let Err(error) = calls::method(intern!(py, "_flush_soon"), [slf], None)
+                        {
+                            handle.get().flush.clear();
+                            port.get(py)?.flush();
+                            return Err(error);
+                        }
+                    }
+                    Published::Wait(waiting) => return Ok(Offer::Full(Some(Pending::new(waiting)))),
+                }
+                Ok(Offer::Taken)
             }
         }
     }
@@ -332,7 +344,7 @@ impl BusCore {
             return Ok(py.None());
         };
         let offer = match port.get(py)?.resume(waiting, &self.room) {
-            Published::Done => Offer::Taken,
+            Published::Done | Published::HeldBack => Offer::Taken,
             Published::Wait(waiting) => Offer::Full(Some(Pending::new(waiting))),
         };
         Self::answer(py, offer)

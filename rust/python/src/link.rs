@@ -1,6 +1,5 @@
 //! One connection as the loop sees it: which descriptor to watch, and what to do when it is ready.
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use daemoneye_eventbus_core::client::{self, Inbox, InboxOptions, Read, Reader, Sent, State};
 use daemoneye_eventbus_core::filter::Filters;
@@ -16,6 +15,7 @@ use crate::config::{Bounds, ClientConfigFields};
 use crate::doorbell::Doorbell;
 use crate::errors::raise;
 use crate::owned::Owned;
+use crate::pace::Scheduled;
 use crate::requests;
 use crate::subscription::{Source, Spring};
 use crate::ticket::Ticket;
@@ -28,18 +28,12 @@ pub(crate) struct Link {
     link: Owned<Arc<client::Link>>,
     /// What the loop watches; held so that the descriptor stays the same file until the loop has let go.
     watched: Mutex<Option<Arc<Stream>>>,
-    /// A flush is scheduled on the loop.
-    pub(crate) flush_scheduled: AtomicBool,
+    pub(crate) flush: Scheduled,
 }
 
 impl Link {
     pub(crate) fn core(&self, py: Python<'_>) -> PyResult<&Arc<client::Link>> {
         self.link.get(py)
-    }
-
-    /// True if the loop will flush; from now on it will. A look first: it will but once in a turn, and a swap is dear.
-    pub(crate) fn is_flush_scheduled(&self) -> bool {
-        self.flush_scheduled.load(Ordering::Relaxed) || self.flush_scheduled.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -71,7 +65,7 @@ impl Link {
         Ok(Self {
             link: Owned::new(Arc::new(link)),
             watched: Mutex::new(None),
-            flush_scheduled: AtomicBool::new(false),
+            flush: Scheduled::default(),
         })
     }
 
@@ -124,10 +118,10 @@ impl Link {
     /// turn.
     fn flush(&self, py: Python<'_>) -> PyResult<Option<bool>> {
         // Before the look: whoever publishes behind it, or after a panic in it, schedules another.
-        self.flush_scheduled.store(false, Ordering::Relaxed);
+        self.flush.clear();
         let sent = self.core(py)?.flush();
         if sent == Sent::Buffered {
-            self.flush_scheduled.store(true, Ordering::Relaxed);
+            self.flush.schedule();
         }
         Ok(match sent {
             Sent::Buffered => Some(false),

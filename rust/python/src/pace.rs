@@ -1,5 +1,5 @@
 //! When a coroutine that never has to wait lets others run all the same.
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longer than this nobody keeps the loop to himself.
@@ -8,6 +8,22 @@ const SLICE: Duration = Duration::from_millis(1);
 const STRIDE: u32 = 4;
 /// Steps are short if a stride of them takes a small part of the slice.
 const SHORT: Duration = Duration::from_micros(100);
+
+/// Whether the loop will flush at the end of its turn.
+#[derive(Default)]
+pub(crate) struct Scheduled(AtomicBool);
+
+impl Scheduled {
+    /// From now on it will; true if it would already. A look first: it will but once in a turn, and a swap is dear.
+    pub(crate) fn schedule(&self) -> bool {
+        self.0.load(Ordering::Relaxed) || self.0.swap(true, Ordering::Relaxed)
+    }
+
+    /// It is under way, or will not be.
+    pub(crate) fn clear(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
 
 /// Counts steps taken without giving the loop a turn; used on the loop's thread only.
 pub(crate) struct Pace {

@@ -9,6 +9,7 @@ use crate::config::{self, Bounds};
 use crate::doorbell::Doorbell;
 use crate::errors::raise;
 use crate::owned::Owned;
+use crate::pace::Scheduled;
 use crate::requests;
 use crate::subscription::{Source, Spring};
 
@@ -16,6 +17,7 @@ use crate::subscription::{Source, Spring};
 pub(crate) struct PortHandle {
     port: Owned<Arc<Port>>,
     pub(crate) dialect: Dialect,
+    pub(crate) flush: Scheduled,
 }
 
 impl PortHandle {
@@ -23,6 +25,7 @@ impl PortHandle {
         Self {
             port: Owned::new(Arc::new(port)),
             dialect: config.dialect,
+            flush: Scheduled::default(),
         }
     }
 
@@ -55,6 +58,13 @@ impl PortHandle {
         let local = raise(py, self.core(py)?.subscribe(&asked, limits, overflow, reader))?;
         let patterns = local.patterns.clone();
         Ok(Source::new(Spring::Local(local), patterns, self.dialect))
+    }
+
+    /// The scheduled flush: writes what was published in this turn of the loop.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        self.flush.clear();
+        self.core(py)?.flush();
+        Ok(())
     }
 
     /// Ends every subscription of this bus.

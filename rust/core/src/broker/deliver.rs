@@ -15,6 +15,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use self::sift::{Lens, split};
+use super::held_back::HeldBack;
 use super::router::{Lane, Router, Sink, Target, Way};
 use crate::queue::{Content, DropReason, Patience, Pushed, Run, Sender, Subscriptions};
 use crate::wire::{self, Dialect};
@@ -74,6 +75,8 @@ pub(super) struct Delivery<'a> {
     patience: Patience<'a>,
     /// Told to readers of this process.
     sender: Option<&'a Arc<Sender>>,
+    /// Takes it on to have connections written to at the end of a turn.
+    held_back: Option<&'a mut HeldBack>,
     waiting: Option<Waiting>,
     handed_over: bool,
 }
@@ -85,6 +88,7 @@ impl<'a> Delivery<'a> {
             max_depth,
             patience,
             sender: None,
+            held_back: None,
             waiting: None,
             handed_over: false,
         }
@@ -95,6 +99,10 @@ impl<'a> Delivery<'a> {
             sender: Some(sender),
             ..self
         }
+    }
+
+    pub(super) fn holding_back(self, held_back: Option<&'a mut HeldBack>) -> Self {
+        Self { held_back, ..self }
     }
 
     /// What is left to deliver, if queues were full and the publisher waits.
@@ -155,9 +163,22 @@ impl<'a> Delivery<'a> {
         if self.parcel(sink).is_some() {
             return self.push(sink, target.epoch, &run, &subscriptions);
         }
-        match sink.queue.take_in(run, subscriptions, target.epoch, self.first_try()) {
+        let (epoch, patience) = (target.epoch, self.first_try());
+        let left = match self.held_back.as_deref_mut().filter(|_| !sink.is_local()) {
+            Some(held_back) => match sink.queue.take_in_held(run, subscriptions, epoch, patience) {
+                Ok(waits) => {
+                    if waits {
+                        held_back.add(sink);
+                    }
+                    None
+                }
+                Err(left) => Some(left),
+            },
+            None => sink.queue.take_in(run, subscriptions, epoch, patience),
+        };
+        match left {
             None => self.handed_over = true,
-            Some((run, subscriptions)) => self.push(sink, target.epoch, &run, &subscriptions),
+            Some((run, subscriptions)) => self.push(sink, epoch, &run, &subscriptions),
         }
     }
 

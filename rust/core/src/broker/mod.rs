@@ -11,6 +11,7 @@ mod config;
 mod connection;
 mod deliver;
 mod failed_proofs;
+mod held_back;
 mod memory;
 mod places;
 mod port;
@@ -37,7 +38,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 pub use config::BrokerConfig;
-pub use port::{LocalSubscription, Port, PortOptions};
+pub use port::{Caller, LocalSubscription, Port, PortOptions};
 pub use rate::{Per, RateLimit};
 pub use rights::Rule;
 pub use statistics::{BrokerStatistics, ClientInfo, ClientKind, Refusal, Undelivered};

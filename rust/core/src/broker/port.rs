@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::deliver::Delivery;
+use super::held_back::{HeldBack, Verdict};
 use super::rights::{self, Rights};
 use super::router::{CACHED_TOPICS, Lane, Route, Sink, Way};
 use super::shared::{Phase, Shared};
@@ -19,7 +20,7 @@ use super::statistics::Refusal;
 use super::subscription::{self, Load};
 use super::unfinished::{Published, Unfinished};
 use crate::error::{Error, Result};
-use crate::event::{CollectionEvent, EventKind, EventSubscription};
+use crate::event::{CollectionEvent, EventKind, EventSubscription, Timestamp};
 use crate::filter::Filters;
 use crate::lock::Mutex;
 use crate::queue::{Limits, Object, Overflow, Patience, Queue, Run, Sender, Wake};
@@ -40,6 +41,15 @@ pub struct PortOptions {
     pub congestion: Congestion,
 }
 
+/// Who publishes.
+#[derive(Clone, Copy, Default)]
+pub struct Caller<'a> {
+    /// Woken when there is room, for a caller who waits for it.
+    pub waker: Option<&'a Arc<dyn Wake>>,
+    /// It calls [`Port::flush`] at the end of its turn if it is told to.
+    pub flushes: bool,
+}
+
 /// One bus of this process.
 pub struct Port {
     shared: Arc<Shared>,
@@ -51,6 +61,7 @@ pub struct Port {
     rights: Option<Arc<Rights>>,
     closed: AtomicBool,
     desk: Mutex<Desk>,
+    held_back: Arc<Mutex<HeldBack>>,
     held: Arc<Mutex<Held>>,
     /// Accepted publishes.
     published: Arc<AtomicU64>,
@@ -95,6 +106,7 @@ impl Port {
                 routes: Cache::new(CACHED_TOPICS),
                 sequence: 0,
             }),
+            held_back: Arc::new(Mutex::new(HeldBack::new())),
             held: Arc::default(),
             published: Arc::default(),
             shared,
@@ -123,7 +135,8 @@ impl Port {
         }
     }
 
-    /// Checks and routes one message. Sets the draft's sequence, and asks for the `object` with that number once the message is taken.
+    /// Checks and routes one message. Sets the draft's sequence, and asks for the `object` with that number once the message is taken,
+    /// if a reader of this process takes it.
     ///
     /// With congestion `block` and a waker, full queues are waited for. Without waker a full queue is [`Error::WouldBlock`], and then
     /// nobody has got anything. With congestion `drop` each queue's own policy applies.
@@ -133,7 +146,7 @@ impl Port {
         &self,
         draft: &mut Draft<'_>,
         object: impl FnOnce(u64) -> Object,
-        waker: Option<&Arc<dyn Wake>>,
+        caller: Caller<'_>,
     ) -> Result<Published> {
         self.open()?;
         let config = &self.shared.config;
@@ -155,7 +168,7 @@ impl Port {
         }
         let parcel = Outgoing::new(draft, config.dialect);
         let lane = route.lane(Way::of(&parcel.summary));
-        let patience = match (self.congestion, waker) {
+        let patience = match (self.congestion, caller.waker) {
             (Congestion::Drop, _) => Patience::None,
             (Congestion::Block, Some(waker)) => Patience::Wait(waker),
             (Congestion::Block, None) => {
@@ -174,18 +187,46 @@ impl Port {
             self.note_published();
             return Ok(Published::Done);
         }
-        let mut delivery = Delivery::new(router, config.max_topic_depth, patience).from(&self.sender);
-        let object = object(parcel.draft.sequence);
+        let object = lane.has_local().then(|| object(parcel.draft.sequence));
+        // Readers of this process are told at once, and cost nobody a write.
+        let mut held_back = (caller.flushes && lane.has_remote()).then(|| self.held_back.lock());
+        let mut delivery = Delivery::new(router, config.max_topic_depth, patience)
+            .from(&self.sender)
+            .holding_back(held_back.as_deref_mut());
         self.deliver(&mut delivery, lane, &parcel, size, object);
         self.shared.trim();
         let handed_over = delivery.has_handed_over();
         let waiting = delivery.finish();
+        // Nobody waits for room while something waits for him.
+        let verdict = held_back
+            .take()
+            .map(|mut held_back| held_back.put_in(parcel.draft.timestamp, size, waiting.is_none()));
+        let is_held = match verdict {
+            None => false,
+            Some(Verdict::Holds) => true,
+            Some(Verdict::HoldsUnwatched) => {
+                self.shared.watch.begin(&self.held_back);
+                true
+            }
+            Some(Verdict::Write(release)) => {
+                release.write();
+                false
+            }
+        };
         if handed_over || waiting.is_none() {
             self.note_published();
         }
-        Ok(waiting.map_or(Published::Done, |waiting| {
-            Published::Wait(Unfinished::new(&self.shared, &self.published, waiting, handed_over))
-        }))
+        Ok(match waiting {
+            Some(waiting) => Published::Wait(Unfinished::new(&self.shared, &self.published, waiting, handed_over)),
+            None if is_held => Published::HeldBack,
+            None => Published::Done,
+        })
+    }
+
+    /// The end of a turn of the host's loop: writes what was held back.
+    pub fn flush(&self) {
+        let release = self.held_back.lock().end_turn(Timestamp::now());
+        release.write();
     }
 
     fn note_published(&self) {
@@ -222,9 +263,15 @@ impl Port {
         })
     }
 
-    fn deliver(&self, delivery: &mut Delivery<'_>, lane: &Lane, parcel: &Outgoing<'_>, size: usize, object: Object) {
+    fn deliver(
+        &self,
+        delivery: &mut Delivery<'_>,
+        lane: &Lane,
+        parcel: &Outgoing<'_>,
+        size: usize,
+        mut object: Option<Object>,
+    ) {
         let mut frames: SmallVec<[(Dialect, Option<Bytes>); 1]> = SmallVec::new();
-        let mut object = Some(object);
         for (at, target) in lane.targets.iter().enumerate() {
             let Some(accepted) = target.accepted(|filters| parcel.accepts(filters)) else {
                 continue;
@@ -241,7 +288,7 @@ impl Port {
             let frame = match frames.iter().find(|(dialect, _)| *dialect == sink.dialect) {
                 Some((_, frame)) => frame.clone(),
                 None => {
-                    let frame = self.encode(sink.dialect, parcel.draft);
+                    let frame = self.encode(sink.dialect, parcel.draft, size);
                     frames.push((sink.dialect, frame.clone()));
                     frame
                 }
@@ -253,9 +300,9 @@ impl Port {
         }
     }
 
-    /// `None` if it outgrows the broker's own limit in this dialect.
-    fn encode(&self, dialect: Dialect, draft: &Draft<'_>) -> Option<Bytes> {
-        let mut frame = Vec::new();
+    /// `None` if it outgrows the broker's own limit in this dialect. `size`: what it takes in the broker's own, or about that.
+    fn encode(&self, dialect: Dialect, draft: &Draft<'_>, size: usize) -> Option<Bytes> {
+        let mut frame = Vec::with_capacity(size);
         let config = &self.shared.config;
         wire::write(dialect, draft, config.max_frame, config.max_topic_depth, &mut frame).ok()?;
         frame.shrink_to_fit();
@@ -318,6 +365,7 @@ impl Port {
 
     /// Ends every subscription of this bus; what they have not handed over is dropped as `closed`. Idempotent.
     pub fn close(&self) {
+        self.flush();
         let mut held = self.held.lock();
         if self.closed.swap(true, Ordering::AcqRel) {
             return;

@@ -135,6 +135,14 @@ impl Lane {
         self.targets.iter().find(|target| target.sink.id == sink)
     }
 
+    pub(super) fn has_local(&self) -> bool {
+        self.targets.iter().any(|target| target.sink.is_local())
+    }
+
+    pub(super) fn has_remote(&self) -> bool {
+        self.targets.iter().any(|target| !target.sink.is_local())
+    }
+
     /// The same readers but `sink`, if that is one of them.
     pub(super) fn without(&self, sink: u64) -> Option<Self> {
         self.target(sink)?;

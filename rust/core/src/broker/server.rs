@@ -171,6 +171,13 @@ pub(super) fn run(
                 sessions: JoinSet::new(),
                 back_off: BACK_OFF_FIRST,
             };
+            let watching = Arc::clone(shared);
+            // A look that a defect ends is followed by others.
+            tokio::spawn(async move {
+                loop {
+                    let _reported = caught(watching.watch.keep()).await;
+                }
+            });
             if let Order::Stop(deadline) = server.serve(&listener).await {
                 server.stop(listener, deadline).await;
             }

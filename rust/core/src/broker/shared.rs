@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::config::BrokerConfig;
 use super::connection::{Connection, batch};
 use super::failed_proofs::FailedProofs;
+use super::held_back::Watch;
 use super::memory;
 use super::places::Places;
 use super::rate::Rates;
@@ -78,6 +79,8 @@ pub(super) struct Shared {
     pub(super) rates: Rates,
     pub(super) failed_proofs: FailedProofs,
     pub(super) places: Arc<Places>,
+    /// Of what buses of this process hold back.
+    pub(super) watch: Watch,
     /// Told when a connection came a step nearer to the end.
     pub(super) progress: Arc<Notify>,
     phase: AtomicU8,
@@ -97,6 +100,7 @@ impl Shared {
             places: Arc::new(Places::new(&config, own_uid, Arc::clone(&progress))),
             config,
             own_uid,
+            watch: Watch::default(),
             router: Router::default(),
             counters: Counters::new(),
             rhythm: Rhythm::default(),

@@ -15,6 +15,8 @@ use crate::queue::{Patience, Wake};
 #[derive(Debug)]
 pub enum Published {
     Done,
+    /// Done but for the writing: [`Port::flush`](super::Port::flush) at the end of the turn.
+    HeldBack,
     /// Some queues are full: to be resumed when the waker rings, or at [`Unfinished::stalls_at`] at the latest.
     Wait(Unfinished),
 }

@@ -6,12 +6,12 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use super::questions::Waiting;
 use super::ticket::Ticket;
+use crate::cork::Cork;
 use crate::error::{Error, Result};
 use crate::event::Timestamp;
 use crate::queue::Wake;
@@ -20,15 +20,6 @@ use crate::transport::Stream;
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::FromClient;
 
-/// A write this long after the last one goes to the socket at once; closer ones share the next flush.
-const CORK: Duration = Duration::from_micros(50);
-/// The same while a publisher fills turn after turn of its loop: what it adds meanwhile shares one write, one wake-up of the broker and
-/// one of each reader.
-const STREAM_CORK: Duration = Duration::from_micros(250);
-/// Messages between two flushes from which on it counts as doing so.
-const STREAM: u64 = 48;
-/// Bytes that are written without waiting for the flush.
-const FULL_CORK: usize = 128 * 1024;
 /// Bytes of messages after which a PING asks for confirmation.
 const CONFIRM_BYTES: usize = 1024 * 1024;
 /// Sent bytes kept in front of the buffer before it is moved together.
@@ -72,13 +63,8 @@ pub(super) struct Outbox {
     live: bool,
     /// Somebody waits for the kernel to take more.
     armed: bool,
-    /// By the wall clock, which a publish has read anyway; if that is set back or forth, one write comes early.
-    last_write: Timestamp,
+    cork: Cork,
     appended: u64,
-    /// `appended` at the last flush of a turn.
-    flushed_at: u64,
-    /// The last turn was full of messages.
-    streaming: bool,
     written: u64,
     confirmed: u64,
     /// Written and never confirmed on connections that broke, and frames that were cut in the middle.
@@ -108,10 +94,8 @@ impl Outbox {
             limit,
             live: false,
             armed: false,
-            last_write: Timestamp { secs: 0, nanos: 0 },
+            cork: Cork::new(),
             appended: 0,
-            flushed_at: 0,
-            streaming: false,
             written: 0,
             confirmed: 0,
             unconfirmed: 0,
@@ -288,24 +272,18 @@ impl Outbox {
     pub(super) fn after_append(&self, now: Timestamp, urgent: bool) -> Sent {
         if !self.live || self.armed {
             Sent::Waiting
-        } else if urgent || self.pending() >= FULL_CORK || self.is_uncorked(now) {
-            Sent::Written
-        } else {
+        } else if !urgent && self.cork.holds(now, self.pending()) {
             Sent::Buffered
+        } else {
+            Sent::Written
         }
-    }
-
-    fn is_uncorked(&self, now: Timestamp) -> bool {
-        let cork = if self.streaming { STREAM_CORK } else { CORK };
-        now.since(self.last_write).is_none_or(|passed| passed >= cork)
     }
 
     /// The end of a turn: true if what is buffered goes out now, false if the turn was full and a later one will see to it. Whoever
     /// publishes no more is never kept waiting for more than that one turn.
     pub(super) fn flush_is_due(&mut self, now: Timestamp) -> bool {
-        self.streaming = self.appended - self.flushed_at >= STREAM;
-        self.flushed_at = self.appended;
-        !self.streaming || self.pending() >= FULL_CORK || self.is_uncorked(now)
+        let full = self.cork.end_turn(self.appended);
+        !(full && self.cork.holds(now, self.pending()))
     }
 
     pub(super) const fn go_live(&mut self) {
@@ -327,7 +305,7 @@ impl Outbox {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
                     self.head += n;
-                    self.last_write = Timestamp::now();
+                    self.cork.note_write(Timestamp::now());
                     self.count_written();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -243,6 +243,10 @@ impl Inner {
         waits
     }
 
+    pub(super) const fn is_idle(&self) -> bool {
+        self.idle
+    }
+
     /// True once for a reader that waits and has something to read now.
     pub(super) fn take_idle(&mut self) -> bool {
         self.idle && (!self.items.is_empty() || self.wants_disconnect) && std::mem::replace(&mut self.idle, false)

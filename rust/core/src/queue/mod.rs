@@ -222,13 +222,28 @@ impl Queue {
         epoch: u64,
         patience: Patience<'_>,
     ) -> Option<(Run, Subscriptions)> {
-        self.fill(|inner| {
-            if inner.epoch != epoch || !inner.takes_all(&run, patience) {
-                return Some((run, subscriptions));
-            }
-            inner.append(run, subscriptions);
-            None
-        })
+        self.fill(|inner| inner.take_in(run, subscriptions, epoch, patience))
+    }
+
+    /// The same for a producer who has the queue emptied soon by himself: a reader that waits is not woken, which is what is told. The
+    /// next one who puts something in wakes it, unless he has made that promise too.
+    pub fn take_in_held(
+        &self,
+        run: Run,
+        subscriptions: Subscriptions,
+        epoch: u64,
+        patience: Patience<'_>,
+    ) -> Result<bool, (Run, Subscriptions)> {
+        let mut inner = self.inner.lock();
+        match inner.take_in(run, subscriptions, epoch, patience) {
+            None => Ok(inner.is_idle()),
+            Some(left) => Err(left),
+        }
+    }
+
+    /// Wakes a reader that waits though there is something to read.
+    pub fn wake_reader(&self) {
+        self.fill(|_| ());
     }
 
     /// Says that `messages` matched messages will not come, at this place of the stream. False if closed or out of date (`epoch`).

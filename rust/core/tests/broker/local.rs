@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::broker::{
-    Broker, BrokerConfig, ClientKind, LocalSubscription, Port, PortOptions, Published,
+    Broker, BrokerConfig, Caller, ClientKind, LocalSubscription, Port, PortOptions, Published,
 };
 use daemoneye_eventbus_core::event::{EventFilter, EventSubscription, SourceCaps};
 use daemoneye_eventbus_core::queue::{Content, Empty, Limits, Object, Overflow, Wake};
@@ -67,7 +67,8 @@ fn publish(port: &Port, number: u64, waker: Option<&Arc<dyn Wake>>) -> daemoneye
     let event = process(u32::try_from(number).unwrap(), None);
     with_draft(NEW, number, Payload::Event(&event), |draft| {
         let object = |_| -> Object { Arc::new(number) };
-        port.publish(draft, object, waker)
+        let caller = Caller { waker, flushes: false };
+        port.publish(draft, object, caller)
     })
 }
 

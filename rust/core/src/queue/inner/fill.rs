@@ -74,8 +74,23 @@ impl Inner {
         Pushed::Done
     }
 
+    /// Takes a run that fits; gives back what there is more to decide about.
+    pub(in crate::queue) fn take_in(
+        &mut self,
+        run: Run,
+        subscriptions: Subscriptions,
+        epoch: u64,
+        patience: Patience<'_>,
+    ) -> Option<(Run, Subscriptions)> {
+        if self.epoch != epoch || !self.takes_all(&run, patience) {
+            return Some((run, subscriptions));
+        }
+        self.append(run, subscriptions);
+        None
+    }
+
     /// True if `push` would append `run` as it is and do nothing else.
-    pub(in crate::queue) fn takes_all(&mut self, run: &Run, patience: Patience<'_>) -> bool {
+    fn takes_all(&mut self, run: &Run, patience: Patience<'_>) -> bool {
         if self.is_closed() || self.wants_disconnect {
             return false;
         }

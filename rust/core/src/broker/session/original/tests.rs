@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::broker::rhythm::Rhythm;
-use crate::broker::{Broker, BrokerConfig, ClientInfo, PortOptions};
+use crate::broker::{Broker, BrokerConfig, Caller, ClientInfo, PortOptions};
 use crate::event::{CollectionEvent, CorrelationMetadata, Map, ProcessEvent, Timestamp};
 use crate::transport::Address;
 use crate::wire::auth::Token;
@@ -73,7 +73,8 @@ impl Bus {
                 sequence: 0,
                 timestamp: now,
             };
-            port.publish(&mut draft, |_| std::sync::Arc::new(()), None).unwrap();
+            port.publish(&mut draft, |_| std::sync::Arc::new(()), Caller::default())
+                .unwrap();
         }
     }
 }

@@ -1,0 +1,165 @@
+//! What a bus of this process has put into the queues of connections without waking anybody for it: its host's loop writes it at the end
+//! of its turn.
+//!
+//! Only this bus's own messages wait for that: the first who puts something behind them wakes the connection's task, which writes all.
+//! A host whose loop stands still meanwhile is not waited for: the broker's thread writes what has become [`LATE`].
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+
+use super::router::Sink;
+use crate::cork::Cork;
+use crate::event::Timestamp;
+use crate::lock::Mutex;
+
+/// Connections that are written to on the loop's own thread; the tasks of more than these are woken, so that a loop with very many
+/// readers is not kept from its other work.
+const WRITTEN_HERE: usize = 4;
+/// What stands for longer than this, and at most twice as long, is written by others.
+const LATE: Duration = Duration::from_millis(5);
+
+/// Of one bus.
+pub(super) struct HeldBack {
+    cork: Cork,
+    sinks: SmallVec<[Arc<Sink>; WRITTEN_HERE]>,
+    /// Of one copy of each message.
+    bytes: usize,
+    taken: u64,
+    releases: u64,
+    /// `releases` when the broker's thread last looked.
+    seen: u64,
+    /// The broker's thread looks.
+    watched: bool,
+}
+
+/// What is to become of a message that was put in.
+pub(super) enum Verdict {
+    /// It waits for the end of the turn.
+    Holds,
+    /// And the broker's thread is to [`watch`](Watch::begin) that it comes.
+    HoldsUnwatched,
+    Write(Release),
+}
+
+impl HeldBack {
+    pub(super) fn new() -> Self {
+        Self {
+            cork: Cork::new(),
+            sinks: SmallVec::new(),
+            bytes: 0,
+            taken: 0,
+            releases: 0,
+            seen: 0,
+            watched: false,
+        }
+    }
+
+    /// The reader behind `sink` waits and has something to read.
+    pub(super) fn add(&mut self, sink: &Arc<Sink>) {
+        if !self.sinks.iter().any(|known| Arc::ptr_eq(known, sink)) {
+            self.sinks.push(Arc::clone(sink));
+        }
+    }
+
+    /// A message of `bytes` was put in at `now`, by somebody who is `patient`.
+    pub(super) fn put_in(&mut self, now: Timestamp, bytes: usize, patient: bool) -> Verdict {
+        self.taken += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        if !patient || self.sinks.is_empty() || !self.cork.holds(now, self.bytes) {
+            Verdict::Write(self.release(now))
+        } else if std::mem::replace(&mut self.watched, true) {
+            Verdict::Holds
+        } else {
+            Verdict::HoldsUnwatched
+        }
+    }
+
+    /// The end of a turn.
+    pub(super) fn end_turn(&mut self, now: Timestamp) -> Release {
+        self.cork.end_turn(self.taken);
+        self.release(now)
+    }
+
+    fn release(&mut self, now: Timestamp) -> Release {
+        self.bytes = 0;
+        if !self.sinks.is_empty() {
+            self.releases += 1;
+            self.cork.note_write(now);
+        }
+        Release(std::mem::take(&mut self.sinks))
+    }
+
+    /// What stands since the last look; `None` if nothing was held back since then, and nobody need look on.
+    fn look(&mut self) -> Option<Release> {
+        let stood_still = self.seen == self.releases;
+        self.seen = self.releases;
+        if !stood_still {
+            return Some(Release::default());
+        }
+        self.watched = !self.sinks.is_empty();
+        self.watched.then(|| self.release(Timestamp::now()))
+    }
+}
+
+/// To be written once no lock is held.
+#[derive(Default)]
+#[must_use]
+pub(super) struct Release(SmallVec<[Arc<Sink>; WRITTEN_HERE]>);
+
+impl Release {
+    pub(super) fn write(self) {
+        let (here, elsewhere) = self.0.split_at(self.0.len().min(WRITTEN_HERE));
+        // Their tasks begin while this thread writes.
+        for sink in elsewhere {
+            sink.queue.wake_reader();
+        }
+        for sink in here {
+            sink.flush();
+        }
+    }
+}
+
+/// The broker's thread, which sees to it that nothing is held back for long.
+#[derive(Default)]
+pub(super) struct Watch {
+    watched: Mutex<Vec<Weak<Mutex<HeldBack>>>>,
+    begun: Notify,
+}
+
+impl Watch {
+    pub(super) fn begin(&self, held_back: &Arc<Mutex<HeldBack>>) {
+        self.watched.lock().push(Arc::downgrade(held_back));
+        self.begun.notify_one();
+    }
+
+    /// From when something is held back until nothing is any more.
+    pub(super) async fn keep(&self) {
+        self.begun.notified().await;
+        loop {
+            tokio::time::sleep(LATE).await;
+            if !self.look() {
+                return;
+            }
+        }
+    }
+
+    fn look(&self) -> bool {
+        let mut late: SmallVec<[Release; 1]> = SmallVec::new();
+        let mut watched = self.watched.lock();
+        watched.retain(|held_back| {
+            let found = held_back.upgrade().and_then(|held_back| held_back.lock().look());
+            let goes_on = found.is_some();
+            late.extend(found);
+            goes_on
+        });
+        let goes_on = !watched.is_empty();
+        drop(watched);
+        for release in late {
+            release.write();
+        }
+        goes_on
+    }
+}

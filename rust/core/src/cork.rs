@@ -1,0 +1,54 @@
+//! When what is to be written waits for company: one write, one wake-up of whoever reads.
+//!
+//! A write some time after the last one goes out at once, from whoever has it. Closer ones share the next flush, which the host's loop
+//! does at the end of its turn. While turn after turn is full, the writes between two flushes are rarer.
+
+use std::time::Duration;
+
+use crate::event::Timestamp;
+
+/// A write this long after the last one goes to the socket at once; closer ones share the next flush.
+const CORK: Duration = Duration::from_micros(50);
+/// The same while a publisher fills turn after turn of its loop: what it adds meanwhile shares one write, one wake-up of the broker and
+/// one of each reader.
+const STREAM_CORK: Duration = Duration::from_micros(250);
+/// Messages between two flushes from which on it counts as doing so.
+const STREAM: u64 = 48;
+/// Bytes that are written without waiting for the flush.
+const FULL_CORK: usize = 128 * 1024;
+
+pub(crate) struct Cork {
+    /// By the wall clock, which a publish has read anyway; if that is set back or forth, one write comes early.
+    last_write: Timestamp,
+    /// Messages ever taken, at the end of the last turn.
+    taken_before: u64,
+    /// The last turn was full of messages.
+    streaming: bool,
+}
+
+impl Cork {
+    pub(crate) const fn new() -> Self {
+        Self {
+            last_write: Timestamp { secs: 0, nanos: 0 },
+            taken_before: 0,
+            streaming: false,
+        }
+    }
+
+    /// True if `pending` bytes wait for the end of the turn.
+    pub(crate) fn holds(&self, now: Timestamp, pending: usize) -> bool {
+        let cork = if self.streaming { STREAM_CORK } else { CORK };
+        pending < FULL_CORK && now.since(self.last_write).is_some_and(|passed| passed < cork)
+    }
+
+    /// The end of a turn, with `taken` messages so far. True if it was full of them.
+    pub(crate) const fn end_turn(&mut self, taken: u64) -> bool {
+        self.streaming = taken - self.taken_before >= STREAM;
+        self.taken_before = taken;
+        self.streaming
+    }
+
+    pub(crate) const fn note_write(&mut self, now: Timestamp) {
+        self.last_write = now;
+    }
+}

@@ -1,0 +1,138 @@
+//! What a bus of the broker's own process holds back for the end of its host's turn, and what it does not.
+
+use std::sync::Arc;
+
+use daemoneye_eventbus_core::broker::{Caller, Port, PortOptions, Published};
+use daemoneye_eventbus_core::queue::Object;
+use daemoneye_eventbus_core::wire::Payload;
+
+use crate::support::{Bus, Client, NEW, frame, guarded, process, sequence, with_draft};
+
+/// Messages in which two at least follow each other within the time for which a write is held back.
+const TRIES: u64 = 1000;
+
+const HOST: Caller<'_> = Caller {
+    waker: None,
+    flushes: true,
+};
+
+fn port(bus: &Bus) -> Port {
+    bus.broker.port(PortOptions::default()).unwrap()
+}
+
+fn publish(port: &Port, number: u64, text: Option<&str>, caller: Caller<'_>) -> Published {
+    let event = process(u32::try_from(number).unwrap(), text);
+    with_draft(NEW, number, Payload::Event(&event), |draft| {
+        port.publish(draft, |_| -> Object { Arc::new(()) }, caller).unwrap()
+    })
+}
+
+/// Publishes until the last message is held back; the number of the next one.
+fn hold_back(port: &Port) -> u64 {
+    hold_back_from(port, 0)
+}
+
+fn hold_back_from(port: &Port, first: u64) -> u64 {
+    let held = (first..first + TRIES).find(|number| matches!(publish(port, *number, None, HOST), Published::HeldBack));
+    held.expect("no two messages were close to each other") + 1
+}
+
+fn reader(bus: &Bus) -> Client {
+    let mut client = bus.connect();
+    client.subscribe(1, &["events.#"]);
+    client
+}
+
+/// It has been sent `count` messages, in order.
+fn has(client: &mut Client, count: u64) {
+    has_from(client, 0, count);
+}
+
+fn has_from(client: &mut Client, first: u64, end: u64) {
+    for number in first..end {
+        assert_eq!(sequence(&client.message()), number);
+    }
+}
+
+#[test]
+fn the_end_of_the_turn_brings_it_to_all_readers() {
+    guarded(|| {
+        let bus = Bus::new();
+        // More than one thread writes to.
+        let mut readers: Vec<Client> = (0..10).map(|_| reader(&bus)).collect();
+        let port = port(&bus);
+        let published = hold_back(&port);
+        port.flush();
+        for reader in &mut readers {
+            has(reader, published);
+        }
+    });
+}
+
+#[test]
+fn a_host_that_stands_still_keeps_nobody_waiting() {
+    guarded(|| {
+        let bus = Bus::new();
+        let mut reader = reader(&bus);
+        let port = port(&bus);
+        let mut published = 0;
+        for _ in 0..3 {
+            // No turn ends, nobody else publishes, and what was seen to before is seen to again.
+            let before = published;
+            published = hold_back_from(&port, before);
+            has_from(&mut reader, before, published);
+        }
+    });
+}
+
+#[test]
+fn nobody_elses_messages_wait_for_it() {
+    guarded(|| {
+        let bus = Bus::new();
+        let (mut reader, mut collector) = (reader(&bus), bus.connect());
+        let port = port(&bus);
+        let published = hold_back(&port);
+        // No turn of the host ends; what comes from elsewhere goes out all the same, and takes along what stands before it.
+        collector.send(&frame(NEW, published));
+        has(&mut reader, published + 1);
+    });
+}
+
+#[test]
+fn who_has_no_turns_takes_it_along() {
+    guarded(|| {
+        let bus = Bus::new();
+        let mut reader = reader(&bus);
+        let port = port(&bus);
+        let published = hold_back(&port);
+        let done = publish(&port, published, None, Caller::default());
+        assert!(matches!(done, Published::Done), "{done:?}");
+        has(&mut reader, published + 1);
+    });
+}
+
+#[test]
+fn a_closing_bus_leaves_nothing_behind() {
+    guarded(|| {
+        let bus = Bus::new();
+        let mut reader = reader(&bus);
+        let port = port(&bus);
+        let published = hold_back(&port);
+        drop(port);
+        has(&mut reader, published);
+    });
+}
+
+#[test]
+fn no_more_than_a_write_is_held_back() {
+    guarded(|| {
+        let bus = Bus::new();
+        let mut reader = reader(&bus);
+        let port = port(&bus);
+        let text = "x".repeat(1024);
+        for number in 0..200 {
+            publish(&port, number, Some(&text), HOST);
+        }
+        has(&mut reader, 200 - 128);
+    });
+}
