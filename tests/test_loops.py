@@ -109,7 +109,7 @@ def test_another_loop_of_the_same_thread(path, program, name):
 
 
 def test_a_loop_that_stands_still_keeps_nothing_back(path):
-    """In the broker's process a write waits for the end of the turn, but not for long: others write what stands then."""
+    """In the broker's process a write waits for the end of the turn, but not for long: others write it then."""
     count = 300
 
     async def prepare():
