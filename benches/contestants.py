@@ -26,6 +26,11 @@ class Contestant:
         text += "" if self.loop == "asyncio" else f"+{self.loop}"
         return text + (f"@{self.python}" if self.python else "")
 
+    @property
+    def hosts(self) -> bool:
+        """Whether its publisher has the broker in its own process."""
+        return self.variant == "agent"
+
 
 def contestant(text: str) -> Contestant:
     """From the command line."""

@@ -73,6 +73,7 @@ PEERS = {
             {
                 "await": '`await bus.publish` per event, `async for`; congestion="block", overflow="block"',
                 "many": "`publish_many` and `get_many` of up to 256; block at both ends",
+                "agent": "as await, with the broker in the publisher's own process",
             },
             ("daemoneye_eventbus",),
         ),

@@ -23,11 +23,17 @@ class Ours(Link):
         room = max(self.size - _ENVELOPE, 0)
         self.text = "/usr/bin/chrome --type=renderer --lang=en-US ".ljust(room, "x")[:room]
         self.held: list[Subscription[Any]] = []
+        self.broker: Broker | None = None
 
     async def open(self, topic: str) -> None:
         self.prepare(topic)
         config = ClientConfig(congestion="block", max_frame=8 << 20, pool=False, publish_timeout=60)
-        self.bus = await EventBus.connect(self.address, config=config)
+        if self.options.get("hosts"):
+            self.broker = _broker(self.address, {})
+            await self.broker.start()
+            self.bus = await EventBus.from_broker(self.broker, config=config)
+        else:
+            self.bus = await EventBus.connect(self.address, config=config)
 
     async def alone(self, topic: str) -> None:
         self.prepare(topic)
@@ -64,6 +70,8 @@ class Ours(Link):
 
     async def close(self) -> None:
         await self.bus.shutdown()
+        if self.broker:
+            await self.broker.shutdown()
 
     async def flood_piece(self, begin: int, end: int) -> None:
         bus, topic, text = self.bus, self.topic, self.text
@@ -116,8 +124,7 @@ class Ours(Link):
                     return
 
 
-async def serve(address: str, options: dict[str, Any]) -> None:
-    """A broker until standard input ends."""
+def _broker(address: str, options: dict[str, Any]) -> Broker:
     config = BrokerConfig(
         max_frame=8 << 20,
         max_connections=1024,
@@ -126,7 +133,12 @@ async def serve(address: str, options: dict[str, Any]) -> None:
         total_queue_bytes=8 << 30,
         max_patterns_per_client=int(options.get("patterns", 1024)),
     )
-    async with Broker(address, config=config):
+    return Broker(address, config=config)
+
+
+async def serve(address: str, options: dict[str, Any]) -> None:
+    """A broker until standard input ends."""
+    async with _broker(address, options):
         print('{"said": "ready"}', flush=True)
         await asyncio.to_thread(sys.stdin.read)
 

@@ -9,7 +9,7 @@ from benches.processes import Run
 from benches.scenarios import Scale, flood
 
 TITLE = "One publisher to ten subscribers, flat out, delivered in total"
-DEFAULT = ("ours", "ours:many", "zenoh", "nats", "zmq", "redis", "busrt")
+DEFAULT = ("ours", "ours:many", "ours:agent", "zenoh", "nats", "zmq", "redis", "busrt")
 REFERENCE = "zenoh"
 COLUMNS = {
     "rate": "delivered/s",
@@ -23,10 +23,10 @@ _SUBSCRIBERS = 10
 
 def run(contestant: Contestant, scale: Scale) -> dict[str, Any]:
     """One round."""
-    with Run(contestant) as one:
+    with Run(contestant, alone=contestant.hosts) as one:
+        publisher = one.start("publisher", "publish", hosts=contestant.hosts)
+        publisher.said("ready")
         subscribers = [one.start(f"subscriber{number}", "subscribe") for number in range(_SUBSCRIBERS)]
         for subscriber in subscribers:
             subscriber.said("ready")
-        publisher = one.start("publisher", "publish")
-        publisher.said("ready")
         return flood(one, [publisher], subscribers, scale)

@@ -12,6 +12,7 @@ TITLE = "One publisher to one subscriber, flat out"
 DEFAULT = (
     "ours",
     "ours:many",
+    "ours:agent",
     "zenoh",
     "zenoh:recv",
     "nats",
@@ -29,9 +30,9 @@ PLOTTED = ("rate", "cpu_us")
 
 def run(contestant: Contestant, scale: Scale) -> dict[str, Any]:
     """One round."""
-    with Run(contestant) as one:
+    with Run(contestant, alone=contestant.hosts) as one:
+        publisher = one.start("publisher", "publish", hosts=contestant.hosts)
+        publisher.said("ready")
         subscriber = one.start("subscriber", "subscribe")
         subscriber.said("ready")
-        publisher = one.start("publisher", "publish")
-        publisher.said("ready")
         return flood(one, [publisher], [subscriber], scale)
