@@ -169,7 +169,10 @@ impl SubscriptionCore {
         };
         match &popped.content {
             Content::Frames(body) => {
-                let pattern = self.pattern_of_body(body.as_bytes(py))?;
+                let pattern = self.pattern(|| {
+                    let checked = wire::check(self.dialect, body.as_bytes(py), usize::MAX);
+                    checked.map(|summary| summary.topic).map_err(|_| inconsistent())
+                })?;
                 let (body, dialect) = (body.clone_ref(py), self.dialect);
                 events::received(py, Frame { body, dialect }, pattern, &self.subscriber_id, stamp)
             }
@@ -179,27 +182,18 @@ impl SubscriptionCore {
                         "a foreign object is in the queue",
                     ));
                 };
-                let topic = message.topic.bind(py).to_str()?;
-                message.deliver(py, self.pattern(topic), &self.subscriber_id, stamp)
+                let pattern = self.pattern(|| message.topic.bind(py).to_str())?;
+                message.deliver(py, pattern, &self.subscriber_id, stamp)
             }
         }
     }
 
-    fn pattern_of_body(&self, body: &[u8]) -> PyResult<&Py<PyString>> {
+    /// The most specific pattern that matches `topic`, which is not asked for where there is but one.
+    fn pattern<'a>(&self, topic: impl FnOnce() -> PyResult<&'a str>) -> PyResult<&Py<PyString>> {
         if let [(_, only)] = self.patterns.as_slice() {
             return Ok(only);
         }
-        let topic = wire::check(self.dialect, body, usize::MAX)
-            .map_err(|_| inconsistent())?
-            .topic;
-        Ok(self.pattern(topic))
-    }
-
-    /// The most specific pattern that matches `topic`.
-    fn pattern(&self, topic: &str) -> &Py<PyString> {
-        if let [(_, only)] = self.patterns.as_slice() {
-            return only;
-        }
+        let topic = topic()?;
         let mut best = self.best.lock();
         let known = best.get(topic).copied();
         let index = known.unwrap_or_else(|| {
@@ -214,7 +208,7 @@ impl SubscriptionCore {
             best.insert(topic.into(), found);
             found
         });
-        self.patterns.get(index).map_or(&self.subscriber_id, |(_, text)| text)
+        Ok(self.patterns.get(index).map_or(&self.subscriber_id, |(_, text)| text))
     }
 }
 
