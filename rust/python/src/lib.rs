@@ -20,6 +20,7 @@ mod outgoing;
 mod owned;
 mod pace;
 mod port;
+mod raised;
 mod requests;
 #[cfg(debug_assertions)]
 mod samples;

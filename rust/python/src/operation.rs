@@ -18,6 +18,7 @@ use pyo3::types::{PyFloat, PyInt};
 use crate::bus::BusCore;
 use crate::calls;
 use crate::outgoing::{Offer, Outgoing, What};
+use crate::raised;
 use crate::slots;
 use crate::subscription::{SubscriptionCore, Taken};
 use crate::waiter::Waiter;
@@ -422,14 +423,16 @@ impl Drop for Operation {
         }
         // Only reached from Python's own deallocation, so this attaches to nothing new; at exit there is nobody to tell.
         let _no_interpreter = Python::try_attach(|py| {
-            let told = match &state {
-                State::New(kind) => warn_of(py, kind),
-                State::Waiting(kind, waiter) => kind.forsake_line(py, waiter),
-                _ => Ok(()),
-            };
-            if let Err(error) = told {
-                error.write_unraisable(py, None);
-            }
+            raised::aside(py, || {
+                let told = match &state {
+                    State::New(kind) => warn_of(py, kind),
+                    State::Waiting(kind, waiter) => kind.forsake_line(py, waiter),
+                    _ => Ok(()),
+                };
+                if let Err(error) = told {
+                    error.write_unraisable(py, None);
+                }
+            });
         });
     }
 }
