@@ -199,3 +199,68 @@ async def test_an_operation_held_on_to_is_not_issued_again(path):
         assert [(await events.get(timeout=5)).event.pid for _ in range(2)] == [0, 1]
         with pytest.raises(TimeoutError):
             await events.get(timeout=0.05)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ArithmeticError])
+@pytest.mark.parametrize("where", ["over_socket", "in_process"])
+def test_what_a_signal_raises_while_somebody_is_woken_costs_nobody_the_wake_up(path, error, where):
+    """At any line on the way from the bell to the reader; it slept for ever, with its messages in its queue."""
+    on_the_way = {"drain", "_hear", "_call", "ring", "wake_one"}
+    lines = 0
+
+    def interrupt_at(number):
+        def trace(frame, event, _argument):
+            nonlocal lines
+            if "daemoneye_eventbus" not in frame.f_code.co_filename or frame.f_code.co_name not in on_the_way:
+                return None
+            if event == "line":
+                lines += 1
+                if lines == number:
+                    sys.settrace(None)
+                    raise error
+            return trace
+
+        return trace
+
+    async def prepare():
+        broker = Broker(path)
+        await broker.start()
+        return broker, await EventBus.connect(path), await EventBus.from_broker(broker)
+
+    async def interrupted(reader, local, number):
+        events = await reader.subscribe("events.#")
+        reading = asyncio.create_task(events.get())
+        started.append((events, reading))
+        await asyncio.sleep(0)
+        sys.settrace(interrupt_at(number))
+        try:
+            # By a thread: what the loop does itself needs no bell.
+            await asyncio.to_thread(local.publish_nowait, process(number))
+            await asyncio.wait_for(asyncio.shield(reading), 1)
+        finally:
+            sys.settrace(None)
+
+    async def after(number):
+        events, reading = started.pop()
+        assert (await asyncio.wait_for(reading, 5)).event.pid == number
+        await events.close()
+
+    async def finish(*buses):
+        for bus in buses:
+            await bus.shutdown()
+        await broker.shutdown()
+
+    started = []
+    number = 0
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_exception_handler(lambda _loop, _context: None)
+        broker, remote, local = runner.run(prepare())
+        reader = remote if where == "over_socket" else local
+        while lines >= number:
+            number += 1
+            lines = 0
+            with contextlib.suppress(error):
+                runner.run(interrupted(reader, local, number))
+            runner.run(after(number))
+        runner.run(finish(remote, local))
+    assert number > 10

@@ -139,11 +139,16 @@ class Connection:
             self.link.write_elsewhere()
 
     def _flush(self) -> None:
-        blocked = self.link.flush()
-        if blocked:
-            self.kernel_is_full()
-        elif blocked is False:
+        try:
+            blocked = self.link.flush()
+            if blocked:
+                self.kernel_is_full()
+            elif blocked is False:
+                self.flush_soon()
+        except BaseException:
+            # A Ctrl-C; nobody else would write what is left.
             self.flush_soon()
+            raise
 
     def kernel_is_full(self) -> None:
         """Goes on writing when the kernel takes bytes again."""

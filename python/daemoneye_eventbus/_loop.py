@@ -19,7 +19,7 @@ from daemoneye_eventbus._wakeup import listen
 from daemoneye_eventbus.errors import ForkedProcess, WrongLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable
 
 __all__ = ["Bridge"]
 
@@ -113,19 +113,19 @@ class Bridge:
     def _rung(self) -> None:
         self._hear(self.bell.take)
 
-    def _hear(self, who: Callable[[], list[int]]) -> None:
+    def _hear(self, who: Callable[[], Iterable[int]]) -> None:
         try:
-            tokens = who()
+            self._call(who())
         except ForkedProcess:
             # A child that runs its parent's loop to the end hears its parent's bell, and has nobody to call.
             return
         except BaseException:
-            # A Ctrl-C right behind it has taken the tokens along. One call too many does nobody harm.
-            self.loop.call_soon(self._call, iter(list(self._listeners)))
+            # A Ctrl-C may come between any two steps, and takes along whom the bell was for. One call too many does
+            # nobody harm, in this run of the loop or, where it has ended, in the next.
+            self.loop.call_soon(self._hear, self._listeners.copy)
             raise
-        self._call(iter(tokens))
 
-    def _call(self, tokens: Iterator[int]) -> None:
+    def _call(self, tokens: Iterable[int]) -> None:
         for token in tokens:
             listener = self._listeners.get(token)
             if listener is None:
@@ -137,10 +137,8 @@ class Bridge:
                 method()
             except Exception as error:  # noqa: BLE001  # one listener's trouble must not cost the others their wake-up
                 self.loop.call_exception_handler({"message": f"waking {method!r} failed", "exception": error})
-            except BaseException:
-                # It ends the loop's run, by a task that went on here; who comes behind it is called in the next.
-                self.loop.call_soon(self._call, tokens)
-                raise
+                # What a signal's handler raised is not the listener's trouble, and cost it its own.
+                self.loop.call_soon(method)
 
     def _log(self) -> None:
         _logs.emit()

@@ -53,12 +53,9 @@ class Waiters:
 
     def wake_one(self, *, direct: bool = False) -> None:
         """Wakes the first who still waits; ``direct``, in a callback of the loop: without another turn."""
-        while self._line:
-            if self._line.popleft().wake(direct):
-                return
+        Waiter.wake_first(self._line, direct)
 
     def wake_all(self) -> None:
         """Wakes everybody, in order."""
-        line, self._line = self._line, deque()
-        for waiter in line:
-            waiter.wake()
+        while Waiter.wake_first(self._line, False):
+            pass

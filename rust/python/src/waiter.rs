@@ -124,6 +124,19 @@ impl Waiter {
         Ok(true)
     }
 
+    /// Wakes the first in `line`, a deque, who still waits; false if nobody does. One step for the interpreter: an interrupt comes
+    /// before it or behind it, and not where somebody is out of the line and not awake.
+    #[staticmethod]
+    fn wake_first(line: &Bound<'_, PyAny>, direct: bool) -> PyResult<bool> {
+        while line.is_truthy()? {
+            let first = calls::method(intern!(line.py(), "popleft"), [line], None)?;
+            if Self::wake(first.cast::<Self>()?, direct)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Has the wait end with `TimeoutError`.
     fn time_out(slf: &Bound<'_, Self>) -> PyResult<()> {
         Self::settle_and_schedule(slf, Outcome::TimedOut).map(drop)
