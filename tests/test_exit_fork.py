@@ -113,6 +113,14 @@ def test_fork_inside_a_coroutine(path, program):
     parent.finish()
 
 
+@pytest.mark.parametrize("block", ["broker", "remote", "local", "over_socket", "in_process"])
+def test_what_ends_a_block_in_a_forked_child_goes_on(path, program, block):
+    """``sys.exit(3)`` in a child forked within the block ended it with a traceback of `ForkedProcess` and code 1."""
+    parent = program("forked_block.py", path, block)
+    assert [parent.line(8) for _ in range(3)] == ["child 3", "child goes on: ForkedProcess", "parent 1"]
+    parent.finish()
+
+
 def test_a_forked_child_holds_neither_lock_nor_listener(path, program):
     parent = program("forked.py", path, "sleep")
     answers = {**parent.json(), **parent.json()}

@@ -6,14 +6,13 @@ import os
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Never, Self, cast
 
 from daemoneye_eventbus._border import Address, BrokerCore, PortHandle
 from daemoneye_eventbus._checks import file_path, integer, one_of, short, text, wrong
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
-from daemoneye_eventbus._lifecycle import watch_broker
+from daemoneye_eventbus._lifecycle import goes_on, watch_broker
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
 from daemoneye_eventbus.errors import ForkedProcess
@@ -64,6 +63,7 @@ class Broker:
             self._address = Address(path=file_path(path))
         self._core = BrokerCore(self._address, self._config)
         self._ends: set[Callable[[], None]] = set()
+        self._pid = os.getpid()
 
     @classmethod
     def from_listener(cls, listener: int | socket.socket, *, config: BrokerConfig | None = None) -> Self:
@@ -84,6 +84,7 @@ class Broker:
         self._core = BrokerCore.from_listener(descriptor, self._config)
         self._address = self._core.address
         self._ends = set()
+        self._pid = os.getpid()
         return self
 
     @property
@@ -109,7 +110,7 @@ class Broker:
         return self._start()
 
     async def _start(self) -> None:
-        await Bridge.current().ask(self._core.start)
+        await self._bridge().ask(self._core.start)
         watch_broker(self._core)
 
     def shutdown(self, timeout: float = 2.0) -> Coroutine[Any, Any, int]:
@@ -121,7 +122,7 @@ class Broker:
 
     async def _shutdown(self, timeout: float) -> int:
         bound = min(max(seconds("timeout", timeout), 0.0), _LONGEST_SHUTDOWN)
-        undelivered: int = await Bridge.current().ask(lambda bell, token: self._core.shutdown(bound, bell, token))
+        undelivered: int = await self._bridge().ask(lambda bell, token: self._core.shutdown(bound, bell, token))
         for tell in list(self._ends):
             tell()
         self._ends.clear()
@@ -169,6 +170,11 @@ class Broker:
         """
         return self._core.disconnect_client(_id(client_id))
 
+    def _bridge(self) -> Bridge:
+        # First of all whether this is a forked child: that has no running loop either, which would say less.
+        _ = self._core.running
+        return Bridge.current()
+
     def _port(self, config: ClientConfig) -> PortHandle:
         return self._core.port(config)
 
@@ -176,10 +182,9 @@ class Broker:
         await self._start()
         return self
 
-    async def __aexit__(
-        self, typ: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._shutdown(2.0)
+    async def __aexit__(self, typ: object, value: BaseException | None, traceback: object) -> None:
+        if not goes_on(value, self._pid):
+            await self._shutdown(2.0)
 
     def __reduce__(self) -> Never:
         raise TypeError("cannot copy or pickle a Broker: its socket is one, and of this process")

@@ -9,7 +9,6 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
-from types import TracebackType
 from typing import Any, Final, Literal, Never, Self, TypeVar, overload
 
 from daemoneye_eventbus._border import Address
@@ -27,7 +26,7 @@ from daemoneye_eventbus._fields import (
     ProcessEvent,
     TriggerRequest,
 )
-from daemoneye_eventbus._lifecycle import is_forked
+from daemoneye_eventbus._lifecycle import goes_on, is_forked
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._opening import Opening
 from daemoneye_eventbus._publishing import Publisher
@@ -124,11 +123,10 @@ class EventBus(Publisher):
 
     @classmethod
     async def _from_broker(cls, broker: Broker, config: ClientConfig) -> EventBus:
-        bridge = Bridge.current()
         port = getattr(broker, "_port", None)
         if port is None:
             raise wrong("broker", "Broker", broker)
-        return cls._make(LocalWay(bridge, broker, port(config), config))
+        return cls._make(LocalWay(broker._bridge(), broker, port(config), config))
 
     @classmethod
     def _make(cls, way: Way) -> EventBus:
@@ -431,10 +429,9 @@ class EventBus(Publisher):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, typ: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._shutdown()
+    async def __aexit__(self, typ: object, value: BaseException | None, traceback: object) -> None:
+        if not goes_on(value, self._pid):
+            await self._shutdown()
 
     def __del__(self) -> None:
         if getattr(self, "_shut", True) or is_forked(self._pid):

@@ -19,7 +19,7 @@ from daemoneye_eventbus import _logs, _native
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["after_fork", "is_forked", "watch_broker", "watch_link"]
+__all__ = ["after_fork", "goes_on", "is_forked", "watch_broker", "watch_link"]
 
 T = TypeVar("T")
 
@@ -65,6 +65,11 @@ def watch_link(link: _native.Link) -> None:
 def is_forked(pid: int) -> bool:
     """Whether what was made in process ``pid`` is met in a forked child."""
     return pid != os.getpid()
+
+
+def goes_on(error: BaseException | None, pid: int) -> bool:
+    """Whether ``error`` ends a block in a forked child; all that the block holds is the parent's, and stays."""
+    return error is not None and is_forked(pid)
 
 
 def after_fork(forget: Callable[[], object]) -> None:

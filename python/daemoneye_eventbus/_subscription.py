@@ -8,13 +8,12 @@ import warnings
 import weakref
 from collections.abc import Callable, Coroutine
 from operator import index
-from types import TracebackType
 from typing import Any, Final, Never, Self, TypeVar
 
 from daemoneye_eventbus._border import SubscriptionCore, Waiter
 from daemoneye_eventbus._checks import wrong
 from daemoneye_eventbus._deadline import seconds
-from daemoneye_eventbus._lifecycle import is_forked
+from daemoneye_eventbus._lifecycle import goes_on, is_forked
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus._ways import Opened
@@ -205,10 +204,9 @@ class Subscription(SubscriptionCore[T_co]):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, typ: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
+    async def __aexit__(self, typ: object, value: BaseException | None, traceback: object) -> None:
+        if not goes_on(value, self._pid):
+            await self.close()
 
     def __repr__(self) -> str:
         return f"<Subscription {self.subscriber_id!r} {', '.join(self.patterns)}>"
