@@ -202,3 +202,18 @@ async def test_a_token_cannot_be_guessed_around(folder, raw):
     uniform = said["wrong proof"]
     assert uniform["code"] == "authentication_failed"
     assert all(said[n] == uniform for n in ("empty proof", "short proof", "no hex")), said
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({}, "is the broker's own, and also what the kernel shows for every user without a number"),
+        ({"allowed_uids": [NOBODY]}, "connected"),
+    ],
+)
+def test_a_broker_of_nobody_says_why_it_lets_nobody_in(open_folder, program, config, told):
+    """It said that its own uid was not in allowed_uids, and refused to have it there without a group."""
+    os.chown(open_folder, NOBODY, NOBODY)
+    both = program("nobody.py", str(open_folder / "b.sock"), config, user=NOBODY)
+    assert told in both.json()["told"]
+    both.finish()

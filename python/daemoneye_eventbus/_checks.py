@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = [
     "number",
     "one_of",
     "only_elsewhere",
+    "own_uid",
     "place",
     "short",
     "sids",
@@ -117,6 +119,13 @@ def items(where: str, value: object, expected: str) -> tuple[object, ...]:
     if isinstance(value, str | bytes | bytearray) or not isinstance(value, Sequence):
         raise wrong(where, expected, value)
     return tuple(cast("Sequence[object]", value))
+
+
+def own_uid() -> int | None:
+    """Whose process this is; ``None`` on Windows."""
+    if sys.platform == "win32":
+        return None
+    return os.geteuid()
 
 
 def uids(where: str, value: object) -> tuple[int, ...]:

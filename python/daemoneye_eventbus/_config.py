@@ -14,6 +14,7 @@ from daemoneye_eventbus._checks import (
     items,
     number,
     only_elsewhere,
+    own_uid,
     place,
     short,
     sids,
@@ -267,8 +268,8 @@ class BrokerConfig:
             raise ValueError("BrokerConfig.socket_group: a socket of mode 0o660 needs the group that may use it")
         if self.socket_mode == _OWNER_ONLY and self.socket_group is not None:
             raise ValueError("BrokerConfig.socket_group: has no effect with mode 0o600; set socket_mode=0o660")
-        # Root opens any socket; everybody else needs the mode to let them in.
-        if set(self.allowed_uids) - {0} and self.socket_mode != _OWNER_AND_GROUP:
+        # Root opens any socket, its owner this one; everybody else needs the mode to let them in.
+        if set(self.allowed_uids) - {0, own_uid()} and self.socket_mode != _OWNER_AND_GROUP:
             raise ValueError(
                 "BrokerConfig.allowed_uids: others cannot open a socket of mode 0o600; "
                 "set socket_mode=0o660 and socket_group to a group they are in"

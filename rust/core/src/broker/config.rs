@@ -257,6 +257,18 @@ impl BrokerConfig {
         cfg!(windows) || (uid == own && uid != OVERFLOW_UID) || self.allowed_uids.contains(&uid)
     }
 
+    /// What somebody is told whom `admits` does not let in.
+    pub(super) fn stranger(uid: u32, own: u32) -> String {
+        if uid == own {
+            format!(
+                "uid {uid} is the broker's own, and also what the kernel shows for every user without a number; \
+                 run the broker as a user of its own, or list it in allowed_uids"
+            )
+        } else {
+            format!("uid {uid} is not in the broker's allowed_uids")
+        }
+    }
+
     pub(super) fn queue_limits(&self, messages: Option<u64>, bytes: Option<u64>) -> Limits {
         let capped = |asked: Option<u64>, most: usize| {
             asked.map_or(most, |asked| {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 
+use super::config::BrokerConfig;
 use super::memory;
 use super::shared::{Phase, Shared};
 use super::statistics::{Refusal, Undelivered};
@@ -270,7 +271,7 @@ impl Server {
         let (shared, uid) = (&self.shared, peer.uid);
         let (reason, code, message) = if !shared.config.admits(uid, shared.own_uid) {
             shared.counters.note_uid(uid);
-            let message = format!("uid {uid} is not in the broker's allowed_uids");
+            let message = BrokerConfig::stranger(uid, shared.own_uid);
             (Refusal::NotPermitted, Code::NotPermitted, message)
         } else if !shared.rates.connect(&shared.config.rate_limits, uid) {
             let message = format!("uid {uid} connects more often than rate_limit allows; try again later");
