@@ -1,5 +1,6 @@
-"""A process that has no memory for the next event: it is told so, and the event waits for better times."""
+"""A process that has no memory for the next event: it is told so. Where it reads, the event waits for better times."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -45,3 +46,11 @@ def test_whatever_there_is_no_memory_for_nothing_is_lost(path, where, what):
     assert told.pop("failed") > 0
     assert got == list(range(len(got)))
     assert told == {"delivered": len(got), "dropped": 0, "pending": 180 - len(got)}
+
+
+async def test_what_there_is_no_memory_to_publish_is_refused_to_the_caller(path, broker):
+    """Making room for it over a socket ended the process by SIGABRT."""
+    told = await asyncio.to_thread(run, path, program=PROGRAM.with_name("heavy.py"))
+    assert told["refused"] > 0
+    assert told["said"].startswith("there is no memory for 1000")
+    assert told["taken"] == broker.statistics().messages_published

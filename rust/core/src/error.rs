@@ -64,6 +64,8 @@ pub enum Error {
     ForkedProcess { owner: u32, current: u32 },
     #[error("{0}")]
     WrongLoop(String),
+    #[error("there is no memory for {0} more bytes; publish less at once, or make room")]
+    NoMemory(usize),
     /// A setting or argument out of range: names the field, the limit and what to do.
     #[error("{field}: {reason}")]
     Invalid { field: &'static str, reason: String },

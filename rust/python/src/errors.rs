@@ -4,7 +4,7 @@
 use daemoneye_eventbus_core::error::DecodeError;
 use daemoneye_eventbus_core::wire::frame::MAX_TEXT;
 use daemoneye_eventbus_core::{Error, Result};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyDict, PyModule, PyString};
@@ -85,6 +85,7 @@ fn convert(py: Python<'_>, error: Error) -> PyResult<PyErr> {
             "ForkedProcess",
             [("owner_pid", owner), ("current_pid", current)].into_py_dict(py)?,
         ),
+        Error::NoMemory(_) => return Ok(PyMemoryError::new_err(message)),
         Error::Invalid { .. } => return Ok(PyValueError::new_err(message)),
         Error::Io { action, cause, errno } => {
             let facts = [("action", action), ("cause", cause)].into_py_dict(py)?;

@@ -175,6 +175,10 @@ impl Outbox {
     /// Appends a control text; these are few and never refused.
     pub(super) fn text(&mut self, frame: &[u8]) {
         self.compact();
+        // Where there is no memory for twice the buffer there may be for these few bytes.
+        if self.buf.try_reserve(frame.len()).is_err() {
+            let _enough = self.buf.try_reserve_exact(frame.len());
+        }
         self.buf.extend_from_slice(frame);
     }
 

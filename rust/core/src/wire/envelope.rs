@@ -7,7 +7,7 @@ use serde_bytes::Bytes;
 use uuid::Uuid;
 
 use super::{Dialect, Draft, MessageType, Payload};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{CollectionEvent, CorrelationMetadata, Timestamp};
 
 /// [`Message`](super::Message) as it is written: the metadata by reference, the payload as whatever writes the same bytes.
@@ -103,6 +103,7 @@ fn around(
 ) -> Result<()> {
     let envelope = Envelope::new(draft, message_type, Bytes::new(payload));
     if payload.len() <= PAYLOAD {
+        make_room(out, payload.len())?;
         let before = out.len();
         out.resize(before + AROUND + payload.len(), 0);
         let written = out
@@ -113,7 +114,20 @@ fn around(
             return Ok(());
         }
     }
+    make_room(out, len_around(dialect, draft, message_type, payload.len())?)?;
     dialect.encode(&envelope, out)
+}
+
+/// What is published may be large, and a process out of memory is told so; growing as it is written would end it.
+#[inline]
+fn make_room(out: &mut Vec<u8>, bytes: usize) -> Result<()> {
+    // The length of the next one and a short text find room behind it.
+    let bytes = bytes.saturating_add(AROUND);
+    if out.capacity() - out.len() < bytes && out.try_reserve(bytes).is_err() {
+        // Not for twice the whole, perhaps for what is needed.
+        return out.try_reserve_exact(bytes).map_err(|_| Error::NoMemory(bytes));
+    }
+    Ok(())
 }
 
 fn measured(
@@ -124,6 +138,7 @@ fn measured(
     out: &mut Vec<u8>,
 ) -> Result<()> {
     let bytes = dialect.event_len(event)?;
+    make_room(out, len_around(dialect, draft, message_type, bytes)?)?;
     let event = Some(event);
     dialect.encode(&Envelope::new(draft, message_type, Nested { bytes, event }), out)
 }
@@ -134,6 +149,11 @@ pub(super) fn encoded_len(dialect: Dialect, draft: &Draft<'_>, message_type: Mes
         Payload::Control(payload) => payload.len(),
         Payload::Event(event) => dialect.event_len(event)?,
     };
+    len_around(dialect, draft, message_type, bytes)
+}
+
+/// The same for a payload of `bytes`.
+fn len_around(dialect: Dialect, draft: &Draft<'_>, message_type: MessageType, bytes: usize) -> Result<usize> {
     let around = match dialect.envelope_len(draft, bytes) {
         Some(around) => around,
         None => dialect.encoded_len(&Envelope::new(draft, message_type, Nested { bytes, event: None }))?,

@@ -112,6 +112,7 @@ impl Error {
             | Self::WouldBlock(_)
             | Self::ForkedProcess { .. }
             | Self::WrongLoop(_)
+            | Self::NoMemory(_)
             | Self::Io { .. } => Code::Unknown,
         }
     }
