@@ -37,7 +37,9 @@ def test_every_error_is_public_and_pickles_with_its_facts(name):
     facts = {fact: 7 if fact in ("errno", "limit", "offset") else fact for fact in cls._facts}
     error = cls("what happened", accepted=3, **facts)
     assert str(error) == "what happened"
+    error.add_note("in the collector")
     again = pickle.loads(pickle.dumps(error))
+    assert again.__notes__ == ["in the collector"]
     assert type(again) is cls
     assert str(again) == "what happened"
     assert again.accepted == 3

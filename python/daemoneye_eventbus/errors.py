@@ -52,7 +52,8 @@ class EventBusError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         facts = {name: getattr(self, name) for name in ("accepted", *self._facts)}
-        return _rebuild, (type(self), str(self), facts)
+        # Whatever else was put on it goes along, notes above all.
+        return _rebuild, (type(self), str(self), facts), self.__dict__
 
 
 def _rebuild(cls: type[EventBusError], message: str, facts: dict[str, Any]) -> EventBusError:
