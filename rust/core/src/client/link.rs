@@ -261,7 +261,7 @@ impl Link {
     pub fn local_statistics(&self) -> LocalStatistics {
         let inbound = self.shared.inbound.lock();
         let mut sum = inbound.past;
-        let open = inbound.entries.values().map(|entry| &entry.inbox);
+        let open = inbound.entries.iter().map(|entry| &entry.inbox);
         for inbox in open.chain(inbound.leaving.inboxes()) {
             sum.add_settled(&inbox.queue.snapshot());
         }
