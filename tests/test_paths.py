@@ -171,7 +171,9 @@ async def test_who_is_silent_is_not_said_to_be_a_broker(folder, backlog):
             except BlockingIOError:
                 break
         begin = time.monotonic()
-        with pytest.raises(BrokerAlreadyRunning, match="listens at .* does not answer: .* another program; .* end it, or"):
+        with pytest.raises(
+            BrokerAlreadyRunning, match="listens at .* does not answer: .* another program; .* end it, or"
+        ):
             await Broker(path).start()
         assert time.monotonic() - begin < 3
         assert path.is_socket()

@@ -108,7 +108,7 @@ class BrokerBusy(EventBusError):
 
 
 class BrokerAlreadyRunning(EventBusError, OSError):
-    """Another broker listens at ``path``, or somebody who does not answer; ``pid`` is the process where that is known."""
+    """Another broker listens at ``path``, or somebody who does not answer; ``pid`` is the process, where known."""
 
     _facts = ("path", "pid")
     path: str | None
