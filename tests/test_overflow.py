@@ -2,11 +2,21 @@
 
 import asyncio
 import gc
+import sys
 from typing import Any
 
 import pytest
 
-from daemoneye_eventbus import ConnectionClosed, ConnectionLost, EventFilter, PublishTimeout, WouldBlock
+from daemoneye_eventbus import (
+    Broker,
+    ClientConfig,
+    ConnectionClosed,
+    ConnectionLost,
+    EventBus,
+    EventFilter,
+    PublishTimeout,
+    WouldBlock,
+)
 from support import Pair, collect, empty, eventually, make_pair, pids, process
 
 
@@ -376,3 +386,32 @@ async def test_a_reader_in_process_that_is_to_be_cut_is_told(path, congestion):
         assert len(got) + events.dropped == 101
         statistics = pair.broker.statistics()
         assert statistics.messages_published == 101 == statistics.messages_delivered + statistics.dropped["overflow"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel does not keep what it has for one who stops")
+@pytest.mark.parametrize("size", [100, 50_000])
+@pytest.mark.parametrize("taken", [0, 5])
+async def test_what_a_reader_that_blocks_leaves_behind_is_counted(path, taken, size):
+    """In its queue, on the way there, in the kernel and at the broker: all of it is one of these."""
+    async with (
+        Broker(path) as broker,
+        EventBus.connect(path, config=ClientConfig(pool=False)) as reader,
+        EventBus.connect(path, config=ClientConfig(pool=False)) as writer,
+    ):
+        events = await reader.subscribe("events.#", queue_messages=10, overflow="block")
+        for number in range(500):
+            await writer.publish(process(number, executable_path="x" * size))
+        await writer.flush()
+        got = [await events.get() for _ in range(taken)]
+        await asyncio.sleep(0.1)
+        await events.close()
+        await eventually(lambda: len(broker.clients()) == 2, what="its connection gone")
+        mine, theirs = reader.local_statistics(), broker.statistics()
+        assert pids(got) == list(range(taken))
+        assert mine["delivered"] == taken
+        assert sum(theirs.dropped.values()) + theirs.messages_delivered == 500
+        assert mine["delivered"] + mine["dropped"]["closed"] == theirs.messages_delivered
+        # What was lost there before it was closed, it had been told.
+        assert mine["dropped"].keys() <= {"closed", "broker"}
+        assert mine["dropped"].get("broker", 0) <= theirs.dropped.get("overflow", 0)
+        assert events.dropped == sum(mine["dropped"].values())

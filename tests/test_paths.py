@@ -155,6 +155,35 @@ async def test_who_may_be_a_broker_is_left_alone(folder, words):
         assert path.is_socket()
 
 
+@pytest.mark.parametrize("backlog", ["free", "full"])
+async def test_who_is_silent_is_not_said_to_be_a_broker(folder, backlog):
+    path = folder / "b.sock"
+    waiting = []
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(0)
+        while backlog == "full":
+            one = socket.socket(socket.AF_UNIX)
+            one.setblocking(False)
+            waiting.append(one)
+            try:
+                one.connect(str(path))
+            except BlockingIOError:
+                break
+        begin = time.monotonic()
+        with pytest.raises(
+            BrokerAlreadyRunning, match="listens at .* does not answer: .* another program; .* end it, or"
+        ):
+            await Broker(path).start()
+        assert time.monotonic() - begin < 3
+        assert path.is_socket()
+    for one in waiting:
+        one.close()
+    # Its end is all that was missing.
+    async with Broker(path):
+        pass
+
+
 async def test_a_directory_at_the_path(folder):
     path = folder / "b.sock"
     path.mkdir()

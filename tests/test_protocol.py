@@ -1,11 +1,12 @@
 """The control protocol, spoken by hand: answers in order, and what does not close."""
 
+import contextlib
 import uuid
 
 import pytest
 
 import raw as wire
-from daemoneye_eventbus import EventBus, TriggerRequest
+from daemoneye_eventbus import Broker, BrokerConfig, EventBus, TriggerRequest
 from support import collect, process
 
 LIMITS = {"protocol", "version", "client_id", "dialect", "max_frame", "nonce", "auth"}
@@ -277,10 +278,24 @@ async def test_refusals_merge_but_their_number_is_exact(peer):
     assert (count, last) == (5000, 4999)
 
 
-async def test_a_control_text_above_its_limit_is_told_that_limit(peer):
+@pytest.mark.parametrize("size", [65536, 2 << 20])
+async def test_a_control_text_above_its_limit_is_told_that_limit(peer, size):
     """No setting raises it, least of all max_frame."""
-    peer.send(b"STATS " + b" " * 65536)
+    with contextlib.suppress(OSError):
+        peer.send(b"STATS " + b" " * size)
     said = peer.closed()
     assert said["code"] == "frame_too_large"
     assert "65536" in said["message"]
     assert "max_frame" not in said["message"]
+
+
+async def test_a_message_above_a_small_limit_is_told_that_one(path, raw):
+    """And not that of control texts, which is larger."""
+    async with Broker(path, config=BrokerConfig(max_frame=1024)):
+        peer = raw(path)
+        peer.connect()
+        peer.send(wire.Message("control.agent.x", b" " * 70_000, type=wire.CONTROL).encode())
+        said = peer.closed()
+    assert said["code"] == "frame_too_large"
+    assert "limit of 1024;" in said["message"]
+    assert "max_frame" in said["message"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Never, Self, cast
 
 from daemoneye_eventbus._border import Address, BrokerCore, PortHandle
-from daemoneye_eventbus._checks import file_path, integer, one_of, short, text, wrong
+from daemoneye_eventbus._checks import bounded, file_path, integer, one_of, short, text, wrong
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import goes_on, watch_broker
@@ -156,7 +156,7 @@ class Broker:
         if isinstance(given, str) or not isinstance(given, Sequence):
             raise TypeError(f"patterns: expected a sequence of patterns, got {type(given).__name__}")
         texts: list[str] = []
-        for pattern in patterns:
+        for pattern in bounded("patterns", patterns):
             if not isinstance(cast("object", pattern), str):
                 raise TypeError(f"patterns: expected patterns as str, got {type(pattern).__name__}")
             # What is not Unicode is in no pattern, and is refused by it.

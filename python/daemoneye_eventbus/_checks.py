@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 __all__ = [
     "WINDOWS",
+    "bounded",
     "choice",
     "file_path",
     "flags",
@@ -25,6 +26,7 @@ __all__ = [
     "one_of",
     "only_elsewhere",
     "own_uid",
+    "pairs",
     "place",
     "short",
     "sids",
@@ -40,6 +42,8 @@ WINDOWS: Final = os.name == "nt"
 _SID: Final = re.compile(r"S-1-(\d+|0x[0-9A-Fa-f]+)(-\d+){1,15}", re.IGNORECASE | re.ASCII)
 _SHOWN: Final = 64
 """Characters of a text."""
+_MOST: Final = 2**16
+"""Entries of a list or mapping. None that can take effect is longer: a subscription is 64 KiB of text at most."""
 _LARGEST_UID: Final = 2**32 - 2
 """The one above means "no change" to `chown`."""
 
@@ -118,7 +122,22 @@ def items(where: str, value: object, expected: str) -> tuple[object, ...]:
     # A str is a sequence of str, and giving one in place of a list is the usual mistake.
     if isinstance(value, str | bytes | bytearray) or not isinstance(value, Sequence):
         raise wrong(where, expected, value)
-    return tuple(cast("Sequence[object]", value))
+    return tuple(bounded(where, cast("Sequence[object]", value)))
+
+
+def pairs(where: str, value: object, expected: str) -> Iterator[tuple[object, object]]:
+    """What a mapping holds."""
+    if not isinstance(value, Mapping):
+        raise wrong(where, expected, value)
+    return bounded(where, cast("Mapping[object, object]", value).items())
+
+
+def bounded(where: str, values: Iterable[T]) -> Iterator[T]:
+    """``values`` of a class that may say any length, and never end."""
+    for number, value in enumerate(values):
+        if number == _MOST:
+            raise ValueError(f"{where}: at least {_MOST + 1} entries are above the limit of {_MOST}; leave some out")
+        yield value
 
 
 def own_uid() -> int | None:

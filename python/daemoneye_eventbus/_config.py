@@ -8,6 +8,7 @@ from typing import Final, Literal, cast
 
 from daemoneye_eventbus import _checks
 from daemoneye_eventbus._checks import (
+    bounded,
     choice,
     flags,
     integer,
@@ -15,6 +16,7 @@ from daemoneye_eventbus._checks import (
     number,
     only_elsewhere,
     own_uid,
+    pairs,
     place,
     short,
     sids,
@@ -76,12 +78,12 @@ def _tokens(owner: object, given: object) -> tuple[bytes | tuple[str, bytes], ..
     if isinstance(given, bytes):
         return (_token(owner, given),)
     if isinstance(given, Mapping):
-        of_names = cast("Mapping[object, object]", given)
-        return tuple(pair for name, tokens in of_names.items() for pair in _named(owner, name, tokens))
+        of_names = pairs(place(owner, "token"), given, "a mapping")
+        return tuple(pair for name, tokens in of_names for pair in _named(owner, name, tokens))
     if not isinstance(given, list | tuple):
         raise wrong(place(owner, "token"), "bytes, several, or a mapping", given)
     several: list[bytes | tuple[str, bytes]] = []
-    for one in cast("Sequence[object]", given):
+    for one in bounded(place(owner, "token"), cast("Sequence[object]", given)):
         if not isinstance(one, tuple):
             several.append(_token(owner, one))
             continue
@@ -96,7 +98,7 @@ def _named(owner: object, name: object, tokens: object) -> list[tuple[str, bytes
     if not name or not name.isprintable():
         raise ValueError(f"BrokerConfig.token: a name needs printable characters, got {short(name)}")
     several = cast("Sequence[object]", tokens) if isinstance(tokens, list | tuple) else (tokens,)
-    return [(name, _token(owner, token)) for token in several]
+    return [(name, _token(owner, token)) for token in bounded(place(owner, "token"), several)]
 
 
 def _patterns(
@@ -289,7 +291,7 @@ class BrokerConfig:
         limits = self.rate_limit
         if limits is None:
             return ()
-        return (limits,) if isinstance(limits, RateLimit) else tuple(limits)
+        return (limits,) if isinstance(limits, RateLimit) else tuple(bounded(place(self, "rate_limit"), limits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,11 +6,11 @@ become read-only mappings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence  # noqa: TC003  # tools that resolve the fields' types look for it here
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, cast
+from typing import Final, Literal, Self, TypeAlias
 
-from daemoneye_eventbus._checks import choice, flags, integer, items, place, store, wrong
+from daemoneye_eventbus._checks import choice, flags, integer, items, pairs, place, store, wrong
 from daemoneye_eventbus._native import (
     FilesystemEvent,
     FrozenMap,
@@ -19,9 +19,6 @@ from daemoneye_eventbus._native import (
     ProcessEvent,
     TriggerRequest,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import ItemsView
 
 __all__ = [
     "BrokerStatistics",
@@ -82,26 +79,20 @@ def _text_tuples(owner: object, *names: str) -> None:
         )
 
 
-def _pairs(where: str, value: object, expected: str) -> ItemsView[object, object]:
-    if not isinstance(value, Mapping):
-        raise wrong(where, expected, value)
-    return cast("Mapping[object, object]", value).items()
-
-
 def _maps(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
         where = place(owner, name)
-        pairs = _pairs(where, value, "a mapping of str to str")
-        store(owner, name, FrozenMap({_text(where, key): _text(where, item) for key, item in pairs}))
+        entries = pairs(where, value, "a mapping of str to str")
+        store(owner, name, FrozenMap({_text(where, key): _text(where, item) for key, item in entries}))
 
 
 def _counters(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
         where = place(owner, name)
-        pairs = _pairs(where, value, "a mapping of str to int")
-        store(owner, name, FrozenMap({_text(where, key): integer(where, item, 0, _U64) for key, item in pairs}))
+        entries = pairs(where, value, "a mapping of str to int")
+        store(owner, name, FrozenMap({_text(where, key): integer(where, item, 0, _U64) for key, item in entries}))
 
 
 class _Value:

@@ -152,6 +152,7 @@ class RemoteWay:
         async def end(at_once: bool) -> None:
             if own:
                 link.unsubscribe(number, True, bridge.bell, 0)
+                link.close_counted()
                 connection.close()
                 return
             if at_once or link.state != "connected":

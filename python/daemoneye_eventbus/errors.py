@@ -109,7 +109,7 @@ class BrokerBusy(EventBusError):
 
 
 class BrokerAlreadyRunning(EventBusError, OSError):
-    """Another broker listens at ``path``; ``pid`` is its process where that is known."""
+    """Another broker listens at ``path``, or somebody who does not answer; ``pid`` is the process, where known."""
 
     _facts = ("path", "pid")
     path: str | None

@@ -3,7 +3,7 @@
 //! A kind carries its facts as fields and renders them in its message, which ends in what to do. The border maps
 //! kinds one to one to Python exceptions; the wire maps those that cross it to [`Code`](crate::wire::text::Code)s.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::wire::frame::MAX_TEXT;
@@ -28,8 +28,13 @@ pub enum Error {
     },
     #[error("the broker is busy: {0}; close a connection or raise its limit")]
     BrokerBusy(String),
-    #[error("a broker is already running at {path}{}; stop it, or choose another path", .pid.map(|p| format!(" (pid {p})")).unwrap_or_default())]
-    BrokerAlreadyRunning { path: PathBuf, pid: Option<u32> },
+    #[error("{}", running(.path, *.pid, *.silent))]
+    BrokerAlreadyRunning {
+        path: PathBuf,
+        pid: Option<u32>,
+        /// It takes connections, or has too many waiting, and does not say that it is one.
+        silent: bool,
+    },
     #[error("refused to use {path}: {reason}")]
     PathRefused { path: PathBuf, reason: String },
     /// `reason` names the uid where it is about one.
@@ -121,5 +126,18 @@ impl Error {
             field,
             reason: reason.into(),
         }
+    }
+}
+
+fn running(path: &Path, pid: Option<u32>, silent: bool) -> String {
+    let who = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+    let path = path.display();
+    if silent {
+        format!(
+            "something listens at {path}{who} and does not answer: a broker that is stopped or hangs, or another program; \
+             find out what that process is and end it, or choose another path"
+        )
+    } else {
+        format!("a broker is already running at {path}{who}; stop it, or choose another path")
     }
 }

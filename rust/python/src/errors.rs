@@ -41,7 +41,7 @@ fn convert(py: Python<'_>, error: Error) -> PyResult<PyErr> {
             ("ConnectTimeout", facts)
         }
         Error::BrokerBusy(_) => ("BrokerBusy", PyDict::new(py)),
-        Error::BrokerAlreadyRunning { path, pid } => {
+        Error::BrokerAlreadyRunning { path, pid, .. } => {
             let facts = [("path", path.to_string_lossy().into_owned())].into_py_dict(py)?;
             facts.set_item("pid", pid)?;
             ("BrokerAlreadyRunning", facts)

@@ -238,6 +238,12 @@ impl Link {
         Ok(())
     }
 
+    /// As `close`, for a subscription that has the connection to itself: what the kernel has for it is counted.
+    fn close_counted(&self, py: Python<'_>) -> PyResult<()> {
+        self.core(py)?.close_counted();
+        Ok(())
+    }
+
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.core(py)?.close();
         Ok(())

@@ -17,6 +17,9 @@ use crate::slots;
 /// Checked entries, as an event keeps them; few are no allocation of their own.
 pub(crate) type Entries = SmallVec<[(Py<PyString>, Py<PyString>); 2]>;
 
+/// Of a `FrozenMap` that a caller makes, as of the other lists and mappings off the hot path.
+const MOST_ENTRIES: usize = 64 * 1024;
+
 /// What limits a map that a caller gives, besides being text.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
@@ -127,11 +130,16 @@ impl FrozenMap {
     fn new(py: Python<'_>, mapping: Arg<'_, '_>) -> PyResult<Self> {
         let dict = PyDict::new(py);
         if let Some(given) = mapping.present() {
+            let field = Field("FrozenMap", "mapping");
             let given = given
                 .cast::<PyMapping>()
-                .map_err(|_| Field("FrozenMap", "mapping").type_error("a mapping of str to str or int", &given))?;
-            let copy = PyDict::new(py);
-            calls::update(&copy, &given)?;
+                .map_err(|_| field.type_error("a mapping of str to str or int", &given))?;
+            let copy = calls::copied(&given, MOST_ENTRIES)?.ok_or_else(|| {
+                let least = MOST_ENTRIES + 1;
+                field.value_error(format_args!(
+                    "at least {least} entries are above the limit of {MOST_ENTRIES}; leave some out"
+                ))
+            })?;
             for (key, value) in &copy {
                 let key = Field("FrozenMap", "key").text(key.as_borrowed())?;
                 if value.is_exact_instance_of::<PyInt>() {

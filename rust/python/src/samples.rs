@@ -122,6 +122,7 @@ pub(crate) fn _error_samples(py: Python<'_>) -> Vec<Py<PyAny>> {
         Error::BrokerAlreadyRunning {
             path: path(),
             pid: Some(7),
+            silent: false,
         },
         Error::PathRefused {
             path: path(),

@@ -4,16 +4,13 @@
 //! filters. Consecutive messages of one topic are handed over as one run. A subscription gets what stands behind the answer to its SUB,
 //! and nothing that was sent before for others of the connection.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use hashbrown::HashMap;
-
+use super::entries::{Entries, Entry};
 use super::inbox::Inbox;
 use super::leaving::{Answered, Leavers, Leaving};
 use super::open::Open;
-use super::questions::{self, Questions};
+use super::questions::{self, MAX_ASKED, Questions};
 use super::ticket::{Answer, Ticket};
 use crate::error::{Error, Result};
 use crate::log::Limiter;
@@ -22,6 +19,7 @@ use crate::topic::{Cache, DEFAULT_MAX_DEPTH, Matcher, Neighbours};
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{self, FromBroker, Stats};
 use crate::wire::{self, Dialect, Refusal, Summary};
+use bytes::Bytes;
 
 const CACHED_TOPICS: usize = 1024;
 
@@ -33,27 +31,19 @@ pub(super) enum Happening {
     Bye(Option<String>),
     /// An answer came, and in its place this is to be asked.
     Asks(Stats),
+    /// An answer came, and there is room for subscriptions that wait to be asked for.
+    Room,
     /// An `ERR` about the connection.
     Error(text::Err),
     /// An `ERR` about refused publishes.
     Refused(text::Err),
 }
 
-pub(super) struct Entry {
-    pub(super) inbox: Arc<Inbox>,
-    pub(super) ticket: Option<Ticket>,
-    /// SUB was written on the present connection, and answered.
-    pub(super) sent: bool,
-    pub(super) live: bool,
-}
-
 pub(super) struct Inbound {
     pub(super) dialect: Dialect,
     pub(super) max_frame: usize,
     pub(super) topics: Neighbours,
-    pub(super) entries: HashMap<u64, Entry>,
-    /// Those of them that are not `sent`, in order: one more subscription must not cost a look at all.
-    unsent: BTreeSet<u64>,
+    pub(super) entries: Entries,
     /// How many of them block.
     blocking: usize,
     pub(super) questions: Questions,
@@ -80,8 +70,7 @@ impl Inbound {
             dialect,
             max_frame,
             topics: Neighbours::new(DEFAULT_MAX_DEPTH),
-            entries: HashMap::new(),
-            unsent: BTreeSet::new(),
+            entries: Entries::default(),
             blocking: 0,
             questions: Questions::default(),
             leaving: Leavers::default(),
@@ -109,21 +98,11 @@ impl Inbound {
             self.matcher.insert(pattern, id);
         }
         self.blocking += usize::from(inbox.block);
-        self.unsent.insert(id);
-        self.entries.insert(
-            id,
-            Entry {
-                inbox,
-                ticket,
-                sent: false,
-                live: false,
-            },
-        );
+        self.entries.insert(id, inbox, ticket);
     }
 
     pub(super) fn remove(&mut self, id: u64) -> Option<Entry> {
-        let entry = self.entries.remove(&id)?;
-        self.unsent.remove(&id);
+        let entry = self.entries.remove(id)?;
         self.blocking -= usize::from(entry.inbox.block);
         self.unmatch(id, &entry.inbox);
         Some(entry)
@@ -177,25 +156,24 @@ impl Inbound {
     /// The connection that knew of them is gone.
     pub(super) fn unsend_all(&mut self) {
         self.generation += 1;
-        for entry in self.entries.values_mut() {
-            (entry.sent, entry.live) = (false, false);
-        }
-        self.unsent = self.entries.keys().copied().collect();
+        self.entries.unsend_all();
         for (id, leaving) in self.leaving.take_unawaited() {
             self.has_gone(id, leaving);
         }
     }
 
-    /// Gives the subscriptions that the present connection does not know, oldest first, as known from now on.
+    /// Every subscription, to be asked for on a connection that is being made.
     pub(super) fn send_all(&mut self) -> Vec<(u64, Arc<Inbox>)> {
-        let mut unsent = Vec::with_capacity(self.unsent.len());
-        for id in std::mem::take(&mut self.unsent) {
-            if let Some(entry) = self.entries.get_mut(&id) {
-                entry.sent = true;
-                unsent.push((id, Arc::clone(&entry.inbox)));
-            }
-        }
-        unsent
+        self.entries.send(usize::MAX)
+    }
+
+    /// Those that the present connection does not know, as many as it has room for.
+    pub(super) fn send_some(&mut self) -> Vec<(u64, Arc<Inbox>)> {
+        self.entries.send(self.room())
+    }
+
+    fn room(&self) -> usize {
+        MAX_ASKED.saturating_sub(self.entries.unanswered() + self.leaving.len())
     }
 
     /// Whether a full inbox may keep the connection from being read.
@@ -289,7 +267,7 @@ impl Inbound {
             ids.sort_unstable();
             ids.dedup();
             ids.iter()
-                .filter_map(|id| match entries.get(id) {
+                .filter_map(|id| match entries.get(*id) {
                     Some(entry) => entry.live.then_some(&entry.inbox),
                     None => leaving.fed(*id),
                 })
@@ -372,7 +350,7 @@ impl Inbound {
             },
             FromBroker::Dropped(dropped) => {
                 for (id, count) in dropped.subscriptions {
-                    if let Some(entry) = self.entries.get(&id) {
+                    if let Some(entry) = self.entries.get(id) {
                         entry
                             .inbox
                             .queue
@@ -386,6 +364,9 @@ impl Inbound {
             FromBroker::Info(_) | FromBroker::Unknown(_) => {}
         }
         happened.extend(self.questions.next().map(Happening::Asks));
+        if self.entries.has_unsent() && self.room() > 0 {
+            happened.push(Happening::Room);
+        }
         Ok(())
     }
 
@@ -396,11 +377,7 @@ impl Inbound {
         }
         if let Some(ticket) = self.questions.answered(id) {
             ticket.resolve(questions::answer(ok));
-        } else if let Some(entry) = self.entries.get_mut(&id) {
-            entry.live = true;
-            if let Some(ticket) = entry.ticket.take() {
-                ticket.resolve(Ok(Answer::Done));
-            }
+        } else if self.entries.answered(id) {
             self.became_live();
         }
     }

@@ -17,6 +17,9 @@ use crate::transport::{Address, Stream};
 use crate::wire::text::{FromClient, Stats, Sub};
 use crate::wire::{self, Draft};
 
+/// Reads of a connection that its owner ends: more than a kernel holds of it.
+const MOST_LAST_READS: usize = 64;
+
 /// What the host does after a flush.
 pub type Flushed = Sent;
 
@@ -253,6 +256,27 @@ impl Link {
         self.shared.push_out();
     }
 
+    /// Ends the link as [`close`](Self::close) does; what has come already is counted as lost by the subscriptions that were ended before.
+    pub fn close_counted(&self) {
+        let mut line = self.shared.line.lock();
+        // Its end, which may be found here, is our own doing.
+        line.leaving = true;
+        #[cfg(target_os = "linux")]
+        if let Some(stream) = &line.stream {
+            stream.stop_receiving();
+        }
+        if line.stream.is_some() {
+            self.shared.use_up(line);
+        }
+        // Where the broker can still send, it must not keep us here.
+        for _ in 0..MOST_LAST_READS {
+            if !matches!(self.shared.try_read(), Ok(Read::Open)) {
+                break;
+            }
+        }
+        self.close();
+    }
+
     /// Ends the link now. Inboxes can still be read to their end.
     pub fn close(&self) {
         self.shared.end(None);
@@ -261,7 +285,7 @@ impl Link {
     pub fn local_statistics(&self) -> LocalStatistics {
         let inbound = self.shared.inbound.lock();
         let mut sum = inbound.past;
-        let open = inbound.entries.values().map(|entry| &entry.inbox);
+        let open = inbound.entries.iter().map(|entry| &entry.inbox);
         for inbox in open.chain(inbound.leaving.inboxes()) {
             sum.add_settled(&inbox.queue.snapshot());
         }

@@ -11,6 +11,7 @@
 
 mod backoff;
 mod config;
+mod entries;
 mod handshake;
 mod inbound;
 mod inbox;
@@ -20,6 +21,7 @@ mod link;
 mod open;
 mod original;
 mod outbox;
+mod pings;
 mod questions;
 mod runtime;
 mod shared;

@@ -12,7 +12,6 @@ use super::config::ClientConfig;
 use super::handshake;
 use super::inbound::{Happening, Inbound};
 use super::shared::Shared;
-use super::ticket::Answer;
 use crate::error::{Error, Result};
 use crate::transport::{Address, DialError, Readable, Stream};
 use crate::wire::frame::PREFIX;
@@ -155,14 +154,8 @@ pub(super) async fn attend(shared: &Arc<Shared>, stream: &Arc<Stream>, readable:
 impl Inbound {
     /// Nobody is asked: what is subscribed here is matched here.
     pub(super) fn confirm_all(&mut self) {
-        self.send_all();
         self.became_live();
-        for entry in self.entries.values_mut() {
-            entry.live = true;
-            if let Some(ticket) = entry.ticket.take() {
-                ticket.resolve(Ok(Answer::Done));
-            }
-        }
+        self.entries.answer_all();
     }
 
     /// Takes whole frames off the front of `data`; gives how many bytes were used. What is no message, or one that no native client

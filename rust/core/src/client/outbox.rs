@@ -3,13 +3,12 @@
 //! Also keeps the count of what the broker has confirmed: a PING goes out behind every MiB (or second) of messages, and its PONG says
 //! that everything before it was routed.
 
-use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::questions::Waiting;
+use super::pings::Pings;
 use super::ticket::Ticket;
 use crate::cork::Cork;
 use crate::error::{Error, Result};
@@ -46,12 +45,6 @@ pub(super) enum Fit {
     Needs(usize),
 }
 
-struct Ping {
-    /// Messages appended before it.
-    mark: u64,
-    waiting: Waiting<()>,
-}
-
 pub(super) struct Outbox {
     buf: Vec<u8>,
     /// First byte that is not with the kernel.
@@ -71,7 +64,7 @@ pub(super) struct Outbox {
     unconfirmed: u64,
     unpinged_bytes: usize,
     confirmation_due: bool,
-    pings: VecDeque<Ping>,
+    pings: Pings,
     waiting: SmallVec<[Arc<dyn Wake>; 1]>,
     /// The least that any of them waits for, in bytes.
     wanted: usize,
@@ -101,7 +94,7 @@ impl Outbox {
             unconfirmed: 0,
             unpinged_bytes: 0,
             confirmation_due: false,
-            pings: VecDeque::new(),
+            pings: Pings::default(),
             waiting: SmallVec::new(),
             wanted: usize::MAX,
             sequence: 0,
@@ -190,30 +183,25 @@ impl Outbox {
         }
     }
 
-    /// Appends a PING; its PONG confirms everything before it and resolves `ticket`. One that is under way with no message behind it
-    /// does as well, so that there are never more of them than messages without confirmation, and one.
+    /// Appends a PING if one is needed; its PONG confirms everything before it and resolves `ticket`.
     pub(super) fn ping(&mut self, ticket: Option<Ticket>) {
         self.unpinged_bytes = 0;
-        let mark = self.appended;
-        if self.pings.back().is_none_or(|last| last.mark != mark) {
-            let waiting = Waiting::default();
-            self.pings.push_back(Ping { mark, waiting });
+        if self.pings.ask(self.appended, ticket) {
             self.text(&FromClient::Ping.frame());
-        }
-        if let Some(ticket) = ticket
-            && let Some(last) = self.pings.back_mut()
-        {
-            last.waiting.push((), ticket);
         }
     }
 
-    /// The oldest PING was answered; gives whom to tell.
-    pub(super) fn pong(&mut self) -> impl Iterator<Item = Ticket> + use<> {
-        let ping = self.pings.pop_front();
-        if let Some(ping) = &ping {
-            self.confirmed = self.confirmed.max(ping.mark);
+    /// The oldest PING was answered; gives whom to tell, and whether another was appended in its place.
+    pub(super) fn pong(&mut self) -> (impl Iterator<Item = Ticket> + use<>, bool) {
+        let answered = self.pings.answered();
+        if let Some((mark, _)) = &answered {
+            self.confirmed = self.confirmed.max(*mark);
         }
-        ping.into_iter().flat_map(|mut ping| ping.waiting.take())
+        let owed = self.pings.is_owed();
+        if owed {
+            self.ping(None);
+        }
+        (answered.into_iter().flat_map(|(_, waiting)| waiting), owed)
     }
 
     /// True once, when messages were appended and nobody has been asked yet to have them confirmed.
@@ -369,7 +357,7 @@ impl Outbox {
         self.buf = kept;
         (self.head, self.frame) = (0, 0);
         self.unpinged_bytes = self.buf.len();
-        self.pings.drain(..).flat_map(|mut ping| ping.waiting.take()).collect()
+        self.pings.take()
     }
 }
 

@@ -12,8 +12,8 @@ use super::ticket::{Answer, Ticket};
 use crate::error::Result;
 use crate::wire::text::{self, Page, Stats};
 
-/// Questions that the broker has and has not answered.
-const MAX_ASKED: usize = 64;
+/// Questions of one kind that the broker has and has not answered.
+pub(super) const MAX_ASKED: usize = 64;
 /// Tickets that are kept without a look at whether anybody waits.
 const FEW: usize = 64;
 

@@ -151,14 +151,22 @@ impl Shared {
                 None
             }
             Happening::Pong => {
-                let tickets = self.outbox.lock().pong();
+                let (tickets, pinged) = self.outbox.lock().pong();
                 for ticket in tickets {
                     ticket.resolve(Ok(Answer::Done));
+                }
+                if pinged {
+                    self.push_out();
                 }
                 None
             }
             Happening::Asks(stats) => {
                 self.outbox.lock().text(&FromClient::Stats(stats).frame());
+                self.push_out();
+                None
+            }
+            Happening::Room => {
+                self.send_subs(&mut self.inbound.lock());
                 self.push_out();
                 None
             }
@@ -219,7 +227,7 @@ impl Shared {
         line.cause = Some(cause);
         line.change(State::Reconnecting);
         let mut inbound = self.inbound.lock();
-        for entry in inbound.entries.values().filter(|entry| entry.live) {
+        for entry in inbound.entries.iter().filter(|entry| entry.live) {
             entry.inbox.interrupted();
         }
         inbound.unsend_all();
@@ -278,13 +286,13 @@ impl Shared {
         self.host.wake();
     }
 
-    /// Appends SUB for every subscription that the present connection does not know.
+    /// Appends SUB for the subscriptions that the present connection does not know and has room for.
     pub(super) fn send_subs(&self, inbound: &mut Inbound) {
         if self.is_original() {
             return inbound.confirm_all();
         }
         let mut outbox = self.outbox.lock();
-        for frame in subs(inbound) {
+        for frame in subs(inbound.send_some()) {
             outbox.text(&frame);
         }
     }
@@ -328,8 +336,7 @@ impl Shared {
         let error = closed(line.cause.as_ref());
         let mut inbound = self.inbound.lock();
         let mut tickets = inbound.give_up_answers();
-        let ids: Vec<u64> = inbound.entries.keys().copied().collect();
-        for id in ids {
+        for id in inbound.entries.ids() {
             if let Some(entry) = inbound.remove(id) {
                 inbound.settle(&entry.inbox, None);
                 inbound.put_by(&entry.inbox);
@@ -391,9 +398,9 @@ pub(super) fn unsub(id: u64) -> Vec<u8> {
     FromClient::Unsub(Id { id }).frame()
 }
 
-/// SUB frames of every subscription that the present connection does not know; marks them as sent.
-pub(super) fn subs(inbound: &mut Inbound) -> Vec<Vec<u8>> {
+/// The texts that ask for them.
+pub(super) fn subs(asked: Vec<(u64, Arc<Inbox>)>) -> impl Iterator<Item = Vec<u8>> {
     let ask = |(id, inbox): (u64, Arc<Inbox>)| Sub::new(id, inbox.subscription.clone());
     let frame = |sub| FromClient::Sub(Box::new(sub)).frame();
-    inbound.send_all().into_iter().map(ask).map(frame).collect()
+    asked.into_iter().map(ask).map(frame)
 }

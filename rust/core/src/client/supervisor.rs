@@ -181,12 +181,12 @@ async fn attempt_original(shared: &Arc<Shared>, deadline: Instant, first: bool) 
 
 /// Every SUB and its answer, before anything that was kept is sent.
 async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialError> {
-    let frames = {
+    let asked = {
         let mut inbound = shared.inbound.lock();
         inbound.unsend_all();
-        subs(&mut inbound)
+        inbound.send_all()
     };
-    let mut out = frames.concat();
+    let mut out: Vec<u8> = subs(asked).flatten().collect();
     let lost = |error| DialError { error, retry: true };
     loop {
         while !out.is_empty() {
@@ -210,7 +210,7 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
                 .ingest(&greeted.leftover, &shared.resume, &mut happened)
                 .map_err(lost)?;
             greeted.leftover.drain(..used);
-            if paused || inbound.entries.values().all(|entry| entry.live || !entry.sent) {
+            if paused || inbound.entries.unanswered() == 0 {
                 return Ok(());
             }
         }
@@ -225,7 +225,7 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
                     });
                 }
                 Happening::Bye(_) => return Err(lost(Error::ConnectionLost("the broker is stopping".to_owned()))),
-                Happening::Pong | Happening::Asks(_) | Happening::Refused(_) => {}
+                Happening::Pong | Happening::Asks(_) | Happening::Room | Happening::Refused(_) => {}
             }
         }
         if !out.is_empty() {

@@ -69,9 +69,8 @@ pub fn next(buf: &[u8], max_frame: usize) -> Result<Option<(Kind, &[u8])>, Frame
     if size == 0 {
         return Err(FrameError::Empty);
     }
-    let most = max_frame.max(MAX_TEXT);
-    if size > most {
-        return Err(FrameError::TooLarge { size, limit: most });
+    if size > max_frame.max(MAX_TEXT) {
+        return Err(too_large(size, max_frame, rest.first().copied()));
     }
     let Some(first) = rest.first() else {
         return Ok(None);
@@ -82,4 +81,15 @@ pub fn next(buf: &[u8], max_frame: usize) -> Result<Option<(Kind, &[u8])>, Frame
         Kind::Text | Kind::AuthText if size > MAX_TEXT => Err(FrameError::TextTooLarge { size }),
         _ => Ok(rest.get(..size).map(|body| (kind, body))),
     }
+}
+
+/// Above every limit: told is the one that holds for what it is, if that has come, since what would help is another.
+#[cold]
+pub(super) fn too_large(size: usize, max_frame: usize, first: Option<u8>) -> FrameError {
+    let limit = match first.and_then(Kind::of) {
+        Some(Kind::Text | Kind::AuthText) => return FrameError::TextTooLarge { size },
+        Some(Kind::Message) => max_frame,
+        None => max_frame.max(MAX_TEXT),
+    };
+    FrameError::TooLarge { size, limit }
 }

@@ -2,7 +2,7 @@
 //!
 //! Either side of the original may send them: a client that dialled us, a broker that dialled us, a broker that we dialled.
 use super::auth::is_nonce;
-use super::frame::{FrameError, MAX_TEXT, PREFIX};
+use super::frame::{self, FrameError, MAX_TEXT, PREFIX};
 
 /// What the original's proofs are made for: its only request.
 pub const REQUEST: &str = "PING";
@@ -48,9 +48,8 @@ pub fn next(buf: &[u8], max_frame: usize) -> Result<Option<&[u8]>, FrameError> {
         return Ok(None);
     };
     let size = usize::try_from(u32::from_le_bytes(*prefix)).unwrap_or(usize::MAX);
-    let limit = max_frame.max(MAX_TEXT);
-    if size > limit {
-        return Err(FrameError::TooLarge { size, limit });
+    if size > max_frame.max(MAX_TEXT) {
+        return Err(frame::too_large(size, max_frame, rest.first().copied()));
     }
     Ok(rest.get(..size))
 }

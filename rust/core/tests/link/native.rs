@@ -65,7 +65,7 @@ fn flush(link: &Link, bell: &Arc<Bell>) {
     answered(bell, &ticket);
 }
 
-fn publish(link: &Link, bell: &Bell, pid: u32) {
+pub(crate) fn publish(link: &Link, bell: &Bell, pid: u32) {
     let event = CollectionEvent::Process(ProcessEvent {
         pid,
         name: "sh",
@@ -102,7 +102,7 @@ fn publish(link: &Link, bell: &Bell, pid: u32) {
     });
 }
 
-fn pids(inbox: &Inbox, bell: &Bell, count: usize) -> Vec<u32> {
+pub(crate) fn pids(inbox: &Inbox, bell: &Bell, count: usize) -> Vec<u32> {
     let pid = |frame: Vec<u8>| match wire::read(Dialect::Bincode, &frame[4..]).unwrap() {
         (_, Some(CollectionEvent::Process(event))) => event.pid,
         _ => panic!("a process event"),

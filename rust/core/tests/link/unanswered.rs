@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use daemoneye_eventbus_core::client::{Answer, State, Ticket};
+use daemoneye_eventbus_core::queue::DropReason;
 use daemoneye_eventbus_core::transport::Stream;
+use daemoneye_eventbus_core::wire::frame::{self, Kind, PREFIX};
 use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, Ok, Stats};
 
 use crate::midway::said;
+use crate::native::{pids, publish};
 use crate::numbers::{greet, open};
-use crate::support::{Bell, FarEnd, answered};
+use crate::support::{Bell, FarEnd, answered, inbox};
 
 /// As one who asks each second has asked within hours.
 const ASKED: usize = 5000;
@@ -39,6 +42,19 @@ fn answer(broker: &FarEnd, client: &Stream, id: u64) {
         ..Ok::default()
     };
     broker.send(client, &FromBroker::Ok(ok).frame());
+}
+
+/// The next frame of the client, which may be a message.
+fn heard(broker: &FarEnd, client: &Stream, read: &mut Vec<u8>) -> (Kind, Vec<u8>) {
+    loop {
+        if let Some((kind, body)) = frame::next(read, 1 << 20).unwrap() {
+            let len = PREFIX + body.len();
+            return (kind, read.drain(..len).collect());
+        }
+        let more = broker.read(client, 1);
+        assert!(!more.is_empty(), "the client hung up");
+        read.extend(more);
+    }
 }
 
 #[test]
@@ -131,4 +147,115 @@ fn more_questions_than_are_asked_at_once_are_all_answered() {
     for ticket in &tickets {
         answered(&bell, ticket);
     }
+}
+
+#[test]
+fn subscriptions_that_a_broker_does_not_answer_are_so_many_at_most_when_they_are_given_up() {
+    let broker = FarEnd::new();
+    let (link, bell) = open(&broker);
+    let client = greet(&broker, 30.0);
+    bell.until("connected", || link.state() == State::Connected);
+    publish(&link, &bell, 1);
+    let mut read = Vec::new();
+    let (kind, message) = heard(&broker, &client, &mut read);
+    assert_eq!(kind, Kind::Message);
+    let before = Arc::strong_count(&bell);
+    for _ in 0..ASKED {
+        let id = link
+            .subscribe(inbox(&bell, &["events.#"], 10, false), ticket(&bell))
+            .unwrap();
+        link.unsubscribe(id, ticket(&bell), Some(DropReason::Closed));
+    }
+    // A queue keeps whom it wakes, as its ticket does.
+    let kept = Arc::strong_count(&bell) - before;
+    assert!(kept < FEW, "{kept} queues and tickets are kept that nobody has");
+    let (wanted, asks) = (inbox(&bell, &["events.#"], 10, false), ticket(&bell));
+    let id = link.subscribe(Arc::clone(&wanted), asks.clone()).unwrap();
+    // The broker wakes up. What it sends for those that it has not ended yet is lost, and nothing else.
+    let (mut asked, mut ended, mut sent) = (0, 0, 0);
+    while asked == 0 || asked > ended + 1 || asks.poll().is_none() {
+        match said(&broker, &client, &mut read) {
+            FromClient::Sub(sub) => {
+                asked += 1;
+                assert!(asked < FEW, "the broker is asked for what nobody wants");
+                answer(&broker, &client, sub.id);
+                broker.send(&client, &message);
+                sent += 1;
+                if sub.id == id {
+                    answered(&bell, &asks);
+                }
+            }
+            FromClient::Unsub(unsub) => {
+                ended += 1;
+                answer(&broker, &client, unsub.id);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((asked, pids(&wanted, &bell, 1)), (ended + 1, vec![1]));
+    bell.until("counted", || {
+        let account = link.local_statistics().account;
+        let closed = account.dropped().find(|(reason, _)| *reason == DropReason::Closed);
+        account.delivered + account.lost() == sent && closed == Some((DropReason::Closed, sent - 1))
+    });
+}
+
+#[test]
+fn more_subscriptions_than_are_asked_for_at_once_are_all_answered() {
+    let broker = FarEnd::new();
+    let (link, bell) = open(&broker);
+    let client = greet(&broker, 30.0);
+    bell.until("connected", || link.state() == State::Connected);
+    let tickets: Vec<Ticket> = (0..2 * FEW)
+        .map(|_| {
+            let ticket = ticket(&bell);
+            link.subscribe(inbox(&bell, &["events.#"], 10, false), ticket.clone())
+                .unwrap();
+            ticket
+        })
+        .collect();
+    let mut read = Vec::new();
+    for _ in &tickets {
+        let FromClient::Sub(sub) = said(&broker, &client, &mut read) else {
+            panic!("something else than a subscription")
+        };
+        answer(&broker, &client, sub.id);
+    }
+    for ticket in &tickets {
+        answered(&bell, ticket);
+    }
+}
+
+#[test]
+fn confirmations_that_a_broker_does_not_give_are_so_many_at_most() {
+    let broker = FarEnd::new();
+    let (link, bell) = open(&broker);
+    let client = greet(&broker, 30.0);
+    bell.until("connected", || link.state() == State::Connected);
+    let last = ask(&bell, |ticket| {
+        publish(&link, &bell, 1);
+        link.ping(ticket);
+    });
+    let numbers = link.local_statistics();
+    let all = ASKED as u64 + 1;
+    assert_eq!((numbers.published, numbers.unconfirmed + numbers.unsent), (all, all));
+    // It takes everything, and only then says the first word.
+    let (mut read, mut messages, mut pings) = (Vec::new(), 0, 0);
+    while messages < all {
+        match heard(&broker, &client, &mut read) {
+            (Kind::Message, _) => messages += 1,
+            _ => pings += 1,
+        }
+        assert!(pings < FEW, "confirmation is asked for without end");
+    }
+    for _ in 0..pings {
+        broker.send(&client, &FromBroker::Pong.frame());
+    }
+    // One more speaks for all that is left.
+    assert_eq!(said(&broker, &client, &mut read), FromClient::Ping);
+    assert_eq!(last.poll(), None);
+    broker.send(&client, &FromBroker::Pong.frame());
+    answered(&bell, &last);
+    let numbers = link.local_statistics();
+    assert_eq!((numbers.published, numbers.unconfirmed, numbers.unsent), (all, 0, 0));
 }

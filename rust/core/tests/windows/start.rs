@@ -89,7 +89,7 @@ fn a_second_broker_is_told_of_the_first_which_goes_on() {
         let address = address();
         let first = bind(&address).await;
         match Listener::bind(&address, &ListenOptions::default()).await {
-            Err(Error::BrokerAlreadyRunning { path, pid }) => {
+            Err(Error::BrokerAlreadyRunning { path, pid, .. }) => {
                 assert_eq!((path.as_path(), pid), (address.path(), Some(std::process::id())));
             }
             other => panic!("{other:?}"),

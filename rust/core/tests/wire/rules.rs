@@ -44,6 +44,20 @@ fn frames_are_refused_as_soon_as_it_shows() {
         frame::next(&framed(size, b"P"), MAX),
         Err(FrameError::TextTooLarge { size })
     );
+    // What is above both is told its own.
+    for (max_frame, size) in [(MAX, MAX + 1), (1000, MAX_TEXT + 1)] {
+        for text in [b"P", b"7"] {
+            assert_eq!(
+                frame::next(&framed(size, text), max_frame),
+                Err(FrameError::TextTooLarge { size })
+            );
+        }
+        let limit = max_frame;
+        assert_eq!(
+            frame::next(&framed(size, &[0x10]), max_frame),
+            Err(FrameError::TooLarge { size, limit })
+        );
+    }
     let told = Error::from(FrameError::TextTooLarge { size }).to_string();
     assert!(
         told.contains(&MAX_TEXT.to_string()) && !told.contains("max_frame"),

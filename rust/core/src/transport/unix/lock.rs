@@ -79,6 +79,7 @@ impl LockFile<'_> {
                 return Err(Error::BrokerAlreadyRunning {
                     path: self.place.path.clone(),
                     pid: read_pid(&fd),
+                    silent: false,
                 });
             }
             Err(errno) => return Err(system("lock", &self.path, errno)),

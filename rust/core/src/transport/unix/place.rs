@@ -88,14 +88,11 @@ impl Place {
         let cause = match connect(&self.path).and_then(Stream::adopt) {
             Ok(stream) => {
                 let pid = stream.peer().pid;
-                match answer(&stream, probe_timeout).await {
-                    Answer::Plausible => {}
-                    Answer::Nothing => {
-                        tracing::warn!(path = %self.path.display(), pid, "a process listens at the path but does not answer; it is left alone");
-                    }
-                    Answer::Foreign => return Err(self.foreign(pid)),
-                }
-                return Err(self.taken(pid));
+                return Err(match answer(&stream, probe_timeout).await {
+                    Answer::Plausible => self.taken(pid, false),
+                    Answer::Nothing => self.taken(pid, true),
+                    Answer::Foreign => self.foreign(pid),
+                });
             }
             Err(cause) => cause,
         };
@@ -104,7 +101,7 @@ impl Place {
             Some(Errno::CONNREFUSED) => self.remove_stale(&found),
             Some(Errno::PROTOTYPE) => Err(refused(&self.path, OTHER_TYPE)),
             // A full backlog, no permission, or anything else that is not a clear no.
-            _ => Err(self.taken(None)),
+            _ => Err(self.taken(None, true)),
         }
     }
 
@@ -118,10 +115,11 @@ impl Place {
         )
     }
 
-    fn taken(&self, pid: Option<u32>) -> Error {
+    fn taken(&self, pid: Option<u32>, silent: bool) -> Error {
         Error::BrokerAlreadyRunning {
             path: self.path.clone(),
             pid,
+            silent,
         }
     }
 

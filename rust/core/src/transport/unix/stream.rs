@@ -142,6 +142,17 @@ impl Stream {
         .map(Readable)
     }
 
+    /// Lets nothing more come in. What has come can be read, and then the end of file; on Linux, elsewhere nothing is promised of it.
+    #[cfg(target_os = "linux")]
+    pub fn stop_receiving(&self) {
+        if self.fd.is_own()
+            && let Ok(fd) = self.fd.get()
+        {
+            // It fails only where there is nothing left to end.
+            let _ = net::shutdown(fd, Shutdown::Read);
+        }
+    }
+
     /// Ends both directions; reads and writes of other holders fail or give end of file at once.
     pub fn shut_down(&self) {
         // In a forked child this would end the parent's connection.

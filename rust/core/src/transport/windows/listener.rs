@@ -226,6 +226,7 @@ fn holder(address: &Address) -> Option<Error> {
         Some(Error::BrokerAlreadyRunning {
             path: path.to_path_buf(),
             pid,
+            silent: false,
         })
     };
     match open(path) {

@@ -1,0 +1,58 @@
+"""A process that has no descriptor left for its broker: an error says so, and what was opened until then is closed."""
+
+import contextlib
+import os
+import resource
+import sys
+
+import pytest
+
+from daemoneye_eventbus import Broker, TransportError
+from support import eventually
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="descriptors are looked up in /proc")
+
+
+def opened():
+    # Without the one that looks.
+    return {int(name) for name in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{name}")}
+
+
+@contextlib.contextmanager
+def only(spare):
+    """So many more, and no hole among those that are open."""
+    filled = []
+    while True:
+        filled.append(os.open(os.devnull, os.O_RDONLY))
+        if filled[-1] > max(opened() - {filled[-1]}, default=0):
+            break
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (filled[-1] + 1 + spare, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        for descriptor in filled:
+            os.close(descriptor)
+
+
+async def test_a_start_that_fails_leaves_none(path):
+    # What belongs to the loop is there already.
+    async with Broker(path):
+        pass
+    before = opened()
+    failed = 0
+    while True:
+        # Each of the descriptors that it needs is the one which is missing, several times.
+        broker = Broker(path)
+        with only(failed // 3):
+            try:
+                await broker.start()
+            except TransportError:
+                failed += 1
+            else:
+                break
+    await broker.shutdown()
+    # Its thread may need a moment to end.
+    await eventually(lambda: opened() == before, what="closed")
+    assert failed >= 9
