@@ -146,6 +146,22 @@ async def test_odd_settings_of_a_client(path):
                     await bus.publish(process(1))
 
 
+@pytest.mark.parametrize(
+    "name", ["handshake_timeout", "frame_timeout", "write_timeout", "stall_timeout", "ping_timeout"]
+)
+def test_a_time_may_be_each_of_its_bounds(name: str):
+    longest = 7 * 24 * 3600
+    for value in (longest, float(longest)):
+        assert getattr(BrokerConfig(**{name: value}), name) == longest
+    for value in (0, -1.0, longest + 1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=rf"{name}: must be between "):
+            BrokerConfig(**{name: value})
+    for wrong in (True, "1", None):
+        with pytest.raises(TypeError, match=rf"{name}: expected seconds as float, got "):
+            BrokerConfig(**{name: wrong})
+    assert ClientConfig(connect_timeout=0, publish_timeout=0.0).connect_timeout == 0, "at once"
+
+
 async def test_odd_bounds_and_timeouts(path):
     broker = Broker(path)
     await broker.start()

@@ -294,8 +294,6 @@ async def test_what_is_on_its_way_at_close_is_dropped_as_closed(pair: Pair):
 
 async def test_send_buffer_is_bounded(path, program):
     """A broker that stands still: publish_nowait says so, publish waits, nothing is invented."""
-    from daemoneye_eventbus import ClientConfig, EventBus
-
     broker = program("broker.py", path)
     await broker.answer()
     config = ClientConfig(send_buffer_bytes=100_000, publish_timeout=0.3, pool=False)
@@ -317,6 +315,19 @@ async def test_send_buffer_is_bounded(path, program):
         assert bus.local_statistics()["published"] == accepted
         assert (await bus.statistics()).messages_published == accepted
     broker.finish()
+
+
+async def test_one_message_always_fits_into_an_empty_send_buffer(path, broker):
+    config = ClientConfig(send_buffer_bytes=1, publish_timeout=5.0, pool=False)
+    async with (
+        EventBus.connect(path) as sub,
+        sub.subscribe("events.#") as events,
+        EventBus.connect(path, config=config) as bus,
+    ):
+        for number in range(20):
+            await bus.publish(process(number, command_line="x" * 1000))
+        await bus.flush()
+        assert pids(await collect(events, 20)) == list(range(20))
 
 
 async def test_fifty_clients(path, broker):

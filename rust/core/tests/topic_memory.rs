@@ -97,3 +97,27 @@ fn keys_under_one_pattern_leave_nothing() {
     matcher.remove(&all, 0);
     assert_eq!(LIVE_BYTES.get(), before);
 }
+
+/// `+` and `*` say the same of a segment within, so that all of these end at one place.
+#[test]
+fn patterns_that_mean_the_same_leave_nothing() {
+    let text = |key: usize| {
+        let segments = (0..6).map(|bit| if key >> bit & 1 == 0 { "+" } else { "*" });
+        format!("events.{}.x", segments.collect::<Vec<_>>().join("."))
+    };
+    let all: Vec<_> = (0..64).map(|key| pattern(&text(key))).collect();
+    let mut matcher = Matcher::default();
+    assert!(matcher.insert(&all[0], 0));
+    let one = LIVE_BYTES.get();
+    for (key, pattern) in all.iter().enumerate().skip(1) {
+        assert!(matcher.insert(pattern, key));
+    }
+    let held = LIVE_BYTES.get() - one;
+    for (key, pattern) in all.iter().enumerate().skip(1) {
+        assert!(matcher.remove(pattern, key));
+    }
+    assert!(
+        LIVE_BYTES.get() - one < held / 8,
+        "the place shrinks with what ends there"
+    );
+}

@@ -121,3 +121,87 @@ fn give_back(of_uids: &mut HashMap<u32, usize>, uid: u32) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::unconstrained;
+
+    use super::*;
+
+    const OWN: u32 = 1;
+    const OTHER: u32 = 2;
+
+    fn places(most: usize, of_uid: usize, originals: usize) -> Arc<Places> {
+        let config = BrokerConfig {
+            max_connections: most,
+            max_connections_per_uid: of_uid,
+            max_original_peers: originals,
+            ..BrokerConfig::default()
+        };
+        Arc::new(Places::new(&config, OWN, Arc::new(Notify::new())))
+    }
+
+    /// Takes places until there is none, and says how many there were and why no more.
+    fn fill(places: &Arc<Places>, uid: u32) -> (Vec<Place>, Refusal) {
+        let mut held = Vec::new();
+        loop {
+            match places.take(uid) {
+                Ok(place) => held.push(place),
+                Err(refusal) => return (held, refusal),
+            }
+        }
+    }
+
+    #[test]
+    fn one_uid_has_its_share_and_the_own_has_all() {
+        // Asked for: places, and those of one uid. Got: those of another uid.
+        for (most, of_uid, expected) in [(8, 3, 3), (8, 7, 7), (8, 8, 7), (8, 100, 7), (2, 2, 1)] {
+            let places = places(most, of_uid, 0);
+            let (others, refusal) = fill(&places, OTHER);
+            assert_eq!(
+                (others.len(), refusal),
+                (expected, Refusal::BusyUid),
+                "{most}, {of_uid}"
+            );
+            let (own, refusal) = fill(&places, OWN);
+            assert_eq!((own.len(), refusal), (most - expected, Refusal::Busy));
+            assert_eq!(places.taken(), most);
+        }
+        let (others, refusal) = fill(&places(1, 1, 0), OTHER);
+        assert_eq!(
+            (others.len(), refusal),
+            (1, Refusal::Busy),
+            "the only place is anybody's"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_given_back_can_be_taken_again() {
+        let places = places(4, 2, 0);
+        for _ in 0..3 {
+            let (mut held, _) = fill(&places, OTHER);
+            held.pop();
+            assert_eq!(places.taken(), 1);
+            assert_eq!(fill(&places, OTHER).0.len(), 1, "the one that was given back");
+            drop(held);
+            assert_eq!(places.taken(), 0);
+            assert!(places.per_uid.lock().is_empty(), "who has left leaves nothing behind");
+        }
+        let told = tokio::time::timeout(std::time::Duration::ZERO, unconstrained(places.freed.notified()));
+        assert!(told.await.is_ok(), "who waits for a place is told");
+    }
+
+    #[test]
+    fn one_uid_leaves_a_seat_and_gives_all_back() {
+        for (most, expected) in [(0, 0), (1, 1), (2, 1), (5, 4)] {
+            let places = places(8, 8, most);
+            for _ in 0..2 {
+                let others: Vec<_> = std::iter::from_fn(|| places.take_seat(OTHER)).collect();
+                assert_eq!(others.len(), expected);
+                let own: Vec<_> = std::iter::from_fn(|| places.take_seat(OWN)).collect();
+                assert_eq!(own.len(), most - expected);
+            }
+            assert!(places.originals.lock().is_empty());
+        }
+    }
+}

@@ -255,6 +255,81 @@ fn who_does_not_read_is_not_taken_for_dead() {
     });
 }
 
+/// One step outside of each bound is refused by name, and each bound itself is taken.
+#[test]
+fn every_number_has_its_bounds() {
+    type Set<T> = fn(&mut BrokerConfig, T);
+    let verdict = |change: &dyn Fn(&mut BrokerConfig)| {
+        let mut config = BrokerConfig {
+            // The pattern that it has otherwise needs a depth of two.
+            original_patterns: Vec::new(),
+            ..BrokerConfig::default()
+        };
+        change(&mut config);
+        match config.validate() {
+            Ok(()) => None,
+            Err(daemoneye_eventbus_core::Error::Invalid { field, .. }) => Some(field),
+            Err(other) => panic!("expected a refusal, got {other:?}"),
+        }
+    };
+    let numbers: [(&str, Set<usize>, usize, usize); 10] = [
+        ("max_frame", |c, n| c.max_frame = n, 1024, 64 << 20),
+        ("max_connections", |c, n| c.max_connections = n, 1, 65_536),
+        (
+            "max_connections_per_uid",
+            |c, n| c.max_connections_per_uid = n,
+            1,
+            65_536,
+        ),
+        ("queue_messages", |c, n| c.queue_messages = n, 1, 1 << 30),
+        ("queue_bytes", |c, n| c.queue_bytes = n, 1, 1 << 40),
+        ("total_queue_bytes", |c, n| c.total_queue_bytes = n, 1, 1 << 40),
+        (
+            "max_patterns_per_client",
+            |c, n| c.max_patterns_per_client = n,
+            1,
+            1 << 20,
+        ),
+        ("max_filter_terms", |c, n| c.max_filter_terms = n, 0, 1 << 20),
+        ("max_topic_depth", |c, n| c.max_topic_depth = n, 1, 128),
+        ("max_original_peers", |c, n| c.max_original_peers = n, 0, 65_536),
+    ];
+    for (name, set, least, most) in numbers {
+        for bound in [least, most] {
+            assert_eq!(verdict(&|config| set(config, bound)), None, "{name} = {bound}");
+        }
+        for outside in least.checked_sub(1).into_iter().chain([most + 1]) {
+            assert_eq!(
+                verdict(&|config| set(config, outside)),
+                Some(name),
+                "{name} = {outside}"
+            );
+        }
+    }
+    let week = Duration::from_secs(7 * 24 * 3600);
+    let times: [(&str, Set<Duration>); 6] = [
+        ("handshake_timeout", |c, time| c.handshake_timeout = time),
+        ("frame_timeout", |c, time| c.frame_timeout = time),
+        ("write_timeout", |c, time| c.write_timeout = time),
+        ("stall_timeout", |c, time| c.stall_timeout = time),
+        ("ping_interval", |c, time| c.ping_interval = time),
+        ("ping_timeout", |c, time| c.ping_timeout = time),
+    ];
+    for (name, set) in times {
+        for outside in [Duration::ZERO, week + Duration::from_nanos(1)] {
+            assert_eq!(
+                verdict(&|config| set(config, outside)),
+                Some(name),
+                "{name} = {outside:?}"
+            );
+        }
+        // The longest interval leaves no time-out that is longer.
+        if name != "ping_interval" {
+            assert_eq!(verdict(&|config| set(config, week)), None, "{name}");
+        }
+    }
+}
+
 #[test]
 fn settings_are_checked_together() {
     let refused = |change: &dyn Fn(&mut BrokerConfig)| {

@@ -159,6 +159,52 @@ fn a_full_queue_drops_by_its_policy_or_makes_wait() {
     });
 }
 
+/// Counted when the first reader has it, and never again; who is given up is told only of what somebody else has.
+#[test]
+fn a_publish_that_waits_counts_once() {
+    guarded(|| {
+        let bus = Bus::new();
+        let port = port(&bus, Congestion::Block);
+        let readers = [(); 2].map(|()| subscribe(&port, 1, Overflow::DropOldest));
+        let waker: Arc<dyn Wake> = Arc::new(Bell::default());
+        let counted = || {
+            let published = bus.broker.statistics().bus.messages_published;
+            let lost = readers
+                .iter()
+                .map(|reader| reader.queue.snapshot().dropped.iter().sum::<u64>());
+            (published, lost.sum::<u64>())
+        };
+        let wait = |published| match published {
+            Published::Wait(waiting) => waiting,
+            Published::Done | Published::HeldBack => panic!("did not wait"),
+        };
+        let begin = |number| wait(publish(&port, number, Some(&waker)).unwrap());
+        publish(&port, 0, None).unwrap();
+        assert_eq!(counted(), (1, 0));
+        // Nobody has it.
+        let waiting = wait(port.resume(begin(1), &waker));
+        assert_eq!((waiting.readers(), counted()), (2, (1, 0)));
+        assert!(!waiting.give_up());
+        assert_eq!(counted(), (1, 0));
+        // First one has it, then both.
+        let waiting = begin(2);
+        assert_eq!(pop(&readers[0]), Some((0, 0)));
+        let waiting = wait(port.resume(waiting, &waker));
+        assert_eq!((waiting.readers(), counted()), (1, (2, 0)));
+        let waiting = wait(port.resume(waiting, &waker));
+        assert_eq!(pop(&readers[1]), Some((0, 0)));
+        assert!(matches!(port.resume(waiting, &waker), Published::Done));
+        assert_eq!(counted(), (2, 0));
+        // One has it, and the other is given up.
+        assert_eq!(pop(&readers[0]), Some((2, 0)));
+        let waiting = begin(3);
+        assert_eq!((waiting.readers(), counted()), (1, (3, 0)));
+        assert!(waiting.give_up());
+        assert_eq!(counted(), (3, 1));
+        assert_eq!((pop(&readers[0]), pop(&readers[1])), (Some((3, 0)), Some((2, 0))));
+    });
+}
+
 #[test]
 fn a_local_reader_that_takes_nothing_is_not_waited_for() {
     guarded(|| {

@@ -14,6 +14,15 @@ fn remembers_until_the_generation_moves() {
     assert_eq!(*cache.get_or("events.a", 1, || 30), 30, "going back is moving too");
 }
 
+/// Only the last topic's own text stands where the last one is remembered.
+#[test]
+fn topics_that_run_together_are_still_others() {
+    let mut cache = Cache::new(8);
+    for (topic, value) in [("a", 1), ("b", 2), ("ab", 3), ("b", 2), ("aabb", 4)] {
+        assert_eq!(*cache.get_or(topic, 0, || value), value);
+    }
+}
+
 #[test]
 fn is_emptied_when_full() {
     let mut cache = Cache::new(2);
