@@ -62,6 +62,22 @@ fn held<F: Copy, R>(function: &'static F, call: impl FnOnce(F) -> R) -> R {
     result
 }
 
+/// Keeps an exception that is on its way out of `act`, which runs while an object is let go of: that happens at any time, between a
+/// failure and whoever is told of it too.
+#[allow(
+    deprecated,
+    reason = "the later functions of this kind are not there before Python 3.12"
+)]
+pub(crate) fn aside<R>(_py: Python<'_>, act: impl FnOnce() -> R) -> R {
+    let (mut class, mut exception, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    // SAFETY: the thread is attached, and these are places for pointers.
+    unsafe { ffi::PyErr_Fetch(&raw mut class, &raw mut exception, &raw mut traceback) };
+    let result = act();
+    // SAFETY: as above; the references go back to where they came from.
+    unsafe { ffi::PyErr_Restore(class, exception, traceback) };
+    result
+}
+
 /// `next(iterator)`, `None` at its end.
 pub(crate) fn next<'py>(iterator: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = iterator.py();

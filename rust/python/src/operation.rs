@@ -280,10 +280,10 @@ impl Operation {
         if !matches!(self.state.lock().0, State::Waiting(..)) {
             return Ok(());
         }
-        match self.take() {
+        calls::aside(py, || match self.take() {
             State::Waiting(kind, waiter) => kind.forsake_line(py, &waiter),
             _ => Ok(()),
-        }
+        })
     }
 
     fn hand_on(&self, coroutine: Py<PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Sent> {
@@ -422,14 +422,16 @@ impl Drop for Operation {
         }
         // Only reached from Python's own deallocation, so this attaches to nothing new; at exit there is nobody to tell.
         let _no_interpreter = Python::try_attach(|py| {
-            let told = match &state {
-                State::New(kind) => warn_of(py, kind),
-                State::Waiting(kind, waiter) => kind.forsake_line(py, waiter),
-                _ => Ok(()),
-            };
-            if let Err(error) = told {
-                error.write_unraisable(py, None);
-            }
+            calls::aside(py, || {
+                let told = match &state {
+                    State::New(kind) => warn_of(py, kind),
+                    State::Waiting(kind, waiter) => kind.forsake_line(py, waiter),
+                    _ => Ok(()),
+                };
+                if let Err(error) = told {
+                    error.write_unraisable(py, None);
+                }
+            });
         });
     }
 }
