@@ -25,6 +25,7 @@ mod requests;
 mod samples;
 mod slots;
 mod statistics;
+mod stop;
 mod subscription;
 mod text;
 mod ticket;
