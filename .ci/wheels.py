@@ -1,8 +1,12 @@
 """Builds what is published, into dist/, and tries it: a manylinux wheel for every CPython found here, and the sdist.
 
 Each wheel is installed into an empty environment of its own and must there carry an event through a socket, type
-information and the list of what it was built of, and be imported within 30 ms; the sdist must become a wheel again.
-maturin refuses a platform tag that the built library does not keep to. Zig links against the old symbols of that tag.
+information and the list of what it was built of, end as its interpreter does, and be imported within 30 ms; the sdist
+must become a wheel again. maturin refuses a platform tag that the built library does not keep to.
+
+Zig links against the old symbols of that tag. Its own unwinder must stay out: before Python 3.14 the end of the
+interpreter unwinds daemon threads with the system's, and where one of those was in our code, which asked the other
+unwinder, the process ended by SIGSEGV.
 
 wheels.py [--python PATH ...] [--no-sdist]
 """
@@ -25,6 +29,10 @@ TAG = "manylinux2014"
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 IMPORT_SECONDS = 0.030
 ROUNDS = 25
+UNWINDER = "libgcc_s.so.1"
+# Ends its interpreter over daemon threads in our code: not one of so many may crash.
+KILLED = ROOT / "tests/programs/killed.py"
+ENDS = 12
 ABOUT = "import sys, json; print(json.dumps([sys.version_info[:2], sys.implementation.name, sys.executable]))"
 IMPORT = """
 import time
@@ -88,9 +96,18 @@ def import_seconds(python: Path) -> tuple[float, float]:
     return statistics.median(cpu for cpu, _ in rounds), statistics.median(wall for _, wall in rounds)
 
 
+def unwinder() -> str:
+    """The system's, by its path: of its name Zig makes its own."""
+    found = Path(run("cc", f"-print-file-name={UNWINDER}").strip())
+    if not found.is_absolute():
+        sys.exit(f"wheels: cc knows of no {UNWINDER}")
+    return str(found.resolve())
+
+
 def inspect(wheel: Path) -> None:
     """What must be inside, and what must not."""
-    names = zipfile.ZipFile(wheel).namelist()
+    archive = zipfile.ZipFile(wheel)
+    names = archive.namelist()
     for ending in ("/py.typed", "/_native.pyi", "/_border.pyi", ".dist-info/licenses/LICENSE"):
         if not any(name.endswith(ending) for name in names):
             sys.exit(f"wheels: {wheel.name} has no {ending}")
@@ -99,6 +116,8 @@ def inspect(wheel: Path) -> None:
     libraries = [name for name in names if name.endswith((".so", ".pyd"))]
     if len(libraries) != 1:
         sys.exit(f"wheels: {wheel.name} has not one library but {libraries}")
+    if UNWINDER.encode() not in archive.read(libraries[0]):
+        sys.exit(f"wheels: {wheel.name} unwinds without {UNWINDER}")
     strange = [name for name in names if not name.startswith(("daemoneye_eventbus/", "daemoneye_eventbus-"))]
     if strange:
         sys.exit(f"wheels: {wheel.name} brings {strange}")
@@ -113,6 +132,8 @@ def trial(wheel: Path, interpreter: str) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         version = run(python, "-W", "error", "-c", TRIAL, cwd=directory, env=environment).strip()
         run(Path(directory) / "bin/daemoneye-eventbus", "--help")
+        for number in range(ENDS):
+            run(python, KILLED, Path(directory) / f"{number}.sock", cwd=directory, env=environment)
         spent, wall = import_seconds(python)
     size = wheel.stat().st_size / 1e6
     print(
@@ -141,7 +162,7 @@ def main() -> None:
     for python in pythons:
         with tempfile.TemporaryDirectory(dir=DIST) as made:
             options = ["--release", "--locked", "--zig", "--compatibility", TAG, "--interpreter", python, "--out", made]
-            run(*maturin, "build", *options, cwd=ROOT)
+            run(*maturin, "build", *options, "--", "-C", f"link-arg={unwinder()}", cwd=ROOT)
             (built,) = Path(made).glob("*.whl")
             wheel = built.rename(DIST / built.name)
         if "manylinux_2_17" not in wheel.name:

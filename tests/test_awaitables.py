@@ -161,6 +161,20 @@ asyncio.run(main())
     assert "RuntimeWarning: subscribe() was never awaited; nothing happened" in done.stderr
 
 
+async def test_a_forgotten_await_hides_no_exception(pair: Pair):
+    """What takes the awaitable for its result says so; that came out as SystemError."""
+    async with pair.sub.subscribe("events.#") as events:
+        for make in (events.get, events.__anext__, lambda: pair.pub.publish(process(1))):
+            for use, told in ((int, TypeError), (["x"].index, ValueError), ({}.__getitem__, KeyError)):
+                with pytest.warns(RuntimeWarning, match="was never awaited; nothing happened"):
+                    try:
+                        use(make())
+                    except Exception as error:
+                        raised = type(error)
+                assert raised is told
+    assert events.pending == 0
+
+
 async def test_nothing_is_raised_before_the_first_await(pair: Pair, monkeypatch):
     monkeypatch.delenv("DAEMONEYE_BROKER_SOCKET", raising=False)
     events = await pair.sub.subscribe("events.#")

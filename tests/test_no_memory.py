@@ -38,7 +38,7 @@ def test_who_cannot_take_it_wakes_the_next(path):
 
 
 @pytest.mark.parametrize("where", ["socket", "process"])
-@pytest.mark.parametrize("what", ["event", "control", "awaited", "many"])
+@pytest.mark.parametrize("what", ["event", "control", "awaited", "iterated", "many"])
 def test_whatever_there_is_no_memory_for_nothing_is_lost(path, where, what):
     pytest.importorskip("_testcapi", reason="the interpreter comes without its own tests")
     told = run(path, where, what, program=STARVED)

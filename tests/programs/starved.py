@@ -1,13 +1,14 @@
 """A subscriber whose interpreter fails one allocation, each in turn, while it reads.
 
-python tests/programs/starved.py PATH WHERE WHAT: ``socket`` or ``process``; ``event``, ``control``, ``awaited`` or
-``many``. Says as JSON how often it was told so and what came, in order.
+python tests/programs/starved.py PATH WHERE WHAT: ``socket`` or ``process``; ``event``, ``control``, ``awaited``,
+``iterated`` or ``many``. Says as JSON how often it was told so and what came, in order.
 """
 
 import _testcapi
 import asyncio
 import json
 import sys
+import types
 
 from daemoneye_eventbus import Broker, EventBus, ProcessEvent
 
@@ -20,6 +21,16 @@ async def one(events, into):
 
 async def awaited(events, into):
     into[0] = await events.get()
+
+
+@types.coroutine
+def iterating(operation):
+    """Steps it as `await` does from Python 3.12 on, with what has no other way than ``StopIteration`` for a result."""
+    return (yield from map(id, operation))
+
+
+async def iterated(events, into):
+    into[0] = await iterating(events.get())
 
 
 async def many(events, into):
@@ -84,6 +95,6 @@ async def main(path, where, what):
             )
 
 
-READ = {"event": one, "control": one, "awaited": awaited, "many": many}
+READ = {"event": one, "control": one, "awaited": awaited, "iterated": iterated, "many": many}
 
 asyncio.run(main(*sys.argv[1:]))

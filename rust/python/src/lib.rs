@@ -26,6 +26,7 @@ mod requests;
 mod samples;
 mod slots;
 mod statistics;
+mod stop;
 mod subscription;
 mod text;
 mod ticket;

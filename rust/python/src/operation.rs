@@ -9,7 +9,7 @@
 use std::cell::Cell;
 
 use daemoneye_eventbus_core::lock::Mutex;
-use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration};
+use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -227,8 +227,13 @@ impl Operation {
         std::mem::replace(&mut self.state.lock().0, state)
     }
 
-    /// One `send`.
-    pub(crate) fn advance(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<Sent> {
+    /// One `send`. `ready` is called before anything is taken, with what may take it if that is known; where it fails, nothing was.
+    pub(crate) fn advance(
+        &self,
+        py: Python<'_>,
+        value: &Bound<'_, PyAny>,
+        ready: impl FnOnce(Option<&Kind>) -> PyResult<()>,
+    ) -> PyResult<Sent> {
         let (kind, woken) = match self.take() {
             State::New(kind) => {
                 if kind.turn_is_due() {
@@ -250,10 +255,16 @@ impl Operation {
                 }
                 (kind, true)
             }
-            State::Coroutine(coroutine) => return self.hand_on(coroutine, value),
+            State::Coroutine(coroutine) => {
+                if let Err(error) = ready(None) {
+                    calls::method(intern!(py, "close"), [coroutine.bind(py)], None)?;
+                    return Err(error);
+                }
+                return self.hand_on(coroutine, value);
+            }
             State::Done => return Err(PyRuntimeError::new_err("cannot reuse already awaited operation")),
         };
-        let step = kind.step(py);
+        let step = ready(Some(&kind)).and_then(|()| kind.step(py));
         // Whoever was woken wakes the next, also where it has failed; the coroutine that it becomes does so itself.
         if woken
             && matches!(step, Ok(Step::Return(_)) | Err(_))
@@ -281,10 +292,10 @@ impl Operation {
         if !matches!(self.state.lock().0, State::Waiting(..)) {
             return Ok(());
         }
-        match self.take() {
+        raised::aside(py, || match self.take() {
             State::Waiting(kind, waiter) => kind.forsake_line(py, &waiter),
             _ => Ok(()),
-        }
+        })
     }
 
     fn hand_on(&self, coroutine: Py<PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Sent> {
@@ -293,18 +304,6 @@ impl Operation {
             self.set(State::Coroutine(coroutine));
         }
         Ok(sent)
-    }
-}
-
-/// The exception that carries a result where there is no other way.
-pub(crate) fn stop(value: Py<PyAny>) -> PyErr {
-    PyStopIteration::new_err((value,))
-}
-
-fn spoken(sent: Sent) -> PyResult<Py<PyAny>> {
-    match sent {
-        Sent::Yielded(value) => Ok(value),
-        Sent::Returned(value) => Err(stop(value)),
     }
 }
 
@@ -319,11 +318,11 @@ impl Operation {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.advance(py, py.None().bind(py)).and_then(spoken)
+        self.spoken(py.None().bind(py))
     }
 
     fn send(&self, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        self.advance(value.py(), value).and_then(spoken)
+        self.spoken(value)
     }
 
     #[pyo3(signature = (typ, val=None, tb=None))]

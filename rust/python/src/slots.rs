@@ -26,7 +26,8 @@ use crate::events::construct::{self, Construct};
 use crate::events::{
     CorrelationMetadata, FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent, TriggerRequest,
 };
-use crate::operation::{Operation, Sent, stop};
+use crate::operation::{Kind, Operation, Sent};
+use crate::stop::Stop;
 
 /// Fills the slots; called once, by the module's initialisation, when its classes exist.
 pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
@@ -145,7 +146,7 @@ unsafe fn send_operation(
     let result = result.cast::<*mut ffi::PyObject>();
     // SAFETY: `result` is the caller's place for the result, to be null where there is none.
     unsafe { result.write(ptr::null_mut()) };
-    let (object, kind) = match operation.get().advance(py, &value)? {
+    let (object, kind) = match operation.get().advance(py, &value, |_| Ok(()))? {
         Sent::Returned(object) => {
             Operation::retire(operation.to_owned().unbind());
             (object, 0)
@@ -162,11 +163,16 @@ unsafe fn send_operation(
 unsafe fn next_operation(py: Python<'_>, slf: *mut ffi::PyObject) -> PyResult<*mut ffi::PyObject> {
     // SAFETY: as for `send_operation`.
     let operation = unsafe { Borrowed::from_ptr(py, slf).cast_unchecked::<Operation>() };
-    match operation.get().advance(py, py.None().bind(py))? {
+    let mut stop = Stop::default();
+    let ready = |kind: Option<&Kind>| match kind {
+        Some(Kind::Publish { .. }) => Ok(()),
+        _ => stop.prepare(py),
+    };
+    match operation.get().advance(py, py.None().bind(py), ready)? {
         Sent::Yielded(object) => Ok(object.into_ptr()),
         // Null without an exception is the end, with `None` for a result.
         Sent::Returned(object) if object.is_none(py) => Ok(ptr::null_mut()),
-        Sent::Returned(object) => Err(stop(object)),
+        Sent::Returned(object) => Err(stop.carrying(py, object)),
     }
 }
 
