@@ -78,7 +78,7 @@ def _tokens(owner: object, given: object) -> tuple[bytes | tuple[str, bytes], ..
     if isinstance(given, bytes):
         return (_token(owner, given),)
     if isinstance(given, Mapping):
-        of_names = pairs(place(owner, "token"), given, "a mapping")
+        of_names = pairs(place(owner, "token"), cast("object", given), "a mapping")
         return tuple(pair for name, tokens in of_names for pair in _named(owner, name, tokens))
     if not isinstance(given, list | tuple):
         raise wrong(place(owner, "token"), "bytes, several, or a mapping", given)
