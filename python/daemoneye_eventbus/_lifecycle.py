@@ -7,6 +7,7 @@ bounds; what was accepted and not sent is warned about.
 from __future__ import annotations
 
 import atexit
+import functools
 import itertools
 import os
 import sys
@@ -37,7 +38,8 @@ class _Watched(Generic[T]):
 
     def add(self, one: T) -> None:
         number, references = next(self._numbers), self._references
-        references[number] = weakref.ref(one, lambda _gone: references.pop(number, None))
+        # No code of Python's: it runs below native code, where the interpreter's end cannot unwind a daemon thread.
+        references[number] = weakref.ref(one, functools.partial(references.pop, number))
 
     def all(self) -> list[T]:
         found = (reference() for reference in self._references.copy().values())
