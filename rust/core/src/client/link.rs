@@ -265,14 +265,18 @@ impl Link {
         if let Some(stream) = &line.stream {
             stream.stop_receiving();
         }
-        if line.stream.is_some() {
-            self.shared.use_up(line);
-        }
+        let mut read = if line.stream.is_some() {
+            self.shared.use_up(line)
+        } else {
+            drop(line);
+            Read::Ended
+        };
         // Where the broker can still send, it must not keep us here.
         for _ in 0..MOST_LAST_READS {
-            if !matches!(self.shared.try_read(), Ok(Read::Open)) {
+            if read != Read::Open {
                 break;
             }
+            read = self.shared.try_read().unwrap_or(Read::Ended);
         }
         self.close();
     }
