@@ -1,5 +1,6 @@
 //! The queue, one promise at a time; [`model`] tries them all together.
 
+mod edges;
 mod mixed;
 mod model;
 mod stalled;

@@ -233,3 +233,23 @@ fn peers_of_the_original_are_under_the_same_rules_and_rates() {
         assert_eq!(peer.first(), seen);
     });
 }
+
+#[test]
+fn a_rule_that_says_nothing_or_cannot_be_met_is_refused() {
+    let refused = |change: &dyn Fn(&mut Rule)| {
+        let mut rule = rule(&["events.#"], &[], true);
+        change(&mut rule);
+        let config = BrokerConfig {
+            rules: vec![rule],
+            ..BrokerConfig::default()
+        };
+        config.validate().is_err()
+    };
+    assert!(!refused(&|_| ()));
+    assert!(refused(&|rule| rule.publish.clear()));
+    assert!(refused(&|rule| rule.uids = Some(Vec::new())));
+    assert!(refused(&|rule| rule.tokens = Some(Vec::new())));
+    assert!(refused(&|rule| rule.tokens = Some(vec!["unknown".to_owned()])));
+    assert!(refused(&|rule| rule.publish = vec!["#.x".to_owned()]));
+    assert!(refused(&|rule| rule.subscribe = vec!["a..b".to_owned()]));
+}

@@ -1,0 +1,107 @@
+//! Where a queue is just full, just half empty, just read to its end or just closed.
+
+use super::*;
+
+fn pop(queue: &Fixture) -> Result<(), Empty> {
+    queue.queue.pop().map(drop)
+}
+
+#[test]
+fn a_single_write_says_how_far_it_came() {
+    let queue = queue(limits(10, usize::MAX), Overflow::DropOldest);
+    queue.push(&run(0..2, 20));
+    let write = |takes: io::Result<usize>| queue.queue.write_one(|_| takes).unwrap();
+    let would_block = || Err(io::ErrorKind::WouldBlock.into());
+    assert_eq!(write(Ok(24)), One::Sent);
+    assert_eq!(write(would_block()), One::Blocked);
+    assert_eq!(write(Ok(10)), One::Blocked);
+    assert!(queue.queue.is_partial());
+    assert_eq!(write(would_block()), One::Blocked);
+    assert_eq!(write(Ok(14)), One::Sent);
+    assert_eq!(write(Ok(1)), One::Nothing);
+    queue.reader.rung();
+    queue.push(&run(2..3, 20));
+    assert_eq!(queue.reader.rung(), 1);
+}
+
+#[test]
+fn who_has_popped_everything_is_woken_by_the_next() {
+    let queue = queue(limits(10, usize::MAX), Overflow::DropOldest);
+    for number in 0..3 {
+        queue.push(&run(number..number + 1, 20));
+        assert_eq!(queue.reader.rung(), 1);
+        assert_eq!(pop(&queue), Ok(()));
+        assert_eq!(pop(&queue), Err(Empty::Yet));
+    }
+}
+
+#[test]
+fn what_an_answer_is_merged_to_is_what_is_sent() {
+    let queue = queue(limits(10, usize::MAX), Overflow::DropOldest);
+    queue.queue.answer(answer("OK 1"));
+    assert!(queue.queue.merge_answer(|_| Some(answer("OK 1 and 2"))));
+    assert_eq!(queue.all(), [Item::Answer("OK 1 and 2".into())]);
+}
+
+#[test]
+fn full_in_messages_in_bytes_or_in_budget_there_is_no_room() {
+    for (limits, budget) in [
+        (limits(1, usize::MAX), usize::MAX),
+        (limits(10, 24), usize::MAX),
+        (limits(10, usize::MAX), charged(1, 24)),
+    ] {
+        let queue = within(limits, Overflow::DropOldest, Duration::from_secs(3600), budget);
+        let bell = Arc::new(Bell::default());
+        let waker: Arc<dyn Wake> = Arc::clone(&bell) as _;
+        assert!(queue.queue.has_room(&waker));
+        queue.push(&run(0..1, 20));
+        assert!(!queue.queue.has_room(&waker));
+        assert_eq!((pop(&queue), bell.rung()), (Ok(()), 1));
+        assert!(queue.queue.has_room(&waker));
+    }
+}
+
+#[test]
+fn beside_what_waits_there_may_be_room() {
+    let queue = queue(limits(2, 3 * 24), Overflow::DropOldest);
+    let waker: Arc<dyn Wake> = Arc::new(Bell::default());
+    queue.push(&run(0..1, 20));
+    assert!(queue.queue.has_room(&waker));
+}
+
+#[test]
+fn a_stall_is_over_once_half_is_read_in_messages_and_in_bytes() {
+    for limits in [limits(4, usize::MAX), limits(100, 4 * 24)] {
+        let queue = within(limits, Overflow::DropOldest, Duration::ZERO, usize::MAX);
+        let waker: Arc<dyn Wake> = Arc::new(Bell::default());
+        let pushed = queue.queue.push(&run(0..4, 20), &ids(&[1]), 0, Patience::Wait(&waker));
+        // Full, and for as long as this queue allows.
+        assert!(pushed == Pushed::Done && queue.queue.takes(24));
+        let lossless = [(); 2].map(|()| {
+            pop(&queue).unwrap();
+            queue.queue.is_lossless()
+        });
+        assert_eq!(lossless, [false, true]);
+    }
+}
+
+#[test]
+fn neither_a_closed_queue_nor_one_to_be_cut_takes_anything_in() {
+    let take_in = |queue: &Fixture| {
+        queue
+            .queue
+            .take_in(run(2..3, 20), ids(&[1]), 0, Patience::None)
+            .is_none()
+    };
+    let closed = queue(limits(1, usize::MAX), Overflow::Disconnect);
+    closed.queue.finish();
+    assert!(!take_in(&closed));
+    let cut = queue(limits(1, usize::MAX), Overflow::Disconnect);
+    cut.push(&run(0..1, 20));
+    assert_eq!(cut.push(&run(1..2, 20)), Pushed::Closed);
+    assert_eq!(pop(&cut), Ok(()));
+    assert!(!take_in(&cut));
+    for queue in [closed, cut] {
+        assert_eq!(queue.queue.snapshot().pending, 0);
+    }
+}
