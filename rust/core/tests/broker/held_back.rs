@@ -134,5 +134,8 @@ fn no_more_than_a_write_is_held_back() {
             publish(&port, number, Some(&text), HOST);
         }
         has(&mut reader, 200 - 128);
+        // What has been written holds back nothing any more.
+        port.flush();
+        hold_back_from(&port, 200);
     });
 }
