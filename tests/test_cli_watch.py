@@ -149,11 +149,15 @@ def test_top_as_lines(cli, cli_broker):
 
 
 def test_top_shows_rates_of_each_client(cli, cli_broker):
-    reader = cli("sub", "events.#", "--quiet").until("", "stdout")
-    watch = cli("top", "--interval", "0.5", "--json")
+    reader = cli("sub", "events.#", "--quiet")
     read, write = os.pipe()
     publisher = cli("pub", stdin=read)
     os.close(read)
+    watch = cli("top", "--interval", "0.5", "--json")
+    for child in (reader, publisher):
+        # In a row before it is busy, so that what it does has a rate.
+        watch.until(f'"pid": {child.process.pid},', "stdout")
+    watch.until('"active_subscribers": 1', "stdout")
     for _ in range(40):
         os.write(write, events(*range(100)).encode())
         time.sleep(0.05)

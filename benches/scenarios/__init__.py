@@ -45,6 +45,18 @@ class Scale:
 QUICK = Scale(seconds=1.0, least=0, samples=2_000, warm_up=200, open_loop_seconds=5.0, idle_seconds=10.0, settle=0.3)
 
 
+def ends(run: Run, subscribers: int) -> tuple[Process, list[Process]]:
+    """A publisher and its subscribers, ready. It comes last, so that they miss nothing, unless it hosts the broker."""
+    begun: dict[str, list[Process]] = {"publish": [], "subscribe": []}
+    names = {"publish": ["publisher"], "subscribe": [f"subscriber{number}" for number in range(subscribers)]}
+    for role in ("publish", "subscribe") if run.contestant.hosts else ("subscribe", "publish"):
+        hosts = run.contestant.hosts and role == "publish"
+        begun[role] = [run.start(name, role, hosts=hosts) for name in names[role]]
+        for process in begun[role]:
+            process.said("ready")
+    return begun["publish"][0], begun["subscribe"]
+
+
 def flood(
     run: Run, publishers: list[Process], subscribers: list[Process], scale: Scale, *, readers: int | None = None
 ) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from benches.contestants import Contestant
 from benches.processes import Run
-from benches.scenarios import Scale, flood
+from benches.scenarios import Scale, ends, flood
 
 TITLE = "One publisher to ten subscribers, flat out, delivered in total"
 DEFAULT = ("ours", "ours:many", "ours:agent", "zenoh", "nats", "zmq", "redis", "busrt")
@@ -24,9 +24,5 @@ _SUBSCRIBERS = 10
 def run(contestant: Contestant, scale: Scale) -> dict[str, Any]:
     """One round."""
     with Run(contestant, alone=contestant.hosts) as one:
-        publisher = one.start("publisher", "publish", hosts=contestant.hosts)
-        publisher.said("ready")
-        subscribers = [one.start(f"subscriber{number}", "subscribe") for number in range(_SUBSCRIBERS)]
-        for subscriber in subscribers:
-            subscriber.said("ready")
+        publisher, subscribers = ends(one, _SUBSCRIBERS)
         return flood(one, [publisher], subscribers, scale)

@@ -6,7 +6,7 @@ from typing import Any
 
 from benches.contestants import Contestant
 from benches.processes import Run
-from benches.scenarios import Scale, flood
+from benches.scenarios import Scale, ends, flood
 
 TITLE = "One publisher to one subscriber, flat out"
 DEFAULT = (
@@ -31,8 +31,5 @@ PLOTTED = ("rate", "cpu_us")
 def run(contestant: Contestant, scale: Scale) -> dict[str, Any]:
     """One round."""
     with Run(contestant, alone=contestant.hosts) as one:
-        publisher = one.start("publisher", "publish", hosts=contestant.hosts)
-        publisher.said("ready")
-        subscriber = one.start("subscriber", "subscribe")
-        subscriber.said("ready")
-        return flood(one, [publisher], [subscriber], scale)
+        publisher, subscribers = ends(one, 1)
+        return flood(one, [publisher], subscribers, scale)
