@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from daemoneye_eventbus import ClientConfig, EventBus, ProcessEvent
+
 PROGRAM = Path(__file__).parent / "programs" / "squeezed.py"
 STARVED = PROGRAM.with_name("starved.py")
 
@@ -54,3 +56,34 @@ async def test_what_there_is_no_memory_to_publish_is_refused_to_the_caller(path,
     assert told["refused"] > 0
     assert told["said"].startswith("there is no memory for 1000")
     assert told["taken"] == broker.statistics().messages_published
+
+
+@pytest.mark.parametrize("room", [0, 1_500_000, 3_000_000, 8_000_000])
+async def test_who_has_no_memory_for_what_comes_lives_and_is_told_of_the_loss(path, broker, room):
+    """Making room for it, or a copy of it, ended the process by SIGABRT."""
+    program = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(PROGRAM.with_name("light.py")),
+        path,
+        str(room),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert await asyncio.wait_for(program.stdout.readline(), 20) == b"ready\n"
+    program.stdin.write(b"\n")
+    heavy = ProcessEvent(pid=1, name="x" * 1_000_000)
+    await asyncio.sleep(0.3)
+    async with EventBus.connect(path, config=ClientConfig(congestion="block")) as bus:
+        for _ in range(40):
+            await bus.publish(heavy)
+        await bus.flush()
+    out, err = await asyncio.wait_for(program.communicate(), 30)
+    assert program.returncode == 0, err.decode()
+    told = json.loads(out)
+    assert told["gap"] == told["dropped"]
+    if room < len(heavy.name):
+        assert told["gaps"] > 0
+    # What broke with a connection is counted as an interruption, by the broker and by the reader.
+    assert told["got"] + told["dropped"] <= 40
+    assert told["gaps"] > 0 or told["got"] + told["dropped"] == 40

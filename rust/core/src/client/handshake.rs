@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::config::ClientConfig;
+use super::line::keep;
 use crate::error::Error;
 use crate::transport::{Address, DialError, Readable, Stream};
 use crate::wire::auth::{self, Role};
@@ -171,7 +172,7 @@ impl Line {
                         "the broker closed the connection".to_owned(),
                     )));
                 }
-                Ok(n) => self.buf.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+                Ok(n) => keep(&mut self.buf, chunk.get(..n).unwrap_or_default()).map_err(retry)?,
                 Err(error) => return Err(retry(Error::io("reading from the broker", &error))),
             }
         }

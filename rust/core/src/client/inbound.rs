@@ -19,7 +19,6 @@ use crate::topic::{Cache, DEFAULT_MAX_DEPTH, Matcher, Neighbours};
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{self, FromBroker, Stats};
 use crate::wire::{self, Dialect, Refusal, Summary};
-use bytes::Bytes;
 
 const CACHED_TOPICS: usize = 1024;
 
@@ -292,14 +291,19 @@ impl Inbound {
             self.hand_over_filtered(bytes, takers());
             return false;
         }
-        let mut shared: Option<Run> = None;
+        if takers().next().is_none() {
+            return false;
+        }
+        let Some(run) = Run::copy_of(bytes, open.messages) else {
+            takers().for_each(|inbox| inbox.miss(u64::from(open.messages)));
+            return false;
+        };
         for inbox in takers() {
-            let run = shared.get_or_insert_with(|| Run::frames(Bytes::copy_from_slice(bytes), open.messages));
             if inbox.block {
                 // A blocking subscription has the connection for itself: nobody else is to have this.
-                return self.push_blocking(inbox, run.clone(), resume);
+                return self.push_blocking(inbox, run, resume);
             }
-            inbox.take(run, Patience::None);
+            inbox.take(&run, Patience::None);
         }
         false
     }
@@ -318,7 +322,7 @@ impl Inbound {
         let mut at = 0;
         while let Some(Ok(Some((_, body)))) = bytes.get(at..).map(|rest| frame::next(rest, usize::MAX)) {
             let len = PREFIX + body.len();
-            let run = Run::frames(Bytes::copy_from_slice(bytes.get(at..at + len).unwrap_or_default()), 1);
+            let run = Run::copy_of(bytes.get(at..at + len).unwrap_or_default(), 1);
             at += len;
             let Ok((message, event)) = wire::read(self.dialect, body) else {
                 continue;
@@ -329,7 +333,10 @@ impl Inbound {
                     .as_ref()
                     .is_none_or(|filters| filters.accept(&message, event.as_ref()))
                 {
-                    inbox.take(&run, Patience::None);
+                    match &run {
+                        Some(run) => drop(inbox.take(run, Patience::None)),
+                        None => inbox.miss(1),
+                    }
                 }
             }
         }

@@ -88,6 +88,13 @@ impl Inbox {
         pushed
     }
 
+    /// So many came for it and there was no memory to keep them.
+    pub(super) fn miss(&self, messages: u64) {
+        if !self.queue.push_gap(messages, &self.account, 0, DropReason::Overflow) {
+            self.queue.lose(messages, DropReason::Closed);
+        }
+    }
+
     pub(super) fn interrupted(&self) {
         self.gaps.fetch_add(1, Ordering::Relaxed);
     }

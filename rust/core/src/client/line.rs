@@ -3,13 +3,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::transport::Stream;
+use crate::wire::frame;
 
 /// State changes that are kept for somebody who does not look.
 const KEPT_CHANGES: usize = 64;
 /// One read takes at most this much, unless a larger frame is under way.
 const READ: usize = 256 * 1024;
+/// One read has room for this much, or the connection is given up.
+const LEAST: usize = 4096;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -84,22 +87,47 @@ pub(super) struct Unused {
     filled: usize,
 }
 
+impl From<Vec<u8>> for Unused {
+    /// All that was read before.
+    fn from(buf: Vec<u8>) -> Self {
+        let filled = buf.len();
+        Self { buf, used: 0, filled }
+    }
+}
+
 impl Unused {
     pub(super) fn bytes(&self) -> &[u8] {
         self.buf.get(self.used..self.filled).unwrap_or_default()
     }
 
     /// Room for the next read, behind what is here.
-    pub(super) fn room(&mut self) -> &mut [u8] {
+    pub(super) fn room(&mut self) -> Result<&mut [u8]> {
         if self.buf.len() - self.filled < READ / 4 && self.used > 0 {
             self.buf.copy_within(self.used..self.filled, 0);
             self.filled -= std::mem::take(&mut self.used);
         }
         if self.buf.len() - self.filled < READ / 4 {
             // A frame larger than the buffer is under way, or this is the first read.
-            self.buf.resize((self.buf.len() * 2).max(READ), 0);
+            self.grow()?;
         }
-        self.buf.get_mut(self.filled..).unwrap_or_default()
+        Ok(self.buf.get_mut(self.filled..).unwrap_or_default())
+    }
+
+    /// To twice the size or, where there is no memory for that, to what the frame under way needs.
+    fn grow(&mut self) -> Result<()> {
+        let twice = (self.buf.len() * 2).max(READ);
+        let least = frame::claimed(self.bytes())
+            .unwrap_or(0)
+            .min(twice)
+            .max(self.filled + LEAST);
+        for size in [twice, least] {
+            let more = size.saturating_sub(self.buf.len());
+            if self.buf.try_reserve_exact(more).is_ok() {
+                self.buf.resize(self.buf.len() + more, 0);
+                return Ok(());
+            }
+        }
+        Err(no_memory())
     }
 
     /// So many bytes were read into the [`room`](Self::room).
@@ -108,11 +136,13 @@ impl Unused {
     }
 
     /// Appends what somebody else has read.
-    pub(super) fn append(&mut self, data: &[u8]) {
+    pub(super) fn append(&mut self, data: &[u8]) -> Result<()> {
         self.buf.truncate(self.filled);
         self.buf.drain(..self.used);
-        self.buf.extend_from_slice(data);
         (self.used, self.filled) = (0, self.buf.len());
+        keep(&mut self.buf, data)?;
+        self.filled = self.buf.len();
+        Ok(())
     }
 
     /// The first `len` bytes are done with.
@@ -129,6 +159,25 @@ impl Unused {
     pub(super) const fn clear(&mut self) {
         (self.used, self.filled) = (0, 0);
     }
+
+    /// The same where the connection is over, whose frames may have been large.
+    pub(super) fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Appends what was read. How large a frame is its sender decides, who must not end this process.
+pub(super) fn keep(buf: &mut Vec<u8>, data: &[u8]) -> Result<()> {
+    if buf.try_reserve(data.len()).is_err() {
+        // Not for twice the whole, perhaps for what is needed.
+        buf.try_reserve_exact(data.len()).map_err(|_| no_memory())?;
+    }
+    buf.extend_from_slice(data);
+    Ok(())
+}
+
+fn no_memory() -> Error {
+    Error::ConnectionLost("there is no memory for a frame of the broker".to_owned())
 }
 
 #[cfg(test)]
@@ -136,7 +185,7 @@ mod tests {
     use super::*;
 
     fn read(unused: &mut Unused, data: &[u8]) {
-        unused.room()[..data.len()].copy_from_slice(data);
+        unused.room().unwrap()[..data.len()].copy_from_slice(data);
         unused.read(data.len());
     }
 
@@ -147,7 +196,7 @@ mod tests {
         unused.use_up(4);
         read(&mut unused, b"gh");
         assert_eq!(unused.bytes(), b"efgh");
-        unused.append(b"ij");
+        unused.append(b"ij").unwrap();
         assert_eq!(unused.bytes(), b"efghij");
         read(&mut unused, b"kl");
         unused.use_up(2);

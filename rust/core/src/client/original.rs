@@ -5,12 +5,14 @@
 //! sends nothing but `PONG`; what arrives is matched and filtered here, in whatever dialect it comes, and handed over in the
 //! configured one. The supervisor reads, not the host: the broker waits 5 s for its `PONG`, however busy the host's event loop is.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
 
 use super::config::ClientConfig;
 use super::handshake;
 use super::inbound::{Happening, Inbound};
+use super::line::keep;
 use super::shared::Shared;
 use crate::error::{Error, Result};
 use crate::transport::{Address, DialError, Readable, Stream};
@@ -93,7 +95,8 @@ impl Dialled {
             match self.readable.read_with(|| self.stream.try_read(&mut chunk)).await {
                 Ok(0) => return Err(not_taken(first)),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(not_taken(first)),
-                Ok(n) => self.leftover.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+                Ok(n) => keep(&mut self.leftover, chunk.get(..n).unwrap_or_default())
+                    .map_err(|error| DialError { error, retry: true })?,
                 Err(error) => {
                     return Err(DialError {
                         error: Error::io("reading from the broker", &error),
@@ -163,11 +166,12 @@ impl Inbound {
     pub(super) fn ingest_original(&mut self, data: &[u8], happened: &mut Vec<Happening>) -> Result<usize> {
         let mut at = 0;
         while let Some(body) = original::next(data.get(at..).unwrap_or_default(), self.max_frame)? {
-            at += PREFIX + body.len();
+            let frame = data.get(at..at + PREFIX + body.len()).unwrap_or_default();
+            at += frame.len();
             match Heard::of(body) {
                 Heard::Ping => happened.push(Happening::Ping),
                 Heard::Pong => {}
-                Heard::Message if self.deliver_original(body).is_some() => {}
+                Heard::Message if self.deliver_original(frame, body).is_some() => {}
                 _ => self.undecodable += 1,
             }
         }
@@ -175,13 +179,12 @@ impl Inbound {
         Ok(at)
     }
 
-    fn deliver_original(&mut self, body: &[u8]) -> Option<()> {
+    fn deliver_original(&mut self, frame: &[u8], body: &[u8]) -> Option<()> {
         let spoken = self.dialect_of(body)?;
         let frame = if spoken == self.dialect {
-            let prefix = u32::try_from(body.len()).ok()?.to_le_bytes();
-            [&prefix, body].concat()
+            Cow::Borrowed(frame)
         } else {
-            wire::translate(spoken, self.dialect, body).ok()?
+            Cow::Owned(wire::translate(spoken, self.dialect, body).ok()?)
         };
         let summary = wire::check(self.dialect, frame.get(PREFIX..)?, &mut self.topics).ok()?;
         let route = self.route(summary.topic);

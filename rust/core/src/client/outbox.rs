@@ -344,17 +344,21 @@ impl Outbox {
             self.frame += len;
             self.written += u64::from(kind == Kind::Message);
         }
-        let mut kept = Vec::new();
-        let mut at = self.frame;
+        // In place: there may be no memory for a copy, which may be why the connection was given up.
+        let (mut kept, mut at) = (0, self.frame);
         while let Some((kind, len)) = frame_at(&self.buf, at) {
             if kind == Kind::Message {
-                kept.extend_from_slice(self.buf.get(at..at + len).unwrap_or_default());
+                self.buf.copy_within(at..at + len, kept);
+                kept += len;
             }
             at += len;
         }
+        self.buf.truncate(kept);
+        if kept == 0 {
+            self.buf = Vec::new();
+        }
         self.unconfirmed += self.written.saturating_sub(self.confirmed);
         self.confirmed = self.written;
-        self.buf = kept;
         (self.head, self.frame) = (0, 0);
         self.unpinged_bytes = self.buf.len();
         self.pings.take()

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::config::{ClientConfig, Peer};
 use super::inbound::{Happening, Inbound};
 use super::inbox::Inbox;
-use super::line::{Line, Read, Reader, State};
+use super::line::{Line, Read, Reader, State, Unused};
 use super::original;
 use super::outbox::{Outbox, Sent, closed};
 use super::ticket::Answer;
@@ -93,7 +93,14 @@ impl Shared {
         let Some(stream) = line.stream.clone() else {
             return Ok(Read::Ended);
         };
-        let cause = match stream.try_read(line.unused.room()) {
+        let read = match line.unused.room() {
+            Ok(room) => stream.try_read(room),
+            Err(error) => {
+                self.lost(line, error, false);
+                return Ok(Read::Ended);
+            }
+        };
+        let cause = match read {
             Ok(0) => Error::ConnectionLost("the broker closed the connection".to_owned()),
             Ok(n) => {
                 line.unused.read(n);
@@ -109,7 +116,9 @@ impl Shared {
 
     /// Hands over what somebody else has read.
     pub(super) fn feed(&self, mut line: MutexGuard<'_, Line>, data: &[u8]) {
-        line.unused.append(data);
+        if let Err(error) = line.unused.append(data) {
+            return self.lost(line, error, false);
+        }
         self.use_up(line);
     }
 
@@ -218,7 +227,7 @@ impl Shared {
         }
         line.stream = None;
         stream.shut_down();
-        line.unused.clear();
+        line.unused.reset();
         line.paused = false;
         if last {
             let cause = (!line.leaving).then_some(cause);
@@ -250,7 +259,7 @@ impl Shared {
     }
 
     /// The supervisor has a connection and the broker's word; messages may go out and the host may read.
-    pub(super) fn go_live(&self, stream: Arc<Stream>, leftover: &[u8]) {
+    pub(super) fn go_live(&self, stream: Arc<Stream>, leftover: Vec<u8>) {
         let mut line = self.line.lock();
         if line.state == State::Closed {
             self.outbox.lock().forsake();
@@ -262,8 +271,7 @@ impl Shared {
         line.stream = Some(stream);
         line.generation += 1;
         line.cause = None;
-        line.unused.clear();
-        line.unused.append(leftover);
+        line.unused = Unused::from(leftover);
         line.change(State::Connected);
         if let Some(suppressed) = self.log.due(CONNECTED) {
             tracing::info!(

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::backoff::Backoff;
 use super::handshake::{self, Greeted};
 use super::inbound::Happening;
-use super::line::{Read, Reader, State};
+use super::line::{Read, Reader, State, keep};
 use super::original::{self, Dialled};
 use super::outbox::Sent;
 use super::shared::{Shared, subs};
@@ -138,7 +138,7 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live,
                 ..
             } = greeted;
             drop(readable);
-            shared.go_live(stream, &leftover);
+            shared.go_live(stream, leftover);
             Ok(Live::Native { ping_interval })
         }
         Ok(Err(failed)) => Err(failed),
@@ -175,7 +175,7 @@ async fn attempt_original(shared: &Arc<Shared>, deadline: Instant, first: bool) 
         .outbox
         .lock()
         .adopt(Arc::clone(&stream), max_frame, DEFAULT_MAX_DEPTH);
-    shared.go_live(Arc::clone(&stream), &leftover);
+    shared.go_live(Arc::clone(&stream), leftover);
     Ok(Live::Original { stream, readable })
 }
 
@@ -238,7 +238,7 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
                     "the broker closed the connection".to_owned(),
                 )));
             }
-            Ok(n) => greeted.leftover.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+            Ok(n) => keep(&mut greeted.leftover, chunk.get(..n).unwrap_or_default()).map_err(lost)?,
             Err(error) => return Err(lost(Error::io("reading from the broker", &error))),
         }
     }

@@ -65,6 +65,14 @@ impl Run {
         }
     }
 
+    /// A copy of such; `None` where there is no memory for it.
+    pub fn copy_of(frames: &[u8], messages: u32) -> Option<Self> {
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(frames.len()).ok()?;
+        copy.extend_from_slice(frames);
+        Some(Self::frames(Bytes::from(copy), messages))
+    }
+
     pub const fn object(object: Object, size: usize) -> Self {
         Self {
             content: Content::Object(object, size),
