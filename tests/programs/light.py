@@ -1,4 +1,4 @@
-"""Subscribes with little memory to what needs much, then with enough; prints what came. Arguments: a path, bytes of room."""
+"""Subscribes with little memory to what needs much; prints what came of it. Arguments: a socket path, bytes of room."""
 
 import asyncio
 import json
