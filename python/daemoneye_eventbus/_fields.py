@@ -1,14 +1,14 @@
 """The native value classes with the dataclass protocol: ``__dataclass_fields__``, taken from private dataclasses.
 
-``dataclasses.fields``, ``asdict``, ``astuple`` and ``is_dataclass`` look for nothing else. Whoever hands these classes
-or their objects out takes them from here.
+``dataclasses.fields``, ``asdict``, ``astuple`` and ``is_dataclass`` look for nothing else; ``typing.get_type_hints``
+looks for ``__annotations__``. Whoever hands these classes or their objects out takes them from here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # tools that resolve the fields' types look for it here
+from collections.abc import Mapping  # resolving the fields' types looks for it here
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 from daemoneye_eventbus import _native
 from daemoneye_eventbus._native import (
@@ -145,3 +145,5 @@ _TWINS: Final[dict[type[Any], type]] = {
 for _class, _twin in _TWINS.items():
     for _name in ("__dataclass_fields__", "__dataclass_params__"):
         setattr(_class, _name, getattr(_twin, _name))
+    # Resolved, since their names are known here and not where the class says that it is from.
+    _class.__annotations__ = get_type_hints(_twin)
