@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use daemoneye_eventbus_core::client::{Answer, State, Ticket};
+use daemoneye_eventbus_core::client::{Answer, Link, State, Ticket};
 use daemoneye_eventbus_core::queue::DropReason;
 use daemoneye_eventbus_core::transport::Stream;
 use daemoneye_eventbus_core::wire::frame::{self, Kind, PREFIX};
@@ -17,6 +17,15 @@ use crate::support::{Bell, FarEnd, answered, inbox};
 const ASKED: usize = 5000;
 /// Tickets that nobody holds any more and the link still does.
 const FEW: usize = 300;
+
+/// A broker that has greeted its one client, which knows.
+fn connected() -> (FarEnd, Link, Arc<Bell>, Stream) {
+    let broker = FarEnd::new();
+    let (link, bell) = open(&broker);
+    let client = greet(&broker, 30.0);
+    bell.until("connected", || link.state() == State::Connected);
+    (broker, link, bell, client)
+}
 
 fn ticket(bell: &Arc<Bell>) -> Ticket {
     Ticket::new(Arc::<Bell>::clone(bell) as _)
@@ -81,10 +90,7 @@ fn flushes_that_were_given_up_in_an_outage_leave_nothing() {
 
 #[test]
 fn flushes_that_a_broker_does_not_answer_are_one_question() {
-    let broker = FarEnd::new();
-    let (link, bell) = open(&broker);
-    let client = greet(&broker, 30.0);
-    bell.until("connected", || link.state() == State::Connected);
+    let (broker, link, bell, client) = connected();
     let last = ask(&bell, |ticket| link.ping(ticket));
     let mut read = Vec::new();
     assert_eq!(said(&broker, &client, &mut read), FromClient::Ping);
@@ -101,10 +107,7 @@ fn flushes_that_a_broker_does_not_answer_are_one_question() {
 
 #[test]
 fn questions_for_statistics_that_were_given_up_leave_nothing() {
-    let broker = FarEnd::new();
-    let (link, bell) = open(&broker);
-    let client = greet(&broker, 30.0);
-    bell.until("connected", || link.state() == State::Connected);
+    let (broker, link, bell, client) = connected();
     let last = ask(&bell, |ticket| link.statistics(Stats::default(), ticket));
     let (mut read, mut asked) = (Vec::new(), 0);
     broker.send(&client, &FromBroker::Ping.frame());
@@ -126,10 +129,7 @@ fn questions_for_statistics_that_were_given_up_leave_nothing() {
 
 #[test]
 fn more_questions_than_are_asked_at_once_are_all_answered() {
-    let broker = FarEnd::new();
-    let (link, bell) = open(&broker);
-    let client = greet(&broker, 30.0);
-    bell.until("connected", || link.state() == State::Connected);
+    let (broker, link, bell, client) = connected();
     let tickets: Vec<Ticket> = (0..2 * FEW)
         .map(|_| {
             let ticket = ticket(&bell);
@@ -151,10 +151,7 @@ fn more_questions_than_are_asked_at_once_are_all_answered() {
 
 #[test]
 fn subscriptions_that_a_broker_does_not_answer_are_so_many_at_most_when_they_are_given_up() {
-    let broker = FarEnd::new();
-    let (link, bell) = open(&broker);
-    let client = greet(&broker, 30.0);
-    bell.until("connected", || link.state() == State::Connected);
+    let (broker, link, bell, client) = connected();
     publish(&link, &bell, 1);
     let mut read = Vec::new();
     let (kind, message) = heard(&broker, &client, &mut read);
@@ -202,10 +199,7 @@ fn subscriptions_that_a_broker_does_not_answer_are_so_many_at_most_when_they_are
 
 #[test]
 fn more_subscriptions_than_are_asked_for_at_once_are_all_answered() {
-    let broker = FarEnd::new();
-    let (link, bell) = open(&broker);
-    let client = greet(&broker, 30.0);
-    bell.until("connected", || link.state() == State::Connected);
+    let (broker, link, bell, client) = connected();
     let tickets: Vec<Ticket> = (0..2 * FEW)
         .map(|_| {
             let ticket = ticket(&bell);
@@ -228,10 +222,7 @@ fn more_subscriptions_than_are_asked_for_at_once_are_all_answered() {
 
 #[test]
 fn confirmations_that_a_broker_does_not_give_are_so_many_at_most() {
-    let broker = FarEnd::new();
-    let (link, bell) = open(&broker);
-    let client = greet(&broker, 30.0);
-    bell.until("connected", || link.state() == State::Connected);
+    let (broker, link, bell, client) = connected();
     let last = ask(&bell, |ticket| {
         publish(&link, &bell, 1);
         link.ping(ticket);
