@@ -2,19 +2,11 @@
 
 import asyncio
 import json
-import resource
 import sys
-from pathlib import Path
+
+from address_space import limit
 
 from daemoneye_eventbus import ClientConfig, EventBus, ProcessEvent
-
-
-def limit(bytes_more: int | None) -> None:
-    soft = resource.RLIM_INFINITY
-    if bytes_more is not None:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        soft = pages * resource.getpagesize() + bytes_more
-    resource.setrlimit(resource.RLIMIT_AS, (soft, resource.RLIM_INFINITY))
 
 
 async def main(path: str, room: int) -> None:
