@@ -27,9 +27,9 @@ class Contestant:
         return text + (f"@{self.python}" if self.python else "")
 
     @property
-    def hosts(self) -> bool:
-        """Whether its publisher has the broker in its own process."""
-        return self.variant == "agent"
+    def host(self) -> str | None:
+        """The role whose process has the broker in it; `None`: the broker has one of its own."""
+        return {"from_agent": "publish", "to_agent": "subscribe"}.get(self.variant)
 
 
 def contestant(text: str) -> Contestant:

@@ -73,7 +73,8 @@ PEERS = {
             {
                 "await": '`await bus.publish` per event, `async for`; congestion="block", overflow="block"',
                 "many": "`publish_many` and `get_many` of up to 256; block at both ends",
-                "agent": "as await, with the broker in the publisher's own process",
+                "to_agent": "as await, with the broker in the subscriber's own process",
+                "from_agent": "as await, with the broker in the publisher's own process",
             },
             ("daemoneye_eventbus",),
         ),

@@ -46,14 +46,24 @@ QUICK = Scale(seconds=1.0, least=0, samples=2_000, warm_up=200, open_loop_second
 
 
 def ends(run: Run, subscribers: int) -> tuple[Process, list[Process]]:
-    """A publisher and its subscribers, ready. It comes last, so that they miss nothing, unless it hosts the broker."""
+    """A publisher and its subscribers, ready. It comes last, so that they miss nothing, unless it hosts the broker.
+
+    Of several subscribers the first hosts it, where they do.
+    """
     begun: dict[str, list[Process]] = {"publish": [], "subscribe": []}
     names = {"publish": ["publisher"], "subscribe": [f"subscriber{number}" for number in range(subscribers)]}
-    for role in ("publish", "subscribe") if run.contestant.hosts else ("subscribe", "publish"):
-        hosts = run.contestant.hosts and role == "publish"
-        begun[role] = [run.start(name, role, hosts=hosts) for name in names[role]]
-        for process in begun[role]:
+    host = run.contestant.host
+    for role in ("publish", "subscribe") if host == "publish" else ("subscribe", "publish"):
+        first, *others = names[role]
+        if host == role:
+            begun[role].append(run.start(first, role, hosts=True))
+            begun[role][0].said("ready")
+        else:
+            others.insert(0, first)
+        rest = [run.start(name, role) for name in others]
+        for process in rest:
             process.said("ready")
+        begun[role] += rest
     return begun["publish"][0], begun["subscribe"]
 
 

@@ -9,7 +9,7 @@ from benches.processes import Run
 from benches.scenarios import Scale, ends, flood
 
 TITLE = "One publisher to ten subscribers, flat out, delivered in total"
-DEFAULT = ("ours", "ours:many", "ours:agent", "zenoh", "nats", "zmq", "redis", "busrt")
+DEFAULT = ("ours", "ours:many", "ours:from_agent", "zenoh", "nats", "zmq", "redis", "busrt")
 REFERENCE = "zenoh"
 COLUMNS = {
     "rate": "delivered/s",
@@ -23,6 +23,6 @@ _SUBSCRIBERS = 10
 
 def run(contestant: Contestant, scale: Scale) -> dict[str, Any]:
     """One round."""
-    with Run(contestant, alone=contestant.hosts) as one:
+    with Run(contestant, alone=contestant.host is not None) as one:
         publisher, subscribers = ends(one, _SUBSCRIBERS)
         return flood(one, [publisher], subscribers, scale)

@@ -12,7 +12,8 @@ TITLE = "One publisher to one subscriber, flat out"
 DEFAULT = (
     "ours",
     "ours:many",
-    "ours:agent",
+    "ours:to_agent",
+    "ours:from_agent",
     "zenoh",
     "zenoh:recv",
     "nats",
@@ -30,6 +31,6 @@ PLOTTED = ("rate", "cpu_us")
 
 def run(contestant: Contestant, scale: Scale) -> dict[str, Any]:
     """One round."""
-    with Run(contestant, alone=contestant.hosts) as one:
+    with Run(contestant, alone=contestant.host is not None) as one:
         publisher, subscribers = ends(one, 1)
         return flood(one, [publisher], subscribers, scale)
