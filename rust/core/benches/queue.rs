@@ -23,7 +23,7 @@ fn queue(messages: usize) -> Queue {
     Queue::new(
         limits,
         Overflow::DropOldest,
-        Duration::from_secs(5),
+        Some(Duration::from_secs(5)),
         budget,
         Arc::new(Nobody),
     )

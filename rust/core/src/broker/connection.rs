@@ -55,7 +55,7 @@ impl Terms {
         Arc::new(Queue::new(
             self.limits,
             self.overflow,
-            stall,
+            Some(stall),
             Arc::clone(budget),
             reader,
         ))

@@ -333,7 +333,7 @@ impl Port {
         let queue = Arc::new(Queue::new(
             limits,
             overflow,
-            config.stall_timeout,
+            Some(config.stall_timeout),
             Arc::clone(&self.shared.budget),
             reader,
         ));

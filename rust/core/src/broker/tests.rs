@@ -30,7 +30,7 @@ fn join(router: &Router) -> Arc<Sink> {
     let queue = Queue::new(
         limits,
         Overflow::DropOldest,
-        Duration::from_secs(1),
+        Some(Duration::from_secs(1)),
         budget,
         Arc::new(Nobody),
     );

@@ -2,15 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use crate::event::EventSubscription;
 use crate::filter::Filters;
 use crate::queue::{Budget, DropReason, Limits, Overflow, Patience, Popped, Pushed, Queue, Run, Subscriptions, Wake};
 use crate::topic::Pattern;
-
-/// A subscriber that waits for its own consumer is never counted as stalled; the broker judges the connection instead.
-const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 #[derive(Debug, Clone, Copy)]
 pub struct InboxOptions {
@@ -46,7 +42,8 @@ impl Inbox {
             queue: Queue::new(
                 options.limits,
                 options.overflow,
-                NEVER,
+                // Its own consumer is waited for; the broker judges the connection instead.
+                None,
                 Arc::new(Budget::unlimited()),
                 reader,
             ),

@@ -55,14 +55,15 @@ pub(super) struct Inner {
     waiting: SmallVec<[Arc<dyn Wake>; 1]>,
     /// The least that any of them waits for, in bytes.
     wanted: usize,
-    stall: Duration,
+    /// `None`: its reader is never counted as stalled, and no clock is read for it.
+    stall: Option<Duration>,
     /// Since when a queue without room has not lost a byte to its reader; `None` once that has read it below half, or nothing is left.
     crowded: Option<Instant>,
     stalled: bool,
 }
 
 impl Inner {
-    pub(super) fn new(limits: Limits, overflow: Overflow, stall: Duration, budget: Arc<Budget>) -> Self {
+    pub(super) fn new(limits: Limits, overflow: Overflow, stall: Option<Duration>, budget: Arc<Budget>) -> Self {
         Self {
             items: VecDeque::new(),
             limits,
@@ -108,7 +109,7 @@ impl Inner {
         self.bytes += run.bytes();
         self.budget.charge(run.messages as usize, run.bytes());
         self.pending += u64::from(run.messages) * subscriptions.len() as u64;
-        if !was_full && self.is_full() {
+        if !was_full && self.is_full() && self.stall.is_some() {
             self.crowded.get_or_insert_with(Instant::now);
         }
     }
@@ -150,8 +151,10 @@ impl Inner {
     }
 
     fn has_stalled(&mut self) -> bool {
-        if !self.stalled && self.crowded.is_some_and(|since| since.elapsed() >= self.stall) {
-            self.stalled = true;
+        if !self.stalled
+            && let (Some(since), Some(stall)) = (self.crowded, self.stall)
+        {
+            self.stalled = since.elapsed() >= stall;
         }
         self.stalled
     }

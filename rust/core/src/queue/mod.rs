@@ -176,11 +176,12 @@ impl fmt::Debug for Queue {
 }
 
 impl Queue {
-    /// `reader` is woken when something comes into an empty queue, and when the queue ends.
+    /// `reader` is woken when something comes into an empty queue, and when the queue ends. Nobody waits for a reader that takes nothing
+    /// for `stall`; `None`: it is waited for.
     pub fn new(
         limits: Limits,
         overflow: Overflow,
-        stall: Duration,
+        stall: Option<Duration>,
         budget: Arc<Budget>,
         reader: Arc<dyn Wake>,
     ) -> Self {

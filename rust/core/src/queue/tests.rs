@@ -65,7 +65,13 @@ fn queue(limits: Limits, overflow: Overflow) -> Fixture {
 fn within(limits: Limits, overflow: Overflow, stall: Duration, budget: usize) -> Fixture {
     let reader = Arc::new(Bell::default());
     let budget = Arc::new(Budget::new(budget));
-    let queue = Queue::new(limits, overflow, stall, Arc::clone(&budget), Arc::clone(&reader) as _);
+    let queue = Queue::new(
+        limits,
+        overflow,
+        Some(stall),
+        Arc::clone(&budget),
+        Arc::clone(&reader) as _,
+    );
     Fixture { queue, reader, budget }
 }
 
@@ -265,7 +271,7 @@ fn a_used_up_budget_holds_back_those_who_wait_but_starves_nobody() {
     let other = Queue::new(
         limits(9, 9999),
         Overflow::DropOldest,
-        Duration::ZERO,
+        Some(Duration::ZERO),
         Arc::clone(&queue.budget),
         Arc::new(Bell::default()),
     );

@@ -1,11 +1,14 @@
 //! The producers' side: what comes in, and what goes to make room for it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Inner, Item};
 use crate::queue::budget::charged;
 use crate::queue::{DropReason, Overflow, Patience, Pushed, Run, Subscriptions};
+
+/// Beyond the life of any process.
+const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl Inner {
     pub(in crate::queue) fn push(
@@ -36,7 +39,10 @@ impl Inner {
             let taken = self.take_part(run, subscriptions, budget);
             return self.taken(run, taken, self.crowded.unwrap_or_else(Instant::now));
         }
-        let crowded = *self.crowded.get_or_insert_with(Instant::now);
+        let crowded = match self.stall {
+            Some(_) => *self.crowded.get_or_insert_with(Instant::now),
+            None => Instant::now(),
+        };
         if let Some(waker) = waits {
             let taken = self.take_part(run, subscriptions, budget);
             if taken < run.messages {
@@ -121,7 +127,7 @@ impl Inner {
         }
         Pushed::Full {
             taken,
-            stalls_at: crowded + self.stall,
+            stalls_at: crowded + self.stall.unwrap_or(NEVER),
         }
     }
 
