@@ -40,7 +40,7 @@ class Bridge:
         self.paced: weakref.WeakSet[BusCore] = weakref.WeakSet()
         self.watches = self._watch(loop)
         if not self.watches:
-            listen(loop, self.bell, self._rung)
+            listen(loop, self.bell, self.look)
         _ring_for_logs(self.bell, self.listen(self._log))
         # What came while no loop was there to take it.
         loop.call_soon(self._log)
@@ -110,7 +110,8 @@ class Bridge:
         """Calls everybody who was rung for; a callback of the loop, so that whom they wake may go on at once."""
         self._hear(self.bell.drain)
 
-    def _rung(self) -> None:
+    def look(self) -> None:
+        """The same for who held the bell, or has read from its socket."""
         self._hear(self.bell.take)
 
     def _hear(self, who: Callable[[], Iterable[int]]) -> None:

@@ -73,10 +73,10 @@ class LoopReads:
             if self._link.on_readable(self._bridge.bell):
                 self.update()
             # Last, for whoever is woken goes on in there.
-            self._bridge.drain()
+            self._bridge.look()
         except BaseException:
             # A Ctrl-C may come between any two steps; the link holds the bell until the loop has looked.
-            self._bridge.loop.call_soon(self._bridge.drain)
+            self._bridge.loop.call_soon(self._bridge.look)
             raise
 
     def kernel_is_full(self) -> None:

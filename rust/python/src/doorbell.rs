@@ -61,7 +61,6 @@ pub(crate) struct Bell {
     tokens: Mutex<Vec<u64>>,
     /// Somebody rang, or the loop holds the bell: no need to write.
     rung: AtomicBool,
-    written: AtomicBool,
     rope: rope::End,
 }
 
@@ -71,8 +70,6 @@ impl Bell {
         if !self.rung.swap(true, Ordering::AcqRel) {
             // A full pipe is as good as a written one: the loop will look.
             let _full = (&self.rope).write(&[1]);
-            // Only now, or a look in between would leave the byte in the pipe and the loop awake for ever.
-            self.written.store(true, Ordering::Release);
         }
     }
 }
@@ -125,7 +122,6 @@ impl Doorbell {
         let bell = Bell {
             tokens: Mutex::new(Vec::new()),
             rung: AtomicBool::new(false),
-            written: AtomicBool::new(false),
             rope,
         };
         Ok(Self {
@@ -143,23 +139,22 @@ impl Doorbell {
         self.inner.get(py).map(|_| ())
     }
 
-    /// From now to the next `drain` nobody needs to ring: the caller will look.
+    /// From now to the next `take` nobody needs to ring: the caller will look.
     pub(crate) fn hold(&self, py: Python<'_>) -> PyResult<()> {
         self.inner.get(py)?.0.rung.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// Who rang since the last time.
+    /// Who rang since the last time; for a loop that was told that the socket is readable. It is always read, or whoever writes and is
+    /// kept from going on by the loop that he woke would have that loop look again and again.
     fn drain(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
-        let (bell, read) = self.inner.get(py)?;
-        if bell.written.swap(false, Ordering::AcqRel) {
-            let mut bytes = [0; 64];
-            while matches!((&*read).read(&mut bytes), Ok(n) if n == bytes.len()) {}
-        }
+        let (_, read) = self.inner.get(py)?;
+        let mut bytes = [0; 64];
+        while matches!((&*read).read(&mut bytes), Ok(n) if n == bytes.len()) {}
         self.take(py)
     }
 
-    /// The same for a loop that has read from the socket itself.
+    /// The same for a loop that held the bell, or has read from the socket itself. A byte that was written before is read in its turn.
     fn take(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
         let (bell, _) = self.inner.get(py)?;
         // Cleared before looking: who rings after the look writes again.
