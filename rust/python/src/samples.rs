@@ -23,6 +23,7 @@ const TIME: Timestamp = Timestamp {
 #[pyfunction]
 pub(crate) fn _received(py: Python<'_>, body: &[u8], dropped_before: u64) -> PyResult<Py<PyAny>> {
     let text = |text: &str| PyString::new(py, text).unbind();
+    let pattern = text("events.#");
     check(Dialect::Bincode, body, usize::MAX)
         .map_err(|refusal| pyo3::exceptions::PyValueError::new_err(format!("{refusal:?}")))?;
     events::received(
@@ -31,7 +32,7 @@ pub(crate) fn _received(py: Python<'_>, body: &[u8], dropped_before: u64) -> PyR
             body: PyBytes::new(py, body).unbind(),
             dialect: Dialect::Bincode,
         },
-        &text("events.#"),
+        |_| Ok(&pattern),
         &text("s-1"),
         Stamp {
             dropped_before,

@@ -3,11 +3,12 @@ use std::sync::Arc;
 
 use daemoneye_eventbus_core::broker::LocalSubscription;
 use daemoneye_eventbus_core::client::Inbox;
+use daemoneye_eventbus_core::event::Utf8;
 use daemoneye_eventbus_core::lock::Mutex;
 use daemoneye_eventbus_core::queue::{Content, Empty, Popped, Queue, Subscriptions};
 use daemoneye_eventbus_core::topic::Pattern;
+use daemoneye_eventbus_core::wire::Dialect;
 use daemoneye_eventbus_core::wire::frame::PREFIX;
-use daemoneye_eventbus_core::wire::{self, Dialect};
 use hashbrown::HashMap;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple, PyType};
@@ -78,7 +79,7 @@ pub(crate) struct SubscriptionCore {
     /// Best first.
     patterns: Vec<(Pattern, Py<PyString>)>,
     /// The best pattern by topic, where there are several.
-    best: Mutex<HashMap<Box<str>, usize>>,
+    best: Mutex<HashMap<Box<[u8]>, usize>>,
     dialect: Dialect,
     pace: Pace,
     thread: LoopThread,
@@ -169,11 +170,8 @@ impl SubscriptionCore {
         };
         match &popped.content {
             Content::Frames(body) => {
-                let pattern = self.pattern(|| {
-                    let checked = wire::check(self.dialect, body.as_bytes(py), usize::MAX);
-                    checked.map(|summary| summary.topic).map_err(|_| inconsistent())
-                })?;
                 let (body, dialect) = (body.clone_ref(py), self.dialect);
+                let pattern = |topic: Utf8<'_>| self.pattern(|| Ok(topic.0));
                 events::received(py, Frame { body, dialect }, pattern, &self.subscriber_id, stamp)
             }
             Content::Object(object, _) => {
@@ -182,32 +180,30 @@ impl SubscriptionCore {
                         "a foreign object is in the queue",
                     ));
                 };
-                let pattern = self.pattern(|| message.topic.bind(py).to_str())?;
+                let pattern = self.pattern(|| message.topic.bind(py).to_str().map(str::as_bytes))?;
                 message.deliver(py, pattern, &self.subscriber_id, stamp)
             }
         }
     }
 
-    /// The most specific pattern that matches `topic`, which is not asked for where there is but one.
-    fn pattern<'a>(&self, topic: impl FnOnce() -> PyResult<&'a str>) -> PyResult<&Py<PyString>> {
+    /// The most specific pattern that matches `topic`, which is UTF-8 and not asked for where there is but one.
+    fn pattern<'a>(&self, topic: impl FnOnce() -> PyResult<&'a [u8]>) -> PyResult<&Py<PyString>> {
         if let [(_, only)] = self.patterns.as_slice() {
             return Ok(only);
         }
         let topic = topic()?;
         let mut best = self.best.lock();
-        let known = best.get(topic).copied();
-        let index = known.unwrap_or_else(|| {
-            let found = self
-                .patterns
-                .iter()
-                .position(|(pattern, _)| pattern.matches(topic))
-                .unwrap_or(0);
-            if best.len() >= REMEMBERED_TOPICS {
-                best.clear();
+        let index = match best.get(topic) {
+            Some(known) => *known,
+            None => {
+                let text = std::str::from_utf8(topic).map_err(|_| inconsistent())?;
+                let found = self.patterns.iter().position(|(pattern, _)| pattern.matches(text));
+                if best.len() >= REMEMBERED_TOPICS {
+                    best.clear();
+                }
+                *best.entry(topic.into()).or_insert(found.unwrap_or(0))
             }
-            best.insert(topic.into(), found);
-            found
-        });
+        };
         Ok(self.patterns.get(index).map_or(&self.subscriber_id, |(_, text)| text))
     }
 }

@@ -21,7 +21,7 @@ mod record;
 mod restore;
 mod trigger;
 
-use daemoneye_eventbus_core::event::{self as core, CollectionEvent, EventKind, Map, Timestamp, Walk};
+use daemoneye_eventbus_core::event::{self as core, CollectionEvent, EventKind, Map, Timestamp, Utf8, Walk};
 use daemoneye_eventbus_core::topic::names::trigger as trigger_topic;
 use daemoneye_eventbus_core::wire::{Dialect, MessageType};
 use pyo3::prelude::*;
@@ -120,11 +120,11 @@ pub(crate) fn fresh_correlation(id: &str, created_at: Timestamp) -> core::Correl
 
 /// What a received body is to a subscriber: a `BusEvent` if it holds an event, else a `ControlMessage`.
 ///
-/// `frame` is kept; everything but numbers is read from it when a field is read.
-pub(crate) fn received(
+/// `matched_pattern` is asked for an event alone. `frame` is kept; everything but numbers is read from it when a field is read.
+pub(crate) fn received<'s>(
     py: Python<'_>,
     frame: Frame,
-    matched_pattern: &Py<PyString>,
+    matched_pattern: impl FnOnce(Utf8<'_>) -> PyResult<&'s Py<PyString>>,
     subscriber_id: &Py<PyString>,
     stamp: Stamp,
 ) -> PyResult<Py<PyAny>> {
@@ -142,6 +142,7 @@ pub(crate) fn received(
     };
     if holds_event {
         let event = bus_event::event_of(py, &frame, outline.payload)?;
+        let matched_pattern = matched_pattern(outline.topic)?;
         envelope.frame = Some(frame);
         let (matched_pattern, subscriber_id) = (matched_pattern.clone_ref(py), subscriber_id.clone_ref(py));
         let made = BusEvent::new_local(envelope, event, matched_pattern, subscriber_id, stamp);
