@@ -292,7 +292,7 @@ proptest! {
         };
         prop_assert_eq!(filters.accept(&message, event.as_ref()), wanted);
         let summary = Summary {
-            topic: message.topic,
+            topic: message.topic.into(),
             message_type: message.message_type,
             sequence: message.sequence,
             event: event.as_ref().map(CollectionEvent::kind),
@@ -321,7 +321,7 @@ fn types_and_topics_alone_need_no_event() {
         .unwrap()
         .unwrap();
     let summary = |event| Summary {
-        topic: "events.a",
+        topic: "events.a".into(),
         message_type: MessageType::Event,
         sequence: 0,
         event,

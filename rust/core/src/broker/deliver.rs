@@ -309,7 +309,7 @@ impl<'a> Delivery<'a> {
             let lens = Lens::new(sink.dialect, body, &summary);
             let one = Run::frames(Bytes::copy_from_slice(frame), 1).from(run.sender.as_ref());
             self.push_found(sink, &one, || {
-                let route = router.resolve(summary.topic);
+                let route = router.resolve(summary.topic.text());
                 let target = route.lane(Way::of(&summary)).target(sink.id)?;
                 target.accepted(|filters| lens.accepts(filters))
             });

@@ -454,7 +454,7 @@ impl<'a> Outgoing<'a> {
         Self {
             draft,
             summary: Summary {
-                topic: draft.topic,
+                topic: draft.topic.into(),
                 message_type,
                 sequence: draft.sequence,
                 event: kind,

@@ -13,6 +13,7 @@ use super::open::Open;
 use super::questions::{self, MAX_ASKED, Questions};
 use super::ticket::{Answer, Ticket};
 use crate::error::{Error, Result};
+use crate::event::Utf8;
 use crate::log::Limiter;
 use crate::queue::{DropReason, Patience, Pushed, Run, Wake};
 use crate::topic::{Cache, DEFAULT_MAX_DEPTH, Matcher, Neighbours};
@@ -258,11 +259,11 @@ impl Inbound {
         })
     }
 
-    pub(super) fn route(&mut self, topic: &str) -> Arc<[Arc<Inbox>]> {
+    pub(super) fn route(&mut self, topic: Utf8<'_>) -> Arc<[Arc<Inbox>]> {
         let (matcher, entries, leaving) = (&self.matcher, &self.entries, &self.leaving);
         let route = self.routes.get_or(topic, self.generation, || {
             let mut ids = Vec::new();
-            matcher.find(topic, |_, id| ids.push(id));
+            matcher.find(topic.text(), |_, id| ids.push(id));
             ids.sort_unstable();
             ids.dedup();
             ids.iter()

@@ -17,6 +17,20 @@ pub struct Text(pub String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Utf8<'a>(pub &'a [u8]);
 
+impl<'a> Utf8<'a> {
+    /// As text. It looks at every byte again, and is for what is done seldom.
+    pub fn text(self) -> &'a str {
+        std::str::from_utf8(self.0).unwrap_or_default()
+    }
+}
+
+impl<'a> From<&'a str> for Utf8<'a> {
+    #[inline]
+    fn from(text: &'a str) -> Self {
+        Self(text.as_bytes())
+    }
+}
+
 impl AsRef<[u8]> for Utf8<'_> {
     #[inline]
     fn as_ref(&self) -> &[u8] {

@@ -10,7 +10,7 @@ pub use glob::{Glob, MAX_GLOB_BYTES};
 
 use self::terms::{Pairs, Words};
 use crate::error::{Error, Result};
-use crate::event::{CollectionEvent, CorrelationFilter, EventFilter, EventKind};
+use crate::event::{CollectionEvent, CorrelationFilter, EventFilter, EventKind, Utf8};
 use crate::topic::Pattern;
 use crate::wire::{Message, Summary};
 
@@ -172,16 +172,20 @@ impl Filters {
 
     /// `event` is `None` for a Control message that is no TriggerRequest.
     pub fn accept(&self, message: &Message<'_>, event: Option<&CollectionEvent<'_>>) -> bool {
-        if self.excludes(event.map(CollectionEvent::kind), message.topic) {
+        if self.excludes(event.map(CollectionEvent::kind), message.topic.into()) {
             return false;
         }
         self.summary_decides || (self.accept_correlation(message) && self.accept_event(message, event))
     }
 
-    fn excludes(&self, event: Option<EventKind>, topic: &str) -> bool {
+    fn excludes(&self, event: Option<EventKind>, topic: Utf8<'_>) -> bool {
+        let matches = || {
+            let topic = topic.text();
+            self.topics.iter().any(|pattern| pattern.matches(topic))
+        };
         self.kinds
             .is_some_and(|kinds| !event.is_some_and(|kind| kinds.contains(kind)))
-            || !(self.topics.is_empty() || self.topics.iter().any(|pattern| pattern.matches(topic)))
+            || !(self.topics.is_empty() || matches())
     }
 
     fn accept_event(&self, message: &Message<'_>, event: Option<&CollectionEvent<'_>>) -> bool {

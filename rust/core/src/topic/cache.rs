@@ -9,8 +9,8 @@ use super::MAX_TOPIC_BYTES;
 /// At most `capacity` topics; when full it is emptied (a bus has few topics; a flood of new ones costs look-ups only).
 #[derive(Debug)]
 pub struct Cache<V> {
-    values: HashMap<Box<str>, V>,
-    last: Option<(String, V)>,
+    values: HashMap<Box<[u8]>, V>,
+    last: Option<(Vec<u8>, V)>,
     generation: u64,
     capacity: usize,
 }
@@ -27,7 +27,8 @@ impl<V: Clone> Cache<V> {
 
     /// The cached value for `topic` if it was stored under this `generation`, else what `look_up` gives, stored.
     #[inline]
-    pub fn get_or(&mut self, topic: &str, generation: u64, look_up: impl FnOnce() -> V) -> &V {
+    pub fn get_or(&mut self, topic: impl AsRef<[u8]>, generation: u64, look_up: impl FnOnce() -> V) -> &V {
+        let topic = topic.as_ref();
         let last = match self.last.take() {
             Some(last) if last.0 == topic && self.generation == generation && self.keeps(topic) => last,
             last => {
@@ -35,7 +36,7 @@ impl<V: Clone> Cache<V> {
                 let mut name = last.map(|(name, _)| name).unwrap_or_default();
                 name.clear();
                 if self.keeps(topic) {
-                    name.push_str(topic);
+                    name.extend_from_slice(topic);
                 }
                 (name, value)
             }
@@ -43,11 +44,11 @@ impl<V: Clone> Cache<V> {
         &self.last.insert(last).1
     }
 
-    fn keeps(&self, topic: &str) -> bool {
+    fn keeps(&self, topic: &[u8]) -> bool {
         self.capacity > 0 && (1..=MAX_TOPIC_BYTES).contains(&topic.len())
     }
 
-    fn find(&mut self, topic: &str, generation: u64, look_up: impl FnOnce() -> V) -> V {
+    fn find(&mut self, topic: &[u8], generation: u64, look_up: impl FnOnce() -> V) -> V {
         if self.generation != generation {
             self.values.clear();
             self.generation = generation;

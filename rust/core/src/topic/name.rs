@@ -4,6 +4,7 @@
 //! case is one pass over at most [`MAX_TOPIC_BYTES`] bytes without allocation; what exactly is wrong is worked out
 //! only once it is known that something is. A topic that passed is safe to log, to compare and to use as a key.
 use crate::error::TopicError;
+use crate::event::Utf8;
 
 pub const MAX_TOPIC_BYTES: usize = 256;
 
@@ -52,12 +53,17 @@ const CLASSES: [Class; 256] = {
 
 /// Checks a topic; allocates only for the error.
 pub fn check(topic: &str, max_depth: usize) -> Result<Domain, TopicError> {
-    if topic.len() <= MAX_TOPIC_BYTES
-        && well_formed(topic.as_bytes(), max_depth)
-        && let Some(domain) = domain(topic)
+    check_utf8(topic.into(), max_depth)
+}
+
+pub(super) fn check_utf8(topic: Utf8<'_>, max_depth: usize) -> Result<Domain, TopicError> {
+    if topic.0.len() <= MAX_TOPIC_BYTES
+        && well_formed(topic.0, max_depth)
+        && let Some(domain) = domain(topic.0)
     {
         return Ok(domain);
     }
+    let topic = topic.text();
     Err(TopicError {
         topic: excerpt(topic),
         kind: explain(topic, max_depth),
@@ -80,10 +86,10 @@ fn well_formed(topic: &[u8], max_depth: usize) -> bool {
     !after_dot && depth <= max_depth
 }
 
-fn domain(topic: &str) -> Option<Domain> {
+fn domain(topic: &[u8]) -> Option<Domain> {
     DOMAINS
         .iter()
-        .find_map(|&(name, domain)| match topic.strip_prefix(name)?.as_bytes().first() {
+        .find_map(|&(name, domain)| match topic.strip_prefix(name.as_bytes())?.first() {
             None | Some(b'.') => Some(domain),
             Some(_) => None,
         })
@@ -116,7 +122,7 @@ fn explain(topic: &str, max_depth: usize) -> String {
 
 /// Of a pattern's first literal: whether any topic can begin with it.
 pub(super) fn check_domain(segment: &str) -> Result<(), String> {
-    match (reserved(segment), domain(segment)) {
+    match (reserved(segment), domain(segment.as_bytes())) {
         (Some(kind), _) => Err(kind),
         (None, Some(_)) => Ok(()),
         (None, None) => Err(unknown_domain(segment)),

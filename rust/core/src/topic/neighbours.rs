@@ -1,16 +1,18 @@
 //! Checking topics one after the other, where neighbours are most often the same.
-use super::{Domain, check};
+use super::Domain;
+use super::name::check_utf8;
 use crate::error::TopicError;
+use crate::event::Utf8;
 
 /// What says whether a topic is right: a greatest depth, or [`Neighbours`] that remember.
 pub trait Checks {
-    fn check(self, topic: &str) -> Result<Domain, TopicError>;
+    fn check(self, topic: Utf8<'_>) -> Result<Domain, TopicError>;
 }
 
 impl Checks for usize {
     #[inline]
-    fn check(self, topic: &str) -> Result<Domain, TopicError> {
-        check(topic, self)
+    fn check(self, topic: Utf8<'_>) -> Result<Domain, TopicError> {
+        check_utf8(topic, self)
     }
 }
 
@@ -19,7 +21,7 @@ impl Checks for usize {
 pub struct Neighbours {
     max_depth: usize,
     /// Empty, which no topic is, before the first.
-    last: String,
+    last: Vec<u8>,
     domain: Domain,
 }
 
@@ -27,7 +29,7 @@ impl Neighbours {
     pub const fn new(max_depth: usize) -> Self {
         Self {
             max_depth,
-            last: String::new(),
+            last: Vec::new(),
             domain: Domain::Events,
         }
     }
@@ -36,10 +38,10 @@ impl Neighbours {
         self.max_depth
     }
 
-    fn check_new(&mut self, topic: &str) -> Result<Domain, TopicError> {
-        let domain = check(topic, self.max_depth)?;
+    fn check_new(&mut self, topic: Utf8<'_>) -> Result<Domain, TopicError> {
+        let domain = check_utf8(topic, self.max_depth)?;
         self.last.clear();
-        self.last.push_str(topic);
+        self.last.extend_from_slice(topic.0);
         self.domain = domain;
         Ok(domain)
     }
@@ -47,8 +49,8 @@ impl Neighbours {
 
 impl Checks for &mut Neighbours {
     #[inline]
-    fn check(self, topic: &str) -> Result<Domain, TopicError> {
-        if !topic.is_empty() && topic == self.last {
+    fn check(self, topic: Utf8<'_>) -> Result<Domain, TopicError> {
+        if !topic.0.is_empty() && topic.0 == self.last {
             return Ok(self.domain);
         }
         self.check_new(topic)

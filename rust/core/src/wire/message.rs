@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::frame::PREFIX;
 use super::{Dialect, envelope};
 use crate::error::{DecodeError, Error, Result, TopicError};
-use crate::event::{CollectionEvent, CorrelationMetadata, EventKind, Map, Timestamp};
+use crate::event::{CollectionEvent, CorrelationMetadata, EventKind, Map, Timestamp, Utf8};
 use crate::topic::names::trigger;
 use crate::topic::{Checks, Domain};
 
@@ -66,7 +66,7 @@ impl Payload<'_> {
 /// What routing needs of a message that was found whole and well-formed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary<'a> {
-    pub topic: &'a str,
+    pub topic: Utf8<'a>,
     pub message_type: MessageType,
     pub sequence: u64,
     /// `Some` if the payload is one whole `CollectionEvent` (always for type Event; for Control only on `control.trigger.request`).
@@ -137,7 +137,7 @@ fn frame_len(dialect: Dialect, draft: &Draft<'_>, message_type: MessageType, max
 pub fn check(dialect: Dialect, body: &[u8], topics: impl Checks) -> Result<Summary<'_>, Refusal<'_>> {
     let outline = dialect.outline(body).map_err(Refusal::Malformed)?;
     let (topic, sequence, message_type) = (outline.topic, outline.sequence, outline.message_type);
-    let kind = match carries(message_type, topic) {
+    let kind = match carries(message_type, topic.0) {
         Carries::Event => match dialect.event_kind(outline.payload) {
             Ok(kind) => Some(kind),
             Err(error) => return Err(Refusal::Malformed(in_payload(error, body, outline.payload))),
@@ -164,7 +164,7 @@ pub fn check(dialect: Dialect, body: &[u8], topics: impl Checks) -> Result<Summa
     match refused {
         Some(reason) => Err(Refusal::Type {
             reason,
-            topic,
+            topic: topic.text(),
             sequence,
         }),
         None => Ok(Summary {
@@ -180,7 +180,7 @@ pub fn check(dialect: Dialect, body: &[u8], topics: impl Checks) -> Result<Summa
 #[inline]
 pub fn read(dialect: Dialect, body: &[u8]) -> Result<(Message<'_>, Option<CollectionEvent<'_>>), DecodeError> {
     let message: Message<'_> = dialect.decode(body)?;
-    let event = match carries(message.message_type, message.topic) {
+    let event = match carries(message.message_type, message.topic.as_bytes()) {
         Carries::Event => match dialect.decode(message.payload) {
             Ok(event) => Some(event),
             Err(error) => return Err(in_payload(error, body, message.payload)),
@@ -204,10 +204,10 @@ enum Carries {
 }
 
 #[inline]
-fn carries(message_type: MessageType, topic: &str) -> Carries {
+fn carries(message_type: MessageType, topic: &[u8]) -> Carries {
     match message_type {
         MessageType::Event => Carries::Event,
-        MessageType::Control if topic == trigger::REQUEST => Carries::PerhapsTrigger,
+        MessageType::Control if topic == trigger::REQUEST.as_bytes() => Carries::PerhapsTrigger,
         _ => Carries::Bytes,
     }
 }
@@ -226,7 +226,7 @@ fn in_payload(error: DecodeError, body: &[u8], payload: &[u8]) -> DecodeError {
 /// The message type that follows from the payload, if the topic takes it.
 #[inline]
 fn admit(draft: &Draft<'_>, topics: impl Checks) -> Result<MessageType> {
-    let domain = topics.check(draft.topic)?;
+    let domain = topics.check(draft.topic.into())?;
     let (message_type, taken, rule) = match draft.payload {
         Payload::Event(CollectionEvent::TriggerRequest(_)) => (
             MessageType::Control,

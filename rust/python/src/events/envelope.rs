@@ -2,7 +2,7 @@
 //!
 //! A received one keeps its frame: its texts are made when they are read, its correlation metadata is decoded when it
 //! is first read. One made in this process holds the objects it was published with.
-use daemoneye_eventbus_core::event::{Map, Timestamp, Utf8};
+use daemoneye_eventbus_core::event::{Map, Timestamp};
 use daemoneye_eventbus_core::wire::{Dialect, Message, Outline};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -104,7 +104,7 @@ impl Envelope {
     }
 
     /// The envelope of a received body, of which `outline` is the outline; the caller puts `frame` in when nothing borrows from it.
-    pub(crate) fn of_wire(body: &[u8], outline: &Outline<'_, Utf8<'_>>) -> PyResult<Self> {
+    pub(crate) fn of_wire(body: &[u8], outline: &Outline<'_>) -> PyResult<Self> {
         Ok(Self {
             id: outline.id.into(),
             topic: Text::wire(body, outline.topic.as_ref())?,

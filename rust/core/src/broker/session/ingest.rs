@@ -75,7 +75,7 @@ impl Ingest {
         let way = Way::of(summary);
         let len = PREFIX + body;
         let route = self.routes.get_or(summary.topic, router.generation(), || {
-            look_up(router, rights, summary.topic)
+            look_up(router, rights, summary.topic.text())
         });
         match &mut self.open {
             Some(open) => {
@@ -186,7 +186,7 @@ impl Session {
                                 self.stop = Some(Stop::Paced(ready));
                                 return at;
                             }
-                            self.refuse_publish(Code::RateLimit, TOO_FAST, summary.topic, summary.sequence);
+                            self.refuse_publish(Code::RateLimit, TOO_FAST, summary.topic.text(), summary.sequence);
                             at += len;
                             continue;
                         }
@@ -258,7 +258,12 @@ impl Session {
         }
         if fit == Fit::Refused {
             let why = self.rights.as_ref().map(|rights| rights.publish_refusal());
-            self.refuse_publish(Code::Rights, &why.unwrap_or_default(), summary.topic, summary.sequence);
+            self.refuse_publish(
+                Code::Rights,
+                &why.unwrap_or_default(),
+                summary.topic.text(),
+                summary.sequence,
+            );
         }
         true
     }

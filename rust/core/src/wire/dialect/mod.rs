@@ -31,9 +31,9 @@ pub enum Dialect {
 
 /// What routing and a reader's first look need of an envelope that was decoded whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outline<'a, T = &'a str> {
+pub struct Outline<'a> {
     pub id: Uuid,
-    pub topic: T,
+    pub topic: Utf8<'a>,
     /// UTF-8.
     pub correlation_id: &'a [u8],
     pub payload: &'a [u8],
@@ -51,25 +51,11 @@ impl<'a> Outline<'a> {
         decode(bytes).map(|message| Self::of(&message))
     }
 
-    /// The same without its text.
-    #[cold]
-    fn known(self) -> Outline<'a, Utf8<'a>> {
-        Outline {
-            id: self.id,
-            topic: Utf8(self.topic.as_bytes()),
-            correlation_id: self.correlation_id,
-            payload: self.payload,
-            sequence: self.sequence,
-            timestamp: self.timestamp,
-            message_type: self.message_type,
-        }
-    }
-
     #[inline]
     fn of(message: &Message<'a, Walk>) -> Self {
         Self {
             id: message.id,
-            topic: message.topic,
+            topic: message.topic.into(),
             correlation_id: message.correlation_metadata.correlation_id.as_bytes(),
             payload: message.payload,
             sequence: message.sequence,
@@ -223,10 +209,10 @@ impl Dialect {
 
     /// [`outline`](Self::outline) of what it took before: whether texts are UTF-8 is not asked again, since no text is made of them here.
     #[inline]
-    pub fn known_outline(self, bytes: &[u8]) -> Result<Outline<'_, Utf8<'_>>, DecodeError> {
+    pub fn known_outline(self, bytes: &[u8]) -> Result<Outline<'_>, DecodeError> {
         match self {
             Self::Bincode => bincode::known_outline(bytes),
-            Self::Postcard | Self::BincodeV0 => self.outline(bytes).map(Outline::known),
+            Self::Postcard | Self::BincodeV0 => self.outline(bytes),
         }
     }
 

@@ -152,7 +152,7 @@ impl Original {
         {
             return shared.counters.note(Refusal::RateLimit);
         }
-        let route = look_up(&shared.router, self.rights.as_deref(), summary.topic);
+        let route = look_up(&shared.router, self.rights.as_deref(), summary.topic.text());
         if route.is_refused() {
             return shared.counters.note(Refusal::Rights);
         }

@@ -97,10 +97,10 @@ pub(super) fn event(bytes: &[u8]) -> Result<CollectionEvent<'_, Walk>, DecodeErr
 
 /// [`outline`] of what it took before.
 #[inline]
-pub(super) fn known_outline(bytes: &[u8]) -> Result<Outline<'_, Utf8<'_>>, DecodeError> {
+pub(super) fn known_outline(bytes: &[u8]) -> Result<Outline<'_>, DecodeError> {
     match walk::known_envelope(bytes) {
         Some(outline) => Ok(outline),
-        None => outline(bytes).map(Outline::known),
+        None => outline(bytes),
     }
 }
 

@@ -27,22 +27,19 @@ const NANOS_PER_SEC: u32 = 1_000_000_000;
 /// A whole envelope.
 #[inline]
 pub(super) fn envelope(bytes: &[u8]) -> Option<Outline<'_>> {
-    envelope_with(Walker::<false>(bytes), Walker::str)
+    envelope_with(Walker::<false>(bytes))
 }
 
 /// A whole envelope that [`envelope`] took before.
 #[inline]
-pub(super) fn known_envelope(bytes: &[u8]) -> Option<Outline<'_, Utf8<'_>>> {
-    envelope_with(Walker::<true>(bytes), |walk| walk.text().map(Utf8))
+pub(super) fn known_envelope(bytes: &[u8]) -> Option<Outline<'_>> {
+    envelope_with(Walker::<true>(bytes))
 }
 
 #[inline(always)]
-fn envelope_with<'a, const KNOWN: bool, T>(
-    mut walk: Walker<'a, KNOWN>,
-    text: impl Fn(&mut Walker<'a, KNOWN>) -> Option<T>,
-) -> Option<Outline<'a, T>> {
+fn envelope_with<const KNOWN: bool>(mut walk: Walker<'_, KNOWN>) -> Option<Outline<'_>> {
     let id = walk.bytes()?.try_into().ok()?;
-    let topic = text(&mut walk)?;
+    let topic = walk.text().map(Utf8)?;
     let correlation_id = walk.text()?;
     walk.optional(Walker::text)?;
     walk.text()?;
