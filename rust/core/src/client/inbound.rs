@@ -202,7 +202,7 @@ impl Inbound {
     }
 
     /// Takes whole frames off the front of `data`. Gives how many bytes were used and whether a full inbox stopped it (its waker is woken
-    /// when it goes on).
+    /// when it goes on). What came before a frame that cannot be is handed over all the same.
     pub(super) fn ingest(
         &mut self,
         data: &[u8],
@@ -217,19 +217,25 @@ impl Inbound {
         let mut at = 0;
         let mut run: Option<Open<'_>> = None;
         let mut stopped = false;
-        while let Some(rest) = data.get(at..) {
-            let Some((kind, body)) = frame::next(rest, self.max_frame)? else {
-                break;
+        let whole = loop {
+            let rest = data.get(at..).unwrap_or_default();
+            let (kind, body) = match frame::next(rest, self.max_frame) {
+                Ok(Some(found)) => found,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error.into()),
             };
             let len = PREFIX + body.len();
             if kind == Kind::Message {
-                let summary = self.check(body)?;
+                let summary = match self.check(body) {
+                    Ok(summary) => summary,
+                    Err(error) => break Err(error),
+                };
                 match &mut run {
                     Some(open) if open.takes(&summary, len) => open.add(len),
                     _ => {
                         if self.hand_over(data, run.take(), resume) {
                             stopped = true;
-                            break;
+                            break Ok(());
                         }
                         run = Some(Open::new(summary, at, len, self.route(summary.topic)));
                     }
@@ -237,15 +243,15 @@ impl Inbound {
             } else {
                 if self.hand_over(data, run.take(), resume) {
                     stopped = true;
-                    break;
+                    break Ok(());
                 }
                 self.text(body, happened)?;
             }
             at += len;
-        }
+        };
         stopped |= self.hand_over(data, run.take(), resume);
         self.consumed += at as u64;
-        Ok((at, stopped))
+        whole.map(|()| (at, stopped))
     }
 
     fn check<'d>(&mut self, body: &'d [u8]) -> Result<Summary<'d>> {

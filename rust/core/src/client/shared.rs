@@ -133,22 +133,25 @@ impl Shared {
             inbound.ingest(data, &self.resume, &mut happened)
         };
         drop(inbound);
-        let (used, paused) = match used {
-            Ok(used) => used,
-            Err(error) => {
-                self.lost(line, error, false);
-                return Read::Ended;
+        let (read, broken) = match used {
+            Ok((used, paused)) => {
+                line.unused.use_up(used);
+                line.paused = paused;
+                (if paused { Read::Paused } else { Read::Open }, None)
             }
+            Err(error) => (Read::Ended, Some(error)),
         };
-        line.unused.use_up(used);
-        line.paused = paused;
+        // Also what came before a frame that cannot be: it may say why.
         for happening in happened {
             if let Some((cause, last)) = self.happened(&line, happening) {
                 self.lost(line, cause, last);
                 return Read::Ended;
             }
         }
-        if paused { Read::Paused } else { Read::Open }
+        if let Some(error) = broken {
+            self.lost(line, error, false);
+        }
+        read
     }
 
     /// Acts on what the stream said. If that ends the connection: why, and whether for good.

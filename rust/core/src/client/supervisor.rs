@@ -204,16 +204,14 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
             }
         }
         let mut happened = Vec::new();
-        {
+        let done = {
             let mut inbound = shared.inbound.lock();
-            let (used, paused) = inbound
-                .ingest(&greeted.leftover, &shared.resume, &mut happened)
-                .map_err(lost)?;
-            greeted.leftover.drain(..used);
-            if paused || inbound.entries.unanswered() == 0 {
-                return Ok(());
-            }
-        }
+            let ingested = inbound.ingest(&greeted.leftover, &shared.resume, &mut happened);
+            ingested.map(|(used, paused)| {
+                greeted.leftover.drain(..used);
+                paused || inbound.entries.unanswered() == 0
+            })
+        };
         for happening in happened {
             match happening {
                 Happening::Ping => out.extend(FromClient::Pong.frame()),
@@ -228,8 +226,12 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
                 Happening::Pong | Happening::Asks(_) | Happening::Room | Happening::Refused(_) => {}
             }
         }
+        let done = done.map_err(lost)?;
         if !out.is_empty() {
             continue;
+        }
+        if done {
+            return Ok(());
         }
         let mut chunk = vec![0; 64 * 1024];
         match greeted.readable.read_with(|| greeted.stream.try_read(&mut chunk)).await {

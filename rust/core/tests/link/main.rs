@@ -7,6 +7,7 @@
     reason = "clippy.toml frees test functions only, not what they call"
 )]
 
+mod last_words;
 mod midway;
 mod native;
 mod numbers;

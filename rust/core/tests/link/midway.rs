@@ -11,7 +11,7 @@ use crate::numbers::{greet, open};
 use crate::support::{Bell, FarEnd, answered, inbox};
 
 /// A subscribed link whose connection has just broken; its inbox, its number there.
-fn broken(broker: &FarEnd) -> (Link, Arc<Bell>, Arc<Inbox>, u64) {
+pub(crate) fn broken(broker: &FarEnd) -> (Link, Arc<Bell>, Arc<Inbox>, u64) {
     let (link, bell) = open(broker);
     let client = greet(broker, 30.0);
     let inbox = inbox(&bell, &["events.#"], 10, false);
@@ -26,12 +26,17 @@ fn broken(broker: &FarEnd) -> (Link, Arc<Bell>, Arc<Inbox>, u64) {
     (link, bell, inbox, id)
 }
 
-fn ok(broker: &FarEnd, client: &Stream, id: u64) {
+/// The broker's answer to what has this number.
+pub(crate) fn yes(id: u64) -> Vec<u8> {
     let ok = Ok {
         id: Some(id),
         ..Ok::default()
     };
-    broker.send(client, &FromBroker::Ok(ok).frame());
+    FromBroker::Ok(ok).frame()
+}
+
+fn ok(broker: &FarEnd, client: &Stream, id: u64) {
+    broker.send(client, &yes(id));
 }
 
 /// The next text of the client; what came behind it stays in `read`.

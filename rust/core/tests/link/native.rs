@@ -65,7 +65,7 @@ fn flush(link: &Link, bell: &Arc<Bell>) {
     answered(bell, &ticket);
 }
 
-pub(crate) fn publish(link: &Link, bell: &Bell, pid: u32) {
+pub(crate) fn with_draft<R>(pid: u32, work: impl FnOnce(&mut Draft<'_>) -> R) -> R {
     let event = CollectionEvent::Process(ProcessEvent {
         pid,
         name: "sh",
@@ -92,13 +92,19 @@ pub(crate) fn publish(link: &Link, bell: &Bell, pid: u32) {
         sequence: 0,
         timestamp: Timestamp::now(),
     };
-    bell.until("taken", || match link.publish(&mut draft, None).unwrap() {
-        Sent::Full => false,
-        Sent::Buffered | Sent::Blocked => {
-            link.flush_elsewhere();
-            true
-        }
-        Sent::Written | Sent::Waiting => true,
+    work(&mut draft)
+}
+
+pub(crate) fn publish(link: &Link, bell: &Bell, pid: u32) {
+    with_draft(pid, |draft| {
+        bell.until("taken", || match link.publish(draft, None).unwrap() {
+            Sent::Full => false,
+            Sent::Buffered | Sent::Blocked => {
+                link.flush_elsewhere();
+                true
+            }
+            Sent::Written | Sent::Waiting => true,
+        });
     });
 }
 
