@@ -204,7 +204,7 @@ impl Outbox {
         (answered.into_iter().flat_map(|(_, waiting)| waiting), owed)
     }
 
-    /// True once, when messages were appended and nobody has been asked yet to have them confirmed.
+    /// True once, when messages were appended and nobody has been asked yet to have them confirmed: the supervisor is to be told.
     pub(super) const fn wants_confirmation(&mut self) -> bool {
         self.unpinged_bytes > 0 && !std::mem::replace(&mut self.confirmation_due, true)
     }
@@ -361,6 +361,8 @@ impl Outbox {
         self.confirmed = self.written;
         (self.head, self.frame) = (0, 0);
         self.unpinged_bytes = self.buf.len();
+        // Nobody may publish any more, and what was kept is to be confirmed all the same.
+        self.confirmation_due |= kept > 0;
         self.pings.take()
     }
 }

@@ -1,6 +1,7 @@
 //! Questions that a broker leaves unanswered, for as long as somebody asks anew: what they cost stays small.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use daemoneye_eventbus_core::client::{Answer, Link, State, Ticket};
 use daemoneye_eventbus_core::queue::DropReason;
@@ -249,4 +250,36 @@ fn confirmations_that_a_broker_does_not_give_are_so_many_at_most() {
     answered(&bell, &last);
     let numbers = link.local_statistics();
     assert_eq!((numbers.published, numbers.unconfirmed, numbers.unsent), (all, 0, 0));
+}
+
+#[test]
+fn what_was_kept_over_a_broken_connection_is_confirmed_on_the_next() {
+    let (broker, link, bell, client) = connected();
+    // More than the kernel takes of it for a broker that does not read.
+    let all = 3000;
+    for _ in 0..all {
+        publish(&link, &bell, 1);
+    }
+    bell.until("asked to confirm", || link.local_statistics().unsent > 0);
+    // Within this time it has been; then nothing is published any more.
+    std::thread::sleep(Duration::from_millis(1500));
+    let kept = link.local_statistics().unsent;
+    assert!(kept > 0);
+    drop(client);
+    broker.turn();
+    let client = greet(&broker, 30.0);
+    bell.until("connected", || link.state() == State::Connected);
+    let (mut read, mut messages) = (Vec::new(), 0);
+    loop {
+        match heard(&broker, &client, &mut read) {
+            (Kind::Message, _) => messages += 1,
+            (_, body) => {
+                assert_eq!(FromClient::parse(&body[PREFIX..]).unwrap(), FromClient::Ping);
+                break;
+            }
+        }
+    }
+    assert!((kept - 1..=kept).contains(&messages), "{messages} of {kept}");
+    broker.send(&client, &FromBroker::Pong.frame());
+    bell.until("confirmed", || link.local_statistics().unconfirmed == all - messages);
 }
