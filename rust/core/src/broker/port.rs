@@ -65,14 +65,14 @@ pub struct Port {
     held: Arc<Mutex<Held>>,
     /// Accepted publishes.
     published: Arc<AtomicU64>,
+    /// Of the next message. Moves on under the desk's lock, and goes back where nobody has got the last one.
+    sequence: Arc<AtomicU64>,
 }
 
 /// What one publish leaves for the next.
 struct Desk {
     topics: Neighbours,
     routes: Cache<Arc<Route>>,
-    /// Of the next message.
-    sequence: u64,
 }
 
 /// The subscriptions of one port.
@@ -104,11 +104,11 @@ impl Port {
             desk: Mutex::new(Desk {
                 topics: Neighbours::new(shared.config.max_topic_depth),
                 routes: Cache::new(CACHED_TOPICS),
-                sequence: 0,
             }),
             held_back: Arc::new(Mutex::new(HeldBack::new())),
             held: Arc::default(),
             published: Arc::default(),
+            sequence: Arc::default(),
             shared,
         };
         port.open()?;
@@ -153,12 +153,8 @@ impl Port {
         let router = &self.shared.router;
         let rights = self.rights.as_deref();
         let mut desk = self.desk.lock();
-        let Desk {
-            topics,
-            routes,
-            sequence,
-        } = &mut *desk;
-        draft.sequence = *sequence;
+        let Desk { topics, routes } = &mut *desk;
+        draft.sequence = self.sequence.load(Ordering::Relaxed);
         let size = wire::encoded_len(config.dialect, draft, config.max_frame, topics)?;
         let route = routes.get_or(draft.topic, router.generation(), || {
             rights::look_up(router, rights, draft.topic)
@@ -178,7 +174,7 @@ impl Port {
                 Patience::Exceed
             }
         };
-        *sequence += 1;
+        self.sequence.store(draft.sequence + 1, Ordering::Relaxed);
         let route = Arc::clone(route);
         // Making the object, and what is dropped for it, may run code that publishes.
         drop(desk);
@@ -217,7 +213,14 @@ impl Port {
             self.note_published();
         }
         Ok(match waiting {
-            Some(waiting) => Published::Wait(Unfinished::new(&self.shared, &self.published, waiting, handed_over)),
+            Some(waiting) => Published::Wait(Unfinished {
+                shared: Arc::clone(&self.shared),
+                published: Arc::clone(&self.published),
+                sequence: Arc::clone(&self.sequence),
+                number: parcel.draft.sequence,
+                waiting: Some(waiting),
+                counted: handed_over,
+            }),
             None if is_held => Published::HeldBack,
             None => Published::Done,
         })

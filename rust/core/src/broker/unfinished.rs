@@ -1,7 +1,8 @@
 //! A publish in the broker's own process that waits for full queues.
 //!
 //! It counts as published from the moment in which some reader has it, or when it is done. Whoever gives it up (a time-out, a
-//! cancellation) drops it: what some readers have by then is lost to the others, who are told so; what nobody has was never published.
+//! cancellation) drops it: what some readers have by then is lost to the others, who are told so; what nobody has was never published,
+//! and its number is that of the next, unless another has been given out since.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,11 +24,14 @@ pub enum Published {
 
 /// The readers of a publish that had no room yet; dropping it gives them up.
 pub struct Unfinished {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// Accepted publishes of its port.
-    published: Arc<AtomicU64>,
-    waiting: Option<Waiting>,
-    counted: bool,
+    pub(super) published: Arc<AtomicU64>,
+    /// The port's next number, and the one of this message.
+    pub(super) sequence: Arc<AtomicU64>,
+    pub(super) number: u64,
+    pub(super) waiting: Option<Waiting>,
+    pub(super) counted: bool,
 }
 
 impl std::fmt::Debug for Unfinished {
@@ -40,15 +44,6 @@ impl std::fmt::Debug for Unfinished {
 }
 
 impl Unfinished {
-    pub(super) fn new(shared: &Arc<Shared>, published: &Arc<AtomicU64>, waiting: Waiting, counted: bool) -> Self {
-        Self {
-            shared: Arc::clone(shared),
-            published: Arc::clone(published),
-            waiting: Some(waiting),
-            counted,
-        }
-    }
-
     /// When the first of the full queues counts as stalled, if it takes nothing before: time to try again.
     pub fn stalls_at(&self) -> Instant {
         self.waiting.as_ref().map_or_else(Instant::now, Waiting::stalls_at)
@@ -88,9 +83,16 @@ impl Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let Some(waiting) = self.waiting.take().filter(|_| self.counted) {
+        let Some(waiting) = self.waiting.take() else { return };
+        if self.counted {
             let depth = self.shared.config.max_topic_depth;
             Delivery::new(&self.shared.router, depth, Patience::None).give_up(waiting);
+        } else {
+            let next = self.number + 1;
+            // Where another has the next number, this one is missing.
+            let _missing = self
+                .sequence
+                .compare_exchange(next, self.number, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 }

@@ -64,9 +64,19 @@ fn subscribe(port: &Port, messages: usize, overflow: Overflow) -> LocalSubscript
 }
 
 fn publish(port: &Port, number: u64, waker: Option<&Arc<dyn Wake>>) -> daemoneye_eventbus_core::Result<Published> {
-    let event = process(u32::try_from(number).unwrap(), None);
-    with_draft(NEW, number, Payload::Event(&event), |draft| {
-        let object = |_| -> Object { Arc::new(number) };
+    publish_as(port, number, waker, |_| number)
+}
+
+/// An event of the process `pid`, as an object that is the number which `object` makes of the sequence.
+fn publish_as(
+    port: &Port,
+    pid: u64,
+    waker: Option<&Arc<dyn Wake>>,
+    object: impl FnOnce(u64) -> u64,
+) -> daemoneye_eventbus_core::Result<Published> {
+    let event = process(u32::try_from(pid).unwrap(), None);
+    with_draft(NEW, pid, Payload::Event(&event), |draft| {
+        let object = |sequence| -> Object { Arc::new(object(sequence)) };
         let caller = Caller { waker, flushes: false };
         port.publish(draft, object, caller)
     })
@@ -202,6 +212,46 @@ fn a_publish_that_waits_counts_once() {
         assert!(waiting.give_up());
         assert_eq!(counted(), (3, 1));
         assert_eq!((pop(&readers[0]), pop(&readers[1])), (Some((3, 0)), Some((2, 0))));
+    });
+}
+
+#[test]
+fn a_publish_that_nobody_has_takes_no_sequence() {
+    guarded(|| {
+        let bus = Bus::new();
+        let port = port(&bus, Congestion::Block);
+        let readers = [(); 2].map(|()| subscribe(&port, 1, Overflow::DropOldest));
+        let waker: Arc<dyn Wake> = Arc::new(Bell::default());
+        let begin = || match publish_as(&port, 1, Some(&waker), |sequence| sequence).unwrap() {
+            Published::Wait(waiting) => Some(waiting),
+            Published::Done | Published::HeldBack => None,
+        };
+        let pop = |reader: usize| pop(&readers[reader]).unwrap().0;
+        assert!(begin().is_none());
+        for _ in 0..3 {
+            assert!(!begin().expect("full").give_up());
+            assert!(matches!(
+                publish_as(&port, 1, None, |_| panic!("no room")),
+                Err(Error::WouldBlock(_))
+            ));
+        }
+        assert_eq!((pop(0), pop(1)), (0, 0));
+        assert!(begin().is_none());
+        // One reader has this one, so its number is gone.
+        assert_eq!(pop(0), 1);
+        assert!(begin().expect("full").give_up());
+        assert_eq!((pop(0), pop(1)), (2, 1));
+        assert!(begin().is_none());
+        assert_eq!((pop(0), pop(1)), (3, 3));
+        // Of two that wait nobody has the second either, but the first had the number before.
+        assert!(begin().is_none());
+        let (first, second) = (begin().expect("full"), begin().expect("full"));
+        assert_eq!((pop(0), pop(1)), (4, 4));
+        assert!(matches!(port.resume(first, &waker), Published::Done));
+        drop(second);
+        assert_eq!((pop(0), pop(1)), (5, 5));
+        assert!(begin().is_none());
+        assert_eq!((pop(0), pop(1)), (6, 6));
     });
 }
 
