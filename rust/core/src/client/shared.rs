@@ -184,7 +184,9 @@ impl Shared {
             }
             Happening::Refused(err) => {
                 let count = err.count.unwrap_or(1);
-                self.refused.fetch_add(count, Ordering::Relaxed);
+                // A broker says how many, and may say any number.
+                let more = |refused: u64| Some(refused.saturating_add(count));
+                let _before = self.refused.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
                 if let Some(suppressed) = self.log.due(err.code.name()) {
                     tracing::warn!(
                         target: "daemoneye_eventbus::client",

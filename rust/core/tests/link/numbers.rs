@@ -6,7 +6,7 @@ use std::time::Duration;
 use daemoneye_eventbus_core::client::{ClientConfig, Link, Reader, State, Ticket};
 use daemoneye_eventbus_core::queue::Wake;
 use daemoneye_eventbus_core::transport::Stream;
-use daemoneye_eventbus_core::wire::text::{Dropped, FromBroker, Info, Ok, PROTOCOL};
+use daemoneye_eventbus_core::wire::text::{Code, Dropped, Err as ErrText, FromBroker, Info, Ok, PROTOCOL};
 
 use crate::support::{Bell, FarEnd, answered, inbox};
 
@@ -92,4 +92,25 @@ fn more_losses_than_can_be_counted_are_as_many_as_can() {
     }
     assert_eq!(link.local_statistics().account.dropped.iter().max(), Some(&u64::MAX));
     assert_eq!(link.state(), State::Connected);
+}
+
+#[test]
+fn more_refusals_than_can_be_counted_are_as_many_as_can() {
+    let broker = FarEnd::new();
+    let (link, bell) = open(&broker);
+    let client = greet(&broker, 30.0);
+    bell.until("connected", || link.state() == State::Connected);
+    let refused = |count| {
+        let refused = ErrText {
+            topic: Some("events.process.new".to_owned()),
+            count: Some(count),
+            ..ErrText::new(Code::Rights, "no")
+        };
+        FromBroker::Err(refused).frame()
+    };
+    broker.send(&client, &[refused(2), refused(u64::MAX), refused(1)].concat());
+    bell.until("told", || link.local_statistics().refused >= u64::MAX - 1);
+    broker.send(&client, &FromBroker::Ping.frame());
+    assert!(broker.read(&client, 8).ends_with(b"PONG"));
+    assert_eq!(link.local_statistics().refused, u64::MAX);
 }
