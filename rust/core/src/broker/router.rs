@@ -302,6 +302,10 @@ impl Router {
         let Some(reader) = table.readers.remove(&sink.id) else {
             return;
         };
+        if reader.interests.is_empty() {
+            // It stands in no route: who only publishes comes and goes without a look-up of anybody's.
+            return;
+        }
         for (id, interest) in &reader.interests {
             table.forget(sink.id, *id, interest);
         }

@@ -135,6 +135,18 @@ fn a_route_names_each_reader_once_with_all_that_match() {
 }
 
 #[test]
+fn who_reads_nothing_comes_and_goes_without_a_look_up_of_others() {
+    let router = Router::default();
+    let (publisher, reader) = (join(&router), join(&router));
+    router.subscribe(&reader, 1, interest(&["events.#"], false), None);
+    let generation = router.generation();
+    router.leave(&publisher);
+    assert_eq!(router.generation(), generation);
+    router.leave(&reader);
+    assert!(router.generation() > generation);
+}
+
+#[test]
 fn what_was_looked_up_before_a_change_does_not_come_in_after_it() {
     let router = Router::default();
     let sink = join(&router);
