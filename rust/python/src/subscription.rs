@@ -5,7 +5,7 @@ use daemoneye_eventbus_core::broker::LocalSubscription;
 use daemoneye_eventbus_core::client::Inbox;
 use daemoneye_eventbus_core::event::Utf8;
 use daemoneye_eventbus_core::lock::Mutex;
-use daemoneye_eventbus_core::queue::{Content, Empty, Popped, Queue, Subscriptions};
+use daemoneye_eventbus_core::queue::{Content, Empty, Popped, Queue};
 use daemoneye_eventbus_core::topic::Pattern;
 use daemoneye_eventbus_core::wire::Dialect;
 use daemoneye_eventbus_core::wire::frame::PREFIX;
@@ -158,7 +158,7 @@ impl SubscriptionCore {
         };
         match self.spring.get(py)? {
             Spring::Inbox(inbox) => inbox.put_back(popped),
-            Spring::Local(local) => local.queue.put_back(popped, &Subscriptions::from([local.id])),
+            Spring::Local(local) => local.put_back(popped),
         }
         Ok(())
     }

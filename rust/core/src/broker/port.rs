@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::event::{CollectionEvent, EventKind, EventSubscription, Timestamp};
 use crate::filter::Filters;
 use crate::lock::Mutex;
-use crate::queue::{Limits, Object, Overflow, Patience, Queue, Run, Sender, Wake};
+use crate::queue::{Limits, Object, Overflow, Patience, Popped, Queue, Run, Sender, Subscriptions, Wake};
 use crate::topic::names::trigger;
 use crate::topic::{Cache, Neighbours, Pattern};
 use crate::transport::User;
@@ -356,7 +356,6 @@ impl Port {
             queue.finish();
         }
         Ok(LocalSubscription {
-            id: sink.id,
             queue,
             patterns,
             client: self.id,
@@ -393,7 +392,6 @@ pub struct LocalSubscription {
     pub queue: Arc<Queue>,
     /// What it is subscribed to, each once.
     pub patterns: Vec<Pattern>,
-    pub id: u64,
     client: Uuid,
     sink: Arc<Sink>,
     shared: Arc<Shared>,
@@ -403,17 +401,22 @@ pub struct LocalSubscription {
 impl std::fmt::Debug for LocalSubscription {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LocalSubscription")
-            .field("id", &self.id)
+            .field("id", &self.sink.id)
             .field("queue", &self.queue)
             .finish_non_exhaustive()
     }
 }
 
 impl LocalSubscription {
+    /// Takes back what was just taken out; see [`Queue::put_back`].
+    pub fn put_back(&self, popped: Popped<&[u8]>) {
+        self.queue.put_back(popped, &Subscriptions::from([ONLY]));
+    }
+
     /// Unsubscribes; what has not been taken out is dropped as `closed`. Idempotent.
     pub fn close(&self) {
         let mut held = self.held.lock();
-        if held.sinks.remove(&self.id).is_some() {
+        if held.sinks.remove(&self.sink.id).is_some() {
             drop(held);
             self.shared.retire_queue(self.client, &self.sink);
         }
