@@ -85,7 +85,7 @@ impl Field {
     }
 
     /// An integer of 0..=max; `bool` is refused, since `True` as a number is a mistake more often than not.
-    pub(crate) fn uint(self, ob: Borrowed<'_, '_, PyAny>, max: u64) -> PyResult<u64> {
+    fn uint(self, ob: Borrowed<'_, '_, PyAny>, max: u64) -> PyResult<u64> {
         if !ob.is_exact_instance_of::<PyInt>() && (!ob.is_instance_of::<PyInt>() || ob.is_instance_of::<PyBool>()) {
             return Err(self.type_error("int", &ob));
         }

@@ -131,12 +131,12 @@ impl Rights {
         (restricts(&rights.publish) || restricts(&rights.subscribe)).then(|| Arc::new(rights))
     }
 
-    pub(super) fn may_publish(&self, topic: &str) -> bool {
+    fn may_publish(&self, topic: &str) -> bool {
         cover::allows(&self.publish, topic)
     }
 
     /// What stands in the place of the route of a topic that may not be published.
-    pub(super) fn refused_route(&self) -> Arc<Route> {
+    fn refused_route(&self) -> Arc<Route> {
         Arc::clone(&self.refused)
     }
 

@@ -51,9 +51,9 @@ pub(super) enum Phase {
 }
 
 /// A bus of this process and its subscriptions.
-pub(super) struct LocalClient {
-    pub(super) name: String,
-    pub(super) queues: HashMap<u64, Arc<Queue>>,
+struct LocalClient {
+    name: String,
+    queues: HashMap<u64, Arc<Queue>>,
     /// Counted by its port.
     published: Arc<AtomicU64>,
     /// Of subscriptions that have ended.

@@ -340,7 +340,7 @@ impl Shared {
         let _reported = catch_unwind(AssertUnwindSafe(|| self.end(Some(cause))));
     }
 
-    pub(super) fn end_locked(&self, mut line: MutexGuard<'_, Line>, cause: Option<Error>) {
+    fn end_locked(&self, mut line: MutexGuard<'_, Line>, cause: Option<Error>) {
         if line.state == State::Closed {
             return;
         }

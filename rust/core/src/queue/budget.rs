@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a message is charged beyond its bytes: its place in the queue, with the slack of one that has grown, and an allocation of its
 /// own. Short messages would otherwise take several times what they are charged.
-pub(super) const PER_MESSAGE: usize = 160;
+const PER_MESSAGE: usize = 160;
 
 /// What `messages` of `bytes` together are charged.
 pub(super) const fn charged(messages: usize, bytes: usize) -> usize {
@@ -65,9 +65,5 @@ impl Budget {
     /// Bytes below the limit.
     pub fn room(&self) -> usize {
         self.limit.saturating_sub(self.used())
-    }
-
-    pub fn is_used_up(&self) -> bool {
-        self.room() == 0
     }
 }

@@ -142,10 +142,6 @@ impl Inner {
         self.messages >= self.limits.messages || self.bytes >= self.limits.bytes
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.messages == 0 || !(self.is_full() || self.budget.is_used_up())
-    }
-
     fn below_half(&self) -> bool {
         self.messages <= self.limits.messages / 2 && self.bytes <= self.limits.bytes / 2
     }

@@ -317,16 +317,6 @@ impl Queue {
         full
     }
 
-    /// True if there is room for one more message; otherwise `waker` is woken when there is.
-    pub fn has_room(&self, waker: &Arc<dyn Wake>) -> bool {
-        let mut inner = self.inner.lock();
-        let room = inner.has_room();
-        if !room {
-            inner.wait_for_room(waker, 1);
-        }
-        room
-    }
-
     /// Hands the kernel as much as it takes. `write` must not block. After `Blocked` the caller owns the wait for the kernel and ends it
     /// with [`disarm`](Self::disarm); meanwhile other flushes return `Armed`.
     pub fn write_to(&self, write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>) -> io::Result<Written> {

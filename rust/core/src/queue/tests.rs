@@ -276,7 +276,7 @@ fn a_used_up_budget_holds_back_those_who_wait_but_starves_nobody() {
         Arc::new(Bell::default()),
     );
     other.push(&run(0..1, 200), &ids(&[1]), 0, Patience::None);
-    assert!(queue.budget.is_used_up() && queue.budget.excess() == charged(1, 104));
+    assert!(queue.budget.room() == 0 && queue.budget.excess() == charged(1, 104));
     for patience in [
         Patience::Wait(&(Arc::new(Bell::default()) as Arc<dyn Wake>)),
         Patience::Try { block: true },

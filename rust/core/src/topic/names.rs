@@ -93,17 +93,6 @@ pub const fn default_topic(kind: EventKind) -> &'static str {
     }
 }
 
-/// The pattern that an event type stands for in a subscription.
-pub const fn family_pattern(kind: EventKind) -> &'static str {
-    match kind {
-        EventKind::Process => "events.process.*",
-        EventKind::Network => "events.network.*",
-        EventKind::Filesystem => "events.filesystem.*",
-        EventKind::Performance => "events.performance.*",
-        EventKind::Trigger => trigger::REQUEST,
-    }
-}
-
 /// The pattern that an event type stands for in a subscriber's capabilities. Not checked: `event_type` is a caller's.
 pub fn capability_pattern(event_type: &str) -> String {
     format!("events.{event_type}.*")

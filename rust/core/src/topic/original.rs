@@ -6,7 +6,7 @@ use super::name::excerpt;
 use crate::error::PatternError;
 
 /// Segments of the longest topic that the original reads.
-pub const MAX_DEPTH: usize = 5;
+const MAX_DEPTH: usize = 5;
 
 /// Whether the original takes `topic`, which [`check`](super::check) accepts.
 pub fn reads(topic: &str) -> bool {

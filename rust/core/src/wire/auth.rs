@@ -9,7 +9,7 @@ use super::original::REQUEST;
 use super::text::PROTOCOL;
 use crate::error::Error;
 
-pub const NONCE_BYTES: usize = 32;
+const NONCE_BYTES: usize = 32;
 
 /// Separates keys made from the same token for other purposes.
 const KEY_CONTEXT: &str = "daemoneye-eventbus 2026 connection authentication";

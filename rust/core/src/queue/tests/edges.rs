@@ -53,20 +53,20 @@ fn full_in_messages_in_bytes_or_in_budget_there_is_no_room() {
         let queue = within(limits, Overflow::DropOldest, Duration::from_secs(3600), budget);
         let bell = Arc::new(Bell::default());
         let waker: Arc<dyn Wake> = Arc::clone(&bell) as _;
-        assert!(queue.queue.has_room(&waker));
-        queue.push(&run(0..1, 20));
-        assert!(!queue.queue.has_room(&waker));
+        let push = || queue.queue.push(&run(0..1, 20), &ids(&[1]), 0, Patience::Wait(&waker));
+        assert!(queue.queue.takes(24));
+        assert_eq!(push(), Pushed::Done);
+        assert!(!queue.queue.takes(24) && matches!(push(), Pushed::Full { taken: 0, .. }));
         assert_eq!((pop(&queue), bell.rung()), (Ok(()), 1));
-        assert!(queue.queue.has_room(&waker));
+        assert!(queue.queue.takes(24));
     }
 }
 
 #[test]
 fn beside_what_waits_there_may_be_room() {
     let queue = queue(limits(2, 3 * 24), Overflow::DropOldest);
-    let waker: Arc<dyn Wake> = Arc::new(Bell::default());
     queue.push(&run(0..1, 20));
-    assert!(queue.queue.has_room(&waker));
+    assert!(queue.queue.takes(24));
 }
 
 #[test]
