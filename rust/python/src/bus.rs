@@ -252,7 +252,8 @@ impl BusCore {
     ///
     /// ``correlation``: an id, metadata, or ``None`` for a fresh id. Returns once the message is in the bounded send buffer; waits
     /// while there is no room, ``publish_timeout`` seconds at most (`PublishTimeout`). Raises `TopicError`, `FrameTooLarge`,
-    /// `ConnectionClosed`, `ConnectionLost`, ``TypeError``.
+    /// `PermissionRefused` where it is refused in process (over a socket that is told later), `PublishNotSupported` by a broker of the
+    /// original, `ConnectionClosed`, `ConnectionLost`, `WrongLoop`, ``TypeError``, and ``ValueError`` for an id above 256 bytes.
     #[pyo3(signature = (event, correlation=None, *, topic=None))]
     fn publish(
         slf: Bound<'_, Self>,

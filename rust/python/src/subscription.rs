@@ -247,13 +247,13 @@ impl SubscriptionCore {
         &self.subscriber_id
     }
 
-    /// The patterns subscribed to, most specific first.
+    /// What it is subscribed to, most specific first.
     #[getter]
     fn patterns(&self, py: Python<'_>) -> PyResult<Py<PyTuple>> {
         Ok(PyTuple::new(py, self.patterns.iter().map(|(_, text)| text))?.unbind())
     }
 
-    /// Everything that matched and was not handed over, at the broker and here.
+    /// Everything that matched and was not handed over, at the broker and here; exact while connected.
     #[getter]
     fn dropped(&self, py: Python<'_>) -> PyResult<u64> {
         Ok(self.queue(py)?.snapshot().lost())

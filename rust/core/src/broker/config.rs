@@ -20,10 +20,12 @@ const MIB: usize = 1024 * KIB;
 /// What the kernel shows where a user has no number of its own; several users may hide behind it.
 const OVERFLOW_UID: u32 = 65_534;
 
+/// The default of each field is in [`BrokerConfig::default`].
 #[derive(Debug, Clone)]
 pub struct BrokerConfig {
     /// Bytes of the largest frame body that is taken; a connection may ask for less.
     pub max_frame: usize,
+    /// Connections of all users together.
     pub max_connections: usize,
     /// Connections of one uid; the broker's own uid is exempt.
     pub max_connections_per_uid: usize,
@@ -55,14 +57,23 @@ pub struct BrokerConfig {
     pub total_queue_bytes: usize,
     /// The policy of queues whose readers cannot ask for one.
     pub overflow: Overflow,
+    /// Patterns of all subscriptions of one client together.
     pub max_patterns_per_client: usize,
+    /// Terms in the filters of one subscription; those of one client have 16 times as many.
     pub max_filter_terms: usize,
+    /// Segments of a topic or a pattern.
     pub max_topic_depth: usize,
+    /// Of readers in the broker's own process. Each connection names its own.
     pub dialect: Dialect,
+    /// Whether peers of the original are served: clients of it, and brokers of it that dial.
     pub original_peers: bool,
+    /// Of `max_connections`, how many such peers may have.
     pub max_original_peers: usize,
+    /// What such a peer is sent until [`Broker::subscribe_client`](super::Broker::subscribe_client) says otherwise.
     pub original_patterns: Vec<String>,
+    /// In which it is spoken to until it has said something.
     pub original_dialect: Dialect,
+    /// Whether it has to prove a token, in the original's weaker form.
     pub original_auth: bool,
     /// Empty: no token is asked for. Several are valid at once during rotation.
     pub tokens: Vec<Token>,

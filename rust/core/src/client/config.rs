@@ -18,29 +18,39 @@ pub enum Peer {
     Original,
 }
 
+/// The default of each field is in [`ClientConfig::default`]. Sizes are in bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientConfig {
     /// A name for operators, of at most [`MAX_CLIENT_NAME`] bytes; empty = none.
     pub client: String,
+    /// In which messages are written and read; the broker translates where others have another.
     pub dialect: Dialect,
     pub peer: Peer,
+    /// What the broker does about a full queue that this client publishes to.
     pub congestion: Congestion,
     /// Policy of the broker's queue for this connection.
     pub broker_overflow: Overflow,
     /// Limits of the broker's queue for this connection; `None` = the broker's own.
     pub broker_queue_messages: Option<u64>,
     pub broker_queue_bytes: Option<u64>,
+    /// Messages that were accepted and are not with the kernel; one is always taken, however large.
     pub send_buffer_bytes: usize,
+    /// Of the largest frame body that is written or read; the broker's own limit holds if that is less.
     pub max_frame: usize,
+    /// To the first connection, over however many attempts; then the link ends with [`Error::ConnectTimeout`].
     pub connect_timeout: Duration,
+    /// How long a host lets a publish wait for room. Kept for the host: nothing here waits.
     pub publish_timeout: Duration,
+    /// Whether a connection that broke is dialled again.
     pub reconnect: bool,
+    /// Before the first attempt to dial again at most; twice as long each time, up to `reconnect_max`.
     pub reconnect_initial: Duration,
     pub reconnect_max: Duration,
     /// Uids the broker may run as; `None` = our own and root.
     pub server_uids: Option<Vec<u32>>,
     /// Windows: SIDs the broker may run as; `None` = our own, SYSTEM, and Administrators as the owner of what its members make.
     pub server_sids: Option<Vec<Sid>>,
+    /// What both ends prove to each other that they hold.
     pub token: Option<Token>,
 }
 

@@ -29,7 +29,7 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<
     let readable = stream
         .readable()
         .map_err(|error| retry(Error::io("watching the connection", &error)))?;
-    let mut line = Line {
+    let mut talk = Talk {
         stream,
         readable,
         buf: Vec::new(),
@@ -38,7 +38,7 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<
         Some(_) => Some(auth::nonce().map_err(last)?),
         None => None,
     };
-    line.send(&FromClient::Connect(Connect {
+    talk.send(&FromClient::Connect(Connect {
         protocol: PROTOCOL,
         min_protocol: None,
         client: config.client.clone(),
@@ -52,7 +52,7 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<
     }))
     .await?;
     let info = loop {
-        match line.receive(config.max_frame).await? {
+        match talk.receive(config.max_frame).await? {
             Some(FromBroker::Info(info)) => break *info,
             Some(FromBroker::Bye(_)) => return Err(retry(Error::ConnectionLost("the broker is stopping".to_owned()))),
             _ => {}
@@ -70,9 +70,9 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<
         (None, _, _, "none") => {}
         (Some(token), Some(own), Some(theirs), "token") => {
             let proof = token.proof(Role::Client, &own, theirs);
-            line.send(&FromClient::Auth(Auth { proof })).await?;
+            talk.send(&FromClient::Auth(Auth { proof })).await?;
             let proved = loop {
-                if let Some(FromBroker::Ok(ok)) = line.receive(config.max_frame).await? {
+                if let Some(FromBroker::Ok(ok)) = talk.receive(config.max_frame).await? {
                     break ok.proof;
                 }
             };
@@ -85,10 +85,10 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<
         (Some(_), ..) => return Err(last(Error::AuthenticationFailed(NOT_ASKED))),
     }
     Ok(Greeted {
-        stream: line.stream,
-        readable: line.readable,
+        stream: talk.stream,
+        readable: talk.readable,
         info,
-        leftover: line.buf,
+        leftover: talk.buf,
     })
 }
 
@@ -119,13 +119,14 @@ pub(super) fn dial(address: &Address, config: &ClientConfig) -> Result<Stream, D
     )
 }
 
-struct Line {
+/// Texts in turn, before the connection is anybody's.
+struct Talk {
     stream: Arc<Stream>,
     readable: Readable,
     buf: Vec<u8>,
 }
 
-impl Line {
+impl Talk {
     /// A write error is not judged here: an ERR that explains it may be waiting to be read.
     async fn send(&self, text: &FromClient) -> Result<(), DialError> {
         let frame = text.frame();

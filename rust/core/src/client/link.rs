@@ -1,4 +1,4 @@
-//! The handle that buses, subscriptions, the host's event loop and the supervisor share.
+//! What buses, subscriptions and the host's event loop do with a connection.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,11 +20,10 @@ use crate::wire::{self, Draft};
 /// Reads of a connection that its owner ends: more than a kernel holds of it.
 const MOST_LAST_READS: usize = 64;
 
-/// What the host does after a flush.
-pub type Flushed = Sent;
-
+/// What befell one connection at this end, since it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LocalStatistics {
+    /// Messages that were ever accepted.
     pub published: u64,
     /// What the subscriptions handed over and lost, those that ended included.
     pub account: Snapshot,
@@ -32,13 +31,15 @@ pub struct LocalStatistics {
     pub refused: u64,
     /// Written to connections, never confirmed.
     pub unconfirmed: u64,
+    /// Connections that came to be used again.
     pub reconnects: u64,
+    /// Frames of the broker that are no message.
     pub decode_errors: u64,
     /// Accepted and not with the kernel yet.
     pub unsent: u64,
 }
 
-/// Any number of handles; [`Link::close`] ends it, dropping the last handle does too.
+/// One connection, for any number of threads by reference. [`Link::close`] ends it, and so does dropping it.
 pub struct Link {
     shared: Arc<Shared>,
 }
@@ -139,8 +140,8 @@ impl Link {
     }
 
     /// The end of a turn of the host's loop: writes what is buffered, as far as the kernel takes it. `Buffered`: the turn was full of
-    /// publishes and more are to share the write; call again at the end of the next.
-    pub fn flush(&self) -> Flushed {
+    /// publishes and more are to share the write; call again at the end of the next. Never `Full`.
+    pub fn flush(&self) -> Sent {
         let mut outbox = self.shared.outbox.lock();
         if !outbox.flush_is_due(Timestamp::now()) {
             return Sent::Buffered;
@@ -148,8 +149,8 @@ impl Link {
         self.shared.write_and_wake(&mut outbox)
     }
 
-    /// The descriptor is writable again. `Blocked`: wait once more.
-    pub fn on_writable(&self) -> Flushed {
+    /// The descriptor is writable again. `Blocked`: wait once more. Never `Buffered` or `Full`.
+    pub fn on_writable(&self) -> Sent {
         let mut outbox = self.shared.outbox.lock();
         outbox.disarm();
         self.shared.write_and_wake(&mut outbox)

@@ -1,6 +1,6 @@
 //! One connection to a broker, shared by every bus that uses it.
 //!
-//! Model: a [`Link`] is a handle that any thread may use. Its [`Outbox`](outbox::Outbox) holds what is published until the kernel takes
+//! Model: a [`Link`] may be used by any thread. Its [`Outbox`](outbox::Outbox) holds what is published until the kernel takes
 //! it, its [`Inbound`](inbound::Inbound) half turns bytes into messages for subscriptions and answers for [`Ticket`]s; neither does I/O.
 //! Bytes are written by whoever publishes, as far as the kernel takes them without blocking. They are read by the *host* (an
 //! event loop that watches the descriptor) through [`Link::on_readable`], so that no thread stands between the socket and the
@@ -31,7 +31,7 @@ mod ticket;
 pub use config::{ClientConfig, Peer};
 pub use inbox::{Inbox, InboxOptions};
 pub use line::{Read, Reader, State};
-pub use link::{Flushed, Link, LocalStatistics};
+pub use link::{Link, LocalStatistics};
 pub use outbox::Sent;
 pub use runtime::{abandon_after_fork, shut_down as shut_down_runtime};
 pub use ticket::{Answer, Ticket};

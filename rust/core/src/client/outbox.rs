@@ -24,7 +24,7 @@ const CONFIRM_BYTES: usize = 1024 * 1024;
 /// Sent bytes kept in front of the buffer before it is moved together.
 const COMPACT: usize = 256 * 1024;
 
-/// Where a publish went.
+/// Where a publish went, or what is left of a flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
     /// All is with the kernel.
