@@ -29,19 +29,19 @@ pub(super) fn report(asked: usize, used: usize) {
 /// Bytes that this process can have beyond what it has; `None` if nothing limits it.
 #[cfg(target_os = "linux")]
 fn spare() -> Option<usize> {
-    let page = rustix::param::page_size();
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let taken = |field: usize| {
-        let pages: usize = statm.split(' ').nth(field)?.trim().parse().ok()?;
-        pages.checked_mul(page)
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let taken = |field| {
+        let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+        let kib: usize = line.split_whitespace().next()?.parse().ok()?;
+        kib.checked_mul(1024)
     };
     let below = |limit, field| {
         let current = rustix::process::getrlimit(limit).current?;
         let limit = usize::try_from(current).unwrap_or(usize::MAX);
         Some(limit.saturating_sub(taken(field).unwrap_or(0)))
     };
-    let space = below(rustix::process::Resource::As, 0);
-    let data = below(rustix::process::Resource::Data, 5);
+    let space = below(rustix::process::Resource::As, "VmSize:");
+    let data = below(rustix::process::Resource::Data, "VmData:");
     [space, data, group()].into_iter().flatten().min()
 }
 
