@@ -1,4 +1,7 @@
 //! What buses, subscriptions and the host's event loop do with a connection.
+//!
+//! Nothing here waits: what takes time is answered by a [`Ticket`], or its end is seen in the [`State`]. Every call may come from any
+//! thread; `on_readable`, `flush` and `on_writable` are the host's.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -23,7 +23,7 @@ impl Snapshot {
         }
     }
 
-    /// What waits, as a [`Budget`] counts it.
+    /// What waits, as a [`Budget`](super::Budget) counts it.
     pub const fn charged(&self) -> usize {
         budget::charged(self.messages, self.bytes)
     }

@@ -32,7 +32,7 @@ pub struct Message<'a, M = Map<'a>> {
     pub message_type: MessageType,
 }
 
-/// What a publisher hands to [`write`]; the message type follows from the payload (`docs/wire.md`).
+/// What a publisher hands to [`write()`]; the message type follows from the payload (`docs/wire.md`).
 #[derive(Debug)]
 pub struct Draft<'a> {
     pub id: Uuid,
@@ -120,7 +120,7 @@ pub fn write(
     written
 }
 
-/// The length of the frame that [`write`] would append, without writing it; the same errors.
+/// The length of the frame that [`write()`] would append, without writing it; the same errors.
 pub fn encoded_len(dialect: Dialect, draft: &Draft<'_>, max_frame: usize, topics: impl Checks) -> Result<usize> {
     let message_type = admit(draft, topics)?;
     frame_len(dialect, draft, message_type, max_frame)

@@ -1,4 +1,8 @@
 //! The reader's side: bytes for the kernel, or messages one by one.
+//!
+//! A queue has one way out: `write_to` for a connection, `write_one` for a peer of the original, `pop` for a subscription. A message is
+//! delivered when the kernel has all of its frame, or when it was popped; until then it is pending, though no longer to be dropped once
+//! the kernel has its first byte.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};

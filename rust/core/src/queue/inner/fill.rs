@@ -1,4 +1,7 @@
 //! The producers' side: what comes in, and what goes to make room for it.
+//!
+//! A push is decided in this order: nobody reads any more; the reader is to be cut; everything fits; who only tries, or waits for a
+//! reader that has not stalled, keeps what does not fit; what is above the budget is lost; of the rest the policy decides.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
