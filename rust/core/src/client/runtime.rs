@@ -1,11 +1,12 @@
 //! The one thread on which all links of this process dial, shake hands and keep alive.
 //!
-//! It belongs to the process that made it: a forked child forgets it (its threads do not exist there) and makes its own on first use.
+//! It belongs to the process that made it: a forked child forgets it (its threads do not exist there, nor does whoever held its lock at
+//! the fork) and makes its own on first use.
 //! Should a defect end it, its links end with it, each with an error, and the next one has another thread. The tasks are the thread's
 //! own and not the runtime's, which forgets its tasks, and what they hold, when it breaks.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -25,16 +26,42 @@ struct Running {
     sweep_at: usize,
 }
 
-static RUNNING: Mutex<Option<Running>> = Mutex::new(None);
+/// Where one process has its thread.
+struct Home {
+    running: Mutex<Option<Running>>,
+    /// Of the child that was forked off.
+    next: OnceLock<&'static Home>,
+}
+
+static FIRST: Home = Home::new();
+
+impl Home {
+    const fn new() -> Self {
+        Self {
+            running: Mutex::new(None),
+            next: OnceLock::new(),
+        }
+    }
+
+    /// That of this process.
+    fn here() -> &'static Self {
+        let mut home = &FIRST;
+        while let Some(next) = home.next.get() {
+            home = next;
+        }
+        home
+    }
+}
 
 /// Has the thread attend to `shared`; starts it if need be.
 pub(super) fn attend(shared: &Arc<Shared>) -> Result<()> {
-    let mut slot = RUNNING.lock();
+    let mut slot = Home::here().running.lock();
     let pid = std::process::id();
     let running = match slot.take() {
         Some(running) if running.pid == pid => running,
         parents => {
-            // What a parent process left here is forgotten, never dropped: dropping would join threads that do not exist.
+            // What is left here by the parent of a child that was told of no fork is forgotten, never dropped: dropping would join
+            // threads that do not exist.
             std::mem::forget(parents);
             start(pid)?
         }
@@ -92,7 +119,7 @@ fn start(pid: u32) -> Result<Running> {
 /// On the thread, when a defect has ended what it runs.
 fn give_up_links() {
     let here = std::thread::current().id();
-    let over = RUNNING.lock().take_if(|running| {
+    let over = Home::here().running.lock().take_if(|running| {
         running
             .thread
             .as_ref()
@@ -107,7 +134,7 @@ fn give_up_links() {
 
 /// Stops the thread and waits for it, `timeout` at most; for process exit, after the links were closed.
 pub fn shut_down(timeout: Duration) {
-    let Some(mut running) = RUNNING.lock().take() else {
+    let Some(mut running) = Home::here().running.lock().take() else {
         return;
     };
     if running.pid != std::process::id() {
@@ -129,7 +156,6 @@ pub fn shut_down(timeout: Duration) {
 
 /// In a forked child, before anything else of this crate is used there.
 pub fn abandon_after_fork() {
-    if let Some(mut running) = RUNNING.try_lock() {
-        std::mem::forget(running.take());
-    }
+    // Whoever else could set it does not exist here.
+    let _set = Home::here().next.set(Box::leak(Box::new(Home::new())));
 }
