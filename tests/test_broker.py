@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+from typing import Any
 
 import pytest
 
@@ -192,6 +193,46 @@ async def test_a_stopped_broker_cannot_be_started_again(path):
     assert not isinstance(caught.value, TimeoutError)
     async with Broker(path) as other:
         assert other.running
+
+
+@pytest.mark.parametrize(
+    ("then", "said"),
+    [
+        (lambda broker: broker.start(), "this broker has been started already; start each broker once"),
+        (lambda broker: _stopped(broker), "a broker that was shut down cannot be started again; make a new one"),
+    ],
+    ids=["twice", "stopped"],
+)
+async def test_a_start_too_many_says_what_it_is(path, then, said):
+    async with Broker(path) as broker:
+        with pytest.raises(ConnectionClosed) as caught:
+            await then(broker)
+    assert str(caught.value) == said
+
+
+async def _stopped(broker: Broker) -> None:
+    await broker.shutdown()
+    await broker.start()
+
+
+async def test_a_bus_says_where_its_broker_stands(path):
+    broker = Broker(path)
+
+    async def refused(call: Any, said: str) -> None:
+        with pytest.raises(ConnectionClosed) as caught:
+            await call
+        assert str(caught.value) == said
+
+    await refused(EventBus.from_broker(broker), "the broker is not running yet; start it first")
+    await broker.start()
+    bus, closed = await EventBus.from_broker(broker), await EventBus.from_broker(broker)
+    await closed.shutdown()
+    await broker.shutdown()
+    for call in (bus.publish(process(1)), bus.subscribe("events.#"), EventBus.from_broker(broker)):
+        await refused(call, "the broker was shut down; start a new one")
+    for call in (closed.publish(process(1)), closed.subscribe("events.#"), closed.statistics()):
+        await refused(call, "this bus was shut down; make a new one")
+    await bus.shutdown()
 
 
 async def test_exactly_one_of_path_and_instance(tmp_path):

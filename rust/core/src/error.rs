@@ -12,9 +12,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
-    /// The caller closed this bus or broker itself.
+    /// The caller closed this bus itself.
     #[error("the connection is closed: {0}")]
     ConnectionClosed(String),
+    /// The call does not fit where a broker or bus of this process stands: not started, started already, or shut down.
+    #[error("{0}")]
+    Lifecycle(&'static str),
     /// It broke and will not be dialled again.
     #[error("the connection to the broker was lost: {0}")]
     ConnectionLost(String),
@@ -63,7 +66,7 @@ pub enum Error {
     PublishTimeout(Duration),
     #[error("publishing is not supported: {0}")]
     PublishNotSupported(String),
-    #[error("{0} would have to wait")]
+    #[error("{0}: there is no room now; await publish(), which waits for some, or try again later")]
     WouldBlock(&'static str),
     #[error("this object belongs to process {owner}, and this is process {current}; create a new one after fork")]
     ForkedProcess { owner: u32, current: u32 },

@@ -100,7 +100,7 @@ impl BusCore {
         if bus.closed.load(Ordering::Relaxed) {
             return Err(crate::errors::to_py(
                 py,
-                Error::ConnectionClosed("this bus was shut down; make a new one".to_owned()),
+                Error::Lifecycle("this bus was shut down; make a new one"),
             ));
         }
         let timestamp = Timestamp::now();

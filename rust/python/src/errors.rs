@@ -32,7 +32,7 @@ pub(crate) fn decode_error(py: Python<'_>, error: DecodeError) -> PyErr {
 fn convert(py: Python<'_>, error: Error) -> PyResult<PyErr> {
     let message = error.to_string();
     let (class, facts) = match error {
-        Error::ConnectionClosed(_) => ("ConnectionClosed", PyDict::new(py)),
+        Error::ConnectionClosed(_) | Error::Lifecycle(_) => ("ConnectionClosed", PyDict::new(py)),
         Error::ConnectionLost(_) => ("ConnectionLost", PyDict::new(py)),
         Error::SubscriptionClosed(id) => ("SubscriptionClosed", [("subscriber_id", id)].into_py_dict(py)?),
         Error::ConnectTimeout { path, timeout, cause } => {

@@ -129,9 +129,9 @@ impl Broker {
             ..
         } = &*self.0;
         if !shared.advance(Phase::Starting) {
-            return done(Err(Error::ConnectionClosed(match shared.phase() {
-                Phase::Starting | Phase::Running => "this broker has been started already".to_owned(),
-                _ => "a broker that was shut down cannot be started again; make a new one".to_owned(),
+            return done(Err(Error::Lifecycle(match shared.phase() {
+                Phase::Starting | Phase::Running => "this broker has been started already; start each broker once",
+                _ => "a broker that was shut down cannot be started again; make a new one",
             })));
         }
         // Whoever gets the box first calls it: the thread, or we if there is no thread.
@@ -160,7 +160,7 @@ impl Broker {
                     server::run(&shared, &control, &address, given, started);
                 }));
                 let defect = "the broker ended by a defect while it started; please report it";
-                call(&done, Err(Error::ConnectionClosed(defect.to_owned())));
+                call(&done, Err(Error::Lifecycle(defect)));
             }
         };
         if let Err(cause) = std::thread::Builder::new()

@@ -33,6 +33,7 @@ use crate::wire::{self, Dialect, Draft, Message, MessageType, Payload, Summary};
 
 /// The one subscription of a local queue.
 const ONLY: u64 = 0;
+const SHUT_DOWN: &str = "this bus was shut down; make a new one";
 
 /// How a bus of this process behaves.
 #[derive(Debug, Clone, Default)]
@@ -124,14 +125,12 @@ impl Port {
 
     fn open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) {
-            return Err(Error::ConnectionClosed("this bus has been shut down".to_owned()));
+            return Err(Error::Lifecycle(SHUT_DOWN));
         }
         match self.shared.phase() {
             Phase::Running => Ok(()),
-            Phase::New | Phase::Starting => Err(Error::ConnectionClosed(
-                "the broker is not running yet; start it first".to_owned(),
-            )),
-            _ => Err(Error::ConnectionClosed("the broker has been shut down".to_owned())),
+            Phase::New | Phase::Starting => Err(Error::Lifecycle("the broker is not running yet; start it first")),
+            _ => Err(Error::Lifecycle("the broker was shut down; start a new one")),
         }
     }
 
@@ -346,7 +345,7 @@ impl Port {
             .join(Arc::clone(&queue), config.dialect, config.max_frame, None);
         if !self.shared.register_queue(self.id, &sink) {
             self.shared.router.leave(&sink);
-            return Err(Error::ConnectionClosed("this bus has been shut down".to_owned()));
+            return Err(Error::Lifecycle(SHUT_DOWN));
         }
         self.shared.router.subscribe(&sink, ONLY, interest, None);
         held.sinks.insert(sink.id, (Arc::clone(&sink), load));

@@ -160,8 +160,8 @@ pub(super) fn run(
             };
             if !shared.advance(Phase::Running) || control.order().is_some() {
                 listener.close();
-                let error = Error::ConnectionClosed("the broker was shut down while it started".to_owned());
-                return started(Err(error));
+                let ended = "the broker was shut down while it started; make a new one";
+                return started(Err(Error::Lifecycle(ended)));
             }
             tracing::info!(target: "daemoneye_eventbus::broker", path = %address.path().display(), "listening");
             memory::report(shared.config.total_queue_bytes, shared.budget.limit());

@@ -378,5 +378,5 @@ fn frame_at(buf: &[u8], at: usize) -> Option<(Kind, usize)> {
 pub(super) fn closed(cause: Option<&Error>) -> Error {
     cause
         .cloned()
-        .unwrap_or_else(|| Error::ConnectionClosed("it was shut down by its owner".to_owned()))
+        .unwrap_or_else(|| Error::ConnectionClosed("its bus was shut down; make a new one".to_owned()))
 }

@@ -26,11 +26,11 @@ fn a_second_broker_is_refused_and_the_first_undisturbed() {
 fn a_broker_lives_once() {
     guarded(|| {
         let bus = Bus::new();
-        assert!(matches!(start(&bus.broker), Err(Error::ConnectionClosed(_))));
+        assert!(matches!(start(&bus.broker), Err(Error::Lifecycle(_))));
         assert_eq!(bus.broker.path_state(), PathState::Ours);
         shut_down(&bus.broker, Duration::from_secs(1));
         shut_down(&bus.broker, Duration::from_secs(1));
-        assert!(matches!(start(&bus.broker), Err(Error::ConnectionClosed(_))));
+        assert!(matches!(start(&bus.broker), Err(Error::Lifecycle(_))));
         assert!(!bus.broker.is_running());
         assert!(!bus.address.path().exists());
         // Never started, and stopped.

@@ -322,12 +322,12 @@ fn closing_and_stopping_end_the_iteration() {
         publish(&one, 1, None).unwrap();
         one.close();
         assert_eq!(closed.queue.pop().unwrap_err(), Empty::Ended);
-        assert!(matches!(publish(&one, 2, None), Err(Error::ConnectionClosed(_))));
+        assert!(matches!(publish(&one, 2, None), Err(Error::Lifecycle(_))));
         assert_eq!(bus.broker.statistics().dropped["closed"], 1);
         shut_down(&bus.broker, Duration::from_secs(1));
         assert_eq!(pop(&stopped), Some((1, 0)));
         assert_eq!(stopped.queue.pop().unwrap_err(), Empty::Ended);
-        assert!(matches!(publish(&two, 3, None), Err(Error::ConnectionClosed(_))));
+        assert!(matches!(publish(&two, 3, None), Err(Error::Lifecycle(_))));
         drop(stopped);
         drop(two);
         let statistics = bus.broker.statistics();
@@ -336,10 +336,7 @@ fn closing_and_stopping_end_the_iteration() {
             (0, 1)
         );
         let fresh = Broker::new(bus.address.clone(), BrokerConfig::default()).unwrap();
-        assert!(matches!(
-            fresh.port(PortOptions::default()),
-            Err(Error::ConnectionClosed(_))
-        ));
+        assert!(matches!(fresh.port(PortOptions::default()), Err(Error::Lifecycle(_))));
     });
 }
 

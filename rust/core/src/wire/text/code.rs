@@ -104,6 +104,7 @@ impl Error {
             Self::SubscriptionClosed(_) => Code::UnknownSubscription,
             Self::PublishNotSupported(_) => Code::Rights,
             Self::ConnectionClosed(_)
+            | Self::Lifecycle(_)
             | Self::ConnectionLost(_)
             | Self::ConnectTimeout { .. }
             | Self::BrokerAlreadyRunning { .. }
