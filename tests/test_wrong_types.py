@@ -207,3 +207,28 @@ async def test_a_timeout_is_looked_at_where_nothing_has_to_wait(path: str, value
     for wait in waits:
         with pytest.raises((TypeError, ValueError), match=r"^timeout: "):
             await wait()
+
+
+@pytest.mark.parametrize("owner", [Broker, EventBus, Subscription])
+async def test_a_call_with_wrong_arguments_names_what_was_called(owner: type, path: str) -> None:
+    """Python's own errors for these, whatever private class has the method."""
+    async with make_pair("inproc", path) as pair, pair.sub.subscribe("events.#") as events:
+        objects: dict[type, Any] = {Broker: pair.broker, EventBus: pair.sub, Subscription: events}
+        for name in [name for name in dir(owner) if not name.startswith("_")]:
+            method = getattr(objects[owner], name)
+            if not inspect.isroutine(method):
+                continue
+            for given, named in (((), {"nonsense": 1}), ((EVENT,) * 9, {})):
+                # What takes any number looks at them one by one.
+                if given and name == "subscribe":
+                    continue
+                with pytest.raises(TypeError, match=rf"^{owner.__name__}\.{name}\(\) ") as caught:
+                    method(*given, **named)
+                assert "nonsense" in str(caught.value) or "given" in str(caught.value)
+
+
+@pytest.mark.parametrize(("owner", "make"), [(EventBus, "EventBus.connect"), (Subscription, "EventBus.subscribe")])
+def test_a_class_that_is_not_called_says_how_to_get_one(owner: Any, make: str) -> None:
+    for given, named in (((), {}), ((1,), {}), ((), {"path": "x"})):
+        with pytest.raises(TypeError, match=rf"^{owner.__name__}: make one with {make}\("):
+            owner(*given, **named)

@@ -3,17 +3,17 @@
 from daemoneye_eventbus._native import (
     Address,
     BrokerCore,
-    BusCore,
     Doorbell,
     Link,
     Operation,
     Pending,
     PortHandle,
     Source,
-    SubscriptionCore,
     Ticket,
     Waiter,
 )
+from daemoneye_eventbus._native import EventBus as BusCore
+from daemoneye_eventbus._native import Subscription as SubscriptionCore
 
 __all__ = [
     "Address",

@@ -8,7 +8,7 @@ import os
 import warnings
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from typing import Any, Final, Literal, Never, Self, TypeVar, overload
 
 from daemoneye_eventbus._border import Address
@@ -16,10 +16,11 @@ from daemoneye_eventbus._broker import Broker
 from daemoneye_eventbus._checks import file_path, one_of, text, wrong
 from daemoneye_eventbus._config import ClientConfig
 from daemoneye_eventbus._connection import Connection
-from daemoneye_eventbus._deadline import seconds
+from daemoneye_eventbus._deadline import Deadline
 from daemoneye_eventbus._fields import (
     BusEvent,
     ControlMessage,
+    CorrelationMetadata,
     FilesystemEvent,
     NetworkEvent,
     PerformanceEvent,
@@ -73,7 +74,7 @@ class EventBus(Publisher):
     _reserved: set[str]
     _pid: int
 
-    def __new__(cls, *_args: Never) -> Self:
+    def __new__(cls, *_args: Never, **_named: Never) -> Self:
         raise TypeError("EventBus: make one with EventBus.connect(path) or EventBus.from_broker(broker)")
 
     @classmethod
@@ -141,6 +142,22 @@ class EventBus(Publisher):
         way.bridge.paced.add(self)
         self._pace(way.bridge.pace)
         return self
+
+    # -- publishing, the native half apart
+
+    def publish_many(
+        self,
+        events: Iterable[CollectionEvent],
+        correlation: str | CorrelationMetadata | None = None,
+        *,
+        topic: str | None = None,
+    ) -> Coroutine[Any, Any, int]:
+        """Publishes each of ``events`` and returns how many were accepted; any error carries that as ``accepted``.
+
+        ``correlation`` and ``topic`` are those of `publish`, for all of them; with ``correlation=None`` each has an id
+        of its own.
+        """
+        return self._publish_many(events, correlation, topic)
 
     # -- subscribing
 
@@ -313,11 +330,17 @@ class EventBus(Publisher):
         return self._flush(timeout)
 
     async def _flush(self, timeout: float) -> None:
-        self._bridge.check()
-        bound = seconds("timeout", timeout)
+        deadline = Deadline("flush", timeout, self._bridge.check())
         self._check()
-        async with asyncio.timeout(bound):
-            await self._way.flush()
+        limit = asyncio.timeout_at(deadline.at)
+        try:
+            async with limit:
+                await self._way.flush()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            advice = "what was published stays in line: flush again, or give more time"
+            raise deadline.missed(self._unconfirmed(), advice) from None
 
     def statistics(self) -> Coroutine[Any, Any, EventBusStatistics]:
         """The broker's five numbers.
@@ -367,23 +390,31 @@ class EventBus(Publisher):
         return self._drain(timeout)
 
     async def _drain(self, timeout: float) -> None:
-        self._bridge.check()
-        bound = seconds("timeout", timeout)
+        deadline = Deadline("drain", timeout, self._bridge.check())
         if self._shut:
             return
+        limit = asyncio.timeout_at(deadline.at)
         try:
-            async with asyncio.timeout(bound):
+            async with limit:
                 await self._way.flush()
                 for subscription in self._open_subscriptions():
                     await subscription._drained()
-        except TimeoutError as error:
-            waiting = sum(subscription.pending for subscription in self._open_subscriptions())
-            raise TimeoutError(
-                f"drain: not done after {bound:g} s, with {waiting} messages that no reader took; the bus is closed. "
-                "Read or close the subscriptions before, or give more time"
-            ) from error
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise deadline.missed(*self._undrained()) from None
         finally:
             await self._close(goodbye=0 if self.state != "connected" else _FLUSH_SECONDS)
+
+    def _undrained(self) -> tuple[str, str]:
+        waiting = sum(subscription.pending for subscription in self._open_subscriptions())
+        if waiting:
+            what = f"readers had not taken {waiting} messages"
+            return what, "the bus is closed; read or close the subscriptions before, or give more time"
+        return self._unconfirmed(), "the bus is closed; give more time"
+
+    def _unconfirmed(self) -> str:
+        return f"no confirmation came from the broker (the bus is {self.state})"
 
     def shutdown(self) -> Coroutine[Any, Any, None]:
         """Flushes for at most 2 s (with ``congestion="block"`` ``publish_timeout``), then closes. Idempotent.

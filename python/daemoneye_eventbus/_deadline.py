@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["seconds"]
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Deadline", "seconds"]
 
 
 def seconds(name: str, value: object) -> float:
@@ -18,3 +22,16 @@ def seconds(name: str, value: object) -> float:
     if math.isnan(number):
         raise ValueError(f"{name}: NaN is not a number of seconds")
     return number
+
+
+class Deadline:
+    """When ``call``, which may take ``timeout`` seconds from now, gives up."""
+
+    def __init__(self, call: str, timeout: object, loop: asyncio.AbstractEventLoop) -> None:
+        self._call: Final = call
+        self.timeout: Final = max(seconds("timeout", timeout), 0.0)
+        self.at: Final = loop.time() + self.timeout
+
+    def missed(self, what: str, advice: str) -> TimeoutError:
+        """What it raises then: ``what`` has not happened, and what its caller can do about that."""
+        return TimeoutError(f"{self._call}: {what} within {self.timeout:g} s; {advice}")

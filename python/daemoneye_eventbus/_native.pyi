@@ -8,18 +8,20 @@ from typing_extensions import TypeVar
 
 from daemoneye_eventbus._border import Address as Address
 from daemoneye_eventbus._border import BrokerCore as BrokerCore
-from daemoneye_eventbus._border import BusCore as BusCore
+from daemoneye_eventbus._border import BusCore, SubscriptionCore
 from daemoneye_eventbus._border import Doorbell as Doorbell
 from daemoneye_eventbus._border import Link as Link
 from daemoneye_eventbus._border import Operation as Operation
 from daemoneye_eventbus._border import Pending as Pending
 from daemoneye_eventbus._border import PortHandle as PortHandle
 from daemoneye_eventbus._border import Source as Source
-from daemoneye_eventbus._border import SubscriptionCore as SubscriptionCore
 from daemoneye_eventbus._border import Ticket as Ticket
 from daemoneye_eventbus._border import Waiter as Waiter
 from daemoneye_eventbus._timestamp import Timestamp
 from daemoneye_eventbus._types import Sender
+
+EventBus = BusCore
+Subscription = SubscriptionCore
 
 DEBUG_BUILD: Final[bool]
 __version__: Final[str]

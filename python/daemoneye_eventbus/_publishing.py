@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from daemoneye_eventbus._border import BusCore, Pending
@@ -77,20 +77,6 @@ class Publisher(BusCore):
             self._waiters(self._standing)
             # Whoever stands behind us was not heard by whoever makes room.
             room.wake_one()
-
-    def publish_many(
-        self,
-        events: Iterable[CollectionEvent],
-        correlation: str | CorrelationMetadata | None = None,
-        *,
-        topic: str | None = None,
-    ) -> Coroutine[Any, Any, int]:
-        """Publishes each of ``events`` and returns how many were accepted; any error carries that as ``accepted``.
-
-        ``correlation`` and ``topic`` are those of `publish`, for all of them; with ``correlation=None`` each has an id
-        of its own.
-        """
-        return self._publish_many(events, correlation, topic)
 
     async def _publish_many(
         self, events: Iterable[CollectionEvent], correlation: str | CorrelationMetadata | None, topic: str | None

@@ -12,7 +12,7 @@ from typing import Any, Final, Never, Self, TypeVar
 
 from daemoneye_eventbus._border import SubscriptionCore, Waiter
 from daemoneye_eventbus._checks import wrong
-from daemoneye_eventbus._deadline import seconds
+from daemoneye_eventbus._deadline import Deadline
 from daemoneye_eventbus._lifecycle import goes_on, is_forked
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._waiters import Waiters
@@ -57,7 +57,7 @@ class Subscription(SubscriptionCore[T_co]):
     _closed: bool
     _pid: int
 
-    def __new__(cls, *_args: Never) -> Self:
+    def __new__(cls, *_args: Never, **_named: Never) -> Self:
         raise TypeError("Subscription: make one with EventBus.subscribe(...)")
 
     @classmethod
@@ -84,8 +84,13 @@ class Subscription(SubscriptionCore[T_co]):
         failure = None if self._closed else self._opened.failure()
         return failure or SubscriptionClosed(subscriber_id=self.subscriber_id)
 
-    async def _wait(self, deadline: float | None = None) -> None:
-        await self._waiting.wait(self._bridge.check(), deadline)
+    async def _wait(self, deadline: Deadline | None = None) -> None:
+        try:
+            await self._waiting.wait(self._bridge.check(), None if deadline is None else deadline.at)
+        except TimeoutError:
+            if deadline is None:
+                raise
+            raise deadline.missed("no message came", "call it again to wait on") from None
 
     def _stand_in_line(self) -> Waiter:
         return self._waiting.join(self._bridge.check())
@@ -95,7 +100,7 @@ class Subscription(SubscriptionCore[T_co]):
 
     async def _get_slow(self, timeout: float | None) -> Any:
         loop = self._bridge.check()
-        deadline = None if timeout is None else loop.time() + seconds("timeout", timeout)
+        deadline = None if timeout is None else Deadline("get", timeout, loop)
         while (message := self._take_or_pass_on()) is None:
             await self._wait(deadline)
         if message is Ellipsis:
@@ -151,7 +156,7 @@ class Subscription(SubscriptionCore[T_co]):
         if most < 1:
             raise ValueError(f"max: must be at least 1, got {most}")
         loop = self._bridge.check()
-        deadline = None if timeout is None else loop.time() + seconds("timeout", timeout)
+        deadline = None if timeout is None else Deadline("get_many", timeout, loop)
         if self._turn_is_due():
             await asyncio.sleep(0)
         messages: list[T_co] = []

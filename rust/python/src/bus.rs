@@ -46,7 +46,8 @@ enum Way {
     Port(Py<PortHandle>, Owned<Arc<Port>>),
 }
 
-#[pyclass(subclass, frozen, weakref, module = "daemoneye_eventbus._native")]
+// Its name is in the errors for calls with wrong arguments: that of the class which users know.
+#[pyclass(name = "EventBus", subclass, frozen, weakref, module = "daemoneye_eventbus._native")]
 pub(crate) struct BusCore {
     way: Way,
     pace: Pace,

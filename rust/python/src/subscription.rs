@@ -72,7 +72,14 @@ pub(crate) enum Taken {
     Ended,
 }
 
-#[pyclass(subclass, frozen, weakref, module = "daemoneye_eventbus._native")]
+// Its name is in the errors for calls with wrong arguments: that of the class which users know.
+#[pyclass(
+    name = "Subscription",
+    subclass,
+    frozen,
+    weakref,
+    module = "daemoneye_eventbus._native"
+)]
 pub(crate) struct SubscriptionCore {
     spring: Owned<Spring>,
     subscriber_id: Py<PyString>,
