@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import socket
 import sys
 
 import pytest
@@ -34,6 +35,29 @@ def only(spare):
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
         for descriptor in filled:
             os.close(descriptor)
+
+
+async def test_a_start_that_cannot_ask_who_listens_says_why(path):
+    """Nobody does: what is there was left behind. That cannot be told without a descriptor to connect with."""
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(path)
+    left.close()
+    said = []
+    # What belongs to the loop is there already.
+    async with Broker(path + ".other"):
+        pass
+    while True:
+        broker = Broker(path)
+        with only(len(said)):
+            try:
+                await broker.start()
+            except OSError as error:
+                said.append(str(error))
+            else:
+                break
+    await broker.shutdown()
+    assert all(text.endswith("Too many open files (os error 24)") for text in said), said
+    assert f"ask whether a broker listens at {path}: Too many open files (os error 24)" in said
 
 
 async def test_a_start_that_fails_leaves_none(path):

@@ -2,7 +2,7 @@
 //!
 //! Nothing is removed that is not a socket of our own uid that nobody listens on, or the very file (device and inode) that we made.
 use std::ffi::OsString;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -85,23 +85,34 @@ impl Place {
             return Ok(());
         };
         self.check(&found)?;
-        let cause = match connect(&self.path).and_then(Stream::adopt) {
-            Ok(stream) => {
-                let pid = stream.peer().pid;
-                return Err(match answer(&stream, probe_timeout).await {
-                    Answer::Plausible => self.taken(pid, false),
-                    Answer::Nothing => self.taken(pid, true),
-                    Answer::Foreign => self.foreign(pid),
-                });
-            }
+        let cause = match connect(&self.path) {
+            Ok(socket) => return Err(self.of_whoever_listens(socket, probe_timeout).await),
             Err(cause) => cause,
         };
         match Errno::from_io_error(&cause) {
             Some(Errno::NOENT) => Ok(()),
             Some(Errno::CONNREFUSED) => self.remove_stale(&found),
             Some(Errno::PROTOTYPE) => Err(refused(&self.path, OTHER_TYPE)),
-            // A full backlog, no permission, or anything else that is not a clear no.
-            _ => Err(self.taken(None, true)),
+            // A full backlog.
+            Some(Errno::AGAIN) => Err(self.taken(None, true)),
+            // No descriptor, no memory, no permission: that says nothing of who listens, and is no clear no.
+            _ => Err(Error::io(
+                format!("ask whether a broker listens at {}", self.path.display()),
+                &cause,
+            )),
+        }
+    }
+
+    async fn of_whoever_listens(&self, socket: OwnedFd, timeout: Duration) -> Error {
+        let Ok(stream) = Stream::adopt(socket) else {
+            // The kernel does not say who it is; of a broker of this namespace it would.
+            return self.taken(None, true);
+        };
+        let pid = stream.peer().pid;
+        match answer(&stream, timeout).await {
+            Answer::Plausible => self.taken(pid, false),
+            Answer::Nothing => self.taken(pid, true),
+            Answer::Foreign => self.foreign(pid),
         }
     }
 
