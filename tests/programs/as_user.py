@@ -17,6 +17,7 @@ LATER = (
     "asyncio",
     "concurrent.futures.thread",
     "contextlib",
+    "ctypes",
     "fcntl",
     "json",
     "socket",

@@ -186,27 +186,56 @@ fn others_can_write(stat: &Stat) -> bool {
 }
 
 fn check(stat: &Stat, here: &Path, own: u32) -> Result<()> {
-    if stat.st_uid != own && stat.st_uid != 0 {
-        let owner = stat.st_uid;
+    let owner = stat.st_uid;
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    if owner != own && owner != 0 {
         let trusted = if own == 0 {
             "root is".to_owned()
         } else {
             format!("uid {own} and root are")
         };
-        return Err(refused(
-            here,
-            format!("the directory belongs to uid {owner}, and only {trusted} trusted; choose a directory of your own"),
-        ));
+        let reason = if is_mapped(owner) {
+            format!("the directory belongs to uid {owner}, and only {trusted} trusted; choose a directory of your own")
+        } else {
+            let advice = match here.parent() {
+                Some(_) => "choose a directory of your own elsewhere",
+                None => "every path begins here: start the broker where root is mapped",
+            };
+            format!("{}, and only {trusted} trusted; {advice}", nobodys(owner))
+        };
+        return Err(refused(here, reason));
     }
-    let mode = Mode::from_raw_mode(stat.st_mode);
-    if others_can_write(stat) && !(stat.st_uid == 0 && mode.contains(Mode::SVTX)) {
-        return Err(refused(
-            here,
+    let is_sticky = mode.contains(Mode::SVTX);
+    if others_can_write(stat) && !(owner == 0 && is_sticky) {
+        let writable = format!("others can write to the directory (mode {:04o})", mode.bits());
+        let reason = if !is_mapped(owner) {
+            // It may be root's, and nobody here can change it.
             format!(
-                "others can write to the directory (mode {:04o}); take that away with chmod go-w, or choose another directory",
-                mode.bits()
-            ),
-        ));
+                "{writable}, and {}; choose a directory of your own elsewhere",
+                nobodys(owner)
+            )
+        } else if is_sticky {
+            // It is meant for others, as /tmp is.
+            format!("{writable}, and it is uid {owner}'s and not root's; choose a directory of your own elsewhere")
+        } else {
+            format!("{writable}; take that away with chmod go-w, or choose another directory")
+        };
+        return Err(refused(here, reason));
     }
     Ok(())
+}
+
+fn nobodys(owner: u32) -> String {
+    format!("its owner, shown as uid {owner}, is not mapped in this user namespace")
+}
+
+/// False: `uid` is the number that the kernel shows for everybody who has none in the user namespace of this process.
+fn is_mapped(uid: u32) -> bool {
+    // Elsewhere than on Linux there are no such namespaces, nor this file. Each line: the first uid here, the first outside, how many.
+    let covers = |line: &str| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+        matches!((numbers.next(), numbers.nth(1)), (Some(Ok(first)), Some(Ok(count)))
+            if u64::from(uid).checked_sub(first).is_some_and(|at| at < count))
+    };
+    std::fs::read_to_string("/proc/self/uid_map").map_or(true, |map| map.lines().any(covers))
 }
