@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import warnings
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final, Never, Self, cast
@@ -12,7 +13,7 @@ from daemoneye_eventbus._border import Address, BrokerCore, PortHandle
 from daemoneye_eventbus._checks import bounded, file_path, integer, one_of, short, text, wrong
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
-from daemoneye_eventbus._lifecycle import goes_on, watch_broker
+from daemoneye_eventbus._lifecycle import goes_on, is_forked, watch_broker
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
 from daemoneye_eventbus.errors import ForkedProcess
@@ -185,6 +186,11 @@ class Broker:
     async def __aexit__(self, typ: object, value: BaseException | None, traceback: object) -> None:
         if not goes_on(value, self._pid):
             await self._shutdown(2.0)
+
+    def __del__(self) -> None:
+        if is_forked(getattr(self, "_pid", 0)) or not self._core.running:
+            return
+        warnings.warn(f"{self!r} was forgotten; shut it down or use async with", ResourceWarning, stacklevel=2)
 
     def __reduce__(self) -> Never:
         raise TypeError("cannot copy or pickle a Broker: its socket is one, and of this process")

@@ -467,9 +467,11 @@ class EventBus(Publisher):
     def __del__(self) -> None:
         if getattr(self, "_shut", True) or is_forked(self._pid):
             return
+        said = f"{self!r} was forgotten; shut it down or use async with"
         self._shut = True
-        warnings.warn(f"{self!r} was forgotten; shut it down or use async with", ResourceWarning, stacklevel=2)
         self._way.abandon()
+        # Last: it may raise.
+        warnings.warn(said, ResourceWarning, stacklevel=2)
 
     def __repr__(self) -> str:
         try:

@@ -1,7 +1,7 @@
 """Fork and the end of the interpreter.
 
-A forked child disowns everything of its parent. At exit, brokers that still run are stopped within
-bounds; what was accepted and not sent is warned about.
+A forked child disowns everything of its parent. At exit, brokers that still run are warned about and
+stopped within bounds; what was accepted and not sent is warned about.
 """
 
 from __future__ import annotations
@@ -81,10 +81,18 @@ def after_fork(forget: Callable[[], object]) -> None:
 
 def _at_exit() -> None:
     _native.begin_exit()
+    running = [broker for broker in _brokers.all() if broker.running]
     for broker in _brokers.all():
         broker.stop(_BROKER_SECONDS)
     _native.shut_down_clients(_CLIENT_SECONDS)
     _logs.emit()
+    # Last: they may raise.
+    for broker in running:
+        warnings.warn(
+            f"the broker at {broker.address.path} still ran when the interpreter ended; shut it down or use async with",
+            ResourceWarning,
+            stacklevel=1,
+        )
     unsent = sum(link.unsent for link in _links.all())
     if unsent:
         warnings.warn(

@@ -217,10 +217,13 @@ class Subscription(SubscriptionCore[T_co]):
         return f"<Subscription {self.subscriber_id!r} {', '.join(self.patterns)}>"
 
     def __del__(self) -> None:
-        if getattr(self, "_closed", True) or self._bridge.is_closed or is_forked(self._pid):
+        if getattr(self, "_closed", True) or is_forked(self._pid):
             return
-        warnings.warn(f"{self!r} was forgotten; close it or use async with", ResourceWarning, stacklevel=2)
-        self._abandon()
+        said = f"{self!r} was forgotten; close it or use async with"
+        if not self._bridge.is_closed:
+            self._abandon()
+        # Last: it may raise.
+        warnings.warn(said, ResourceWarning, stacklevel=2)
 
 
 def run_through(coroutine: Coroutine[Any, Any, None]) -> None:

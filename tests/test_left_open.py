@@ -1,0 +1,110 @@
+"""What is left open says so, as a socket or a transport of asyncio's does: dropped in its loop, after it, or never."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LEAVE = """
+import asyncio, gc, sys
+from daemoneye_eventbus import Broker, EventBus
+
+path, what, when = sys.argv[1:]
+kept = []
+
+async def main():
+    broker = Broker(path)
+    if what != "stopped":
+        await broker.start()
+    left = {"broker": broker}
+    if what == "stopped":
+        async with broker:
+            return
+    if what != "broker":
+        left["bus"] = await (EventBus.connect(path) if what == "bus" else EventBus.from_broker(broker))
+    if what == "subscription":
+        left["subscription"] = await left["bus"].subscribe("events.#")
+    kept.append(left)
+    del broker, left
+    if when == "in its loop":
+        drop()
+        assert await answers() is (what != "broker"), "it ends with the last of it"
+
+async def answers():
+    try:
+        await asyncio.open_unix_connection(path)
+    except OSError:
+        return False
+    return True
+
+def drop():
+    if kept:
+        del kept[0][what.replace("local", "bus")]
+    gc.collect()
+
+asyncio.run(main())
+if when == "after its loop":
+    drop()
+print("end of the program", file=sys.stderr)
+"""
+SAID = {
+    "broker": "<Broker {path!r} running> was forgotten; shut it down or use async with",
+    "bus": "<EventBus connected> was forgotten; shut it down or use async with",
+    "local": "<EventBus connected> was forgotten; shut it down or use async with",
+    "subscription": "events.#> was forgotten; close it or use async with",
+}
+AT_EXIT = "the broker at {path} still ran when the interpreter ended; shut it down or use async with"
+
+
+def leave(path, what, when, flags=()):
+    command = [sys.executable, "-W", "always::ResourceWarning", *flags, "-c", LEAVE, path, what, when]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    before, after = done.stderr.split("end of the program\n")
+    # Sockets of the program's own are not what is looked for.
+    return (
+        [line for line in text.splitlines() if "ResourceWarning: " in line and "unclosed" not in line]
+        for text in (before, after)
+    )
+
+
+@pytest.mark.parametrize("when", ["in its loop", "after its loop"])
+@pytest.mark.parametrize("what", SAID)
+def test_what_is_dropped_says_so(path, what, when):
+    said, after = leave(path, what, when)
+    assert len(said) == 1, said
+    assert said[0].endswith(SAID[what].format(path=path))
+    # Whatever else was left is told at the end.
+    assert any(line.endswith(AT_EXIT.format(path=path)) for line in after) is (what != "broker")
+
+
+@pytest.mark.parametrize("what", SAID)
+def test_what_is_kept_to_the_end_of_the_interpreter_says_so(path, what):
+    said, after = leave(path, what, "never")
+    assert said == []
+    assert [line.endswith(AT_EXIT.format(path=path)) for line in after].count(True) == 1, after
+    if what != "broker":
+        assert any("EventBus" in line and "was forgotten" in line for line in after), after
+    if what == "subscription":
+        assert any(line.endswith(SAID[what]) for line in after), after
+
+
+@pytest.mark.parametrize("when", ["in its loop", "after its loop", "never"])
+def test_what_was_closed_says_nothing(path, when):
+    assert [list(lines) for lines in leave(path, "stopped", when)] == [[], []]
+
+
+@pytest.mark.parametrize("what", ["broker", "subscription"])
+def test_warnings_that_are_errors_leave_nothing_running(path, what):
+    done = subprocess.run(
+        [sys.executable, "-W", "error::ResourceWarning", "-c", LEAVE, path, what, "never"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert AT_EXIT.format(path=path) in done.stderr
+    assert "panicked" not in done.stderr
+    assert not Path(path).exists(), "it was stopped all the same"
