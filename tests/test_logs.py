@@ -256,6 +256,7 @@ def test_several_loops_one_of_them_closed(path, records, run):
     async def second():
         async with EventBus.connect(path, config=SOLO):
             await eventually(lambda: records.of("protocol"))
+        await broker.shutdown()
 
     run(second())
     assert len(records.of("protocol")) == 1

@@ -9,6 +9,7 @@ import pytest
 
 from daemoneye_eventbus import (
     Broker,
+    BrokerConfig,
     ClientConfig,
     ConnectionClosed,
     ConnectionLost,
@@ -397,6 +398,37 @@ async def test_a_reader_in_process_that_is_to_be_cut_is_told(path, congestion):
         assert len(got) + events.dropped == 101
         statistics = pair.broker.statistics()
         assert statistics.messages_published == 101 == statistics.messages_delivered + statistics.dropped["overflow"]
+
+
+@pytest.mark.parametrize(
+    ("late", "said"),
+    [
+        (False, "the queue of this connection is full, and it asked to be disconnected then"),
+        (True, 'perhaps because its queue for this bus was full (broker_overflow="disconnect")'),
+    ],
+    ids=["in time", "too late"],
+)
+async def test_a_reader_elsewhere_that_is_cut_while_it_stands_still_is_told(path, program, late, said):
+    """The broker's word has no room in a full socket, and waits for some only as long as ``write_timeout``."""
+    config = {"reconnect": False, "broker_overflow": "disconnect", "broker_queue_messages": 100}
+    spec = {"patterns": ["events.#"], "expect": 20_000, "config": config}
+    async with (
+        Broker(path, config=BrokerConfig(write_timeout=0.5 if late else 20.0)) as broker,
+        EventBus.from_broker(broker) as bus,
+    ):
+        reader = program("subscriber.py", path, spec)
+        await reader.answer()
+        reader.freeze()
+        for number in range(20_000):
+            await bus.publish(process(number))
+        reason = "write_timeout" if late else "slow_consumer"
+        await eventually(lambda: broker.statistics().refused.get(reason), what=reason)
+        reader.thaw()
+        account = await reader.answer()
+        assert account["end"] == "ConnectionLost"
+        assert said in account["said"], account["said"]
+        assert 0 < account["received"] < 20_000, "what the kernel had taken comes first"
+        reader.finish()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel does not keep what it has for one who stops")

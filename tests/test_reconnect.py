@@ -315,6 +315,31 @@ async def test_a_connection_that_the_client_refuses_is_no_reconnect(path):
 ODD = "gone\r\nERROR forged \x1b[2J\u202e" + "x" * 5000
 
 
+async def told_last(path, verb, fields, *, closes=False):
+    """What a reader is told by a broker that says this, and then closes or waits for the other end to do that."""
+
+    def serve(listener):
+        with contextlib.closing(Raw.of(listener.accept()[0])) as peer:
+            peer.expect("CONNECT")
+            peer.say("INFO", **info())
+            peer.say("OK", id=peer.expect("SUB")["id"])
+            peer.say(verb, **fields)
+            while not closes and peer.receive() is not None:
+                pass
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        serving = asyncio.create_task(asyncio.to_thread(serve, listener))
+        bus = await EventBus.connect(path, config=ClientConfig(reconnect=False, pool=False))
+        events = await bus.subscribe("events.#")
+        with pytest.raises(EventBusError) as caught:
+            await events.get(timeout=10)
+        await bus.shutdown()
+        await serving
+    return caught.value
+
+
 @pytest.mark.parametrize(
     ("verb", "fields", "errors"),
     [
@@ -328,28 +353,25 @@ ODD = "gone\r\nERROR forged \x1b[2J\u202e" + "x" * 5000
     ids=["bye", "bare bye", "operator", "permission", "version", "bad text"],
 )
 async def test_what_a_broker_says_last_is_one_short_line(path, verb, fields, errors):
-    def serve(listener):
-        with contextlib.closing(Raw.of(listener.accept()[0])) as peer:
-            peer.expect("CONNECT")
-            peer.say("INFO", **info())
-            peer.say("OK", id=peer.expect("SUB")["id"])
-            peer.say(verb, **fields)
-            while peer.receive() is not None:
-                pass
-
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen()
-        serving = asyncio.create_task(asyncio.to_thread(serve, listener))
-        bus = await EventBus.connect(path, config=ClientConfig(reconnect=False, pool=False))
-        events = await bus.subscribe("events.#")
-        with pytest.raises(EventBusError) as caught:
-            await events.get(timeout=10)
-        await bus.shutdown()
-        await serving
-    assert isinstance(caught.value, errors | ProtocolError)
-    for text in (str(caught.value), getattr(caught.value, "reason", "")):
+    error = await told_last(path, verb, fields)
+    assert isinstance(error, errors | ProtocolError)
+    for text in (str(error), getattr(error, "reason", "")):
         assert text.isprintable(), repr(text[:100])
         assert len(text) < 1200
     if ODD in fields.values():
-        assert "gone\\r\\nERROR forged \\u{1b}[2J\\u{202e}xxx" in str(caught.value)
+        assert "gone\\r\\nERROR forged \\u{1b}[2J\\u{202e}xxx" in str(error)
+
+
+@pytest.mark.parametrize("closes", [True, False])
+@pytest.mark.parametrize("code", ["protocol", "decode", "frame_timeout", "ping_timeout", "slow_consumer", "shutdown"])
+async def test_the_last_word_of_a_broker_is_what_is_told(path, code, closes):
+    """And not the end of the stream behind it, which says nothing."""
+    error = await told_last(path, "ERR", {"code": code, "message": "as it was said"}, closes=closes)
+    assert type(error) is ConnectionLost
+    assert "as it was said" in str(error)
+
+
+@pytest.mark.parametrize("code", ["unknown_verb", "of_a_newer_broker"])
+async def test_a_word_that_ends_nothing_is_no_reason_for_the_end(path, code):
+    error = await told_last(path, "ERR", {"code": code, "message": "as it was said"}, closes=True)
+    assert str(error) == "the connection to the broker was lost: the broker closed the connection"

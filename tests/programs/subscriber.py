@@ -19,7 +19,7 @@ async def main(path: str, spec: dict) -> None:
     seen: list[int] = []
     before: list[int] = []
     topics: dict[str, int] = {}
-    end = "complete"
+    end, said = "complete", ""
     async with EventBus.connect(path, config=config) as bus:
         async with bus.subscribe(*spec["patterns"], **spec.get("options", {})) as events:
             print(json.dumps({"ready": True}), flush=True)
@@ -35,7 +35,7 @@ async def main(path: str, spec: dict) -> None:
                         break
                     continue
                 except (ConnectionLost, SubscriptionClosed) as error:
-                    end = type(error).__name__
+                    end, said = type(error).__name__, str(error)
                     break
                 news = time.monotonic()
                 seen.append(received.event.pid)
@@ -45,6 +45,7 @@ async def main(path: str, spec: dict) -> None:
                     await asyncio.sleep(delay)
             account = {
                 "end": end,
+                "said": said,
                 "received": len(seen),
                 "dropped": events.dropped,
                 "gaps": events.gaps,

@@ -22,7 +22,7 @@ use crate::lock::{Mutex, MutexGuard};
 use crate::log::Limiter;
 use crate::queue::Wake;
 use crate::transport::{Address, Stream};
-use crate::wire::text::{FromClient, Id, Sub, shown};
+use crate::wire::text::{FromClient, Id, Overflow, Sub, shown};
 
 const CONNECTED: &str = "connected";
 
@@ -101,7 +101,7 @@ impl Shared {
             }
         };
         let cause = match read {
-            Ok(0) => Error::ConnectionLost("the broker closed the connection".to_owned()),
+            Ok(0) => self.closed_without_a_word(),
             Ok(n) => {
                 line.unused.read(n);
                 self.heard.store(true, Ordering::Relaxed);
@@ -112,6 +112,18 @@ impl Shared {
         };
         self.lost(line, cause, false);
         Ok(Read::Ended)
+    }
+
+    /// The end of the stream, and no ERR or BYE before it.
+    pub(super) fn closed_without_a_word(&self) -> Error {
+        let closed = "the broker closed the connection";
+        Error::ConnectionLost(match self.config.broker_overflow {
+            Overflow::Disconnect => format!(
+                "{closed} and could not say why, perhaps because its queue for this bus was full \
+                 (broker_overflow=\"disconnect\") and nothing was read for its write_timeout; read sooner, or choose another"
+            ),
+            _ => closed.to_owned(),
+        })
     }
 
     /// Hands over what somebody else has read.
@@ -204,16 +216,26 @@ impl Shared {
                 ))
             }
             Happening::Error(err) => {
-                let last = err.code.is_final();
-                let reason = err.code.name();
+                let (code, reason) = (err.code, err.code.name());
                 let error = err.into_error();
                 if let Some(suppressed) = self.log.due(reason) {
+                    let does = if code.is_last_word() {
+                        "ends this connection"
+                    } else {
+                        "says"
+                    };
                     tracing::warn!(
                         target: "daemoneye_eventbus::client",
-                        reason, suppressed, "the broker ends this connection: {error}"
+                        reason, suppressed, "the broker {does}: {error}"
                     );
                 }
-                last.then_some((error, true))
+                let cause = match error {
+                    error if code.is_final() => error,
+                    Error::ConnectionLost(_) => error,
+                    error => Error::ConnectionLost(error.to_string()),
+                };
+                // What would be read behind it is the end of file, which says less.
+                code.is_last_word().then_some((cause, code.is_final()))
             }
         }
     }

@@ -272,11 +272,7 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
             if line.paused
                 && matches!(stream.try_write(&[]), Err(error) if error.kind() != std::io::ErrorKind::WouldBlock)
             {
-                return shared.lost(
-                    line,
-                    Error::ConnectionLost("the broker closed the connection".to_owned()),
-                    false,
-                );
+                return shared.lost(line, shared.closed_without_a_word(), false);
             }
             let may_pause = shared.inbound.lock().may_pause();
             let mut outbox = shared.outbox.lock();

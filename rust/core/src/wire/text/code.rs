@@ -76,6 +76,22 @@ impl Code {
         }
     }
 
+    /// Said as the last word of a connection; the others are about one publish, subscription or verb.
+    pub const fn is_last_word(self) -> bool {
+        !matches!(
+            self,
+            Self::Topic
+                | Self::MessageType
+                | Self::Rights
+                | Self::RateLimit
+                | Self::Pattern
+                | Self::SubscriptionRefused
+                | Self::UnknownSubscription
+                | Self::UnknownVerb
+                | Self::Unknown
+        )
+    }
+
     /// After these the client does not dial again.
     pub const fn is_final(self) -> bool {
         matches!(
