@@ -156,7 +156,7 @@ async def test_an_operation_ends_once(tmp_path):
     try:
         done = bus.publish(EVENT)
         await done
-        with pytest.raises(RuntimeError, match="already awaited"):
+        with pytest.raises(RuntimeError, match="awaited already"):
             await done
         thrown = bus.publish(EVENT)
         with pytest.raises(KeyError, match="mine"):

@@ -277,9 +277,12 @@ class BrokerConfig:
                 "set socket_mode=0o660 and socket_group to a group they are in"
             )
         if self.ping_timeout <= self.ping_interval:
-            raise ValueError("BrokerConfig.ping_timeout: must be above ping_interval")
+            raise ValueError(
+                f"BrokerConfig.ping_timeout: must be above ping_interval ({self.ping_interval:g} s), "
+                f"got {self.ping_timeout:g}; raise it"
+            )
         if self.original_auth and not self.token:
-            raise ValueError("BrokerConfig.original_auth: needs a token")
+            raise ValueError("BrokerConfig.original_auth: needs a token; set token, or turn it off")
 
     @property
     def _tokens(self) -> tuple[tuple[str | None, bytes], ...]:
@@ -345,7 +348,8 @@ class ClientConfig:
             if not isinstance(self.client, str):
                 raise wrong(place(self, "client"), "str", self.client)
             if len(self.client.encode(errors="replace")) > _MAX_NAME or not self.client.isprintable():
-                raise ValueError(f"ClientConfig.client: printable text of at most {_MAX_NAME} bytes")
+                got = short(self.client)
+                raise ValueError(f"ClientConfig.client: must be printable text of at most {_MAX_NAME} bytes, got {got}")
         _choice(self, "dialect", *_DIALECTS)
         _choice(self, "peer", "native", "original")
         _choice(self, "congestion", "drop", "block")
@@ -358,7 +362,10 @@ class ClientConfig:
         _seconds(self, "connect_timeout", "publish_timeout", least=0)
         _seconds(self, "reconnect_initial", "reconnect_max")
         if self.reconnect_max < self.reconnect_initial:
-            raise ValueError("ClientConfig.reconnect_max: must be at least reconnect_initial")
+            raise ValueError(
+                f"ClientConfig.reconnect_max: must be at least reconnect_initial ({self.reconnect_initial:g} s), "
+                f"got {self.reconnect_max:g}"
+            )
         flags(self, "reconnect", "pool")
         if self.server_uids is not None:
             _uids(self, "server_uids")

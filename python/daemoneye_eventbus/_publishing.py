@@ -59,8 +59,8 @@ class Publisher(BusCore):
                 except TimeoutError:
                     if loop.time() >= deadline:
                         raise PublishTimeout(
-                            f"no room for {timeout} s (publish_timeout): the broker, "
-                            'or a reader that congestion="block" waits for, takes nothing',
+                            f"publish: no room for {timeout:g} s (publish_timeout): the broker, or a reader that "
+                            'congestion="block" waits for, takes nothing; try again later, or give more time',
                             timeout=timeout,
                         ) from None
                 self._check()

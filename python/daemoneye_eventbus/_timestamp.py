@@ -13,6 +13,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final, Self, SupportsIndex, overload
 
+from daemoneye_eventbus._checks import integer, wrong
+
 __all__ = ["Timestamp"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,9 +49,9 @@ class Timestamp(datetime):
     ) -> Self:
         """Make the moment of these parts; ``tzinfo`` can only be UTC."""
         if tzinfo is not UTC:
-            raise ValueError("a Timestamp is in UTC; convert with Timestamp.of(value) from another zone")
-        if not 0 <= nanosecond < _NANOSECONDS:
-            raise ValueError(f"nanosecond must be between 0 and 999, got {nanosecond}")
+            raise ValueError("tzinfo: a Timestamp is in UTC; convert with Timestamp.of(value) from another zone")
+        if type(nanosecond) is not int or not 0 <= nanosecond < _NANOSECONDS:
+            nanosecond = integer("nanosecond", nanosecond, 0, _NANOSECONDS - 1)
         self = super().__new__(cls, year, month, day, hour, minute, second, microsecond, UTC, fold=fold)
         self._nanosecond = nanosecond
         return self
@@ -60,13 +62,20 @@ class Timestamp(datetime):
         if type(ns) is bool or not isinstance(ns, int):
             raise TypeError(f"ns: expected int, got {type(ns).__name__}")
         microseconds, nanosecond = divmod(ns, _NANOSECONDS)
-        return cls._of(_EPOCH + timedelta(microseconds=microseconds), nanosecond)
+        try:
+            value = _EPOCH + timedelta(microseconds=microseconds)
+        except OverflowError:
+            raise OverflowError("ns: lies beyond the years 1 to 9999, which is all that a datetime holds") from None
+        return cls._of(value, nanosecond)
 
     @classmethod
     def of(cls, value: datetime) -> Self:
         """Make the moment that ``value``, an aware ``datetime``, means; a naive one is ``ValueError``."""
+        given: object = value
+        if not isinstance(given, datetime):
+            raise wrong("value", "datetime", value)
         if value.utcoffset() is None:
-            raise ValueError("a naive datetime does not say which moment it means; give it a tzinfo")
+            raise ValueError("value: a naive datetime does not say which moment it means; give it a tzinfo")
         return cls._of(datetime.astimezone(value, UTC), value._nanosecond if isinstance(value, Timestamp) else 0)
 
     @classmethod
@@ -86,7 +95,7 @@ class Timestamp(datetime):
     def now(cls, tz: tzinfo | None = UTC) -> Self:
         """Read the clock, in nanoseconds; ``tz`` can only be UTC."""
         if tz is not UTC:
-            raise ValueError("a Timestamp is in UTC; use datetime.now(tz) for another zone")
+            raise ValueError("tz: a Timestamp is in UTC; use datetime.now(tz) for another zone")
         return cls.from_ns(time.time_ns())
 
     @classmethod

@@ -23,13 +23,16 @@ pub enum Error {
     ConnectionLost(String),
     #[error("the subscription {0:?} is closed")]
     SubscriptionClosed(String),
-    #[error("no broker answered at {path} within {timeout:?}; start one there, or check the path; last cause: {cause}")]
+    #[error("{}", unreached(.path, *.timeout, .cause, *.busy))]
     ConnectTimeout {
         path: PathBuf,
         timeout: Duration,
         cause: String,
+        /// A broker is there, and has no room.
+        busy: bool,
     },
-    #[error("the broker is busy: {0}; close a connection or raise its limit")]
+    /// What the broker says; that ends in what to do.
+    #[error("the broker is busy: {0}")]
     BrokerBusy(String),
     #[error("{}", running(.path, *.pid, *.silent))]
     BrokerAlreadyRunning {
@@ -129,6 +132,17 @@ impl Error {
             field,
             reason: reason.into(),
         }
+    }
+}
+
+fn unreached(path: &Path, timeout: Duration, cause: &str, busy: bool) -> String {
+    let path = path.display();
+    if busy {
+        format!("no connection to the broker at {path} within {timeout:?}; last cause: {cause}")
+    } else {
+        format!(
+            "no broker answered at {path} within {timeout:?}; start one there, or check the path; last cause: {cause}"
+        )
     }
 }
 

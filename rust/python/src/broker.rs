@@ -1,6 +1,7 @@
 //! A broker that lives in this process on its own thread.
 use std::time::Duration;
 
+use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::broker::{self, PortOptions};
 #[cfg(unix)]
 use daemoneye_eventbus_core::transport;
@@ -24,7 +25,12 @@ pub(crate) struct BrokerCore {
 }
 
 pub(crate) fn client_id(py: Python<'_>, text: &str) -> PyResult<Uuid> {
-    let error = |_| daemoneye_eventbus_core::Error::invalid("client_id", format!("{text:?} is not the id of a client"));
+    let error = |_| {
+        Error::invalid(
+            "client_id",
+            format!("{text:?} is not the id of a client; take one from clients()"),
+        )
+    };
     raise(py, Uuid::try_parse(text).map_err(error))
 }
 
@@ -44,7 +50,11 @@ impl BrokerCore {
     #[staticmethod]
     fn from_listener(py: Python<'_>, descriptor: i32, config: BrokerConfigFields) -> PyResult<Self> {
         let config = raise(py, config.into_core())?;
-        let fd = transport::duplicate(descriptor)?;
+        let copied = transport::duplicate(descriptor);
+        let fd = raise(
+            py,
+            copied.map_err(|cause| Error::io(format!("copy the listener's descriptor {descriptor}"), &cause)),
+        )?;
         let broker = raise(py, broker::Broker::from_listener(fd, config))?;
         Ok(Self {
             broker: Owned::new(broker),

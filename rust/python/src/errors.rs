@@ -35,7 +35,9 @@ fn convert(py: Python<'_>, error: Error) -> PyResult<PyErr> {
         Error::ConnectionClosed(_) | Error::Lifecycle(_) => ("ConnectionClosed", PyDict::new(py)),
         Error::ConnectionLost(_) => ("ConnectionLost", PyDict::new(py)),
         Error::SubscriptionClosed(id) => ("SubscriptionClosed", [("subscriber_id", id)].into_py_dict(py)?),
-        Error::ConnectTimeout { path, timeout, cause } => {
+        Error::ConnectTimeout {
+            path, timeout, cause, ..
+        } => {
             let facts = [("path", path.to_string_lossy().into_owned()), ("cause", cause)].into_py_dict(py)?;
             facts.set_item("timeout", timeout.as_secs_f64())?;
             ("ConnectTimeout", facts)

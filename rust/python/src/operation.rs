@@ -227,6 +227,11 @@ impl Operation {
         std::mem::replace(&mut self.state.lock().0, state)
     }
 
+    fn refused(&self, why: &str) -> PyErr {
+        let name = self.state.lock().1;
+        PyRuntimeError::new_err(format!("{name}() {why}; call it again for another"))
+    }
+
     /// One `send`. `ready` is called before anything is taken, with what may take it if that is known; where it fails, nothing was.
     pub(crate) fn advance(
         &self,
@@ -246,7 +251,7 @@ impl Operation {
             State::Waiting(kind, waiter) if !waiter.get().done() => {
                 // Somebody else's await; the first keeps its place.
                 self.set(State::Waiting(kind, waiter));
-                return Err(PyRuntimeError::new_err("this operation is being awaited already"));
+                return Err(self.refused("is being awaited already"));
             }
             State::Waiting(kind, waiter) => {
                 if let Err(error) = waiter.get().result(py) {
@@ -262,7 +267,7 @@ impl Operation {
                 }
                 return self.hand_on(coroutine, value);
             }
-            State::Done => return Err(PyRuntimeError::new_err("cannot reuse already awaited operation")),
+            State::Done => return Err(self.refused("was awaited already")),
         };
         let step = ready(Some(&kind)).and_then(|()| kind.step(py));
         // Whoever was woken wakes the next, also where it has failed; the coroutine that it becomes does so itself.

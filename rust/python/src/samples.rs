@@ -118,6 +118,7 @@ pub(crate) fn _error_samples(py: Python<'_>) -> Vec<Py<PyAny>> {
             path: path(),
             timeout: Duration::from_secs(5),
             cause: text(),
+            busy: false,
         },
         Error::BrokerBusy(text()),
         Error::BrokerAlreadyRunning {

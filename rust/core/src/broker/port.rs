@@ -168,7 +168,7 @@ impl Port {
             (Congestion::Block, Some(waker)) => Patience::Wait(waker),
             (Congestion::Block, None) => {
                 if !self.has_room(lane, &parcel, size) {
-                    return Err(Error::WouldBlock("publish"));
+                    return Err(Error::WouldBlock("publish_nowait"));
                 }
                 Patience::Exceed
             }

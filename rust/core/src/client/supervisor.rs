@@ -75,6 +75,7 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
                         path: shared.address.path().to_owned(),
                         timeout: shared.config.connect_timeout,
                         cause: failed.error.to_string(),
+                        busy: matches!(failed.error, Error::BrokerBusy(_)),
                     }));
                 }
             }

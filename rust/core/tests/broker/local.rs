@@ -148,7 +148,10 @@ fn a_full_queue_drops_by_its_policy_or_makes_wait() {
             publish(&blocking, number, None).unwrap();
         }
         // Nobody has got what would have to wait.
-        assert_eq!(publish(&blocking, 3, None).unwrap_err(), Error::WouldBlock("publish"));
+        assert_eq!(
+            publish(&blocking, 3, None).unwrap_err(),
+            Error::WouldBlock("publish_nowait")
+        );
         assert_eq!(
             (roomy.queue.snapshot().messages, small.queue.snapshot().messages),
             (3, 3)

@@ -1,0 +1,145 @@
+"""What errors say: what was wrong, what came, and what to do about it; none says what does not hold."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from daemoneye_eventbus import (
+    Broker,
+    BrokerConfig,
+    ClientConfig,
+    ConnectTimeout,
+    EventBus,
+    PublishTimeout,
+    RateLimit,
+    Timestamp,
+    TransportError,
+    WouldBlock,
+)
+from support import make_pair, process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BRIEF = ClientConfig(pool=False, connect_timeout=0.2)
+
+
+async def said(error: type[BaseException], call: Callable[[], Any]) -> str:
+    with pytest.raises(error) as caught:
+        made = call()
+        if inspect.isawaitable(made):
+            await asyncio.wait_for(made, 10)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (BrokerConfig(max_connections=1), "all connections of max_connections are in use; close one, or raise it"),
+        (
+            BrokerConfig(rate_limit=RateLimit(per="uid", connects_per_second=0.01, burst=1.0)),
+            "connects more often than rate_limit allows; try again later",
+        ),
+    ],
+    ids=["full", "rate"],
+)
+async def test_a_broker_that_has_no_room_is_not_said_to_be_absent(path, config, why):
+    async with Broker(path, config=config), EventBus.connect(path, config=ClientConfig(pool=False)):
+        text = await said(ConnectTimeout, lambda: EventBus.connect(path, config=BRIEF))
+    assert text.startswith(f"no connection to the broker at {path} within 200ms; last cause: the broker is busy: ")
+    assert text.endswith(why), "and no advice that has nothing to do with it"
+
+
+async def test_nobody_there_is_told_as_ever(path):
+    text = await said(ConnectTimeout, lambda: EventBus.connect(path, config=BRIEF))
+    assert text.startswith(f"no broker answered at {path} within 200ms; start one there, or check the path; last cause")
+
+
+async def test_no_room_names_the_call_and_the_way_out(kind, path):
+    full = {"congestion": "block", "publish_timeout": 0.05, "send_buffer_bytes": 20_000}
+    async with (
+        make_pair(kind, path, broker={"stall_timeout": 30.0}, pub=full) as pair,
+        pair.sub.subscribe("events.#", queue_messages=1, queue_bytes=1000, overflow="block"),
+    ):
+
+        async def publish_on() -> None:
+            while True:
+                await pair.pub.publish(process(1, command_line="x" * 10_000))
+
+        text = await said(PublishTimeout, publish_on)
+        assert text.startswith("publish: no room for 0.05 s (publish_timeout): ")
+        assert text.endswith("try again later, or give more time")
+        text = await said(WouldBlock, lambda: pair.pub.publish_nowait(process(1, command_line="x" * 10_000)))
+        assert text == "publish_nowait: there is no room now; await publish(), which waits for some, or try again later"
+
+
+async def test_what_was_awaited_is_named(pair):
+    async with pair.sub.subscribe("events.#") as events:
+        for name, make in (
+            ("publish", lambda: pair.pub.publish(process(1))),
+            ("get", events.get),
+            ("__anext__", events.__anext__),
+        ):
+            if name == "__anext__":
+                await pair.pub.publish(process(2))
+            once = make()
+            await once
+            text = await said(RuntimeError, lambda once=once: once)
+            assert text == f"{name}() was awaited already; call it again for another"
+        once = events.get()
+        first = asyncio.ensure_future(once)
+        await asyncio.sleep(0)
+        text = await said(RuntimeError, lambda: once)
+        assert text == "get() is being awaited already; call it again for another"
+        first.cancel()
+
+
+async def test_a_listener_that_is_not_open_is_named():
+    text = await said(TransportError, lambda: Broker.from_listener(9_999))
+    assert text.startswith("copy the listener's descriptor 9999: Bad file descriptor")
+
+
+@pytest.mark.parametrize(
+    ("error", "call", "text"),
+    [
+        (ValueError, lambda: Timestamp(2026, 1, 1, nanosecond=1000), "nanosecond: must be between 0 and 999, got 1000"),
+        (TypeError, lambda: Timestamp(2026, 1, 1, nanosecond="5"), "nanosecond: expected int, got str"),
+        (TypeError, lambda: Timestamp.of(5), "value: expected datetime, got int"),
+        (ValueError, lambda: Timestamp.of(datetime(2026, 1, 1)), "value: a naive datetime "),
+        (OverflowError, lambda: Timestamp.from_ns(10**21), "ns: lies beyond the years 1 to 9999"),
+        (OverflowError, lambda: Timestamp.from_ns(-(10**40)), "ns: lies beyond the years 1 to 9999"),
+        (
+            ValueError,
+            lambda: BrokerConfig(ping_interval=20, ping_timeout=10),
+            "BrokerConfig.ping_timeout: must be above ping_interval (20 s), got 10; raise it",
+        ),
+        (
+            ValueError,
+            lambda: BrokerConfig(original_auth=True),
+            "BrokerConfig.original_auth: needs a token; set token, or turn it off",
+        ),
+        (
+            ValueError,
+            lambda: ClientConfig(client="a\nb"),
+            "ClientConfig.client: must be printable text of at most 256 bytes, got 'a\\nb'",
+        ),
+        (
+            ValueError,
+            lambda: ClientConfig(reconnect_initial=2, reconnect_max=1),
+            "ClientConfig.reconnect_max: must be at least reconnect_initial (2 s), got 1",
+        ),
+    ],
+)
+async def test_a_value_is_refused_by_its_name_with_limit_and_what_came(error, call, text):
+    assert (await said(error, call)).startswith(text)
+
+
+async def test_an_id_of_nobody_says_where_ids_are(broker):
+    for call in (lambda: broker.disconnect_client("zz"), lambda: broker.subscribe_client("zz", [])):
+        text = await said(ValueError, call)
+        assert text.endswith("is not the id of a client; take one from clients()")
