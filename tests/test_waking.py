@@ -63,7 +63,7 @@ def test_a_reader_that_ends_the_run_takes_nobodys_message(path, error, remote):
         loop.close()
 
 
-@pytest.mark.parametrize("behind", ["on_readable", "drain"])
+@pytest.mark.parametrize("behind", ["on_readable", "take"])
 def test_an_interrupt_while_the_loop_reads_makes_it_deaf_to_nobody(path, behind):
     """Ctrl-C came right behind the native half of a read: nobody was woken any more, the program hung."""
     tasks = []
@@ -205,7 +205,7 @@ async def test_an_operation_held_on_to_is_not_issued_again(path):
 @pytest.mark.parametrize("where", ["over_socket", "in_process"])
 def test_what_a_signal_raises_while_somebody_is_woken_costs_nobody_the_wake_up(path, error, where):
     """At any line on the way from the bell to the reader; it slept for ever, with its messages in its queue."""
-    on_the_way = {"drain", "_hear", "_call", "ring", "wake_one"}
+    on_the_way = {"drain", "look", "_hear", "_call", "ring", "wake_one"}
     lines = 0
 
     def interrupt_at(number):
