@@ -239,10 +239,25 @@ async def test_forgotten_subscriptions_are_ended(pair: Pair):
 async def test_a_forgotten_bus_is_closed(broker, path):
     bus = await EventBus.connect(path, config=SOLO)
     assert len(broker.clients()) == 1
-    with pytest.warns(ResourceWarning):
+    with pytest.warns(ResourceWarning, match="EventBus connected"):
         del bus
         gc.collect()
     await eventually(lambda: broker.clients() == [], timeout=2, what="clients")
+
+
+async def test_what_is_forgotten_is_closed_where_warnings_are_errors(broker, path, monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_type))
+    async with EventBus.connect(path, config=SOLO) as kept:
+        bus, events = await EventBus.connect(path, config=SOLO), await kept.subscribe("events.#")
+        assert (len(broker.clients()), broker.statistics().active_subscribers) == (2, 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ResourceWarning)
+            del bus, events
+            gc.collect()
+        await eventually(lambda: len(broker.clients()) == 1, timeout=2, what="clients")
+        await eventually(lambda: broker.statistics().active_subscribers == 0, timeout=2, what="subscriptions")
+    assert told == [ResourceWarning] * 2
 
 
 @pytest.mark.asyncio
