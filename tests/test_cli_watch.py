@@ -205,17 +205,20 @@ def test_top_on_a_terminal(cli, cli_broker, path, raw):
     assert read_terminal(controller, child).endswith("\x1b[?7h\x1b[?25h")
 
 
-def test_q_ends_top_and_leaves_the_terminal_as_it_was(cli_broker, path):
+def on_a_terminal(path, script, keys):
+    """What a shell shows on a terminal of its own that runs ``script``; each of ``keys`` is pressed after its text.
+
+    A signal among them goes to what runs in the foreground.
+    """
     environment = os.environ | {"DAEMONEYE_BROKER_SOCKET": str(path), "TERM": "xterm"}
+    top = f"{shlex.join(COMMAND)} top --interval 0.2"
     pid, controller = pty.fork()
     if pid == 0:
-        script = f"stty -a; {shlex.join(COMMAND)} top --interval 0.2; echo code $?; stty -a"
-        os.execve("/bin/sh", ["sh", "-c", script], environment)
-    shown = b""
+        os.execve("/bin/sh", ["sh", "-c", script.format(top=top)], environment)
+    shown, looked, waiting = b"", 0, list(keys)
     deadline = time.monotonic() + DEADLINE
-    pressed = False
     try:
-        while time.monotonic() < deadline:
+        while select.select([controller], [], [], max(0, deadline - time.monotonic()))[0]:
             try:
                 chunk = os.read(controller, 65536)
             except OSError:
@@ -223,22 +226,62 @@ def test_q_ends_top_and_leaves_the_terminal_as_it_was(cli_broker, path):
             if not chunk:
                 break
             shown += chunk
-            if not pressed and b"q ends" in shown:
-                pressed = True
-                os.write(controller, b"xq")
+            while waiting and (found := shown.find(waiting[0][0], looked)) >= 0:
+                looked = found + len(waiting[0][0])
+                _, key = waiting.pop(0)
+                if isinstance(key, signal.Signals):
+                    os.killpg(os.tcgetpgrp(controller), key)
+                else:
+                    os.write(controller, key)
+        else:
+            os.killpg(pid, signal.SIGKILL)
+            raise AssertionError(shown)
         _, status = os.waitpid(pid, 0)
     finally:
         os.close(controller)
+    assert not waiting, shown
     assert os.waitstatus_to_exitcode(status) == 0
-    text = shown.decode()
+    return shown.decode()
+
+
+def modes(text):
+    """What ``stty -a`` says of reading lines and showing keys, each time that it was asked."""
+    return re.findall(r"-?\b(?:icanon|echo)\b", text)
+
+
+GIVEN_BACK = "\x1b[?7h\x1b[?25h"
+
+
+def test_q_ends_top_and_leaves_the_terminal_as_it_was(cli_broker, path):
+    text = on_a_terminal(path, "stty -a; {top}; echo code $?; stty -a", [(b"q ends", b"xq")])
     assert "code 0" in text
     assert "xq" not in text, "keys are not echoed"
-    before, after = re.findall(r"speed .*?(?=\r\n(?:\x1b|code|$)|\Z)", text.replace("code 0\r\n", ""), re.DOTALL)
-    assert (
-        re.findall(r"-?\b(?:icanon|echo)\b", before)
-        == re.findall(r"-?\b(?:icanon|echo)\b", after)
-        == ["icanon", "echo"]
-    )
+    assert modes(text) == ["icanon", "echo"] * 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_top_that_is_killed_leaves_the_terminal_as_it_was(cli_broker, path, number):
+    text = on_a_terminal(path, "set -m; {top}; echo code $?; stty -a", [(b"q ends", number)])
+    assert f"code {128 + number}" in text
+    assert GIVEN_BACK in text
+    assert modes(text) == ["icanon", "echo"]
+
+
+def test_top_that_is_stopped_gives_the_terminal_to_the_shell_and_takes_it_again(cli_broker, path):
+    script = "set -m; {top}; echo code $?; fg; echo code $?; stty -a"
+    text = on_a_terminal(path, script, [(b"q ends", b"\x1a"), (b"code ", b""), (b"q ends", b"xq")])
+    before, between, after = text.split("code ")
+    assert GIVEN_BACK in before
+    assert after.startswith("0\r\n")
+    assert "xq" not in between
+    assert GIVEN_BACK in between
+    assert modes(after) == ["icanon", "echo"]
+
+
+def test_top_that_has_no_shell_to_stop_for_goes_on(cli_broker, path):
+    text = on_a_terminal(path, "exec {top}", [(b"q ends", b"\x1a"), (GIVEN_BACK.encode(), b""), (b"q ends", b"xq")])
+    assert text.endswith(GIVEN_BACK)
+    assert "xq" not in text
 
 
 def test_top_says_when_the_broker_has_gone_and_is_back(cli, path):

@@ -27,6 +27,16 @@ _NO_WRAP, _WRAP = "\x1b[?7l\x1b[?25l", "\x1b[?7h\x1b[?25h"
 Draw = Callable[[int, int], list[str]]
 
 
+def _is_ours(descriptor: int) -> bool:
+    """Whether this process is in the foreground of that terminal."""
+    if sys.platform == "win32":
+        return False
+    try:
+        return os.tcgetpgrp(descriptor) == os.getpgrp()
+    except OSError:
+        return False
+
+
 class Terminal:
     """Does nothing where stdout is none."""
 
@@ -43,6 +53,9 @@ class Terminal:
             if sys.platform != "win32":
                 loop.add_signal_handler(signal.SIGWINCH, self._redraw)
                 loop.add_signal_handler(signal.SIGCONT, self._back)
+                for ending in (signal.SIGTERM, signal.SIGHUP):
+                    loop.add_signal_handler(ending, self._follow, ending)
+                loop.add_signal_handler(signal.SIGTSTP, self._stop)
             self._listen(loop)
             output.write(_NO_WRAP)
         return self
@@ -52,12 +65,36 @@ class Terminal:
     ) -> None:
         if not self._on:
             return
-        if sys.platform != "win32" and self._modes is not None:
+        if self._modes is not None:
+            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        self._give_back()
+        self._on = False
+
+    def _give_back(self) -> None:
+        """Sets the terminal as it was found, unless it is somebody else's now: setting it then would stop us."""
+        if sys.platform != "win32" and self._modes is not None and _is_ours(sys.stdin.fileno()):
             import termios  # noqa: PLC0415  # not there on Windows
 
-            asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
-            termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._modes)
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._modes)
         output.write(_WRAP)
+
+    def _follow(self, number: int) -> None:
+        """Does what the signal does by itself, from a terminal that was given back."""
+        with contextlib.suppress(OSError, output.ReaderGone):
+            self._give_back()
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+    def _stop(self) -> None:
+        """Ctrl-Z: the shell that comes to the front has its cursor.
+
+        Goes on from here when it is over, and at once where there is no shell to stop for and the signal does nothing.
+        """
+        if sys.platform != "win32":
+            self._follow(signal.SIGTSTP)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTSTP, self._stop)
+            self._back()
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         """Keys one by one and unseen, if there is somebody to press them; Ctrl-C is a signal still."""
@@ -69,7 +106,7 @@ class Terminal:
         try:
             descriptor = sys.stdin.fileno()
             # In the background the terminal is not ours to change: that would stop us.
-            if not os.isatty(descriptor) or os.tcgetpgrp(descriptor) != os.getpgrp():
+            if not os.isatty(descriptor) or not _is_ours(descriptor):
                 return
             self._modes = termios.tcgetattr(descriptor)
             tty.setcbreak(descriptor)
@@ -103,11 +140,14 @@ class Terminal:
         self._fresh = True
 
     def _back(self) -> None:
-        """After a stop: the shell has set the terminal as it likes it."""
+        """After a stop: the shell has set the terminal as it likes it. Keys that were pressed since stay."""
+        if not self._on:
+            return
         if sys.platform != "win32" and self._modes is not None:
-            import tty  # noqa: PLC0415  # not there on Windows
+            import termios  # noqa: PLC0415  # not there on Windows
+            import tty  # noqa: PLC0415  # the same
 
-            tty.setcbreak(sys.stdin.fileno())
+            tty.setcbreak(sys.stdin.fileno(), termios.TCSANOW)
         self._fresh = True
         with contextlib.suppress(OSError, output.ReaderGone):
             output.write(_NO_WRAP)
