@@ -3,8 +3,12 @@
 import asyncio
 import os
 import sys
+import warnings
 
 from daemoneye_eventbus import Broker, EventBus, ForkedProcess, ProcessEvent
+
+# Of Python 3.12 and later: a process with a broker has threads.
+warnings.simplefilter("ignore", DeprecationWarning)
 
 
 def ended() -> int:
