@@ -342,13 +342,14 @@ async def test_processes_that_live_a_moment_harm_nobody(events, collector):
     assert collector.process.poll() is None, collector.text
 
 
-async def test_enormous_command_line_does_not_hide_a_process(events, collector):
+@pytest.mark.parametrize("letter", [b"x", b"\xff"])
+async def test_enormous_command_line_does_not_hide_a_process(events, collector, letter):
     # Arguments of one process may have megabytes together, 128 KiB each.
-    arguments = ["x" * 100_000] * 15
+    arguments = [letter * 100_000] * 15
     with child(sys.executable, "-c", "import time; time.sleep(60)", *arguments) as process:
         (start,) = await story(events, process.pid, "start")
     assert start.event.metadata["truncated"] == "command_line"
-    assert len(start.event.command_line) == 32_768
+    assert len(os_bytes(start.event.command_line)) == 32_768
 
 
 def test_what_may_not_be_read_is_left_out(monkeypatch):

@@ -48,7 +48,7 @@ def describe(process: psutil.Process, known: ProcessEvent | None) -> ProcessEven
             metadata["user"] = os_text(user)
         if (status := ask(process.status)) in NOTEWORTHY:
             metadata["status"] = str(status)
-        command = shlex.join(map(os_text, ask(process.cmdline) or ()))
+        command = shlex.join(ask(process.cmdline) or ())
         if len(command) > LONGEST_COMMAND_LINE:
             command, metadata["truncated"] = command[:LONGEST_COMMAND_LINE], "command_line"
         name, ppid = os_text(ask(process.name) or (known.name if known else "?")), ask(process.ppid)
@@ -58,7 +58,8 @@ def describe(process: psutil.Process, known: ProcessEvent | None) -> ProcessEven
         return ProcessEvent(
             pid=process.pid,
             name=name,
-            command_line=command or (known.command_line if known else None),
+            # Escaped when it is cut: half of an escape is none.
+            command_line=os_text(command) or (known.command_line if known else None),
             executable_path=os_text(ask(process.exe) or "") or (known.executable_path if known else None),
             ppid=ppid,
             start_time=datetime.fromtimestamp(process.create_time(), UTC),
