@@ -5,6 +5,7 @@
 //! * [`error`]: one enum, every kind with its facts
 //! * [`lock`]: the one lock, which a panic of its holder leaves usable
 //! * `log`: lines that a flood must not multiply
+//! * `growth`: growing what others choose the size of
 //! * `limits`: what a setting may be
 //! * [`event`]: what travels: the five events, correlation, what subscribers ask for
 //! * [`topic`]: topics, patterns, and the trie that matches them
@@ -22,6 +23,7 @@ mod cork;
 pub mod error;
 pub mod event;
 pub mod filter;
+mod growth;
 mod limits;
 pub mod lock;
 mod log;

@@ -87,7 +87,7 @@ impl Inbox {
 
     /// So many came for it and there was no memory to keep them.
     pub(super) fn miss(&self, messages: u64) {
-        if !self.queue.push_gap(messages, &self.account, 0, DropReason::Overflow) {
+        if !self.queue.push_gap(messages, &self.account, 0, DropReason::NoMemory) {
             self.queue.lose(messages, DropReason::Closed);
         }
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::growth;
 use crate::transport::Stream;
 use crate::wire::frame;
 
@@ -168,12 +169,7 @@ impl Unused {
 
 /// Appends what was read. How large a frame is its sender decides, who must not end this process.
 pub(super) fn keep(buf: &mut Vec<u8>, data: &[u8]) -> Result<()> {
-    if buf.try_reserve(data.len()).is_err() {
-        // Not for twice the whole, perhaps for what is needed.
-        buf.try_reserve_exact(data.len()).map_err(|_| no_memory())?;
-    }
-    buf.extend_from_slice(data);
-    Ok(())
+    growth::append(buf, data).map_err(|_| no_memory())
 }
 
 fn no_memory() -> Error {

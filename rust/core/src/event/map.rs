@@ -106,6 +106,8 @@ impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for Entries<(K,
             if entries.len() == MAX_ENTRIES {
                 return Err(A::Error::custom(too_many(MAX_ENTRIES + 1)));
             }
+            let no_memory = |_| A::Error::custom("there is no memory for its entries");
+            entries.try_reserve(1).map_err(no_memory)?;
             entries.push(entry);
         }
         Ok(entries)

@@ -17,6 +17,9 @@ use super::{
     Budget, DropReason, Gap, Limits, MAX_ANSWER_BYTES, MAX_ANSWERS, Overflow, Run, Snapshot, Subscriptions, Wake,
 };
 
+/// Behind each run there is room for the gap that it may leave, for an answer, and for the part of it that is being written.
+const PLACES: usize = 4;
+
 enum Item {
     Run(Run, Subscriptions),
     Answer(Bytes),
@@ -48,6 +51,8 @@ pub(super) struct Inner {
     pub(super) epoch: u64,
     state: State,
     pub(super) wants_disconnect: bool,
+    /// There was no memory for something that the reader must be told.
+    pub(super) starved: bool,
     pub(super) fed_by_block: bool,
     pub(super) armed: bool,
     /// The reader found nothing and waits to be woken.
@@ -81,6 +86,7 @@ impl Inner {
             epoch: 0,
             state: State::Open,
             wants_disconnect: false,
+            starved: false,
             fed_by_block: false,
             armed: false,
             idle: true,
@@ -97,9 +103,24 @@ impl Inner {
         self.fed_by_block && !self.stalled
     }
 
+    /// Where there is no memory for its place, it is lost.
     pub(super) fn append(&mut self, run: Run, subscriptions: Subscriptions) {
+        if !self.has_place(PLACES) {
+            return self.lose(&run, &subscriptions);
+        }
         self.enter(&run, &subscriptions);
         self.items.push_back(Item::Run(run, subscriptions));
+    }
+
+    #[cold]
+    fn lose(&mut self, run: &Run, subscriptions: &[u64]) {
+        self.gap_at_tail(u64::from(run.messages), subscriptions, DropReason::NoMemory);
+    }
+
+    /// Whether there are, or can be had, so many places behind the items.
+    #[inline]
+    fn has_place(&mut self, places: usize) -> bool {
+        self.items.try_reserve(places).is_ok()
     }
 
     /// Puts `run` on the books; the caller says where it stands.
@@ -173,13 +194,20 @@ impl Inner {
         let mut look = at;
         while let Some(before) = look.checked_sub(1) {
             match self.items.get_mut(before) {
-                Some(Item::Gap(gap)) if gap.reason == reason => return gap.add(messages, subscriptions),
+                Some(Item::Gap(gap)) if gap.reason == reason => {
+                    let added = gap.add(messages, subscriptions);
+                    self.starved |= !added;
+                    return;
+                }
                 Some(Item::Gap(_)) => look = before,
                 _ => break,
             }
         }
-        self.items
-            .insert(at, Item::Gap(Gap::new(reason, messages, subscriptions)));
+        let gap = Gap::new(reason, messages, subscriptions).filter(|_| self.has_place(1));
+        match gap {
+            Some(gap) => self.items.insert(at, Item::Gap(gap)),
+            None => self.starved = true,
+        }
     }
 
     pub(super) fn gap_at_tail(&mut self, messages: u64, subscriptions: &[u64], reason: DropReason) {
@@ -189,6 +217,10 @@ impl Inner {
 
     pub(super) fn answer(&mut self, frame: Bytes) {
         if self.is_closed() {
+            return;
+        }
+        if !self.has_place(1) {
+            self.starved = true;
             return;
         }
         self.answers += 1;
@@ -248,7 +280,7 @@ impl Inner {
 
     /// True once for a reader that waits and has something to read now.
     pub(super) fn take_idle(&mut self) -> bool {
-        self.idle && (!self.items.is_empty() || self.wants_disconnect) && std::mem::replace(&mut self.idle, false)
+        self.idle && (!self.items.is_empty() || self.is_unwanted()) && std::mem::replace(&mut self.idle, false)
     }
 
     pub(super) fn close(&mut self, discard: Option<DropReason>) -> u64 {
@@ -278,16 +310,15 @@ impl Inner {
             whole => Some(whole),
         });
         let (mut lost, mut pairs) = (0, 0);
-        for item in std::mem::take(&mut self.items) {
-            match item {
-                Item::Run(run, subscriptions) => {
-                    lost += u64::from(run.messages);
-                    pairs += self.release(&run, subscriptions.len());
-                }
-                Item::Answer(frame) => self.items.push_back(Item::Answer(frame)),
-                Item::Gap(_) => {}
+        let mut items = std::mem::take(&mut self.items);
+        items.retain(|item| {
+            if let Item::Run(run, subscriptions) = item {
+                lost += u64::from(run.messages);
+                pairs += self.release(run, subscriptions.len());
             }
-        }
+            matches!(item, Item::Answer(_))
+        });
+        self.items = items;
         self.count_dropped(reason, pairs);
         if let Some(kept) = kept {
             self.items.push_front(kept);
@@ -297,6 +328,11 @@ impl Inner {
         }
         self.state = State::Finished;
         lost
+    }
+
+    /// The connection of this reader is to be cut.
+    pub(super) const fn is_unwanted(&self) -> bool {
+        self.wants_disconnect || self.starved
     }
 
     pub(super) const fn is_partial(&self) -> bool {

@@ -55,22 +55,26 @@ pub enum DropReason {
     Disconnected,
     /// The broker said so (`DROPPED`): lost in its queue for this connection.
     AtBroker,
+    /// There was no memory to keep it.
+    NoMemory,
 }
 
 impl DropReason {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Overflow,
         Self::Budget,
         Self::TooLarge,
         Self::Closed,
         Self::Disconnected,
         Self::AtBroker,
+        Self::NoMemory,
     ];
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Overflow => "overflow",
             Self::Budget => "total_queue_bytes",
+            Self::NoMemory => "no_memory",
             Self::TooLarge => "max_frame",
             Self::Closed => "closed",
             Self::Disconnected => "disconnected",
@@ -398,9 +402,14 @@ impl Queue {
         self.inner.lock().is_closed()
     }
 
-    /// True once an overflow with policy `disconnect` asked for the reader to be cut.
+    /// True once the reader is to be cut: an overflow with policy `disconnect` asked for that, or it [has starved](Self::has_starved).
     pub fn wants_disconnect(&self) -> bool {
-        self.inner.lock().wants_disconnect
+        self.inner.lock().is_unwanted()
+    }
+
+    /// True once there was no memory for what the reader must be told.
+    pub fn has_starved(&self) -> bool {
+        self.inner.lock().starved
     }
 
     pub fn is_empty(&self) -> bool {
@@ -427,10 +436,10 @@ impl Queue {
     #[inline]
     fn fill<R>(&self, put: impl FnOnce(&mut Inner) -> R) -> R {
         let mut inner = self.inner.lock();
-        let cut_before = inner.wants_disconnect;
+        let cut_before = inner.is_unwanted();
         let result = put(&mut inner);
         // A reader to be cut is told also while it waits for the kernel.
-        let wake = inner.take_idle() || (inner.wants_disconnect && !cut_before);
+        let wake = inner.take_idle() || (inner.is_unwanted() && !cut_before);
         drop(inner);
         if wake {
             self.reader.wake();

@@ -10,10 +10,15 @@ use uuid::Uuid;
 
 use super::budget::charged;
 use super::{DropReason, Popped};
+use crate::growth;
 use crate::wire::frame::PREFIX;
 
 /// Subscriptions in one `DROPPED`, so that it stays under the 64 KiB of a text whatever their numbers are.
 const COUNTS_PER_FRAME: usize = 1024;
+/// Subscriptions in a `DROPPED` that is too short to ask whether there is memory for it.
+const FEW_COUNTS: usize = 32;
+/// Bytes that writing one of them may take, with what grows by doubling and is copied.
+const COUNT: usize = 512;
 
 /// The ids of one reader's subscriptions that matched, shared by every run that they match.
 pub type Subscriptions = Arc<[u64]>;
@@ -189,13 +194,16 @@ impl Run {
         self
     }
 
-    /// This part of `whole`, in memory of its own if it would keep much more than itself alive: what is charged is what is held.
+    /// This part of `whole`, in memory of its own if it would keep much more than itself alive and there is memory for it: what is
+    /// charged is what is held.
     pub(crate) fn unshared_from(self, whole: &Self) -> Self {
-        match self.content {
-            Content::Frames(bytes) if bytes.len() < whole.bytes() / 4 => {
-                Self::frames(Bytes::copy_from_slice(&bytes), self.messages).from(self.sender.as_ref())
-            }
-            content => Self { content, ..self },
+        let copy = match &self.content {
+            Content::Frames(bytes) if bytes.len() < whole.bytes() / 4 => Self::copy_of(bytes, self.messages),
+            _ => None,
+        };
+        match copy {
+            Some(copy) => copy.from(self.sender.as_ref()),
+            None => self,
         }
     }
 
@@ -275,19 +283,25 @@ pub struct Gap {
 }
 
 impl Gap {
-    pub(super) fn new(reason: DropReason, messages: u64, subscriptions: &[u64]) -> Self {
-        let mut counts: SmallVec<[(u64, u64); 1]> = subscriptions.iter().map(|id| (*id, messages)).collect();
+    /// `None` where there is no memory for it.
+    pub(super) fn new(reason: DropReason, messages: u64, subscriptions: &[u64]) -> Option<Self> {
+        let mut counts: SmallVec<[(u64, u64); 1]> = SmallVec::new();
+        counts.try_reserve(subscriptions.len()).ok()?;
+        counts.extend(subscriptions.iter().map(|id| (*id, messages)));
         counts.sort_unstable();
-        Self { reason, counts }
+        Some(Self { reason, counts })
     }
 
-    /// The same subscriptions again, in the same order, is the usual case and costs one pass.
-    pub(super) fn add(&mut self, messages: u64, subscriptions: &[u64]) {
+    /// The same subscriptions again, in the same order, is the usual case and costs one pass. False where there is no memory for others.
+    pub(super) fn add(&mut self, messages: u64, subscriptions: &[u64]) -> bool {
         if self.counts.iter().map(|(id, _)| id).eq(subscriptions) {
             for (_, count) in &mut self.counts {
                 *count = count.saturating_add(messages);
             }
-            return;
+            return true;
+        }
+        if self.counts.try_reserve(subscriptions.len()).is_err() {
+            return false;
         }
         for id in subscriptions {
             match self.counts.binary_search_by_key(id, |(known, _)| *known) {
@@ -299,6 +313,7 @@ impl Gap {
                 Err(at) => self.counts.insert(at, (*id, messages)),
             }
         }
+        true
     }
 
     /// Over all subscriptions.
@@ -306,9 +321,12 @@ impl Gap {
         self.counts.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
-    /// As the wire says it: one frame, or several where one could not hold so many subscriptions.
-    pub(super) fn frame(&self) -> Bytes {
+    /// As the wire says it: one frame, or several where one could not hold so many subscriptions. `None` where there is no memory for it.
+    pub(super) fn frame(&self) -> Option<Bytes> {
         use crate::wire::text::{Dropped, FromBroker};
+        if self.counts.len() > FEW_COUNTS && !growth::is_there(self.counts.len() * COUNT) {
+            return None;
+        }
         let told = |counts: &[(u64, u64)]| {
             let dropped = Dropped {
                 subscriptions: counts.iter().copied().collect(),
@@ -316,6 +334,8 @@ impl Gap {
             };
             FromBroker::Dropped(dropped).frame()
         };
-        Bytes::from(self.counts.chunks(COUNTS_PER_FRAME).flat_map(told).collect::<Vec<u8>>())
+        Some(Bytes::from(
+            self.counts.chunks(COUNTS_PER_FRAME).flat_map(told).collect::<Vec<u8>>(),
+        ))
     }
 }

@@ -7,8 +7,9 @@ use serde_bytes::Bytes;
 use uuid::Uuid;
 
 use super::{Dialect, Draft, MessageType, Payload};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::{CollectionEvent, CorrelationMetadata, Timestamp};
+use crate::growth;
 
 /// [`Message`](super::Message) as it is written: the metadata by reference, the payload as whatever writes the same bytes.
 #[derive(Serialize)]
@@ -82,6 +83,7 @@ pub(super) fn encode(dialect: Dialect, draft: &Draft<'_>, message_type: MessageT
     let in_one_pass = ASIDE.try_with(|aside| {
         let mut aside = aside.try_borrow_mut().ok()?;
         if aside.is_empty() {
+            growth::make_room(&mut aside, EVENT).ok()?;
             aside.resize(EVENT, 0);
         }
         let length = dialect.encode_into(event, &mut aside)?;
@@ -122,12 +124,7 @@ fn around(
 #[inline]
 fn make_room(out: &mut Vec<u8>, bytes: usize) -> Result<()> {
     // The length of the next one and a short text find room behind it.
-    let bytes = bytes.saturating_add(AROUND);
-    if out.capacity() - out.len() < bytes && out.try_reserve(bytes).is_err() {
-        // Not for twice the whole, perhaps for what is needed.
-        return out.try_reserve_exact(bytes).map_err(|_| Error::NoMemory(bytes));
-    }
-    Ok(())
+    growth::make_room(out, bytes.saturating_add(AROUND))
 }
 
 fn measured(

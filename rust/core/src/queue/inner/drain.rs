@@ -26,7 +26,7 @@ impl Inner {
         &mut self,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<Written> {
-        if self.wants_disconnect && !self.is_closed() {
+        if self.is_unwanted() && !self.is_closed() {
             return Ok(Written::Unwanted);
         }
         if self.armed {
@@ -38,7 +38,10 @@ impl Inner {
             if let Some(front) = self.items.front_mut()
                 && let Item::Gap(gap) = front
             {
-                let frame = gap.frame();
+                let Some(frame) = gap.frame() else {
+                    self.starved = true;
+                    return Ok(Written::Unwanted);
+                };
                 self.answers += 1;
                 self.answer_bytes += frame.len();
                 *front = Item::Answer(frame);
@@ -217,12 +220,12 @@ impl Inner {
         self.delivered = self.delivered.saturating_sub(pairs);
         let run = popped.into_run().filter(|_| self.items.try_reserve(2).is_ok());
         let Some((run, dropped_before)) = run else {
-            return self.count_dropped(DropReason::Overflow, pairs);
+            return self.count_dropped(DropReason::NoMemory, pairs);
         };
         self.enter(&run, subscriptions);
         self.items.push_front(Item::Run(run, Arc::clone(subscriptions)));
-        if dropped_before > 0 {
-            let gap = Gap::new(DropReason::Overflow, dropped_before, subscriptions);
+        let gap = (dropped_before > 0).then(|| Gap::new(DropReason::Overflow, dropped_before, subscriptions));
+        if let Some(gap) = gap.flatten() {
             self.items.push_front(Item::Gap(gap));
         }
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Inner, Item};
+use super::{Inner, Item, PLACES};
 use crate::queue::budget::charged;
 use crate::queue::{DropReason, Overflow, Patience, Pushed, Run, Subscriptions};
 
@@ -203,10 +203,11 @@ impl Inner {
         };
         // What the kernel has in part is not at our disposal.
         if at == 0 && self.partial > 0 {
+            let splits = self.has_place(PLACES / 2);
             let Some(Item::Run(run, subscriptions)) = self.items.front_mut() else {
                 return false;
             };
-            if run.messages > 1 {
+            if run.messages > 1 && splits {
                 let first = Item::Run(run.split_first(), Arc::clone(subscriptions));
                 self.items.push_front(first);
                 at = 1;
