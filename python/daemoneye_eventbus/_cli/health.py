@@ -26,6 +26,7 @@ _ADVICE: Final = {
     "overflow": "readers are too slow: read more at once, filter, raise queue_messages and queue_bytes, or lose "
     'nothing with congestion="block" and overflow="block"',
     "total_queue_bytes": "readers are too slow together: raise --total-queue-bytes, or find the slowest with clients",
+    "no_memory": "allocations failed: give the broker's process more memory, or lower queue_bytes and max_connections",
     "max_frame": "a reader takes smaller frames than publishers send; raise its max_frame",
 }
 _SHOWN: Final = 100

@@ -264,14 +264,16 @@ pub(super) mod batch {
         }
     }
 
-    /// Keeps the connection for the end of the piece of work under way; gives it back if there is none.
+    /// Keeps the connection for the end of the piece of work under way; gives it back if there is none, or no memory.
     pub(super) fn postpone(connection: Arc<Connection>) -> Option<Arc<Connection>> {
-        FILLED.with_borrow_mut(|filled| match filled {
-            Some(filled) => {
+        FILLED.with_borrow_mut(|filled| {
+            if let Some(filled) = filled
+                && filled.try_reserve(1).is_ok()
+            {
                 filled.push(connection);
-                None
+                return None;
             }
-            None => Some(connection),
+            Some(connection)
         })
     }
 }

@@ -11,12 +11,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use smallvec::SmallVec;
+
+pub(super) use self::sift::unwritten;
 
 use self::sift::{Lens, split};
 use super::held_back::HeldBack;
-use super::router::{Lane, Router, Sink, Target, Way};
+use super::router::{Lane, Router, Sink, Standing, Target, Way};
 use crate::queue::{Content, DropReason, Patience, Pushed, Run, Sender, Subscriptions};
 use crate::wire::{self, Dialect};
 
@@ -182,13 +183,9 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// One message that a reader cannot take for its size.
-    pub(super) fn too_large(&mut self, target: &Target, subscriptions: Subscriptions) {
-        self.offer(
-            &target.sink,
-            target.epoch,
-            Piece::Gap(1, subscriptions, DropReason::TooLarge),
-        );
+    /// One message that a reader cannot have.
+    pub(super) fn lost(&mut self, target: &Target, subscriptions: Subscriptions, reason: DropReason) {
+        self.offer(&target.sink, target.epoch, Piece::Gap(1, subscriptions, reason));
     }
 
     fn parcel(&mut self, sink: &Sink) -> Option<&mut Parcel> {
@@ -220,6 +217,10 @@ impl<'a> Delivery<'a> {
             run
         };
         if let Some(parcel) = self.parcel(sink) {
+            if parcel.pieces.try_reserve(1).is_err() {
+                let messages = u64::from(run.messages);
+                return self.tell_gap(sink, epoch, messages, subscriptions, DropReason::NoMemory);
+            }
             parcel
                 .pieces
                 .push_back(Piece::Run(run.clone(), Arc::clone(subscriptions)));
@@ -278,16 +279,21 @@ impl<'a> Delivery<'a> {
     }
 
     fn gap(&mut self, sink: &Arc<Sink>, epoch: u64, messages: u64, ids: Subscriptions, reason: DropReason) {
-        if let Some(parcel) = self.parcel(sink) {
-            parcel.pieces.push_back(Piece::Gap(messages, ids, reason));
-            return;
+        if let Some(parcel) = self.parcel(sink)
+            && parcel.pieces.try_reserve(1).is_ok()
+        {
+            return parcel.pieces.push_back(Piece::Gap(messages, ids, reason));
         }
+        self.tell_gap(sink, epoch, messages, &ids, reason);
+    }
+
+    fn tell_gap(&mut self, sink: &Arc<Sink>, epoch: u64, messages: u64, ids: &Subscriptions, reason: DropReason) {
         let still_live = || {
             let live = self.router.standing(sink)?;
             let left: Subscriptions = ids.iter().copied().filter(|id| live.contains(id)).collect();
             (!left.is_empty()).then_some(left)
         };
-        self.handed_over |= sink.queue.push_gap(messages, &ids, epoch, reason)
+        self.handed_over |= sink.queue.push_gap(messages, ids, epoch, reason)
             || sink.queue.push_gap_found(messages, reason, still_live);
     }
 
@@ -307,9 +313,13 @@ impl<'a> Delivery<'a> {
                 continue;
             };
             let lens = Lens::new(sink.dialect, body, &summary);
-            let one = Run::frames(Bytes::copy_from_slice(frame), 1).from(run.sender.as_ref());
+            let one = Run::frames(frames.slice_ref(frame), 1).unshared_from(run);
+            let one = one.from(run.sender.as_ref());
             self.push_found(sink, &one, || {
                 let route = router.resolve(summary.topic.text());
+                if route.standing() == Standing::NoMemory {
+                    return Some(Arc::clone(subscriptions));
+                }
                 let target = route.lane(Way::of(&summary)).target(sink.id)?;
                 target.accepted(|filters| lens.accepts(filters))
             });

@@ -11,6 +11,7 @@ mod config;
 mod connection;
 mod deliver;
 mod failed_proofs;
+mod headroom;
 mod held_back;
 mod memory;
 mod places;

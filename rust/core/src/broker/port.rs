@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::deliver::Delivery;
 use super::held_back::{HeldBack, Verdict};
 use super::rights::{self, Rights};
-use super::router::{CACHED_TOPICS, Lane, Route, Sink, Way};
+use super::router::{CACHED_TOPICS, Lane, Route, Sink, Standing, Way};
 use super::shared::{Phase, Shared};
 use super::statistics::Refusal;
 use super::subscription::{self, Load};
@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::event::{CollectionEvent, EventKind, EventSubscription, Timestamp};
 use crate::filter::Filters;
 use crate::lock::Mutex;
-use crate::queue::{Limits, Object, Overflow, Patience, Popped, Queue, Run, Sender, Subscriptions, Wake};
+use crate::queue::{DropReason, Limits, Object, Overflow, Patience, Popped, Queue, Run, Sender, Subscriptions, Wake};
 use crate::topic::names::trigger;
 use crate::topic::{Cache, Neighbours, Pattern};
 use crate::transport::User;
@@ -158,8 +158,13 @@ impl Port {
         let route = routes.get_or(draft.topic, router.generation(), || {
             rights::look_up(router, rights, draft.topic)
         });
-        if route.is_refused() {
-            return Err(self.refused(rights::publish_refusal(self.shared.own_uid)));
+        match route.standing() {
+            Standing::Usual => {}
+            Standing::Refused => return Err(self.refused(rights::publish_refusal(self.shared.own_uid))),
+            Standing::NoMemory => {
+                *routes = Cache::new(CACHED_TOPICS);
+                return Err(Error::NoMemory(size));
+            }
         }
         let parcel = Outgoing::new(draft, config.dialect);
         let lane = route.lane(Way::of(&parcel.summary));
@@ -273,16 +278,15 @@ impl Port {
         size: usize,
         mut object: Option<Object>,
     ) {
-        let mut frames: SmallVec<[(Dialect, Option<Bytes>); 1]> = SmallVec::new();
+        let mut frames: SmallVec<[(Dialect, Result<Bytes, DropReason>); 1]> = SmallVec::new();
         for (at, target) in lane.targets.iter().enumerate() {
             let Some(accepted) = target.accepted(|filters| parcel.accepts(filters)) else {
                 continue;
             };
             let sink = &target.sink;
             if sink.is_local() {
-                let is_last = at + 1 == lane.targets.len();
-                let shared = if is_last { object.take() } else { object.clone() };
-                if let Some(object) = shared {
+                let others_follow = at + 1 < lane.targets.len();
+                if let Some(object) = if others_follow { object.clone() } else { object.take() } {
                     delivery.one(target, Run::object(object, size), accepted);
                 }
                 continue;
@@ -295,20 +299,26 @@ impl Port {
                     frame
                 }
             };
-            match frame.filter(|frame| frame.len() <= PREFIX.saturating_add(sink.max_frame)) {
-                Some(frame) => delivery.one(target, Run::frames(frame, 1), accepted),
-                None => delivery.too_large(target, accepted),
+            match frame {
+                Ok(frame) if frame.len() <= PREFIX.saturating_add(sink.max_frame) => {
+                    delivery.one(target, Run::frames(frame, 1), accepted);
+                }
+                Ok(_) => delivery.lost(target, accepted, DropReason::TooLarge),
+                Err(reason) => delivery.lost(target, accepted, reason),
             }
         }
     }
 
-    /// `None` if it outgrows the broker's own limit in this dialect. `size`: what it takes in the broker's own, or about that.
-    fn encode(&self, dialect: Dialect, draft: &Draft<'_>, size: usize) -> Option<Bytes> {
-        let mut frame = Vec::with_capacity(size);
-        let config = &self.shared.config;
-        wire::write(dialect, draft, config.max_frame, config.max_topic_depth, &mut frame).ok()?;
+    /// Or why not. `size`: what it takes in the broker's own dialect, or about that.
+    fn encode(&self, dialect: Dialect, draft: &Draft<'_>, size: usize) -> Result<Bytes, DropReason> {
+        let (headroom, config) = (&self.shared.headroom, &self.shared.config);
+        let mut frame = Vec::new();
+        headroom
+            .make_room(&mut frame, size)
+            .and_then(|()| wire::write(dialect, draft, config.max_frame, config.max_topic_depth, &mut frame))
+            .map_err(|error| self.shared.note_unwritten(&error))?;
         frame.shrink_to_fit();
-        Some(Bytes::from(frame))
+        Ok(Bytes::from(frame))
     }
 
     /// Subscribes; live when it returns. `reader` is woken when something comes into the empty queue.

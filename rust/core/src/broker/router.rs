@@ -6,6 +6,7 @@
 //!
 //! Locks: a queue's, then the table's. Nothing here locks a queue while it holds the table.
 
+use std::cmp::Reverse;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -14,6 +15,7 @@ use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use crate::filter::Filters;
+use crate::growth;
 use crate::lock::Mutex;
 use crate::queue::{Queue, Subscriptions};
 use crate::topic::{self, Matcher, Pattern};
@@ -23,6 +25,10 @@ use crate::wire::{Dialect, MessageType, Summary};
 pub(super) const CACHED_TOPICS: usize = 1024;
 /// Routes remembered to be shared by topics that lead to the same readers.
 const SHARED_ROUTES: usize = 256;
+/// Subscriptions that match a topic without it being asked whether there is memory for the list of them.
+const FEW_MATCHES: usize = 32;
+/// Bytes of one in all lists together while they are made.
+const MATCH: usize = 512;
 
 /// Something that can hand a queue's bytes to the kernel at once.
 pub(super) trait Outlet: Send + Sync {
@@ -185,20 +191,30 @@ impl Way {
 pub(super) struct Route {
     everyone: Lane,
     control: Lane,
-    /// Stands for topics that a publisher may not publish; has no readers.
-    refused: bool,
+    standing: Standing,
+}
+
+/// What a route that was looked up is good for. Only one that is usual has readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Standing {
+    #[default]
+    Usual,
+    /// Stands for topics that a publisher may not publish.
+    Refused,
+    /// There was no memory for the list of readers; not to be kept.
+    NoMemory,
 }
 
 impl Route {
     pub(super) fn refused() -> Self {
         Self {
-            refused: true,
+            standing: Standing::Refused,
             ..Self::default()
         }
     }
 
-    pub(super) const fn is_refused(&self) -> bool {
-        self.refused
+    pub(super) const fn standing(&self) -> Standing {
+        self.standing
     }
 
     pub(super) fn lane(&self, way: Way) -> &Lane {
@@ -225,12 +241,28 @@ struct Reader {
     interests: HashMap<u64, Interest>,
 }
 
-#[derive(Default)]
 struct Table {
     matcher: Matcher<Key>,
     readers: HashMap<u64, Reader>,
     subscriptions: usize,
     shared: Vec<Arc<Route>>,
+    /// Made ahead.
+    no_memory: Arc<Route>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            matcher: Matcher::default(),
+            readers: HashMap::new(),
+            subscriptions: 0,
+            shared: Vec::with_capacity(SHARED_ROUTES),
+            no_memory: Arc::new(Route {
+                standing: Standing::NoMemory,
+                ..Route::default()
+            }),
+        }
+    }
 }
 
 /// The table and its generation.
@@ -363,7 +395,9 @@ impl Router {
     /// Who reads `topic` now.
     pub(super) fn resolve(&self, topic: &str) -> Arc<Route> {
         let mut table = self.table.lock();
-        let route = table.resolve(topic);
+        let Some(route) = table.resolve(topic) else {
+            return Arc::clone(&table.no_memory);
+        };
         if let Some(known) = table.shared.iter().find(|known| known.is_same(&route)) {
             return Arc::clone(known);
         }
@@ -396,13 +430,14 @@ impl Router {
         (table.subscriptions, table.matcher.patterns())
     }
 
-    pub(super) fn queues(&self) -> Vec<Arc<Queue>> {
-        self.table
-            .lock()
-            .readers
-            .values()
-            .map(|reader| Arc::clone(&reader.sink.queue))
-            .collect()
+    /// Of every reader, with room to sort them by what they hold. `None` where there is no memory for that.
+    pub(super) fn queues(&self) -> Option<Vec<(Reverse<usize>, Arc<Queue>)>> {
+        let table = self.table.lock();
+        let mut queues = Vec::new();
+        queues.try_reserve_exact(table.readers.len()).ok()?;
+        let readers = table.readers.values();
+        queues.extend(readers.map(|reader| (Reverse(0), Arc::clone(&reader.sink.queue))));
+        Some(queues)
     }
 }
 
@@ -414,9 +449,20 @@ impl Table {
         }
     }
 
-    fn resolve(&self, topic: &str) -> Route {
+    /// `None` where there is no memory for it.
+    fn resolve(&self, topic: &str) -> Option<Route> {
         let mut keys: Vec<Key> = Vec::new();
-        self.matcher.find(topic, |_, key| keys.push(key));
+        let mut matching = 0;
+        self.matcher.find(topic, |_, key| {
+            matching += 1;
+            if keys.try_reserve(1).is_ok() {
+                keys.push(key);
+            }
+        });
+        // Each match stands in lists that nobody can refuse to make.
+        if keys.len() < matching || matching > FEW_MATCHES && !growth::is_there(matching * MATCH) {
+            return None;
+        }
         // In order of reader and id, each subscription once, however many of its patterns match.
         keys.sort_unstable();
         keys.dedup();
@@ -447,6 +493,6 @@ impl Table {
             route.everyone.targets.extend(target(everyone));
             route.control.targets.extend(target(control));
         }
-        route
+        Some(route)
     }
 }

@@ -276,6 +276,9 @@ impl Server {
         } else if !shared.rates.connect(&shared.config.rate_limits, uid) {
             let message = format!("uid {uid} connects more often than rate_limit allows; try again later");
             (Refusal::ConnectRate, Code::Busy, message)
+        } else if !shared.has_memory() {
+            let message = "there is no memory for another connection; try again later".to_owned();
+            (Refusal::NoMemory, Code::Busy, message)
         } else {
             match shared.places.take(uid) {
                 Ok(place) => {

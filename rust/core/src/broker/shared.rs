@@ -16,7 +16,9 @@ use uuid::Uuid;
 
 use super::config::BrokerConfig;
 use super::connection::{Connection, batch};
+use super::deliver::unwritten;
 use super::failed_proofs::FailedProofs;
+use super::headroom::Headroom;
 use super::held_back::Watch;
 use super::memory;
 use super::places::Places;
@@ -26,6 +28,7 @@ use super::rhythm::Rhythm;
 use super::rights::Rights;
 use super::router::{Router, Sink};
 use super::statistics::{BrokerStatistics, ClientInfo, ClientKind, Counters, Totals, Undelivered};
+use crate::error::Error;
 use crate::event::EventBusStatistics;
 use crate::lock::Mutex;
 use crate::queue::{Budget, DropReason, Queue};
@@ -72,6 +75,7 @@ pub(super) struct Shared {
     pub(super) own_uid: u32,
     pub(super) router: Router,
     pub(super) budget: Arc<Budget>,
+    pub(super) headroom: Headroom,
     pub(super) read_room: Arc<ReadRoom>,
     pub(super) counters: Counters,
     /// When a peer of the original checks its connection.
@@ -100,6 +104,7 @@ impl Shared {
             places: Arc::new(Places::new(&config, own_uid, Arc::clone(&progress))),
             config,
             own_uid,
+            headroom: Headroom::default(),
             watch: Watch::default(),
             router: Router::default(),
             counters: Counters::new(),
@@ -143,6 +148,12 @@ impl Shared {
             .is_ok()
     }
 
+    /// Whether there is memory for another connection, or for what a verb may ask for: what is made of a text, and tables that grow.
+    pub(super) fn has_memory(&self) -> bool {
+        let (subscriptions, patterns) = self.router.subscriptions_and_patterns();
+        Headroom::is_there(subscriptions + patterns + self.places.taken())
+    }
+
     /// What a client may not do; `None` if it may do everything.
     pub(super) fn rights(&self, user: &User, token: Option<&str>) -> Option<Arc<Rights>> {
         let config = &self.config;
@@ -179,6 +190,27 @@ impl Shared {
         register.connections.remove(&old.id);
         register.gone.add(&old.queue.snapshot(), false);
         old.totals()
+    }
+
+    /// Why a message is lost that could not be written.
+    #[cold]
+    pub(super) fn note_unwritten(&self, error: &Error) -> DropReason {
+        if let Error::NoMemory(bytes) = error {
+            self.note_no_memory(*bytes);
+        }
+        unwritten(error)
+    }
+
+    /// Messages are lost for want of memory, each counted for its readers.
+    #[cold]
+    pub(super) fn note_no_memory(&self, bytes: usize) {
+        if let Some(suppressed) = self.counters.log.due(DropReason::NoMemory.name()) {
+            tracing::warn!(
+                target: "daemoneye_eventbus::broker",
+                reason = DropReason::NoMemory.name(), bytes, suppressed,
+                "there is no memory for what was published: it is lost for its readers; give more memory, or lower queue_bytes"
+            );
+        }
     }
 
     /// Of one connection, while the broker ends.
@@ -269,14 +301,13 @@ impl Shared {
         if self.budget.excess() == 0 {
             return;
         }
-        let mut queues: Vec<_> = self
-            .router
-            .queues()
-            .into_iter()
-            // These take no more than the budget allows, one message each in need.
-            .filter(|queue| !queue.is_lossless())
-            .map(|queue| (std::cmp::Reverse(queue.snapshot().charged()), queue))
-            .collect();
+        // Without memory for them the next one tries again.
+        let Some(mut queues) = self.router.queues() else { return };
+        // Lossless ones take no more than the budget allows, one message each in need.
+        queues.retain_mut(|(charged, queue)| {
+            *charged = std::cmp::Reverse(queue.snapshot().charged());
+            !queue.is_lossless()
+        });
         queues.sort_unstable_by_key(|(charged, _)| *charged);
         for (_, queue) in queues {
             let excess = self.budget.excess();

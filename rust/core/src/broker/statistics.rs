@@ -69,6 +69,8 @@ refusals! {
     Decode = "decode",
     /// A length prefix above `max_frame`.
     FrameTooLarge = "frame_too_large",
+    /// A connection, or a verb or an unfinished frame of one, that there was no memory for.
+    NoMemory = "no_memory",
     /// A frame begun and not completed within `frame_timeout`.
     FrameTimeout = "frame_timeout",
     /// A frame begun and not completed soon, while others waited for the room that it took.

@@ -9,7 +9,7 @@ use super::config::BrokerConfig;
 use super::deliver::Delivery;
 use super::router::{Interest, Router, Sink, Way};
 use crate::event::{CorrelationMetadata, Map, Timestamp};
-use crate::queue::{Budget, Content, Limits, Overflow, Patience, Pushed, Queue, Run, Sender, Wake};
+use crate::queue::{Budget, Content, DropReason, Limits, Overflow, Patience, Pushed, Queue, Run, Sender, Wake};
 use crate::topic::Pattern;
 use crate::transport::Sid;
 use crate::wire::frame::PREFIX;
@@ -210,7 +210,7 @@ fn a_reader_whose_subscriptions_change_between_every_two_looks_loses_nothing() {
     let mut delivery = Delivery::new(&router, 8, Patience::None);
     let run = Run::frames(Bytes::from(frame.clone()), 1).from(Some(&sender));
     delivery.frames(lane, &run, Dialect::Bincode, largest);
-    delivery.too_large(&lane.targets[0], Arc::from([1, 2]));
+    delivery.lost(&lane.targets[0], Arc::from([1, 2]), DropReason::TooLarge);
     delivery.frames(lane, &run, Dialect::Bincode, largest);
     assert!(delivery.has_handed_over() && delivery.finish().is_none());
     let snapshot = sink.queue.snapshot();

@@ -61,7 +61,9 @@ impl<V: Clone> Cache<V> {
             if self.values.len() >= self.capacity {
                 self.values.clear();
             }
-            self.values.insert(topic.into(), value.clone());
+            if self.values.try_reserve(1).is_ok() {
+                self.values.insert(topic.into(), value.clone());
+            }
         }
         value
     }

@@ -10,10 +10,11 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::Delivery;
-use crate::broker::router::Target;
+use crate::broker::router::{Lane, Target};
+use crate::error::Error;
 use crate::event::CollectionEvent;
 use crate::filter::Filters;
-use crate::queue::{Content, Run, Subscriptions};
+use crate::queue::{Content, DropReason, Run, Subscriptions};
 use crate::wire::frame::PREFIX;
 use crate::wire::{self, Dialect, Message, Summary};
 
@@ -21,7 +22,7 @@ impl Delivery<'_> {
     pub(super) fn sift(&mut self, targets: &[&Target], run: &Run, dialect: Dialect) {
         let Content::Frames(frames) = &run.content else { return };
         let mut sieves: SmallVec<[Sieve<'_>; 4]> = targets.iter().map(|target| Sieve::new(target)).collect();
-        let mut translations: SmallVec<[(Dialect, Option<Bytes>); 2]> = SmallVec::new();
+        let mut translations: SmallVec<[(Dialect, Result<Bytes, DropReason>); 2]> = SmallVec::new();
         let mut at = 0;
         for (frame, body) in split(frames) {
             // It was checked on its way in, so this finds nothing new.
@@ -37,9 +38,14 @@ impl Delivery<'_> {
                 };
                 let sink = &target.sink;
                 if sink.dialect == dialect {
-                    if body.len() > sink.max_frame {
+                    let lost = if body.len() > sink.max_frame {
+                        Some(DropReason::TooLarge)
+                    } else {
+                        lens.is_unreadable().then_some(DropReason::NoMemory)
+                    };
+                    if let Some(reason) = lost {
                         self.empty(sieve, run);
-                        self.too_large(target, accepted);
+                        self.lost(target, accepted, reason);
                         continue;
                     }
                     if !sieve.extend(at, frame.len(), &accepted) {
@@ -56,15 +62,34 @@ impl Delivery<'_> {
                         translated
                     }
                 };
-                match translated.filter(|frame| frame.len() <= PREFIX.saturating_add(sink.max_frame)) {
-                    Some(frame) => self.one(target, Run::frames(frame, 1), accepted),
-                    None => self.too_large(target, accepted),
+                match translated {
+                    Ok(frame) if frame.len() <= PREFIX.saturating_add(sink.max_frame) => {
+                        self.one(target, Run::frames(frame, 1), accepted);
+                    }
+                    Ok(_) => self.lost(target, accepted, DropReason::TooLarge),
+                    Err(reason) => self.lost(target, accepted, reason),
                 }
             }
             at += frame.len();
         }
         for sieve in &mut sieves {
             self.empty(sieve, run);
+        }
+    }
+
+    /// Frames of one dialect that there was no memory for: lost for everyone in `lane` who would have taken them.
+    #[cold]
+    pub(in crate::broker) fn lose(&mut self, lane: &Lane, frames: &[u8], dialect: Dialect) {
+        for (_, body) in split(frames) {
+            let Ok(summary) = wire::check(dialect, body, self.max_depth) else {
+                continue;
+            };
+            let lens = Lens::new(dialect, body, &summary);
+            for target in &lane.targets {
+                if let Some(accepted) = target.accepted(|filters| lens.accepts(filters)) {
+                    self.lost(target, accepted, DropReason::NoMemory);
+                }
+            }
         }
     }
 
@@ -91,6 +116,15 @@ pub(super) fn split(frames: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         rest = behind;
         Some((frame, frame.get(PREFIX..)?))
     })
+}
+
+/// Why a message that could not be written in some dialect is lost: that cannot say it in so many bytes, or there is no memory.
+pub(in crate::broker) const fn unwritten(error: &Error) -> DropReason {
+    match error {
+        // It was found well-formed before, so what cannot be read now has no memory for what it is made of.
+        Error::NoMemory(_) | Error::Decode(_) => DropReason::NoMemory,
+        _ => DropReason::TooLarge,
+    }
 }
 
 /// Neighbouring messages of a run that one reader takes for the same subscriptions.
@@ -155,18 +189,24 @@ impl<'a> Lens<'a> {
             .as_ref()
     }
 
+    /// What cannot be read is accepted by every filter that would have to; see [`is_unreadable`](Self::is_unreadable).
     pub(super) fn accepts(&self, filters: &Filters) -> bool {
         filters.accept_summary(self.summary).unwrap_or_else(|| {
             self.read()
-                .is_some_and(|(message, event)| filters.accept(message, event.as_ref()))
+                .is_none_or(|(message, event)| filters.accept(message, event.as_ref()))
         })
     }
 
-    /// The whole frame in another dialect; `None` if that cannot say it.
-    fn translate(&self, dialect: Dialect) -> Option<Bytes> {
-        let mut frame = wire::translate(self.dialect, dialect, self.body).ok()?;
+    /// A filter had to see all of it, and there was no memory for that: it was found well-formed before.
+    fn is_unreadable(&self) -> bool {
+        self.read.get().is_some_and(Option::is_none)
+    }
+
+    /// The whole frame in another dialect, or why there is none.
+    fn translate(&self, dialect: Dialect) -> Result<Bytes, DropReason> {
+        let mut frame = wire::translate(self.dialect, dialect, self.body).map_err(|error| unwritten(&error))?;
         // What is charged is what is held.
         frame.shrink_to_fit();
-        Some(Bytes::from(frame))
+        Ok(Bytes::from(frame))
     }
 }

@@ -30,6 +30,8 @@ pub(super) enum Fault {
     Said(Box<ErrText>),
     /// There are as many peers of the original as may be.
     Full,
+    /// There is no memory for what it says.
+    NoMemory(Error),
 }
 
 impl Fault {
@@ -125,7 +127,9 @@ impl Entry {
             }
             let stream = &self.stream;
             match self.readable.read_with(|| read(stream, FIRST_READ)).await {
-                Ok(len) if len > 0 => with_read(len, |data| self.pending.extend_from_slice(data)),
+                Ok(len) if len > 0 => {
+                    with_read(len, |data| shared.headroom.append(&mut self.pending, data)).map_err(Fault::NoMemory)?;
+                }
                 _ => return Err(Fault::Gone),
             }
             if !self.claim.cover(&self.pending) {
@@ -171,6 +175,7 @@ pub(super) fn refuse(shared: &Shared, stream: &Stream, fault: Fault) {
     let (reason, err) = match fault {
         Fault::Gone => return shared.counters.note(Refusal::HandshakeIncomplete),
         Fault::Said(err) => (Refusal::of(err.code), err),
+        Fault::NoMemory(error) => (Refusal::NoMemory, Box::new(ErrText::new(Code::Busy, error.to_string()))),
         Fault::Full => (
             Refusal::BusyOriginal,
             Box::new(ErrText::new(

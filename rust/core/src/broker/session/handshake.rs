@@ -169,6 +169,10 @@ impl Unproven {
         let Self { mut session, nonces } = self;
         if let Some((theirs, ours)) = nonces {
             let Some((proof, token)) = session.proof(&theirs, &ours).await else {
+                if session.stage != Stage::Open {
+                    session.connection.flush();
+                    return None;
+                }
                 let uid = session.connection.peer.uid;
                 tokio::time::sleep(session.shared.failed_proofs.note(uid)).await;
                 session.refuse_proof();
@@ -191,7 +195,7 @@ impl Unproven {
 }
 
 impl Session {
-    /// Our proof and the token's name, if theirs holds.
+    /// Our proof and the token's name, if theirs holds. Without memory for what it says the session is cut, and no failure of its proof.
     async fn proof(&mut self, theirs: &str, ours: &str) -> Option<(String, Option<String>)> {
         let deadline = Instant::now() + self.shared.config.handshake_timeout;
         let auth = loop {
@@ -208,7 +212,12 @@ impl Session {
             let stream = &self.connection.stream;
             let reading = self.readable.read_with(|| read(stream, FIRST_READ));
             match timeout_at(deadline, reading).await {
-                Ok(Ok(len)) if len > 0 => with_read(len, |data| self.pending.extend_from_slice(data)),
+                Ok(Ok(len)) if len > 0 => {
+                    with_read(len, |data| self.keep(data));
+                    if self.stage != Stage::Open {
+                        return None;
+                    }
+                }
                 _ => return None,
             }
             if !self.claim.cover(&self.pending) {

@@ -9,14 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::{KEPT_PENDING, Session, Stage, Stop};
 use crate::broker::deliver::Delivery;
+use crate::broker::headroom::Headroom;
 use crate::broker::rights::{Rights, look_up};
-use crate::broker::router::{CACHED_TOPICS, Route, Router, Way};
-use crate::error::Error;
-use crate::queue::Run;
+use crate::broker::router::{CACHED_TOPICS, Route, Router, Standing, Way};
+use crate::broker::statistics::Refusal as Cut;
+use crate::error::{Error, Result};
 use crate::topic::{Cache, Neighbours};
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::Code;
@@ -51,6 +50,8 @@ enum Fit {
     Other,
     /// This publisher may not publish on its topic.
     Refused,
+    /// There is no memory for the list of its readers.
+    NoMemory,
 }
 
 impl Ingest {
@@ -86,8 +87,12 @@ impl Ingest {
                 open.messages += 1;
                 open.largest = open.largest.max(body);
             }
-            None if route.is_refused() => return Fit::Refused,
             none => {
+                match route.standing() {
+                    Standing::Usual => {}
+                    Standing::Refused => return Fit::Refused,
+                    Standing::NoMemory => return Fit::NoMemory,
+                }
                 *none = Some(Open {
                     route: Arc::clone(route),
                     way,
@@ -106,11 +111,13 @@ impl Session {
     pub(super) fn take(&mut self, mut data: &[u8]) {
         let mut whole = false;
         if self.stop.is_some() {
-            self.pending.extend_from_slice(data);
-            return;
+            return self.keep(data);
         }
         if !self.pending.is_empty() {
-            data = top_up(&mut self.pending, data);
+            data = match top_up(&self.shared.headroom, &mut self.pending, data) {
+                Ok(rest) => rest,
+                Err(error) => return self.starve(&error.to_string()),
+            };
             let pending = std::mem::take(&mut self.pending);
             let used = self.work_off(&pending);
             whole |= used > 0;
@@ -122,7 +129,7 @@ impl Session {
                 self.pending.clear();
             } else {
                 self.pending.drain(..used);
-                self.pending.extend_from_slice(data);
+                self.keep(data);
                 data = &[];
             }
         }
@@ -130,10 +137,12 @@ impl Session {
             // The frame before may have stopped the session; then the rest is kept as it came.
             let used = if self.stop.is_none() { self.work_off(data) } else { 0 };
             whole |= used > 0;
-            if self.stage != Stage::Open {
-                return;
+            if self.stage == Stage::Open {
+                self.keep(data.get(used..).unwrap_or_default());
             }
-            self.pending.extend_from_slice(data.get(used..).unwrap_or_default());
+        }
+        if self.stage != Stage::Open {
+            return;
         }
         if self.pending.is_empty() && self.pending.capacity() > KEPT_PENDING {
             self.pending = Vec::new();
@@ -145,6 +154,19 @@ impl Session {
         }
         self.clock
             .note_frames(whole, !self.pending.is_empty() && self.stop.is_none());
+    }
+
+    /// Keeps what cannot be worked off yet. Where there is no memory for it the connection ends: its bytes cannot be followed any more.
+    pub(super) fn keep(&mut self, data: &[u8]) {
+        if let Err(error) = self.shared.headroom.append(&mut self.pending, data) {
+            self.starve(&error.to_string());
+        }
+    }
+
+    /// There is no memory for what it sends.
+    #[cold]
+    pub(super) fn starve(&mut self, message: &str) {
+        self.cut_for(Cut::NoMemory, Code::Busy, message);
     }
 
     /// Routes and answers whole frames from the front of `data` until one is incomplete or something stops the session. Gives the bytes
@@ -256,14 +278,18 @@ impl Session {
             let rights = self.rights.as_deref();
             fit = self.ingest.extend(&self.shared.router, rights, summary, at, body);
         }
-        if fit == Fit::Refused {
-            let why = self.rights.as_ref().map(|rights| rights.publish_refusal());
-            self.refuse_publish(
-                Code::Rights,
-                &why.unwrap_or_default(),
-                summary.topic.text(),
-                summary.sequence,
-            );
+        match fit {
+            Fit::Refused => {
+                let why = self.rights.as_ref().map(|rights| rights.publish_refusal());
+                self.refuse_publish(
+                    Code::Rights,
+                    &why.unwrap_or_default(),
+                    summary.topic.text(),
+                    summary.sequence,
+                );
+            }
+            Fit::NoMemory => self.starve("there is no memory for the list of readers of what it publishes"),
+            Fit::Taken | Fit::Other => {}
         }
         true
     }
@@ -280,15 +306,17 @@ impl Session {
         if lane.targets.is_empty() {
             return true;
         }
-        let bytes = Bytes::copy_from_slice(data.get(open.bytes).unwrap_or_default());
+        let frames = data.get(open.bytes).unwrap_or_default();
+        let dialect = self.connection.sink.dialect;
         let mut delivery = Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, self.patience())
             .from(&self.connection.sender);
-        delivery.frames(
-            lane,
-            &Run::frames(bytes, open.messages),
-            self.connection.sink.dialect,
-            open.largest,
-        );
+        match self.shared.headroom.copy(frames, open.messages) {
+            Some(run) => delivery.frames(lane, &run, dialect, open.largest),
+            None => {
+                self.shared.note_no_memory(frames.len());
+                delivery.lose(lane, frames, dialect);
+            }
+        }
         self.waiting = delivery.finish();
         self.shared.trim();
         if self.waiting.is_some() {
@@ -313,15 +341,15 @@ impl Session {
 }
 
 /// Moves from `data` to `pending` what its first frame still lacks; gives the rest. A forged length moves no more than was read.
-fn top_up<'d>(pending: &mut Vec<u8>, data: &'d [u8]) -> &'d [u8] {
-    let data = fill(pending, PREFIX, data);
+fn top_up<'d>(headroom: &Headroom, pending: &mut Vec<u8>, data: &'d [u8]) -> Result<&'d [u8]> {
+    let data = fill(headroom, pending, PREFIX, data)?;
     match frame::claimed(pending) {
-        Some(len) => fill(pending, len, data),
-        None => data,
+        Some(len) => fill(headroom, pending, len, data),
+        None => Ok(data),
     }
 }
 
-fn fill<'d>(pending: &mut Vec<u8>, len: usize, data: &'d [u8]) -> &'d [u8] {
+fn fill<'d>(headroom: &Headroom, pending: &mut Vec<u8>, len: usize, data: &'d [u8]) -> Result<&'d [u8]> {
     let (missing, rest) = data
         .split_at_checked(len.saturating_sub(pending.len()))
         .unwrap_or((data, &[]));
@@ -329,8 +357,8 @@ fn fill<'d>(pending: &mut Vec<u8>, len: usize, data: &'d [u8]) -> &'d [u8] {
     let needed = pending.len() + missing.len();
     if needed > pending.capacity() && len > KEPT_PENDING {
         let capacity = needed.max(pending.capacity().saturating_mul(2).min(len));
-        pending.reserve_exact(capacity - pending.len());
+        headroom.expect(pending, capacity - pending.len());
     }
-    pending.extend_from_slice(missing);
-    rest
+    headroom.append(pending, missing)?;
+    Ok(rest)
 }

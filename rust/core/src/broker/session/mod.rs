@@ -196,10 +196,14 @@ impl Session {
             self.cut(Code::DisconnectedByOperator, "an operator has disconnected this client");
         }
         if self.connection.queue.wants_disconnect() && self.stage == Stage::Open {
-            self.cut(
-                Code::SlowConsumer,
-                "the queue of this connection is full, and it asked to be disconnected then",
-            );
+            if self.connection.queue.has_starved() {
+                self.starve("there is no memory for what this client must be told");
+            } else {
+                self.cut(
+                    Code::SlowConsumer,
+                    "the queue of this connection is full, and it asked to be disconnected then",
+                );
+            }
         }
         if self.shared.phase() >= Phase::Quiescing {
             // What has been read is routed before the end.

@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 use crate::wire::frame::PREFIX;
 use crate::wire::text::{Bye, Code, Err as ErrText, FromBroker, FromClient, Ok as OkText, Stats, Sub};
 
+/// Bytes of a verb that asks for nothing: `PING`.
+const SHORT: usize = 4;
+
 /// Refused publishes of one kind: the last of them, and how many they are.
 pub(super) struct Refusals {
     code: Code,
@@ -22,6 +25,9 @@ pub(super) struct Refusals {
 impl Session {
     /// Does what a text frame says.
     pub(super) fn obey(&mut self, body: &[u8]) {
+        if body.len() > SHORT && !self.shared.has_memory() {
+            return self.disobey(body);
+        }
         match FromClient::parse(body) {
             Ok(FromClient::Sub(sub)) => self.subscribe(*sub),
             Ok(FromClient::Unsub(unsub)) => self.unsubscribe(unsub.id),
@@ -54,6 +60,23 @@ impl Session {
                 }
                 None => self.cut(error.code(), &error.to_string()),
             },
+        }
+    }
+
+    /// There may be no memory for what it says.
+    #[cold]
+    fn disobey(&mut self, body: &[u8]) {
+        let why = "there is no memory for it; make room, or try again later";
+        match FromClient::subscription_of(body) {
+            Some(id) => {
+                self.shared.counters.note(Refusal::NoMemory);
+                let error = Error::SubscriptionRefused {
+                    reason: why.to_owned(),
+                    limit: 0,
+                };
+                self.refuse_verb(id, ErrText::from(&error));
+            }
+            None => self.starve(why),
         }
     }
 

@@ -6,15 +6,13 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::{Original, Stage};
 use crate::broker::deliver::Delivery;
 use crate::broker::rights::look_up;
-use crate::broker::router::Way;
+use crate::broker::router::{Standing, Way};
 use crate::broker::session::KEPT_PENDING;
 use crate::broker::statistics::Refusal;
-use crate::queue::{Patience, Run};
+use crate::queue::Patience;
 use crate::wire::frame::{FrameError, PREFIX};
 use crate::wire::original::{self, Heard};
 use crate::wire::text::FromClient;
@@ -34,7 +32,9 @@ impl Original {
     /// Works off what was read before together with `data`; keeps a frame's beginning.
     pub(super) fn take(&mut self, data: &[u8]) {
         let mut pending = std::mem::take(&mut self.pending);
-        pending.extend_from_slice(data);
+        if let Err(error) = self.shared.headroom.append(&mut pending, data) {
+            return self.cut(Refusal::NoMemory, &error.to_string());
+        }
         let mut at = 0;
         while self.stage == Stage::Open && self.connect.is_none() {
             let rest = pending.get(at..).unwrap_or_default();
@@ -153,8 +153,15 @@ impl Original {
             return shared.counters.note(Refusal::RateLimit);
         }
         let route = look_up(&shared.router, self.rights.as_deref(), summary.topic.text());
-        if route.is_refused() {
-            return shared.counters.note(Refusal::Rights);
+        match route.standing() {
+            Standing::Usual => {}
+            Standing::Refused => return shared.counters.note(Refusal::Rights),
+            Standing::NoMemory => {
+                return self.cut(
+                    Refusal::NoMemory,
+                    "there is no memory for the list of readers of what it publishes",
+                );
+            }
         }
         if let Some(meter) = &mut self.meter {
             meter.charge(frame.len());
@@ -170,11 +177,16 @@ impl Original {
         if lane.targets.is_empty() {
             return;
         }
-        let run = Run::frames(Bytes::copy_from_slice(frame), 1);
         // It has no way to say that it would wait, so each queue's own policy applies.
         let mut delivery =
             Delivery::new(&shared.router, shared.config.max_topic_depth, Patience::None).from(&connection.sender);
-        delivery.frames(lane, &run, dialect, frame.len().saturating_sub(PREFIX));
+        match shared.headroom.copy(frame, 1) {
+            Some(run) => delivery.frames(lane, &run, dialect, frame.len().saturating_sub(PREFIX)),
+            None => {
+                shared.note_no_memory(frame.len());
+                delivery.lose(lane, frame, dialect);
+            }
+        }
         shared.trim();
     }
 }

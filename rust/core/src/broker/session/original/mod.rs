@@ -353,10 +353,15 @@ impl Original {
         if connection.unwanted.load(Ordering::Acquire) {
             self.cut(Refusal::Operator, "an operator has disconnected this client");
         } else if connection.queue.wants_disconnect() {
-            self.cut(
-                Refusal::SlowConsumer,
-                "its queue is full, and the broker's overflow is \"disconnect\"",
-            );
+            let (reason, why) = if connection.queue.has_starved() {
+                (Refusal::NoMemory, "there is no memory for what this peer must be told")
+            } else {
+                (
+                    Refusal::SlowConsumer,
+                    "its queue is full, and the broker's overflow is \"disconnect\"",
+                )
+            };
+            self.cut(reason, why);
         }
     }
 
