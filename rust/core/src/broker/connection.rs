@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::rights::Rights;
-use super::router::{Outlet, Router, Sink};
+use super::route::{Outlet, Sink};
+use super::router::Router;
 use super::statistics::{ClientKind, Totals};
 use crate::lock::Mutex;
 use crate::queue::{Budget, Limits, Overflow, Queue, Sender, Wake, Written};

@@ -17,7 +17,8 @@ pub(super) use self::sift::unwritten;
 
 use self::sift::{Lens, split};
 use super::held_back::HeldBack;
-use super::router::{Lane, Router, Sink, Standing, Target, Way};
+use super::route::{Lane, Sink, Standing, Target, Way};
+use super::router::Router;
 use crate::queue::{Content, DropReason, Patience, Pushed, Run, Sender, Subscriptions};
 use crate::wire::{self, Dialect};
 

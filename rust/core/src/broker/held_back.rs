@@ -10,7 +10,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use super::router::Sink;
+use super::route::Sink;
 use crate::cork::Cork;
 use crate::event::Timestamp;
 use crate::lock::Mutex;

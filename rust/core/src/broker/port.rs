@@ -7,32 +7,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use hashbrown::HashMap;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::deliver::Delivery;
 use super::held_back::{HeldBack, Verdict};
+use super::local::{Held, LocalSubscription, ONLY};
+use super::outgoing::Outgoing;
 use super::rights::{self, Rights};
-use super::router::{CACHED_TOPICS, Lane, Route, Sink, Standing, Way};
+use super::route::{Lane, Route, Standing, Way};
+use super::router::CACHED_TOPICS;
 use super::shared::{Phase, Shared};
 use super::statistics::Refusal;
 use super::subscription::{self, Load};
 use super::unfinished::{Published, Unfinished};
 use crate::error::{Error, Result};
-use crate::event::{CollectionEvent, EventKind, EventSubscription, Timestamp};
-use crate::filter::Filters;
+use crate::event::{EventSubscription, Timestamp};
 use crate::lock::Mutex;
-use crate::queue::{DropReason, Limits, Object, Overflow, Patience, Popped, Queue, Run, Sender, Subscriptions, Wake};
-use crate::topic::names::trigger;
-use crate::topic::{Cache, Neighbours, Pattern};
+use crate::queue::{DropReason, Limits, Object, Overflow, Patience, Queue, Run, Sender, Wake};
+use crate::topic::{Cache, Neighbours};
 use crate::transport::User;
 use crate::wire::frame::PREFIX;
 use crate::wire::text::{Congestion, Sub};
-use crate::wire::{self, Dialect, Draft, Message, MessageType, Payload, Summary};
+use crate::wire::{self, Dialect, Draft};
 
-/// The one subscription of a local queue.
-const ONLY: u64 = 0;
 const SHUT_DOWN: &str = "this bus was shut down; make a new one";
 
 /// How a bus of this process behaves.
@@ -74,13 +72,6 @@ pub struct Port {
 struct Desk {
     topics: Neighbours,
     routes: Cache<Arc<Route>>,
-}
-
-/// The subscriptions of one port.
-#[derive(Default)]
-struct Held {
-    /// Each with what it comes to.
-    sinks: HashMap<u64, (Arc<Sink>, Load)>,
 }
 
 impl std::fmt::Debug for Port {
@@ -166,13 +157,13 @@ impl Port {
                 return Err(Error::NoMemory(size));
             }
         }
-        let parcel = Outgoing::new(draft, config.dialect);
-        let lane = route.lane(Way::of(&parcel.summary));
+        let outgoing = Outgoing::new(draft, config.dialect);
+        let lane = route.lane(Way::of(&outgoing.summary));
         let patience = match (self.congestion, caller.waker) {
             (Congestion::Drop, _) => Patience::None,
             (Congestion::Block, Some(waker)) => Patience::Wait(waker),
             (Congestion::Block, None) => {
-                if !self.has_room(lane, &parcel, size) {
+                if !self.has_room(lane, &outgoing, size) {
                     return Err(Error::WouldBlock("publish_nowait"));
                 }
                 Patience::Exceed
@@ -182,25 +173,25 @@ impl Port {
         let route = Arc::clone(route);
         // Making the object, and what is dropped for it, may run code that publishes.
         drop(desk);
-        let lane = route.lane(Way::of(&parcel.summary));
+        let lane = route.lane(Way::of(&outgoing.summary));
         if lane.targets.is_empty() {
             self.note_published();
             return Ok(Published::Done);
         }
-        let object = lane.has_local().then(|| object(parcel.draft.sequence));
+        let object = lane.has_local().then(|| object(outgoing.draft.sequence));
         // Readers of this process are told at once, and cost nobody a write.
         let mut held_back = (caller.flushes && lane.has_remote()).then(|| self.held_back.lock());
         let mut delivery = Delivery::new(router, config.max_topic_depth, patience)
             .from(&self.sender)
             .holding_back(held_back.as_deref_mut());
-        self.deliver(&mut delivery, lane, &parcel, size, object);
+        self.deliver(&mut delivery, lane, &outgoing, size, object);
         self.shared.trim();
         let handed_over = delivery.has_handed_over();
         let waiting = delivery.finish();
         // Nobody waits for room while something waits for him.
         let verdict = held_back
             .take()
-            .map(|mut held_back| held_back.put_in(parcel.draft.timestamp, size, waiting.is_none()));
+            .map(|mut held_back| held_back.put_in(outgoing.draft.timestamp, size, waiting.is_none()));
         let is_held = match verdict {
             None => false,
             Some(Verdict::Holds) => true,
@@ -221,7 +212,7 @@ impl Port {
                 shared: Arc::clone(&self.shared),
                 published: Arc::clone(&self.published),
                 sequence: Arc::clone(&self.sequence),
-                number: parcel.draft.sequence,
+                number: outgoing.draft.sequence,
                 waiting: Some(waiting),
                 counted: handed_over,
             }),
@@ -259,9 +250,9 @@ impl Port {
         unfinished.resume(waker)
     }
 
-    fn has_room(&self, lane: &Lane, parcel: &Outgoing<'_>, size: usize) -> bool {
+    fn has_room(&self, lane: &Lane, outgoing: &Outgoing<'_>, size: usize) -> bool {
         lane.targets.iter().all(|target| {
-            if target.sink.queue.takes(size) || target.accepted(|filters| parcel.accepts(filters)).is_none() {
+            if target.sink.queue.takes(size) || target.accepted(|filters| outgoing.accepts(filters)).is_none() {
                 return true;
             }
             // The kernel may have room for what waits.
@@ -274,13 +265,13 @@ impl Port {
         &self,
         delivery: &mut Delivery<'_>,
         lane: &Lane,
-        parcel: &Outgoing<'_>,
+        outgoing: &Outgoing<'_>,
         size: usize,
         mut object: Option<Object>,
     ) {
         let mut frames: SmallVec<[(Dialect, Result<Bytes, DropReason>); 1]> = SmallVec::new();
         for (at, target) in lane.targets.iter().enumerate() {
-            let Some(accepted) = target.accepted(|filters| parcel.accepts(filters)) else {
+            let Some(accepted) = target.accepted(|filters| outgoing.accepts(filters)) else {
                 continue;
             };
             let sink = &target.sink;
@@ -294,7 +285,7 @@ impl Port {
             let frame = match frames.iter().find(|(dialect, _)| *dialect == sink.dialect) {
                 Some((_, frame)) => frame.clone(),
                 None => {
-                    let frame = self.encode(sink.dialect, parcel.draft, size);
+                    let frame = self.encode(sink.dialect, outgoing.draft, size);
                     frames.push((sink.dialect, frame.clone()));
                     frame
                 }
@@ -393,107 +384,5 @@ impl Port {
 impl Drop for Port {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-/// One subscription of a [`Port`]; dropping it unsubscribes.
-pub struct LocalSubscription {
-    pub queue: Arc<Queue>,
-    /// What it is subscribed to, each once.
-    pub patterns: Vec<Pattern>,
-    client: Uuid,
-    sink: Arc<Sink>,
-    shared: Arc<Shared>,
-    held: Arc<Mutex<Held>>,
-}
-
-impl std::fmt::Debug for LocalSubscription {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LocalSubscription")
-            .field("id", &self.sink.id)
-            .field("queue", &self.queue)
-            .finish_non_exhaustive()
-    }
-}
-
-impl LocalSubscription {
-    /// Takes back what was just taken out; see [`Queue::put_back`].
-    pub fn put_back(&self, popped: Popped<&[u8]>) {
-        self.queue.put_back(popped, &Subscriptions::from([ONLY]));
-    }
-
-    /// Unsubscribes; what has not been taken out is dropped as `closed`. Idempotent.
-    pub fn close(&self) {
-        let mut held = self.held.lock();
-        if held.sinks.remove(&self.sink.id).is_some() {
-            drop(held);
-            self.shared.retire_queue(self.client, &self.sink);
-        }
-    }
-}
-
-impl Drop for LocalSubscription {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-/// A draft as filters see it.
-struct Outgoing<'a> {
-    draft: &'a Draft<'a>,
-    summary: Summary<'a>,
-    /// What a control payload is that is a whole trigger request.
-    trigger: Option<CollectionEvent<'a>>,
-}
-
-impl<'a> Outgoing<'a> {
-    fn new(draft: &'a Draft<'a>, dialect: Dialect) -> Self {
-        let (trigger, kind) = match draft.payload {
-            // Over a socket a reader knows a trigger request by its topic alone; here it is no different.
-            Payload::Event(event) if event.kind() == EventKind::Trigger && draft.topic != trigger::REQUEST => {
-                (None, None)
-            }
-            Payload::Event(event) => (None, Some(event.kind())),
-            Payload::Control(payload) if draft.topic == trigger::REQUEST => {
-                let event = dialect.decode(payload).ok();
-                let event = event.filter(|event: &CollectionEvent<'_>| event.kind() == EventKind::Trigger);
-                let kind = event.as_ref().map(CollectionEvent::kind);
-                (event, kind)
-            }
-            Payload::Control(_) => (None, None),
-        };
-        let message_type = match kind {
-            Some(EventKind::Trigger) | None => MessageType::Control,
-            Some(_) => MessageType::Event,
-        };
-        Self {
-            draft,
-            summary: Summary {
-                topic: draft.topic.into(),
-                message_type,
-                sequence: draft.sequence,
-                event: kind,
-            },
-            trigger,
-        }
-    }
-
-    fn accepts(&self, filters: &Filters) -> bool {
-        filters.accept_summary(&self.summary).unwrap_or_else(|| {
-            let message = Message {
-                id: self.draft.id,
-                topic: self.draft.topic,
-                correlation_metadata: self.draft.correlation_metadata.clone(),
-                payload: &[],
-                sequence: self.draft.sequence,
-                timestamp: self.draft.timestamp,
-                message_type: self.summary.message_type,
-            };
-            let event = match self.draft.payload {
-                Payload::Event(event) => self.summary.event.map(|_| event),
-                Payload::Control(_) => self.trigger.as_ref(),
-            };
-            filters.accept(&message, event)
-        })
     }
 }

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use super::router::{Route, Router};
+use super::route::Route;
+use super::router::Router;
 use crate::error::{Error, Result};
 use crate::topic::Pattern;
 use crate::topic::cover::{self, Cover, Ruling};

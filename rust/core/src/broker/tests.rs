@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::config::BrokerConfig;
 use super::deliver::Delivery;
-use super::router::{Interest, Router, Sink, Way};
+use super::route::{Sink, Way};
+use super::router::{Interest, Router};
 use crate::event::{CorrelationMetadata, Map, Timestamp};
 use crate::queue::{Budget, Content, DropReason, Limits, Overflow, Patience, Pushed, Queue, Run, Sender, Wake};
 use crate::topic::Pattern;
@@ -156,7 +157,7 @@ fn what_was_looked_up_before_a_change_does_not_come_in_after_it() {
     router.subscribe(&sink, 2, interest(&["events.#"], false), None);
     assert!(router.generation() > generation);
     let new = router.resolve("events.a");
-    let push = |route: &super::router::Route| {
+    let push = |route: &super::route::Route| {
         let target = &route.lane(Way::Everyone).targets[0];
         let run = Run::object(Arc::new(()), 10);
         target

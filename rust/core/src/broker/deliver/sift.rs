@@ -10,7 +10,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::Delivery;
-use crate::broker::router::{Lane, Target};
+use crate::broker::route::{Lane, Target};
 use crate::error::Error;
 use crate::event::CollectionEvent;
 use crate::filter::Filters;

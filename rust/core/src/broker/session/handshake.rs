@@ -13,7 +13,7 @@ use super::last_look::LastLook;
 use super::{Session, Stage, blocks, read, with_read};
 use crate::broker::connection::{Connection, Terms};
 use crate::broker::places::Place;
-use crate::broker::router::Outlet;
+use crate::broker::route::Outlet;
 use crate::broker::shared::Shared;
 use crate::broker::statistics::Refusal;
 use crate::queue::{DropReason, Wake};

@@ -39,7 +39,7 @@ use super::places::Place;
 use super::rate::Meter;
 use super::read_room::Claim;
 use super::rights::Rights;
-use super::router::Outlet;
+use super::route::Outlet;
 use super::shared::{Phase, Shared};
 use super::statistics::Refusal;
 use super::subscription::Load;

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::{Original, Stage};
 use crate::broker::deliver::Delivery;
 use crate::broker::rights::look_up;
-use crate::broker::router::{Standing, Way};
+use crate::broker::route::{Standing, Way};
 use crate::broker::session::KEPT_PENDING;
 use crate::broker::statistics::Refusal;
 use crate::queue::Patience;

@@ -1,0 +1,208 @@
+//! The readers of one topic, as a look-up found them: what whoever publishes keeps, and hands messages along.
+
+use std::sync::{Arc, Weak};
+
+use smallvec::SmallVec;
+
+use crate::filter::Filters;
+use crate::queue::{Queue, Subscriptions};
+use crate::wire::{Dialect, MessageType, Summary};
+
+/// Something that can hand a queue's bytes to the kernel at once.
+pub(super) trait Outlet: Send + Sync {
+    fn flush(&self);
+}
+
+/// One reader: a connection, or one subscription of this process.
+pub(super) struct Sink {
+    pub(super) id: u64,
+    pub(super) queue: Arc<Queue>,
+    pub(super) dialect: Dialect,
+    /// Bytes of the largest frame body that it takes.
+    pub(super) max_frame: usize,
+    /// A peer of the original, who reads fewer topics than others.
+    pub(super) original: bool,
+    /// `None` for a reader of this process, who takes objects.
+    pub(super) outlet: Option<Weak<dyn Outlet>>,
+}
+
+impl Sink {
+    pub(super) fn is_local(&self) -> bool {
+        self.outlet.is_none()
+    }
+
+    pub(super) fn flush(&self) {
+        if let Some(outlet) = self.outlet.as_ref().and_then(Weak::upgrade) {
+            outlet.flush();
+        }
+    }
+}
+
+/// One reader in a route, and which of its subscriptions match.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub(super) sink: Arc<Sink>,
+    pub(super) epoch: u64,
+    /// Those without filters, by id.
+    pub(super) plain: Subscriptions,
+    pub(super) filtered: Vec<(u64, Arc<Filters>)>,
+    /// Both together, by id.
+    pub(super) all: Subscriptions,
+}
+
+impl Target {
+    pub(super) fn new(sink: Arc<Sink>, epoch: u64, matches: &[(u64, Option<Arc<Filters>>)]) -> Self {
+        let all: Subscriptions = matches.iter().map(|(id, _)| *id).collect();
+        let filtered: Vec<_> = matches
+            .iter()
+            .filter_map(|(id, filters)| Some((*id, Arc::clone(filters.as_ref()?))))
+            .collect();
+        let plain = if filtered.is_empty() {
+            Arc::clone(&all)
+        } else {
+            matches
+                .iter()
+                .filter(|(_, filters)| filters.is_none())
+                .map(|(id, _)| *id)
+                .collect()
+        };
+        Self {
+            sink,
+            epoch,
+            plain,
+            filtered,
+            all,
+        }
+    }
+
+    /// Which subscriptions take a message, asking `accepts` about each filter; `None` if none does.
+    pub(super) fn accepted(&self, mut accepts: impl FnMut(&Filters) -> bool) -> Option<Subscriptions> {
+        if self.filtered.is_empty() {
+            return Some(Arc::clone(&self.plain));
+        }
+        let ids: SmallVec<[u64; 8]> = self
+            .filtered
+            .iter()
+            .filter(|(_, filters)| accepts(filters))
+            .map(|(id, _)| *id)
+            .collect();
+        if ids.is_empty() {
+            return (!self.plain.is_empty()).then(|| Arc::clone(&self.plain));
+        }
+        if ids.len() == self.filtered.len() {
+            return Some(Arc::clone(&self.all));
+        }
+        let taken = |id: &u64| ids.contains(id) || self.plain.binary_search(id).is_ok();
+        Some(self.all.iter().copied().filter(taken).collect())
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.sink.id == other.sink.id && self.epoch == other.epoch && self.all == other.all && self.plain == other.plain
+    }
+}
+
+/// The readers of one kind of message on one topic.
+#[derive(Default)]
+pub(super) struct Lane {
+    pub(super) targets: Vec<Target>,
+}
+
+impl Lane {
+    pub(super) fn target(&self, sink: u64) -> Option<&Target> {
+        self.targets.iter().find(|target| target.sink.id == sink)
+    }
+
+    pub(super) fn has_local(&self) -> bool {
+        self.targets.iter().any(|target| target.sink.is_local())
+    }
+
+    pub(super) fn has_remote(&self) -> bool {
+        self.targets.iter().any(|target| !target.sink.is_local())
+    }
+
+    /// The same readers but `sink`, if that is one of them.
+    pub(super) fn without(&self, sink: u64) -> Option<Self> {
+        self.target(sink)?;
+        let targets = self.targets.iter().filter(|target| target.sink.id != sink).cloned();
+        Some(Self {
+            targets: targets.collect(),
+        })
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.targets.len() == other.targets.len()
+            && self
+                .targets
+                .iter()
+                .zip(&other.targets)
+                .all(|(one, two)| one.is_same(two))
+    }
+}
+
+/// Which of a route's lanes a message takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Events and trigger requests: whoever's pattern matches.
+    Everyone,
+    /// Other control messages: who asked for them besides.
+    Control,
+}
+
+impl Way {
+    pub(super) fn of(summary: &Summary<'_>) -> Self {
+        match (summary.message_type, summary.event) {
+            (MessageType::Event, _) | (_, Some(_)) => Self::Everyone,
+            _ => Self::Control,
+        }
+    }
+}
+
+/// The readers of one topic.
+#[derive(Default)]
+pub(super) struct Route {
+    pub(super) everyone: Lane,
+    pub(super) control: Lane,
+    standing: Standing,
+}
+
+/// What a route that was looked up is good for. Only one that is usual has readers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Standing {
+    #[default]
+    Usual,
+    /// Stands for topics that a publisher may not publish.
+    Refused,
+    /// There was no memory for the list of readers; not to be kept.
+    NoMemory,
+}
+
+impl Route {
+    pub(super) fn refused() -> Self {
+        Self {
+            standing: Standing::Refused,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn no_memory() -> Self {
+        Self {
+            standing: Standing::NoMemory,
+            ..Self::default()
+        }
+    }
+
+    pub(super) const fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    pub(super) fn lane(&self, way: Way) -> &Lane {
+        match way {
+            Way::Everyone => &self.everyone,
+            Way::Control => &self.control,
+        }
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.everyone.is_same(&other.everyone) && self.control.is_same(&other.control)
+    }
+}
