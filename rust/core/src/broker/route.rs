@@ -45,6 +45,7 @@ pub(super) struct Target {
     pub(super) epoch: u64,
     /// Those without filters, by id.
     pub(super) plain: Subscriptions,
+    /// By id.
     pub(super) filtered: Vec<(u64, Arc<Filters>)>,
     /// Both together, by id.
     pub(super) all: Subscriptions,
@@ -80,20 +81,22 @@ impl Target {
         if self.filtered.is_empty() {
             return Some(Arc::clone(&self.plain));
         }
-        let ids: SmallVec<[u64; 8]> = self
+        let refusing: SmallVec<[u64; 8]> = self
             .filtered
             .iter()
-            .filter(|(_, filters)| accepts(filters))
+            .filter(|(_, filters)| !accepts(filters))
             .map(|(id, _)| *id)
             .collect();
-        if ids.is_empty() {
+        if refusing.len() == self.filtered.len() {
             return (!self.plain.is_empty()).then(|| Arc::clone(&self.plain));
         }
-        if ids.len() == self.filtered.len() {
+        if refusing.is_empty() {
             return Some(Arc::clone(&self.all));
         }
-        let taken = |id: &u64| ids.contains(id) || self.plain.binary_search(id).is_ok();
-        Some(self.all.iter().copied().filter(taken).collect())
+        // Both by id, so one pass does, however many there are.
+        let mut refusing = refusing.iter().peekable();
+        let takes = |id: &u64| refusing.next_if_eq(&id).is_none();
+        Some(self.all.iter().copied().filter(takes).collect())
     }
 
     fn is_same(&self, other: &Self) -> bool {

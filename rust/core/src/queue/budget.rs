@@ -11,6 +11,14 @@ pub(super) const fn charged(messages: usize, bytes: usize) -> usize {
     bytes.saturating_add(messages.saturating_mul(PER_MESSAGE))
 }
 
+/// Subscriptions of a message, or in a gap, that are paid for with that.
+const FEW_LISTED: usize = 8;
+
+/// What a list of so many entries of type `T` is charged.
+pub(super) const fn listed<T>(entries: usize) -> usize {
+    entries.saturating_sub(FEW_LISTED).saturating_mul(size_of::<T>())
+}
+
 /// Charged by every queue for what it holds and given back when that leaves.
 #[derive(Debug)]
 pub struct Budget {

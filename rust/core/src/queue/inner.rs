@@ -13,15 +13,19 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::budget::listed;
 use super::{
     Budget, DropReason, Gap, Limits, MAX_ANSWER_BYTES, MAX_ANSWERS, Overflow, Run, Snapshot, Subscriptions, Wake,
 };
 
 /// Behind each run there is room for the gap that it may leave, for an answer, and for the part of it that is being written.
 const PLACES: usize = 4;
+/// Items looked back at for a run that matched the same subscriptions, whose list one more can have.
+const NEAR: usize = 16;
 
 enum Item {
-    Run(Run, Subscriptions),
+    /// With what its list is charged: nothing where a run near before it has the same.
+    Run(Run, Subscriptions, usize),
     Answer(Bytes),
     Gap(Gap),
 }
@@ -39,6 +43,8 @@ pub(super) struct Inner {
     budget: Arc<Budget>,
     messages: usize,
     bytes: usize,
+    /// Of long lists of subscriptions, in runs and gaps.
+    lists: usize,
     pending: u64,
     delivered: u64,
     dropped: [u64; DropReason::ALL.len()],
@@ -76,6 +82,7 @@ impl Inner {
             budget,
             messages: 0,
             bytes: 0,
+            lists: 0,
             pending: 0,
             delivered: 0,
             dropped: [0; DropReason::ALL.len()],
@@ -109,7 +116,47 @@ impl Inner {
             return self.lose(&run, &subscriptions);
         }
         self.enter(&run, &subscriptions);
-        self.items.push_back(Item::Run(run, subscriptions));
+        let (subscriptions, list) = self.share(subscriptions);
+        self.hold(list);
+        self.items.push_back(Item::Run(run, subscriptions, list));
+    }
+
+    /// The list of a run near the end if it is the same, and what there is to charge for it.
+    fn share(&self, subscriptions: Subscriptions) -> (Subscriptions, usize) {
+        let list = listed::<u64>(subscriptions.len());
+        if list == 0 {
+            return (subscriptions, 0);
+        }
+        let same = |item: &Item| match item {
+            Item::Run(_, known, _) if *known == subscriptions => Some(Arc::clone(known)),
+            _ => None,
+        };
+        match self.items.iter().rev().take(NEAR).find_map(same) {
+            Some(known) => (known, 0),
+            None => (subscriptions, list),
+        }
+    }
+
+    fn hold(&mut self, list: usize) {
+        self.lists += list;
+        self.budget.charge(0, list);
+    }
+
+    fn let_go(&mut self, list: usize) {
+        self.lists = self.lists.saturating_sub(list);
+        self.budget.release(0, list);
+    }
+
+    /// Lets a gap grow, and charges for that.
+    fn grow(&mut self, at: usize, add: impl FnOnce(&mut Gap) -> bool) {
+        let Some(Item::Gap(gap)) = self.items.get_mut(at) else {
+            return;
+        };
+        let before = gap.charged();
+        let added = add(gap);
+        let grown = gap.charged().saturating_sub(before);
+        self.starved |= !added;
+        self.hold(grown);
     }
 
     #[cold]
@@ -193,11 +240,9 @@ impl Inner {
     fn gap_before(&mut self, at: usize, messages: u64, subscriptions: &[u64], reason: DropReason) {
         let mut look = at;
         while let Some(before) = look.checked_sub(1) {
-            match self.items.get_mut(before) {
+            match self.items.get(before) {
                 Some(Item::Gap(gap)) if gap.reason == reason => {
-                    let added = gap.add(messages, subscriptions);
-                    self.starved |= !added;
-                    return;
+                    return self.grow(before, |gap| gap.add(messages, subscriptions));
                 }
                 Some(Item::Gap(_)) => look = before,
                 _ => break,
@@ -205,8 +250,31 @@ impl Inner {
         }
         let gap = Gap::new(reason, messages, subscriptions).filter(|_| self.has_place(1));
         match gap {
-            Some(gap) => self.items.insert(at, Item::Gap(gap)),
+            Some(gap) => {
+                self.hold(gap.charged());
+                self.items.insert(at, Item::Gap(gap));
+            }
             None => self.starved = true,
+        }
+    }
+
+    /// What stood between the gaps before `at` and those from there on has gone: of each reason one is left.
+    fn join_gaps(&mut self, at: usize) {
+        let is_gap = |item: &&Item| matches!(item, Item::Gap(_));
+        let first = at - self.items.range(..at).rev().take_while(is_gap).count();
+        let mut look = at;
+        while let Some(Item::Gap(gap)) = self.items.get(look) {
+            let same = |item: &Item| matches!(item, Item::Gap(before) if before.reason == gap.reason);
+            let known = self.items.range(first..at).position(same);
+            let Some(known) = known else {
+                look += 1;
+                continue;
+            };
+            let Some(Item::Gap(gap)) = self.items.remove(look) else {
+                return;
+            };
+            self.let_go(gap.charged());
+            self.grow(first + known, |before| before.join(&gap));
         }
     }
 
@@ -288,8 +356,9 @@ impl Inner {
         let Some(reason) = discard else { return 0 };
         let lost = self.messages as u64;
         let pairs = self.pending;
-        self.budget.release(self.messages, self.bytes);
-        (self.messages, self.bytes, self.pending, self.answers, self.answer_bytes) = (0, 0, 0, 0, 0);
+        self.budget.release(self.messages, self.bytes + self.lists);
+        (self.messages, self.bytes, self.lists, self.pending) = (0, 0, 0, 0);
+        (self.answers, self.answer_bytes) = (0, 0);
         self.count_dropped(reason, pairs);
         self.items.clear();
         lost
@@ -302,19 +371,24 @@ impl Inner {
                 self.items.push_front(front);
                 None
             }
-            Item::Run(mut run, subscriptions) if run.messages > 1 => {
+            Item::Run(mut run, subscriptions, list) if run.messages > 1 => {
                 let first = run.split_first();
-                self.items.push_front(Item::Run(run, Arc::clone(&subscriptions)));
-                Some(Item::Run(first, subscriptions))
+                self.items.push_front(Item::Run(run, Arc::clone(&subscriptions), list));
+                Some(Item::Run(first, subscriptions, 0))
             }
             whole => Some(whole),
         });
         let (mut lost, mut pairs) = (0, 0);
         let mut items = std::mem::take(&mut self.items);
         items.retain(|item| {
-            if let Item::Run(run, subscriptions) = item {
-                lost += u64::from(run.messages);
-                pairs += self.release(run, subscriptions.len());
+            match item {
+                Item::Run(run, subscriptions, list) => {
+                    lost += u64::from(run.messages);
+                    pairs += self.release(run, subscriptions.len());
+                    self.let_go(*list);
+                }
+                Item::Gap(gap) => self.let_go(gap.charged()),
+                Item::Answer(_) => {}
             }
             matches!(item, Item::Answer(_))
         });
@@ -351,6 +425,7 @@ impl Inner {
         Snapshot {
             messages: self.messages,
             bytes: self.bytes,
+            lists: self.lists,
             pending: self.pending,
             delivered: self.delivered,
             dropped: self.dropped,
@@ -360,6 +435,6 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.budget.release(self.messages, self.bytes);
+        self.budget.release(self.messages, self.bytes + self.lists);
     }
 }

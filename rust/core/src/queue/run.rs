@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::budget::charged;
+use super::budget::{charged, listed};
 use super::{DropReason, Popped};
 use crate::growth;
 use crate::wire::frame::PREFIX;
@@ -303,8 +303,14 @@ impl Gap {
         if self.counts.try_reserve(subscriptions.len()).is_err() {
             return false;
         }
+        // Most often the next is found right behind the one before.
+        let mut next = 0;
         for id in subscriptions {
-            match self.counts.binary_search_by_key(id, |(known, _)| *known) {
+            let found = match self.counts.get(next) {
+                Some((known, _)) if known == id => Ok(next),
+                _ => self.counts.binary_search_by_key(id, |(known, _)| *known),
+            };
+            match found {
                 Ok(at) => {
                     if let Some((_, count)) = self.counts.get_mut(at) {
                         *count = count.saturating_add(messages);
@@ -312,8 +318,30 @@ impl Gap {
                 }
                 Err(at) => self.counts.insert(at, (*id, messages)),
             }
+            next = found.unwrap_or_else(|at| at) + 1;
         }
         true
+    }
+
+    /// What it takes of a [`Budget`](super::Budget).
+    pub(super) fn charged(&self) -> usize {
+        listed::<(u64, u64)>(self.counts.len())
+    }
+
+    /// Takes in what another says of the same reason. False where there is no memory for it.
+    pub(super) fn join(&mut self, other: &Self) -> bool {
+        let same = self
+            .counts
+            .iter()
+            .map(|(id, _)| id)
+            .eq(other.counts.iter().map(|(id, _)| id));
+        if same {
+            for ((_, count), (_, more)) in self.counts.iter_mut().zip(&other.counts) {
+                *count = count.saturating_add(*more);
+            }
+            return true;
+        }
+        other.counts.iter().all(|(id, count)| self.add(*count, &[*id]))
     }
 
     /// Over all subscriptions.

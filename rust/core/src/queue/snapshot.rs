@@ -8,6 +8,8 @@ use super::budget;
 pub struct Snapshot {
     pub messages: usize,
     pub bytes: usize,
+    /// Bytes of long lists of subscriptions, which a [`Budget`](super::Budget) counts besides.
+    pub lists: usize,
     /// (message, subscription) pairs.
     pub pending: u64,
     pub delivered: u64,
@@ -25,7 +27,7 @@ impl Snapshot {
 
     /// What waits, as a [`Budget`](super::Budget) counts it.
     pub const fn charged(&self) -> usize {
-        budget::charged(self.messages, self.bytes)
+        budget::charged(self.messages, self.bytes).saturating_add(self.lists)
     }
 
     /// Over all reasons.

@@ -11,6 +11,7 @@
 mod delivery;
 mod flow;
 mod handshake;
+mod held;
 mod held_back;
 mod life;
 mod limits;

@@ -44,7 +44,9 @@ impl Inner {
                 };
                 self.answers += 1;
                 self.answer_bytes += frame.len();
+                let list = gap.charged();
                 *front = Item::Answer(frame);
+                self.let_go(list);
             }
             let mut slices: SmallVec<[IoSlice<'_>; MAX_SLICES]> = SmallVec::new();
             let mut len = 0;
@@ -55,7 +57,7 @@ impl Inner {
                             content: Content::Frames(bytes),
                             ..
                         },
-                        _,
+                        ..,
                     )
                     | Item::Answer(bytes) => bytes,
                     Item::Run(..) | Item::Gap(_) => break,
@@ -97,11 +99,13 @@ impl Inner {
     }
 
     pub(in crate::queue) fn write_one(&mut self, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<One> {
-        while matches!(self.items.front(), Some(Item::Gap(_))) {
+        while let Some(Item::Gap(gap)) = self.items.front() {
+            let list = gap.charged();
             self.items.pop_front();
+            self.let_go(list);
         }
         let bytes = match self.items.front() {
-            Some(Item::Run(run, _)) => match &run.content {
+            Some(Item::Run(run, ..)) => match &run.content {
                 Content::Frames(bytes) => bytes.get(..run.first_len()),
                 Content::Object(..) => None,
             },
@@ -139,7 +143,7 @@ impl Inner {
         self.partial = 0;
         loop {
             match self.items.front_mut() {
-                Some(Item::Run(run, subscriptions)) => {
+                Some(Item::Run(run, subscriptions, _)) => {
                     let subscriptions = subscriptions.len();
                     let sent = run.split_fitting(usize::MAX, rest, false);
                     let whole = run.messages == 0;
@@ -161,7 +165,9 @@ impl Inner {
                 }
                 Some(Item::Gap(_)) | None => break,
             }
-            self.items.pop_front();
+            if let Some(Item::Run(_, _, list)) = self.items.pop_front() {
+                self.let_go(list);
+            }
         }
         self.partial = rest;
     }
@@ -173,7 +179,7 @@ impl Inner {
         // A gap without a message behind it waits for one to tell it.
         let next = self.items.iter().position(|item| matches!(item, Item::Run(..)));
         let made = match next.and_then(|at| self.items.get(at)) {
-            Some(Item::Run(run, _)) => run.first_frame().map(make).transpose()?,
+            Some(Item::Run(run, ..)) => run.first_frame().map(make).transpose()?,
             _ => None,
         };
         // From here on nothing fails.
@@ -181,14 +187,16 @@ impl Inner {
         for _ in 0..next.unwrap_or(0) {
             if let Some(Item::Gap(gap)) = self.items.pop_front() {
                 dropped_before = gap.total().saturating_add(dropped_before);
+                self.let_go(gap.charged());
             }
         }
         let taken = match self.items.front_mut() {
-            Some(Item::Run(run, subscriptions)) => {
+            Some(Item::Run(run, subscriptions, _)) => {
                 let (subscriptions, bytes) = (subscriptions.len(), run.first_len());
                 let (content, sender) = if run.messages > 1 {
                     (run.take_first(made), run.sender.clone())
-                } else if let Some(Item::Run(last, _)) = self.items.pop_front() {
+                } else if let Some(Item::Run(last, _, list)) = self.items.pop_front() {
+                    self.let_go(list);
                     last.into_first(made)
                 } else {
                     (None, None)
@@ -223,9 +231,10 @@ impl Inner {
             return self.count_dropped(DropReason::NoMemory, pairs);
         };
         self.enter(&run, subscriptions);
-        self.items.push_front(Item::Run(run, Arc::clone(subscriptions)));
+        self.items.push_front(Item::Run(run, Arc::clone(subscriptions), 0));
         let gap = (dropped_before > 0).then(|| Gap::new(DropReason::Overflow, dropped_before, subscriptions));
         if let Some(gap) = gap.flatten() {
+            self.hold(gap.charged());
             self.items.push_front(Item::Gap(gap));
         }
     }

@@ -183,14 +183,16 @@ impl Inner {
     }
 
     pub(in crate::queue) fn trim_oldest(&mut self, bytes: usize, reason: DropReason) -> usize {
-        let before = charged(self.messages, self.bytes);
+        let before = self.snapshot().charged();
         loop {
-            let now = charged(self.messages, self.bytes);
-            let missing = bytes.saturating_sub(before - now);
+            let now = self.snapshot().charged();
+            // The gap that is left may take more than the first message that it is for.
+            let freed = before.saturating_sub(now);
+            let missing = bytes.saturating_sub(freed);
             // The share of it that are bytes of frames; the next round takes what that was too little.
             let frames = (missing as u128 * self.bytes as u128).div_ceil(now.max(1) as u128);
             if missing == 0 || !self.drop_front(0, usize::try_from(frames).unwrap_or(usize::MAX), usize::MAX, reason) {
-                return before - now;
+                return freed;
             }
         }
     }
@@ -204,11 +206,11 @@ impl Inner {
         // What the kernel has in part is not at our disposal.
         if at == 0 && self.partial > 0 {
             let splits = self.has_place(PLACES / 2);
-            let Some(Item::Run(run, subscriptions)) = self.items.front_mut() else {
+            let Some(Item::Run(run, subscriptions, _)) = self.items.front_mut() else {
                 return false;
             };
             if run.messages > 1 && splits {
-                let first = Item::Run(run.split_first(), Arc::clone(subscriptions));
+                let first = Item::Run(run.split_first(), Arc::clone(subscriptions), 0);
                 self.items.push_front(first);
                 at = 1;
             } else {
@@ -218,13 +220,15 @@ impl Inner {
                 }
             }
         }
-        let Some(Item::Run(run, subscriptions)) = self.items.get_mut(at) else {
+        let Some(Item::Run(run, subscriptions, list)) = self.items.get_mut(at) else {
             return false;
         };
-        let subscriptions = Arc::clone(subscriptions);
+        let (subscriptions, list) = (Arc::clone(subscriptions), *list);
         let lost = run.split_at_least(messages, bytes, most);
         if run.messages == 0 {
             self.items.remove(at);
+            self.let_go(list);
+            self.join_gaps(at);
         }
         let pairs = self.release(&lost, subscriptions.len());
         self.count_dropped(reason, pairs);

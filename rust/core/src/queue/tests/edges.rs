@@ -105,3 +105,26 @@ fn neither_a_closed_queue_nor_one_to_be_cut_takes_anything_in() {
         assert_eq!(queue.queue.snapshot().pending, 0);
     }
 }
+
+#[test]
+fn gaps_whose_message_between_them_is_dropped_become_one() {
+    let queue = queue(limits(1, usize::MAX), Overflow::DropOldest);
+    for number in 0..1000 {
+        queue.push(&run(number..number + 1, 20));
+        assert!(
+            queue
+                .queue
+                .push_gap(1, &ids(&[1, 2]), queue.queue.epoch(), DropReason::TooLarge)
+        );
+    }
+    let too_large = |count| gap(&[(1, count), (2, count)], DropReason::TooLarge);
+    assert_eq!(
+        queue.all(),
+        [
+            gap(&[(1, 999)], DropReason::Overflow),
+            too_large(999),
+            Item::Message(999),
+            too_large(1)
+        ]
+    );
+}

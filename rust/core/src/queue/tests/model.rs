@@ -23,7 +23,15 @@ enum Step {
     Trim(usize),
 }
 
-const SETS: [&[u64]; 4] = [&[1], &[2], &[1, 2], &[1, 2, 7]];
+/// The last are lists that are charged for.
+const SETS: [&[u64]; 6] = [
+    &[1],
+    &[2],
+    &[1, 2],
+    &[1, 2, 7],
+    &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+    &[2, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21],
+];
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
