@@ -11,7 +11,7 @@ use super::name::DOMAINS;
 use super::pattern::{Pattern, Reach, Step, step};
 
 /// Work that one asker may cause, in rules looked at. Rules as people write them need a few dozen for each pattern.
-pub const MOST_WORK: usize = 1_000_000;
+pub const MOST_WORK: usize = 2_000_000;
 
 /// A pattern and whether what matches it is allowed.
 pub type Ruling = (Pattern, bool);
@@ -116,6 +116,7 @@ struct Walk<'p, 'w> {
 impl<'p> Walk<'p, '_> {
     /// Whether all goes well from here on, `depth` segments having been chosen that `asked` and the `alive` rules agree with.
     fn go(&mut self, depth: usize, alive: Alive) -> Option<bool> {
+        *self.work = self.work.checked_sub(alive.len() + 1)?;
         let rules = &self.rules;
         if alive.iter().all(|at| rules.get(*at).is_none_or(|(_, allow)| *allow)) {
             return Some(true);
@@ -129,34 +130,45 @@ impl<'p> Walk<'p, '_> {
         let Some(part) = self.asked.part(depth).filter(|_| depth < self.max_depth) else {
             return Some(true);
         };
-        *self.work = self.work.checked_sub(alive.len() + 1)?;
         if !self.seen.insert((depth, alive.clone())) {
             return Some(true);
         }
-        for word in self.words(part, depth, &alive) {
-            let agree = |at: &usize| self.rules.get(*at).is_some_and(|(rule, _)| rule.takes(depth, word));
-            let alive = alive.iter().copied().filter(agree).collect();
+        if part.is_some() {
+            return self.go(depth + 1, self.agreeing(depth, part, &alive));
+        }
+        if depth == 0 {
+            for (domain, _) in DOMAINS {
+                match self.go(1, self.agreeing(0, Some(domain), &alive)) {
+                    Some(true) => {}
+                    other => return other,
+                }
+            }
+            return Some(true);
+        }
+        self.go_each_way(depth, &alive)
+    }
+
+    /// Those of `alive` that take `word` at `depth`; `None` is a word that none names.
+    fn agreeing(&self, depth: usize, word: Option<&str>, alive: &Alive) -> Alive {
+        let agrees = |at: &usize| self.rules.get(*at).is_some_and(|(rule, _)| rule.takes(depth, word));
+        alive.iter().copied().filter(agrees).collect()
+    }
+
+    /// Each word that makes a difference at `depth`, and one that nobody names. Rules that name one are looked at for that alone.
+    fn go_each_way(&mut self, depth: usize, alive: &Alive) -> Option<bool> {
+        let any = self.agreeing(depth, None, alive);
+        let named = |at: &usize| Some((self.rules.get(*at)?.0.part(depth)??, *at));
+        let mut named: Vec<(&'p str, usize)> = alive.iter().filter_map(named).collect();
+        named.sort_unstable();
+        for of_word in named.chunk_by(|(one, _), (two, _)| one == two) {
+            let mut alive = any.clone();
+            alive.extend(of_word.iter().map(|(_, at)| *at));
+            alive.sort_unstable();
             match self.go(depth + 1, alive) {
                 Some(true) => {}
                 other => return other,
             }
         }
-        Some(true)
-    }
-
-    /// The words that make a difference at `depth`; `None` is one that nobody names.
-    fn words(&self, part: Option<&'p str>, depth: usize, alive: &Alive) -> Vec<Option<&'p str>> {
-        if part.is_some() {
-            return vec![part];
-        }
-        if depth == 0 {
-            return DOMAINS.iter().map(|(name, _)| Some(*name)).collect();
-        }
-        let named = |at: &usize| self.rules.get(*at)?.0.part(depth)?;
-        let mut words: Vec<_> = alive.iter().filter_map(named).map(Some).collect();
-        words.sort_unstable();
-        words.dedup();
-        words.push(None);
-        words
+        self.go(depth + 1, any)
     }
 }

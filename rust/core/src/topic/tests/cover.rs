@@ -112,3 +112,26 @@ fn rules_made_to_take_for_ever_do_not() {
     assert_ne!(allows_every(&rules, &asked, 64, &mut MOST_WORK.clone()), Cover::Every);
     assert!(start.elapsed() < std::time::Duration::from_secs(5));
 }
+
+#[test]
+fn rules_that_name_many_words_at_one_place_are_not_gone_through_for_each() {
+    let denied = |number: usize| (pattern(&format!("events.+.w{number}")), false);
+    let rules: Vec<_> = (0..2000).map(denied).collect();
+    let mut work = MOST_WORK;
+    let start = std::time::Instant::now();
+    let mut decided = 0;
+    for number in 0..1024 {
+        let asked = pattern(&format!("events.process.+.x{number}"));
+        match allows_every(&rules, &asked, 8, &mut work) {
+            Cover::Every => decided += 1,
+            Cover::Undecided => break,
+            Cover::NotEvery => panic!("{asked:?}"),
+        }
+    }
+    assert!(decided >= 100, "{decided}");
+    assert!(
+        start.elapsed() < std::time::Duration::from_secs(10),
+        "{decided} in {:?}",
+        start.elapsed()
+    );
+}
