@@ -22,6 +22,8 @@ use super::{
 const PLACES: usize = 4;
 /// Items looked back at for a run that matched the same subscriptions, whose list one more can have.
 const NEAR: usize = 16;
+/// Bytes of long lists in unsent gaps, above which a client is read no further.
+const MAX_GAP_LISTS: usize = 256 * 1024;
 
 enum Item {
     /// With what its list is charged: nothing where a run near before it has the same.
@@ -45,6 +47,8 @@ pub(super) struct Inner {
     bytes: usize,
     /// Of long lists of subscriptions, in runs and gaps.
     lists: usize,
+    /// Of those, in gaps.
+    gap_lists: usize,
     pending: u64,
     delivered: u64,
     dropped: [u64; DropReason::ALL.len()],
@@ -83,6 +87,7 @@ impl Inner {
             messages: 0,
             bytes: 0,
             lists: 0,
+            gap_lists: 0,
             pending: 0,
             delivered: 0,
             dropped: [0; DropReason::ALL.len()],
@@ -147,6 +152,16 @@ impl Inner {
         self.budget.release(0, list);
     }
 
+    fn hold_gap(&mut self, list: usize) {
+        self.gap_lists += list;
+        self.hold(list);
+    }
+
+    fn let_go_gap(&mut self, list: usize) {
+        self.gap_lists = self.gap_lists.saturating_sub(list);
+        self.let_go(list);
+    }
+
     /// Lets a gap grow, and charges for that.
     fn grow(&mut self, at: usize, add: impl FnOnce(&mut Gap) -> bool) {
         let Some(Item::Gap(gap)) = self.items.get_mut(at) else {
@@ -156,7 +171,7 @@ impl Inner {
         let added = add(gap);
         let grown = gap.charged().saturating_sub(before);
         self.starved |= !added;
-        self.hold(grown);
+        self.hold_gap(grown);
     }
 
     #[cold]
@@ -251,7 +266,7 @@ impl Inner {
         let gap = Gap::new(reason, messages, subscriptions).filter(|_| self.has_place(1));
         match gap {
             Some(gap) => {
-                self.hold(gap.charged());
+                self.hold_gap(gap.charged());
                 self.items.insert(at, Item::Gap(gap));
             }
             None => self.starved = true,
@@ -273,7 +288,7 @@ impl Inner {
             let Some(Item::Gap(gap)) = self.items.remove(look) else {
                 return;
             };
-            self.let_go(gap.charged());
+            self.let_go_gap(gap.charged());
             self.grow(first + known, |before| before.join(&gap));
         }
     }
@@ -310,7 +325,8 @@ impl Inner {
     }
 
     pub(super) fn answers_full(&self) -> bool {
-        self.answers >= MAX_ANSWERS || self.answer_bytes >= MAX_ANSWER_BYTES
+        // Answers keep gaps apart, so that their lists are bounded by this alone.
+        self.answers >= MAX_ANSWERS || self.answer_bytes >= MAX_ANSWER_BYTES || self.gap_lists >= MAX_GAP_LISTS
     }
 
     /// Has `waker` woken when `bytes` more fit.
@@ -324,7 +340,9 @@ impl Inner {
     /// Who waits for room, as soon as one of them fits: a publisher may be what its own reader waits for. Never for less, or those who
     /// do not fit would be woken without end.
     pub(super) fn take_room(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
-        let answers_low = self.answers <= MAX_ANSWERS / 2 && self.answer_bytes <= MAX_ANSWER_BYTES / 2;
+        let answers_low = self.answers <= MAX_ANSWERS / 2
+            && self.answer_bytes <= MAX_ANSWER_BYTES / 2
+            && self.gap_lists <= MAX_GAP_LISTS / 2;
         if self.waiting.is_empty() || !self.fits(self.wanted) || !answers_low {
             return SmallVec::new();
         }
@@ -358,7 +376,7 @@ impl Inner {
         let pairs = self.pending;
         self.budget.release(self.messages, self.bytes + self.lists);
         (self.messages, self.bytes, self.lists, self.pending) = (0, 0, 0, 0);
-        (self.answers, self.answer_bytes) = (0, 0);
+        (self.answers, self.answer_bytes, self.gap_lists) = (0, 0, 0);
         self.count_dropped(reason, pairs);
         self.items.clear();
         lost
@@ -387,7 +405,7 @@ impl Inner {
                     pairs += self.release(run, subscriptions.len());
                     self.let_go(*list);
                 }
-                Item::Gap(gap) => self.let_go(gap.charged()),
+                Item::Gap(gap) => self.let_go_gap(gap.charged()),
                 Item::Answer(_) => {}
             }
             matches!(item, Item::Answer(_))

@@ -46,7 +46,7 @@ impl Inner {
                 self.answer_bytes += frame.len();
                 let list = gap.charged();
                 *front = Item::Answer(frame);
-                self.let_go(list);
+                self.let_go_gap(list);
             }
             let mut slices: SmallVec<[IoSlice<'_>; MAX_SLICES]> = SmallVec::new();
             let mut len = 0;
@@ -102,7 +102,7 @@ impl Inner {
         while let Some(Item::Gap(gap)) = self.items.front() {
             let list = gap.charged();
             self.items.pop_front();
-            self.let_go(list);
+            self.let_go_gap(list);
         }
         let bytes = match self.items.front() {
             Some(Item::Run(run, ..)) => match &run.content {
@@ -187,7 +187,7 @@ impl Inner {
         for _ in 0..next.unwrap_or(0) {
             if let Some(Item::Gap(gap)) = self.items.pop_front() {
                 dropped_before = gap.total().saturating_add(dropped_before);
-                self.let_go(gap.charged());
+                self.let_go_gap(gap.charged());
             }
         }
         let taken = match self.items.front_mut() {
@@ -234,7 +234,7 @@ impl Inner {
         self.items.push_front(Item::Run(run, Arc::clone(subscriptions), 0));
         let gap = (dropped_before > 0).then(|| Gap::new(DropReason::Overflow, dropped_before, subscriptions));
         if let Some(gap) = gap.flatten() {
-            self.hold(gap.charged());
+            self.hold_gap(gap.charged());
             self.items.push_front(Item::Gap(gap));
         }
     }

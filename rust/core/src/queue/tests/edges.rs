@@ -128,3 +128,25 @@ fn gaps_whose_message_between_them_is_dropped_become_one() {
         ]
     );
 }
+
+#[test]
+fn answers_keep_only_so_many_long_gaps_apart() {
+    let queue = queue(limits(10, usize::MAX), Overflow::DropOldest);
+    let room: Arc<dyn Wake> = Arc::new(Bell::default());
+    let many = ids(&(0..1000).collect::<Vec<u64>>());
+    let mut answers = 0;
+    while !queue.queue.answers_full(&room) {
+        assert!(
+            queue
+                .queue
+                .push_gap(1, &many, queue.queue.epoch(), DropReason::TooLarge)
+        );
+        queue.queue.answer(answer("PONG"));
+        answers += 1;
+    }
+    assert!((2..100).contains(&answers), "{answers}");
+    assert_eq!(queue.budget.used(), queue.queue.snapshot().charged());
+    assert_eq!(queue.all().len(), 2 * answers);
+    assert!(!queue.queue.answers_full(&room));
+    assert_eq!(queue.budget.used(), 0);
+}
