@@ -73,8 +73,8 @@ impl Listener {
 
     /// Takes over a socket that listens already. Must run inside a tokio runtime with I/O.
     ///
-    /// Other processes hold the same socket, so nothing is set that they would notice, the queue of new connections excepted: its length
-    /// is what `listen` makes it, and from then on the kernel names this process to whoever connects.
+    /// Other processes hold the same socket. What they notice: it blocks nobody any more, as no service manager's does; the queue of new
+    /// connections has the length that `listen` gives it; and from then on the kernel names this process to whoever connects.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         let path = given_path(&fd)?;
         let failed = |cause| Error::io(format!("take over the listener at {}", path.display()), &cause);
