@@ -142,14 +142,19 @@ impl Inner {
         }
     }
 
+    // Most lists are short and cost nothing, the step at everybody's counter included.
     fn hold(&mut self, list: usize) {
-        self.lists += list;
-        self.budget.charge(0, list);
+        if list > 0 {
+            self.lists += list;
+            self.budget.charge(0, list);
+        }
     }
 
     fn let_go(&mut self, list: usize) {
-        self.lists = self.lists.saturating_sub(list);
-        self.budget.release(0, list);
+        if list > 0 {
+            self.lists = self.lists.saturating_sub(list);
+            self.budget.release(0, list);
+        }
     }
 
     fn hold_gap(&mut self, list: usize) {
