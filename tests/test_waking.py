@@ -264,3 +264,70 @@ def test_what_a_signal_raises_while_somebody_is_woken_costs_nobody_the_wake_up(p
             runner.run(after(number))
         runner.run(finish(remote, local))
     assert number > 10
+
+
+@pytest.mark.parametrize("read", ["get", "get_with_timeout", "get_many", "iterate"])
+@pytest.mark.parametrize("moment", ["standing in line", "woken", "leaving the line"])
+def test_what_a_signal_raises_in_a_reader_costs_no_other_wait_the_wake_up(path, read, moment):
+    """Wherever the interpreter looks for signals on the reader's own way: at entries, and behind what is native.
+
+    The next wait stood behind a place that nobody waited at any more, or was not told what the interrupted one left.
+    """
+    ways = {
+        "get": lambda events: events.get(),
+        "get_with_timeout": lambda events: events.get(timeout=30),
+        "get_many": lambda events: events.get_many(1),
+        "iterate": lambda events: anext(events),
+    }
+    looks = 0
+
+    def interrupt_at(number):
+        def profile(frame, event, _argument):
+            nonlocal looks
+            if event in ("call", "c_return") and frame.f_code.co_filename.endswith(("_subscription.py", "_waiters.py")):
+                looks += 1
+                if looks == number:
+                    sys.setprofile(None)
+                    raise ArithmeticError
+
+        return profile
+
+    async def reads(events):
+        with contextlib.suppress(ArithmeticError):
+            await ways[read](events)
+
+    async def interrupted(bus, number):
+        async with bus.subscribe("events.#") as events:
+            if moment == "standing in line":
+                sys.setprofile(interrupt_at(number))
+            first = asyncio.create_task(reads(events))
+            await asyncio.sleep(0)
+            sys.setprofile(None)
+            second = asyncio.create_task(reads(events))
+            await asyncio.sleep(0)
+            if moment != "standing in line":
+                sys.setprofile(interrupt_at(number))
+            if moment == "leaving the line":
+                first.cancel()
+                await asyncio.sleep(0)
+                sys.setprofile(None)
+            # By a thread, and more than the first may take along.
+            await asyncio.to_thread(lambda: [bus.publish_nowait(process(number)) for _ in range(2)])
+            try:
+                await asyncio.wait_for(second, 5)
+            finally:
+                sys.setprofile(None)
+                first.cancel()
+                await asyncio.gather(first, return_exceptions=True)
+
+    async def run():
+        nonlocal looks
+        number = 0
+        async with Broker(path) as broker, EventBus.from_broker(broker) as bus:
+            while looks >= number:
+                number += 1
+                looks = 0
+                await interrupted(bus, number)
+        assert number > 2
+
+    asyncio.run(run())

@@ -101,36 +101,28 @@ class Subscription(SubscriptionCore[T_co]):
     async def _get_slow(self, timeout: float | None) -> Any:
         loop = self._bridge.check()
         deadline = None if timeout is None else Deadline("get", timeout, loop)
-        while (message := self._take_or_pass_on()) is None:
-            await self._wait(deadline)
-        if message is Ellipsis:
-            raise self._end_error()
-        self._pass_on()
-        return message
+        try:
+            while (message := self._take()) is None:
+                await self._wait(deadline)
+            if message is Ellipsis:
+                raise self._end_error()
+            return message
+        finally:
+            # Whoever was woken wakes the next, also where it has failed.
+            self._pass_on(self._waiting.line)
 
     async def _next_slow(self) -> Any:
-        while (message := self._take_or_pass_on()) is None:
-            await self._wait()
-        if message is Ellipsis:
-            error = self._end_error()
-            if isinstance(error, SubscriptionClosed | ConnectionClosed):
-                raise StopAsyncIteration
-            raise error
-        self._pass_on()
-        return message
-
-    def _pass_on(self) -> None:
-        # The queue rings once for all it has; who was woken wakes the next, or has it ring again.
-        if len(self._waiting) and self._arm():
-            self._waiting.wake_one()
-
-    def _take_or_pass_on(self) -> Any:
         try:
-            return self._take()
-        except BaseException:
-            # Whoever was woken wakes the next, also where it has failed.
-            self._pass_on()
-            raise
+            while (message := self._take()) is None:
+                await self._wait()
+            if message is Ellipsis:
+                error = self._end_error()
+                if isinstance(error, SubscriptionClosed | ConnectionClosed):
+                    raise StopAsyncIteration
+                raise error
+            return message
+        finally:
+            self._pass_on(self._waiting.line)
 
     def get_nowait(self) -> T_co:
         """One message that is there already; `WouldBlock` if there is none, `SubscriptionClosed` at the end."""
@@ -160,18 +152,14 @@ class Subscription(SubscriptionCore[T_co]):
         if self._turn_is_due():
             await asyncio.sleep(0)
         messages: list[T_co] = []
-        while True:
-            try:
-                going_on = self._take_many(most, messages)
-            except BaseException:
-                self._pass_on()
-                raise
-            if messages:
-                self._pass_on()
-                return messages
-            if not going_on:
+        try:
+            while self._take_many(most, messages) and not messages:
+                await self._wait(deadline)
+            if not messages:
                 raise self._end_error()
-            await self._wait(deadline)
+            return messages
+        finally:
+            self._pass_on(self._waiting.line)
 
     async def close(self) -> None:
         """Ends it. What still waits is dropped and counted; idempotent."""

@@ -16,13 +16,13 @@ __all__ = ["Waiters"]
 class Waiters:
     """A line of waiters. Whoever was woken and cannot use it must pass it on (`wake_one`)."""
 
-    __slots__ = ("_line",)
+    __slots__ = ("line",)
 
     def __init__(self) -> None:
-        self._line: deque[Waiter] = deque()
+        self.line: deque[Waiter] = deque()
 
     def __len__(self) -> int:
-        return len(self._line)
+        return len(self.line)
 
     async def wait(self, loop: asyncio.AbstractEventLoop, deadline: float | None = None) -> None:
         """Stands at the end until woken; ``TimeoutError`` at ``deadline`` of the loop's clock."""
@@ -40,22 +40,22 @@ class Waiters:
     def join(self, loop: asyncio.AbstractEventLoop) -> Waiter:
         """A new place at the end; whoever does not wait to its end must `leave`."""
         waiter = Waiter(loop)
-        self._line.append(waiter)
+        self.line.append(waiter)
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
         """Gives up a place."""
-        if waiter in self._line:
-            self._line.remove(waiter)
+        if waiter in self.line:
+            self.line.remove(waiter)
         elif not waiter.cancelled():
             # Woken in the same turn in which it was cancelled: somebody else must get it.
             self.wake_one()
 
     def wake_one(self, *, direct: bool = False) -> None:
         """Wakes the first who still waits; ``direct``, in a callback of the loop: without another turn."""
-        Waiter.wake_first(self._line, direct)
+        Waiter.wake_first(self.line, direct)
 
     def wake_all(self) -> None:
         """Wakes everybody, in order."""
-        while Waiter.wake_first(self._line, False):
+        while Waiter.wake_first(self.line, False):
             pass

@@ -136,6 +136,15 @@ fn stand_in_line(subscription: &Bound<'_, SubscriptionCore>) -> PyResult<Py<Wait
     Ok(waiter.cast_into::<Waiter>()?.unbind())
 }
 
+/// Wakes the next in line if there is something for it.
+fn pass_on(subscription: &Bound<'_, SubscriptionCore>) -> PyResult<()> {
+    let py = subscription.py();
+    let line = subscription
+        .getattr(intern!(py, "_waiting"))?
+        .getattr(intern!(py, "line"))?;
+    subscription.get()._pass_on(&line)
+}
+
 impl Kind {
     fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
@@ -275,7 +284,7 @@ impl Operation {
             && matches!(step, Ok(Step::Return(_)) | Err(_))
             && let Some(subscription) = kind.line()
         {
-            calls::method(intern!(py, "_pass_on"), [subscription.bind(py)], None)?;
+            pass_on(subscription.bind(py))?;
         }
         match step? {
             Step::Return(value) => {

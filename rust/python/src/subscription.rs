@@ -22,6 +22,7 @@ use crate::pace::Pace;
 use crate::slots;
 use crate::statistics::Tracked;
 use crate::text::{Frame, inconsistent};
+use crate::waiter::Waiter;
 
 /// Messages handed over without giving the loop a turn.
 const MESSAGES_A_TURN: u32 = 256;
@@ -301,9 +302,13 @@ impl SubscriptionCore {
         self.turn_is_due()
     }
 
-    /// Somebody still stands in line: rings for what comes next. True if something waits already.
-    fn _arm(&self, py: Python<'_>) -> PyResult<bool> {
-        Ok(self.queue(py)?.arm_reader())
+    /// The queue rings once for all it has: who was woken wakes the next in `line`, a deque of waiters, or has it ring again. One step
+    /// for the interpreter, so that no interrupt comes in between.
+    pub(crate) fn _pass_on(&self, line: &Bound<'_, PyAny>) -> PyResult<()> {
+        if line.is_truthy()? && self.queue(line.py())?.arm_reader() {
+            Waiter::wake_first(line, false)?;
+        }
+        Ok(())
     }
 
     /// One message, `None` if there is none yet, `Ellipsis` at the end.

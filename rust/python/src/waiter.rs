@@ -72,6 +72,11 @@ impl Waiter {
         Ok(true)
     }
 
+    /// Whether somebody is told when it is settled.
+    fn is_awaited(&self) -> bool {
+        !self.inner.lock().callbacks.is_empty()
+    }
+
     /// Whether its loop can still run anything.
     pub(crate) fn has_loop(&self, py: Python<'_>) -> bool {
         let closed = calls::method(intern!(py, "is_closed"), [self.event_loop.bind(py)], None);
@@ -126,11 +131,16 @@ impl Waiter {
 
     /// Wakes the first in `line`, a deque, who still waits; false if nobody does. One step for the interpreter: an interrupt comes
     /// before it or behind it, and not where somebody is out of the line and not awake.
+    ///
+    /// A place that nobody waits at is settled and passed over: an interrupt came between taking and using it, or who took it is
+    /// about to look.
     #[staticmethod]
-    fn wake_first(line: &Bound<'_, PyAny>, direct: bool) -> PyResult<bool> {
+    pub(crate) fn wake_first(line: &Bound<'_, PyAny>, direct: bool) -> PyResult<bool> {
         while line.is_truthy()? {
             let first = calls::method(intern!(line.py(), "popleft"), [line], None)?;
-            if Self::wake(first.cast::<Self>()?, direct)? {
+            let first = first.cast::<Self>()?;
+            let awaited = first.get().is_awaited();
+            if Self::wake(first, direct)? && awaited {
                 return Ok(true);
             }
         }
