@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from daemoneye_eventbus import Broker, EventBus
+from daemoneye_eventbus import Broker, ClientConfig, EventBus
 from support import process
 
 
@@ -329,5 +329,76 @@ def test_what_a_signal_raises_in_a_reader_costs_no_other_wait_the_wake_up(path, 
                 looks = 0
                 await interrupted(bus, number)
         assert number > 2
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("what", ["unread", "unwritten"])
+def test_what_a_signal_raises_while_a_connection_stops_and_goes_on_leaves_nothing_there(path, what):
+    """Taken for watched and not watched, what had been full was not read again, nor what the kernel refused written."""
+    watching = {"add_reader", "remove_reader", "add_writer", "remove_writer"}
+    looks = 0
+
+    def interrupt_at(number):
+        def profile(frame, event, _argument):
+            nonlocal looks
+            code = frame.f_code
+            here = code.co_filename.endswith("_reading.py") and event in ("call", "c_return")
+            if here or (event in ("call", "return") and code.co_name in watching):
+                looks += 1
+                if looks == number:
+                    sys.setprofile(None)
+                    raise ArithmeticError
+
+        return profile
+
+    async def read(events):
+        while True:
+            with contextlib.suppress(ArithmeticError):
+                return await events.get()
+
+    async def unread(remote, local, events):
+        # The second is not on its way when reading stops for the first.
+        for _ in range(2):
+            for pid in range(3):
+                with contextlib.suppress(ArithmeticError):
+                    await local.publish(process(pid))
+            await asyncio.sleep(0.01)
+            for pid in range(3):
+                assert (await asyncio.wait_for(read(events), 5)).event.pid == pid
+            await asyncio.sleep(0.01)
+
+    async def unwritten(remote, local, events):
+        # More than the kernel takes, and less than the send buffer.
+        for pid in range(40):
+            with contextlib.suppress(ArithmeticError):
+                remote.publish_nowait(process(pid, command_line="x" * 50_000))
+        await asyncio.sleep(0.01)
+        for pid in range(40):
+            assert (await asyncio.wait_for(read(events), 5)).event.pid == pid
+
+    async def interrupted(remote, local, number):
+        async with remote.subscribe("events.#", queue_messages=2, overflow="block") as events:
+            sys.setprofile(interrupt_at(number))
+            try:
+                await {"unread": unread, "unwritten": unwritten}[what](remote, local, events)
+            finally:
+                sys.setprofile(None)
+
+    async def run():
+        nonlocal looks
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        number = 0
+        block = ClientConfig(congestion="block")
+        async with (
+            Broker(path) as broker,
+            EventBus.from_broker(broker) as local,
+            EventBus.connect(path, config=block) as remote,
+        ):
+            while looks >= number:
+                number += 1
+                looks = 0
+                await interrupted(remote, local, number)
+        assert number > 20
 
     asyncio.run(run())

@@ -52,12 +52,15 @@ class LoopReads:
         self._link = link
         self._watched: tuple[int, int] | None = None
         self._writing: int | None = None
+        self._is_settled = True
 
     def update(self) -> None:
         """Watches the present connection and lets go of an earlier one."""
         generation = self._link.generation()
-        if self._watched is not None and self._watched[0] == generation:
+        if self._is_settled and self._watched is not None and self._watched[0] == generation:
             return
+        # What a signal's handler raises from here on has the next call do all of it again.
+        self._is_settled = False
         loop = self._bridge.loop
         if self._watched is not None:
             loop.remove_reader(self._watched[1])
@@ -67,6 +70,7 @@ class LoopReads:
         self._watched = self._link.watch()
         if self._watched is not None:
             loop.add_reader(self._watched[1], self._on_readable)
+        self._is_settled = True
 
     def _on_readable(self) -> None:
         try:
@@ -82,11 +86,11 @@ class LoopReads:
     def kernel_is_full(self) -> None:
         """Watches for writing."""
         self.update()
-        if self._watched is None or self._writing is not None:
+        if self._watched is None:
             # Paused or lost; whichever it is, the supervisor sees to the bytes.
-            if self._writing is None:
-                self._link.write_elsewhere()
+            self._link.write_elsewhere()
             return
+        # Noted first, and asked for again where it was noted: an interrupt may have come in between.
         self._writing = self._watched[1]
         self._bridge.loop.add_writer(self._writing, self._on_writable)
 
