@@ -145,3 +145,19 @@ async def test_loops_of_many_threads_come_and_go(broker, path):
     assert not errors
     assert all(rounds)
     await eventually(lambda: not remote(broker), what="clients of loops that ended")
+
+
+async def test_whoever_leaves_the_others_sees_its_state_end(broker, path):
+    """`state_changes` of a bus that was shut down waited for ever while others used its connection."""
+    one, two = await EventBus.connect(path), await EventBus.connect(path)
+
+    async def changes(bus: EventBus) -> list[str]:
+        return [state async for state in bus.state_changes()]
+
+    first, second = asyncio.create_task(changes(one)), asyncio.create_task(changes(two))
+    await asyncio.sleep(0)
+    await one.shutdown()
+    assert await asyncio.wait_for(first, 2) == ["closed"]
+    assert not second.done()
+    await two.shutdown()
+    assert await asyncio.wait_for(second, 2) == ["closed"]

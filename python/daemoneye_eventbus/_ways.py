@@ -93,6 +93,7 @@ class RemoteWay:
         self.room = connection.room
         self.room_token = connection.room_token
         self._open = True
+        self._observers: set[Callable[[State], None]] = set()
 
     @property
     def connection(self) -> Connection:
@@ -109,9 +110,15 @@ class RemoteWay:
 
     def observe(self, observer: Callable[[State], None]) -> Callable[[], None]:
         """Tells ``observer`` of each change; the result ends that."""
-        observers = self._connection.observers
-        observers.add(observer)
-        return lambda: observers.discard(observer)
+        both = (self._observers, self._connection.observers)
+        for observers in both:
+            observers.add(observer)
+
+        def stop() -> None:
+            for observers in both:
+                observers.discard(observer)
+
+        return stop
 
     def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened:
         """A subscription on this connection, or on one of its own if it may stop the reading."""
@@ -232,6 +239,9 @@ class RemoteWay:
             return
         self._open = False
         if not self._connection.release():
+            # The connection goes on for others and says nothing of this.
+            for observer in list(self._observers):
+                observer("closed")
             return
         if self._connection.state == "connected" and goodbye > 0:
             await self._connection.left(goodbye)
