@@ -323,3 +323,44 @@ async def test_two_dialects_understand_each_other(broker, path):
             assert [item.event for item in await collect(inbox, 2)] == [event, event]
     await one.shutdown()
     await two.shutdown()
+
+
+async def test_a_start_that_is_cancelled_leaves_no_broker(path):
+    """It went on to listen, could not be told apart from one that runs, and kept the path from others."""
+    broker = Broker(path)
+    starting = asyncio.create_task(broker.start())
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    # Time enough to begin to listen.
+    await asyncio.sleep(0.3)
+    assert not broker.running
+    assert not os.path.exists(path)
+    async with Broker(path) as other:
+        second = asyncio.create_task(other.start())
+        await asyncio.sleep(0)
+        second.cancel()
+        with pytest.raises((asyncio.CancelledError, ConnectionClosed)):
+            await second
+        assert other.running, "a start too many, cancelled, ended it"
+
+
+async def test_a_shutdown_that_is_cancelled_is_told_in_process(path):
+    """It ends all the same; who followed a bus of the broker's process waited for ever."""
+    broker = Broker(path)
+    await broker.start()
+    bus = await EventBus.from_broker(broker)
+
+    async def changes() -> list[str]:
+        return [state async for state in bus.state_changes()]
+
+    following = asyncio.create_task(changes())
+    ending = asyncio.create_task(broker.shutdown())
+    await asyncio.sleep(0)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert await asyncio.wait_for(following, 2) == ["closed"]
+    assert await broker.shutdown() == 0
+    await bus.shutdown()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final, Never, Self, cast
 
-from daemoneye_eventbus._border import Address, BrokerCore, PortHandle
+from daemoneye_eventbus._border import Address, BrokerCore, Doorbell, PortHandle, Ticket
 from daemoneye_eventbus._checks import bounded, file_path, integer, one_of, short, text, wrong
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
@@ -107,12 +107,30 @@ class Broker:
         return self._core.reachable
 
     def start(self) -> Coroutine[Any, Any, None]:
-        """Listens; when it returns, clients can connect."""
+        """Listens; when it returns, clients can connect. Cancelled, it leaves a broker that is shut down."""
         return self._start()
 
     async def _start(self) -> None:
-        await self._bridge().ask(self._core.start)
+        bridge = self._bridge()
+        begun = False
+
+        def begin(bell: Doorbell, token: int) -> Ticket:
+            nonlocal begun
+            ticket = self._core.start(bell, token)
+            if ticket.done:
+                # A start too many is refused at once, and must not end what the first one began.
+                ticket.result()
+            begun = True
+            return ticket
+
         watch_broker(self._core)
+        try:
+            await bridge.ask(begin)
+        except BaseException:
+            if begun:
+                # Its thread would go on to listen at the path for nobody.
+                self._core.shutdown(0.0, bridge.bell, 0)
+            raise
 
     def shutdown(self, timeout: float = 2.0) -> Coroutine[Any, Any, int]:
         """Stops listening, sends what is queued for ``timeout`` seconds at most, says goodbye and closes. Idempotent.
@@ -123,14 +141,18 @@ class Broker:
 
     async def _shutdown(self, timeout: float) -> int:
         bound = min(max(seconds("timeout", timeout), 0.0), _LONGEST_SHUTDOWN)
-        undelivered: int = await self._bridge().ask(lambda bell, token: self._core.shutdown(bound, bell, token))
-        for tell in list(self._ends):
-            tell()
-        self._ends.clear()
+        bridge = self._bridge()
+        try:
+            undelivered: int = await bridge.ask(lambda bell, token: self._core.shutdown(bound, bell, token))
+        finally:
+            # Given up or not, it ends.
+            for tell in list(self._ends):
+                tell()
+            self._ends.clear()
         return undelivered
 
     def observe_end(self, tell: Callable[[], None]) -> Callable[[], None]:
-        """Calls ``tell`` once the broker was shut down; the result takes that back."""
+        """Calls ``tell`` once the broker was shut down, in the thread that did it; the result takes that back."""
         if not callable(tell):
             raise wrong("tell", "a function without arguments", tell)
         self._ends.add(tell)
