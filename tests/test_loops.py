@@ -150,12 +150,15 @@ def test_wrong_loop(path, program):
     ready, done, shared, errors = threading.Event(), threading.Event(), {}, []
 
     async def owner():
-        async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
-            shared.update(bus=bus, events=events)
-            ready.set()
-            await asyncio.to_thread(done.wait, 15)
-            await bus.publish(process(1))
-            assert pids(await collect(events, 1)) == [1]
+        async with EventBus.connect(path) as bus:
+            async with bus.subscribe("events.#") as events:
+                shared.update(bus=bus, events=events)
+                ready.set()
+                await asyncio.to_thread(done.wait, 15)
+                await bus.publish(process(1))
+                assert pids(await collect(events, 1)) == [1]
+            # Whoever was refused has not closed half of it.
+            assert (await bus.statistics()).active_subscribers == 0
 
     def thread():
         try:
@@ -176,14 +179,72 @@ def test_wrong_loop(path, program):
             events.get,
             lambda: events.get_many(1),
             events.__anext__,
+            events.close,
+            bus.shutdown,
         ):
             with pytest.raises(WrongLoop):
                 await asyncio.wait_for(call(), 2)
+        with pytest.raises(WrongLoop):
+            events.get_nowait()
 
     asyncio.run(stranger())
     done.set()
     running.join(15)
     assert errors == []
+    broker.finish()
+
+
+async def test_a_broker_that_ends_in_another_thread_is_heard(broker, path):
+    """Who waits in the loop of a bus was woken past that loop, which slept on."""
+    ready, ends = threading.Event(), []
+
+    async def owner():
+        bus = await EventBus.from_broker(broker)
+        asyncio.get_running_loop().call_later(0.05, ready.set)
+        ends.extend([state async for state in bus.state_changes()])
+        await bus.shutdown()
+
+    running = threading.Thread(target=asyncio.run, args=(owner(),), daemon=True)
+    running.start()
+    assert await asyncio.to_thread(ready.wait, 5)
+    await broker.shutdown()
+    await asyncio.to_thread(running.join, 3)
+    assert ends == ["closed"]
+
+
+async def test_a_subscription_that_another_thread_collects_leaves_the_loop_alone(path, program):
+    """One with a connection of its own took that out of its loop in whichever thread let go of it."""
+    strangers = []
+
+    class Loop(asyncio.SelectorEventLoop):
+        home = None
+
+        def remove_reader(self, fd):
+            if threading.current_thread() is not self.home:
+                strangers.append(threading.current_thread())
+            return super().remove_reader(fd)
+
+    broker = program("broker.py", path)
+    await broker.answer()
+
+    async def owner():
+        asyncio.get_running_loop().home = threading.current_thread()
+        async with EventBus.connect(path) as bus:
+            kept = [await bus.subscribe("events.#", overflow="block")]
+            assert len(await bus.clients()) == 2
+            with pytest.warns(ResourceWarning, match="was forgotten"):
+                await asyncio.to_thread(kept.clear)
+            await eventually(lambda: _alone(bus), timeout=2, what="one connection")
+
+    async def _alone(bus):
+        return len(await bus.clients()) == 1
+
+    def run():
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(owner())
+
+    await asyncio.to_thread(run)
+    assert strangers == []
     broker.finish()
 
 

@@ -107,8 +107,7 @@ class Connection:
     def abandon(self) -> None:
         """Ends the link from any thread; the loop lets go when it gets to it."""
         self.link.close()
-        if not self.bridge.is_closed:
-            self.bridge.loop.call_soon_threadsafe(self._reading.update)
+        self.bridge.call(self._reading.update)
 
     def _on_change(self) -> None:
         self.link.resume()

@@ -7,6 +7,7 @@ Owners are held weakly: a forgotten object is collected, its token goes with it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import weakref
@@ -93,6 +94,14 @@ class Bridge:
         if running is not self._loop():
             raise WrongLoop("this object belongs to another event loop; make one in the loop that uses it")
         return running
+
+    def call(self, method: Callable[[], object]) -> None:
+        """Has the loop call ``method``, from any thread; a loop that is closed never does."""
+        loop = self._loop()
+        if loop is not None:
+            # Another thread may close it between any look and this.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(method)
 
     def listen(self, method: Callable[[], object]) -> int:
         """A token that calls ``method``, a bound method, for as long as its owner lives."""

@@ -165,6 +165,7 @@ class Subscription(SubscriptionCore[T_co]):
         """Ends it. What still waits is dropped and counted; idempotent."""
         if self._closed:
             return
+        self._bridge.check()
         self._closed = True
         self._on_close(self)
         self._end()

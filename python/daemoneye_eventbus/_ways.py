@@ -53,7 +53,7 @@ class Opened:
     confirm: Callable[[], Any]
     """Coroutine function: waits for the broker's answer."""
     end: Callable[[bool], Any]
-    """Coroutine function: ends it; with ``True`` without waiting for anybody."""
+    """Coroutine function: ends it; with ``True`` from any thread, without waiting for anybody."""
     failure: Callable[[], BaseException | None]
     """Why it ended, if not by its owner."""
 
@@ -160,7 +160,10 @@ class RemoteWay:
             if own:
                 link.unsubscribe(number, True, bridge.bell, 0)
                 link.close_counted()
-                connection.close()
+                if at_once:
+                    connection.abandon()
+                else:
+                    connection.close()
                 return
             if at_once or link.state != "connected":
                 link.unsubscribe(number, True, bridge.bell, 0)
@@ -275,7 +278,7 @@ class LocalWay:
         self._port = port
         self._open = True
         self._observers: set[Callable[[State], None]] = set()
-        self._stop_observing = broker.observe_end(self._broker_ended)
+        self._stop_observing = broker.observe_end(functools.partial(bridge.call, self._broker_ended))
         self._turned = bridge.loop.time()
 
     def _on_room(self) -> None:

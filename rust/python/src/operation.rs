@@ -98,7 +98,7 @@ impl Kind {
                 match if odd {
                     Taken::Empty
                 } else {
-                    subscription.get().take_awaited(py)?
+                    subscription.get().take(py)?
                 } {
                     Taken::Message(message) => Ok(Step::Return(message)),
                     Taken::Empty if timeout.is_none() => stand_in_line(subscription.bind(py)).map(Step::Wait),
@@ -110,7 +110,7 @@ impl Kind {
                     }
                 }
             }
-            Self::Next { subscription } => match subscription.get().take_awaited(py)? {
+            Self::Next { subscription } => match subscription.get().take(py)? {
                 Taken::Message(message) => Ok(Step::Return(message)),
                 Taken::Empty => stand_in_line(subscription.bind(py)).map(Step::Wait),
                 Taken::Ended => {

@@ -101,12 +101,6 @@ impl SubscriptionCore {
         })
     }
 
-    /// One message for a reader in the loop that the subscription belongs to; any other is refused.
-    pub(crate) fn take_awaited(&self, py: Python<'_>) -> PyResult<Taken> {
-        self.thread.check(py)?;
-        self.take(py)
-    }
-
     /// The queue, for the account of the bus.
     pub(crate) fn tracked(&self, py: Python<'_>) -> PyResult<Tracked> {
         Ok(match self.spring.get(py)? {
@@ -126,7 +120,9 @@ impl SubscriptionCore {
             .pop_as(|frame| slots::copied(py, frame.get(PREFIX..).unwrap_or_default()))
     }
 
+    /// One message for a reader in the thread of the loop that the subscription belongs to; any other is refused.
     pub(crate) fn take(&self, py: Python<'_>) -> PyResult<Taken> {
+        self.thread.check(py)?;
         match self.pop(py)? {
             Ok(popped) => self.hand_over(py, popped, Ok).map(Taken::Message),
             Err(Empty::Yet) => Ok(Taken::Empty),
