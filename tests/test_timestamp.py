@@ -66,6 +66,27 @@ def test_parts():
     assert Timestamp.fromisoformat("2026-01-09T01:00:00.1234567+01:00").ns == 1_767_916_800_123_456_700
 
 
+@pytest.mark.parametrize(
+    ("text", "nanosecond"),
+    [
+        ("2026-01-09T00:00:00,123456789+00:00", 789),
+        ("20260109T000000.123456789Z", 789),
+        ("2026-W02-5-00:00:00.123456789+00:00", 789),
+        ("2026-01-09T00:00:00.1234567891+00:00", 789),
+        ("2026-01-09T00:00:00.123456+00:00:00.123456789", 0),
+    ],
+)
+def test_a_fraction_is_read_where_it_stands(text, nanosecond):
+    """Nanoseconds behind a comma or before a tenth digit were lost, and an offset's were taken for the time's."""
+    assert Timestamp.fromisoformat(text).nanosecond == nanosecond
+
+
+@pytest.mark.parametrize(("moment", "hours"), [(datetime.min, 14), (datetime.max, -14)])
+def test_a_moment_beyond_utc_is_named(moment, hours):
+    with pytest.raises(OverflowError, match=r"value: lies beyond the years 1 to 9999"):
+        Timestamp.of(moment.replace(tzinfo=timezone(timedelta(hours=hours))))
+
+
 def test_copies_are_the_same():
     assert copy.copy(T) is T
     assert copy.deepcopy(T) is T

@@ -20,7 +20,10 @@ __all__ = ["Timestamp"]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NANOSECONDS: Final = 1000
-_FRACTION = re.compile(r"(?<=\.)(\d{6})(\d{1,3})(?=$|[Zz+-])")
+# Of the time: an offset may have one as well.
+_FRACTION = re.compile(
+    r"(?:\d{4}-\d\d-\d\d|\d{8}|\d{4}-?W\d\d(?:-?\d)?).(?:\d\d:\d\d:\d\d|\d{6})[.,]\d{6}(\d+)", re.ASCII | re.DOTALL
+)
 
 
 class Timestamp(datetime):
@@ -70,13 +73,20 @@ class Timestamp(datetime):
 
     @classmethod
     def of(cls, value: datetime) -> Self:
-        """Make the moment that ``value``, an aware ``datetime``, means; a naive one is ``ValueError``."""
+        """Make the moment that ``value``, an aware ``datetime``, means; a naive one is ``ValueError``.
+
+        ``OverflowError`` where that lies beyond the years 1 to 9999 in UTC.
+        """
         given: object = value
         if not isinstance(given, datetime):
             raise wrong("value", "datetime", value)
         if value.utcoffset() is None:
             raise ValueError("value: a naive datetime does not say which moment it means; give it a tzinfo")
-        return cls._of(datetime.astimezone(value, UTC), value._nanosecond if isinstance(value, Timestamp) else 0)
+        try:
+            moment = datetime.astimezone(value, UTC)
+        except OverflowError:
+            raise OverflowError("value: lies beyond the years 1 to 9999 in UTC") from None
+        return cls._of(moment, value._nanosecond if isinstance(value, Timestamp) else 0)
 
     @classmethod
     def _of(cls, value: datetime, nanosecond: int) -> Self:
@@ -100,12 +110,10 @@ class Timestamp(datetime):
 
     @classmethod
     def fromisoformat(cls, date_string: str, /) -> Self:
-        """Read ``date_string``, ISO 8601 with an offset and up to nine digits of fraction."""
-        match = _FRACTION.search(date_string)
-        if match is None:
-            return cls.of(datetime.fromisoformat(date_string))
-        whole = date_string[: match.start(2)] + date_string[match.end(2) :]
-        return cls._of(cls.of(datetime.fromisoformat(whole)), int(match[2].ljust(3, "0")))
+        """Read ``date_string``, ISO 8601 with an offset; digits of its fraction beyond the ninth are dropped."""
+        value = cls.of(datetime.fromisoformat(date_string))
+        match = _FRACTION.match(date_string)
+        return value if match is None else cls._of(value, int(match[1][:3].ljust(3, "0")))
 
     @property
     def nanosecond(self) -> int:
