@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import uuid
+from dataclasses import dataclass
 
 import pytest
 
@@ -311,16 +312,24 @@ async def test_an_error_of_publish_many_says_how_many_were_accepted(pair: Pair):
     class OwnError(Exception):
         pass
 
+    @dataclass(frozen=True)
+    class FrozenError(Exception):
+        why: str
+
     def broken(count: int):
         yield from map(process, range(count))
         raise OwnError
+
+    def frozen(count: int):
+        yield from map(process, range(count))
+        raise FrozenError("it takes no attributes")
 
     def wrong(count: int):
         yield from map(process, range(count))
         yield "no event"
 
     for count in (0, 1, 64, 500):
-        for source, error in ((broken, OwnError), (wrong, TypeError)):
+        for source, error in ((broken, OwnError), (frozen, FrozenError), (wrong, TypeError)):
             before = pair.pub.local_statistics()["published"]
             with pytest.raises(error) as raised:
                 await pair.pub.publish_many(source(count))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -106,10 +107,12 @@ class Publisher(BusCore):
                     accepted += 1
         except BaseException as error:
             # Whoever goes on from there repeats none: what the iterator raises and a cancellation say it as well.
-            _tell(error, accepted + (getattr(error, "accepted", None) or 0))
+            _tell(error, accepted + vars(error).get("accepted", 0))
             raise
 
 
 def _tell(error: Any, accepted: int) -> None:
-    # Not in the frame that it is raised from: another name for it there would be a cycle.
-    error.accepted = accepted
+    # Not in the frame that it is raised from: another name for it there would be a cycle. Past what its class makes of
+    # setting an attribute: one that is frozen would put its refusal in the place of the error.
+    with contextlib.suppress(AttributeError):
+        BaseException.__setattr__(error, "accepted", accepted)

@@ -13,7 +13,7 @@ use daemoneye_eventbus_core::lock::Mutex;
 use daemoneye_eventbus_core::queue::{Object, Wake};
 use daemoneye_eventbus_core::topic::names::{default_topic, trigger};
 use daemoneye_eventbus_core::wire::{Draft, Payload};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyBaseException, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -427,8 +427,16 @@ impl BusCore {
         match result {
             Ok(next) => Ok((taken, next)),
             Err(error) => {
-                // The caller reports how many were taken, whatever went wrong.
-                error.value(py).setattr(intern!(py, "accepted"), taken)?;
+                // The caller reports how many were taken, whatever went wrong. Past what the class makes of setting an attribute: one
+                // that is frozen would put its refusal in the place of the error. One that has no place for it stays without.
+                let (base, taken) = (py.get_type::<PyBaseException>(), taken.into_pyobject(py)?);
+                let given = [
+                    base.as_any(),
+                    error.value(py).as_any(),
+                    intern!(py, "accepted").as_any(),
+                    taken.as_any(),
+                ];
+                let _untold = calls::method(intern!(py, "__setattr__"), given, None);
                 Err(error)
             }
         }
