@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -36,12 +37,31 @@ async def test_a_flush_and_a_drain_that_the_broker_does_not_confirm(path, progra
     broker.freeze()
     await bus.publish(process(1))
     for call, state in ((bus.flush, "connected"), (bus.drain, "connected")):
+        start = time.monotonic()
         with pytest.raises(TimeoutError) as caught:
             await call(0.02)
+        assert time.monotonic() - start < 1, "a broker that does not answer is not waited for once more"
         said = str(caught.value)
         begin = f"{call.__name__}: no confirmation came from the broker (the bus is {state}) within 0.02 s; "
         assert said.startswith(begin), said
         assert said.endswith("give more time")
+    assert bus.state == "closed"
+    broker.thaw()
+    broker.finish()
+
+
+async def test_a_drain_that_is_cancelled_ends_at_once(path, program):
+    broker = program("broker.py", path)
+    await broker.answer()
+    bus = await EventBus.connect(path, config=ClientConfig(pool=False))
+    broker.freeze()
+    draining = asyncio.create_task(bus.drain())
+    await asyncio.sleep(0.02)
+    start = time.monotonic()
+    draining.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await draining
+    assert time.monotonic() - start < 1
     assert bus.state == "closed"
     broker.thaw()
     broker.finish()

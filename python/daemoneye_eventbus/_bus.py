@@ -394,9 +394,12 @@ class EventBus(Publisher):
         if self._shut:
             return
         limit = asyncio.timeout_at(deadline.at)
+        # Only a broker that has answered is waited for again.
+        goodbye = 0.0
         try:
             async with limit:
                 await self._way.flush()
+                goodbye = _FLUSH_SECONDS
                 for subscription in self._open_subscriptions():
                     await subscription._drained()
         except TimeoutError:
@@ -404,7 +407,7 @@ class EventBus(Publisher):
                 raise
             raise deadline.missed(*self._undrained()) from None
         finally:
-            await self._close(goodbye=0 if self.state != "connected" else _FLUSH_SECONDS)
+            await self._close(goodbye)
 
     def _undrained(self) -> tuple[str, str]:
         waiting = sum(subscription.pending for subscription in self._open_subscriptions())
