@@ -364,3 +364,22 @@ async def test_a_shutdown_that_is_cancelled_is_told_in_process(path):
     assert await asyncio.wait_for(following, 2) == ["closed"]
     assert await broker.shutdown() == 0
     await bus.shutdown()
+
+
+async def test_an_observer_of_the_end_that_fails_stops_no_other(path):
+    """The buses of its process are such observers."""
+    broker = Broker(path)
+    await broker.start()
+    told, failures = [], []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context["exception"]))
+
+    def fail(number: int) -> None:
+        told.append(number)
+        raise ValueError(number)
+
+    for number in range(8):
+        broker.observe_end(lambda number=number: fail(number))
+    assert await broker.shutdown() == 0
+    assert await broker.shutdown() == 0
+    assert sorted(told) == list(range(8))
+    assert len(failures) == 8

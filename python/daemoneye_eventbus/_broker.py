@@ -146,10 +146,16 @@ class Broker:
             undelivered: int = await bridge.ask(lambda bell, token: self._core.shutdown(bound, bell, token))
         finally:
             # Given up or not, it ends.
-            for tell in list(self._ends):
-                tell()
-            self._ends.clear()
+            self._tell_ends(bridge)
         return undelivered
+
+    def _tell_ends(self, bridge: Bridge) -> None:
+        while self._ends:
+            tell = self._ends.pop()
+            try:
+                tell()
+            except Exception as error:  # noqa: BLE001  # one observer's trouble must not keep it from the others
+                bridge.loop.call_exception_handler({"message": f"telling {tell!r} failed", "exception": error})
 
     def observe_end(self, tell: Callable[[], None]) -> Callable[[], None]:
         """Calls ``tell`` once the broker was shut down, in the thread that did it; the result takes that back."""
