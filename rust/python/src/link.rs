@@ -98,11 +98,6 @@ impl Link {
         Ok(target.map(|(generation, stream)| (generation, stream.raw_fd())))
     }
 
-    /// The loop watches nothing any more.
-    fn unwatch(&self) {
-        *self.watched.lock() = None;
-    }
-
     /// The descriptor is readable. True if what to watch may have changed.
     fn on_readable(&self, py: Python<'_>, bell: &Doorbell) -> PyResult<bool> {
         bell.hold(py)?;
