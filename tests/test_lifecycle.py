@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import weakref
 
 import pytest
 
@@ -358,6 +359,36 @@ async def test_what_is_cancelled_or_fails_leaves_no_cycle(broker, path, kind):
     finally:
         gc.enable()
     await bus.shutdown()
+
+
+async def test_a_call_whose_time_is_over_leaves_no_cycle(path, program):
+    """A `flush`, `drain` or waiting `publish` that failed kept itself and its task until the next collection."""
+    broker = program("broker.py", path)
+    await broker.answer()
+    bus = await EventBus.connect(path, config=ClientConfig(**SMALL | {"publish_timeout": 0.1}))
+    broker.freeze()
+    with contextlib.suppress(WouldBlock):
+        while True:
+            bus.publish_nowait(process(1, "x" * 1000))
+
+    async def over(*calls) -> list[weakref.ref]:
+        tasks = [asyncio.ensure_future(call) for call in calls]
+        await asyncio.wait(tasks)
+        assert all(isinstance(task.exception(), TimeoutError) for task in tasks)
+        return [weakref.ref(task) for task in tasks]
+
+    gc.collect()
+    gc.disable()
+    try:
+        event = process(1, "x" * 1000)
+        tasks = await over(bus.publish(event), bus.publish(event), bus.flush(0.02))
+        tasks += await over(bus.drain(0.02))
+        await asyncio.sleep(0.05)
+        assert [task() for task in tasks] == [None] * 4
+    finally:
+        gc.enable()
+    broker.thaw()
+    broker.finish()
 
 
 async def test_leaving_the_block_flushes(pair: Pair):

@@ -339,8 +339,12 @@ class EventBus(Publisher):
         except TimeoutError:
             if not limit.expired():
                 raise
-            advice = "what was published stays in line: flush again, or give more time"
-            raise deadline.missed(self._unconfirmed(), advice) from None
+        else:
+            return
+        # Out of there: asyncio's own error and the limit lead back to the task, and to this error.
+        del limit
+        advice = "what was published stays in line: flush again, or give more time"
+        raise deadline.missed(self._unconfirmed(), advice)
 
     def statistics(self) -> Coroutine[Any, Any, EventBusStatistics]:
         """The broker's five numbers.
@@ -405,9 +409,14 @@ class EventBus(Publisher):
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise deadline.missed(*self._undrained()) from None
+            what, advice = self._undrained()
+        else:
+            return
         finally:
             await self._close(goodbye)
+        # Out of there, as in `_flush`.
+        del limit
+        raise deadline.missed(what, advice)
 
     def _undrained(self) -> tuple[str, str]:
         waiting = sum(subscription.pending for subscription in self._open_subscriptions())
