@@ -161,3 +161,16 @@ async def test_whoever_leaves_the_others_sees_its_state_end(broker, path):
     assert not second.done()
     await two.shutdown()
     assert await asyncio.wait_for(second, 2) == ["closed"]
+
+
+async def test_a_new_bus_tells_no_change_that_was_before(path, broker):
+    """Now and then the first that `state_changes` gave was `connecting`, after `connect` had returned."""
+    for _ in range(60):
+        bus = await EventBus.connect(path, config=ClientConfig(pool=False))
+        changes = bus.state_changes()
+        first = asyncio.ensure_future(anext(changes))
+        await asyncio.sleep(0.01)
+        assert not first.done()
+        await bus.shutdown()
+        assert await first == "closed"
+        await changes.aclose()

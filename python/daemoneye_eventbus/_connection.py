@@ -82,6 +82,8 @@ class Connection:
         while True:
             state = self.state
             if state in {"connected", "reconnecting"}:
+                # How it came to that is news to nobody who follows the bus from now on.
+                self._tell_changes()
                 return
             if state == "closed":
                 raise self.cause() or ConnectionClosed("the bus was closed while it connected")
@@ -111,9 +113,7 @@ class Connection:
 
     def _on_change(self) -> None:
         self.link.resume()
-        while (change := self.link.next_change()) is not None:
-            for observer in list(self.observers):
-                observer(change)
+        self._tell_changes()
         try:
             self._reading.update()
         except OSError as cause:
@@ -122,6 +122,11 @@ class Connection:
             self._failure = TransportError(f"{action}: {cause}", action=action, cause=str(cause), errno=cause.errno)
             self.link.close()
         self.changed.wake_all()
+
+    def _tell_changes(self) -> None:
+        while (change := self.link.next_change()) is not None:
+            for observer in list(self.observers):
+                observer(change)
 
     def _on_room(self) -> None:
         self.room.wake_all()
