@@ -367,9 +367,7 @@ async def test_a_call_whose_time_is_over_leaves_no_cycle(path, program):
     await broker.answer()
     bus = await EventBus.connect(path, config=ClientConfig(**SMALL | {"publish_timeout": 0.1}))
     broker.freeze()
-    with contextlib.suppress(WouldBlock):
-        while True:
-            bus.publish_nowait(process(1, "x" * 1000))
+    await stuff(bus)
 
     async def over(*calls) -> list[weakref.ref]:
         tasks = [asyncio.ensure_future(call) for call in calls]

@@ -136,7 +136,8 @@ class EventBus(Publisher):
         self._bridge = way.bridge
         self._subscriptions = {}
         self._reserved = set()
-        self._standing = 0
+        self._line = deque()
+        self._stall = None
         self._shut = False
         self._pid = os.getpid()
         way.bridge.paced.add(self)
@@ -467,7 +468,7 @@ class EventBus(Publisher):
                     await end
         finally:
             await self._way.close(goodbye)
-            self._way.room.wake_all()
+            self._way.room.call()
 
     async def __aenter__(self) -> Self:
         return self

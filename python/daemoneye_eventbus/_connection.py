@@ -13,6 +13,7 @@ from daemoneye_eventbus._border import Address, Link
 from daemoneye_eventbus._lifecycle import after_fork, watch_link
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._reading import reading
+from daemoneye_eventbus._room import Room
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus.errors import ConnectionClosed, TransportError
 
@@ -41,7 +42,7 @@ class Connection:
         self._key: _Key | None = None
         self._state_token = bridge.listen(self._on_change)
         self.room_token = bridge.listen(self._on_room)
-        self.room = Waiters()
+        self.room = Room()
         self.changed = Waiters()
         self.observers: set[Callable[[State], None]] = set()
         self.link = Link(address, config, bridge.bell, self._state_token, bridge.watches)
@@ -104,7 +105,7 @@ class Connection:
         if not self.bridge.is_closed:
             self._reading.update()
         self.changed.wake_all()
-        self.room.wake_all()
+        self.room.call()
 
     def abandon(self) -> None:
         """Ends the link from any thread; the loop lets go when it gets to it."""
@@ -129,7 +130,7 @@ class Connection:
                 observer(change)
 
     def _on_room(self) -> None:
-        self.room.wake_all()
+        self.room.call()
 
     def flush_soon(self) -> None:
         """One flush for everything published in this turn of the loop."""

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from daemoneye_eventbus._border import BusCore, Pending
 from daemoneye_eventbus._checks import text, wrong
 from daemoneye_eventbus._fields import CorrelationMetadata
 from daemoneye_eventbus._loop import Bridge
+from daemoneye_eventbus._room import Place
 from daemoneye_eventbus._types import CollectionEvent
 from daemoneye_eventbus._ways import RemoteWay, Way
 from daemoneye_eventbus.errors import ConnectionClosed, PublishTimeout
 
 __all__ = ["Publisher"]
+
+_SERVED_A_TURN: Final = 256
 
 
 class Publisher(BusCore):
@@ -23,7 +27,8 @@ class Publisher(BusCore):
 
     _way: Way
     _bridge: Bridge
-    _standing: int
+    _line: deque[Place]
+    _stall: asyncio.TimerHandle | None
     _shut: bool
 
     def _check(self) -> None:
@@ -47,37 +52,85 @@ class Publisher(BusCore):
     ) -> None:
         loop = self._bridge.check()
         self._check()
-        room = self._way.room
         timeout = self._way.config.publish_timeout
-        deadline = loop.time() + timeout
-        self._standing += 1
-        self._waiters(self._standing)
+        place = Place((message, correlation, topic, control), rest, loop)
+        self._line.append(place)
+        if len(self._line) == 1:
+            self._stand()
+        else:
+            self._waiters(len(self._line))
+        limit = loop.call_at(loop.time() + timeout, place.waiter.time_out)
         try:
-            while True:
-                until = deadline if rest is None else min(deadline, loop.time() + rest.stalls_in)
-                try:
-                    await room.wait(loop, until)
-                except TimeoutError:
-                    if loop.time() >= deadline:
-                        raise PublishTimeout(
-                            f"publish: no room for {timeout:g} s (publish_timeout): the broker, or a reader that "
-                            'congestion="block" waits for, takes nothing; try again later, or give more time',
-                            timeout=timeout,
-                        ) from None
-                self._check()
-                left = self._offer(message, correlation, topic, control) if rest is None else self._resume(rest)
-                if left is None:
-                    return
-                rest = left or None
+            await place.waiter
+            if place.error is not None:
+                raise place.error
+        except TimeoutError as error:
+            if place.taken:
+                return
+            accepted = self._step_out(place)
+            if error is place.error:
+                _tell(error, accepted)
+                raise
         except BaseException as error:
-            # What some readers have was published, whatever the others miss.
-            _tell(error, 0 if rest is None else int(rest.give_up()))
+            _tell(error, self._step_out(place))
             raise
+        else:
+            return
         finally:
-            self._standing -= 1
-            self._waiters(self._standing)
-            # Whoever stands behind us was not heard by whoever makes room.
-            room.wake_one()
+            limit.cancel()
+            # Or the error leads back to itself.
+            place.error = None
+        raise _late(timeout, accepted)
+
+    def _stand(self) -> None:
+        """Another stands first, or nobody."""
+        self._waiters(len(self._line))
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+        if not self._line:
+            self._way.room.discard(self._serve)
+            return
+        self._way.room.add(self._serve)
+        rest = self._line[0].rest
+        if rest is not None:
+            self._stall = self._bridge.loop.call_later(rest.stalls_in, self._serve)
+
+    def _serve(self) -> None:
+        """Offers what stands in line, in order, until something finds too little room."""
+        line = self._line
+        for _ in range(_SERVED_A_TURN):
+            if not line:
+                break
+            place = line[0]
+            if not place.is_over:
+                try:
+                    self._check()
+                    left = self._offer(*place.message) if place.rest is None else self._resume(place.rest)
+                    if left is not None:
+                        place.rest = left or None
+                        break
+                    place.end()
+                except BaseException as error:  # noqa: BLE001  # it is raised where the publish is awaited
+                    place.end(error)
+            place.waiter.wake()
+            if line and line[0] is place:
+                line.popleft()
+        else:
+            # The loop has other work, too.
+            self._bridge.call(self._serve)
+        self._stand()
+
+    def _step_out(self, place: Place) -> int:
+        """Gives up a place; how many events it has published."""
+        was_first = bool(self._line) and self._line[0] is place
+        place.is_over = True
+        with contextlib.suppress(ValueError):
+            self._line.remove(place)
+        if was_first:
+            # What is behind it may need less.
+            self._bridge.call(self._serve)
+        return place.accepted()
 
     async def _publish_many(
         self, events: Iterable[CollectionEvent], correlation: str | CorrelationMetadata | None, topic: str | None
@@ -109,6 +162,16 @@ class Publisher(BusCore):
             # Whoever goes on from there repeats none: what the iterator raises and a cancellation say it as well.
             _tell(error, accepted + vars(error).get("accepted", 0))
             raise
+
+
+def _late(timeout: float, accepted: int) -> PublishTimeout:
+    error = PublishTimeout(
+        f"publish: no room for {timeout:g} s (publish_timeout): the broker, or a reader that "
+        'congestion="block" waits for, takes nothing; try again later, or give more time',
+        timeout=timeout,
+    )
+    _tell(error, accepted)
+    return error
 
 
 def _tell(error: Any, accepted: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from daemoneye_eventbus._checks import choice, integer
 from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription, State
-from daemoneye_eventbus._waiters import Waiters
+from daemoneye_eventbus._room import Room
 from daemoneye_eventbus.errors import ConnectionLost, ProtocolError, SubscriptionRefused
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Way(Protocol):
 
     bridge: Bridge
     config: ClientConfig
-    room: Waiters
+    room: Room
     room_token: int
 
     @property
@@ -272,7 +272,7 @@ class LocalWay:
     def __init__(self, bridge: Bridge, broker: Broker, port: PortHandle, config: ClientConfig) -> None:
         self.bridge = bridge
         self.config = config
-        self.room = Waiters()
+        self.room = Room()
         self.room_token = bridge.listen(self._on_room)
         self._broker = broker
         self._port = port
@@ -282,7 +282,7 @@ class LocalWay:
         self._turned = bridge.loop.time()
 
     def _on_room(self) -> None:
-        self.room.wake_all()
+        self.room.call()
 
     async def _turn(self) -> None:
         """Nothing that is asked here takes time; who asks without end leaves the loop to others all the same."""
@@ -294,7 +294,7 @@ class LocalWay:
     def _broker_ended(self) -> None:
         for observer in list(self._observers):
             observer("closed")
-        self.room.wake_all()
+        self.room.call()
 
     @property
     def native(self) -> PortHandle:

@@ -1,0 +1,189 @@
+"""Publishers that wait for room stand in one line: whoever came first is published first."""
+
+import asyncio
+
+import pytest
+
+from daemoneye_eventbus import Broker, ClientConfig, EventBus, ProcessEvent, PublishTimeout, WouldBlock
+from support import collect, empty, eventually, pids, process
+
+LARGE, SMALL = 60_000, 10
+
+
+async def fill(bus: EventBus) -> int:
+    number = 0
+    while True:
+        try:
+            bus.publish_nowait(process(number, "x" * 3000))
+        except WouldBlock:
+            return number
+        number += 1
+
+
+async def line(bus: EventBus, *events: ProcessEvent) -> list[asyncio.Task[None]]:
+    """Tasks that publish one event each and came to wait in this order."""
+    waiting = []
+    for event in events:
+        waiting.append(asyncio.create_task(bus.publish(event)))
+        # More than the turns that a publisher may give to others before it begins.
+        for _ in range(4):
+            await asyncio.sleep(0)
+    return waiting
+
+
+def large_and_small(begin: int) -> list[ProcessEvent]:
+    """Each seventh is large, and has to wait for more room than those behind it."""
+    return [process(begin + number, "x" * (LARGE if number % 7 == 0 else SMALL)) for number in range(60)]
+
+
+async def test_a_large_event_is_not_overtaken_over_a_socket(path, program):
+    broker = program("broker.py", path)
+    await broker.answer()
+    config = ClientConfig(pool=False, congestion="block", send_buffer_bytes=65_536)
+    async with EventBus.connect(path, config=config) as bus, bus.subscribe("events.#") as events:
+        broker.freeze()
+        before = await fill(bus)
+        waiting = await line(bus, *large_and_small(before))
+        broker.thaw()
+        await asyncio.gather(*waiting)
+        assert pids(await collect(events, before + 60)) == list(range(before + 60))
+    broker.finish()
+
+
+async def test_a_large_event_is_not_overtaken_in_process(path):
+    """There its reader saw `sequence` fall."""
+    async with (
+        Broker(path) as broker,
+        EventBus.from_broker(broker, config=ClientConfig(congestion="block")) as bus,
+        EventBus.from_broker(broker) as other,
+        other.subscribe("events.#", queue_bytes=65_536, overflow="block") as events,
+    ):
+        before = await fill(bus)
+        waiting = await line(bus, *large_and_small(before))
+        got = [await events.get(5) for _ in range(before + 60)]
+        await asyncio.gather(*waiting)
+        assert pids(got) == list(range(before + 60))
+        assert [item.sequence for item in got] == sorted(item.sequence for item in got)
+
+
+@pytest.mark.parametrize("gives_up", ["first", "behind"])
+@pytest.mark.parametrize("way", ["cancellation", "time-out"])
+async def test_who_gives_up_in_line_stops_nobody(path, way, gives_up):
+    """The others keep their places, and get what comes."""
+    config = ClientConfig(congestion="block", publish_timeout=0.3 if way == "time-out" else 20.0)
+    async with (
+        Broker(path) as broker,
+        EventBus.from_broker(broker, config=config) as bus,
+        EventBus.from_broker(broker) as other,
+        other.subscribe("events.#", queue_messages=2, overflow="block") as events,
+    ):
+        await bus.publish(process(0))
+        await bus.publish(process(1))
+        waiting = await line(bus, *map(process, (2, 3, 4)))
+        if way == "time-out":
+            for task in waiting:
+                with pytest.raises(PublishTimeout) as given_up:
+                    await task
+                assert given_up.value.accepted == 0
+            left = []
+        else:
+            leaver = 0 if gives_up == "first" else 1
+            waiting[leaver].cancel()
+            with pytest.raises(asyncio.CancelledError) as cancelled:
+                await waiting[leaver]
+            assert cancelled.value.accepted == 0
+            left = [number for number in (2, 3, 4) if number != leaver + 2]
+        assert pids(await collect(events, 2 + len(left))) == [0, 1, *left]
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await asyncio.wait_for(bus.publish(process(9)), 2)
+        assert pids(await collect(events, 1)) == [9]
+
+
+async def test_a_bus_that_is_shut_down_ends_its_line(path):
+    async with (
+        Broker(path) as broker,
+        EventBus.from_broker(broker) as other,
+        other.subscribe("events.#", queue_messages=2, overflow="block"),
+    ):
+        bus = await EventBus.from_broker(broker, config=ClientConfig(congestion="block"))
+        waiting = await line(bus, *map(process, range(6)))
+        await bus.shutdown()
+        await eventually(lambda: all(task.done() for task in waiting), timeout=2, what="tasks")
+        ends = [type(task.exception()).__name__ for task in waiting]
+        assert ends == ["NoneType"] * 2 + ["ConnectionClosed"] * 4
+
+
+async def test_what_cannot_be_published_is_told_to_its_own_caller(path):
+    """It was not looked at before its turn; those behind it get theirs."""
+    async with (
+        Broker(path) as broker,
+        EventBus.from_broker(broker, config=ClientConfig(congestion="block")) as bus,
+        EventBus.from_broker(broker) as other,
+        other.subscribe("events.#", queue_messages=1, overflow="block") as events,
+    ):
+        await bus.publish(process(0))
+        waiting = await line(bus, process(1))
+        waiting.append(asyncio.create_task(bus.publish(process(2), topic="events..x")))
+        waiting += await line(bus, process(3))
+        assert pids(await collect(events, 3)) == [0, 1, 3]
+        ends = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(end).__name__ for end in ends] == ["NoneType", "TopicError", "NoneType"]
+        assert ends[1].accepted == 0
+
+
+async def test_who_is_cancelled_in_the_turn_of_its_publish_is_told_that_it_was(path):
+    async with (
+        Broker(path) as broker,
+        EventBus.from_broker(broker, config=ClientConfig(congestion="block")) as bus,
+        EventBus.from_broker(broker) as other,
+        other.subscribe("events.#", queue_messages=1, overflow="block") as events,
+    ):
+        told = []
+        for number in range(0, 60, 2):
+            await bus.publish(process(number))
+            (waiting,) = await line(bus, process(number + 1))
+            got = pids([await events.get(5)])
+            # One turn more each time: before, in and behind the turn in which there is room.
+            for _ in range(number // 2 % 6):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            try:
+                await waiting
+                accepted, ended = 1, True
+            except asyncio.CancelledError as error:
+                accepted, ended = error.accepted, False
+            told.append((accepted, ended))
+            if accepted:
+                got += pids([await events.get(5)])
+            assert got == [number, number + 1][: 1 + accepted]
+            assert empty(events) == []
+        assert {(0, False), (1, True)} <= set(told)
+
+
+async def test_a_line_of_many_is_served_without_a_turn_for_each(path):
+    """Fifty tasks that wait again and again: a turn of the loop for each event took several times as long."""
+    async with (
+        Broker(path) as broker,
+        EventBus.from_broker(broker, config=ClientConfig(congestion="block")) as bus,
+        bus.subscribe("events.#", queue_messages=1000, overflow="block") as events,
+    ):
+        loop, turns = asyncio.get_running_loop(), 0
+
+        def turn():
+            nonlocal turns
+            turns += 1
+            again.append(loop.call_soon(turn))
+
+        again = [loop.call_soon(turn)]
+
+        async def publish(first):
+            for number in range(200):
+                await bus.publish(process(first + number))
+
+        tasks = [asyncio.create_task(publish(1000 * task)) for task in range(50)]
+        got = pids(await collect(events, 10_000))
+        again[-1].cancel()
+        await asyncio.gather(*tasks)
+        for task in range(50):
+            assert [number for number in got if number // 1000 == task] == [1000 * task + i for i in range(200)]
+        assert turns < 5_000
