@@ -62,8 +62,7 @@ class Publisher(BusCore):
         limit = loop.call_at(loop.time() + timeout, place.waiter.time_out)
         try:
             await place.waiter
-            if place.error is not None:
-                raise place.error
+            place.result()
         except TimeoutError as error:
             if place.taken:
                 return

@@ -67,6 +67,11 @@ class Place:
         self.taken, self.error = error is None, error
         self.is_over = True
 
+    def result(self) -> None:
+        """Raises what it was refused with."""
+        if self.error is not None:
+            raise self.error
+
     def accepted(self) -> int:
         """How many events were published by it, of one. What some readers have was, whatever the others miss."""
         if self.taken:
