@@ -135,9 +135,12 @@ impl Watch {
         self.begun.notify_one();
     }
 
-    /// From when something is held back until nothing is any more.
+    /// From when something is held back until nothing is any more. Goes on with what a defect has left unwatched.
     pub(super) async fn keep(&self) {
-        self.begun.notified().await;
+        let is_idle = self.watched.lock().is_empty();
+        if is_idle {
+            self.begun.notified().await;
+        }
         loop {
             tokio::time::sleep(LATE).await;
             if !self.look() {
