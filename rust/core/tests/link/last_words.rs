@@ -1,16 +1,14 @@
 //! What a broker says in one breath with something else, or as its last: all of it is heard.
 
-use std::sync::Arc;
-
-use daemoneye_eventbus_core::client::{State, Ticket};
+use daemoneye_eventbus_core::client::State;
 use daemoneye_eventbus_core::wire::frame::DEFAULT_MAX_FRAME;
 use daemoneye_eventbus_core::wire::text::{Code, Err as ErrText, FromBroker, FromClient};
 use daemoneye_eventbus_core::wire::{self, Dialect};
 
 use crate::midway::{broken, said, yes};
 use crate::native::{pids, with_draft};
-use crate::numbers::{greet, open};
-use crate::support::{Bell, FarEnd, answered, inbox};
+use crate::numbers::{greet, open, subscribed};
+use crate::support::FarEnd;
 
 fn refusal() -> ErrText {
     ErrText::new(Code::DisconnectedByOperator, "for good")
@@ -55,11 +53,7 @@ fn what_came_whole_before_a_frame_that_cannot_be_is_delivered() {
     let broker = FarEnd::new();
     let (link, bell) = open(&broker);
     let client = greet(&broker, 30.0);
-    let inbox = inbox(&bell, &["events.#"], 10, false);
-    let ticket = Ticket::new(Arc::<Bell>::clone(&bell) as _);
-    let id = link.subscribe(Arc::clone(&inbox), ticket.clone()).unwrap();
-    broker.send(&client, &yes(id));
-    answered(&bell, &ticket);
+    let (inbox, _id) = subscribed(&broker, &link, &bell, &client);
     let mut sent = Vec::new();
     for pid in 0..3 {
         with_draft(pid, |draft| {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use daemoneye_eventbus_core::client::{ClientConfig, Link, Reader, State, Ticket};
+use daemoneye_eventbus_core::client::{ClientConfig, Inbox, Link, Reader, State, Ticket};
 use daemoneye_eventbus_core::queue::Wake;
 use daemoneye_eventbus_core::transport::Stream;
-use daemoneye_eventbus_core::wire::text::{Code, Dropped, Err as ErrText, FromBroker, Info, Ok, PROTOCOL};
+use daemoneye_eventbus_core::wire::text::{Code, Dropped, Err as ErrText, FromBroker, Info, PROTOCOL};
 
+use crate::midway::yes;
 use crate::support::{Bell, FarEnd, answered, inbox};
 
 /// Answers CONNECT, with `ping_interval` in it.
@@ -63,20 +64,22 @@ fn a_ping_interval_beyond_every_clock_costs_nobody_the_next_connection() {
     }
 }
 
+/// A subscription to all events that the broker has confirmed, and its number there.
+pub(crate) fn subscribed(broker: &FarEnd, link: &Link, bell: &Arc<Bell>, client: &Stream) -> (Arc<Inbox>, u64) {
+    let inbox = inbox(bell, &["events.#"], 10, false);
+    let ticket = Ticket::new(Arc::<Bell>::clone(bell) as _);
+    let id = link.subscribe(Arc::clone(&inbox), ticket.clone()).unwrap();
+    broker.send(client, &yes(id));
+    answered(bell, &ticket);
+    (inbox, id)
+}
+
 #[test]
 fn more_losses_than_can_be_counted_are_as_many_as_can() {
     let broker = FarEnd::new();
     let (link, bell) = open(&broker);
     let client = greet(&broker, 30.0);
-    let inbox = inbox(&bell, &["events.#"], 10, false);
-    let ticket = Ticket::new(Arc::<Bell>::clone(&bell) as _);
-    let id = link.subscribe(Arc::clone(&inbox), ticket.clone()).unwrap();
-    let ok = Ok {
-        id: Some(id),
-        ..Ok::default()
-    };
-    broker.send(&client, &FromBroker::Ok(ok).frame());
-    answered(&bell, &ticket);
+    let (inbox, id) = subscribed(&broker, &link, &bell, &client);
     for reason in ["overflow", "max_frame"] {
         let dropped = Dropped {
             subscriptions: [(id, u64::MAX)].into(),
