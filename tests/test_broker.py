@@ -55,12 +55,15 @@ async def test_statistics_are_exact(pair: Pair):
     assert (end.active_subscribers, end.active_topics) == (0, 0)
 
 
-async def test_uptime_is_in_seconds(broker, path):
-    async with EventBus.connect(path) as bus:
-        first = (await bus.statistics()).uptime_seconds
-        assert first in (0, 1)
-        await asyncio.sleep(1.1)
-        assert first + 1 <= (await bus.statistics()).uptime_seconds <= first + 2
+async def test_uptime_is_in_seconds(path):
+    made = time.monotonic()
+    async with Broker(path), EventBus.connect(path) as bus:
+        running = time.monotonic()
+        for pause in (0, 1.1):
+            await asyncio.sleep(pause)
+            asked = time.monotonic()
+            told = (await bus.statistics()).uptime_seconds
+            assert int(asked - running) <= told <= time.monotonic() - made
 
 
 async def test_local_statistics(pair: Pair):
@@ -148,7 +151,7 @@ async def test_shutdown_drains_to_its_readers(path):
 async def test_shutdown_has_a_deadline(path, program):
     broker = Broker(path)
     await broker.start()
-    reader = program("subscriber.py", path, {"patterns": ["#"], "expect": 1 << 30, "idle": 0.5})
+    reader = program("subscriber.py", path, {"patterns": ["#"], "expect": 1 << 30})
     await reader.answer()
     reader.freeze()
     async with EventBus.from_broker(broker) as bus:
