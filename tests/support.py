@@ -61,7 +61,7 @@ def pids(items: list[Any]) -> list[int]:
     return [item.event.pid for item in items]
 
 
-async def eventually(condition: Callable[[], Any], timeout: float = 5.0, what: str = "condition") -> Any:
+async def eventually(condition: Callable[[], Any], timeout: float = 20.0, what: str = "condition") -> Any:
     """For states that no event announces: polls until true, fails with the last value."""
     deadline = time.monotonic() + timeout
     while True:

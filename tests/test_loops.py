@@ -234,7 +234,7 @@ async def test_a_subscription_that_another_thread_collects_leaves_the_loop_alone
             assert len(await bus.clients()) == 2
             with pytest.warns(ResourceWarning, match="was forgotten"):
                 await asyncio.to_thread(kept.clear)
-            await eventually(lambda: _alone(bus), timeout=2, what="one connection")
+            await eventually(lambda: _alone(bus), what="one connection")
 
     async def _alone(bus):
         return len(await bus.clients()) == 1
@@ -291,7 +291,7 @@ async def test_forgotten_subscriptions_are_ended(pair: Pair):
     async def gone():
         return (await pair.pub.statistics()).active_subscribers == 0
 
-    await eventually(gone, timeout=2, what="subscriptions")
+    await eventually(gone, what="subscriptions")
     async with pair.sub.subscribe("events.#") as events:
         await pair.pub.publish(process(1))
         assert pids(await collect(events, 1)) == [1]
@@ -303,7 +303,7 @@ async def test_a_forgotten_bus_is_closed(broker, path):
     with pytest.warns(ResourceWarning, match="EventBus connected"):
         del bus
         gc.collect()
-    await eventually(lambda: broker.clients() == [], timeout=2, what="clients")
+    await eventually(lambda: broker.clients() == [], what="clients")
 
 
 async def test_what_is_forgotten_is_closed_where_warnings_are_errors(broker, path, monkeypatch):
@@ -316,8 +316,8 @@ async def test_what_is_forgotten_is_closed_where_warnings_are_errors(broker, pat
             warnings.simplefilter("error", ResourceWarning)
             del bus, events
             gc.collect()
-        await eventually(lambda: len(broker.clients()) == 1, timeout=2, what="clients")
-        await eventually(lambda: broker.statistics().active_subscribers == 0, timeout=2, what="subscriptions")
+        await eventually(lambda: len(broker.clients()) == 1, what="clients")
+        await eventually(lambda: broker.statistics().active_subscribers == 0, what="subscriptions")
     assert told == [ResourceWarning] * 2
 
 
