@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 # What users of the package get for their own tests.
 pytest_plugins = ["daemoneye_eventbus.testing"]
 
-DEFAULT_TIMEOUT = 30.0
+DEFAULT_TIMEOUT = 60.0
 HARD_EXTRA = 15.0
 
 
