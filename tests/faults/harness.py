@@ -55,7 +55,7 @@ def times(count: int) -> int:
     return max(1, int(count * TIMES))
 
 
-def until(condition: Callable[[], Any], within: float = 5.0, what: str = "condition", pause: float = 0.01) -> Any:
+def until(condition: Callable[[], Any], within: float = 20.0, what: str = "condition", pause: float = 0.01) -> Any:
     """Polls until true and gives that value; fails with the last one."""
     deadline = time.monotonic() + within
     while not (value := condition()):
