@@ -142,11 +142,11 @@ def as_root() -> None:
 @pytest.fixture
 def raw() -> Any:
     """Opens hand-made connections and closes them after the test."""
-    from raw import Raw
+    from raw import PATIENCE, Raw
 
     opened: list[Raw] = []
 
-    def connect(path: str, timeout: float = 5.0) -> Raw:
+    def connect(path: str, timeout: float = PATIENCE) -> Raw:
         peer = Raw(path, timeout)
         opened.append(peer)
         return peer

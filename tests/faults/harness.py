@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raw import Raw
+from raw import PATIENCE, Raw
 from support import Program
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Bench:
         child.json()
         return child
 
-    def dial(self, timeout: float = 5.0) -> Raw:
+    def dial(self, timeout: float = PATIENCE) -> Raw:
         """A connection that has said nothing yet."""
         peer = Raw(self.path, timeout)
         self.raws.append(peer)
