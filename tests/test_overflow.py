@@ -114,7 +114,7 @@ async def test_block_on_both_sides_loses_nothing(kind, path):
 
 async def test_block_publisher_times_out_in_process(path):
     async with (
-        make_pair("inproc", path, pub={"congestion": "block", "publish_timeout": 0.3}) as pair,
+        make_pair("inproc", path, pub={"congestion": "block", "publish_timeout": 1.5}) as pair,
         pair.sub.subscribe("events.#", queue_messages=10, overflow="block") as events,
     ):
         for number in range(10):
@@ -126,12 +126,12 @@ async def test_block_publisher_times_out_in_process(path):
         with pytest.raises(PublishTimeout) as caught:
             await pair.pub.publish(process(98))
         assert isinstance(caught.value, TimeoutError)
-        assert 0.25 < loop.time() - begin < 1.5
+        assert 1.45 < loop.time() - begin < 2.7
         waiting = asyncio.create_task(pair.pub.publish(process(10)))
         await asyncio.sleep(0.05)
         assert not waiting.done()
         assert (await events.get()).event.pid == 0
-        await asyncio.wait_for(waiting, 1)
+        await waiting
         assert pids(await collect(events, 10)) == list(range(1, 11))
         assert events.dropped == 0
 

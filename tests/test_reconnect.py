@@ -67,7 +67,7 @@ async def test_kill_and_restart(path, program):
     assert pub.local_statistics()["unconfirmed"] == 0 or await pub.flush() is None
     assert pub.local_statistics()["unconfirmed"] == 0
     await sub.shutdown()
-    await asyncio.wait_for(watcher, 2)
+    await asyncio.wait_for(watcher, 20)
     assert changes[-3:] == ["reconnecting", "connected", "closed"]
     await pub.shutdown()
     again.finish()
