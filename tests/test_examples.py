@@ -81,8 +81,8 @@ def run():
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "bus.sock"
+def path(folder):
+    return folder / "bus.sock"
 
 
 @pytest.fixture

@@ -95,15 +95,15 @@ def by_hand(operation):
     return pytest.fail("suspended")
 
 
-async def _pair(tmp_path: Path):
-    broker = Broker(tmp_path / "b.sock")
+async def _pair(folder: Path):
+    broker = Broker(folder / "b.sock")
     await broker.start()
-    bus = await EventBus.connect(tmp_path / "b.sock", config=ClientConfig(congestion="block"))
+    bus = await EventBus.connect(folder / "b.sock", config=ClientConfig(congestion="block"))
     return broker, bus
 
 
-async def test_an_operation_answers_to_every_kind_of_caller(tmp_path):
-    broker, bus = await _pair(tmp_path)
+async def test_an_operation_answers_to_every_kind_of_caller(folder):
+    broker, bus = await _pair(folder)
     try:
         async with bus.subscribe("events.process.*") as events:
             # The interpreter's await, a task, gather, wait_for, and by hand.
@@ -139,8 +139,8 @@ async def test_an_operation_answers_to_every_kind_of_caller(tmp_path):
         await broker.shutdown()
 
 
-async def test_an_operation_ends_once(tmp_path):
-    broker, bus = await _pair(tmp_path)
+async def test_an_operation_ends_once(folder):
+    broker, bus = await _pair(folder)
     try:
         done = bus.publish(EVENT)
         await done
@@ -159,8 +159,8 @@ async def test_an_operation_ends_once(tmp_path):
         await broker.shutdown()
 
 
-async def test_publishing_and_reading_leak_nothing(tmp_path):
-    broker, bus = await _pair(tmp_path)
+async def test_publishing_and_reading_leak_nothing(folder):
+    broker, bus = await _pair(folder)
     correlation = "a correlation"
     try:
         async with bus.subscribe("events.process.*", overflow="block") as events:
