@@ -16,8 +16,8 @@ import time
 
 import pytest
 
-DEADLINE = 20.0
-WATCHDOG = 60.0
+DEADLINE = 40.0
+WATCHDOG = 80.0
 # What is left open would be warned about, and is an error here.
 STRICT = ["-W", "error", "-W", "ignore:daemoneye_eventbus is a debug"]
 COMMAND = [sys.executable, *STRICT, "-m", "daemoneye_eventbus"]

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 # What users of the package get for their own tests.
 pytest_plugins = ["daemoneye_eventbus.testing"]
 
-DEFAULT_TIMEOUT = 30.0
+DEFAULT_TIMEOUT = 60.0
 HARD_EXTRA = 15.0
 
 
@@ -142,11 +142,11 @@ def as_root() -> None:
 @pytest.fixture
 def raw() -> Any:
     """Opens hand-made connections and closes them after the test."""
-    from raw import Raw
+    from raw import PATIENCE, Raw
 
     opened: list[Raw] = []
 
-    def connect(path: str, timeout: float = 5.0) -> Raw:
+    def connect(path: str, timeout: float = PATIENCE) -> Raw:
         peer = Raw(path, timeout)
         opened.append(peer)
         return peer

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-DEADLINE = 20.0
+DEADLINE = 40.0
 
 
 def complete(script, *arguments, **options):

@@ -200,10 +200,14 @@ def info() -> dict[str, Any]:
     }
 
 
+PATIENCE = 9.0
+"""Seconds after which an answer is missed: what a busy machine needs, and fewer than the broker's own for a frame."""
+
+
 class Raw:
     """One blocking connection. `None` for a frame means that the broker closed it."""
 
-    def __init__(self, path: str, timeout: float = 5.0) -> None:
+    def __init__(self, path: str, timeout: float = PATIENCE) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(timeout)
         try:
@@ -215,7 +219,7 @@ class Raw:
         self.info: dict[str, Any] = {}
 
     @classmethod
-    def of(cls, accepted: socket.socket, timeout: float = 5.0) -> Raw:
+    def of(cls, accepted: socket.socket, timeout: float = PATIENCE) -> Raw:
         """The broker's end of a connection."""
         self = cls.__new__(cls)
         self.sock, self._buffer, self.info = accepted, b"", {}

@@ -35,7 +35,7 @@ def process(pid: int, name: str = "sh", **fields: Any) -> ProcessEvent:
     return ProcessEvent(pid=pid, name=name, **fields)
 
 
-async def collect(subscription: Any, count: int, timeout: float = 10.0) -> list[Any]:
+async def collect(subscription: Any, count: int, timeout: float = 20.0) -> list[Any]:
     """Exactly `count` items, or a failure that says how far it came."""
     return await collect_events(subscription, count, timeout)
 
@@ -61,7 +61,7 @@ def pids(items: list[Any]) -> list[int]:
     return [item.event.pid for item in items]
 
 
-async def eventually(condition: Callable[[], Any], timeout: float = 5.0, what: str = "condition") -> Any:
+async def eventually(condition: Callable[[], Any], timeout: float = 20.0, what: str = "condition") -> Any:
     """For states that no event announces: polls until true, fails with the last value."""
     deadline = time.monotonic() + timeout
     while True:
@@ -145,7 +145,7 @@ class Program:
     def pid(self) -> int:
         return self.child.pid
 
-    def line(self, timeout: float = 20.0) -> str:
+    def line(self, timeout: float = 40.0) -> str:
         deadline = time.monotonic() + timeout
         assert self.child.stdout is not None
         # Not select(), which knows no descriptor above 1,023.
@@ -162,10 +162,10 @@ class Program:
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.decode()
 
-    def json(self, timeout: float = 20.0) -> Any:
+    def json(self, timeout: float = 40.0) -> Any:
         return json.loads(self.line(timeout))
 
-    async def answer(self, timeout: float = 20.0) -> Any:
+    async def answer(self, timeout: float = 40.0) -> Any:
         """`json` without standing in the way of this process's event loop."""
         return await asyncio.to_thread(self.json, timeout)
 
@@ -174,7 +174,7 @@ class Program:
         self.child.stdin.write(json.dumps(command).encode() + b"\n")
         self.child.stdin.flush()
 
-    def ask(self, timeout: float = 20.0, **command: Any) -> Any:
+    def ask(self, timeout: float = 40.0, **command: Any) -> Any:
         self.tell(**command)
         return self.json(timeout)
 

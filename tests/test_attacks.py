@@ -52,8 +52,8 @@ async def test_a_reader_who_has_stopped_reading_notices_that_its_broker_died(pat
         await eventually(lambda: events.pending == 5, what="pending")
         await broker.shutdown()
         async with Broker(path) as again:
-            await eventually(lambda: events.gaps == 1, timeout=5, what="gaps")
-            await eventually(lambda: again.statistics().active_subscribers == 1, timeout=5, what="subscribers")
+            await eventually(lambda: events.gaps == 1, what="gaps")
+            await eventually(lambda: again.statistics().active_subscribers == 1, what="subscribers")
             await bus.publish(process(9999))
             while (await events.get(timeout=5)).event.pid != 9999:
                 pass
@@ -92,7 +92,7 @@ async def test_a_broker_says_that_its_path_was_lost(path):
     async with Broker(path) as broker, EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
         assert broker.reachable
         await asyncio.to_thread(os.unlink, path)
-        await eventually(lambda: not broker.reachable, timeout=10, what="reachable")
+        await eventually(lambda: not broker.reachable, what="reachable")
         assert broker.running
         await bus.publish(process(1))
         assert (await events.get(timeout=2)).event.pid == 1

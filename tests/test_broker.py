@@ -55,12 +55,15 @@ async def test_statistics_are_exact(pair: Pair):
     assert (end.active_subscribers, end.active_topics) == (0, 0)
 
 
-async def test_uptime_is_in_seconds(broker, path):
-    async with EventBus.connect(path) as bus:
-        first = (await bus.statistics()).uptime_seconds
-        assert first in (0, 1)
-        await asyncio.sleep(1.1)
-        assert first + 1 <= (await bus.statistics()).uptime_seconds <= first + 2
+async def test_uptime_is_in_seconds(path):
+    made = time.monotonic()
+    async with Broker(path), EventBus.connect(path) as bus:
+        running = time.monotonic()
+        for pause in (0, 1.1):
+            await asyncio.sleep(pause)
+            asked = time.monotonic()
+            told = (await bus.statistics()).uptime_seconds
+            assert int(asked - running) <= told <= time.monotonic() - made
 
 
 async def test_local_statistics(pair: Pair):
@@ -112,7 +115,7 @@ async def test_a_disconnected_client_does_not_come_back(broker, path):
     waiting = asyncio.create_task(events.get())
     (victim,) = [c for c in broker.clients() if c.name == "out"]
     broker.disconnect_client(victim.id)
-    done, _ = await asyncio.wait([waiting], timeout=2)
+    done, _ = await asyncio.wait([waiting], timeout=20)
     assert done
     assert isinstance(waiting.exception(), ConnectionLost)
     await eventually(lambda: bus.state == "closed", what="state")
@@ -148,7 +151,7 @@ async def test_shutdown_drains_to_its_readers(path):
 async def test_shutdown_has_a_deadline(path, program):
     broker = Broker(path)
     await broker.start()
-    reader = program("subscriber.py", path, {"patterns": ["#"], "expect": 1 << 30, "idle": 0.5})
+    reader = program("subscriber.py", path, {"patterns": ["#"], "expect": 1 << 30})
     await reader.answer()
     reader.freeze()
     async with EventBus.from_broker(broker) as bus:
@@ -175,7 +178,7 @@ async def test_in_process_iteration_ends_with_the_broker(path):
 
     reader = asyncio.create_task(read())
     await broker.shutdown()
-    await asyncio.wait_for(reader, 3)
+    await asyncio.wait_for(reader, 20)
     assert seen == [0, 1, 2]
     with pytest.raises((ConnectionClosed, ConnectionLost)):
         await bus.publish(process(4))
@@ -300,10 +303,9 @@ async def test_token_on_both_sides(path):
                 await bus.publish(process(1))
                 assert pids(await collect(events, 1)) == [1]
         for wrong, why in ((b"x" * 48, "did not take our token"), (None, "set ClientConfig.token")):
-            begin = time.monotonic()
+            # Final: were it retried until the time-out, the watchdog would come first.
             with pytest.raises(AuthenticationFailed, match=why) as caught:
-                await EventBus.connect(path, config=ClientConfig(token=wrong, pool=False))
-            assert time.monotonic() - begin < 4, "final, not retried until the time-out"
+                await EventBus.connect(path, config=ClientConfig(token=wrong, pool=False, connect_timeout=600.0))
             assert "5ecret" not in str(caught.value)
 
 
@@ -361,7 +363,7 @@ async def test_a_shutdown_that_is_cancelled_is_told_in_process(path):
     ending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await ending
-    assert await asyncio.wait_for(following, 2) == ["closed"]
+    assert await asyncio.wait_for(following, 20) == ["closed"]
     assert await broker.shutdown() == 0
     await bus.shutdown()
 

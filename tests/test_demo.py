@@ -26,14 +26,14 @@ def children_show_warnings(monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", "default,ignore:daemoneye_eventbus is a debug build:RuntimeWarning")
 
 
-def test_demo_ends_by_itself_and_leaves_nothing(tmp_path):
+def test_demo_ends_by_itself_and_leaves_nothing(folder):
     started = time.monotonic()
-    done = complete("demo.py", "--seconds", "3", env=os.environ | {"TMPDIR": str(tmp_path)})
+    done = complete("demo.py", "--seconds", "3", env=os.environ | {"TMPDIR": str(folder)})
     assert (done.returncode, done.stderr) == (0, "")
     assert time.monotonic() - started < 20
     assert re.search(rf"^\d\d:\d\d:\d\d\.\d{{3}} start +{os.getpid()} ", done.stdout, re.MULTILINE)
     assert " 0 dropped" in done.stdout
-    nothing_left(done.stdout, tmp_path)
+    nothing_left(done.stdout, folder)
 
 
 def nothing_left(text, directory):
@@ -43,44 +43,44 @@ def nothing_left(text, directory):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_demo_is_stopped_cleanly(tmp_path, monkeypatch, number):
-    temporary = tmp_path / "tmp"
+def test_demo_is_stopped_cleanly(folder, monkeypatch, number):
+    temporary = folder / "tmp"
     temporary.mkdir(mode=0o700)
     monkeypatch.setenv("TMPDIR", str(temporary))
-    monkeypatch.chdir(tmp_path)
-    with (tmp_path / "out").open("w+b") as out:
+    monkeypatch.chdir(folder)
+    with (folder / "out").open("w+b") as out:
         demo = subprocess.Popen(
             [sys.executable, str(EXAMPLES / "demo.py")], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
         )
         try:
-            wait_for(lambda: b" start " in (tmp_path / "out").read_bytes())
+            wait_for(lambda: b" start " in (folder / "out").read_bytes())
             demo.send_signal(number)
             assert demo.wait(DEADLINE) == 0
         finally:
             demo.kill()
             demo.wait(DEADLINE)
-    text = (tmp_path / "out").read_text()
+    text = (folder / "out").read_text()
     assert "Traceback" not in text
     nothing_left(text, temporary)
 
 
-def test_demo_that_is_killed_leaves_no_process(tmp_path):
-    with (tmp_path / "out").open("w+b") as out:
+def test_demo_that_is_killed_leaves_no_process(folder):
+    with (folder / "out").open("w+b") as out:
         demo = subprocess.Popen(
             [sys.executable, str(EXAMPLES / "demo.py")],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"TMPDIR": str(tmp_path)},
+            env=os.environ | {"TMPDIR": str(folder)},
         )
     try:
-        wait_for(lambda: b" start " in (tmp_path / "out").read_bytes())
+        wait_for(lambda: b" start " in (folder / "out").read_bytes())
     finally:
         demo.kill()
         demo.wait(DEADLINE)
-    pids = re.search(rb"broker pid (\d+), collector pid (\d+)", (tmp_path / "out").read_bytes())
+    pids = re.search(rb"broker pid (\d+), collector pid (\d+)", (folder / "out").read_bytes())
     wait_for(lambda: not any(is_running(int(pid)) for pid in pids.groups()))
-    assert not list(tmp_path.glob("*/*.sock"))
+    assert not list(folder.glob("*/*.sock"))
 
 
 def is_running(pid):
@@ -90,7 +90,7 @@ def is_running(pid):
         return False
 
 
-def test_demo_on_a_terminal_shows_a_table_and_ends_on_ctrl_c(tmp_path):
+def test_demo_on_a_terminal_shows_a_table_and_ends_on_ctrl_c(folder):
     shown = bytearray()
 
     def pump(descriptor):
@@ -100,7 +100,7 @@ def test_demo_on_a_terminal_shows_a_table_and_ends_on_ctrl_c(tmp_path):
             return data
         return b""
 
-    environment = os.environ | {"TMPDIR": str(tmp_path), "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "30"}
+    environment = os.environ | {"TMPDIR": str(folder), "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "30"}
     pid, terminal = pty.fork()
     if pid == 0:
         os.execve(sys.executable, [sys.executable, str(EXAMPLES / "demo.py")], environment)
@@ -118,10 +118,10 @@ def test_demo_on_a_terminal_shows_a_table_and_ends_on_ctrl_c(tmp_path):
     assert os.waitstatus_to_exitcode(status) == 0, text
     assert "Traceback" not in text
     assert "events.process.*" in text
-    nothing_left(text, tmp_path)
+    nothing_left(text, folder)
 
 
-def test_demo_into_a_pipe_that_closes(tmp_path):
+def test_demo_into_a_pipe_that_closes(folder):
     command = shlex.join([sys.executable, str(EXAMPLES / "demo.py")]) + " | head -n 3"
     done = subprocess.run(
         ["bash", "-c", command],
@@ -129,8 +129,8 @@ def test_demo_into_a_pipe_that_closes(tmp_path):
         text=True,
         timeout=60,
         check=False,
-        env=os.environ | {"TMPDIR": str(tmp_path)},
+        env=os.environ | {"TMPDIR": str(folder)},
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\n") == 3
-    nothing_left(done.stdout, tmp_path)
+    nothing_left(done.stdout, folder)

@@ -18,9 +18,9 @@ EVENT = bus.ProcessEvent(
 
 @pytest.mark.parametrize("publisher", ["bincode", "postcard"])
 @pytest.mark.parametrize("subscriber", ["bincode", "postcard"])
-def test_what_one_dialect_publishes_the_other_receives(tmp_path, publisher, subscriber):
+def test_what_one_dialect_publishes_the_other_receives(folder, publisher, subscriber):
     async def main():
-        path = str(tmp_path / "bus.sock")
+        path = str(folder / "bus.sock")
         speaks = {name: bus.ClientConfig(dialect=name) for name in (publisher, subscriber)}
         async with (
             bus.Broker(path) as broker,
@@ -44,9 +44,9 @@ def test_what_one_dialect_publishes_the_other_receives(tmp_path, publisher, subs
     asyncio.run(main())
 
 
-def test_the_first_generation_is_refused_on_a_connection(tmp_path):
+def test_the_first_generation_is_refused_on_a_connection(folder):
     async def main():
-        path = str(tmp_path / "bus.sock")
+        path = str(folder / "bus.sock")
         async with bus.Broker(path):
             for name in ("bincode-v0", "xml"):
                 reader, writer = await asyncio.open_unix_connection(path)
@@ -61,9 +61,9 @@ def test_the_first_generation_is_refused_on_a_connection(tmp_path):
     asyncio.run(main())
 
 
-def test_a_broker_of_its_own_dialect_serves_both(tmp_path):
+def test_a_broker_of_its_own_dialect_serves_both(folder):
     async def main():
-        path = str(tmp_path / "bus.sock")
+        path = str(folder / "bus.sock")
         async with (
             bus.Broker(path, config=bus.BrokerConfig(dialect="postcard", original_dialect="bincode")) as broker,
             bus.EventBus.from_broker(broker) as inside,

@@ -14,20 +14,20 @@ FRAME = wire.process_message(1)
 
 
 async def test_handshake_timeout(path, raw):
-    config = BrokerConfig(handshake_timeout=1.0, original_peers=False)
-    async with Broker(path, config=config):
+    config = BrokerConfig(handshake_timeout=1.5, original_peers=False)
+    async with Broker(path, config=config) as broker:
         silent = raw(path)
         begin = time.monotonic()
         good = raw(path)
         good.connect()
-        assert time.monotonic() - begin < 0.9, "a silent peer stands in nobody's way"
+        assert broker.statistics().refused == {}, "a silent peer stands in nobody's way"
         silent.closed()
-        assert 0.9 < time.monotonic() - begin < 3
+        assert 1.4 < time.monotonic() - begin < 3.5
         half = raw(path)
         half.write(b"\x05\0")
         begin = time.monotonic()
         half.closed()
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < 3.5
         assert good.barrier() == []
 
 
@@ -59,28 +59,28 @@ async def test_a_pause_inside_a_frame_loses_nothing(broker, path, raw):
 
 
 async def test_a_silent_client_is_pinged_and_then_closed(path, raw):
-    config = BrokerConfig(ping_interval=0.2, ping_timeout=0.8)
+    config = BrokerConfig(ping_interval=0.2, ping_timeout=2.0)
     async with Broker(path, config=config) as broker:
         dead, alive = raw(path), raw(path)
         dead.connect()
         alive.connect()
-        begin = time.monotonic()
-        while time.monotonic() - begin < 1.3:
+        while not broker.statistics().refused:
             assert alive.expect("PING") == {}
             alive.say("PONG")
         heard = 0
         while (body := dead.receive()) is not None:
             heard += body == b"PING"
         assert heard >= 1
+        assert broker.statistics().refused == {"ping_timeout": 1}
         alive.say("PONG")
         assert len(broker.clients()) == 1
 
 
 async def test_a_library_client_answers_pings(path):
-    config = BrokerConfig(ping_interval=0.1, ping_timeout=0.4)
+    config = BrokerConfig(ping_interval=0.1, ping_timeout=1.5)
     async with Broker(path, config=config), EventBus.connect(path, config=ClientConfig(pool=False)) as bus:
         async with bus.subscribe("events.#") as events:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(2.0)
             await bus.publish(process(1))
             assert len(await collect(events, 1)) == 1
             assert events.gaps == 0
@@ -88,12 +88,12 @@ async def test_a_library_client_answers_pings(path):
 
 async def test_a_client_with_full_queues_stays_alive(path):
     """It has paused its reads (block, nobody pops) and so sends PONG unasked."""
-    config = BrokerConfig(ping_interval=0.1, ping_timeout=0.5)
+    config = BrokerConfig(ping_interval=0.1, ping_timeout=1.5)
     async with Broker(path, config=config), EventBus.connect(path, config=ClientConfig(pool=False)) as bus:
         async with bus.subscribe("events.#", overflow="block", queue_messages=10) as events:
             for number in range(500):
                 await bus.publish(process(number))
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(2.0)
             got = [i.event.pid for i in await collect(events, 500)]
             assert got == list(range(500))
             assert (events.gaps, events.dropped) == (0, 0)
@@ -157,29 +157,23 @@ async def test_dropped_stands_at_the_place_of_the_gap(path, raw):
 async def test_congestion_block_by_hand(path, raw):
     """The broker stops reading a `block` publisher, and no other, while its reader is full."""
     async with Broker(path, config=BrokerConfig(stall_timeout=30.0)):
-        reader, source, other = raw(path), raw(path, 0.5), raw(path)
+        reader, source, other = raw(path), raw(path), raw(path)
         reader.connect(queue_messages=100)
         reader.subscribe(1, "events.process.*")
         source.connect(congestion="block")
         other.connect()
         frame = struct.pack("<I", len(FRAME)) + FRAME
         sent = 0
-        block = frame * 500
+        flood = memoryview(frame * 50_000)
+        source.sock.settimeout(0.5)
         with pytest.raises(TimeoutError):
-            while sent < 50_000:
-                left = memoryview(block)
-                while left:
-                    left = left[source.sock.send(left) :]
-                sent += 500
-        assert sent < 40_000
+            while sent < len(flood):
+                sent += source.sock.send(flood[sent : sent + 500 * len(frame)])
+        assert sent < 40_000 * len(frame)
         assert other.barrier() == [], "who did not ask to wait does not wait"
-        got = 0
-        reader.sock.settimeout(1.0)
-        with pytest.raises(TimeoutError):
-            while True:
-                assert reader.receive()[0] == 0x10, "nothing dropped"
-                got += 1
-        assert sent <= got <= sent + 500
+        for _ in range(sent // len(frame)):
+            assert reader.receive()[0] == 0x10, "nothing dropped"
+        assert reader.barrier() == []
 
 
 async def test_readers_that_stand_still_on_all_memory_stop_no_publisher_who_waits(path, raw):
@@ -208,7 +202,8 @@ async def test_a_dead_client_is_noticed_at_once(broker, path, raw, program):
         assert (await bus.statistics()).active_subscribers == 1
         victim.freeze()
         victim.kill()
-        await eventually(lambda: remote(broker) == [], timeout=1, what="clients")
+        # No ping is due within the watchdog's time.
+        await eventually(lambda: remote(broker) == [], what="clients")
         assert (await bus.statistics()).active_subscribers == 0
 
 
@@ -233,6 +228,6 @@ async def test_a_thousand_broken_connections_leave_nothing(broker, path):
     def quiet():
         return len(os.listdir("/proc/self/fd")) <= base and broker.clients() == []
 
-    await eventually(quiet, timeout=2, what="descriptors")
+    await eventually(quiet, what="descriptors")
     async with EventBus.from_broker(broker) as bus:
         assert (await bus.statistics()).active_subscribers == 0

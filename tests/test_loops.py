@@ -234,7 +234,7 @@ async def test_a_subscription_that_another_thread_collects_leaves_the_loop_alone
             assert len(await bus.clients()) == 2
             with pytest.warns(ResourceWarning, match="was forgotten"):
                 await asyncio.to_thread(kept.clear)
-            await eventually(lambda: _alone(bus), timeout=2, what="one connection")
+            await eventually(lambda: _alone(bus), what="one connection")
 
     async def _alone(bus):
         return len(await bus.clients()) == 1
@@ -276,6 +276,8 @@ async def test_publish_nowait_from_eight_threads(pair: Pair):
 
 
 async def test_forgotten_subscriptions_are_ended(pair: Pair):
+    # What earlier tests left has nothing to say here.
+    gc.collect()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for number in range(100):
@@ -291,7 +293,7 @@ async def test_forgotten_subscriptions_are_ended(pair: Pair):
     async def gone():
         return (await pair.pub.statistics()).active_subscribers == 0
 
-    await eventually(gone, timeout=2, what="subscriptions")
+    await eventually(gone, what="subscriptions")
     async with pair.sub.subscribe("events.#") as events:
         await pair.pub.publish(process(1))
         assert pids(await collect(events, 1)) == [1]
@@ -303,11 +305,12 @@ async def test_a_forgotten_bus_is_closed(broker, path):
     with pytest.warns(ResourceWarning, match="EventBus connected"):
         del bus
         gc.collect()
-    await eventually(lambda: broker.clients() == [], timeout=2, what="clients")
+    await eventually(lambda: broker.clients() == [], what="clients")
 
 
 async def test_what_is_forgotten_is_closed_where_warnings_are_errors(broker, path, monkeypatch):
     told = []
+    gc.collect()
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_type))
     async with EventBus.connect(path, config=SOLO) as kept:
         bus, events = await EventBus.connect(path, config=SOLO), await kept.subscribe("events.#")
@@ -316,8 +319,8 @@ async def test_what_is_forgotten_is_closed_where_warnings_are_errors(broker, pat
             warnings.simplefilter("error", ResourceWarning)
             del bus, events
             gc.collect()
-        await eventually(lambda: len(broker.clients()) == 1, timeout=2, what="clients")
-        await eventually(lambda: broker.statistics().active_subscribers == 0, timeout=2, what="subscriptions")
+        await eventually(lambda: len(broker.clients()) == 1, what="clients")
+        await eventually(lambda: broker.statistics().active_subscribers == 0, what="subscriptions")
     assert told == [ResourceWarning] * 2
 
 
@@ -343,6 +346,7 @@ async def test_buses_that_came_and_went_leave_nothing_behind(broker, path):
 async def test_a_read_that_is_forgotten_with_its_subscription(pair: Pair, monkeypatch):
     """The garbage collector takes both apart in an order of its own: the read has left its line before."""
     told: list[object] = []
+    gc.collect()
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_value))
     for way in ("get", "__anext__"):
         events = await pair.sub.subscribe("events.#")

@@ -72,12 +72,13 @@ async def test_who_has_no_memory_for_what_comes_lives_and_is_told_of_the_loss(pa
     )
     assert await asyncio.wait_for(program.stdout.readline(), 20) == b"ready\n"
     program.stdin.write(b"\n")
+    assert await asyncio.wait_for(program.stdout.readline(), 20) == b"limited\n"
     heavy = ProcessEvent(pid=1, name="x" * 1_000_000)
-    await asyncio.sleep(0.3)
     async with EventBus.connect(path, config=ClientConfig(congestion="block")) as bus:
         for _ in range(40):
             await bus.publish(heavy)
         await bus.flush()
+    program.stdin.write(b"\n")
     out, err = await asyncio.wait_for(program.communicate(), 30)
     assert program.returncode == 0, err.decode()
     told = json.loads(out)

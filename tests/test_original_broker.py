@@ -271,12 +271,12 @@ async def test_a_proof_that_is_not_taken(path, original):
 
 async def test_a_broker_without_authentication_does_not_answer_a_proof(path, original):
     with pytest.raises(ConnectTimeout, match="set no token"):
-        await EventBus.connect(path, config=ClientConfig(token=TOKEN, connect_timeout=0.3, **FAST))
+        await EventBus.connect(path, config=ClientConfig(token=TOKEN, connect_timeout=1.5, **FAST))
 
 
 async def test_a_native_client_is_told_of_the_option(path, original):
     with pytest.raises(ConnectTimeout, match='peer="original"'):
-        await EventBus.connect(path, config=ClientConfig(connect_timeout=0.3, pool=False))
+        await EventBus.connect(path, config=ClientConfig(connect_timeout=1.5, pool=False))
 
 
 async def test_nobody_there(path):

@@ -114,7 +114,7 @@ async def test_block_on_both_sides_loses_nothing(kind, path):
 
 async def test_block_publisher_times_out_in_process(path):
     async with (
-        make_pair("inproc", path, pub={"congestion": "block", "publish_timeout": 0.3}) as pair,
+        make_pair("inproc", path, pub={"congestion": "block", "publish_timeout": 1.5}) as pair,
         pair.sub.subscribe("events.#", queue_messages=10, overflow="block") as events,
     ):
         for number in range(10):
@@ -126,12 +126,12 @@ async def test_block_publisher_times_out_in_process(path):
         with pytest.raises(PublishTimeout) as caught:
             await pair.pub.publish(process(98))
         assert isinstance(caught.value, TimeoutError)
-        assert 0.25 < loop.time() - begin < 1.5
+        assert 1.45 < loop.time() - begin < 2.7
         waiting = asyncio.create_task(pair.pub.publish(process(10)))
         await asyncio.sleep(0.05)
         assert not waiting.done()
         assert (await events.get()).event.pid == 0
-        await asyncio.wait_for(waiting, 1)
+        await waiting
         assert pids(await collect(events, 10)) == list(range(1, 11))
         assert events.dropped == 0
 
@@ -139,8 +139,9 @@ async def test_block_publisher_times_out_in_process(path):
 @pytest.mark.parametrize("way", ["time-out", "cancellation"])
 async def test_a_publish_given_up_in_process_is_accounted_for(path, way):
     """What one reader has and another waits for is published, and lost to the other; what nobody has is neither."""
+    seconds = 0.2 if way == "time-out" else 20
     async with (
-        make_pair("inproc", path, pub={"congestion": "block", "publish_timeout": 0.2}) as pair,
+        make_pair("inproc", path, pub={"congestion": "block", "publish_timeout": seconds}) as pair,
         pair.sub.subscribe("events.#", queue_messages=2, overflow="block") as small,
     ):
 
@@ -308,9 +309,12 @@ async def test_send_buffer_is_bounded(path, program):
                     bus.publish_nowait(process(accepted, command_line="x" * 1000))
                     accepted += 1
             await asyncio.sleep(0.02)
-        assert accepted < 2000, "100 KB of buffer and what the kernel takes"
+        # The kernel may have taken a little more since.
         with pytest.raises(PublishTimeout):
-            await bus.publish(process(accepted, command_line="x" * 1000))
+            while accepted < 2000:
+                await bus.publish(process(accepted, command_line="x" * 1000))
+                accepted += 1
+        assert accepted < 2000, "100 KB of buffer and what the kernel takes"
         broker.thaw()
         await bus.flush()
         assert bus.local_statistics()["published"] == accepted

@@ -108,7 +108,7 @@ async def test_a_bus_that_is_shut_down_ends_its_line(path):
         bus = await EventBus.from_broker(broker, config=ClientConfig(congestion="block"))
         waiting = await line(bus, *map(process, range(6)))
         await bus.shutdown()
-        await eventually(lambda: all(task.done() for task in waiting), timeout=2, what="tasks")
+        await eventually(lambda: all(task.done() for task in waiting), what="tasks")
         ends = [type(task.exception()).__name__ for task in waiting]
         assert ends == ["NoneType"] * 2 + ["ConnectionClosed"] * 4
 

@@ -162,7 +162,7 @@ async def test_a_client_that_may_not_wait_learns_that_the_broker_is_busy(limited
     await limited(RateLimit(per="uid", connects_per_second=0.01, burst=1.0))
     raw(path).connect()
     with pytest.raises(ConnectTimeout) as caught:
-        await EventBus.connect(path, config=ClientConfig(pool=False, connect_timeout=0.3))
+        await EventBus.connect(path, config=ClientConfig(pool=False, connect_timeout=1.5))
     assert "rate_limit" in str(caught.value)
     assert issubclass(BrokerBusy, Exception)
 
@@ -174,7 +174,8 @@ async def test_one_uid_cannot_use_up_the_connects_of_another(open_folder, progra
         allowed_uids=(NOBODY,),
         socket_mode=0o660,
         socket_group=NOBODY,
-        rate_limit=RateLimit(per="uid", connects_per_second=3, burst=1.0),
+        # Three, and the next in ten seconds: longer than `connect` waits.
+        rate_limit=RateLimit(per="uid", connects_per_second=0.1, burst=30.0),
     )
     async with Broker(path, config=config):
         child = program("member.py", path, user=NOBODY)
@@ -182,7 +183,7 @@ async def test_one_uid_cannot_use_up_the_connects_of_another(open_folder, progra
         got = await asyncio.to_thread(lambda: child.ask(do="connect", count=30))
         assert 2 <= got["connected"] <= 6
         for _ in range(3):
-            async with EventBus.connect(path, config=ClientConfig(pool=False, connect_timeout=0.2)):
+            async with EventBus.connect(path, config=ClientConfig(pool=False)):
                 pass
         child.finish()
 
@@ -196,7 +197,7 @@ async def test_one_uid_leaves_a_place_however_few_there_are(open_folder, program
         got = await asyncio.to_thread(lambda: child.ask(do="hold", count=5))
         assert got["connected"] == 1
         assert broker.statistics().refused["busy_uid"] == 4
-        async with EventBus.connect(path, config=ClientConfig(pool=False, connect_timeout=0.5)):
+        async with EventBus.connect(path, config=ClientConfig(pool=False)):
             pass
         child.finish()
 

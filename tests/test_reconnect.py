@@ -67,7 +67,7 @@ async def test_kill_and_restart(path, program):
     assert pub.local_statistics()["unconfirmed"] == 0 or await pub.flush() is None
     assert pub.local_statistics()["unconfirmed"] == 0
     await sub.shutdown()
-    await asyncio.wait_for(watcher, 2)
+    await asyncio.wait_for(watcher, 20)
     assert changes[-3:] == ["reconnecting", "connected", "closed"]
     await pub.shutdown()
     again.finish()
@@ -151,7 +151,7 @@ async def test_connect_to_a_silent_listener_names_the_option(folder):
         listener.bind(path)
         listener.listen()
         with pytest.raises(ConnectTimeout) as caught:
-            await EventBus.connect(path, config=ClientConfig(connect_timeout=0.5))
+            await EventBus.connect(path, config=ClientConfig(connect_timeout=1.5))
     assert "original" in str(caught.value)
 
 
@@ -159,7 +159,7 @@ async def test_busy_is_retried_then_said(path):
     async with Broker(path, config=BrokerConfig(max_connections=1)):
         first = await EventBus.connect(path, config=ClientConfig(pool=False))
         with pytest.raises((ConnectTimeout, BrokerBusy)) as caught:
-            await EventBus.connect(path, config=ClientConfig(pool=False, connect_timeout=0.5))
+            await EventBus.connect(path, config=ClientConfig(pool=False, connect_timeout=1.5))
         assert "busy" in str(caught.value).lower()
         second = asyncio.create_task(_connect(path, ClientConfig(pool=False, connect_timeout=10.0)))
         await asyncio.sleep(0.2)

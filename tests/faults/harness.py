@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from raw import Raw
+from raw import PATIENCE, Raw
 from support import Program
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def times(count: int) -> int:
     return max(1, int(count * TIMES))
 
 
-def until(condition: Callable[[], Any], within: float = 5.0, what: str = "condition", pause: float = 0.01) -> Any:
+def until(condition: Callable[[], Any], within: float = 20.0, what: str = "condition", pause: float = 0.01) -> Any:
     """Polls until true and gives that value; fails with the last one."""
     deadline = time.monotonic() + within
     while not (value := condition()):
@@ -143,7 +143,7 @@ class Bench:
         child.json()
         return child
 
-    def dial(self, timeout: float = 5.0) -> Raw:
+    def dial(self, timeout: float = PATIENCE) -> Raw:
         """A connection that has said nothing yet."""
         peer = Raw(self.path, timeout)
         self.raws.append(peer)

@@ -36,14 +36,15 @@ def test_too_many_are_refused_by_name(bench, path, seen):
         async with EventBus.connect(path, config=SOLO) as bus:
             many = {f"key-{number:05}": "v" for number in range(50_000)}
             large = ProcessEvent(pid=1, name="x", metadata={"k" * (1 << 20): "v"})
-            begin = time.monotonic()
+            # What this thread computes: neither is sent anywhere, and other programs are no fault of theirs.
+            begin = time.thread_time()
             with pytest.raises(ValueError, match=r"metadata.*50000.*4096"):
                 ProcessEvent(pid=1, name="x", metadata=many)
-            said.append(time.monotonic() - begin)
-            begin = time.monotonic()
+            said.append(time.thread_time() - begin)
+            begin = time.thread_time()
             with pytest.raises(FrameTooLarge, match="1048576"):
                 await bus.publish(large)
-            said.append(time.monotonic() - begin)
+            said.append(time.thread_time() - begin)
             assert max(said) < 0.1, said
             for count, limit in ((300, 256), (50_000, 65_536)):  # terms of a filter, bytes of a control text
                 with pytest.raises(SubscriptionRefused, match=str(limit)) as caught:

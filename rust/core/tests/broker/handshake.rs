@@ -82,8 +82,9 @@ fn what_is_no_connect_is_cut() {
 #[test]
 fn the_silent_one_is_cut_at_the_deadline_and_keeps_nobody_waiting() {
     guarded(|| {
+        let deadline = Duration::from_secs(1);
         let bus = Bus::with(BrokerConfig {
-            handshake_timeout: Duration::from_millis(300),
+            handshake_timeout: deadline,
             original_peers: false,
             ..BrokerConfig::default()
         });
@@ -92,10 +93,10 @@ fn the_silent_one_is_cut_at_the_deadline_and_keeps_nobody_waiting() {
         let mut slow = bus.dial();
         slow.send(&[9, 0]);
         bus.connect().flush();
-        assert!(start.elapsed() < Duration::from_millis(250));
+        assert_eq!(bus.broker.statistics().refused["handshake_timeout"], 0);
         silent.cut(Code::HandshakeTimeout);
         slow.cut(Code::HandshakeTimeout);
-        assert!(start.elapsed() >= Duration::from_millis(300));
+        assert!(start.elapsed() >= deadline);
         bus.settled(|statistics| statistics.refused["handshake_timeout"] == 2 && statistics.connections == 0);
     });
 }
@@ -105,13 +106,13 @@ fn places_are_limited_and_free_again_at_once() {
     guarded(|| {
         let bus = Bus::with(BrokerConfig {
             max_connections: 2,
+            // Whoever had to wait to be told would give up before.
+            handshake_timeout: Duration::from_secs(60),
             ..BrokerConfig::default()
         });
         let first = bus.connect();
         let _second = bus.connect();
-        let start = Instant::now();
         bus.dial().cut(Code::Busy);
-        assert!(start.elapsed() < Duration::from_millis(100));
         drop(first);
         bus.settled(|statistics| statistics.connections == 1);
         bus.connect().flush();

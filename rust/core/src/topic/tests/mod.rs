@@ -14,6 +14,19 @@ fn pattern(text: &str) -> Pattern {
     Pattern::parse(text, DEFAULT_MAX_DEPTH).unwrap()
 }
 
+/// What this thread has computed so far: other programs that use the processor are no fault of the work's.
+fn computed() -> std::time::Duration {
+    #[cfg(unix)]
+    return rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime)
+        .try_into()
+        .unwrap();
+    // There only the time that has passed is told without much ado.
+    #[cfg(not(unix))]
+    return std::time::SystemTime::now()
+        .duration_since(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
+}
+
 fn model_matches(pattern: &str, topic: &str) -> bool {
     fn matches(pattern: &[&str], topic: &[&str]) -> bool {
         match (pattern, topic) {
