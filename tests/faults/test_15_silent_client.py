@@ -15,9 +15,6 @@ pytestmark = [
     ),
     pytest.mark.quick,
 ]
-BEHIND_THEM = scaled(2.0, 0.1)
-"""Seconds after which one is served who stands in line behind the silent: when they are cut. Latency as such is judged by
-`make faults` alone."""
 TOKEN = "0123456789abcdef0123456789abcdef"
 WAYS = {
     "no original peers": ({"original_peers": False}, {}),
@@ -38,7 +35,7 @@ def test_a_silent_client_delays_nobody_and_is_cut(bench, seen, way):
     good.say("CONNECT", protocol=1, client="good", dialect="bincode", nonce="00" * 32)
     assert good.expect("INFO")
     served = time.monotonic() - began
-    assert served < BEHIND_THEM, served
+    assert served < 0.1, served
     said = [peer.closed() for peer in silent]
     cut = time.monotonic() - begin
     assert 1.8 < cut < 3.5, cut
@@ -65,7 +62,7 @@ def test_beyond_max_original_peers_silence_is_cut_too(bench, seen):
     began = time.monotonic()
     good.connect()
     served = time.monotonic() - began
-    assert served < BEHIND_THEM, served
+    assert served < 0.1, served
     # A place that is given up is free at once.
     for peer in silent:
         if peer not in ended:
