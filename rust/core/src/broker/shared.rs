@@ -168,10 +168,10 @@ impl Shared {
             .insert(connection.id, Arc::clone(connection));
     }
 
-    /// Ends a connection's subscriptions, counts what it has not got as lost, and keeps its numbers.
-    pub(super) fn retire(&self, connection: &Connection) {
+    /// Ends a connection's subscriptions, counts what it has not got as lost, for the `reason` of each, and keeps its numbers.
+    pub(super) fn retire(&self, connection: &Connection, reason: impl Fn(u64) -> DropReason) {
         self.router.leave(&connection.sink);
-        let lost = connection.queue.discard(DropReason::Disconnected);
+        let lost = connection.queue.discard(reason);
         if self.phase() >= Phase::Leaving {
             self.note_lost_at_end(lost);
         }
@@ -186,7 +186,7 @@ impl Shared {
     /// A peer of the original goes on with another queue. What this one held is dropped as closed; gives all that it has come to.
     pub(super) fn end_queue(&self, old: &Connection) -> Totals {
         self.router.leave(&old.sink);
-        old.queue.discard(DropReason::Closed);
+        old.queue.discard(|_| DropReason::Closed);
         let mut register = self.register.lock();
         register.connections.remove(&old.id);
         register.gone.add(&old.queue.snapshot(), false);
@@ -256,7 +256,7 @@ impl Shared {
     /// Ends one subscription of this process; what it has not handed over is dropped as closed.
     pub(super) fn retire_queue(&self, client: Uuid, sink: &Sink) {
         self.router.leave(sink);
-        sink.queue.discard(DropReason::Closed);
+        sink.queue.discard(|_| DropReason::Closed);
         let mut register = self.register.lock();
         let Some(client) = register.locals.get_mut(&client) else {
             return;

@@ -34,7 +34,11 @@ impl Session {
             Ok(FromClient::Ping) => self.answer(&FromBroker::Pong),
             Ok(FromClient::Pong) => {}
             Ok(FromClient::Stats(asked)) => self.tell_statistics(asked),
-            Ok(FromClient::Bye) => self.leave(Bye::default()),
+            Ok(FromClient::Bye) => {
+                // Its own doing, as if it had closed each of them.
+                self.subscriptions.clear();
+                self.leave(Bye::default());
+            }
             Ok(FromClient::Connect(_)) => self.cut(Code::Protocol, "CONNECT came twice; it opens a connection once"),
             Ok(FromClient::Auth(_)) => self.cut(Code::Protocol, "AUTH came, and nobody asked for it"),
             Ok(FromClient::PingProof(_)) => {
