@@ -15,6 +15,7 @@ mod headroom;
 mod held_back;
 mod local;
 mod memory;
+mod numbers;
 mod outgoing;
 mod places;
 mod port;
