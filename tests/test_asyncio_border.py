@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from daemoneye_eventbus import ClientConfig, EventBus
+from daemoneye_eventbus import Broker, ClientConfig, EventBus
 from support import LONG, Pair, make_pair, pids, process
 
 STORM = 100_000 if LONG else 10_000
@@ -253,3 +253,44 @@ async def test_tasks_that_begin_at_once(pair: Pair):
             await asyncio.create_task(pair.pub.flush())
     finally:
         loop.set_task_factory(None)
+
+
+async def turns_of(publish):
+    """Turns of the loop that 200 publishes let others have."""
+    turns, again = 0, []
+
+    def turn():
+        nonlocal turns
+        turns += 1
+        again.append(asyncio.get_running_loop().call_soon(turn))
+
+    turn()
+    for number in range(200):
+        await publish(process(number))
+    again[-1].cancel()
+    return turns
+
+
+@pytest.mark.parametrize("end", ["closed", "forgotten", "collected by another thread"])
+async def test_a_small_queue_slows_its_loop_while_it_is_there(path, end):
+    """Publishers of its loop give its reader a turn before it is full; they did so ever after."""
+    async with Broker(path) as broker, EventBus.from_broker(broker) as bus:
+        before = await bus.subscribe("events.process.*", queue_messages=64)
+        events = await bus.subscribe("events.process.*", queue_messages=8)
+        assert await turns_of(bus.publish) >= 90
+        if end == "closed":
+            await events.close()
+        else:
+            with pytest.warns(ResourceWarning):
+                held = [events]
+                del events
+                if end == "forgotten":
+                    held.clear()
+                else:
+                    await asyncio.to_thread(held.clear)
+            await asyncio.sleep(0)
+        assert 15 <= await turns_of(bus.publish) < 80, "the other one's"
+        await before.close()
+        async with EventBus.from_broker(broker) as later:
+            for publish in (bus.publish, later.publish):
+                assert await turns_of(publish) < 20

@@ -400,7 +400,7 @@ impl BusCore {
         self.queue_of_waiters.store(count, Ordering::Relaxed);
     }
 
-    /// A small queue of the same loop is fed: never fill it before its reader has had a turn.
+    /// So many publishes a turn at most: small queues of the same loop are not filled before their readers have had one.
     fn _pace(&self, publishes: u32) {
         self.pace.limit(publishes);
     }
