@@ -241,6 +241,7 @@ impl Broker {
                 "this client is a native one and subscribes itself; only original peers are subscribed by the broker",
             ));
         };
+        shared.memory_for_subscription()?;
         let patterns = subscription::of_original(&shared.config, patterns)?;
         let rights = connection.rights.as_ref();
         if let Some(reason) = rights.and_then(|rights| rights.refuse_subscription(&patterns)) {

@@ -335,7 +335,10 @@ impl Port {
         // Under the lock that closing takes: whatever is held when it closes ends with it, and nothing comes after.
         self.open()?;
         let load = held.sinks.values().map(|(_, load)| *load).sum();
-        let interest = subscription::compile(config, subscription, load)
+        let interest = self
+            .shared
+            .memory_for_subscription()
+            .and_then(|()| subscription::compile(config, subscription, load))
             .and_then(|interest| Sub::frame_of(ONLY, subscription).map(|_| interest))
             .inspect_err(|error| self.shared.counters.note(Refusal::of(error.code())))?;
         let rights = self.rights.as_ref();

@@ -28,8 +28,8 @@ use super::rhythm::Rhythm;
 use super::rights::Rights;
 use super::route::Sink;
 use super::router::Router;
-use super::statistics::{BrokerStatistics, ClientInfo, ClientKind, Counters, Totals, Undelivered};
-use crate::error::Error;
+use super::statistics::{BrokerStatistics, ClientInfo, ClientKind, Counters, Refusal, Totals, Undelivered};
+use crate::error::{Error, Result};
 use crate::event::EventBusStatistics;
 use crate::lock::Mutex;
 use crate::queue::{Budget, DropReason, Queue};
@@ -153,6 +153,24 @@ impl Shared {
     pub(super) fn has_memory(&self) -> bool {
         let (subscriptions, patterns) = self.router.subscriptions_and_patterns();
         Headroom::is_there(subscriptions + patterns + self.places.taken())
+    }
+
+    /// Whether there is memory for another subscription.
+    pub(super) fn memory_for_subscription(&self) -> Result<()> {
+        if self.has_memory() {
+            Ok(())
+        } else {
+            Err(self.no_memory_for_subscription())
+        }
+    }
+
+    #[cold]
+    pub(super) fn no_memory_for_subscription(&self) -> Error {
+        self.counters.note(Refusal::NoMemory);
+        Error::SubscriptionRefused {
+            reason: "there is no memory for it; make room, or try again later".to_owned(),
+            limit: 0,
+        }
     }
 
     /// What a client may not do; `None` if it may do everything.

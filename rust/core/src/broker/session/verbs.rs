@@ -70,17 +70,12 @@ impl Session {
     /// There may be no memory for what it says.
     #[cold]
     fn disobey(&mut self, body: &[u8]) {
-        let why = "there is no memory for it; make room, or try again later";
         match FromClient::subscription_of(body) {
             Some(id) => {
-                self.shared.counters.note(Refusal::NoMemory);
-                let error = Error::SubscriptionRefused {
-                    reason: why.to_owned(),
-                    limit: 0,
-                };
+                let error = self.shared.no_memory_for_subscription();
                 self.refuse_verb(id, ErrText::from(&error));
             }
-            None => self.starve(why),
+            None => self.starve("there is no memory for it; make room, or try again later"),
         }
     }
 
