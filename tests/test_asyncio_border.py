@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from daemoneye_eventbus import ClientConfig, EventBus
+from daemoneye_eventbus import Broker, ClientConfig, EventBus
+from daemoneye_eventbus._border import Waiter
 from support import LONG, Pair, make_pair, pids, process
 
 STORM = 100_000 if LONG else 10_000
@@ -253,3 +254,81 @@ async def test_tasks_that_begin_at_once(pair: Pair):
             await asyncio.create_task(pair.pub.flush())
     finally:
         loop.set_task_factory(None)
+
+
+async def turns_of(publish):
+    """Turns of the loop that 200 publishes let others have."""
+    turns, again = 0, []
+
+    def turn():
+        nonlocal turns
+        turns += 1
+        again.append(asyncio.get_running_loop().call_soon(turn))
+
+    turn()
+    for number in range(200):
+        await publish(process(number))
+    again[-1].cancel()
+    return turns
+
+
+@pytest.mark.parametrize("end", ["closed", "forgotten", "collected by another thread"])
+async def test_a_small_queue_slows_its_loop_while_it_is_there(path, end):
+    """Publishers of its loop give its reader a turn before it is full; they did so ever after."""
+    async with Broker(path) as broker, EventBus.from_broker(broker) as bus:
+        before = await bus.subscribe("events.process.*", queue_messages=64)
+        events = await bus.subscribe("events.process.*", queue_messages=8)
+        assert await turns_of(bus.publish) >= 90
+        if end == "closed":
+            await events.close()
+        else:
+            with pytest.warns(ResourceWarning):
+                held = [events]
+                del events
+                if end == "forgotten":
+                    held.clear()
+                else:
+                    await asyncio.to_thread(held.clear)
+            await asyncio.sleep(0)
+        assert 15 <= await turns_of(bus.publish) < 80, "the other one's"
+        await before.close()
+        async with EventBus.from_broker(broker) as later:
+            for publish in (bus.publish, later.publish):
+                assert await turns_of(publish) < 20
+
+
+@pytest.mark.parametrize("make", [asyncio.Future, Waiter], ids=["asyncio", "ours"])
+async def test_callbacks_are_removed_as_from_a_future_of_asyncio(make):
+    """Where comparing them fails nothing is removed, nor lost."""
+
+    class Callback:
+        def __init__(self, fails):
+            self.fails, self.called = fails, 0
+
+        def __call__(self, _future):
+            self.called += 1
+
+        def __eq__(self, other):
+            if self.fails:
+                raise LookupError("planted")
+            return self is other
+
+        __hash__ = None
+
+    loop = asyncio.get_running_loop()
+    future = make(loop=loop) if make is asyncio.Future else make(loop)
+    first, fails, last = Callback(fails=False), Callback(fails=True), Callback(fails=False)
+    for callback in (first, fails, last, last):
+        future.add_done_callback(callback)
+    with pytest.raises(LookupError, match="planted"):
+        future.remove_done_callback(last)
+    # Itself is found without asking it.
+    assert future.remove_done_callback(fails) == 1
+    assert future.remove_done_callback(last) == 2
+    assert future.remove_done_callback(last) == 0
+    if make is asyncio.Future:
+        future.set_result(None)
+    else:
+        future.wake()
+    await asyncio.sleep(0)
+    assert (first.called, fails.called, last.called) == (1, 0, 0)

@@ -461,4 +461,7 @@ async def test_what_a_reader_that_blocks_leaves_behind_is_counted(path, taken, s
         # What was lost there before it was closed, it had been told.
         assert mine["dropped"].keys() <= {"closed", "broker"}
         assert mine["dropped"].get("broker", 0) <= theirs.dropped.get("overflow", 0)
+        # It had not broken.
+        assert theirs.dropped.keys() <= {"closed", "overflow"}
+        assert theirs.dropped.get("closed", 0) > 0 or size == 100
         assert events.dropped == sum(mine["dropped"].values())

@@ -4,14 +4,21 @@ import asyncio
 
 import pytest
 
-from daemoneye_eventbus import Broker, ClientConfig, EventBus, ProcessEvent, PublishTimeout, WouldBlock
+from daemoneye_eventbus import (
+    Broker,
+    ClientConfig,
+    EventBus,
+    PerformanceEvent,
+    ProcessEvent,
+    PublishTimeout,
+    WouldBlock,
+)
 from support import collect, empty, eventually, pids, process
 
 LARGE, SMALL = 60_000, 10
 
 
-async def fill(bus: EventBus) -> int:
-    number = 0
+async def fill(bus: EventBus, number: int = 0) -> int:
     while True:
         try:
             bus.publish_nowait(process(number, "x" * 3000))
@@ -187,3 +194,49 @@ async def test_a_line_of_many_is_served_without_a_turn_for_each(path):
         for task in range(50):
             assert [number for number in got if number // 1000 == task] == [1000 * task + i for i in range(200)]
         assert turns < 5_000
+
+
+async def test_who_does_not_wait_overtakes_nobody_who_does(path, program):
+    """A small event found the room that the large one before it waited for."""
+    broker = program("broker.py", path)
+    await broker.answer()
+    config = ClientConfig(pool=False, congestion="block", send_buffer_bytes=65_536)
+    async with EventBus.connect(path, config=config) as bus, bus.subscribe("events.#") as events:
+        broker.freeze()
+        before, full = await fill(bus), 0
+        # Until what the kernel takes from the loop makes no room any more.
+        while full != before:
+            await asyncio.sleep(0.05)
+            full, before = before, await fill(bus, before)
+        waiting = await line(bus, process(before, "x" * LARGE))
+        with pytest.raises(WouldBlock):
+            bus.publish_nowait(process(before + 1))
+        broker.thaw()
+        await asyncio.gather(*waiting)
+        assert pids(await collect(events, before + 1)) == list(range(before + 1))
+        bus.publish_nowait(process(before + 1))
+        assert pids(await collect(events, 1)) == [before + 1]
+    broker.finish()
+
+
+async def test_who_does_not_wait_takes_the_number_of_nobody_who_gives_up(path):
+    """Not from another thread either, and not where its own readers have room; `sequence` had a gap."""
+    config = ClientConfig(congestion="block", publish_timeout=0.3)
+    load = PerformanceEvent("load", 1.0, "n")
+    async with (
+        Broker(path) as broker,
+        EventBus.from_broker(broker, config=config) as bus,
+        EventBus.from_broker(broker) as other,
+        other.subscribe("events.process.*", queue_messages=1, overflow="block"),
+        other.subscribe("events.performance.*") as free,
+    ):
+        await bus.publish(process(0))
+        (waiting,) = await line(bus, process(1))
+        with pytest.raises(WouldBlock):
+            bus.publish_nowait(load)
+        with pytest.raises(WouldBlock):
+            await asyncio.to_thread(bus.publish_nowait, load)
+        with pytest.raises(PublishTimeout):
+            await waiting
+        bus.publish_nowait(load)
+        assert (await free.get(5)).sequence == 1

@@ -176,8 +176,9 @@ class BusCore:
     def publish_nowait(
         self, event: CollectionEvent, correlation: str | CorrelationMetadata | None = None, *, topic: str | None = None
     ) -> None:
-        """Publishes as `publish` does, from any thread and without waiting: `WouldBlock` if there is no room.
+        """Publishes as `publish` does, from any thread and without waiting.
 
+        `WouldBlock` if there is no room, or others of this bus wait for some, whom it does not overtake.
         ``event``, ``correlation`` and ``topic`` are those of `publish`.
         """
 

@@ -264,7 +264,7 @@ class EventBus(Publisher):
             subscription._abandon()
             raise
         self._track(subscription)
-        self._bridge.limit_pace(bounds.queue_messages)
+        self._bridge.limit_pace(id(subscription), bounds.queue_messages)
         self._subscriptions[spec.subscriber_id] = weakref.ref(subscription)
         return subscription
 
@@ -274,6 +274,7 @@ class EventBus(Publisher):
 
     def _forget(self, subscription: Subscription[Any]) -> None:
         self._subscriptions.pop(subscription.subscriber_id, None)
+        self._bridge.free_pace(id(subscription))
 
     def _open_subscriptions(self) -> list[Subscription[Any]]:
         found = (reference() for reference in self._subscriptions.values())

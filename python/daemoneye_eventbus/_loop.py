@@ -38,6 +38,7 @@ class Bridge:
         self._tokens = itertools.count(1)
         self._listeners: dict[int, Callable[[], Callable[[], object] | None]] = {}
         self.pace = _PUBLISHES_A_TURN
+        self._limits: dict[int, int] = {}
         self.paced: weakref.WeakSet[BusCore] = weakref.WeakSet()
         self.watches = self._watch(loop)
         if not self.watches:
@@ -153,9 +154,20 @@ class Bridge:
     def _log(self) -> None:
         _logs.emit()
 
-    def limit_pace(self, queue_messages: int) -> None:
-        """Buses of this loop give its readers a turn well before a queue of that size is full."""
-        self.pace = min(self.pace, max(1, queue_messages // 8))
+    def limit_pace(self, owner: int, queue_messages: int) -> None:
+        """Buses of this loop give its readers a turn well before the queue of ``owner``, so large, is full."""
+        limit = max(1, queue_messages // 8)
+        if limit < _PUBLISHES_A_TURN:
+            self._limits[owner] = limit
+            self._set_pace()
+
+    def free_pace(self, owner: int) -> None:
+        """That queue is fed no more; from any thread."""
+        if self._limits.pop(owner, None) is not None:
+            self.call(self._set_pace)
+
+    def _set_pace(self) -> None:
+        self.pace = min(self._limits.copy().values(), default=_PUBLISHES_A_TURN)
         for bus in self.paced:
             bus._pace(self.pace)
 

@@ -19,10 +19,13 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::Write;
 use std::ptr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use daemoneye_eventbus_core::broker::BrokerStatistics;
+use daemoneye_eventbus_core::Error;
+use daemoneye_eventbus_core::broker::{BrokerStatistics, PortOptions};
+use daemoneye_eventbus_core::event::EventSubscription;
+use daemoneye_eventbus_core::queue::{Limits, Overflow, Wake};
 use daemoneye_eventbus_core::wire::text::{Code, FromBroker};
 
 use self::support::{Bus, Client, Frame, NEW, frame, frame_of, frames, guarded};
@@ -125,6 +128,56 @@ fn nothing_is_taken_and_everybody_is_told() {
         assert_eq!((now.bus.messages_published, now.dropped["no_memory"]), (101, 100));
         assert_eq!((now.bus.messages_delivered, lost(&now)), (1, 100));
         assert_eq!((now.refused["no_memory"], now.refused["subscription_refused"]), (3, 1));
+    });
+}
+
+#[test]
+fn a_bus_in_process_is_refused_what_one_elsewhere_would_be() {
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(&self) {}
+    }
+
+    starving(|| {
+        let bus = Bus::new();
+        let mut original = bus.dial();
+        original.text("PING");
+        assert!(matches!(original.next(), Frame::Text(FromBroker::Pong)));
+        let id = bus.broker.clients()[0].id;
+        let port = bus.broker.port(PortOptions::default()).unwrap();
+        let asked = EventSubscription {
+            topic_patterns: Some(vec!["events.#".into()]),
+            ..EventSubscription::default()
+        };
+        let limits = Limits {
+            messages: 10,
+            bytes: MIB,
+        };
+        // The calling thread is the one that is refused here.
+        let subscribe = || {
+            EXEMPT.set(false);
+            let local = port
+                .subscribe(&asked, limits, Overflow::DropOldest, Arc::new(Nobody))
+                .map(drop);
+            let of_client = bus.broker.subscribe_client(id, &["events.process.+".to_owned()]);
+            EXEMPT.set(true);
+            [local, of_client]
+        };
+        for made in subscribe() {
+            made.unwrap();
+        }
+        refuse(MIB, usize::MAX);
+        for refused in subscribe() {
+            let error = refused.unwrap_err();
+            assert!(matches!(&error, Error::SubscriptionRefused { limit: 0, .. }), "{error}");
+            assert!(error.to_string().contains("no memory"), "{error}");
+        }
+        assert_eq!(bus.broker.statistics().refused["no_memory"], 2);
+        refuse(usize::MAX, usize::MAX);
+        for made in subscribe() {
+            made.unwrap();
+        }
     });
 }
 

@@ -46,6 +46,16 @@ enum Way {
     Port(Py<PortHandle>, Owned<Arc<Port>>),
 }
 
+impl Way {
+    /// Raises `ForkedProcess` in a forked child.
+    fn check(&self, py: Python<'_>) -> PyResult<()> {
+        match self {
+            Self::Link(_, link) => link.get(py).map(drop),
+            Self::Port(_, port) => port.get(py).map(drop),
+        }
+    }
+}
+
 // Its name is in the errors for calls with wrong arguments: that of the class which users know.
 #[pyclass(name = "EventBus", subclass, frozen, weakref, module = "daemoneye_eventbus._native")]
 pub(crate) struct BusCore {
@@ -94,7 +104,8 @@ impl BusCore {
         Self::offer(slf, outgoing, true, true)
     }
 
-    /// Offers once. `waits` tells an in-process publish that its caller will wait for full readers; `on_loop` that the loop flushes.
+    /// Offers once. `waits` tells an in-process publish that its caller will wait for full readers, or has waited; who does not is not
+    /// taken before those who do. `on_loop` tells that the loop flushes.
     fn offer(slf: &Bound<'_, Self>, outgoing: &Outgoing, waits: bool, on_loop: bool) -> PyResult<Offer> {
         let py = slf.py();
         let bus = slf.get();
@@ -103,6 +114,11 @@ impl BusCore {
                 py,
                 Error::Lifecycle("this bus was shut down; make a new one"),
             ));
+        }
+        if !waits && bus.queue_of_waiters.load(Ordering::Relaxed) > 0 {
+            // Of a forked child nobody stands in line.
+            bus.way.check(py)?;
+            return Ok(Offer::Full(None));
         }
         let timestamp = Timestamp::now();
         let (id, fresh) = (fresh_id(), fresh_id());
@@ -292,7 +308,9 @@ impl BusCore {
         Operation::issue(py, Kind::Publish { bus, outgoing })
     }
 
-    /// Publishes as `publish` does, from any thread and without waiting: `WouldBlock` if there is no room.
+    /// Publishes as `publish` does, from any thread and without waiting.
+    ///
+    /// `WouldBlock` if there is no room, or others of this bus wait for some, whom it does not overtake.
     #[pyo3(signature = (event, correlation=None, *, topic=None))]
     fn publish_nowait(
         slf: &Bound<'_, Self>,
@@ -382,7 +400,7 @@ impl BusCore {
         self.queue_of_waiters.store(count, Ordering::Relaxed);
     }
 
-    /// A small queue of the same loop is fed: never fill it before its reader has had a turn.
+    /// So many publishes a turn at most: small queues of the same loop are not filled before their readers have had one.
     fn _pace(&self, publishes: u32) {
         self.pace.limit(publishes);
     }

@@ -35,9 +35,12 @@ pub(crate) struct Pace {
     /// The step before which to look next.
     look: AtomicU32,
     every: AtomicU32,
+    /// The most that `every` may be.
+    most: u32,
 }
 
 impl Pace {
+    /// Takes `every` steps at once, or fewer.
     pub(crate) fn new(every: u32) -> Self {
         Self {
             start: Instant::now(),
@@ -46,12 +49,13 @@ impl Pace {
             steps: AtomicU32::new(0),
             look: AtomicU32::new(0),
             every: AtomicU32::new(every),
+            most: every,
         }
     }
 
-    /// Never takes more than `every` steps at once from now on.
+    /// Takes `every` steps at once from now on, as far as that is allowed.
     pub(crate) fn limit(&self, every: u32) {
-        self.every.fetch_min(every.max(1), Ordering::Relaxed);
+        self.every.store(every.clamp(1, self.most), Ordering::Relaxed);
     }
 
     /// Counts one step. True if the loop should have a turn first; then the count starts anew.

@@ -181,18 +181,23 @@ impl Waiter {
     }
 
     fn remove_done_callback(&self, py: Python<'_>, function: &Bound<'_, PyAny>) -> PyResult<usize> {
-        // Comparing runs foreign code, so not under the lock.
-        let callbacks = std::mem::take(&mut self.inner.lock().callbacks);
-        let before = callbacks.len();
-        let mut kept: SmallVec<[Callback; 1]> = SmallVec::new();
-        for callback in callbacks {
-            if !callback.function.bind(py).eq(function)? {
-                kept.push(callback);
+        // Comparing runs foreign code, so not under the lock; where it fails everything stays as it is.
+        let copied = |callback: &Callback| callback.function.clone_ref(py);
+        let known: SmallVec<[Py<PyAny>; 1]> = self.inner.lock().callbacks.iter().map(copied).collect();
+        let mut equal: SmallVec<[Py<PyAny>; 1]> = SmallVec::new();
+        for known in known {
+            if known.is(function) || known.bind(py).eq(function)? {
+                equal.push(known);
             }
         }
-        let removed = before - kept.len();
-        self.inner.lock().callbacks.extend(kept);
-        Ok(removed)
+        let mut inner = self.inner.lock();
+        let callbacks = std::mem::take(&mut inner.callbacks).into_iter();
+        let (removed, kept): (SmallVec<[Callback; 1]>, _) =
+            callbacks.partition(|callback| equal.iter().any(|equal| equal.is(&callback.function)));
+        inner.callbacks = kept;
+        // What is let go may come back here.
+        drop(inner);
+        Ok(removed.len())
     }
 
     #[pyo3(signature = (msg=None))]

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use hashbrown::HashSet;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
@@ -25,6 +26,8 @@ const LATE: Duration = Duration::from_millis(5);
 pub(super) struct HeldBack {
     cork: Cork,
     sinks: SmallVec<[Arc<Sink>; WRITTEN_HERE]>,
+    /// The same by id, where they are too many to look through them for each message.
+    known: HashSet<u64>,
     /// Of one copy of each message.
     bytes: usize,
     taken: u64,
@@ -49,6 +52,7 @@ impl HeldBack {
         Self {
             cork: Cork::new(),
             sinks: SmallVec::new(),
+            known: HashSet::new(),
             bytes: 0,
             taken: 0,
             releases: 0,
@@ -59,7 +63,15 @@ impl HeldBack {
 
     /// The reader behind `sink` waits and has something to read.
     pub(super) fn add(&mut self, sink: &Arc<Sink>) {
-        if !self.sinks.iter().any(|known| Arc::ptr_eq(known, sink)) {
+        let is_new = if self.sinks.len() < WRITTEN_HERE {
+            !self.sinks.iter().any(|known| Arc::ptr_eq(known, sink))
+        } else {
+            if self.known.is_empty() {
+                self.known.extend(self.sinks.iter().map(|known| known.id));
+            }
+            self.known.insert(sink.id)
+        };
+        if is_new {
             self.sinks.push(Arc::clone(sink));
         }
     }
@@ -85,6 +97,7 @@ impl HeldBack {
 
     fn release(&mut self, now: Timestamp) -> Release {
         self.bytes = 0;
+        self.known.clear();
         if !self.sinks.is_empty() {
             self.releases += 1;
             self.cork.note_write(now);
@@ -164,5 +177,53 @@ impl Watch {
             release.write();
         }
         goes_on
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::queue::{Budget, Limits, Overflow, Queue, Wake};
+    use crate::wire::Dialect;
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(&self) {}
+    }
+
+    #[test]
+    fn very_many_readers_are_held_back_once_each_and_without_a_search_for_each() {
+        let limits = Limits { messages: 1, bytes: 1 };
+        let budget = Arc::new(Budget::new(1));
+        let queue = Arc::new(Queue::new(limits, Overflow::DropOldest, None, budget, Arc::new(Nobody)));
+        let sink = |id| {
+            Arc::new(Sink {
+                id,
+                queue: Arc::clone(&queue),
+                dialect: Dialect::Bincode,
+                max_frame: 1,
+                original: false,
+                outlet: None,
+            })
+        };
+        for count in [1, WRITTEN_HERE as u64, WRITTEN_HERE as u64 + 1, 60_000] {
+            let sinks: Vec<_> = (0..count).map(sink).collect();
+            let mut held_back = HeldBack::new();
+            let begun = Instant::now();
+            for _message in 0..3 {
+                for sink in &sinks {
+                    held_back.add(sink);
+                }
+            }
+            let Release(released) = held_back.end_turn(Timestamp::now());
+            assert!(released.iter().map(|sink| sink.id).eq(0..count));
+            // What was searched through took minutes here.
+            assert!(begun.elapsed().as_secs() < 20, "{count}: {:?}", begun.elapsed());
+            held_back.add(&sinks[0]);
+            assert_eq!(held_back.end_turn(Timestamp::now()).0.len(), 1);
+        }
     }
 }

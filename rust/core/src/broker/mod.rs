@@ -15,6 +15,7 @@ mod headroom;
 mod held_back;
 mod local;
 mod memory;
+mod numbers;
 mod outgoing;
 mod places;
 mod port;
@@ -240,6 +241,7 @@ impl Broker {
                 "this client is a native one and subscribes itself; only original peers are subscribed by the broker",
             ));
         };
+        shared.memory_for_subscription()?;
         let patterns = subscription::of_original(&shared.config, patterns)?;
         let rights = connection.rights.as_ref();
         if let Some(reason) = rights.and_then(|rights| rights.refuse_subscription(&patterns)) {

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::deliver::Delivery;
 use super::held_back::{HeldBack, Verdict};
 use super::local::{Held, LocalSubscription, ONLY};
+use super::numbers::Numbers;
 use super::outgoing::Outgoing;
 use super::rights::{self, Rights};
 use super::route::{Lane, Route, Standing, Way};
@@ -59,19 +60,18 @@ pub struct Port {
     /// `None` unless a rule forbids the broker's own user something.
     rights: Option<Arc<Rights>>,
     closed: AtomicBool,
-    desk: Mutex<Desk>,
+    desk: Arc<Mutex<Desk>>,
     held_back: Arc<Mutex<HeldBack>>,
     held: Arc<Mutex<Held>>,
     /// Accepted publishes.
     published: Arc<AtomicU64>,
-    /// Of the next message. Moves on under the desk's lock, and goes back where nobody has got the last one.
-    sequence: Arc<AtomicU64>,
 }
 
 /// What one publish leaves for the next.
-struct Desk {
+pub(super) struct Desk {
     topics: Neighbours,
     routes: Cache<Arc<Route>>,
+    pub(super) numbers: Numbers,
 }
 
 impl std::fmt::Debug for Port {
@@ -93,14 +93,14 @@ impl Port {
             rights: shared.rights(&User::own(), None),
             congestion: options.congestion,
             closed: AtomicBool::new(false),
-            desk: Mutex::new(Desk {
+            desk: Arc::new(Mutex::new(Desk {
                 topics: Neighbours::new(shared.config.max_topic_depth),
                 routes: Cache::new(CACHED_TOPICS),
-            }),
+                numbers: Numbers::default(),
+            })),
             held_back: Arc::new(Mutex::new(HeldBack::new())),
             held: Arc::default(),
             published: Arc::default(),
-            sequence: Arc::default(),
             shared,
         };
         port.open()?;
@@ -143,8 +143,12 @@ impl Port {
         let router = &self.shared.router;
         let rights = self.rights.as_deref();
         let mut desk = self.desk.lock();
-        let Desk { topics, routes } = &mut *desk;
-        draft.sequence = self.sequence.load(Ordering::Relaxed);
+        let Desk {
+            topics,
+            routes,
+            numbers,
+        } = &mut *desk;
+        draft.sequence = numbers.next;
         let size = wire::encoded_len(config.dialect, draft, config.max_frame, topics)?;
         let route = routes.get_or(draft.topic, router.generation(), || {
             rights::look_up(router, rights, draft.topic)
@@ -169,7 +173,7 @@ impl Port {
                 Patience::Exceed
             }
         };
-        self.sequence.store(draft.sequence + 1, Ordering::Relaxed);
+        numbers.next += 1;
         let route = Arc::clone(route);
         // Making the object, and what is dropped for it, may run code that publishes.
         drop(desk);
@@ -208,14 +212,20 @@ impl Port {
             self.note_published();
         }
         Ok(match waiting {
-            Some(waiting) => Published::Wait(Unfinished {
-                shared: Arc::clone(&self.shared),
-                published: Arc::clone(&self.published),
-                sequence: Arc::clone(&self.sequence),
-                number: outgoing.draft.sequence,
-                waiting: Some(waiting),
-                counted: handed_over,
-            }),
+            Some(waiting) => {
+                let number = outgoing.draft.sequence;
+                if !handed_over {
+                    self.desk.lock().numbers.wait(number);
+                }
+                Published::Wait(Unfinished {
+                    shared: Arc::clone(&self.shared),
+                    published: Arc::clone(&self.published),
+                    desk: Arc::clone(&self.desk),
+                    number,
+                    waiting: Some(waiting),
+                    counted: handed_over,
+                })
+            }
             None if is_held => Published::HeldBack,
             None => Published::Done,
         })
@@ -325,7 +335,10 @@ impl Port {
         // Under the lock that closing takes: whatever is held when it closes ends with it, and nothing comes after.
         self.open()?;
         let load = held.sinks.values().map(|(_, load)| *load).sum();
-        let interest = subscription::compile(config, subscription, load)
+        let interest = self
+            .shared
+            .memory_for_subscription()
+            .and_then(|()| subscription::compile(config, subscription, load))
             .and_then(|interest| Sub::frame_of(ONLY, subscription).map(|_| interest))
             .inspect_err(|error| self.shared.counters.note(Refusal::of(error.code())))?;
         let rights = self.rights.as_ref();

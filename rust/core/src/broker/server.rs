@@ -22,7 +22,7 @@ use super::statistics::{Refusal, Undelivered};
 use super::{Given, session};
 use crate::error::{Error, Result};
 use crate::lock::Mutex;
-use crate::queue::Wake;
+use crate::queue::{DropReason, Wake};
 use crate::transport::{Address, Listener, PathState, Peer, Stream};
 use crate::wire::text::{Code, Err as ErrText};
 
@@ -125,7 +125,7 @@ pub(super) fn run(
         fn drop(&mut self) {
             self.0.advance(Phase::Stopped);
             for connection in self.0.connections() {
-                self.0.retire(&connection);
+                self.0.retire(&connection, |_| DropReason::Disconnected);
                 connection.stream.shut_down();
             }
             self.0.finish_locals();

@@ -28,8 +28,8 @@ use super::rhythm::Rhythm;
 use super::rights::Rights;
 use super::route::Sink;
 use super::router::Router;
-use super::statistics::{BrokerStatistics, ClientInfo, ClientKind, Counters, Totals, Undelivered};
-use crate::error::Error;
+use super::statistics::{BrokerStatistics, ClientInfo, ClientKind, Counters, Refusal, Totals, Undelivered};
+use crate::error::{Error, Result};
 use crate::event::EventBusStatistics;
 use crate::lock::Mutex;
 use crate::queue::{Budget, DropReason, Queue};
@@ -155,6 +155,24 @@ impl Shared {
         Headroom::is_there(subscriptions + patterns + self.places.taken())
     }
 
+    /// Whether there is memory for another subscription.
+    pub(super) fn memory_for_subscription(&self) -> Result<()> {
+        if self.has_memory() {
+            Ok(())
+        } else {
+            Err(self.no_memory_for_subscription())
+        }
+    }
+
+    #[cold]
+    pub(super) fn no_memory_for_subscription(&self) -> Error {
+        self.counters.note(Refusal::NoMemory);
+        Error::SubscriptionRefused {
+            reason: "there is no memory for it; make room, or try again later".to_owned(),
+            limit: 0,
+        }
+    }
+
     /// What a client may not do; `None` if it may do everything.
     pub(super) fn rights(&self, user: &User, token: Option<&str>) -> Option<Arc<Rights>> {
         let config = &self.config;
@@ -168,10 +186,10 @@ impl Shared {
             .insert(connection.id, Arc::clone(connection));
     }
 
-    /// Ends a connection's subscriptions, counts what it has not got as lost, and keeps its numbers.
-    pub(super) fn retire(&self, connection: &Connection) {
+    /// Ends a connection's subscriptions, counts what it has not got as lost, for the `reason` of each, and keeps its numbers.
+    pub(super) fn retire(&self, connection: &Connection, reason: impl Fn(u64) -> DropReason) {
         self.router.leave(&connection.sink);
-        let lost = connection.queue.discard(DropReason::Disconnected);
+        let lost = connection.queue.discard(reason);
         if self.phase() >= Phase::Leaving {
             self.note_lost_at_end(lost);
         }
@@ -186,7 +204,7 @@ impl Shared {
     /// A peer of the original goes on with another queue. What this one held is dropped as closed; gives all that it has come to.
     pub(super) fn end_queue(&self, old: &Connection) -> Totals {
         self.router.leave(&old.sink);
-        old.queue.discard(DropReason::Closed);
+        old.queue.discard(|_| DropReason::Closed);
         let mut register = self.register.lock();
         register.connections.remove(&old.id);
         register.gone.add(&old.queue.snapshot(), false);
@@ -256,7 +274,7 @@ impl Shared {
     /// Ends one subscription of this process; what it has not handed over is dropped as closed.
     pub(super) fn retire_queue(&self, client: Uuid, sink: &Sink) {
         self.router.leave(sink);
-        sink.queue.discard(DropReason::Closed);
+        sink.queue.discard(|_| DropReason::Closed);
         let mut register = self.register.lock();
         let Some(client) = register.locals.get_mut(&client) else {
             return;

@@ -2,14 +2,16 @@
 //!
 //! It counts as published from the moment in which some reader has it, or when it is done. Whoever gives it up (a time-out, a
 //! cancellation) drops it: what some readers have by then is lost to the others, who are told so; what nobody has was never published,
-//! and its number is that of the next, unless another has been given out since.
+//! and its number is that of the next, unless one behind it was published.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::deliver::{Delivery, Waiting};
+use super::port::Desk;
 use super::shared::Shared;
+use crate::lock::Mutex;
 use crate::queue::{Patience, Wake};
 
 /// What became of a publish.
@@ -27,8 +29,8 @@ pub struct Unfinished {
     pub(super) shared: Arc<Shared>,
     /// Accepted publishes of its port.
     pub(super) published: Arc<AtomicU64>,
-    /// The port's next number, and the one of this message.
-    pub(super) sequence: Arc<AtomicU64>,
+    /// That of its port.
+    pub(super) desk: Arc<Mutex<Desk>>,
     pub(super) number: u64,
     pub(super) waiting: Option<Waiting>,
     pub(super) counted: bool,
@@ -73,6 +75,7 @@ impl Unfinished {
             self.counted = true;
             shared.counters.note_published(1);
             self.published.fetch_add(1, Ordering::Relaxed);
+            self.desk.lock().numbers.publish(self.number);
         }
         match self.waiting {
             None => Published::Done,
@@ -88,11 +91,7 @@ impl Drop for Unfinished {
             let depth = self.shared.config.max_topic_depth;
             Delivery::new(&self.shared.router, depth, Patience::None).give_up(waiting);
         } else {
-            let next = self.number + 1;
-            // Where another has the next number, this one is missing.
-            let _missing = self
-                .sequence
-                .compare_exchange(next, self.number, Ordering::Relaxed, Ordering::Relaxed);
+            self.desk.lock().numbers.give_up(self.number);
         }
     }
 }

@@ -189,7 +189,7 @@ impl Inbound {
         }
         match discard {
             Some(reason) => {
-                inbox.queue.discard(reason);
+                inbox.queue.discard(|_| reason);
             }
             None => inbox.queue.finish(),
         }

@@ -374,21 +374,33 @@ impl Inner {
         self.idle && (!self.items.is_empty() || self.is_unwanted()) && std::mem::replace(&mut self.idle, false)
     }
 
-    pub(super) fn close(&mut self, discard: Option<DropReason>) -> u64 {
+    pub(super) const fn finish(&mut self) {
         self.state = State::Finished;
-        let Some(reason) = discard else { return 0 };
+    }
+
+    /// Drops everything, the messages of each subscription for its own `reason`.
+    pub(super) fn discard(&mut self, reason: impl Fn(u64) -> DropReason) -> u64 {
+        self.finish();
         let lost = self.messages as u64;
-        let pairs = self.pending;
         self.budget.release(self.messages, self.bytes + self.lists);
         (self.messages, self.bytes, self.lists, self.pending) = (0, 0, 0, 0);
         (self.answers, self.answer_bytes, self.gap_lists) = (0, 0, 0);
-        self.count_dropped(reason, pairs);
-        self.items.clear();
+        for item in std::mem::take(&mut self.items) {
+            if let Item::Run(run, subscriptions, _) = item {
+                self.count_each(&run, &subscriptions, &reason);
+            }
+        }
         lost
     }
 
+    fn count_each(&mut self, run: &Run, subscriptions: &[u64], reason: impl Fn(u64) -> DropReason) {
+        for id in subscriptions {
+            self.count_dropped(reason(*id), u64::from(run.messages));
+        }
+    }
+
     /// Drops what is pending except the frame that is being written, then lets `last` be the end of the stream.
-    pub(super) fn end_with(&mut self, last: Option<Bytes>, reason: DropReason) -> u64 {
+    pub(super) fn end_with(&mut self, last: Option<Bytes>, reason: impl Fn(u64) -> DropReason) -> u64 {
         let kept = self.items.pop_front().and_then(|front| match front {
             _ if self.partial == 0 => {
                 self.items.push_front(front);
@@ -401,13 +413,14 @@ impl Inner {
             }
             whole => Some(whole),
         });
-        let (mut lost, mut pairs) = (0, 0);
+        let mut lost = 0;
         let mut items = std::mem::take(&mut self.items);
         items.retain(|item| {
             match item {
                 Item::Run(run, subscriptions, list) => {
                     lost += u64::from(run.messages);
-                    pairs += self.release(run, subscriptions.len());
+                    self.release(run, subscriptions.len());
+                    self.count_each(run, subscriptions, &reason);
                     self.let_go(*list);
                 }
                 Item::Gap(gap) => self.let_go_gap(gap.charged()),
@@ -416,14 +429,13 @@ impl Inner {
             matches!(item, Item::Answer(_))
         });
         self.items = items;
-        self.count_dropped(reason, pairs);
         if let Some(kept) = kept {
             self.items.push_front(kept);
         }
         if let Some(last) = last {
             self.answer(last);
         }
-        self.state = State::Finished;
+        self.finish();
         lost
     }
 

@@ -379,17 +379,17 @@ impl Queue {
 
     /// Nothing more comes in; what is queued can still be read.
     pub fn finish(&self) {
-        self.end(|inner| inner.close(None));
+        self.end(Inner::finish);
     }
 
-    /// Nothing more comes in and what is pending is dropped for `reason`. Gives how many messages that were.
-    pub fn discard(&self, reason: DropReason) -> u64 {
-        self.end(|inner| inner.close(Some(reason)))
+    /// Nothing more comes in and what is pending is dropped, for the `reason` of each subscription. Gives how many messages that were.
+    pub fn discard(&self, reason: impl Fn(u64) -> DropReason) -> u64 {
+        self.end(|inner| inner.discard(reason))
     }
 
-    /// Drops what is pending for `reason`, except a frame that is being written and unsent answers; then comes `last`, then the end.
+    /// Drops what is pending, for the `reason` of each subscription, except a frame that is being written and unsent answers; then comes `last`, then the end.
     /// Gives how many messages were dropped.
-    pub fn end_with(&self, last: Option<Bytes>, reason: DropReason) -> u64 {
+    pub fn end_with(&self, last: Option<Bytes>, reason: impl Fn(u64) -> DropReason) -> u64 {
         self.end(|inner| inner.end_with(last, reason))
     }
 
@@ -461,15 +461,15 @@ impl Queue {
     }
 
     /// Ends the queue; everybody is woken.
-    fn end(&self, end: impl FnOnce(&mut Inner) -> u64) -> u64 {
+    fn end<R>(&self, end: impl FnOnce(&mut Inner) -> R) -> R {
         let mut inner = self.inner.lock();
-        let lost = end(&mut inner);
+        let result = end(&mut inner);
         let room = inner.take_all_waiting();
         drop(inner);
         for waker in room {
             waker.wake();
         }
         self.reader.wake();
-        lost
+        result
     }
 }

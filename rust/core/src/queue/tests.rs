@@ -357,7 +357,7 @@ fn disconnect_tells_its_reader_even_while_that_waits_for_the_kernel() {
     );
     // Whoever writes on passes it on, until it is cut.
     assert_eq!(queue.write(usize::MAX, &mut Vec::new()), Written::Unwanted);
-    assert_eq!(queue.queue.end_with(None, DropReason::Disconnected), 1);
+    assert_eq!(queue.queue.end_with(None, |_| DropReason::Disconnected), 1);
     let snapshot = queue.queue.snapshot();
     assert_eq!((snapshot.dropped[0], snapshot.dropped[4], snapshot.pending), (4, 1, 1));
     assert_eq!(queue.write(usize::MAX, &mut Vec::new()), Written::All);
@@ -381,7 +381,9 @@ fn last_words_come_behind_the_frame_under_way_and_the_answers() {
     let mut out = Vec::new();
     queue.write(10, &mut out);
     assert_eq!(
-        queue.queue.end_with(Some(answer("ERR {}")), DropReason::Disconnected),
+        queue
+            .queue
+            .end_with(Some(answer("ERR {}")), |_| DropReason::Disconnected),
         4
     );
     assert!(queue.queue.is_closed() && !queue.queue.is_empty());
@@ -391,7 +393,10 @@ fn last_words_come_behind_the_frame_under_way_and_the_answers() {
     assert_eq!(parse(&out), [Item::Message(0), text("OK {}"), text("ERR {}")]);
     let snapshot = queue.queue.snapshot();
     assert_eq!((snapshot.delivered, snapshot.pending, snapshot.dropped[4]), (1, 0, 4));
-    assert_eq!((queue.budget.used(), queue.queue.discard(DropReason::Closed)), (0, 0));
+    assert_eq!(
+        (queue.budget.used(), queue.queue.discard(|_| DropReason::Closed)),
+        (0, 0)
+    );
 }
 
 #[test]

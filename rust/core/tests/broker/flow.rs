@@ -206,6 +206,32 @@ fn the_end_of_a_connection_settles_its_account() {
 }
 
 #[test]
+fn what_its_owner_closed_is_not_lost_by_the_end_of_the_connection() {
+    let numbers = |word: &'static str| {
+        let bus = Bus::new();
+        let mut publisher = bus.connect();
+        let mut reader = bus.connect();
+        reader.subscribe(1, &["events.#"]);
+        reader.subscribe(2, &[NEW]);
+        publish(&mut publisher, 0..20_000);
+        reader.text(word);
+        drop(reader);
+        let statistics = bus.settled(|statistics| statistics.connections == 1);
+        let lost = |reason| statistics.dropped.get(reason).copied().unwrap_or(0);
+        let (closed, disconnected) = (lost("closed"), lost("disconnected"));
+        assert_eq!(statistics.bus.messages_delivered + closed + disconnected, 2 * 20_000);
+        assert!(closed + disconnected > 0);
+        (closed, disconnected)
+    };
+    guarded(move || {
+        let (closed, disconnected) = numbers(r#"UNSUB {"id":2}"#);
+        assert_eq!(closed, disconnected, "each message was for both");
+        assert_eq!(numbers("BYE").1, 0);
+        assert_eq!(numbers("PONG").0, 0);
+    });
+}
+
+#[test]
 fn answers_that_nobody_reads_stop_the_reading() {
     guarded(|| {
         let bus = Bus::new();

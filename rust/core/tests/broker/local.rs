@@ -255,6 +255,14 @@ fn a_publish_that_nobody_has_takes_no_sequence() {
         assert_eq!((pop(0), pop(1)), (5, 5));
         assert!(begin().is_none());
         assert_eq!((pop(0), pop(1)), (6, 6));
+        // Of two that give up, in the order in which they came, neither was ever there.
+        assert!(begin().is_none());
+        let (first, second) = (begin().expect("full"), begin().expect("full"));
+        drop(first);
+        drop(second);
+        assert_eq!((pop(0), pop(1)), (7, 7));
+        assert!(begin().is_none());
+        assert_eq!((pop(0), pop(1)), (8, 8));
     });
 }
 

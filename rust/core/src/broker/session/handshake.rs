@@ -249,7 +249,9 @@ impl Session {
         }
         let err = ErrText::new(Code::AuthenticationFailed, "authentication failed");
         let frame = Bytes::from(FromBroker::Err(err).frame());
-        self.connection.queue.end_with(Some(frame), DropReason::Disconnected);
+        self.connection
+            .queue
+            .end_with(Some(frame), |_| DropReason::Disconnected);
         self.connection.flush();
     }
 }

@@ -357,7 +357,7 @@ impl Session {
         }
         let frame = Bytes::from(FromBroker::Err(ErrText::new(code, message)).frame());
         self.shared.router.leave(&self.connection.sink);
-        self.connection.queue.end_with(Some(frame), DropReason::Disconnected);
+        self.connection.queue.end_with(Some(frame), |id| self.why_lost(id));
         self.begin_leaving();
     }
 
@@ -369,13 +369,32 @@ impl Session {
         self.expect_the_end();
     }
 
-    /// The peer takes nothing any more: its subscriptions end now. What it has sent before is still read and routed.
+    /// The peer takes nothing any more: its subscriptions end now. What it has sent before is still read and routed; what the kernel has of
+    /// that now comes before the account, since it may be that the peer has closed them.
     fn hang_up(&mut self) {
         if !self.connection.queue.is_closed() {
             self.shared.router.leave(&self.connection.sink);
+            self.connection.queue.finish();
         }
-        self.connection.queue.discard(DropReason::Disconnected);
         self.writable = None;
+        while self.reads()
+            && !self.connection.queue.is_empty()
+            && let Look::Read(len) = self.last_look.look(&self.connection.stream)
+        {
+            with_read(len, |data| self.take(data));
+        }
+        if self.stop != Some(Stop::Turn) {
+            self.connection.queue.discard(|id| self.why_lost(id));
+        }
+    }
+
+    /// What a subscription has not got, when the connection ends.
+    fn why_lost(&self, id: u64) -> DropReason {
+        if self.subscriptions.contains_key(&id) {
+            DropReason::Disconnected
+        } else {
+            DropReason::Closed
+        }
     }
 }
 
@@ -386,7 +405,7 @@ impl Drop for Session {
             let depth = self.shared.config.max_topic_depth;
             Delivery::new(&self.shared.router, depth, Patience::None).resume(waiting);
         }
-        self.shared.retire(&self.connection);
+        self.shared.retire(&self.connection, |id| self.why_lost(id));
         self.connection.stream.shut_down();
     }
 }

@@ -34,7 +34,11 @@ impl Session {
             Ok(FromClient::Ping) => self.answer(&FromBroker::Pong),
             Ok(FromClient::Pong) => {}
             Ok(FromClient::Stats(asked)) => self.tell_statistics(asked),
-            Ok(FromClient::Bye) => self.leave(Bye::default()),
+            Ok(FromClient::Bye) => {
+                // Its own doing, as if it had closed each of them.
+                self.subscriptions.clear();
+                self.leave(Bye::default());
+            }
             Ok(FromClient::Connect(_)) => self.cut(Code::Protocol, "CONNECT came twice; it opens a connection once"),
             Ok(FromClient::Auth(_)) => self.cut(Code::Protocol, "AUTH came, and nobody asked for it"),
             Ok(FromClient::PingProof(_)) => {
@@ -66,17 +70,12 @@ impl Session {
     /// There may be no memory for what it says.
     #[cold]
     fn disobey(&mut self, body: &[u8]) {
-        let why = "there is no memory for it; make room, or try again later";
         match FromClient::subscription_of(body) {
             Some(id) => {
-                self.shared.counters.note(Refusal::NoMemory);
-                let error = Error::SubscriptionRefused {
-                    reason: why.to_owned(),
-                    limit: 0,
-                };
+                let error = self.shared.no_memory_for_subscription();
                 self.refuse_verb(id, ErrText::from(&error));
             }
-            None => self.starve(why),
+            None => self.starve("there is no memory for it; make room, or try again later"),
         }
     }
 

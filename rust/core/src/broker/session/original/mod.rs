@@ -426,7 +426,7 @@ impl Original {
         let connect = self.connect.take()?;
         if let Some(connection) = self.reader.connection.clone() {
             self.shared.router.leave(&connection.sink);
-            connection.queue.end_with(None, DropReason::Closed);
+            connection.queue.end_with(None, |_| DropReason::Closed);
         }
         let deadline = Instant::now() + self.shared.config.write_timeout;
         loop {
@@ -479,7 +479,7 @@ struct Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.shared.retire(&connection);
+            self.shared.retire(&connection, |_| DropReason::Disconnected);
         }
         if !self.hands_over {
             self.stream.shut_down();
