@@ -52,6 +52,8 @@ class Opened:
     source: Source
     confirm: Callable[[], Any]
     """Coroutine function: waits for the broker's answer."""
+    arrived: Callable[[], Any]
+    """Coroutine function: of what the broker had for it at the last flush of its bus, all is in the queue or was."""
     end: Callable[[bool], Any]
     """Coroutine function: ends it; with ``True`` from any thread, without waiting for anybody."""
     failure: Callable[[], BaseException | None]
@@ -156,6 +158,11 @@ class RemoteWay:
 
             await bridge.ask(ask)
 
+        async def arrived() -> None:
+            # The answer to a flush comes behind what the broker had for the same connection.
+            if own:
+                await bridge.ask(link.ping)
+
         async def end(at_once: bool) -> None:
             if own:
                 link.unsubscribe(number, True, bridge.bell, 0)
@@ -177,7 +184,7 @@ class RemoteWay:
                 # Broken or closed meanwhile: the subscription ended with it.
                 return
 
-        return Opened(source, confirm, end, connection.cause)
+        return Opened(source, confirm, arrived, end, connection.cause)
 
     def flush_soon(self) -> None:
         """One write for everything published in this turn of the loop."""
@@ -316,7 +323,7 @@ class LocalWay:
         async def end(_at_once: bool) -> None:
             return None
 
-        return Opened(source, self._turn, end, self._cut)
+        return Opened(source, self._turn, self._turn, end, self._cut)
 
     def _cut(self) -> BaseException | None:
         """Why a subscription ended that neither its owner nor the broker has closed."""
