@@ -250,8 +250,12 @@ async def test_a_subscriber_id_is_open_once_per_bus(pair: Pair):
 
     first = await pair.sub.subscribe(named("events.process.*"))
     assert first.subscriber_id == "mine"
-    with pytest.raises(SubscriptionRefused):
+    with pytest.raises(SubscriptionRefused) as refused:
         await pair.sub.subscribe(named("events.#"))
+    assert (refused.value.reason, refused.value.limit) == (
+        "subscriber_id 'mine' is open on this bus already; close it first",
+        None,
+    )
     async with pair.pub.subscribe(named("events.#")):
         pass
     await pair.pub.publish(process(1))

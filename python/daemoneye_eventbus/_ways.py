@@ -128,9 +128,8 @@ class RemoteWay:
             return self._open_on(self._connection, spec, bounds, token, own=False)
         if self.config.peer == "original":
             raise SubscriptionRefused(
-                'overflow="block" needs a native broker: one of the original would wait for nobody and cut us; '
-                'use "drop_oldest" or "drop_newest"',
-                limit=0,
+                reason='overflow="block" needs a native broker: one of the original would wait for nobody and cut us; '
+                'use "drop_oldest" or "drop_newest"'
             )
         own = Connection(self.bridge, self._connection.address, replace(self.config, pool=False))
         return self._open_on(own, spec, bounds, token, own=True)
