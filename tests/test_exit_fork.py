@@ -100,11 +100,24 @@ def test_every_method_in_a_forked_child_says_so(path, program):
         lines.append(line)
     assert line == {"parent": "fine", "status": 0}
     said = {item["call"]: item["said"] for item in lines if "call" in item}
-    assert len(said) == 34
+    assert len(said) == 40
     assert {call: text for call, text in said.items() if text != "ForkedProcess"} == {}
     assert max(item["took"] for item in lines if "call" in item) < 1
     parent.finish()
     assert not os.path.exists(path)
+
+
+@pytest.mark.limit(120)
+def test_a_forked_child_waits_for_no_lock_of_a_thread_that_it_has_not(path, program):
+    """One child in thirty waited for ever where it asked for its parent's numbers."""
+    parent = program("forked_busy.py", path, 200)
+    parent.json()
+    source = program("publisher.py", path, 10**9)
+    source.json()
+    parent.tell()
+    assert parent.json(90) == {"ends": {"0": 200}, "busy": True}
+    source.kill()
+    parent.finish()
 
 
 def test_fork_inside_a_coroutine(path, program):

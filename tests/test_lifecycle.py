@@ -292,6 +292,27 @@ async def test_drain_delivers_what_is_queued(pair: Pair):
     assert bus.state == "closed"
 
 
+@pytest.mark.parametrize("pause", [1, 5, 50])
+async def test_drain_delivers_what_the_broker_has_for_a_lossless_reader(pair: Pair, pause):
+    """Its queue is empty now and then, with much behind it at the broker: that is not the end."""
+    count = 3000
+    bus = await open_bus(pair.kind, pair.broker, pair.path, congestion="block")
+    events = await bus.subscribe("events.#", queue_messages=1, overflow="block")
+    seen = []
+
+    async def read():
+        async for item in events:
+            seen.append(item.event.pid)
+            if len(seen) % pause == 0:
+                await asyncio.sleep(0)
+
+    reader = asyncio.create_task(read())
+    await bus.publish_many(process(number) for number in range(count))
+    await bus.drain()
+    await asyncio.wait_for(reader, 5)
+    assert (seen == list(range(count)), len(seen), events.dropped) == (True, count, 0)
+
+
 @pytest.mark.parametrize("kind", ["inproc", "socket"])
 async def test_a_closed_bus_leaves_no_cycle(broker, path, kind):
     """Memory does not grow where a program keeps the collector off: each bus of the broker's process left 3 KiB."""

@@ -134,8 +134,10 @@ async def test_nothing_can_be_published_and_the_error_says_why(path, original):
     assert refused.value.accepted == 0
     with pytest.raises(PublishNotSupported):
         await bus.publish_control("control.x", b"")
-    with pytest.raises(SubscriptionRefused, match="native"):
+    with pytest.raises(SubscriptionRefused, match="native") as unread:
         await bus.subscribe("events.#", overflow="block")
+    assert str(unread.value) == f"subscription refused: {unread.value.reason}"
+    assert unread.value.limit is None
     with pytest.raises(ProtocolError, match="local_statistics"):
         await bus.statistics()
     await bus.flush(timeout=1)

@@ -1,7 +1,9 @@
 """A subscription's own queue: policies, places of gaps, and who waits for whom."""
 
 import asyncio
+import dataclasses
 import gc
+import pickle
 import sys
 from typing import Any
 
@@ -42,6 +44,20 @@ async def test_drop_oldest_keeps_the_newest(pair: Pair):
         ]
         assert events.dropped == 900
         assert events.gaps == 0, "a gap by overflow is no interruption"
+
+
+async def test_a_control_message_tells_what_was_lost_before_it(pair: Pair):
+    async with pair.sub.subscribe("control.#", include_control=True, queue_messages=10) as events:
+        for number in range(30):
+            await pair.sub.publish_control("control.x", bytes([number]))
+        await pair.sub.flush()
+        got = empty(events)
+        assert [(i.payload[0], i.dropped_before) for i in got] == [(20, 20), *((number, 0) for number in range(21, 30))]
+        assert events.dropped == 20
+    again = pickle.loads(pickle.dumps(got[0]))
+    assert (again, again.dropped_before) == (got[0], 20)
+    other = dataclasses.replace(again)
+    assert (other, other.dropped_before) == (again, 0), "no field"
 
 
 async def test_drop_newest_keeps_the_oldest(pair: Pair):

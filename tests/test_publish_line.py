@@ -7,6 +7,7 @@ import pytest
 from daemoneye_eventbus import (
     Broker,
     ClientConfig,
+    ConnectionClosed,
     EventBus,
     PerformanceEvent,
     ProcessEvent,
@@ -118,6 +119,31 @@ async def test_a_bus_that_is_shut_down_ends_its_line(path):
         await eventually(lambda: all(task.done() for task in waiting), what="tasks")
         ends = [type(task.exception()).__name__ for task in waiting]
         assert ends == ["NoneType"] * 2 + ["ConnectionClosed"] * 4
+
+
+async def test_a_bus_that_is_shut_down_ends_all_that_publish(path):
+    """A `publish_many` that had given others their turn when the bus was shut down, while the line was still full."""
+    ends: list[BaseException] = []
+
+    async def publish_one(bus: EventBus, event: ProcessEvent) -> None:
+        while True:
+            await bus.publish(event)
+
+    async def publish_many(bus: EventBus, event: ProcessEvent) -> None:
+        while True:
+            await bus.publish_many([event] * 1000)
+
+    async with Broker(path):
+        for _ in range(15):
+            config = ClientConfig(send_buffer_bytes=4096, pool=False)
+            bus, event = await EventBus.connect(path, config=config), process(1, "x" * 500)
+            calls = [publish(bus, event) for publish in (*[publish_one] * 4, *[publish_many] * 6)]
+            publishing = asyncio.gather(*calls, return_exceptions=True)
+            await asyncio.sleep(0.02)
+            await bus.shutdown()
+            ends += await publishing
+    assert [end for end in ends if not isinstance(end, ConnectionClosed)] == []
+    assert len(ends) == 150
 
 
 async def test_what_cannot_be_published_is_told_to_its_own_caller(path):

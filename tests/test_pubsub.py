@@ -1,6 +1,7 @@
 """Publish and subscribe: the same behaviour in process and through the socket."""
 
 import asyncio
+import enum
 import itertools
 import uuid
 from dataclasses import dataclass
@@ -10,18 +11,22 @@ import pytest
 import daemoneye_eventbus as bus_module
 from daemoneye_eventbus import (
     BusEvent,
+    CorrelationFilter,
     CorrelationMetadata,
+    EventFilter,
     EventSubscription,
     FilesystemEvent,
     NetworkEvent,
     PatternError,
     PerformanceEvent,
     ProcessEvent,
+    Rule,
     SourceCaps,
     SubscriptionRefused,
     Timestamp,
     TopicError,
     TriggerRequest,
+    topics,
 )
 from support import Pair, collect, empty, pids, process
 
@@ -245,8 +250,12 @@ async def test_a_subscriber_id_is_open_once_per_bus(pair: Pair):
 
     first = await pair.sub.subscribe(named("events.process.*"))
     assert first.subscriber_id == "mine"
-    with pytest.raises(SubscriptionRefused):
+    with pytest.raises(SubscriptionRefused) as refused:
         await pair.sub.subscribe(named("events.#"))
+    assert (refused.value.reason, refused.value.limit) == (
+        "subscriber_id 'mine' is open on this bus already; close it first",
+        None,
+    )
     async with pair.pub.subscribe(named("events.#")):
         pass
     await pair.pub.publish(process(1))
@@ -255,6 +264,32 @@ async def test_a_subscriber_id_is_open_once_per_bus(pair: Pair):
     async with pair.sub.subscribe(named("events.#")) as again:
         await pair.pub.publish(process(2))
         assert pids(await collect(again, 1)) == [2]
+
+
+async def test_a_member_of_an_enumeration_is_its_text(pair: Pair):
+    """``str()`` of it is its name; topics and patterns, ids and filters were that of some calls and not of others."""
+
+    class Word(str, enum.Enum):  # noqa: UP042  # a StrEnum writes its members as their texts
+        TOPIC = "events.process.start"
+        KIND = "process"
+        ID = "mine"
+
+    wish = EventSubscription(
+        Word.ID,
+        topic_patterns=[Word.TOPIC],
+        event_filter=EventFilter(event_types=[Word.KIND], metadata_filters={Word.KIND: Word.ID}),
+        correlation_filter=CorrelationFilter(correlation_ids=[Word.ID]),
+    )
+    assert type(wish.subscriber_id) is str
+    async with pair.sub.subscribe(Word.TOPIC) as plain, pair.sub.subscribe(wish) as chosen:
+        assert (plain.patterns, chosen.subscriber_id) == (("events.process.start",), "mine")
+        await pair.pub.publish(process(1, metadata={Word.KIND: Word.ID}), Word.ID, topic=Word.TOPIC)
+        for events in (plain, chosen):
+            assert pids(await collect(events, 1)) == [1]
+        await pair.sub.unsubscribe(Word.ID)
+    assert topics.task_topic(Word.KIND, Word.ID) == "control.collector.task.process.mine"
+    assert SourceCaps(event_types=[Word.KIND]) == SourceCaps(event_types=["process"])
+    assert Rule(tokens=[Word.ID], publish=[Word.TOPIC]) == Rule(tokens=["mine"], publish=["events.process.start"])
 
 
 async def test_a_subscription_needs_something_to_match(pair: Pair):

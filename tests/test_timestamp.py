@@ -143,6 +143,15 @@ def test_any_zone_is_taken(hours):
     assert ProcessEvent(1, "sh", start_time=given).start_time == given
 
 
+def test_a_class_derived_from_it_is_one():
+    class Seen(Timestamp):
+        pass
+
+    seen = Seen.from_ns(T.ns)
+    assert ProcessEvent(1, "sh", start_time=seen).start_time_ns == T.ns
+    assert CorrelationMetadata("c", created_at=seen).created_at == seen == Timestamp.of(seen)
+
+
 def test_a_field_names_itself_in_refusals():
     with pytest.raises(ValueError, match=r"ProcessEvent\.start_time: a naive"):
         ProcessEvent(1, "sh", start_time=datetime(2026, 1, 1))

@@ -168,8 +168,11 @@ def test_the_types_that_have_no_vector():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="dialect: must be one of bincode, postcard, bincode-v0"):
-        wire.encode(bus.ProcessEvent(1, "sh"), "xml")
+    for unknown in ("xml", "\ud800"):
+        with pytest.raises(ValueError, match="dialect: must be one of bincode, postcard, bincode-v0"):
+            wire.encode(bus.ProcessEvent(1, "sh"), unknown)
+        with pytest.raises(ValueError, match="dialect: must be one of bincode, postcard, bincode-v0"):
+            wire.decode(bus.ProcessEvent, b"", unknown)
     with pytest.raises(TypeError, match="value: expected one of the types in daemoneye_eventbus.wire, got int"):
         wire.encode(5)
     with pytest.raises(TypeError, match="type: expected one of the types in daemoneye_eventbus.wire, got int"):

@@ -10,6 +10,7 @@ import pytest
 
 from daemoneye_eventbus import (
     Broker,
+    CollectionEvent,
     CorrelationMetadata,
     EventBus,
     FrozenMap,
@@ -82,6 +83,7 @@ def of_buses(path: str, broker: Broker, bus: EventBus) -> Iterator[Case]:
     yield "overflow", lambda value: bus.subscribe("events.#", overflow=value), {"str"}
     yield "include_control", lambda value: bus.subscribe("events.#", include_control=value), {"bool"}
     yield "event_filter", lambda value: bus.subscribe("events.#", event_filter=value), {"None"}
+    yield "event_filter", lambda value: bus.subscribe(ProcessEvent, event_filter=value), {"None"}
     yield "correlation_filter", lambda value: bus.subscribe("events.#", correlation_filter=value), {"None"}
     yield "subscriber_id", lambda value: bus.unsubscribe(value), {"str"}
     yield "timeout", lambda value: bus.flush(value), SECONDS
@@ -110,6 +112,7 @@ def of_readers(events: Subscription[Any]) -> Iterator[Case]:
 
 def of_values() -> Iterator[Case]:
     yield "value", lambda value: wire.encode(value), set()
+    yield "value", lambda value: wire.encode(value, type=CollectionEvent), set()
     yield "dialect", lambda value: wire.encode(EVENT, value), {"str"}
     yield "type", lambda value: wire.encode(EVENT, type=value), {"None"}
     yield "type", lambda value: wire.decode(value, b""), set()

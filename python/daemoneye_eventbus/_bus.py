@@ -240,7 +240,7 @@ class EventBus(Publisher):
         spec = specification(what, filters, include_control=include_control)
         name = spec.subscriber_id
         if name in self._reserved or self._find(name) is not None:
-            raise SubscriptionRefused(f"subscriber_id {name!r} is open on this bus already; close it first", limit=0)
+            raise SubscriptionRefused(reason=f"subscriber_id {name!r} is open on this bus already; close it first")
         self._reserved.add(name)
         try:
             return await self._open(spec, bounds)

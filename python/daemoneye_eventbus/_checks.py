@@ -98,7 +98,8 @@ def text(where: str, value: object) -> str:
     """Any text."""
     if not isinstance(value, str):
         raise wrong(where, "str", value)
-    return value
+    # What is in it: members of an enumeration that derives from `str` write themselves by their names.
+    return str.__str__(value)
 
 
 def choice(where: str, value: object, *known: str) -> None:
@@ -199,4 +200,4 @@ def _text_of(given: object) -> str | None:
     if not isinstance(given, str | os.PathLike):
         return None
     text: object = os.fspath(cast("str | os.PathLike[str]", given))
-    return text if isinstance(text, str) else None
+    return str.__str__(text) if isinstance(text, str) else None

@@ -340,6 +340,10 @@ class ControlMessage(_Record):
     def sender(self) -> Sender | None:
         """Who published, by the kernel's word; ``None`` outside the broker's own process and in a pickle."""
 
+    @property
+    def dropped_before(self) -> int:
+        """How many matching messages were lost right before this one; no field, not in `==`."""
+
 @final
 @dataclass(frozen=True, init=False)
 class Message(_Record):

@@ -159,7 +159,7 @@ class Publisher(BusCore):
                     accepted += 1
         except BaseException as error:
             # Whoever goes on from there repeats none: what the iterator raises and a cancellation say it as well.
-            _tell(error, accepted + vars(error).get("accepted", 0))
+            _tell(error, accepted + (vars(error).get("accepted") or 0))
             raise
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from daemoneye_eventbus import _checks
-from daemoneye_eventbus._checks import choice, flags, items, number, only_elsewhere, place, sids, store, uids, wrong
+from daemoneye_eventbus._checks import choice, flags, items, number, only_elsewhere, place, sids, store, text, uids
 
 __all__ = ["RateLimit", "Rule"]
 
@@ -18,11 +18,8 @@ _BURSTS: Final = (0.05, 3600.0)
 def _texts(owner: object, *names: str) -> None:
     for name in names:
         where = place(owner, name)
-        texts = items(where, getattr(owner, name), "a sequence of str")
-        for text in texts:
-            if not isinstance(text, str):
-                raise wrong(where, "str", text)
-        store(owner, name, texts)
+        given = items(where, getattr(owner, name), "a sequence of str")
+        store(owner, name, tuple(text(where, one) for one in given))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

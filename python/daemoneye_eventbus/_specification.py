@@ -59,15 +59,15 @@ def specification(
             patterns.append(pattern)
         else:
             raise wrong("subscribe", "patterns or event types, each an argument of its own", item)
-    if len(kinds) == len(what):
-        event_filter = _only(kinds, event_filter)
-    return EventSubscription(
+    asked = EventSubscription(
         subscriber_id=str(uuid.uuid4()),
         event_filter=event_filter,
         correlation_filter=correlation_filter,
         topic_patterns=list(dict.fromkeys(patterns)),
         include_control=include_control,
     )
+    # Of what its constructor has found to be a filter.
+    return replace(asked, event_filter=_only(kinds, asked.event_filter)) if len(kinds) == len(what) else asked
 
 
 def _only(kinds: list[str], event_filter: EventFilter | None) -> EventFilter:

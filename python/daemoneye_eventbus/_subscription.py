@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import warnings
 import weakref
@@ -175,7 +176,10 @@ class Subscription(SubscriptionCore[T_co]):
             self._waiting.wake_all()
 
     async def _drained(self) -> None:
-        """Returns when its reader has taken everything that waits."""
+        """Returns when its reader has taken everything that waits, at the broker too; the bus has been flushed."""
+        # Of a connection that has ended nothing more comes.
+        with contextlib.suppress(ConnectionError):
+            await self._opened.arrived()
         # The native fast path takes messages without telling anybody.
         while self.pending and not self._closed:  # noqa: ASYNC110
             await asyncio.sleep(0.005)

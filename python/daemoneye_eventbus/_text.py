@@ -15,6 +15,7 @@ from daemoneye_eventbus._checks import wrong
 __all__ = ["os_bytes", "os_text"]
 
 ESCAPE: Final = "\u241b"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _RAW = re.compile("[\ud800-\udfff\u241b]")
 _ESCAPED = re.compile("\u241b(?:(\u241b)|([89a-f][0-9a-f])|u(d[89a-f][0-9a-f]{2}))?")
 _BYTE_SURROGATES = range(0xDC80, 0xDD00)
@@ -46,6 +47,8 @@ def os_bytes(text: str) -> bytes:
     """
     if not isinstance(text, str):
         raise wrong("text", "str", text)
+    if (lone := _SURROGATE.search(text)) is not None:
+        raise ValueError(f"text: not of os_text(): surrogate at {lone.start()}; os.fsencode() takes the system's own")
     parts: list[bytes] = []
     end = 0
     for match in _ESCAPED.finditer(text):
@@ -58,7 +61,7 @@ def os_bytes(text: str) -> bytes:
         elif surrogate and int(surrogate, 16) not in _BYTE_SURROGATES:
             parts.append(chr(int(surrogate, 16)).encode("utf-8", "surrogatepass"))
         else:
-            raise ValueError(f"not a text of os_text(): bad escape at {match.start()}")
+            raise ValueError(f"text: not of os_text(): bad escape at {match.start()}")
         end = match.end()
     parts.append(text[end:].encode())
     return b"".join(parts)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence  # noqa: TC003  # tools that resol
 from dataclasses import dataclass, field
 from typing import Final, Literal, Self, TypeAlias
 
-from daemoneye_eventbus._checks import choice, flags, integer, items, pairs, place, store, wrong
+from daemoneye_eventbus._checks import choice, flags, integer, items, pairs, place, store, text, wrong
 from daemoneye_eventbus._native import (
     FilesystemEvent,
     FrozenMap,
@@ -46,13 +46,12 @@ _U64: Final = 2**64 - 1
 
 
 def _text(where: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise wrong(where, "str", value)
+    given = text(where, value)
     try:
-        value.encode()
+        given.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{where}: holds surrogates, which are not Unicode; escape it with os_text()") from None
-    return str(value)
+    return given
 
 
 def _integers(owner: object, maximum: int, *names: str) -> None:

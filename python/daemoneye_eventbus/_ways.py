@@ -52,6 +52,8 @@ class Opened:
     source: Source
     confirm: Callable[[], Any]
     """Coroutine function: waits for the broker's answer."""
+    arrived: Callable[[], Any]
+    """Coroutine function: of what the broker had for it at the last flush of its bus, all is in the queue or was."""
     end: Callable[[bool], Any]
     """Coroutine function: ends it; with ``True`` from any thread, without waiting for anybody."""
     failure: Callable[[], BaseException | None]
@@ -126,9 +128,8 @@ class RemoteWay:
             return self._open_on(self._connection, spec, bounds, token, own=False)
         if self.config.peer == "original":
             raise SubscriptionRefused(
-                'overflow="block" needs a native broker: one of the original would wait for nobody and cut us; '
-                'use "drop_oldest" or "drop_newest"',
-                limit=0,
+                reason='overflow="block" needs a native broker: one of the original would wait for nobody and cut us; '
+                'use "drop_oldest" or "drop_newest"'
             )
         own = Connection(self.bridge, self._connection.address, replace(self.config, pool=False))
         return self._open_on(own, spec, bounds, token, own=True)
@@ -156,6 +157,11 @@ class RemoteWay:
 
             await bridge.ask(ask)
 
+        async def arrived() -> None:
+            # The answer to a flush comes behind what the broker had for the same connection.
+            if own:
+                await bridge.ask(link.ping)
+
         async def end(at_once: bool) -> None:
             if own:
                 link.unsubscribe(number, True, bridge.bell, 0)
@@ -177,7 +183,7 @@ class RemoteWay:
                 # Broken or closed meanwhile: the subscription ended with it.
                 return
 
-        return Opened(source, confirm, end, connection.cause)
+        return Opened(source, confirm, arrived, end, connection.cause)
 
     def flush_soon(self) -> None:
         """One write for everything published in this turn of the loop."""
@@ -316,7 +322,7 @@ class LocalWay:
         async def end(_at_once: bool) -> None:
             return None
 
-        return Opened(source, self._turn, end, self._cut)
+        return Opened(source, self._turn, self._turn, end, self._cut)
 
     def _cut(self) -> BaseException | None:
         """Why a subscription ended that neither its owner nor the broker has closed."""

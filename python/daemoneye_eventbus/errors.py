@@ -243,6 +243,8 @@ class SubscriptionRefused(EventBusError):
     def __init__(
         self, message: str = "", *, reason: str | None = None, limit: int | None = None, accepted: int | None = None
     ) -> None:
+        if not message and reason is not None:
+            message = f"subscription refused: {reason}"
         super().__init__(message, accepted=accepted)
         self.reason = reason
         self.limit = limit

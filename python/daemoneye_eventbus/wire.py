@@ -15,7 +15,7 @@ from __future__ import annotations
 from types import UnionType
 from typing import Any, Final, TypeVar, overload
 
-from daemoneye_eventbus._checks import text, wrong
+from daemoneye_eventbus._checks import choice, wrong
 from daemoneye_eventbus._fields import (
     BusEvent,
     CorrelationMetadata,
@@ -70,9 +70,10 @@ def encode(value: object, dialect: str = "bincode", *, type: type[Any] | UnionTy
     is not known.
     """
     kind = _kind("value", value.__class__) if type is None else _kind("type", type)
-    if kind not in ("CollectionEvent", value.__class__.__name__):
-        raise TypeError(f"value: expected {kind}, got {value.__class__.__name__}")
-    return _wire_encode(kind, value, text("dialect", dialect))
+    if type is not None and not isinstance(value, type):
+        raise wrong("value", kind, value)
+    choice("dialect", dialect, *DIALECTS)
+    return _wire_encode(kind, value, dialect)
 
 
 @overload
@@ -84,7 +85,8 @@ def decode(type: type[Any] | UnionType, data: bytes, dialect: str = "bincode") -
 
     `DecodeError` for anything else, trailing bytes included.
     """
-    return _wire_decode(_kind("type", type), data, text("dialect", dialect))
+    choice("dialect", dialect, *DIALECTS)
+    return _wire_decode(_kind("type", type), data, dialect)
 
 
 def _kind(where: str, given: Any) -> str:

@@ -46,11 +46,10 @@ def write(received: Received) -> str:
     """One line, without its end."""
     if isinstance(received, ControlMessage):
         what: dict[str, Any] = {"payload_base64": _base64(received.payload)}
-        time, identity, pattern, lost = received.timestamp_ns, received.message_id, None, 0
+        time, identity, pattern = received.timestamp_ns, received.message_id, None
     else:
         what = plain(received.event)
-        time, identity = received.bus_timestamp_ns, received.event_id
-        pattern, lost = received.matched_pattern, received.dropped_before
+        time, identity, pattern = received.bus_timestamp_ns, received.event_id, received.matched_pattern
     line = {
         "topic": received.topic,
         "type": kind_of(received),
@@ -60,7 +59,7 @@ def write(received: Received) -> str:
         "id": identity,
         "sequence": received.sequence,
         "matched_pattern": pattern,
-        "dropped_before": lost,
+        "dropped_before": received.dropped_before,
     }
     return json.dumps(line, allow_nan=False, separators=(",", ":"))
 

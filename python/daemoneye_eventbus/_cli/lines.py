@@ -22,12 +22,12 @@ def line(received: Received) -> str:
     """The line, without its end. Long values are cut; ``--json`` has them whole."""
     if isinstance(received, ControlMessage):
         words = [f"{len(received.payload)} bytes", *_value("payload", received.payload)]
-        time, lost = received.timestamp_ns, 0
+        time = received.timestamp_ns
     else:
         words = list(_words(received.event))
-        time, lost = received.bus_timestamp_ns, received.dropped_before
-    if lost:
-        words.append(f"lost_before={lost}")
+        time = received.bus_timestamp_ns
+    if received.dropped_before:
+        words.append(f"lost_before={received.dropped_before}")
     head = [_time(time), quoted(received.topic), quoted(_cut(received.correlation_id)), kind_of(received)]
     return " ".join([*head, *words])
 

@@ -378,12 +378,13 @@ impl BusCore {
 
     /// What this bus published, handed over and lost.
     fn _own_statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let sum = self.account.lock().total();
-        let all = PyDict::new(py);
+        // First of all whether this is a forked child, where a thread that does not exist may have left a queue locked.
         let published = match &self.way {
             Way::Port(_, port) => port.get(py)?.published(),
-            Way::Link(..) => self.published.load(Ordering::Relaxed),
+            Way::Link(_, link) => link.get(py).map(|_| self.published.load(Ordering::Relaxed))?,
         };
+        let sum = self.account.lock().total();
+        let all = PyDict::new(py);
         all.set_item("published", published)?;
         all.set_item("delivered", sum.delivered)?;
         all.set_item("dropped", statistics::dropped(py, &sum)?)?;

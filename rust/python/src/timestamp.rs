@@ -61,7 +61,8 @@ pub(crate) fn take(field: Field, ob: Borrowed<'_, '_, PyAny>, origin: Origin) ->
         micros -= (i64::from(offset.get_days()) * DAY + i64::from(offset.get_seconds())) * 1_000_000
             + i64::from(offset.get_microseconds());
     }
-    let beyond: u32 = if ob.get_type().is(class(py)?) {
+    let kind = ob.get_type();
+    let beyond: u32 = if kind.is(class(py)?) || kind.is_subclass(class(py)?)? {
         ob.getattr(intern!(py, "_nanosecond"))?.extract()?
     } else {
         0

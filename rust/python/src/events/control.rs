@@ -1,10 +1,8 @@
 //! `ControlMessage`: raw bytes on a control or health topic.
-use std::sync::Arc;
-
-use daemoneye_eventbus_core::queue::Sender;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
+use super::bus_event::Stamp;
 use super::correlation::CorrelationMetadata;
 use super::envelope::{Correlation, Envelope, Id};
 use super::record::Record;
@@ -19,7 +17,7 @@ pub(crate) struct ControlMessage {
     envelope: Envelope,
     #[pyo3(get)]
     payload: Py<PyBytes>,
-    sender: Option<Arc<Sender>>,
+    stamp: Stamp,
 }
 
 const fn field(name: &'static str) -> Field {
@@ -27,8 +25,8 @@ const fn field(name: &'static str) -> Field {
 }
 
 impl ControlMessage {
-    /// From the constructor's arguments in the order of the fields.
-    pub(crate) fn build(arguments: &[Arg<'_, '_>; 6], origin: Origin) -> PyResult<Self> {
+    /// From the constructor's arguments in the order of the fields; `dropped_before` is no field.
+    pub(crate) fn build(arguments: &[Arg<'_, '_>; 6], dropped_before: u64, origin: Origin) -> PyResult<Self> {
         let &[topic, payload, correlation, time, sequence, id] = arguments;
         let text = |name, arg: Arg<'_, '_>| field(name).text(arg.required(field(name))?);
         let correlation = correlation.required(field("correlation_metadata"))?;
@@ -43,19 +41,27 @@ impl ControlMessage {
             field("sequence").u64(sequence.required(field("sequence"))?)?,
         );
         let payload = field("payload").bytes(payload.required(field("payload"))?)?;
-        Ok(Self::of_envelope(envelope, payload, None))
+        let stamp = Stamp {
+            dropped_before,
+            sender: None,
+        };
+        Ok(Self::of_envelope(envelope, payload, stamp))
     }
 
-    pub(crate) fn of_envelope(envelope: Envelope, payload: Py<PyBytes>, sender: Option<Arc<Sender>>) -> Self {
+    pub(crate) fn of_envelope(envelope: Envelope, payload: Py<PyBytes>, stamp: Stamp) -> Self {
         Self {
             envelope,
             payload,
-            sender,
+            stamp,
         }
     }
 
     pub(crate) fn into_object(self, py: Python<'_>) -> PyResult<Py<Self>> {
         super::made(py, self)
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        self.stamp.dropped_before
     }
 
     pub(crate) fn envelope(&self) -> &Envelope {
@@ -80,7 +86,7 @@ impl ControlMessage {
         message_id: Arg<'_, '_>,
     ) -> PyResult<PyClassInitializer<Self>> {
         let arguments = [topic, payload, correlation_metadata, timestamp, sequence, message_id];
-        Ok(PyClassInitializer::from(Record).add_subclass(Self::build(&arguments, Origin::Caller)?))
+        Ok(PyClassInitializer::from(Record).add_subclass(Self::build(&arguments, 0, Origin::Caller)?))
     }
 
     #[classattr]
@@ -128,7 +134,13 @@ impl ControlMessage {
     /// Who published, by the kernel's word; only in the broker's own process.
     #[getter]
     fn sender(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        requests::sender_to_py(py, self.sender.as_deref())
+        requests::sender_to_py(py, self.stamp.sender.as_deref())
+    }
+
+    /// How many matching messages were lost right before this one.
+    #[getter]
+    fn dropped_before(&self) -> u64 {
+        self.stamp.dropped_before
     }
 
     /// The id in `correlation_metadata`, without making the rest of it.

@@ -150,7 +150,7 @@ pub(crate) fn received<'s>(
     } else {
         let payload = slots::copied(py, outline.payload)?;
         envelope.frame = Some(frame);
-        Ok(ControlMessage::of_envelope(envelope, payload, stamp.sender)
+        Ok(ControlMessage::of_envelope(envelope, payload, stamp)
             .into_object(py)?
             .into_any())
     }
@@ -198,7 +198,7 @@ pub(crate) fn control_message_local(
     payload: Py<PyBytes>,
     stamp: Stamp,
 ) -> PyResult<Py<PyAny>> {
-    Ok(ControlMessage::of_envelope(local.envelope(py), payload, stamp.sender)
+    Ok(ControlMessage::of_envelope(local.envelope(py), payload, stamp)
         .into_object(py)?
         .into_any())
 }

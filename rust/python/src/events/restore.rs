@@ -12,10 +12,21 @@ use crate::args::{Arg, Field, Origin};
 
 /// What a pickle keeps besides the fields.
 pub(crate) fn beyond_fields<'py>(ob: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    match ob.cast::<BusEvent>() {
-        Ok(event) => Ok(Some(event.get().dropped().into_pyobject(ob.py())?.into_any())),
-        Err(_) => Ok(None),
-    }
+    let dropped = if let Ok(event) = ob.cast::<BusEvent>() {
+        event.get().dropped()
+    } else if let Ok(message) = ob.cast::<ControlMessage>() {
+        message.get().dropped()
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(dropped.into_pyobject(ob.py())?.into_any()))
+}
+
+/// That, of an object with so many fields; there is none in a pickle that was made of arguments alone.
+fn dropped(class: &'static str, values: &[Bound<'_, PyAny>], fields: usize) -> PyResult<u64> {
+    values
+        .get(fields)
+        .map_or(Ok(0), |value| Field(class, "dropped_before").u64(value.as_borrowed()))
 }
 
 fn arguments<'a, 'py, const N: usize>(values: &'a [Bound<'py, PyAny>]) -> [Arg<'a, 'py>; N] {
@@ -46,13 +57,12 @@ pub(crate) fn _restore(class: &Bound<'_, PyType>, values: &Bound<'_, PyTuple>) -
     } else if class.is(py.get_type::<CorrelationMetadata>()) {
         object(py, CorrelationMetadata::build(py, &arguments(&values), origin)?)
     } else if class.is(py.get_type::<ControlMessage>()) {
-        object(py, ControlMessage::build(&arguments(&values), origin)?)
+        let dropped = dropped("ControlMessage", &values, 6)?;
+        object(py, ControlMessage::build(&arguments(&values), dropped, origin)?)
     } else if class.is(py.get_type::<Message>()) {
         object(py, Message::build(py, &arguments(&values), origin)?)
     } else if class.is(py.get_type::<BusEvent>()) {
-        let dropped = values.get(8).map_or(Ok(0), |value| {
-            Field("BusEvent", "dropped_before").u64(value.as_borrowed())
-        })?;
+        let dropped = dropped("BusEvent", &values, 8)?;
         object(py, BusEvent::build(py, &arguments(&values), dropped, origin)?)
     } else {
         Err(unknown_class(class))
