@@ -405,3 +405,46 @@ def test_what_a_signal_raises_while_a_connection_stops_and_goes_on_leaves_nothin
         assert number > 20
 
     asyncio.run(run())
+
+
+def test_what_a_signal_raises_while_the_loop_is_told_of_a_wake_up_costs_nobody_it(path):
+    """Out of the line and unknown to the loop, who waited for a connection, its end or an answer did so for ever."""
+    met = 0
+
+    def interrupt_at(number):
+        def profile(frame, event, _argument):
+            nonlocal met
+            back = frame.f_back
+            if event not in ("call", "return") or frame.f_code.co_name != "call_soon":
+                return
+            if back is not None and back.f_code.co_filename.endswith(("_waiters.py", "_loop.py")):
+                met += 1
+                if met == number:
+                    sys.setprofile(None)
+                    raise ArithmeticError
+
+        return profile
+
+    async def visit():
+        async with EventBus.connect(path, config=ClientConfig(pool=False)) as bus, bus.subscribe("events.#") as events:
+            await bus.publish(process(1))
+            assert (await events.get()).event.pid == 1
+
+    async def run():
+        nonlocal met
+        told = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+        number = 0
+        async with Broker(path):
+            while met >= number:
+                number += 1
+                met = 0
+                sys.setprofile(interrupt_at(number))
+                try:
+                    await asyncio.wait_for(visit(), 5)
+                finally:
+                    sys.setprofile(None)
+        assert number > 8
+        assert {type(error) for error in told} == {ArithmeticError}
+
+    asyncio.run(run())
