@@ -337,14 +337,17 @@ def test_what_a_signal_raises_in_a_reader_costs_no_other_wait_the_wake_up(path, 
 def test_what_a_signal_raises_while_a_connection_stops_and_goes_on_leaves_nothing_there(path, what):
     """Taken for watched and not watched, what had been full was not read again, nor what the kernel refused written."""
     watching = {"add_reader", "remove_reader", "add_writer", "remove_writer"}
+    listing = {"register", "modify", "unregister"}
     looks = 0
 
     def interrupt_at(number):
         def profile(frame, event, _argument):
             nonlocal looks
             code = frame.f_code
-            here = code.co_filename.endswith("_reading.py") and event in ("call", "c_return")
-            if here or (event in ("call", "return") and code.co_name in watching):
+            ours = code.co_filename.endswith("_reading.py") and event in ("call", "c_return")
+            # Between the selector's list and the kernel's.
+            selector = code.co_filename.endswith("selectors.py") and code.co_name in listing and event == "c_return"
+            if ours or selector or (event in ("call", "return") and code.co_name in watching):
                 looks += 1
                 if looks == number:
                     sys.setprofile(None)
@@ -400,5 +403,48 @@ def test_what_a_signal_raises_while_a_connection_stops_and_goes_on_leaves_nothin
                 looks = 0
                 await interrupted(remote, local, number)
         assert number > 20
+
+    asyncio.run(run())
+
+
+def test_what_a_signal_raises_while_the_loop_is_told_of_a_wake_up_costs_nobody_it(path):
+    """Out of the line and unknown to the loop, who waited for a connection, its end or an answer did so for ever."""
+    met = 0
+
+    def interrupt_at(number):
+        def profile(frame, event, _argument):
+            nonlocal met
+            back = frame.f_back
+            if event not in ("call", "return") or frame.f_code.co_name != "call_soon":
+                return
+            if back is not None and back.f_code.co_filename.endswith(("_waiters.py", "_loop.py")):
+                met += 1
+                if met == number:
+                    sys.setprofile(None)
+                    raise ArithmeticError
+
+        return profile
+
+    async def visit():
+        async with EventBus.connect(path, config=ClientConfig(pool=False)) as bus, bus.subscribe("events.#") as events:
+            await bus.publish(process(1))
+            assert (await events.get()).event.pid == 1
+
+    async def run():
+        nonlocal met
+        told = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+        number = 0
+        async with Broker(path):
+            while met >= number:
+                number += 1
+                met = 0
+                sys.setprofile(interrupt_at(number))
+                try:
+                    await asyncio.wait_for(visit(), 5)
+                finally:
+                    sys.setprofile(None)
+        assert number > 8
+        assert {type(error) for error in told} == {ArithmeticError}
 
     asyncio.run(run())

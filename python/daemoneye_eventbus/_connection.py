@@ -118,6 +118,9 @@ class Connection:
         try:
             self._reading.update()
         except OSError as cause:
+            if cause.errno is None:
+                # Not the system's: what a signal's handler raised, a TimeoutError for one.
+                raise
             # The kernel watches no more for this loop (ENOSPC, ENOMEM): nobody would ever read.
             action = f"watch the connection to {self.address.path}"
             self._failure = TransportError(f"{action}: {cause}", action=action, cause=str(cause), errno=cause.errno)
@@ -151,7 +154,8 @@ class Connection:
             elif blocked is False:
                 self.flush_soon()
         except BaseException:
-            # A Ctrl-C; nobody else would write what is left.
+            # A Ctrl-C; nobody else would write what is left, and what waits for the kernel is not written in a turn.
+            self.link.write_elsewhere()
             self.flush_soon()
             raise
 

@@ -14,7 +14,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import _logs
-from daemoneye_eventbus._border import BusCore, Doorbell, Ticket
+from daemoneye_eventbus._border import BusCore, Doorbell, Ticket, Waiter
 from daemoneye_eventbus._native import _ring_for_logs
 from daemoneye_eventbus._wakeup import listen
 from daemoneye_eventbus.errors import ForkedProcess, WrongLoop
@@ -173,11 +173,11 @@ class Bridge:
 
     async def ask(self, question: Callable[[Doorbell, int], Ticket]) -> Any:
         """Asks, and waits for the answer; raises what was refused."""
-        answer = _Answer(self.check().create_future())
+        answer = _Answer(Waiter(self.check()))
         token = self.listen(answer.arrived)
         try:
             answer.ticket = question(self.bell, token)
-            await answer.future
+            await answer.waiter
             return answer.ticket.result()
         finally:
             self.forget(token)
@@ -186,9 +186,9 @@ class Bridge:
 class _Answer:
     ticket: Ticket | None = None
 
-    def __init__(self, future: asyncio.Future[None]) -> None:
-        self.future = future
+    def __init__(self, waiter: Waiter) -> None:
+        self.waiter = waiter
 
     def arrived(self) -> None:
-        if self.ticket is not None and self.ticket.done and not self.future.done():
-            self.future.set_result(None)
+        if self.ticket is not None and self.ticket.done:
+            self.waiter.wake()

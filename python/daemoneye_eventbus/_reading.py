@@ -6,9 +6,13 @@ link's own thread does, and wakes the loop once for what has come together.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
     from daemoneye_eventbus._border import Link
     from daemoneye_eventbus._loop import Bridge
 
@@ -45,13 +49,18 @@ class LinkReads:
 
 
 class LoopReads:
-    """The loop watches the descriptor."""
+    """The loop watches the descriptor.
+
+    A signal's handler may raise between any two steps of this, of the loop and of the loop's selector. What was begun
+    and not ended is not taken for done: the next `update`, at the latest that of the loop's next turn, undoes the whole
+    and does it again.
+    """
 
     def __init__(self, bridge: Bridge, link: Link) -> None:
         self._bridge = bridge
         self._link = link
         self._watched: tuple[int, int] | None = None
-        self._writing: int | None = None
+        self._is_writing = False
         self._is_settled = True
 
     def update(self) -> None:
@@ -59,18 +68,47 @@ class LoopReads:
         generation = self._link.generation()
         if self._is_settled and self._watched is not None and self._watched[0] == generation:
             return
-        # What a signal's handler raises from here on has the next call do all of it again.
+        self._settle(self._watch_anew, not self._is_settled)
+
+    def kernel_is_full(self) -> None:
+        """Watches for writing."""
+        self.update()
+        if self._watched is None:
+            # Paused or lost; whichever it is, the supervisor sees to the bytes.
+            self._link.write_elsewhere()
+            return
+        self._is_writing = True
+        self._settle(self._bridge.loop.add_writer, self._watched[1], self._on_writable)
+
+    def _settle(self, do: Callable[..., object], *arguments: object) -> None:
         self._is_settled = False
+        try:
+            do(*arguments)
+            self._is_settled = True
+        except BaseException as error:
+            # Where the kernel refused to watch, it would again.
+            if not isinstance(error, OSError) or error.errno is None:
+                self._bridge.loop.call_soon(self.update)
+            raise
+
+    def _watch_anew(self, is_torn: bool) -> None:
         loop = self._bridge.loop
         if self._watched is not None:
-            loop.remove_reader(self._watched[1])
-            self._stop_writing()
+            number = self._watched[1]
+            loop.remove_reader(number)
+            loop.remove_writer(number)
+            if is_torn:
+                _forget(loop, number)
             self._watched = None
         # Only now may the old descriptor's number be used again.
         self._watched = self._link.watch()
         if self._watched is not None:
             loop.add_reader(self._watched[1], self._on_readable)
-        self._is_settled = True
+            if self._is_writing:
+                loop.add_writer(self._watched[1], self._on_writable)
+        elif self._is_writing:
+            self._is_writing = False
+            self._link.write_elsewhere()
 
     def _on_readable(self) -> None:
         try:
@@ -83,22 +121,20 @@ class LoopReads:
             self._bridge.loop.call_soon(self._bridge.look)
             raise
 
-    def kernel_is_full(self) -> None:
-        """Watches for writing."""
-        self.update()
-        if self._watched is None:
-            # Paused or lost; whichever it is, the supervisor sees to the bytes.
-            self._link.write_elsewhere()
-            return
-        # Noted first, and asked for again where it was noted: an interrupt may have come in between.
-        self._writing = self._watched[1]
-        self._bridge.loop.add_writer(self._writing, self._on_writable)
-
     def _on_writable(self) -> None:
-        if not self._link.on_writable():
-            self._stop_writing()
+        if not self._link.on_writable() and self._watched is not None:
+            self._is_writing = False
+            self._settle(self._bridge.loop.remove_writer, self._watched[1])
 
-    def _stop_writing(self) -> None:
-        if self._writing is not None:
-            self._bridge.loop.remove_writer(self._writing)
-            self._writing = None
+
+def _forget(loop: asyncio.AbstractEventLoop, number: int) -> None:
+    """Has the kernel watch a descriptor no more that the loop does not know of.
+
+    asyncio's selector keeps a list beside the kernel's. An exception between the two leaves a descriptor in the
+    kernel's alone: the loop turns without rest for it, cannot be asked to watch it again (``FileExistsError``), and has
+    no way to be rid of it.
+    """
+    unregister = getattr(getattr(getattr(loop, "_selector", None), "_selector", None), "unregister", None)
+    if unregister is not None:
+        with contextlib.suppress(OSError, KeyError):
+            unregister(number)

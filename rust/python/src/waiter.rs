@@ -33,7 +33,12 @@ struct Inner {
     callbacks: SmallVec<[Callback; 1]>,
     /// asyncio's mark that a task has yielded this.
     blocking: bool,
+    /// Somebody has asked how it ended.
+    is_taken: bool,
 }
+
+/// How often a loop is asked that raises; what comes of a signal's handler does not come so often in a row.
+const ATTEMPTS: usize = 8;
 
 #[pyclass(frozen, weakref, module = "daemoneye_eventbus._native")]
 pub(crate) struct Waiter {
@@ -52,13 +57,35 @@ impl Waiter {
         Some(std::mem::take(&mut inner.callbacks))
     }
 
+    /// Has the loop call back. Where a signal's handler raises within `call_soon` nobody knows whether the loop will; it is then asked
+    /// for another call, which does nothing if the first came.
     fn schedule(slf: &Bound<'_, Self>, callback: &Callback) -> PyResult<()> {
+        let py = slf.py();
+        let function = callback.function.bind(py);
+        let told = Self::call_soon(slf, function, slf, callback);
+        if told.is_err() {
+            let again = slf.getattr(intern!(py, "call_unless_taken"))?;
+            for _ in 0..ATTEMPTS {
+                if Self::call_soon(slf, &again, function, callback).is_ok() {
+                    break;
+                }
+            }
+        }
+        told
+    }
+
+    fn call_soon(
+        slf: &Bound<'_, Self>,
+        function: &Bound<'_, PyAny>,
+        argument: &Bound<'_, PyAny>,
+        callback: &Callback,
+    ) -> PyResult<()> {
         let py = slf.py();
         static NAMES: PyOnceLock<Py<PyTuple>> = PyOnceLock::new();
         let names = NAMES.get_or_try_init(py, || PyTuple::new(py, ["context"]).map(Bound::unbind))?;
         let none = py.None();
         let context = callback.context.as_ref().unwrap_or(&none).bind(py);
-        let given = [slf.get().event_loop.bind(py), callback.function.bind(py), slf, context];
+        let given = [slf.get().event_loop.bind(py), function, argument, context];
         calls::method(intern!(py, "call_soon"), given, Some(names.bind(py))).map(drop)
     }
 
@@ -66,9 +93,9 @@ impl Waiter {
         let Some(callbacks) = slf.get().settle(outcome) else {
             return Ok(false);
         };
-        for callback in &callbacks {
-            Self::schedule(slf, callback)?;
-        }
+        let told: SmallVec<[PyResult<()>; 1]> =
+            callbacks.iter().map(|callback| Self::schedule(slf, callback)).collect();
+        told.into_iter().collect::<PyResult<()>>()?;
         Ok(true)
     }
 
@@ -102,6 +129,7 @@ impl Waiter {
                 outcome: Outcome::Pending,
                 callbacks: SmallVec::new(),
                 blocking: false,
+                is_taken: false,
             }),
         }
     }
@@ -129,8 +157,8 @@ impl Waiter {
         Ok(true)
     }
 
-    /// Wakes the first in `line`, a deque, who still waits; false if nobody does. One step for the interpreter: an interrupt comes
-    /// before it or behind it, and not where somebody is out of the line and not awake.
+    /// Wakes the first in `line`, a deque, who still waits; false if nobody does. An interrupt leaves nobody out of the line and not
+    /// awake: it comes before, behind, or in `call_soon`, which is seen to.
     ///
     /// A place that nobody waits at is settled and passed over: an interrupt came between taking and using it, or who took it is
     /// about to look.
@@ -145,6 +173,14 @@ impl Waiter {
             }
         }
         Ok(false)
+    }
+
+    /// Calls `function` unless the loop has already called whoever waited.
+    fn call_unless_taken(slf: &Bound<'_, Self>, function: &Bound<'_, PyAny>) -> PyResult<()> {
+        if slf.get().inner.lock().is_taken {
+            return Ok(());
+        }
+        calls::call(function, [slf.as_any()], None).map(drop)
     }
 
     /// Has the wait end with `TimeoutError`.
@@ -214,7 +250,9 @@ impl Waiter {
     }
 
     pub(crate) fn result(&self, py: Python<'_>) -> PyResult<()> {
-        let message = match &self.inner.lock().outcome {
+        let mut inner = self.inner.lock();
+        inner.is_taken = !matches!(inner.outcome, Outcome::Pending);
+        let message = match &inner.outcome {
             Outcome::Woken => return Ok(()),
             Outcome::TimedOut => return Err(PyTimeoutError::new_err(())),
             Outcome::Cancelled(message) => message.as_ref().map(|message| message.clone_ref(py)),
@@ -224,6 +262,7 @@ impl Waiter {
                 ));
             }
         };
+        drop(inner);
         // Out of the lock: the class may have to be imported.
         Err(Self::cancelled_error(py, message))
     }
