@@ -136,6 +136,15 @@ async def test_iterating_without_await_says_so(pair: Pair):
             pass
 
 
+@pytest.mark.parametrize("maker", MAKERS)
+async def test_taking_it_for_what_it_makes_says_so(pair: Pair, maker):
+    made = MAKERS[maker](pair)
+    with pytest.raises(AttributeError, match=rf"^{maker}\(\) has no 'publish'; await it, or enter it with async with"):
+        made.publish
+    assert not hasattr(made, "publish")
+    made.close()
+
+
 def test_a_forgotten_await_is_told_without_being_asked(path):
     """As Python itself tells it of a coroutine: where nobody turned on warnings, too."""
     script = f"""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import inspect
+import itertools
 import os
 import pkgutil
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
 import daemoneye_eventbus
+from daemoneye_eventbus import _native
 
 NAMES = [
     "Broker",
@@ -124,7 +128,7 @@ def test_each_has_a_text_for_help(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_method_and_property_has_a_text_and_a_signature(name):
-    """For `help` and whatever shows them while one types. A field's text is in the stub or the source."""
+    """For `help` and whatever shows them while one types. A field of a dataclass has its text in the source."""
     value = getattr(daemoneye_eventbus, name)
     fields = {field.name for field in dataclasses.fields(value)} if dataclasses.is_dataclass(value) else set()
     for attribute in set(dir(value)) - fields if isinstance(value, type) else ():
@@ -135,6 +139,18 @@ def test_each_method_and_property_has_a_text_and_a_signature(name):
         assert (inspect.getdoc(found) or "").strip(), f"{name}.{attribute}"
         if callable(found):
             inspect.signature(found)
+
+
+def fields_in_the_stub():
+    for cls in ast.parse(Path(_native.__file__).with_name("_native.pyi").read_text()).body:
+        for field, text in itertools.pairwise(getattr(cls, "body", ())):
+            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                yield cls.name, field.target.id, inspect.cleandoc(text.value.value)
+
+
+@pytest.mark.parametrize(("name", "field", "text"), list(fields_in_the_stub()))
+def test_each_field_of_an_event_has_the_text_of_the_stub(name, field, text):
+    assert inspect.getdoc(inspect.getattr_static(getattr(_native, name), field)) == text
 
 
 def test_classes_say_where_they_are_found():

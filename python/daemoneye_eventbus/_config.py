@@ -120,7 +120,11 @@ def _patterns(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerConfig:
-    """Every limit of a broker. Sizes are bytes, times seconds."""
+    """Every limit of a broker. Sizes are bytes, times seconds.
+
+    ``daemoneye-eventbus broker --help`` tells what each means, as does the page on operations. ``ValueError`` and
+    ``TypeError`` name the setting that is refused.
+    """
 
     max_frame: int = 1024 * 1024
     """Largest frame body in bytes, 1 KiB to 64 MiB; exactly this much is taken."""
@@ -299,7 +303,10 @@ class BrokerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientConfig:
-    """Every setting of a bus. Sizes are bytes, times seconds."""
+    """Every setting of a bus. Sizes are bytes, times seconds.
+
+    The page on operations tells what each means. ``ValueError`` and ``TypeError`` name the setting that is refused.
+    """
 
     client: str | None = None
     """A name for operators, at most 256 bytes."""

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Generic, Never, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Never, TypeVar
 
 __all__ = ["Opening"]
 
@@ -28,6 +28,14 @@ class Opening(Coroutine[Any, Any, T], AbstractAsyncContextManager[T, None], Gene
 
     def __reduce__(self) -> Never:
         raise TypeError(f"cannot copy or pickle {self.__name__}(): call it again for another")
+
+    if not TYPE_CHECKING:
+        # A type checker knows by itself that this is not yet what it is taken for.
+        def __getattr__(self, name: str) -> Never:
+            # Not by `self`: one that never came to a name would look for it here again.
+            own = object.__getattribute__(self, "__name__")
+            advice = "await it, or enter it with async with, for what it makes"
+            raise AttributeError(f"{own}() has no {name!r}; {advice}", name=name, obj=self)
 
     def __repr__(self) -> str:
         return f"<{self.__name__}() {'begun' if self._used else 'not awaited yet'}>"

@@ -63,7 +63,10 @@ def add_where(parser: argparse.ArgumentParser, *, positional: str | None = None)
         "--path", default=argparse.SUPPRESS, dest="socket", help=f"the broker's socket (default: ${VARIABLE})"
     )
     group.add_argument(
-        "--instance", metavar="NAME", default=argparse.SUPPRESS, help="the broker at /tmp/daemoneye-NAME.sock"
+        "--instance",
+        metavar="NAME",
+        default=argparse.SUPPRESS,
+        help="the broker at /tmp/daemoneye-NAME.sock, on Windows \\\\.\\pipe\\DaemonEye-NAME",
     )
 
 

@@ -142,7 +142,7 @@ def _numbers(raw: Raw, info: dict[str, Any], timeout: float) -> list[Finding]:
 def _totals(now: dict[str, Any]) -> Finding:
     text = (
         f"up {duration(now['uptime_seconds'])}, {now['messages_published']} published, "
-        f"{now['messages_delivered']} delivered, {now['active_subscribers']} subscriptions"
+        f"{now['messages_delivered']} delivered, {counted(now['active_subscribers'], 'subscription')}"
     )
     return Finding("ok", "traffic", text)
 

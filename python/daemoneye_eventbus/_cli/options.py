@@ -64,6 +64,8 @@ _NAMED: Final[dict[str, dict[str, Any]]] = {
     "socket_group": {"type": group, "metavar": "GROUP"},
     "socket_mode": {"type": _octal, "metavar": "MODE"},
 }
+_TEXTS: Final = {"allowed_sids": "SID", "original_patterns": "PATTERN"}
+"""What each text of a list is."""
 
 
 def flag(name: str) -> str:
@@ -143,7 +145,7 @@ def _settings(name: str, hint: Any) -> dict[str, Any]:
         return {
             "type": _list_of(integer if item is int else item),
             "action": "extend",
-            "metavar": f"{item.__name__.upper()},...",
+            "metavar": f"{_TEXTS.get(name, item.__name__.upper())},...",
         }
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}

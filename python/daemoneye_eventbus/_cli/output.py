@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -9,7 +10,17 @@ import select
 import sys
 from typing import Final, TextIO
 
-__all__ = ["ReaderGone", "discard_stdout", "escape", "is_reader_gone", "prepare_streams", "quoted", "say", "write"]
+__all__ = [
+    "ReaderGone",
+    "discard_stdout",
+    "escape",
+    "is_reader_gone",
+    "is_terminal",
+    "prepare_streams",
+    "quoted",
+    "say",
+    "write",
+]
 
 _PRINTABLE_ASCII: Final = re.compile(r"[ -\[\]-~]*")
 _NEEDS_QUOTES: Final = re.compile(r"[\s\"'=]")
@@ -75,8 +86,16 @@ def write(text: str) -> None:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise ReaderGone from None
+    except OSError as error:
+        # Windows has no word of its own for it: what cannot be written there is "invalid".
+        if isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL):
+            raise ReaderGone from None
+        raise
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether it is one that moves its cursor as it is told; a console of Windows does so only if it was asked to."""
+    return sys.platform != "win32" and stream.isatty()
 
 
 def say(prog: str, text: str) -> None:

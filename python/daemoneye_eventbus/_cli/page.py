@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from daemoneye_eventbus._cli.numbers import duration, short, table
+from daemoneye_eventbus._cli.numbers import counted, duration, short, table
 from daemoneye_eventbus._cli.output import escape
 
 __all__ = ["HEAD", "line", "page"]
@@ -46,10 +46,10 @@ def page(row: dict[str, Any], reason: str | None, width: int, height: int) -> li
 
 
 def _totals(row: dict[str, Any]) -> list[str]:
-    head = f"up {duration(row['uptime_seconds'])}, {_counted(row['active_subscribers'], 'subscription')}"
-    head += f" on {_counted(row['active_topics'], 'pattern')}"
+    head = f"up {duration(row['uptime_seconds'])}, {counted(row['active_subscribers'], 'subscription')}"
+    head += f" on {counted(row['active_topics'], 'pattern')}"
     if "connections" in row:
-        head = f"{head}, {_counted(row['connections'], 'connection')}"
+        head = f"{head}, {counted(row['connections'], 'connection')}"
     lines = [
         f"{head}; q ends",
         f"published {row['messages_published']:>14} {_per_second(row, 'published'):>10}",
@@ -61,10 +61,6 @@ def _totals(row: dict[str, Any]) -> list[str]:
         lines.append(f"refused   {sum(row['refused'].values()):>14} {'':>10} {_reasons(row['refused'])}")
         lines.append(f"queued    {row['queued_messages']:>14} {short(row['queued_bytes'], 6) + ' bytes':>12}")
     return [one.rstrip() for one in lines]
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _per_second(row: dict[str, Any], name: str) -> str:

@@ -135,7 +135,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return asyncio.run(_publish_one(arguments, _message(arguments)))
     if arguments.file is None or arguments.file == "-":
         return asyncio.run(_publish_lines(arguments, 0, None))
-    descriptor = os.open(arguments.file, os.O_RDONLY)
+    # Else Windows would end it at the first Ctrl-Z.
+    descriptor = os.open(arguments.file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
@@ -244,7 +245,7 @@ class _Progress:
         self._size = size
         self._bytes = 0
         self._quiet = quiet
-        self._terminal = sys.stderr.isatty()
+        self._terminal = output.is_terminal(sys.stderr)
         self._shown = False
         self._began = self._told = time.monotonic()
 

@@ -30,8 +30,8 @@ def add_rights(group: Any) -> None:
         "--rules",
         metavar="FILE",
         default=argparse.SUPPRESS,
-        help="TOML file with a [[rule]] for each rule: uids, tokens, publish, subscribe, allow; only its owner may "
-        "write it (default: none)",
+        help="TOML file with a [[rule]] for each rule: uids (on Windows sids), tokens, publish, subscribe, "
+        "allow; only its owner may write it (default: none)",
     )
     group.add_argument(
         "--rate-limit",

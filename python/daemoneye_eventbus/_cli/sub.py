@@ -61,7 +61,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--interval", type=seconds, default=5.0, metavar="SECONDS", help="time between two of those (default: 5)"
     )
-    _add_filters(parser.add_argument_group("filters", "applied by the broker; each may be given several times"))
+    _add_filters(parser.add_argument_group("filters", "applied by the broker; most may be given several times"))
 
 
 def _add_filters(group: Any) -> None:

@@ -73,7 +73,7 @@ async def _watch(arguments: argparse.Namespace) -> None:
     left: int | None = 1 if arguments.once else arguments.count
     shown = 0
     trouble: str | None = None
-    on_terminal = sys.stdout.isatty() and not arguments.json
+    on_terminal = output.is_terminal(sys.stdout) and not arguments.json
     async with connect(arguments, client="top") as bus:
         before = await _ask(bus)
         if before.reason is not None and not on_terminal:

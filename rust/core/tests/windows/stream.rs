@@ -153,6 +153,26 @@ fn an_end_is_an_end_of_file_for_the_other_and_fails_its_writes() {
 }
 
 #[test]
+fn a_write_that_failed_leaves_nothing_to_wait_for() {
+    run(async {
+        let (listener, client, server) = pair().await;
+        write_all(&client, b"last words").await.unwrap();
+        client.writable().await.unwrap();
+        drop(server);
+        loop {
+            match client.try_write(&[IoSlice::new(b"x")]) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => break,
+                _ => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+        assert_eq!(client.unsent(), Some(0));
+        timeout(SOON, client.writable()).await.expect("waits for ever").unwrap();
+        timeout(SOON, client.drained()).await.expect("waits for ever").unwrap();
+        drop((client, listener));
+    });
+}
+
+#[test]
 fn a_peer_that_is_gone_is_noticed_before_what_it_left_is_read() {
     run(async {
         let (_listener, client, server) = pair().await;

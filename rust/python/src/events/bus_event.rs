@@ -30,10 +30,13 @@ pub(crate) struct Stamp {
 pub(crate) struct BusEvent {
     envelope: Envelope,
     // Members rather than properties: the interpreter reads them in place.
+    /// What was published.
     #[pyo3(get)]
     event: Py<PyAny>,
+    /// The subscription's pattern that its topic met: an exact one, else the most specific.
     #[pyo3(get)]
     matched_pattern: Py<PyString>,
+    /// The subscription that it came to.
     #[pyo3(get)]
     subscriber_id: Py<PyString>,
     stamp: Stamp,
@@ -192,16 +195,19 @@ impl BusEvent {
         "sequence",
     );
 
+    /// UUID of the message.
     #[getter]
     fn event_id<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         self.envelope.id(py)
     }
 
+    /// What the publisher gave for correlation.
     #[getter]
     fn correlation_metadata(&self, py: Python<'_>) -> PyResult<Py<CorrelationMetadata>> {
         self.envelope.correlation_metadata(py)
     }
 
+    /// When it was published, by the publisher's clock.
     #[getter]
     fn bus_timestamp<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.envelope.time(py, "bus_timestamp")
@@ -213,11 +219,13 @@ impl BusEvent {
         timestamp::nanoseconds(self.envelope.time)
     }
 
+    /// Where it was published.
     #[getter]
     fn topic<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.envelope.topic(py)
     }
 
+    /// The publisher's count of its messages.
     #[getter]
     fn sequence(&self) -> u64 {
         self.envelope.sequence

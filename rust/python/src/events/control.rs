@@ -15,6 +15,7 @@ use crate::timestamp;
 #[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
 pub(crate) struct ControlMessage {
     envelope: Envelope,
+    /// The bytes as they were published.
     #[pyo3(get)]
     payload: Py<PyBytes>,
     stamp: Stamp,
@@ -100,16 +101,19 @@ impl ControlMessage {
         "message_id",
     );
 
+    /// Where it was published.
     #[getter]
     fn topic<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.envelope.topic(py)
     }
 
+    /// What the publisher gave for correlation.
     #[getter]
     fn correlation_metadata(&self, py: Python<'_>) -> PyResult<Py<CorrelationMetadata>> {
         self.envelope.correlation_metadata(py)
     }
 
+    /// When it was published, by the publisher's clock.
     #[getter]
     fn timestamp<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.envelope.time(py, "timestamp")
@@ -121,11 +125,13 @@ impl ControlMessage {
         timestamp::nanoseconds(self.envelope.time)
     }
 
+    /// The publisher's count of its messages.
     #[getter]
     fn sequence(&self) -> u64 {
         self.envelope.sequence
     }
 
+    /// UUID of the message.
     #[getter]
     fn message_id<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         self.envelope.id(py)

@@ -28,9 +28,11 @@ const fn field(name: &'static str) -> Field {
 /// Who asked for what, across processes.
 #[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
 pub(crate) struct CorrelationMetadata {
+    /// Names this piece of work.
     #[pyo3(get)]
     correlation_id: Py<PyString>,
     parent_correlation_id: Option<Py<PyString>>,
+    /// The work that everything began with; its own id for a root, and where none is given.
     #[pyo3(get)]
     root_correlation_id: Py<PyString>,
     sequence_number: u64,
@@ -194,26 +196,31 @@ impl CorrelationMetadata {
         "created_at",
     );
 
+    /// The work that caused it; ``None`` for a root.
     #[getter]
     fn parent_correlation_id<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyString>> {
         self.parent_correlation_id.as_ref().map(|text| text.bind(py).clone())
     }
 
+    /// Place among its siblings, 0 to 2**64 - 1.
     #[getter]
     fn sequence_number(&self) -> u64 {
         self.sequence_number
     }
 
+    /// The stage of its workflow; ``None`` for none.
     #[getter]
     fn workflow_stage<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyString>> {
         self.workflow_stage.as_ref().map(|text| text.bind(py).clone())
     }
 
+    /// Anything else, text to text.
     #[getter]
     fn correlation_tags(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
         self.correlation_tags.get(py, None)
     }
 
+    /// When it was made, now where it is not given; any aware ``datetime`` is taken.
     #[getter]
     fn created_at<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         timestamp::to_py(py, self.created_at, "created_at")

@@ -94,21 +94,25 @@ impl FilesystemEvent {
     #[pyo3(name = "__match_args__")]
     const FIELDS: (&str, &str, &str, &str) = ("path", "event_type", "size", "metadata");
 
+    /// Path of the file; `os_text` makes it Unicode.
     #[getter]
     fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.path.get(py, self.frame())
     }
 
+    /// What happened, such as ``write``.
     #[getter]
     fn event_type<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.event_type.get(py, self.frame())
     }
 
+    /// Bytes of the file, 0 to 2**64 - 1; ``None`` where it is not known.
     #[getter]
     fn size(&self) -> Option<u64> {
         self.size
     }
 
+    /// What else the collector tells, text to text.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
         self.metadata.get(py, self.payload.as_ref())

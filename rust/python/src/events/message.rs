@@ -14,10 +14,13 @@ use crate::timestamp;
 #[pyclass(frozen, extends = Record, module = "daemoneye_eventbus.wire")]
 pub(crate) struct Message {
     id: Uuid,
+    /// Where it is published.
     #[pyo3(get)]
     topic: Py<PyString>,
+    /// Correlation.
     #[pyo3(get)]
     correlation_metadata: Py<CorrelationMetadata>,
+    /// The event, encoded as ``CollectionEvent`` in the same dialect; or bytes, for Control.
     #[pyo3(get)]
     payload: Py<PyBytes>,
     sequence: u64,
@@ -129,16 +132,19 @@ impl Message {
         "message_type",
     );
 
+    /// UUID of the message.
     #[getter]
     fn id<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
         PyString::new(py, self.id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
     }
 
+    /// The publisher's count of its messages.
     #[getter]
     fn sequence(&self) -> u64 {
         self.sequence
     }
 
+    /// When it was published.
     #[getter]
     fn timestamp<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         timestamp::to_py(py, self.timestamp, "timestamp")
@@ -150,6 +156,7 @@ impl Message {
         timestamp::nanoseconds(self.timestamp)
     }
 
+    /// What `payload` is: Event or Control; clients send no others.
     #[getter]
     fn message_type(&self) -> &'static str {
         TYPES

@@ -113,26 +113,31 @@ impl NetworkEvent {
         "metadata",
     );
 
+    /// The collector's name for the connection.
     #[getter]
     fn connection_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.connection_id.get(py, self.frame())
     }
 
+    /// Where it comes from, address and port as the collector writes them.
     #[getter]
     fn source_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.source_address.get(py, self.frame())
     }
 
+    /// Where it leads to, written in the same way.
     #[getter]
     fn destination_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.destination_address.get(py, self.frame())
     }
 
+    /// Such as ``tcp``.
     #[getter]
     fn protocol<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.protocol.get(py, self.frame())
     }
 
+    /// What else the collector tells, text to text.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
         self.metadata.get(py, self.payload.as_ref())

@@ -94,21 +94,25 @@ impl PerformanceEvent {
     #[pyo3(name = "__match_args__")]
     const FIELDS: (&str, &str, &str, &str) = ("metric_name", "value", "unit", "metadata");
 
+    /// What was measured, such as ``cpu``.
     #[getter]
     fn metric_name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.metric_name.get(py, self.frame())
     }
 
+    /// The measured value, NaN and infinities included.
     #[getter]
     fn value(&self) -> f64 {
         self.value
     }
 
+    /// Unit of `value`, such as ``ratio``.
     #[getter]
     fn unit<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.unit.get(py, self.frame())
     }
 
+    /// What else the collector tells, text to text.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
         self.metadata.get(py, self.payload.as_ref())

@@ -133,31 +133,37 @@ impl ProcessEvent {
         "metadata",
     );
 
+    /// Process id, 0 to 2**32 - 1.
     #[getter]
     fn pid(&self) -> u32 {
         self.pid
     }
 
+    /// Name as the system has it; `os_text` makes it Unicode.
     #[getter]
     fn name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.name.get(py, self.frame())
     }
 
+    /// Command line as one text; ``None`` where it is not known.
     #[getter]
     fn command_line<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
         get_optional(self.command_line.as_ref(), py, self.frame())
     }
 
+    /// Path of the program; ``None`` where it is not known.
     #[getter]
     fn executable_path<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
         get_optional(self.executable_path.as_ref(), py, self.frame())
     }
 
+    /// Process id of the parent; ``None`` where it is not known.
     #[getter]
     fn ppid(&self) -> Option<u32> {
         self.ppid
     }
 
+    /// When it was started; any aware ``datetime`` is taken, a naive one is ``ValueError``.
     #[getter]
     fn start_time<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.start_time
@@ -171,6 +177,7 @@ impl ProcessEvent {
         self.start_time.map(timestamp::nanoseconds)
     }
 
+    /// What else the collector tells, text to text.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
         self.metadata.get(py, self.payload.as_ref())

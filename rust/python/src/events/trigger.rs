@@ -130,21 +130,25 @@ impl TriggerRequest {
     #[pyo3(name = "__match_args__")]
     const FIELDS: (&str, &str, &str, &str, &str) = ("request_id", "collector_type", "priority", "payload", "metadata");
 
+    /// The asker's name for the request.
     #[getter]
     fn request_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.request_id.get(py, self.frame())
     }
 
+    /// Which kind of collector shall look.
     #[getter]
     fn collector_type<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.collector_type.get(py, self.frame())
     }
 
+    /// 0 to 255; higher is more urgent.
     #[getter]
     fn priority(&self) -> u8 {
         self.priority
     }
 
+    /// What the two agreed on, as bytes.
     #[getter]
     fn payload<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         match &self.payload {
@@ -153,6 +157,7 @@ impl TriggerRequest {
         }
     }
 
+    /// What else the asker tells, text to text.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
         self.metadata.get(py, self.source.as_ref())

@@ -46,8 +46,16 @@ macro_rules! on {
 pub(super) struct Pipe {
     end: End,
     runtime: Handle,
-    /// Bytes of the last write. Held while one begins, so that nobody sees it under way with the bytes of the one before.
-    written: Mutex<usize>,
+    /// Held while a write begins, so that nobody sees it under way with the bytes of the one before.
+    written: Mutex<Written>,
+}
+
+#[derive(Default)]
+struct Written {
+    /// Bytes of the last write.
+    bytes: usize,
+    /// It was the last of all.
+    ended: bool,
 }
 
 impl Pipe {
@@ -69,7 +77,7 @@ impl Pipe {
         Ok(Arc::new(Self {
             end,
             runtime: Handle::try_current().map_err(io::Error::other)?,
-            written: Mutex::new(0),
+            written: Mutex::default(),
         }))
     }
 
@@ -103,15 +111,23 @@ impl Pipe {
             return self.is_connected().map(|()| 0);
         }
         let mut written = self.written.lock();
+        if written.ended {
+            // Whoever still holds this came too late: nobody would wait for the write, nor take it back.
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let mut begun = Err(io::ErrorKind::WouldBlock.into());
         // tokio counts a pipe as writable until a write is refused. Here a write that was begun counts as refused as well, so that
         // "writable" means that nothing is under way. What ends while this runs is newer than what is taken back by it, and stays.
-        let _would_block: io::Result<()> = on!(&self.end, pipe => pipe.try_io(Interest::WRITABLE, || {
+        // A write that failed is not under way: nothing would ever say that it has ended.
+        let _readiness: io::Result<()> = on!(&self.end, pipe => pipe.try_io(Interest::WRITABLE, || {
             begun = pipe.try_write_vectored(&slices);
-            Err(io::ErrorKind::WouldBlock.into())
+            match &begun {
+                Err(failed) if failed.kind() != io::ErrorKind::WouldBlock => Ok(()),
+                _ => Err(io::ErrorKind::WouldBlock.into()),
+            }
         }));
         if let Ok(len) = begun {
-            *written = len;
+            written.bytes = len;
         }
         begun
     }
@@ -119,11 +135,14 @@ impl Pipe {
     /// Bytes that are neither with the peer nor in the pipe. Never too few; up to [`CHUNK`] too many: a write under way counts whole,
     /// though the peer may have read part of it, and one that has ended counts until the runtime has been told and has had its turn.
     pub(super) fn unsent(&self) -> usize {
-        let written = self.written.lock();
+        self.under_way(&self.written.lock())
+    }
+
+    fn under_way(&self, written: &Written) -> usize {
         // A task that has used up its budget would be told to wait, whatever there is.
         let ready = pin!(unconstrained(self.writable()));
         if ready.poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            *written
+            written.bytes
         } else {
             0
         }
@@ -149,9 +168,13 @@ impl Pipe {
         Ok(())
     }
 
-    /// Closes this end. What is being written may still arrive, for a while: closing at once would take it back.
+    /// Closes this end: no other write begins. What is being written may still arrive, for a while: closing at once would take it back.
     pub(super) fn let_go(self: Arc<Self>) {
-        if self.unsent() == 0 {
+        let mut written = self.written.lock();
+        written.ended = true;
+        let unsent = self.under_way(&written);
+        drop(written);
+        if unsent == 0 {
             return;
         }
         let runtime = self.runtime.clone();

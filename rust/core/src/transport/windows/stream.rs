@@ -312,7 +312,8 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
         ERROR_ACCESS_DENIED => Error::PermissionRefused {
             uid: Peer::own_uid(),
             reason: format!(
-                "this user may not open the pipe {}; run as the broker's user, or have the broker use allowed_sids",
+                "this user may not open the pipe {}; run as the broker's user and not in a network session (SSH, WinRM), or have the \
+                 broker use allowed_sids",
                 path.display()
             ),
         },
@@ -334,4 +335,33 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
             | ERROR_SEM_TIMEOUT
     );
     DialError { error, retry }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Listener;
+    use super::*;
+    use crate::transport::ListenOptions;
+
+    #[test]
+    fn who_still_holds_an_ended_pipe_begins_no_write() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(async {
+            let address = Address::from_instance(&format!("late-{}", std::process::id())).unwrap();
+            let listener = Listener::bind(&address, &ListenOptions::default()).await.unwrap();
+            let client = Stream::dial(&address, &[own_sid().unwrap().clone()]).unwrap();
+            let (server, _) = listener.accept().await.unwrap();
+            server.writable().await.unwrap();
+            let held = server.shared.pipe().unwrap();
+            server.shut_down();
+            let late = held.try_write(&[IoSlice::new(b"late")]).unwrap_err();
+            assert_eq!(late.kind(), io::ErrorKind::BrokenPipe);
+            drop(held);
+            let mut buffer = [0; 4];
+            let readable = client.readable().unwrap();
+            let end = readable.read_with(|| client.try_read(&mut buffer));
+            let end = tokio::time::timeout(Duration::from_secs(5), end).await.unwrap();
+            assert_eq!(end.unwrap(), 0);
+        });
+    }
 }
