@@ -273,7 +273,8 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
             if line.paused
                 && matches!(stream.try_write(&[]), Err(error) if error.kind() != std::io::ErrorKind::WouldBlock)
             {
-                return shared.lost(line, shared.closed_without_a_word(), false);
+                drop(line);
+                return shared.lost_unread(&stream, shared.closed_without_a_word());
             }
             let may_pause = shared.inbound.lock().may_pause();
             let mut outbox = shared.outbox.lock();
@@ -296,15 +297,8 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
                 () = read_to_end(shared, reads) => {}
                 () = tokio::time::sleep(GRACE) => {}
             }
-            let line = shared.line.lock();
-            if line.stream.as_ref().is_some_and(|now| Arc::ptr_eq(now, &stream)) {
-                shared.lost(
-                    line,
-                    Error::ConnectionLost("the broker takes no more bytes".to_owned()),
-                    false,
-                );
-            }
-            return;
+            let cause = Error::ConnectionLost("the broker takes no more bytes".to_owned());
+            return shared.lost_unread(&stream, cause);
         }
         tokio::select! {
             () = shared.notify.notified() => {}
