@@ -293,9 +293,6 @@ impl Shared {
         line.cause = Some(cause);
         line.change(State::Reconnecting);
         let mut inbound = self.inbound.lock();
-        for entry in inbound.entries.iter().filter(|entry| entry.live) {
-            entry.inbox.interrupted();
-        }
         inbound.unsend_all();
         let gone = inbound.give_up_answers();
         drop(inbound);
