@@ -54,7 +54,12 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
     let mut backoff = Backoff::new(shared.config.reconnect_initial, shared.config.reconnect_max);
     let mut give_up = Some(Instant::now() + shared.config.connect_timeout);
     loop {
-        match attempt(&shared, give_up).await {
+        let attempted = tokio::select! {
+            attempted = attempt(&shared, give_up) => attempted,
+            // Whoever is being dialled is let go of at once.
+            () = ended(&shared) => return shared.outbox.lock().forsake(),
+        };
+        match attempted {
             Ok(live) => {
                 give_up = None;
                 let since = Instant::now();
@@ -84,15 +89,17 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
         if let Some(at) = give_up {
             wake = wake.min(at);
         }
-        loop {
-            if shared.line.lock().state == State::Closed {
-                return;
-            }
-            tokio::select! {
-                () = sleep_until(wake) => break,
-                () = shared.notify.notified() => {}
-            }
+        tokio::select! {
+            () = sleep_until(wake) => {}
+            () = ended(&shared) => return,
         }
+    }
+}
+
+/// Until the link has ended for good.
+async fn ended(shared: &Shared) {
+    while shared.line.lock().state != State::Closed {
+        shared.notify.notified().await;
     }
 }
 

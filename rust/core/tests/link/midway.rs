@@ -1,6 +1,7 @@
 //! What happens to a link between the moment in which its connection is made again and the one in which it is live.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use daemoneye_eventbus_core::client::{Inbox, Link, State, Ticket};
 use daemoneye_eventbus_core::transport::Stream;
@@ -127,4 +128,17 @@ fn a_subscription_that_was_fed_by_a_connection_that_came_no_further_is_interrupt
     ok(&broker, &client, other);
     bell.until("connected", || link.state() == State::Connected);
     assert_eq!(first.gaps(), 2);
+}
+
+#[test]
+fn a_link_that_ends_while_it_is_greeted_lets_go_of_the_connection() {
+    let broker = FarEnd::new();
+    let (link, _bell) = open(&broker);
+    let client = broker.accept();
+    assert!(broker.read(&client, 1)[4..].starts_with(b"CONNECT"));
+    let begun = Instant::now();
+    link.close();
+    assert_eq!(broker.read(&client, 1), b"");
+    // An attempt may take 3 s.
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
