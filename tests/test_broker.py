@@ -148,6 +148,24 @@ async def test_shutdown_drains_to_its_readers(path):
     await bus.shutdown()
 
 
+async def test_what_a_full_subscription_that_blocks_was_sent_outlives_the_broker(path):
+    broker = Broker(path)
+    await broker.start()
+    config = ClientConfig(pool=False, reconnect=False)
+    async with EventBus.connect(path, config=config) as bus:
+        async with bus.subscribe("events.#", overflow="block", queue_messages=10) as events:
+            for number in range(300):
+                await bus.publish(process(number))
+            await bus.flush()
+            await broker.shutdown()
+            assert broker.statistics().messages_delivered == 300
+            await eventually(lambda: events.pending == 300, what="the rest")
+            assert pids(await collect(events, 300)) == list(range(300))
+            with pytest.raises(ConnectionLost, match="goodbye"):
+                await events.get(timeout=5)
+            assert (events.dropped, events.gaps) == (0, 0)
+
+
 async def test_shutdown_has_a_deadline(path, program):
     broker = Broker(path)
     await broker.start()

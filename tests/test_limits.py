@@ -245,8 +245,10 @@ async def test_a_pattern_that_is_too_deep_is_told_the_brokers_limit(kind, path, 
         ):
             with pytest.raises(PatternError, match=rf"{levels} levels \(max {limit}\)"):
                 await pair.sub.subscribe(wish, event_filter=filters)
-        async with pair.sub.subscribe(deepest, event_filter=EventFilter(topic_filters=[deepest])):
-            pass
+        for overflow in ("drop_oldest", "block"):
+            filters = EventFilter(topic_filters=[deepest])
+            async with pair.sub.subscribe(deepest, event_filter=filters, overflow=overflow):
+                pass
 
 
 async def test_ten_thousand_patterns(broker, path):

@@ -124,26 +124,21 @@ class RemoteWay:
 
     def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened:
         """A subscription on this connection, or on one of its own if it may stop the reading."""
-        if bounds.overflow != "block":
-            return self._open_on(self._connection, spec, bounds, token, own=False)
-        if self.config.peer == "original":
+        block = bounds.overflow == "block"
+        if block and self.config.peer == "original":
             raise SubscriptionRefused(
                 reason='overflow="block" needs a native broker: one of the original would wait for nobody and cut us; '
                 'use "drop_oldest" or "drop_newest"'
             )
+        # By the bus's connection, which has been told how deep topics may be; another has yet to hear it.
+        source = self.native.inbox(spec, bounds, self.bridge.bell, token)
+        if not block:
+            return self._open_on(self._connection, spec, source, own=False)
         own = Connection(self.bridge, self._connection.address, replace(self.config, pool=False))
-        return self._open_on(own, spec, bounds, token, own=True)
+        return self._open_on(own, spec, source, own=True)
 
-    def _open_on(
-        self, connection: Connection, spec: EventSubscription, bounds: Bounds, token: int, *, own: bool
-    ) -> Opened:
+    def _open_on(self, connection: Connection, spec: EventSubscription, source: Source, *, own: bool) -> Opened:
         link, bridge = connection.link, self.bridge
-        try:
-            source = link.inbox(spec, bounds, bridge.bell, token)
-        except BaseException:
-            if own:
-                connection.close()
-            raise
         number = 0
 
         async def confirm() -> None:

@@ -103,9 +103,12 @@ impl Entries {
         sent
     }
 
-    /// The connection that knew of them is gone.
+    /// The connection that knew of them is gone; those that it had confirmed are interrupted.
     pub(super) fn unsend_all(&mut self) {
         for entry in self.by_id.values_mut() {
+            if entry.live {
+                entry.inbox.interrupted();
+            }
             (entry.sent, entry.live) = (false, false);
         }
         self.unsent = self.by_id.keys().copied().collect();

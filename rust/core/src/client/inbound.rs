@@ -61,6 +61,8 @@ pub(super) struct Inbound {
     pub(super) consumed: u64,
     /// What a full blocking inbox has still to take before anything else is looked at.
     held: Option<(Arc<Inbox>, Run)>,
+    /// The connection is over, and what came of it is handed over now or never: also to a blocking inbox that is full.
+    pub(super) is_last: bool,
     log: Arc<Limiter>,
 }
 
@@ -83,6 +85,7 @@ impl Inbound {
             spoken: None,
             consumed: 0,
             held: None,
+            is_last: false,
             log,
         }
     }
@@ -155,6 +158,10 @@ impl Inbound {
 
     /// The connection that knew of them is gone.
     pub(super) fn unsend_all(&mut self) {
+        self.is_last = false;
+        if let Some((inbox, run)) = self.held.take() {
+            inbox.take(&run, Patience::Exceed);
+        }
         self.generation += 1;
         self.entries.unsend_all();
         for (id, leaving) in self.leaving.take_unawaited() {
@@ -317,7 +324,12 @@ impl Inbound {
 
     /// True if the inbox is full; then what it has not taken is held.
     fn push_blocking(&mut self, inbox: &Arc<Inbox>, run: Run, resume: &Arc<dyn Wake>) -> bool {
-        let pushed = inbox.take(&run, Patience::Wait(resume));
+        let patience = if self.is_last {
+            Patience::Exceed
+        } else {
+            Patience::Wait(resume)
+        };
+        let pushed = inbox.take(&run, patience);
         let Pushed::Full { taken, .. } = pushed else {
             return false;
         };

@@ -20,9 +20,6 @@ use crate::transport::{Address, Stream};
 use crate::wire::text::{FromClient, Stats, Sub};
 use crate::wire::{self, Draft};
 
-/// Reads of a connection that its owner ends: more than a kernel holds of it.
-const MOST_LAST_READS: usize = 64;
-
 /// What befell one connection at this end, since it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LocalStatistics {
@@ -269,19 +266,7 @@ impl Link {
         if let Some(stream) = &line.stream {
             stream.stop_receiving();
         }
-        let mut read = if line.stream.is_some() {
-            self.shared.use_up(line)
-        } else {
-            drop(line);
-            Read::Ended
-        };
-        // Where the broker can still send, it must not keep us here.
-        for _ in 0..MOST_LAST_READS {
-            if read != Read::Open {
-                break;
-            }
-            read = self.shared.try_read().unwrap_or(Read::Ended);
-        }
+        self.shared.read_rest(line);
         self.close();
     }
 

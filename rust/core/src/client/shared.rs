@@ -25,6 +25,8 @@ use crate::transport::{Address, Stream};
 use crate::wire::text::{FromClient, Id, Overflow, Sub, shown};
 
 const CONNECTED: &str = "connected";
+/// Reads of a connection that is over: more than a kernel holds of it.
+const MOST_LAST_READS: usize = 64;
 
 pub(super) struct Shared {
     pub(super) address: Address,
@@ -108,6 +110,8 @@ impl Shared {
                 return Ok(self.use_up(line));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
+            // Closed with something of ours unread.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => self.closed_without_a_word(),
             Err(error) => Error::ConnectionLost(format!("reading from the broker: {error}")),
         };
         self.lost(line, cause, false);
@@ -164,6 +168,32 @@ impl Shared {
             self.lost(line, error, false);
         }
         read
+    }
+
+    /// Hands over what has come already.
+    pub(super) fn read_rest(&self, line: MutexGuard<'_, Line>) {
+        if line.stream.is_none() {
+            return;
+        }
+        let mut read = self.use_up(line);
+        // Where the broker can still send, it must not keep us here.
+        for _ in 0..MOST_LAST_READS {
+            if read != Read::Open {
+                break;
+            }
+            read = self.try_read().unwrap_or(Read::Ended);
+        }
+    }
+
+    /// The connection `stream` is found to be over while nobody reads it. What came before is handed over first, as whoever reads would
+    /// have done, and may say more of the end than `cause`.
+    pub(super) fn lost_unread(&self, stream: &Arc<Stream>, cause: Error) {
+        self.inbound.lock().is_last = true;
+        self.read_rest(self.line.lock());
+        let line = self.line.lock();
+        if line.stream.as_ref().is_some_and(|now| Arc::ptr_eq(now, stream)) {
+            self.lost(line, cause, false);
+        }
     }
 
     /// Acts on what the stream said. If that ends the connection: why, and whether for good.
@@ -263,9 +293,6 @@ impl Shared {
         line.cause = Some(cause);
         line.change(State::Reconnecting);
         let mut inbound = self.inbound.lock();
-        for entry in inbound.entries.iter().filter(|entry| entry.live) {
-            entry.inbox.interrupted();
-        }
         inbound.unsend_all();
         let gone = inbound.give_up_answers();
         drop(inbound);

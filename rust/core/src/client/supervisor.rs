@@ -54,7 +54,12 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
     let mut backoff = Backoff::new(shared.config.reconnect_initial, shared.config.reconnect_max);
     let mut give_up = Some(Instant::now() + shared.config.connect_timeout);
     loop {
-        match attempt(&shared, give_up).await {
+        let attempted = tokio::select! {
+            attempted = attempt(&shared, give_up) => attempted,
+            // Whoever is being dialled is let go of at once.
+            () = ended(&shared) => return shared.outbox.lock().forsake(),
+        };
+        match attempted {
             Ok(live) => {
                 give_up = None;
                 let since = Instant::now();
@@ -84,15 +89,17 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
         if let Some(at) = give_up {
             wake = wake.min(at);
         }
-        loop {
-            if shared.line.lock().state == State::Closed {
-                return;
-            }
-            tokio::select! {
-                () = sleep_until(wake) => break,
-                () = shared.notify.notified() => {}
-            }
+        tokio::select! {
+            () = sleep_until(wake) => {}
+            () = ended(&shared) => return,
         }
+    }
+}
+
+/// Until the link has ended for good.
+async fn ended(shared: &Shared) {
+    while shared.line.lock().state != State::Closed {
+        shared.notify.notified().await;
     }
 }
 
@@ -273,7 +280,8 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
             if line.paused
                 && matches!(stream.try_write(&[]), Err(error) if error.kind() != std::io::ErrorKind::WouldBlock)
             {
-                return shared.lost(line, shared.closed_without_a_word(), false);
+                drop(line);
+                return shared.lost_unread(&stream, shared.closed_without_a_word());
             }
             let may_pause = shared.inbound.lock().may_pause();
             let mut outbox = shared.outbox.lock();
@@ -296,15 +304,8 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
                 () = read_to_end(shared, reads) => {}
                 () = tokio::time::sleep(GRACE) => {}
             }
-            let line = shared.line.lock();
-            if line.stream.as_ref().is_some_and(|now| Arc::ptr_eq(now, &stream)) {
-                shared.lost(
-                    line,
-                    Error::ConnectionLost("the broker takes no more bytes".to_owned()),
-                    false,
-                );
-            }
-            return;
+            let cause = Error::ConnectionLost("the broker takes no more bytes".to_owned());
+            return shared.lost_unread(&stream, cause);
         }
         tokio::select! {
             () = shared.notify.notified() => {}

@@ -285,7 +285,7 @@ impl Inner {
         let mut look = at;
         while let Some(Item::Gap(gap)) = self.items.get(look) {
             let same = |item: &Item| matches!(item, Item::Gap(before) if before.reason == gap.reason);
-            let known = self.items.range(first..at).position(same);
+            let known = self.items.range(first..look).position(same);
             let Some(known) = known else {
                 look += 1;
                 continue;

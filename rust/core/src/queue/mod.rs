@@ -106,7 +106,8 @@ pub enum Patience<'a> {
     /// `block`: for a producer who will wait for the rest, and so minds the budget.
     Try { block: bool },
     /// Taken whatever the limits say, unless the queue has stalled: for a producer that asked [`Queue::takes`] of several queues a moment
-    /// ago and must not be left with half a delivery. The limits are exceeded by at most one message per racing producer.
+    /// ago and must not be left with half a delivery; then they are exceeded by at most one message per racing producer. Also for the last
+    /// of a connection, which its kernel has bounded, and which comes now or never.
     Exceed,
 }
 

@@ -1,14 +1,18 @@
 //! What a broker says in one breath with something else, or as its last: all of it is heard.
 
-use daemoneye_eventbus_core::client::State;
+use std::sync::Arc;
+
+use daemoneye_eventbus_core::client::{ClientConfig, Inbox, Link, Read, Reader, State, Ticket};
+use daemoneye_eventbus_core::queue::Wake;
+use daemoneye_eventbus_core::transport::Stream;
 use daemoneye_eventbus_core::wire::frame::DEFAULT_MAX_FRAME;
-use daemoneye_eventbus_core::wire::text::{Code, Err as ErrText, FromBroker, FromClient};
+use daemoneye_eventbus_core::wire::text::{Bye, Code, Err as ErrText, FromBroker, FromClient};
 use daemoneye_eventbus_core::wire::{self, Dialect};
 
 use crate::midway::{broken, said, yes};
-use crate::native::{pids, with_draft};
-use crate::numbers::{greet, open, subscribed};
-use crate::support::FarEnd;
+use crate::native::{pids, publish, with_draft};
+use crate::numbers::{greet, open};
+use crate::support::{Bell, FarEnd, answered, inbox};
 
 fn refusal() -> ErrText {
     ErrText::new(Code::DisconnectedByOperator, "for good")
@@ -50,18 +54,95 @@ fn a_last_refusal_before_a_frame_that_cannot_be_is_the_last() {
 
 #[test]
 fn what_came_whole_before_a_frame_that_cannot_be_is_delivered() {
+    for block in [false, true] {
+        let broker = FarEnd::new();
+        let (link, bell) = open(&broker);
+        let client = greet(&broker, 30.0);
+        let inbox = fed(&broker, &link, &bell, &client, block);
+        broker.send(&client, &[events(0..3), vec![0; 4]].concat());
+        bell.until("lost", || link.state() == State::Reconnecting);
+        assert_eq!(pids(&inbox, &bell, 3), [0, 1, 2]);
+    }
+}
+
+#[test]
+fn what_a_broker_sent_before_it_ended_is_delivered_though_nobody_reads_for_a_full_subscription() {
+    for (last, cause) in [(vec![], "closed the connection"), (bye(), "said goodbye: over")] {
+        let broker = FarEnd::new();
+        let (link, bell) = open_once(&broker, Reader::Link);
+        let client = greet(&broker, 30.0);
+        let inbox = fed(&broker, &link, &bell, &client, true);
+        let sent = [events(0..500), last].concat();
+        broker.send(&client, &sent);
+        drop(client);
+        broker.turn();
+        bell.until("found closed", || link.state() == State::Closed);
+        assert_eq!(pids(&inbox, &bell, 500), (0..500).collect::<Vec<_>>());
+        assert_eq!(inbox.queue.snapshot().lost(), 0);
+        let said = link.cause().map(|cause| cause.to_string());
+        assert!(said.as_ref().is_some_and(|said| said.contains(cause)), "{said:?}");
+    }
+}
+
+#[test]
+fn what_a_broker_sent_before_it_ended_is_delivered_though_the_host_stands_still() {
     let broker = FarEnd::new();
-    let (link, bell) = open(&broker);
+    let (link, bell) = open_once(&broker, Reader::Host);
     let client = greet(&broker, 30.0);
-    let (inbox, _id) = subscribed(&broker, &link, &bell, &client);
+    bell.until("connected", || link.state() == State::Connected);
+    let inbox = inbox(&bell, &["events.#"], 100, false);
+    let ticket = Ticket::new(Arc::<Bell>::clone(&bell) as _);
+    let id = link.subscribe(Arc::clone(&inbox), ticket.clone()).unwrap();
+    broker.send(&client, &yes(id));
+    bell.until("answered", || {
+        link.on_readable() == Read::Open && ticket.poll().is_some()
+    });
+    broker.send(&client, &[events(0..20), bye()].concat());
+    drop(client);
+    broker.turn();
+    // From another thread, say; that nobody takes it is how the end is found.
+    publish(&link, &bell, 1);
+    bell.until("found closed", || link.state() == State::Closed);
+    assert_eq!(pids(&inbox, &bell, 20), (0..20).collect::<Vec<_>>());
+    let said = link.cause().map(|cause| cause.to_string());
+    assert!(said.as_ref().is_some_and(|said| said.contains("goodbye")), "{said:?}");
+}
+
+fn events(numbers: std::ops::Range<u32>) -> Vec<u8> {
     let mut sent = Vec::new();
-    for pid in 0..3 {
+    for pid in numbers {
         with_draft(pid, |draft| {
             wire::write(Dialect::Bincode, draft, DEFAULT_MAX_FRAME, 8, &mut sent).unwrap();
         });
     }
-    sent.extend(0_u32.to_le_bytes());
-    broker.send(&client, &sent);
-    assert_eq!(pids(&inbox, &bell, 3), [0, 1, 2]);
-    bell.until("lost", || link.state() == State::Reconnecting);
+    sent
+}
+
+fn bye() -> Vec<u8> {
+    FromBroker::Bye(Bye {
+        reason: Some("over".to_owned()),
+    })
+    .frame()
+}
+
+/// A link that dials no second time.
+fn open_once(broker: &FarEnd, reader: Reader) -> (Link, Arc<Bell>) {
+    let bell = Arc::new(Bell::default());
+    let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
+    let config = ClientConfig {
+        reconnect: false,
+        ..ClientConfig::default()
+    };
+    let link = Link::open(broker.place.address.clone(), config, reader, host).unwrap();
+    (link, bell)
+}
+
+/// The queue, of one message if it blocks, of a subscription that the broker has confirmed.
+fn fed(broker: &FarEnd, link: &Link, bell: &Arc<Bell>, client: &Stream, block: bool) -> Arc<Inbox> {
+    let inbox = inbox(bell, &["events.#"], if block { 1 } else { 10 }, block);
+    let ticket = Ticket::new(Arc::<Bell>::clone(bell) as _);
+    let id = link.subscribe(Arc::clone(&inbox), ticket.clone()).unwrap();
+    broker.send(client, &yes(id));
+    answered(bell, &ticket);
+    inbox
 }

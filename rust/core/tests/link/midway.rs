@@ -1,12 +1,15 @@
 //! What happens to a link between the moment in which its connection is made again and the one in which it is live.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use daemoneye_eventbus_core::client::{Inbox, Link, State, Ticket};
 use daemoneye_eventbus_core::transport::Stream;
-use daemoneye_eventbus_core::wire::frame::{self, PREFIX};
+use daemoneye_eventbus_core::wire::frame::{self, DEFAULT_MAX_FRAME, PREFIX};
 use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, Id, Ok};
+use daemoneye_eventbus_core::wire::{self, Dialect};
 
+use crate::native::{pids, with_draft};
 use crate::numbers::{greet, open};
 use crate::support::{Bell, FarEnd, answered, inbox};
 
@@ -97,4 +100,45 @@ fn a_connection_that_comes_no_further_is_closed_before_the_next_is_made() {
     assert!(matches!(said(&broker, &client, &mut read), FromClient::Sub(sub) if sub.id == id));
     ok(&broker, &client, id);
     bell.until("connected", || link.state() == State::Connected);
+}
+
+#[test]
+fn a_subscription_that_was_fed_by_a_connection_that_came_no_further_is_interrupted_once_more() {
+    let broker = FarEnd::new();
+    let (link, bell, first, id) = broken(&broker);
+    assert_eq!(first.gaps(), 1);
+    let second = inbox(&bell, &["events.#"], 10, false);
+    let ticket = Ticket::new(Arc::<Bell>::clone(&bell) as _);
+    let other = link.subscribe(second, ticket).unwrap();
+    let client = greet(&broker, 30.0);
+    let mut read = Vec::new();
+    for asked in [id, other] {
+        assert!(matches!(said(&broker, &client, &mut read), FromClient::Sub(sub) if sub.id == asked));
+    }
+    let mut sent = yes(id);
+    with_draft(7, |draft| {
+        wire::write(Dialect::Bincode, draft, DEFAULT_MAX_FRAME, 8, &mut sent).unwrap();
+    });
+    broker.send(&client, &sent);
+    assert_eq!(pids(&first, &bell, 1), [7]);
+    drop(client);
+    broker.turn();
+    let client = greet(&broker, 30.0);
+    ok(&broker, &client, id);
+    ok(&broker, &client, other);
+    bell.until("connected", || link.state() == State::Connected);
+    assert_eq!(first.gaps(), 2);
+}
+
+#[test]
+fn a_link_that_ends_while_it_is_greeted_lets_go_of_the_connection() {
+    let broker = FarEnd::new();
+    let (link, _bell) = open(&broker);
+    let client = broker.accept();
+    assert!(broker.read(&client, 1)[4..].starts_with(b"CONNECT"));
+    let begun = Instant::now();
+    link.close();
+    assert_eq!(broker.read(&client, 1), b"");
+    // An attempt may take 3 s.
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }

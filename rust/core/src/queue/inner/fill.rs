@@ -225,14 +225,17 @@ impl Inner {
         };
         let (subscriptions, list) = (Arc::clone(subscriptions), *list);
         let lost = run.split_at_least(messages, bytes, most);
-        if run.messages == 0 {
+        let is_whole = run.messages == 0;
+        if is_whole {
             self.items.remove(at);
             self.let_go(list);
-            self.join_gaps(at);
         }
         let pairs = self.release(&lost, subscriptions.len());
         self.count_dropped(reason, pairs);
         self.gap_before(at, u64::from(lost.messages), &subscriptions, reason);
+        if is_whole {
+            self.join_gaps(at);
+        }
         true
     }
 }

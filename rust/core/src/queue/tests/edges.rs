@@ -150,3 +150,12 @@ fn answers_keep_only_so_many_long_gaps_apart() {
     assert!(!queue.queue.answers_full(&room));
     assert_eq!(queue.budget.used(), 0);
 }
+
+#[test]
+fn a_gap_that_comes_to_stand_before_another_of_its_reason_is_one_with_it() {
+    let queue = queue(limits(10, usize::MAX), Overflow::DropOldest);
+    queue.push(&run(0..1, 20));
+    assert!(queue.queue.push_gap(2, &ids(&[1]), 0, DropReason::Budget));
+    assert!(queue.queue.trim(1, DropReason::Budget) > 0);
+    assert_eq!(queue.all(), [gap(&[(1, 3)], DropReason::Budget)]);
+}
