@@ -8,7 +8,6 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -346,12 +345,7 @@ impl Server {
         listener.close();
         self.shared.advance(Phase::Quiescing);
         self.ring_all();
-        let quiet = |shared: &Shared| {
-            shared
-                .connections()
-                .iter()
-                .all(|connection| connection.quiet.load(Ordering::Acquire))
-        };
+        let quiet = |shared: &Shared| shared.connections().iter().all(|connection| connection.is_quiet());
         // A publisher who waits for somebody's queue must not take the others their goodbye.
         let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
         self.wait_until(half, quiet).await;

@@ -146,6 +146,36 @@ fn an_operator_can_disconnect_a_client() {
 }
 
 #[test]
+fn an_operator_can_disconnect_a_client_that_takes_its_time_to_leave() {
+    guarded(|| {
+        let bus = Bus::with(BrokerConfig {
+            write_timeout: Duration::from_secs(50),
+            ..BrokerConfig::default()
+        });
+        let (mut leaving, info) = bus.connect_with("");
+        leaving.subscribe(1, &["events.#"]);
+        let mut publisher = bus.connect();
+        publisher.send(&frames(NEW, 0..10_000));
+        publisher.flush();
+        leaving.text("BYE");
+        bus.settled(|now| now.bus.active_subscribers == 0);
+        assert!(bus.broker.disconnect_client(info.client_id));
+        bus.settled(|now| now.queued_messages <= 1);
+        let mut got = 0;
+        while !matches!(leaving.next(), Frame::Text(FromBroker::Bye(_))) {
+            got += 1;
+        }
+        leaving.ended();
+        let statistics = bus.settled(|now| now.connections == 1);
+        assert!(got < 10_000);
+        assert_eq!(
+            (statistics.bus.messages_delivered, statistics.dropped["closed"]),
+            (got, 10_000 - got)
+        );
+    });
+}
+
+#[test]
 fn a_dropped_broker_is_abandoned() {
     guarded(|| {
         let bus = Bus::new();

@@ -192,8 +192,8 @@ impl Session {
 
     /// Brings the session in line with what others have done to it.
     fn settle(&mut self) {
-        if self.connection.unwanted.load(Ordering::Acquire) && self.stage == Stage::Open {
-            self.cut(Code::DisconnectedByOperator, "an operator has disconnected this client");
+        if self.connection.lasting.unwanted.swap(false, Ordering::AcqRel) {
+            self.be_dismissed();
         }
         if self.connection.queue.wants_disconnect() && self.stage == Stage::Open {
             if self.connection.queue.has_starved() {
@@ -306,12 +306,12 @@ impl Session {
             self.stop = None;
             self.last_look.give_up();
         }
-        while self.stop.is_none() && !self.connection.quiet.load(Ordering::Acquire) {
+        while self.stop.is_none() && !self.connection.is_quiet() {
             match self.last_look.look(&self.connection.stream) {
                 Look::Read(len) => with_read(len, |data| self.take(data)),
                 Look::Later => break,
                 Look::Nothing => {
-                    self.connection.quiet.store(true, Ordering::Release);
+                    self.connection.fall_quiet();
                     self.shared.progress.notify_one();
                 }
             }
@@ -320,6 +320,16 @@ impl Session {
             self.leave(Bye {
                 reason: Some("shutdown".to_owned()),
             });
+        }
+    }
+
+    /// An operator wants it gone. One that is leaving already has been told why, or has said goodbye itself: it is to read nothing more
+    /// than that.
+    fn be_dismissed(&mut self) {
+        if self.stage == Stage::Open {
+            self.cut(Code::DisconnectedByOperator, "an operator has disconnected this client");
+        } else {
+            self.connection.queue.end_with(None, |id| self.why_lost(id));
         }
     }
 
@@ -365,7 +375,7 @@ impl Session {
         self.stage = Stage::Leaving;
         self.pending = Vec::new();
         self.claim.give_back();
-        self.connection.quiet.store(true, Ordering::Release);
+        self.connection.fall_quiet();
         self.expect_the_end();
     }
 

@@ -19,7 +19,7 @@ mod tests;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
@@ -31,7 +31,7 @@ use self::reading::Reading;
 use super::entry::Entry;
 use super::last_look::{LastLook, Look};
 use super::{Stage, Wait, batch, read, with_read};
-use crate::broker::connection::{Bell, Connection, OriginalTerms, SharedPatterns, Terms};
+use crate::broker::connection::{Bell, Connection, Lasting, OriginalTerms, SharedPatterns, Terms};
 use crate::broker::places::Seat;
 use crate::broker::rate::Meter;
 use crate::broker::read_room::{Claim, GRACE};
@@ -73,7 +73,7 @@ pub(super) struct Original {
     bell: Arc<Bell>,
     id: Uuid,
     patterns: SharedPatterns,
-    published: Arc<AtomicU64>,
+    lasting: Arc<Lasting>,
     reader: Reader,
     /// What it speaks, once that is known.
     dialect: Option<Dialect>,
@@ -120,7 +120,7 @@ impl Original {
             bell: Arc::default(),
             id: Uuid::new_v4(),
             patterns: Arc::new(Mutex::new(patterns)),
-            published: Arc::default(),
+            lasting: Arc::default(),
             reader: Reader {
                 shared: Arc::clone(&shared),
                 stream: Arc::clone(&entry.stream),
@@ -219,7 +219,7 @@ impl Original {
             bell: Arc::clone(&self.bell),
             patterns: Arc::clone(&self.patterns),
             past,
-            published: Arc::clone(&self.published),
+            lasting: Arc::clone(&self.lasting),
             rights: self.rights.clone(),
         };
         Connection::original(
@@ -350,7 +350,7 @@ impl Original {
         let Some(connection) = &self.reader.connection else {
             return;
         };
-        if connection.unwanted.load(Ordering::Acquire) {
+        if self.lasting.unwanted.load(Ordering::Acquire) {
             self.cut(Refusal::Operator, "an operator has disconnected this client");
         } else if connection.queue.wants_disconnect() {
             let (reason, why) = if connection.queue.has_starved() {
@@ -371,7 +371,7 @@ impl Original {
             self.stage = Stage::Ended;
             return;
         };
-        while !connection.quiet.load(Ordering::Acquire) && self.stage == Stage::Open {
+        while !connection.is_quiet() && self.stage == Stage::Open {
             match self.last_look.look(&self.stream) {
                 Look::Read(len) => with_read(len, |data| self.take(data)),
                 // What is left of the stop is done when it is quiet.
@@ -379,7 +379,7 @@ impl Original {
                 Look::Nothing => break,
             }
         }
-        connection.quiet.store(true, Ordering::Release);
+        connection.fall_quiet();
         self.shared.progress.notify_one();
         if self.shared.phase() >= Phase::Leaving && self.stage == Stage::Open {
             self.shared.router.leave(&connection.sink);
