@@ -100,6 +100,8 @@ struct Session {
     claim: Claim,
     stop: Option<Stop>,
     waiting: Option<Waiting>,
+    /// Messages that waited for room when the broker stopped waiting.
+    lost_at_end: u64,
     ingest: Ingest,
     /// `None`: it may do everything.
     rights: Option<Arc<Rights>>,
@@ -242,11 +244,18 @@ impl Session {
         while let Some(stop) = self.stop {
             match stop {
                 Stop::Congested => {
-                    if let Some(waiting) = self.waiting.take() {
-                        let mut delivery =
-                            Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, self.patience());
-                        delivery.resume(waiting);
-                        self.waiting = delivery.finish();
+                    match self.waiting.take() {
+                        Some(waiting) if self.shared.phase() >= Phase::Deciding => {
+                            self.let_queues_decide(waiting);
+                            self.last_look.give_up();
+                        }
+                        Some(waiting) => {
+                            let mut delivery =
+                                Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, self.patience());
+                            delivery.resume(waiting);
+                            self.waiting = delivery.finish();
+                        }
+                        None => {}
                     }
                     if self.waiting.is_some() {
                         return;
@@ -282,6 +291,15 @@ impl Session {
         }
     }
 
+    /// Nobody waits for room any more: the policies of the full queues decide, so that everything is accounted for.
+    fn let_queues_decide(&mut self, waiting: Waiting) {
+        if self.shared.phase() >= Phase::Deciding {
+            self.lost_at_end += waiting.messages();
+        }
+        let depth = self.shared.config.max_topic_depth;
+        Delivery::new(&self.shared.router, depth, Patience::None).resume(waiting);
+    }
+
     /// Not while the broker stops, which is over soon whatever a client asks.
     fn verbs_are_over(&self) -> bool {
         self.verbs_this_turn >= VERBS_TURN && self.shared.phase() == Phase::Running
@@ -298,10 +316,6 @@ impl Session {
     /// The broker stops: what the client has sent before that is routed, then what is queued for it goes out.
     fn wind_up(&mut self) {
         if self.shared.phase() >= Phase::Deciding && self.stop.is_some() {
-            self.shared
-                .note_lost_at_end(self.waiting.as_ref().map_or(0, Waiting::messages));
-            self.block = false;
-            self.go_on();
             // What is stopped by answers that nobody reads stays where it is.
             self.stop = None;
             self.last_look.give_up();
@@ -410,11 +424,11 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // Who waited for room has gone: the queues decide by their own policy, so that everything is accounted for.
+        // Who waited for room has gone.
         if let Some(waiting) = self.waiting.take() {
-            let depth = self.shared.config.max_topic_depth;
-            Delivery::new(&self.shared.router, depth, Patience::None).resume(waiting);
+            self.let_queues_decide(waiting);
         }
+        self.shared.note_lost_at_end(self.lost_at_end);
         self.shared.retire(&self.connection, |id| self.why_lost(id));
         self.connection.stream.shut_down();
     }
