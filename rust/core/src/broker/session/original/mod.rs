@@ -253,10 +253,15 @@ impl Original {
         connection
     }
 
+    /// Whether it makes a difference that it leaves something unread.
+    fn minds_reading(&self) -> bool {
+        !self.clear && self.shared.phase() == Phase::Running
+    }
+
     /// It has checked its connection and not read the answer: a broker, that would take a message for the next one.
     fn mind_reading(&mut self, now: Instant) {
         let due = self.reading.due(self.shared.config.stall_timeout);
-        if self.clear || self.shared.phase() != Phase::Running || due.is_none_or(|due| now < due) {
+        if !self.minds_reading() || due.is_none_or(|due| now < due) {
             return;
         }
         self.reading = Reading::Answers;
@@ -320,10 +325,7 @@ impl Original {
             self.pump();
         }
         let done = |connection: &Arc<Connection>| connection.queue.snapshot().messages == 0;
-        let leaves = self.reader.connection.as_ref().is_none_or(done)
-            || self
-                .leave_by
-                .is_some_and(|by| now >= by && self.reading != Reading::ByItself);
+        let leaves = self.reader.connection.as_ref().is_none_or(done) || self.leaves_at().is_some_and(|by| now >= by);
         if self.stage == Stage::Leaving && leaves {
             self.stage = Stage::Ended;
         }
@@ -391,17 +393,25 @@ impl Original {
         }
     }
 
+    /// When it is left, unless it has turned out to read by itself.
+    fn leaves_at(&self) -> Option<Instant> {
+        self.leave_by.filter(|_| self.reading != Reading::ByItself)
+    }
+
     /// When to look at the time again.
     fn due(&self) -> Instant {
         let proof = (!self.is_proven()).then(|| self.since + self.shared.rhythm.proof);
         let frame = self.frame_since.map(|since| since + self.shared.config.frame_timeout);
-        let reading = self.reading.due(self.shared.config.stall_timeout);
+        let reading = self
+            .reading
+            .due(self.shared.config.stall_timeout)
+            .filter(|_| self.minds_reading());
         let now = Instant::now();
         let grace = self.frame_since.filter(|_| self.claim.has_room());
         let grace = grace
             .map(|since| since + GRACE)
             .map(|end| if end > now { end } else { now + GRACE });
-        let dues = [proof, frame, grace, reading, self.quiet_until, self.leave_by];
+        let dues = [proof, frame, grace, reading, self.quiet_until, self.leaves_at()];
         dues.into_iter().flatten().min().unwrap_or(now + FAR)
     }
 
