@@ -284,15 +284,7 @@ impl Server {
                     self.sessions.spawn(session::serve(Arc::clone(shared), stream, place));
                     return;
                 }
-                Err(reason) => {
-                    let limit = if reason == Refusal::Busy {
-                        "max_connections"
-                    } else {
-                        "max_connections_per_uid"
-                    };
-                    let message = format!("all connections of {limit} are in use; close one, or raise it");
-                    (reason, Code::Busy, message)
-                }
+                Err(reason) => (reason, Code::Busy, shared.places.explain(reason)),
             }
         };
         session::turn_away(shared, &stream, reason, ErrText::new(code, message));
