@@ -72,8 +72,19 @@ pub(super) struct OriginalTerms {
     pub(super) bell: Arc<Bell>,
     pub(super) patterns: SharedPatterns,
     pub(super) past: Totals,
-    pub(super) published: Arc<AtomicU64>,
+    pub(super) lasting: Arc<Lasting>,
     pub(super) rights: Option<Arc<Rights>>,
+}
+
+/// What holds for a client whichever queue it has: a peer of the original goes on with others.
+#[derive(Default)]
+pub(super) struct Lasting {
+    /// An operator wants it gone.
+    pub(super) unwanted: AtomicBool,
+    /// It has routed all that it has read, and reads no more.
+    pub(super) quiet: AtomicBool,
+    /// Messages of it that were accepted.
+    pub(super) published: AtomicU64,
 }
 
 pub(super) struct Connection {
@@ -95,12 +106,7 @@ pub(super) struct Connection {
     blocked: AtomicBool,
     /// Writing failed.
     broken: AtomicBool,
-    /// An operator wants it gone.
-    pub(super) unwanted: AtomicBool,
-    /// It has routed all that it has read, and reads no more.
-    pub(super) quiet: AtomicBool,
-    /// Messages of it that were accepted.
-    pub(super) published: Arc<AtomicU64>,
+    pub(super) lasting: Arc<Lasting>,
 }
 
 impl Connection {
@@ -133,7 +139,7 @@ impl Connection {
             bell,
             patterns,
             past,
-            published,
+            lasting,
             rights,
         } = original;
         let queue = terms.queue(stall, budget, Arc::<Bell>::clone(&bell));
@@ -143,7 +149,7 @@ impl Connection {
             patterns: Some(patterns),
             rights,
             past,
-            published,
+            lasting,
             ..Self::of(id, terms.name, stream, sink, bell)
         })
     }
@@ -168,10 +174,22 @@ impl Connection {
             past: Totals::default(),
             blocked: AtomicBool::new(false),
             broken: AtomicBool::new(false),
-            unwanted: AtomicBool::new(false),
-            quiet: AtomicBool::new(false),
-            published: Arc::default(),
+            lasting: Arc::default(),
         }
+    }
+
+    /// Has its task end it.
+    pub(super) fn dismiss(&self) {
+        self.lasting.unwanted.store(true, Ordering::Release);
+        self.bell.wake();
+    }
+
+    pub(super) fn is_quiet(&self) -> bool {
+        self.lasting.quiet.load(Ordering::Acquire)
+    }
+
+    pub(super) fn fall_quiet(&self) {
+        self.lasting.quiet.store(true, Ordering::Release);
     }
 
     /// All that this client was sent and lost.

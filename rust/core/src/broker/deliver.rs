@@ -31,8 +31,17 @@ enum Piece {
 /// What one reader has still to get.
 struct Parcel {
     sink: Arc<Sink>,
+    /// Of the oldest match among them.
     epoch: u64,
     pieces: VecDeque<Piece>,
+}
+
+impl Parcel {
+    /// Behind what waits already. The queue takes none as it is once one of them is out of date, so that all are matched anew.
+    fn add(&mut self, epoch: u64, piece: Piece) {
+        self.epoch = self.epoch.min(epoch);
+        self.pieces.push_back(piece);
+    }
 }
 
 /// What full queues have left with a publisher.
@@ -222,10 +231,7 @@ impl<'a> Delivery<'a> {
                 let messages = u64::from(run.messages);
                 return self.tell_gap(sink, epoch, messages, subscriptions, DropReason::NoMemory);
             }
-            parcel
-                .pieces
-                .push_back(Piece::Run(run.clone(), Arc::clone(subscriptions)));
-            return;
+            return parcel.add(epoch, Piece::Run(run.clone(), Arc::clone(subscriptions)));
         }
         match sink.queue.push(run, subscriptions, epoch, self.first_try()) {
             Pushed::Done => self.handed_over = true,
@@ -283,7 +289,7 @@ impl<'a> Delivery<'a> {
         if let Some(parcel) = self.parcel(sink)
             && parcel.pieces.try_reserve(1).is_ok()
         {
-            return parcel.pieces.push_back(Piece::Gap(messages, ids, reason));
+            return parcel.add(epoch, Piece::Gap(messages, ids, reason));
         }
         self.tell_gap(sink, epoch, messages, &ids, reason);
     }

@@ -37,7 +37,6 @@ mod watching;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -55,7 +54,6 @@ use self::shared::{Phase, Shared};
 use crate::error::{Error, Result};
 use crate::event::EventBusStatistics;
 use crate::lock::Mutex;
-use crate::queue::Wake;
 use crate::transport::{Address, PathState};
 use crate::wire::text::Detail;
 
@@ -261,8 +259,7 @@ impl Broker {
         let Some(connection) = self.0.shared.connection(id) else {
             return false;
         };
-        connection.unwanted.store(true, Ordering::Release);
-        connection.bell.wake();
+        connection.dismiss();
         true
     }
 

@@ -15,6 +15,8 @@ use crate::lock::Mutex;
 pub(super) struct Places {
     most: usize,
     most_per_uid: usize,
+    /// What that follows from.
+    limit_per_uid: &'static str,
     most_originals: usize,
     /// Exempt from `most_per_uid`.
     own_uid: u32,
@@ -31,9 +33,15 @@ impl Places {
     pub(super) fn new(config: &BrokerConfig, own_uid: u32, freed: Arc<Notify>) -> Self {
         // However few places there are, one uid leaves one.
         let others = config.max_connections.saturating_sub(1).max(1);
+        let (most_per_uid, limit_per_uid) = if config.max_connections_per_uid <= others {
+            (config.max_connections_per_uid, "max_connections_per_uid")
+        } else {
+            (others, "max_connections but one, which is kept for other users,")
+        };
         Self {
             most: config.max_connections,
-            most_per_uid: config.max_connections_per_uid.min(others),
+            most_per_uid,
+            limit_per_uid,
             most_originals: config.max_original_peers,
             own_uid,
             taken: AtomicUsize::new(0),
@@ -64,6 +72,16 @@ impl Places {
             places: Arc::clone(self),
             uid,
         })
+    }
+
+    /// What [`take`](Self::take) was refused for, and what to do.
+    pub(super) fn explain(&self, refusal: Refusal) -> String {
+        let limit = if refusal == Refusal::Busy {
+            "max_connections"
+        } else {
+            self.limit_per_uid
+        };
+        format!("all connections of {limit} are in use; close one, or raise it")
     }
 
     /// One of the places for peers of the original, if one is free. Of these too one uid other than ours leaves one: whoever connects
@@ -154,8 +172,16 @@ mod tests {
 
     #[test]
     fn one_uid_has_its_share_and_the_own_has_all() {
-        // Asked for: places, and those of one uid. Got: those of another uid.
-        for (most, of_uid, expected) in [(8, 3, 3), (8, 7, 7), (8, 8, 7), (8, 100, 7), (2, 2, 1)] {
+        // Asked for: places, and those of one uid. Got: those of another uid, and by which limit.
+        let by_uid = "max_connections_per_uid are";
+        let by_all = "max_connections but one,";
+        for (most, of_uid, expected, limit) in [
+            (8, 3, 3, by_uid),
+            (8, 7, 7, by_uid),
+            (8, 8, 7, by_all),
+            (8, 100, 7, by_all),
+            (2, 2, 1, by_all),
+        ] {
             let places = places(most, of_uid, 0);
             let (others, refusal) = fill(&places, OTHER);
             assert_eq!(
@@ -163,8 +189,11 @@ mod tests {
                 (expected, Refusal::BusyUid),
                 "{most}, {of_uid}"
             );
+            let why = places.explain(refusal);
+            assert!(why.contains(limit) && why.ends_with("raise it"), "{why}");
             let (own, refusal) = fill(&places, OWN);
             assert_eq!((own.len(), refusal), (most - expected, Refusal::Busy));
+            assert!(places.explain(refusal).contains("max_connections are"));
             assert_eq!(places.taken(), most);
         }
         let (others, refusal) = fill(&places(1, 1, 0), OTHER);

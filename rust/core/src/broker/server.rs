@@ -8,7 +8,6 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -285,15 +284,7 @@ impl Server {
                     self.sessions.spawn(session::serve(Arc::clone(shared), stream, place));
                     return;
                 }
-                Err(reason) => {
-                    let limit = if reason == Refusal::Busy {
-                        "max_connections"
-                    } else {
-                        "max_connections_per_uid"
-                    };
-                    let message = format!("all connections of {limit} are in use; close one, or raise it");
-                    (reason, Code::Busy, message)
-                }
+                Err(reason) => (reason, Code::Busy, shared.places.explain(reason)),
             }
         };
         session::turn_away(shared, &stream, reason, ErrText::new(code, message));
@@ -346,12 +337,7 @@ impl Server {
         listener.close();
         self.shared.advance(Phase::Quiescing);
         self.ring_all();
-        let quiet = |shared: &Shared| {
-            shared
-                .connections()
-                .iter()
-                .all(|connection| connection.quiet.load(Ordering::Acquire))
-        };
+        let quiet = |shared: &Shared| shared.connections().iter().all(|connection| connection.is_quiet());
         // A publisher who waits for somebody's queue must not take the others their goodbye.
         let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
         self.wait_until(half, quiet).await;

@@ -420,7 +420,7 @@ impl Shared {
                 queued_bytes: totals.bytes,
                 delivered: totals.delivered,
                 dropped: totals.dropped(),
-                published: connection.published.load(Ordering::Relaxed),
+                published: connection.lasting.published.load(Ordering::Relaxed),
             }
         });
         let local = register.locals.iter().filter(|(id, _)| wanted(**id));

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use daemoneye_eventbus_core::broker::BrokerConfig;
-use daemoneye_eventbus_core::wire::text::Code;
+use daemoneye_eventbus_core::wire::text::{Code, FromBroker};
 
-use crate::support::{Bus, Client, NEW, frame, frame_of, frames, guarded, sequence};
+use crate::support::{Bus, Client, Frame, NEW, frame, frame_of, frames, guarded, sequence};
 
 /// Publishes in pieces with a flush between, so that the broker has taken everything when it returns.
 fn publish(publisher: &mut Client, sequences: std::ops::Range<u64>) {
@@ -142,6 +142,59 @@ fn nobody_waits_for_a_reader_that_takes_nothing_for_the_stall_timeout() {
         assert!(took >= Duration::from_millis(1950), "{took:?}");
         let (got, lost) = stopped.drain(total);
         assert!(got.len() as u64 + lost["overflow"] == total && lost["overflow"] > 0);
+    });
+}
+
+#[test]
+fn a_subscription_that_ends_while_a_publisher_waits_gets_nothing_after_that() {
+    const STOP: &str = "events.process.stop";
+    guarded(|| {
+        let bus = Bus::with(BrokerConfig {
+            stall_timeout: Duration::from_secs(60),
+            ..BrokerConfig::default()
+        });
+        // Neighbours go to different subscriptions, so that each waits for itself.
+        let (mut reader, _) = bus.connect_with(r#","queue_messages":2"#);
+        for (id, topic) in [(1, NEW), (2, STOP)] {
+            let filter = format!(r#","event_filter":{{"topic_filters":["{topic}"]}}"#);
+            reader.subscribe_with(id, &["events.#"], &filter);
+        }
+        let (mut publisher, _) = bus.connect_with(r#","congestion":"block""#);
+        let publishing = std::thread::spawn(move || {
+            let sent = (0..400).flat_map(|n| frame_of(if n % 2 == 0 { NEW } else { STOP }, n, 4000));
+            publisher.send(&sent.collect::<Vec<_>>());
+            publisher
+        });
+        let mut before = None;
+        while before.is_none_or(|before| before != bus.broker.statistics().bus.messages_published) {
+            before = Some(bus.broker.statistics().bus.messages_published);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        reader.text(r#"UNSUB {"id":2}"#);
+        bus.settled(|now| now.bus.active_subscribers == 1);
+        // A few go on at a time, so that others find it changed and full.
+        for _ in 0..50 {
+            reader.read(4000);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let (mut got, mut ended) = (Vec::new(), false);
+        while got.last() != Some(&398) {
+            match reader.next() {
+                Frame::Message(frame) => {
+                    let sequence = sequence(&frame);
+                    assert!(
+                        sequence.is_multiple_of(2) || !ended,
+                        "{sequence} after the end of its subscription"
+                    );
+                    got.push(sequence);
+                }
+                Frame::Text(FromBroker::Ok(ok)) => ended = ok.id == Some(2),
+                other => panic!("expected messages, got {other:?}"),
+            }
+        }
+        got.retain(|sequence| sequence.is_multiple_of(2));
+        assert!(got.iter().copied().eq((0..400).step_by(2)), "{got:?}");
+        publishing.join().unwrap();
     });
 }
 

@@ -186,13 +186,22 @@ impl Client {
                     };
                 }
             }
-            let mut chunk = [0; 65536];
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return Frame::End,
-                Ok(len) => self.buffer.extend_from_slice(&chunk[..len]),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Frame::End,
-                Err(error) => panic!("nothing came: {error}"),
+            if self.read(65536) == 0 {
+                return Frame::End;
             }
+        }
+    }
+
+    /// Takes so many bytes at most off the socket, for `next`.
+    pub(crate) fn read(&mut self, most: usize) -> usize {
+        let mut chunk = vec![0; most];
+        match self.stream.read(&mut chunk) {
+            Ok(len) => {
+                self.buffer.extend_from_slice(&chunk[..len]);
+                len
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
+            Err(error) => panic!("nothing came: {error}"),
         }
     }
 

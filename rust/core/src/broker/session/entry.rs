@@ -32,6 +32,8 @@ pub(super) enum Fault {
     Full,
     /// There is no memory for what it says.
     NoMemory(Error),
+    /// The system does not tell when it says something.
+    Deaf(std::io::Error),
 }
 
 impl Fault {
@@ -69,8 +71,15 @@ enum First {
 
 /// Finds out who has come; refuses whoever may not stay.
 pub(super) async fn meet(shared: &Arc<Shared>, stream: Arc<Stream>) -> Option<Newcomer> {
+    let readable = match stream.readable() {
+        Ok(readable) => readable,
+        Err(cause) => {
+            refuse(shared, &stream, Fault::Deaf(cause));
+            return None;
+        }
+    };
     let mut entry = Entry {
-        readable: stream.readable().ok()?,
+        readable,
         stream,
         pending: Vec::new(),
         claim: Claim::new(&shared.read_room),
@@ -176,6 +185,13 @@ pub(super) fn refuse(shared: &Shared, stream: &Stream, fault: Fault) {
         Fault::Gone => return shared.counters.note(Refusal::HandshakeIncomplete),
         Fault::Said(err) => (Refusal::of(err.code), err),
         Fault::NoMemory(error) => (Refusal::NoMemory, Box::new(ErrText::new(Code::Busy, error.to_string()))),
+        Fault::Deaf(cause) => (
+            Refusal::Accept,
+            Box::new(ErrText::new(
+                Code::Busy,
+                format!("the system cannot watch another connection: {cause}; try again later"),
+            )),
+        ),
         Fault::Full => (
             Refusal::BusyOriginal,
             Box::new(ErrText::new(

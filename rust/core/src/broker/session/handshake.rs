@@ -118,6 +118,7 @@ impl Session {
             claim: entry.claim,
             stop: None,
             waiting: None,
+            lost_at_end: 0,
             ingest: super::Ingest::new(shared.config.max_topic_depth),
             rights: shared.rights(&connection.stream.user(), None),
             meter: shared.rates.meter(&config.rate_limits, connection.peer.uid),

@@ -302,7 +302,7 @@ impl Session {
         };
         let messages = u64::from(open.messages);
         self.shared.counters.note_published(messages);
-        self.connection.published.fetch_add(messages, Ordering::Relaxed);
+        self.connection.lasting.published.fetch_add(messages, Ordering::Relaxed);
         let lane = open.route.lane(open.way);
         if lane.targets.is_empty() {
             return true;

@@ -100,6 +100,8 @@ struct Session {
     claim: Claim,
     stop: Option<Stop>,
     waiting: Option<Waiting>,
+    /// Messages that waited for room when the broker stopped waiting.
+    lost_at_end: u64,
     ingest: Ingest,
     /// `None`: it may do everything.
     rights: Option<Arc<Rights>>,
@@ -192,8 +194,8 @@ impl Session {
 
     /// Brings the session in line with what others have done to it.
     fn settle(&mut self) {
-        if self.connection.unwanted.load(Ordering::Acquire) && self.stage == Stage::Open {
-            self.cut(Code::DisconnectedByOperator, "an operator has disconnected this client");
+        if self.connection.lasting.unwanted.swap(false, Ordering::AcqRel) {
+            self.be_dismissed();
         }
         if self.connection.queue.wants_disconnect() && self.stage == Stage::Open {
             if self.connection.queue.has_starved() {
@@ -242,11 +244,18 @@ impl Session {
         while let Some(stop) = self.stop {
             match stop {
                 Stop::Congested => {
-                    if let Some(waiting) = self.waiting.take() {
-                        let mut delivery =
-                            Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, self.patience());
-                        delivery.resume(waiting);
-                        self.waiting = delivery.finish();
+                    match self.waiting.take() {
+                        Some(waiting) if self.shared.phase() >= Phase::Deciding => {
+                            self.let_queues_decide(waiting);
+                            self.last_look.give_up();
+                        }
+                        Some(waiting) => {
+                            let mut delivery =
+                                Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, self.patience());
+                            delivery.resume(waiting);
+                            self.waiting = delivery.finish();
+                        }
+                        None => {}
                     }
                     if self.waiting.is_some() {
                         return;
@@ -282,6 +291,15 @@ impl Session {
         }
     }
 
+    /// Nobody waits for room any more: the policies of the full queues decide, so that everything is accounted for.
+    fn let_queues_decide(&mut self, waiting: Waiting) {
+        if self.shared.phase() >= Phase::Deciding {
+            self.lost_at_end += waiting.messages();
+        }
+        let depth = self.shared.config.max_topic_depth;
+        Delivery::new(&self.shared.router, depth, Patience::None).resume(waiting);
+    }
+
     /// Not while the broker stops, which is over soon whatever a client asks.
     fn verbs_are_over(&self) -> bool {
         self.verbs_this_turn >= VERBS_TURN && self.shared.phase() == Phase::Running
@@ -298,20 +316,16 @@ impl Session {
     /// The broker stops: what the client has sent before that is routed, then what is queued for it goes out.
     fn wind_up(&mut self) {
         if self.shared.phase() >= Phase::Deciding && self.stop.is_some() {
-            self.shared
-                .note_lost_at_end(self.waiting.as_ref().map_or(0, Waiting::messages));
-            self.block = false;
-            self.go_on();
             // What is stopped by answers that nobody reads stays where it is.
             self.stop = None;
             self.last_look.give_up();
         }
-        while self.stop.is_none() && !self.connection.quiet.load(Ordering::Acquire) {
+        while self.stop.is_none() && !self.connection.is_quiet() {
             match self.last_look.look(&self.connection.stream) {
                 Look::Read(len) => with_read(len, |data| self.take(data)),
                 Look::Later => break,
                 Look::Nothing => {
-                    self.connection.quiet.store(true, Ordering::Release);
+                    self.connection.fall_quiet();
                     self.shared.progress.notify_one();
                 }
             }
@@ -320,6 +334,16 @@ impl Session {
             self.leave(Bye {
                 reason: Some("shutdown".to_owned()),
             });
+        }
+    }
+
+    /// An operator wants it gone. One that is leaving already has been told why, or has said goodbye itself: it is to read nothing more
+    /// than that.
+    fn be_dismissed(&mut self) {
+        if self.stage == Stage::Open {
+            self.cut(Code::DisconnectedByOperator, "an operator has disconnected this client");
+        } else {
+            self.connection.queue.end_with(None, |id| self.why_lost(id));
         }
     }
 
@@ -365,7 +389,7 @@ impl Session {
         self.stage = Stage::Leaving;
         self.pending = Vec::new();
         self.claim.give_back();
-        self.connection.quiet.store(true, Ordering::Release);
+        self.connection.fall_quiet();
         self.expect_the_end();
     }
 
@@ -400,11 +424,11 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // Who waited for room has gone: the queues decide by their own policy, so that everything is accounted for.
+        // Who waited for room has gone.
         if let Some(waiting) = self.waiting.take() {
-            let depth = self.shared.config.max_topic_depth;
-            Delivery::new(&self.shared.router, depth, Patience::None).resume(waiting);
+            self.let_queues_decide(waiting);
         }
+        self.shared.note_lost_at_end(self.lost_at_end);
         self.shared.retire(&self.connection, |id| self.why_lost(id));
         self.connection.stream.shut_down();
     }

@@ -2,6 +2,8 @@
 
 mod captures;
 mod sent;
+#[cfg(target_os = "linux")]
+mod waits;
 mod who;
 
 use std::io::{ErrorKind, Read};

@@ -167,7 +167,7 @@ impl Original {
             meter.charge(frame.len());
         }
         shared.counters.note_published(1);
-        self.published.fetch_add(1, Ordering::Relaxed);
+        self.lasting.published.fetch_add(1, Ordering::Relaxed);
         let lane = route.lane(Way::of(summary));
         let Some(connection) = &self.reader.connection else {
             return;

@@ -19,7 +19,7 @@ mod tests;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
@@ -31,7 +31,7 @@ use self::reading::Reading;
 use super::entry::Entry;
 use super::last_look::{LastLook, Look};
 use super::{Stage, Wait, batch, read, with_read};
-use crate::broker::connection::{Bell, Connection, OriginalTerms, SharedPatterns, Terms};
+use crate::broker::connection::{Bell, Connection, Lasting, OriginalTerms, SharedPatterns, Terms};
 use crate::broker::places::Seat;
 use crate::broker::rate::Meter;
 use crate::broker::read_room::{Claim, GRACE};
@@ -73,7 +73,7 @@ pub(super) struct Original {
     bell: Arc<Bell>,
     id: Uuid,
     patterns: SharedPatterns,
-    published: Arc<AtomicU64>,
+    lasting: Arc<Lasting>,
     reader: Reader,
     /// What it speaks, once that is known.
     dialect: Option<Dialect>,
@@ -120,7 +120,7 @@ impl Original {
             bell: Arc::default(),
             id: Uuid::new_v4(),
             patterns: Arc::new(Mutex::new(patterns)),
-            published: Arc::default(),
+            lasting: Arc::default(),
             reader: Reader {
                 shared: Arc::clone(&shared),
                 stream: Arc::clone(&entry.stream),
@@ -219,7 +219,7 @@ impl Original {
             bell: Arc::clone(&self.bell),
             patterns: Arc::clone(&self.patterns),
             past,
-            published: Arc::clone(&self.published),
+            lasting: Arc::clone(&self.lasting),
             rights: self.rights.clone(),
         };
         Connection::original(
@@ -253,10 +253,15 @@ impl Original {
         connection
     }
 
+    /// Whether it makes a difference that it leaves something unread.
+    fn minds_reading(&self) -> bool {
+        !self.clear && self.shared.phase() == Phase::Running
+    }
+
     /// It has checked its connection and not read the answer: a broker, that would take a message for the next one.
     fn mind_reading(&mut self, now: Instant) {
         let due = self.reading.due(self.shared.config.stall_timeout);
-        if self.clear || self.shared.phase() != Phase::Running || due.is_none_or(|due| now < due) {
+        if !self.minds_reading() || due.is_none_or(|due| now < due) {
             return;
         }
         self.reading = Reading::Answers;
@@ -320,10 +325,7 @@ impl Original {
             self.pump();
         }
         let done = |connection: &Arc<Connection>| connection.queue.snapshot().messages == 0;
-        let leaves = self.reader.connection.as_ref().is_none_or(done)
-            || self
-                .leave_by
-                .is_some_and(|by| now >= by && self.reading != Reading::ByItself);
+        let leaves = self.reader.connection.as_ref().is_none_or(done) || self.leaves_at().is_some_and(|by| now >= by);
         if self.stage == Stage::Leaving && leaves {
             self.stage = Stage::Ended;
         }
@@ -350,7 +352,7 @@ impl Original {
         let Some(connection) = &self.reader.connection else {
             return;
         };
-        if connection.unwanted.load(Ordering::Acquire) {
+        if self.lasting.unwanted.load(Ordering::Acquire) {
             self.cut(Refusal::Operator, "an operator has disconnected this client");
         } else if connection.queue.wants_disconnect() {
             let (reason, why) = if connection.queue.has_starved() {
@@ -371,7 +373,7 @@ impl Original {
             self.stage = Stage::Ended;
             return;
         };
-        while !connection.quiet.load(Ordering::Acquire) && self.stage == Stage::Open {
+        while !connection.is_quiet() && self.stage == Stage::Open {
             match self.last_look.look(&self.stream) {
                 Look::Read(len) => with_read(len, |data| self.take(data)),
                 // What is left of the stop is done when it is quiet.
@@ -379,7 +381,7 @@ impl Original {
                 Look::Nothing => break,
             }
         }
-        connection.quiet.store(true, Ordering::Release);
+        connection.fall_quiet();
         self.shared.progress.notify_one();
         if self.shared.phase() >= Phase::Leaving && self.stage == Stage::Open {
             self.shared.router.leave(&connection.sink);
@@ -391,17 +393,25 @@ impl Original {
         }
     }
 
+    /// When it is left, unless it has turned out to read by itself.
+    fn leaves_at(&self) -> Option<Instant> {
+        self.leave_by.filter(|_| self.reading != Reading::ByItself)
+    }
+
     /// When to look at the time again.
     fn due(&self) -> Instant {
         let proof = (!self.is_proven()).then(|| self.since + self.shared.rhythm.proof);
         let frame = self.frame_since.map(|since| since + self.shared.config.frame_timeout);
-        let reading = self.reading.due(self.shared.config.stall_timeout);
+        let reading = self
+            .reading
+            .due(self.shared.config.stall_timeout)
+            .filter(|_| self.minds_reading());
         let now = Instant::now();
         let grace = self.frame_since.filter(|_| self.claim.has_room());
         let grace = grace
             .map(|since| since + GRACE)
             .map(|end| if end > now { end } else { now + GRACE });
-        let dues = [proof, frame, grace, reading, self.quiet_until, self.leave_by];
+        let dues = [proof, frame, grace, reading, self.quiet_until, self.leaves_at()];
         dues.into_iter().flatten().min().unwrap_or(now + FAR)
     }
 

@@ -73,7 +73,10 @@ impl Original {
             }
             self.answer_or_send(&connection, heard_all)?;
         }
-        self.wait(Until::Read);
+        // With nothing sent and no room for what it says, room is what is waited for.
+        if !(self.clear && self.claim.waits()) {
+            self.wait(Until::Read);
+        }
         Ok(())
     }
 

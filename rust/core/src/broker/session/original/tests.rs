@@ -238,6 +238,31 @@ fn whoever_reads_answers_only_keeps_its_connection_and_is_sent_nothing_else() {
 }
 
 #[test]
+fn who_disconnects_a_peer_means_it_whichever_queue_it_has() {
+    let (bus, mut peer) = met_and_asked(BrokerConfig {
+        stall_timeout: Duration::from_millis(200),
+        ..BrokerConfig::default()
+    });
+    let shared = &bus.broker.0.shared;
+    let id = only(&bus).id;
+    let found = shared.connection(id).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while shared
+        .connection(id)
+        .is_some_and(|now| std::sync::Arc::ptr_eq(&now, &found))
+    {
+        assert!(Instant::now() < deadline, "it has the same queue still");
+        std::thread::sleep(Duration::from_millis(300));
+        check(&mut peer);
+        assert_eq!(read_like_the_original(&mut peer).unwrap(), b"PONG");
+    }
+    // Who has looked it up a moment before goes on with that.
+    found.dismiss();
+    while peer.read(&mut [0; 64]).unwrap() > 0 {}
+    assert_eq!(bus.broker.statistics().refused["disconnected_by_operator"], 1);
+}
+
+#[test]
 fn whoever_proves_a_token_with_each_check_is_found_out_as_well() {
     const PROOF: &[u8] = b"PING:54169902e229d87a48e6656c4bc4f5f318c70971e7a1d1795d059dd97aa46623";
     let bus = Bus::new(BrokerConfig {
