@@ -1,6 +1,8 @@
 """Publishers that wait for room stand in one line: whoever came first is published first."""
 
 import asyncio
+import gc
+import warnings
 
 import pytest
 
@@ -242,6 +244,48 @@ async def test_who_does_not_wait_overtakes_nobody_who_does(path, program):
         assert pids(await collect(events, before + 1)) == list(range(before + 1))
         bus.publish_nowait(process(before + 1))
         assert pids(await collect(events, 1)) == [before + 1]
+    broker.finish()
+
+
+def test_who_stood_in_line_in_a_loop_that_is_closed_keeps_nobody_out(path, program):
+    """`publish_nowait` goes on without the loop; it was `WouldBlock` for ever, whatever room there was."""
+    broker = program("broker.py", path)
+    broker.json()
+    loop = asyncio.new_event_loop()
+
+    async def leave():
+        bus = await EventBus.connect(path, config=ClientConfig(pool=False, send_buffer_bytes=65_536))
+        broker.freeze()
+        full, before = -1, 0
+        while full != before:
+            await asyncio.sleep(0.05)
+            full, before = before, await fill(bus, before)
+        return bus, await line(bus, process(before, "x" * LARGE))
+
+    left = list(loop.run_until_complete(leave()))
+    assert not any(task.done() for task in left[1])
+    loop.close()
+    broker.thaw()
+
+    async def publish():
+        async with EventBus.connect(path) as other, other.subscribe("events.#") as events:
+
+            def is_published():
+                try:
+                    left[0].publish_nowait(process(7))
+                except WouldBlock:
+                    return False
+                return True
+
+            await eventually(is_published, what="room")
+            while pids(await collect(events, 1)) != [7]:
+                pass
+
+    asyncio.run(publish())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        left.clear()
+        gc.collect()
     broker.finish()
 
 

@@ -104,6 +104,12 @@ impl BusCore {
         Self::offer(slf, outgoing, true, true)
     }
 
+    /// Whether its loop can still run anything.
+    fn has_loop(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let bridge = slf.getattr(intern!(slf.py(), "_bridge"))?;
+        Ok(!bridge.getattr(intern!(slf.py(), "is_closed"))?.is_truthy()?)
+    }
+
     /// Offers once. `waits` tells an in-process publish that its caller will wait for full readers, or has waited; who does not is not
     /// taken before those who do. `on_loop` tells that the loop flushes.
     fn offer(slf: &Bound<'_, Self>, outgoing: &Outgoing, waits: bool, on_loop: bool) -> PyResult<Offer> {
@@ -116,9 +122,11 @@ impl BusCore {
             ));
         }
         if !waits && bus.queue_of_waiters.load(Ordering::Relaxed) > 0 {
-            // Of a forked child nobody stands in line.
+            // Nobody stands in line in a forked child, nor in a loop that is closed.
             bus.way.check(py)?;
-            return Ok(Offer::Full(None));
+            if Self::has_loop(slf)? {
+                return Ok(Offer::Full(None));
+            }
         }
         let timestamp = Timestamp::now();
         let (id, fresh) = (fresh_id(), fresh_id());
@@ -156,7 +164,19 @@ impl BusCore {
             Way::Link(handle, link) => {
                 let waker = waits.then_some(&bus.room);
                 let told = match raise(py, link.get(py)?.publish(&mut draft, waker))? {
+                    Sent::Full if !waits && !Self::has_loop(slf)? => {
+                        link.get(py)?.flush_elsewhere();
+                        return Ok(Offer::Full(None));
+                    }
                     Sent::Full => return Ok(Offer::Full(None)),
+                    // What a loop was to write that is closed, nobody else writes soon.
+                    Sent::Waiting if !waits => match Self::has_loop(slf) {
+                        Ok(false) => {
+                            link.get(py)?.flush_elsewhere();
+                            Ok(None)
+                        }
+                        has_loop => has_loop.map(|_| None),
+                    },
                     Sent::Buffered | Sent::Blocked if !on_loop => {
                         link.get(py)?.flush_elsewhere();
                         Ok(None)

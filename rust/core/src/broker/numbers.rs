@@ -21,6 +21,7 @@ impl Numbers {
     /// Somebody has.
     pub(super) fn publish(&mut self, number: u64) {
         self.open.remove(&number);
+        self.open.retain(|known, given_up| !*given_up || *known > number);
     }
 
     /// Nobody will.
@@ -76,5 +77,18 @@ mod tests {
         numbers.publish(second);
         numbers.give_up(last);
         assert_eq!((numbers.next, numbers.open.len()), (3, 0));
+    }
+
+    #[test]
+    fn what_cannot_go_back_is_not_kept() {
+        let mut numbers = Numbers::default();
+        let mut last = waiting(&mut numbers);
+        for _ in 0..100 {
+            let next = waiting(&mut numbers);
+            numbers.give_up(last);
+            last = waiting(&mut numbers);
+            numbers.publish(next);
+        }
+        assert_eq!((numbers.next, numbers.open.len()), (201, 1));
     }
 }

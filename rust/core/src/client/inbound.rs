@@ -39,6 +39,14 @@ pub(super) enum Happening {
     Refused(text::Err),
 }
 
+/// What becomes of the last of a connection for a blocking inbox that is full.
+#[derive(Clone, Copy)]
+enum Last {
+    Taken,
+    /// The inbox is beyond its limits already, by the connection before.
+    Lost,
+}
+
 pub(super) struct Inbound {
     pub(super) dialect: Dialect,
     pub(super) max_frame: usize,
@@ -61,8 +69,8 @@ pub(super) struct Inbound {
     pub(super) consumed: u64,
     /// What a full blocking inbox has still to take before anything else is looked at.
     held: Option<(Arc<Inbox>, Run)>,
-    /// The connection is over, and what came of it is handed over now or never: also to a blocking inbox that is full.
-    pub(super) is_last: bool,
+    /// The connection is over, and what came of it is handed over now or never.
+    last: Option<Last>,
     log: Arc<Limiter>,
 }
 
@@ -85,7 +93,7 @@ impl Inbound {
             spoken: None,
             consumed: 0,
             held: None,
-            is_last: false,
+            last: None,
             log,
         }
     }
@@ -156,12 +164,27 @@ impl Inbound {
         tickets
     }
 
+    /// The connection is over; what came of it and was not looked at yet is handed over next.
+    pub(super) fn begin_last(&mut self) {
+        self.last = Some(self.last());
+    }
+
+    fn last(&self) -> Last {
+        let is_exceeded = |entry: &Entry| entry.inbox.block && entry.inbox.queue.is_exceeded();
+        if self.entries.iter().any(is_exceeded) {
+            Last::Lost
+        } else {
+            Last::Taken
+        }
+    }
+
     /// The connection that knew of them is gone.
     pub(super) fn unsend_all(&mut self) {
-        self.is_last = false;
         if let Some((inbox, run)) = self.held.take() {
-            inbox.take(&run, Patience::Exceed);
+            let last = self.last.unwrap_or_else(|| self.last());
+            take_last(&inbox, &run, last);
         }
+        self.last = None;
         self.generation += 1;
         self.entries.unsend_all();
         for (id, leaving) in self.leaving.take_unawaited() {
@@ -309,7 +332,7 @@ impl Inbound {
             return false;
         }
         let Some(run) = Run::copy_of(bytes, open.messages) else {
-            takers().for_each(|inbox| inbox.miss(u64::from(open.messages)));
+            takers().for_each(|inbox| inbox.miss(u64::from(open.messages), DropReason::NoMemory));
             return false;
         };
         for inbox in takers() {
@@ -324,13 +347,11 @@ impl Inbound {
 
     /// True if the inbox is full; then what it has not taken is held.
     fn push_blocking(&mut self, inbox: &Arc<Inbox>, run: Run, resume: &Arc<dyn Wake>) -> bool {
-        let patience = if self.is_last {
-            Patience::Exceed
-        } else {
-            Patience::Wait(resume)
-        };
-        let pushed = inbox.take(&run, patience);
-        let Pushed::Full { taken, .. } = pushed else {
+        if let Some(last) = self.last {
+            take_last(inbox, &run, last);
+            return false;
+        }
+        let Pushed::Full { taken, .. } = inbox.take(&run, Patience::Wait(resume)) else {
             return false;
         };
         self.held = Some((Arc::clone(inbox), run.behind(taken)));
@@ -354,7 +375,7 @@ impl Inbound {
                 {
                     match &run {
                         Some(run) => drop(inbox.take(run, Patience::None)),
-                        None => inbox.miss(1),
+                        None => inbox.miss(1, DropReason::NoMemory),
                     }
                 }
             }
@@ -454,5 +475,15 @@ impl Inbound {
                 }
             }
         }
+    }
+}
+
+fn take_last(inbox: &Inbox, run: &Run, last: Last) {
+    let patience = match last {
+        Last::Taken => Patience::Exceed,
+        Last::Lost => Patience::Try { block: true },
+    };
+    if let Pushed::Full { taken, .. } = inbox.take(run, patience) {
+        inbox.miss(u64::from(run.messages - taken), DropReason::Disconnected);
     }
 }

@@ -85,9 +85,9 @@ impl Inbox {
         pushed
     }
 
-    /// So many came for it and there was no memory to keep them.
-    pub(super) fn miss(&self, messages: u64) {
-        if !self.queue.push_gap(messages, &self.account, 0, DropReason::NoMemory) {
+    /// So many came for it and could not be kept.
+    pub(super) fn miss(&self, messages: u64, reason: DropReason) {
+        if !self.queue.push_gap(messages, &self.account, 0, reason) {
             self.queue.lose(messages, DropReason::Closed);
         }
     }

@@ -188,10 +188,16 @@ impl Shared {
     /// The connection `stream` is found to be over while nobody reads it. What came before is handed over first, as whoever reads would
     /// have done, and may say more of the end than `cause`.
     pub(super) fn lost_unread(&self, stream: &Arc<Stream>, cause: Error) {
-        self.inbound.lock().is_last = true;
-        self.read_rest(self.line.lock());
+        let is_present = |line: &Line| line.stream.as_ref().is_some_and(|now| Arc::ptr_eq(now, stream));
         let line = self.line.lock();
-        if line.stream.as_ref().is_some_and(|now| Arc::ptr_eq(now, stream)) {
+        // Or whoever reads has found it, and what is said here would hold for the next.
+        if !is_present(&line) {
+            return;
+        }
+        self.inbound.lock().begin_last();
+        self.read_rest(line);
+        let line = self.line.lock();
+        if is_present(&line) {
             self.lost(line, cause, false);
         }
     }

@@ -325,7 +325,10 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
                     // The host has not read since: it is paused or busy, and the broker must not take it for dead.
                     let consumed = shared.inbound.lock().consumed;
                     if consumed == seen {
-                        shared.outbox.lock().sign_of_life();
+                        let mut outbox = shared.outbox.lock();
+                        outbox.sign_of_life();
+                        // Nor does the host see to what it waited to write; a loop that is closed never will.
+                        outbox.disarm();
                     }
                     seen = consumed;
                 }

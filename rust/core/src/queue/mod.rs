@@ -107,7 +107,7 @@ pub enum Patience<'a> {
     Try { block: bool },
     /// Taken whatever the limits say, unless the queue has stalled: for a producer that asked [`Queue::takes`] of several queues a moment
     /// ago and must not be left with half a delivery; then they are exceeded by at most one message per racing producer. Also for the last
-    /// of a connection, which its kernel has bounded, and which comes now or never.
+    /// of a connection, which its kernel has bounded, and which comes now or never: once, until the queue is within its limits again.
     Exceed,
 }
 
@@ -388,8 +388,8 @@ impl Queue {
         self.end(|inner| inner.discard(reason))
     }
 
-    /// Drops what is pending, for the `reason` of each subscription, except a frame that is being written and unsent answers; then comes `last`, then the end.
-    /// Gives how many messages were dropped.
+    /// Drops what is pending, for the `reason` of each subscription, except a frame that is being written and unsent answers; then comes
+    /// `last`, then the end. Gives how many messages were dropped.
     pub fn end_with(&self, last: Option<Bytes>, reason: impl Fn(u64) -> DropReason) -> u64 {
         self.end(|inner| inner.end_with(last, reason))
     }
@@ -459,6 +459,11 @@ impl Queue {
             waker.wake();
         }
         result
+    }
+
+    /// Whether it holds more than it may: what came with [`Patience::Exceed`].
+    pub fn is_exceeded(&self) -> bool {
+        self.inner.lock().is_exceeded()
     }
 
     /// Ends the queue; everybody is woken.

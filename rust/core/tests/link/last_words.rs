@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use daemoneye_eventbus_core::client::{ClientConfig, Inbox, Link, Read, Reader, State, Ticket};
-use daemoneye_eventbus_core::queue::Wake;
+use daemoneye_eventbus_core::queue::{DropReason, Wake};
 use daemoneye_eventbus_core::transport::Stream;
 use daemoneye_eventbus_core::wire::frame::DEFAULT_MAX_FRAME;
 use daemoneye_eventbus_core::wire::text::{Bye, Code, Err as ErrText, FromBroker, FromClient};
@@ -82,6 +82,47 @@ fn what_a_broker_sent_before_it_ended_is_delivered_though_nobody_reads_for_a_ful
         let said = link.cause().map(|cause| cause.to_string());
         assert!(said.as_ref().is_some_and(|said| said.contains(cause)), "{said:?}");
     }
+}
+
+#[test]
+fn a_full_subscription_takes_the_last_of_one_broker_beyond_its_limits_and_counts_that_of_the_next() {
+    let broker = FarEnd::new();
+    let (link, bell) = open(&broker);
+    let client = greet(&broker, 30.0);
+    let inbox = fed(&broker, &link, &bell, &client, true);
+    let ends = |client: Stream, numbers| {
+        broker.send(&client, &events(numbers));
+        drop(client);
+        broker.turn();
+        bell.until("lost", || link.state() == State::Reconnecting);
+    };
+    let comes_back = || {
+        let client = greet(&broker, 30.0);
+        let FromClient::Sub(sub) = said(&broker, &client, &mut Vec::new()) else {
+            panic!("subscribed again");
+        };
+        broker.send(&client, &yes(sub.id));
+        bell.until("connected", || link.state() == State::Connected);
+        client
+    };
+    ends(client, 0..100);
+    for round in 1..4 {
+        ends(comes_back(), 100 * round..100 * (round + 1));
+    }
+    let now = inbox.queue.snapshot();
+    assert_eq!(
+        (now.messages, now.dropped[DropReason::Disconnected as usize]),
+        (100, 300)
+    );
+    // Within its limits again, it loses nothing.
+    assert_eq!(pids(&inbox, &bell, 100), (0..100).collect::<Vec<_>>());
+    ends(comes_back(), 400..500);
+    let Ok(next) = inbox.queue.pop() else {
+        panic!("as before");
+    };
+    assert_eq!(next.dropped_before, 300);
+    assert_eq!(pids(&inbox, &bell, 99), (401..500).collect::<Vec<_>>());
+    assert_eq!(inbox.queue.snapshot().lost(), 300);
 }
 
 #[test]

@@ -12,5 +12,6 @@ mod midway;
 mod native;
 mod numbers;
 mod original;
+mod still;
 mod support;
 mod unanswered;

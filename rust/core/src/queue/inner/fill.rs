@@ -168,8 +168,13 @@ impl Inner {
         )
     }
 
+    /// One message is never too much.
+    pub(in crate::queue) const fn is_exceeded(&self) -> bool {
+        self.messages > 1 && (self.messages > self.limits.messages || self.bytes > self.limits.bytes)
+    }
+
     fn trim_to_limits(&mut self) {
-        while self.messages > 1 && (self.messages > self.limits.messages || self.bytes > self.limits.bytes) {
+        while self.is_exceeded() {
             let (messages, bytes) = (
                 self.messages.saturating_sub(self.limits.messages),
                 self.bytes.saturating_sub(self.limits.bytes),

@@ -1,0 +1,39 @@
+//! A host that stands still, or is gone, with a full kernel before it.
+
+use std::sync::Arc;
+
+use daemoneye_eventbus_core::client::{ClientConfig, Link, Reader, Sent, State};
+use daemoneye_eventbus_core::queue::Wake;
+
+use crate::native::with_draft;
+use crate::numbers::greet;
+use crate::support::{Bell, FarEnd};
+
+#[test]
+fn what_a_host_waited_to_write_is_written_though_it_never_comes_to_it() {
+    let broker = FarEnd::new();
+    let bell = Arc::new(Bell::default());
+    let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
+    let config = ClientConfig {
+        send_buffer_bytes: 65_536,
+        ..ClientConfig::default()
+    };
+    let link = Link::open(broker.place.address.clone(), config, Reader::Host, host).unwrap();
+    let client = greet(&broker, 0.2);
+    bell.until("connected", || link.state() == State::Connected);
+    loop {
+        match with_draft(1, |draft| link.publish(draft, None).unwrap()) {
+            Sent::Full => break,
+            Sent::Buffered => {
+                link.flush();
+            }
+            Sent::Written | Sent::Blocked | Sent::Waiting => {}
+        }
+    }
+    let published = link.local_statistics().published;
+    assert!(link.local_statistics().unsent > 0);
+    while link.local_statistics().unsent > 0 {
+        broker.read(&client, 1);
+    }
+    assert_eq!(link.local_statistics().published, published);
+}
