@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from daemoneye_eventbus import (
     TopicError,
     WouldBlock,
 )
-from support import Pair, collect, pids, process, remote
+from support import Pair, collect, eventually, pids, process, remote
 
 SOLO = ClientConfig(pool=False)
 MAKERS = {
@@ -102,20 +103,53 @@ async def test_awaited_twice_is_an_error(pair: Pair, maker):
     await close(thing)
 
 
-@pytest.mark.parametrize("way", ["get", "anext"])
+READS = {
+    "get": lambda events: events.get(),
+    "get with a timeout": lambda events: events.get(timeout=20),
+    "anext": lambda events: events.__anext__(),
+}
+
+
+async def refused_beside(first: asyncio.Task, waiting: Any) -> None:
+    """Awaited in the task that runs, as `wait_for` does it from Python 3.12 on."""
+    with pytest.raises(RuntimeError, match="being awaited already"):
+        async with asyncio.timeout(2):
+            await waiting
+    assert not first.done()
+
+
+@pytest.mark.parametrize("way", READS)
 async def test_a_second_await_at_the_same_time_costs_the_first_nothing(pair: Pair, way):
     async with pair.sub.subscribe("events.#") as events:
-        waiting = events.get() if way == "get" else events.__anext__()
+        waiting = READS[way](events)
 
         async def wait():
             return await waiting
 
         first = asyncio.create_task(wait())
         await asyncio.sleep(0)
-        with pytest.raises(RuntimeError, match="being awaited already"):
-            await waiting
+        await refused_beside(first, waiting)
         await pair.pub.publish(process(7))
         assert (await asyncio.wait_for(first, 5)).event.pid == 7
+
+
+@pytest.mark.parametrize("way", ["publish", *READS])
+async def test_a_second_await_while_others_have_a_turn_costs_the_first_nothing(pair: Pair, way):
+    count = 200
+    async with pair.sub.subscribe("events.#") as events:
+        if way != "publish":
+            await pair.pub.publish_many([process(pid) for pid in range(count)])
+            await eventually(lambda: events.pending == count, what="pending")
+        for pid in range(count):
+            made = pair.pub.publish(process(pid)) if way == "publish" else READS[way](events)
+            first = asyncio.create_task(made)
+            await asyncio.sleep(0)
+            if not first.done():
+                break
+        await refused_beside(first, made)
+        await asyncio.wait_for(first, 5)
+        got = pids(await collect(events, pid + 1)) if way == "publish" else [first.result().event.pid]
+        assert got[-1] == pid
 
 
 @pytest.mark.parametrize("maker", MAKERS)

@@ -1,12 +1,13 @@
 """Fault 62, beyond the catalogue. A client that is let in, breaks no rule of the protocol, and wants the broker for itself."""
 
 import contextlib
+import socket
 import struct
 import threading
 import time
 
 import pytest
-from harness import TIMES, scaled, times, until
+from harness import MIB, TIMES, freeze, scaled, times, until
 
 from raw import Message, process_event
 from support import NOBODY
@@ -15,7 +16,7 @@ pytestmark = [
     pytest.mark.fault(
         62,
         "H",
-        "an allowed client with filters that cost much, with questions without end, in every seat for peers of the original",
+        "an allowed client with filters that cost much, with questions or connects without end, in every seat for peers of the original",
         "filters bounded for each client in terms and bytes; others have their turn; one seat is left",
     ),
     pytest.mark.quick,
@@ -137,6 +138,46 @@ def test_questions_of_many_connections(bench, seen):
     for thread in threads:
         thread.join()
     seen(f"{times(4)} connections asked for {scaled(1, 5)} s; {how}")
+
+
+def test_newcomers_without_end_leave_others_their_turn(bench, seen):
+    """While the broker stands still they come, and everybody who is connected asks it how many it has turned away."""
+    newcomers = times(500)
+    b = bench({"max_connections": 64}, canary=False)
+    connected = [b.connected() for _ in range(64)]
+    with contextlib.ExitStack() as knocking:
+        freeze(b.broker.pid)
+        for _ in range(newcomers):
+            knocking.enter_context(contextlib.closing(socket.socket(socket.AF_UNIX))).connect(b.path)
+        for peer in connected:
+            peer.say("STATS", id=1, detail=True)
+        b.broker.thaw()
+        before = [peer.expect("OK")["detail"]["refused"].get("busy", 0) for peer in connected]
+        until(lambda: b.refused("busy") == newcomers, what="turned away")
+    assert max(before) < newcomers / 2, before
+    seen(f"of {newcomers} newcomers {max(before)} came before the last of 64 who were connected already")
+
+
+def test_newcomers_that_hang_up_at_once_leave_nothing(bench, seen):
+    """As many as the listener's queue takes, again and again; each is let in, and gone before its first turn."""
+    b = bench()
+    rounds, each = 5, 4000
+    until(lambda: b.canary_report()["count"] > 0, what="canary")
+    before = b.reading().rss
+    for _ in range(rounds):
+        freeze(b.broker.pid)
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(each):
+                with contextlib.closing(socket.socket(socket.AF_UNIX)) as one:
+                    one.setblocking(False)
+                    one.connect(b.path)
+        b.broker.thaw()
+        b.back_to_base(within=10)
+    came = b.refused("handshake_incomplete") + b.refused("busy")
+    assert came > rounds * 100, came
+    grown = (b.reading().rss - before) / MIB
+    seen(f"{came} came and went: {grown:+.1f} MiB; {b.undisturbed(latency=False)}")
+    assert grown < 4, grown
 
 
 SILENT = """

@@ -241,6 +241,16 @@ impl Operation {
         PyRuntimeError::new_err(format!("{name}() {why}; call it again for another"))
     }
 
+    /// A new `await`. Only here it can be told from the one that goes on: what each of them sends is the same.
+    pub(crate) fn admit(&self) -> PyResult<()> {
+        let why = match self.state.lock().0 {
+            State::New(_) => return Ok(()),
+            State::Turned(_) | State::Waiting(..) | State::Coroutine(_) => "is being awaited already",
+            State::Done => "was awaited already",
+        };
+        Err(self.refused(why))
+    }
+
     /// One `send`. `ready` is called before anything is taken, with what may take it if that is known; where it fails, nothing was.
     pub(crate) fn advance(
         &self,
@@ -323,8 +333,9 @@ impl Operation {
 
 #[pymethods]
 impl Operation {
-    fn __await__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
-        slf
+    fn __await__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        slf.get().admit()?;
+        Ok(slf)
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

@@ -1,14 +1,13 @@
 //! The slots of Python's type objects that PyO3 has no word for: the raw side of the interpreter's calls. Those of ours are in `calls`.
 //!
 //! `am_send` hands an [`Operation`]'s result over without an exception object; `tp_iternext`, which is what `await` uses from
-//! Python 3.12 on, does so where the result is `None`; `am_await` gives the operation itself. These only say faster what a method of the
-//! class says too. `tp_finalize` is an operation's last word before the garbage collector takes its cycle apart, in whatever order.
-//! `tp_vectorcall` takes a constructor's arguments as the interpreter holds them, without a tuple and a dict.
+//! Python 3.12 on, does so where the result is `None`; `am_await` gives the operation itself, to the first who asks. These only say
+//! faster what a method of the class says too. `tp_finalize` is an operation's last word before the garbage collector takes its cycle
+//! apart, in whatever order. `tp_vectorcall` takes a constructor's arguments as the interpreter holds them, without a tuple and a dict.
 //!
-//! Every entry but `am_await`, which is a function of CPython's own, runs inside PyO3's own trampoline, the one its macros use: it notes
-//! that this thread is attached, turns an `Err` into the raised exception, and a panic into `PanicException`, so that nothing unwinds
-//! into C. The slots are written once, when the module is made and nobody else can have met the classes. Not for abi3: the layout of
-//! type objects is that of the interpreter built for.
+//! Every entry runs inside PyO3's own trampoline, the one its macros use: it notes that this thread is attached, turns an `Err` into the
+//! raised exception, and a panic into `PanicException`, so that nothing unwinds into C. The slots are written once, when the module is
+//! made and nobody else can have met the classes. Not for abi3: the layout of type objects is that of the interpreter built for.
 #![expect(unsafe_code, reason = "slots of type objects that PyO3 has no word for")]
 use std::ffi::c_int;
 use std::marker::PhantomData;
@@ -16,7 +15,7 @@ use std::ptr;
 
 use pyo3::ffi;
 use pyo3::impl_::trampoline::{
-    MethodDef, fastcall_cfunction_with_keywords as fastcall, iternextfunc, releasebufferproc, setattrofunc,
+    MethodDef, fastcall_cfunction_with_keywords as fastcall, iternextfunc, releasebufferproc, setattrofunc, unaryfunc,
 };
 use pyo3::prelude::*;
 use pyo3::type_object::PyTypeInfo;
@@ -43,8 +42,7 @@ pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
     unsafe {
         if let Some(methods) = (*class).tp_as_async.as_mut() {
             methods.am_send = Some(am_send);
-            // What every await asks first; CPython's own answer to it needs no way in and out of Rust.
-            methods.am_await = Some(ffi::PyObject_SelfIter);
+            methods.am_await = Some(unaryfunc::<Await>);
             (*class).tp_iternext = Some(iternextfunc::<Next>);
         }
         (*class).tp_finalize = Some(finalize);
@@ -174,6 +172,21 @@ unsafe fn next_operation(py: Python<'_>, slf: *mut ffi::PyObject) -> PyResult<*m
         Sent::Returned(object) if object.is_none(py) => Ok(ptr::null_mut()),
         Sent::Returned(object) => Err(stop.carrying(py, object)),
     }
+}
+
+struct Await;
+
+impl MethodDef<unaryfunc::Func> for Await {
+    const METH: unaryfunc::Func = await_operation;
+}
+
+/// # Safety
+/// `slf` must be an [`Operation`].
+unsafe fn await_operation(py: Python<'_>, slf: *mut ffi::PyObject) -> PyResult<*mut ffi::PyObject> {
+    // SAFETY: as for `send_operation`.
+    let operation = unsafe { Borrowed::from_ptr(py, slf).cast_unchecked::<Operation>() };
+    operation.get().admit()?;
+    Ok(operation.to_owned().into_ptr())
 }
 
 struct Finalize;

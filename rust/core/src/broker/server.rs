@@ -253,6 +253,12 @@ impl Server {
                     Ok((stream, peer)) => {
                         self.back_off = BACK_OFF_FIRST;
                         self.admit(stream, peer);
+                        // However many more there are, those who are in have their turns between two of them.
+                        tokio::task::yield_now().await;
+                        // What ends as fast as others come is let go of as fast.
+                        while let Some(ended) = self.sessions.try_join_next() {
+                            self.note_end(&ended);
+                        }
                     }
                     Err(cause) => self.wait_a_little(&cause).await,
                 },
