@@ -7,6 +7,7 @@
 //!
 //! A finished operation that nobody holds any more is issued again: most are awaited where they are made, one after the other.
 use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use daemoneye_eventbus_core::lock::Mutex;
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning};
@@ -64,6 +65,8 @@ pub(crate) enum Sent {
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
 pub(crate) struct Operation {
     state: Mutex<(State, &'static str)>,
+    /// Has yielded: somebody's await goes on, or has been. Beside the lock, which an atomic look does without.
+    has_yielded: AtomicBool,
 }
 
 thread_local! {
@@ -212,12 +215,14 @@ impl Operation {
         match SPARE.take().filter(slots::is_held_once) {
             Some(spare) => {
                 *spare.get().state.lock() = state;
+                spare.get().has_yielded.store(false, Ordering::Relaxed);
                 Ok(spare)
             }
             None => Py::new(
                 py,
                 Self {
                     state: Mutex::new(state),
+                    has_yielded: AtomicBool::new(false),
                 },
             ),
         }
@@ -241,14 +246,24 @@ impl Operation {
         PyRuntimeError::new_err(format!("{name}() {why}; call it again for another"))
     }
 
-    /// A new `await`. Only here it can be told from the one that goes on: what each of them sends is the same.
+    /// A new `await`. Only here it can be told from the one that goes on: what each of them sends is the same. Of an operation that
+    /// returned at once the next `send` tells.
     pub(crate) fn admit(&self) -> PyResult<()> {
-        let why = match self.state.lock().0 {
-            State::New(_) => return Ok(()),
-            State::Turned(_) | State::Waiting(..) | State::Coroutine(_) => "is being awaited already",
-            State::Done => "was awaited already",
-        };
-        Err(self.refused(why))
+        if !self.has_yielded.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let is_done = matches!(self.state.lock().0, State::Done);
+        Err(self.refused(if is_done {
+            "was awaited already"
+        } else {
+            "is being awaited already"
+        }))
+    }
+
+    /// Goes on from there when it is sent something again.
+    fn yield_in(&self, state: State) {
+        self.has_yielded.store(true, Ordering::Relaxed);
+        self.set(state);
     }
 
     /// One `send`. `ready` is called before anything is taken, with what may take it if that is known; where it fails, nothing was.
@@ -261,7 +276,7 @@ impl Operation {
         let (kind, woken) = match self.take() {
             State::New(kind) => {
                 if kind.turn_is_due() {
-                    self.set(State::Turned(kind));
+                    self.yield_in(State::Turned(kind));
                     return Ok(Sent::Yielded(py.None()));
                 }
                 (kind, false)
@@ -305,7 +320,7 @@ impl Operation {
             Step::Wait(waiter) => {
                 waiter.get().set_blocking(true);
                 let yielded = waiter.clone_ref(py).into_any();
-                self.set(State::Waiting(kind, waiter));
+                self.yield_in(State::Waiting(kind, waiter));
                 Ok(Sent::Yielded(yielded))
             }
         }
@@ -325,7 +340,7 @@ impl Operation {
     fn hand_on(&self, coroutine: Py<PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Sent> {
         let sent = calls::send(coroutine.bind(value.py()), value)?;
         if matches!(sent, Sent::Yielded(_)) {
-            self.set(State::Coroutine(coroutine));
+            self.yield_in(State::Coroutine(coroutine));
         }
         Ok(sent)
     }
