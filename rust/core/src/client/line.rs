@@ -70,6 +70,11 @@ impl Line {
         }
     }
 
+    /// Whether `stream` is the present connection.
+    pub(super) fn is_of(&self, stream: &Arc<Stream>) -> bool {
+        self.stream.as_ref().is_some_and(|now| Arc::ptr_eq(now, stream))
+    }
+
     pub(super) fn change(&mut self, state: State) {
         self.state = state;
         self.changes.push_back(state);

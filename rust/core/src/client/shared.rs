@@ -185,19 +185,23 @@ impl Shared {
         }
     }
 
-    /// The connection `stream` is found to be over while nobody reads it. What came before is handed over first, as whoever reads would
-    /// have done, and may say more of the end than `cause`.
-    pub(super) fn lost_unread(&self, stream: &Arc<Stream>, cause: Error) {
-        let is_present = |line: &Line| line.stream.as_ref().is_some_and(|now| Arc::ptr_eq(now, stream));
+    /// The connection `stream` is found to be over while nobody reads it: what came before is handed over first, as whoever reads would
+    /// have done, and may say more of the end. True if the end has not been read yet.
+    pub(super) fn read_last(&self, stream: &Arc<Stream>) -> bool {
         let line = self.line.lock();
         // Or whoever reads has found it, and what is said here would hold for the next.
-        if !is_present(&line) {
-            return;
+        if !line.is_of(stream) {
+            return false;
         }
         self.inbound.lock().begin_last();
         self.read_rest(line);
+        self.line.lock().is_of(stream)
+    }
+
+    /// Unless that connection has been lost already.
+    pub(super) fn lost_unless_known(&self, stream: &Arc<Stream>, cause: Error) {
         let line = self.line.lock();
-        if is_present(&line) {
+        if line.is_of(stream) {
             self.lost(line, cause, false);
         }
     }

@@ -272,24 +272,27 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
     let mut speak = Instant::now() + ping_interval;
     let mut confirm: Option<Instant> = None;
     loop {
-        let (stream, wants, failed, may_pause, reads) = {
+        let (stream, is_over) = {
             let line = shared.line.lock();
             let Some(stream) = line.stream.clone() else { return };
-            let reads = readable.as_ref().filter(|_| !line.paused);
             // A write of nothing tells whether anybody is left at the other end.
-            if line.paused
-                && matches!(stream.try_write(&[]), Err(error) if error.kind() != std::io::ErrorKind::WouldBlock)
-            {
-                drop(line);
-                return shared.lost_unread(&stream, shared.closed_without_a_word());
-            }
+            let is_over = line.paused
+                && matches!(stream.try_write(&[]), Err(error) if error.kind() != std::io::ErrorKind::WouldBlock);
+            (stream, is_over)
+        };
+        if is_over {
+            return lose_unread(shared, &stream, readable.as_ref(), shared.closed_without_a_word()).await;
+        }
+        let (wants, failed, may_pause, reads) = {
+            let line = shared.line.lock();
+            let reads = readable.as_ref().filter(|_| !line.paused);
             let may_pause = shared.inbound.lock().may_pause();
             let mut outbox = shared.outbox.lock();
             let sent = shared.write_and_wake(&mut outbox);
             if confirm.is_none() && outbox.is_confirmation_due() {
                 confirm = Some(Instant::now() + CONFIRM);
             }
-            (stream, sent == Sent::Blocked, outbox.is_failed(), may_pause, reads)
+            (sent == Sent::Blocked, outbox.is_failed(), may_pause, reads)
         };
         let mut due = confirm.unwrap_or(speak).min(speak);
         if may_pause {
@@ -305,7 +308,7 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
                 () = tokio::time::sleep(GRACE) => {}
             }
             let cause = Error::ConnectionLost("the broker takes no more bytes".to_owned());
-            return shared.lost_unread(&stream, cause);
+            return lose_unread(shared, &stream, readable.as_ref(), cause).await;
         }
         tokio::select! {
             () = shared.notify.notified() => {}
@@ -356,6 +359,18 @@ async fn read_once(shared: &Shared, reads: Option<&Readable>) {
         Some(readable) => drop(readable.read_with(|| shared.try_read()).await),
         None => pending().await,
     }
+}
+
+/// The connection is over, for `cause` unless what is left of it says why.
+async fn lose_unread(shared: &Shared, stream: &Arc<Stream>, reads: Option<&Readable>, cause: Error) {
+    // A pipe of Windows hands over a part at a time.
+    if shared.read_last(stream) && reads.is_some() {
+        tokio::select! {
+            () = read_to_end(shared, reads) => {}
+            () = tokio::time::sleep(GRACE) => {}
+        }
+    }
+    shared.lost_unless_known(stream, cause);
 }
 
 /// Reads what is left; never comes back if that is not for us.
