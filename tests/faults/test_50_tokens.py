@@ -21,7 +21,7 @@ pytestmark = [
         "token wrong, empty, 1 MiB, non-UTF-8; replayed handshake; publish before auth; challenge answered twice; timing",
         "one uniform error, cut, back-off per uid; replay fails; no timing signal",
     ),
-    pytest.mark.limit(300),
+    pytest.mark.limit(scaled(300, 300, 600)),
 ]
 TOKEN = "correct horse battery staple 32b"
 
