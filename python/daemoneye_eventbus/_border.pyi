@@ -159,27 +159,27 @@ class BusCore:
     ) -> Coroutine[Any, Any, None]:
         """Publishes ``event``, one of the five, on ``topic``, by default that of its type.
 
-        ``correlation``: an id, metadata, or ``None`` for a fresh id. Returns once the message is in the bounded send
-        buffer; waits while there is no room, ``publish_timeout`` seconds at most (`PublishTimeout`). Raises
-        `TopicError`, `FrameTooLarge`, `PermissionRefused` where it is refused in process (over a socket that is told
-        later), `PublishNotSupported` by a broker of the original, `ConnectionClosed`, `ConnectionLost`, `WrongLoop`,
-        ``TypeError``, and ``ValueError`` for an id above 256 bytes.
+        ``correlation`` is an id, metadata, or ``None`` for a new id. Returns when the message is in the bounded send
+        buffer; waits while there is no room, for at most ``publish_timeout`` seconds (`PublishTimeout`). Raises
+        `TopicError`, `FrameTooLarge`, `PermissionRefused` if it is refused in process (over a socket a refusal is only
+        logged and counted, later), `PublishNotSupported` with a broker of the original, `ConnectionClosed`,
+        `ConnectionLost`, `WrongLoop`, ``TypeError``, and ``ValueError`` for an id above 256 bytes.
         """
 
     def publish_control(
         self, topic: str, payload: bytes, correlation: str | CorrelationMetadata | None = None
     ) -> Coroutine[Any, Any, None]:
-        """Publishes ``payload``, raw bytes, as a Control message on ``topic``, one of ``control`` or ``health``.
+        """Publishes ``payload``, raw bytes, as a control message on ``topic``, in the domain ``control`` or ``health``.
 
-        Waits, fails and takes ``correlation`` as `publish` does.
+        It waits, fails and uses ``correlation`` as `publish` does.
         """
 
     def publish_nowait(
         self, event: CollectionEvent, correlation: str | CorrelationMetadata | None = None, *, topic: str | None = None
     ) -> None:
-        """Publishes as `publish` does, from any thread and without waiting.
+        """Publishes as `publish` does, but from any thread and without waiting.
 
-        `WouldBlock` if there is no room, or others of this bus wait for some, whom it does not overtake.
+        `WouldBlock` if there is no room, or if others of this bus are waiting for room; it does not overtake them.
         ``event``, ``correlation`` and ``topic`` are those of `publish`.
         """
 
@@ -201,15 +201,15 @@ class SubscriptionCore(Generic[_Message_co]):
     def __new__(cls, source: Source, subscriber_id: str, *_args: Any, **_kwargs: Any) -> Self: ...
     @property
     def subscriber_id(self) -> str:
-        """As given, or made up."""
+        """The id that was given, or a generated one."""
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """What it is subscribed to, most specific first."""
+        """Its patterns, the most specific first."""
 
     @property
     def dropped(self) -> int:
-        """Everything that matched and was not handed over, at the broker and here; exact while connected."""
+        """Messages that matched and were lost, at the broker or in this queue; exact while connected."""
 
     @property
     def gaps(self) -> int:
@@ -217,7 +217,7 @@ class SubscriptionCore(Generic[_Message_co]):
 
     @property
     def pending(self) -> int:
-        """Messages that wait to be taken."""
+        """Messages in the queue, ready to be read."""
 
     @property
     def _ended(self) -> bool: ...

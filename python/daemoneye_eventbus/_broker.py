@@ -42,10 +42,10 @@ def _id(given: object) -> str:
 class Broker:
     """A broker embedded in this process, on a thread of its own.
 
-    Use it as ``async with Broker(path)``, or `start` and `shutdown` it. Give either ``path``, of the socket, or
-    ``instance``: ``"x"`` stands for ``/tmp/daemoneye-x.sock``. ``config`` has every limit, by default as
-    `BrokerConfig` says. Raises `BrokerAlreadyRunning` and `PathRefused` when started, ``ValueError`` for what
-    cannot be set. A broker that was shut down cannot be started again.
+    Use it as ``async with Broker(path)``, or `start` and `shutdown` it. Give either the socket's ``path`` or an
+    ``instance``: ``"x"`` stands for ``/tmp/daemoneye-x.sock``. ``config`` holds all limits; its defaults are those of
+    `BrokerConfig`. Starting raises `BrokerAlreadyRunning` and `PathRefused`; an invalid argument is ``ValueError``. A
+    broker that was shut down cannot be started again.
     """
 
     def __init__(
@@ -68,12 +68,12 @@ class Broker:
 
     @classmethod
     def from_listener(cls, listener: int | socket.socket, *, config: BrokerConfig | None = None) -> Self:
-        """A broker on a Unix stream socket that listens already: a service manager's, or one of your own.
+        """A broker on a Unix stream socket that is already listening: from a service manager, or one of your own.
 
-        The broker takes a copy; ``listener``, a socket or its descriptor, stays yours to close. Path, mode and group
-        are whose they were: nothing is checked, locked or removed there, and ``socket_mode`` and ``socket_group`` do
-        nothing; the rest of ``config`` holds. Who connects is still asked of the kernel. ``ValueError`` for what is no
-        such socket, ``OSError`` for what is not open, ``NotImplementedError`` on Windows.
+        The broker duplicates the descriptor; closing ``listener``, a socket or a descriptor, remains up to you. Path,
+        mode and group stay the owner's: the broker checks, locks and removes nothing there, and ``socket_mode`` and
+        ``socket_group`` have no effect; the rest of ``config`` applies. The kernel is still asked who connects.
+        ``ValueError`` if it is not such a socket, ``OSError`` if it is not open, ``NotImplementedError`` on Windows.
         """
         if os.name != "posix":
             raise NotImplementedError("a broker takes over a listening socket on Unix only")
@@ -100,14 +100,15 @@ class Broker:
 
     @property
     def reachable(self) -> bool:
-        """Whether the socket file is still there and this broker's; looked at once per second.
+        """Whether the socket file still exists and belongs to this broker; checked once per second.
 
-        Once somebody removed or replaced it, those connected go on and nobody new can come: start another broker.
+        Once somebody has removed or replaced it, connected clients continue but no new one can connect: start another
+        broker.
         """
         return self._core.reachable
 
     def start(self) -> Coroutine[Any, Any, None]:
-        """Listens; when it returns, clients can connect. Cancelled, it leaves a broker that is shut down."""
+        """Starts listening; when it returns, clients can connect. If it is cancelled, the broker is shut down."""
         return self._start()
 
     async def _start(self) -> None:
@@ -133,9 +134,9 @@ class Broker:
             raise
 
     def shutdown(self, timeout: float = 2.0) -> Coroutine[Any, Any, int]:
-        """Stops listening, sends what is queued for ``timeout`` seconds at most, says goodbye and closes. Idempotent.
+        """Stops listening, sends what is queued for at most ``timeout`` seconds, tells the clients, and closes.
 
-        Returns how many messages could not be delivered.
+        Returns how many messages could not be delivered. Idempotent.
         """
         return self._shutdown(timeout)
 
@@ -158,14 +159,14 @@ class Broker:
                 bridge.loop.call_exception_handler({"message": f"telling {tell!r} failed", "exception": error})
 
     def observe_end(self, tell: Callable[[], None]) -> Callable[[], None]:
-        """Calls ``tell`` once the broker was shut down, in the thread that did it; the result takes that back."""
+        """Calls ``tell`` when the broker has been shut down, in the thread that did it. The result cancels that."""
         if not callable(tell):
             raise wrong("tell", "a function without arguments", tell)
         self._ends.add(tell)
         return lambda: self._ends.discard(tell)
 
     def statistics(self) -> BrokerStatistics:
-        """What it has done since it started."""
+        """The broker's totals since it started."""
         return BrokerStatistics(**self._core.statistics())
 
     def clients(self) -> list[ClientInfo]:
@@ -173,12 +174,12 @@ class Broker:
         return [ClientInfo(**one) for one in self._core.clients()]
 
     def subscribe_client(self, client_id: str, patterns: Sequence[str]) -> None:
-        """Sets what the peer of the original with the id ``client_id`` is sent: what meets one of ``patterns``.
+        """Sets what the peer of the original with the id ``client_id`` is sent: what matches one of ``patterns``.
 
-        Such a peer has no way to ask. It starts with ``BrokerConfig.original_patterns``, which this replaces; without
-        patterns it is sent nothing. Patterns are of its own grammar: ``+``, ``#``, domains ``events`` and ``control``,
-        five segments. Raises `PatternError`, `PermissionRefused` for what `BrokerConfig.rules` do not allow that peer,
-        and `SubscriptionRefused` for a native client, for one that is not connected, and above
+        Such a peer cannot subscribe itself. It starts with ``BrokerConfig.original_patterns``, which this replaces;
+        with an empty list it is sent nothing. Patterns are of its own grammar: ``+``, ``#``, domains ``events`` and
+        ``control``, five segments. Raises `PatternError`, `PermissionRefused` for patterns that `BrokerConfig.rules` do
+        not allow that peer, and `SubscriptionRefused` for a native client, for one that is not connected, and above
         ``max_patterns_per_client``.
         """
         given: object = patterns
@@ -193,9 +194,9 @@ class Broker:
         self._core.subscribe_client(_id(client_id), texts)
 
     def disconnect_client(self, client_id: str) -> bool:
-        """Cuts the client with the id ``client_id``, who will not come back by itself. False if there is none.
+        """Disconnects the client with the id ``client_id``, which does not reconnect by itself. False if there is none.
 
-        ``ValueError`` for what is no id.
+        ``ValueError`` if it is not a valid id.
         """
         return self._core.disconnect_client(_id(client_id))
 

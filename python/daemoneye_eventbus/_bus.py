@@ -64,10 +64,11 @@ _QUEUE_BYTES: Final = 8 * 1024 * 1024
 
 
 class EventBus(Publisher):
-    """One end of the bus. Make it with `connect` or `from_broker`; use it as ``async with`` or `shutdown` it.
+    """A connection to the bus. Create it with `connect` or `from_broker`; use it with ``async with``, or `shutdown` it.
 
-    `publish_nowait` may be called from any thread; everything else belongs to the event loop that made the bus. From
-    another it raises `WrongLoop`: in the same thread `publish` only where it would have to wait.
+    `publish_nowait` may be called from any thread; everything else belongs to the event loop in which the bus was
+    created, and raises `WrongLoop` elsewhere. In another loop of the same thread, `publish` raises it only if it would
+    have to wait.
     """
 
     _subscriptions: dict[str, weakref.ref[Subscription[Any]]]
@@ -87,16 +88,17 @@ class EventBus(Publisher):
     ) -> Opening[EventBus]:
         """Connects to the broker at ``path`` or of ``instance``; with neither, to ``$DAEMONEYE_BROKER_SOCKET``.
 
-        Give one of them at most. ``config`` has every setting, by default as `ClientConfig` says.
+        Give at most one of the two. ``config`` holds all settings; its defaults are those of `ClientConfig`.
 
-        Retries until ``config.connect_timeout`` what may pass: no such file, refused, busy. Raises `ConnectTimeout`
-        with the last cause, and at once `PathRefused`, `PermissionRefused`, `AuthenticationFailed` and `ProtocolError`.
+        Failures that may be temporary (no such file, connection refused, broker busy) are retried for
+        ``config.connect_timeout`` seconds; then `ConnectTimeout` is raised, with the last cause. `PathRefused`,
+        `PermissionRefused`, `AuthenticationFailed` and `ProtocolError` are raised at once.
         """
         return Opening("connect", lambda: cls._connect(path, instance, one_of(ClientConfig, "config", config)))
 
     @classmethod
     def from_broker(cls, broker: Broker, *, config: ClientConfig | None = None) -> Opening[EventBus]:
-        """A bus in the process of ``broker``: no socket and no codec between its ends.
+        """A bus in the process of ``broker``, which uses neither socket nor codec.
 
         Of ``config`` it uses congestion, broker_overflow, publish_timeout and client.
         """
@@ -153,10 +155,10 @@ class EventBus(Publisher):
         *,
         topic: str | None = None,
     ) -> Coroutine[Any, Any, int]:
-        """Publishes each of ``events`` and returns how many were accepted; any error carries that as ``accepted``.
+        """Publishes each of ``events`` and returns how many were accepted; any error has that number as ``accepted``.
 
-        ``correlation`` and ``topic`` are those of `publish`, for all of them; with ``correlation=None`` each has an id
-        of its own.
+        ``correlation`` and ``topic`` are those of `publish`, and apply to all events; with ``correlation=None`` each
+        event gets an id of its own.
         """
         return self._publish_many(events, correlation, topic)
 
@@ -214,13 +216,17 @@ class EventBus(Publisher):
         event_filter: EventFilter | None = None,
         correlation_filter: CorrelationFilter | None = None,
     ) -> Opening[Any]:
-        """Subscribes to ``what``: patterns, event types, or one `EventSubscription`. Acknowledged when it returns.
+        """Subscribes to ``what``: patterns, event types, or one `EventSubscription`.
 
-        An event type stands for its family's pattern; with only types, events of other types are filtered out.
-        ``event_filter`` and ``correlation_filter`` choose among what matches, at the broker. With ``include_control``
-        control messages come too. ``queue_messages`` (65,536) and ``queue_bytes`` (8 MiB) bound what waits here; when
-        that is full ``overflow`` drops the oldest (the default), drops the newest, or (``"block"``) stops reading, on
-        a connection of its own. Raises `PatternError`, `SubscriptionRefused` and ``ValueError``.
+        When it returns, the broker has acknowledged the subscription. An event type stands for the pattern of its
+        topics, as `ProcessEvent` for ``events.process.*``; with only types, events of other types are filtered out.
+        ``event_filter`` and ``correlation_filter`` select among the matching messages, at the broker. With
+        ``include_control``, control messages are delivered too.
+
+        ``queue_messages`` (65,536) and ``queue_bytes`` (8 MiB) bound the subscription's own queue. When it is full,
+        ``overflow`` drops the oldest message (the default) or the newest, or with ``"block"`` stops reading; such a
+        subscription has a connection of its own. Raises `PatternError`, `SubscriptionRefused`, `PermissionRefused` and
+        ``ValueError``.
         """
         filters = (event_filter, correlation_filter)
         bounds = Bounds(queue_messages, queue_bytes, overflow)
@@ -301,7 +307,7 @@ class EventBus(Publisher):
         return "closed" if self._shut else self._way.state
 
     async def state_changes(self) -> AsyncIterator[State]:
-        """Each change of `state` from now on; ends after ``closed``."""
+        """Yields each change of `state` from now on; ends after ``closed``."""
         loop = self._bridge.check()
         changes: deque[State] = deque()
         waiting = Waiters()
@@ -325,9 +331,9 @@ class EventBus(Publisher):
             stop()
 
     def flush(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
-        """Returns when every earlier publish of this bus has been routed; ``TimeoutError`` after ``timeout`` s.
+        """Returns when every earlier publish of this bus has been routed; ``TimeoutError`` after ``timeout`` seconds.
 
-        With ``peer="original"`` at once: nothing can have been published.
+        With ``peer="original"`` it returns at once, since nothing can have been published.
         """
         return self._flush(timeout)
 
@@ -349,10 +355,10 @@ class EventBus(Publisher):
         raise deadline.missed(self._unconfirmed(), advice)
 
     def statistics(self) -> Coroutine[Any, Any, EventBusStatistics]:
-        """The broker's five numbers.
+        """Five totals of the broker.
 
-        With ``peer="original"`` `ProtocolError`: that broker cannot be asked, and this side's numbers, which
-        `local_statistics` has, would be mistaken for them.
+        With ``peer="original"`` it raises `ProtocolError`, since that broker cannot be asked; for this side's numbers
+        use `local_statistics`.
         """
         return self._statistics()
 
@@ -361,10 +367,10 @@ class EventBus(Publisher):
         return await self._way.statistics()
 
     def broker_statistics(self) -> Coroutine[Any, Any, BrokerStatistics]:
-        """All totals of the broker, as `Broker.statistics` gives them.
+        """All totals of the broker, as `Broker.statistics` returns them.
 
-        Told to the broker's own user and to root, else `PermissionRefused`. `ProtocolError` if the broker is of a
-        release that tells only what `statistics` gives; `ConnectionLost` while reconnecting.
+        For the broker's own user and root only; others get `PermissionRefused`. Raises `ProtocolError` if the broker
+        is of a release that knows only what `statistics` returns, and `ConnectionLost` while reconnecting.
         """
         return self._broker_statistics()
 
@@ -373,9 +379,9 @@ class EventBus(Publisher):
         return await self._way.broker_statistics()
 
     def clients(self) -> Coroutine[Any, Any, list[ClientInfo]]:
-        """Who is connected to the broker now, this bus included, as `Broker.clients` gives them, in the order of ids.
+        """Who is connected to the broker now, this bus included, as in `Broker.clients`, in the order of ids.
 
-        A connection that begins or ends meanwhile is there once or not at all. Raises what `broker_statistics` raises.
+        A connection that begins or ends meanwhile is listed once or not at all. Raises what `broker_statistics` raises.
         """
         return self._clients()
 
@@ -384,7 +390,7 @@ class EventBus(Publisher):
         return await self._way.clients()
 
     def local_statistics(self) -> dict[str, Any]:
-        """This side's counters since it connected.
+        """This side's counters since the bus was created.
 
         ``published``, ``delivered``, ``dropped`` by reason, ``refused``, ``unconfirmed``, ``unsent``, ``reconnects``,
         ``decode_errors``.
@@ -392,7 +398,10 @@ class EventBus(Publisher):
         return self._own_statistics() | self._way.local_statistics()
 
     def drain(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
-        """Flushes, lets readers take what is queued for them, and closes; ``TimeoutError`` after ``timeout`` s."""
+        """Flushes, lets readers take what is queued for them, and closes; ``TimeoutError`` after ``timeout`` seconds.
+
+        The bus is closed in either case.
+        """
         return self._drain(timeout)
 
     async def _drain(self, timeout: float) -> None:
@@ -431,9 +440,10 @@ class EventBus(Publisher):
         return f"no confirmation came from the broker (the bus is {self.state})"
 
     def shutdown(self) -> Coroutine[Any, Any, None]:
-        """Flushes for at most 2 s (with ``congestion="block"`` ``publish_timeout``), then closes. Idempotent.
+        """Flushes for at most 2 s (with ``congestion="block"`` for ``publish_timeout`` if longer), then closes.
 
-        A connection that is broken, or breaks meanwhile, is not waited for: what is unsent is counted and logged.
+        Idempotent. It does not wait for a connection that is broken or breaks meanwhile: what is unsent is counted and
+        logged.
         """
         return self._shutdown()
 

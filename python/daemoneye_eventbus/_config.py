@@ -122,22 +122,22 @@ def _patterns(
 class BrokerConfig:
     """Every limit of a broker. Sizes are bytes, times seconds.
 
-    ``daemoneye-eventbus broker --help`` tells what each means, as does the page on operations. ``ValueError`` and
-    ``TypeError`` name the setting that is refused.
+    ``daemoneye-eventbus broker --help`` and the page on operations explain each setting. A refused setting raises
+    ``ValueError`` or ``TypeError``, which names it.
     """
 
     max_frame: int = 1024 * 1024
-    """Largest frame body in bytes, 1 KiB to 64 MiB; exactly this much is taken."""
+    """Largest frame body in bytes, 1 KiB to 64 MiB; a body of exactly this size is accepted."""
     max_connections: int = 256
-    """Connections at once; more are told that the broker is busy."""
+    """Connections at once; further ones are told that the broker is busy."""
     max_connections_per_uid: int = 64
-    """Connections at once of one foreign uid, which never gets the last free place; the broker's own is exempt."""
+    """Connections at once of one uid other than the broker's own, which is exempt. No such uid gets the last place."""
     allowed_uids: Sequence[int] = ()
     """Uids that may connect besides the broker's own."""
     socket_mode: int = 0o600
     """Mode of the socket file: 0o600, or 0o660 with `socket_group`."""
     socket_group: int | None = None
-    """Gid of the socket file; needed where `allowed_uids` names others."""
+    """Gid of the socket file; needed if `allowed_uids` lists uids other than root."""
     allowed_sids: Sequence[str] = ()
     """Windows: SIDs of users and groups that may connect besides the broker's own user and SYSTEM."""
     handshake_timeout: float = 2.0
@@ -145,19 +145,19 @@ class BrokerConfig:
     frame_timeout: float = 10.0
     """Seconds from the first byte of a frame to its last."""
     write_timeout: float = 5.0
-    """Seconds for an answer to leave during handshake and shutdown."""
+    """Seconds for an answer to be sent during handshake and shutdown."""
     stall_timeout: float = 5.0
-    """Seconds after which a full queue whose reader takes nothing stops nobody any more."""
+    """Seconds after which publishers no longer wait for a full queue whose reader takes nothing."""
     ping_interval: float = 30.0
-    """Seconds of silence after which a client is asked for a sign of life."""
+    """Seconds of silence after which a client is pinged."""
     ping_timeout: float = 90.0
     """Seconds of silence after which a client is cut."""
     queue_messages: int = 65_536
-    """Messages that wait for one connection."""
+    """Messages queued for one connection, at most."""
     queue_bytes: int = 8 * 1024 * 1024
-    """Bytes that wait for one connection."""
+    """Bytes queued for one connection, at most."""
     total_queue_bytes: int = 256 * 1024 * 1024
-    """Bytes in all queues, and 160 for the place of each message; beyond it the largest queue is trimmed first."""
+    """Bytes in all queues, plus 160 for the entry of each message; above it the largest queue is trimmed first."""
     overflow: Literal["drop_oldest", "drop_newest", "disconnect"] = "drop_oldest"
     """What a full queue does, unless the client asked for something else."""
     max_patterns_per_client: int = 1024
@@ -171,24 +171,24 @@ class BrokerConfig:
     original_peers: bool = True
     """Whether peers of the Rust original are served; with a token only if ``original_auth`` is on."""
     max_original_peers: int = 16
-    """Peers of the original at once; a connection that says nothing for ``handshake_timeout`` is one. One foreign uid
-    leaves one place."""
+    """Peers of the original at once; a connection that sends nothing for ``handshake_timeout`` counts as one. A uid
+    other than the broker's own cannot take the last place."""
     original_patterns: Sequence[str] = ("events.#",)
     """What a peer of the original is sent unless `Broker.subscribe_client` says otherwise.
 
     Patterns of its own grammar: ``+`` for one segment, ``#`` at the end, domains ``events`` and ``control``.
     """
     original_dialect: Literal["bincode", "postcard"] = "postcard"
-    """What a peer of the original is spoken to in until it has spoken."""
+    """Dialect in which a peer of the original is sent messages until it has sent one."""
     original_auth: bool = False
     """Whether peers of the original must prove the token, within 35 s; requires `token`."""
     token: bytes | Sequence[bytes | tuple[str, bytes]] | Mapping[str, bytes | Sequence[bytes]] | None = field(
         default=None, repr=False
     )
     """Shared secret of at least 16 bytes, or several during rotation: each client must prove one. A mapping gives them
-    names for `rules`. Never shown; a pickle holds it in clear."""
+    names for `rules`. Never shown, but a pickle contains it in clear."""
     rules: Sequence[Rule] = ()
-    """Who may publish and subscribe what; of those that name a client, the first that matches a topic decides."""
+    """Who may publish and subscribe to what; of the rules for a client, the first that matches a topic decides."""
     rate_limit: RateLimit | Sequence[RateLimit] | None = None
     """How fast clients may publish and connect: one limit for each client, one for each uid, or both."""
 
@@ -305,50 +305,51 @@ class BrokerConfig:
 class ClientConfig:
     """Every setting of a bus. Sizes are bytes, times seconds.
 
-    The page on operations tells what each means. ``ValueError`` and ``TypeError`` name the setting that is refused.
+    The page on operations explains each setting. A refused setting raises ``ValueError`` or ``TypeError``, which
+    names it.
     """
 
     client: str | None = None
     """A name for operators, at most 256 bytes."""
     dialect: Literal["bincode", "postcard"] = "bincode"
-    """Encoding asked of the broker."""
+    """Encoding requested from the broker."""
     peer: Literal["native", "original"] = "native"
     """What is expected at the other end: a broker of this package, or one of the Rust original.
 
-    Never guessed. With ``"original"`` nothing can be published (`PublishNotSupported`: that broker reads no client),
-    ``overflow="block"`` is refused, and what its own program sends us is matched and filtered here, in whichever
-    dialect it speaks.
+    It is not detected. With ``"original"`` nothing can be published (`PublishNotSupported`: that broker reads nothing
+    from its clients), ``overflow="block"`` is refused, and what the broker's own program sends is matched and filtered
+    by this client, in whichever dialect it comes.
     """
     congestion: Literal["drop", "block"] = "drop"
-    """Whether this publisher waits for readers that have no room, or their own policy applies."""
+    """``"block"``: this publisher waits for readers whose queues are full. ``"drop"``: their own policy applies."""
     broker_overflow: Literal["drop_oldest", "drop_newest", "disconnect"] = "drop_oldest"
     """What the broker's queue for this connection does when it is full."""
     broker_queue_messages: int | None = None
-    """Messages that wait at the broker for this connection; ``None`` = the broker's limit, more is capped to it."""
+    """Messages queued at the broker for this connection; ``None`` = the broker's limit, which also caps this."""
     broker_queue_bytes: int | None = None
-    """Bytes that wait at the broker for this connection; ``None`` = the broker's limit, more is capped to it."""
+    """Bytes queued at the broker for this connection; ``None`` = the broker's limit, which also caps this."""
     send_buffer_bytes: int = 4 * 1024 * 1024
-    """Bytes published and not with the kernel yet; beyond it publish waits."""
+    """Bytes published and not yet handed to the kernel; above it publish waits."""
     max_frame: int = 1024 * 1024
-    """Largest frame body in bytes; the smaller of both sides holds."""
+    """Largest frame body in bytes; the smaller value of both sides applies."""
     connect_timeout: float = 5.0
     """Seconds for the first connection, retries included."""
     publish_timeout: float = 10.0
     """Seconds that a publish waits for room."""
     reconnect: bool = True
-    """Whether a broken connection is dialled again."""
+    """Whether the bus reconnects after the connection breaks."""
     reconnect_initial: float = 0.05
-    """Ceiling of the first wait before dialling again, in seconds; it doubles, and the wait is drawn below it."""
+    """Longest first wait before reconnecting, in seconds. It doubles each time; each wait is random below it."""
     reconnect_max: float = 5.0
-    """Highest ceiling in seconds."""
+    """Longest later wait, in seconds."""
     server_uids: Sequence[int] | None = None
     """Uids the broker may run as; ``None`` = our own and root."""
     server_sids: Sequence[str] | None = None
     """Windows: SIDs the broker's pipe may belong to; ``None`` = our own, SYSTEM, and Administrators."""
     token: bytes | None = field(default=None, repr=False)
-    """Shared secret of at least 16 bytes that both sides prove. Never shown; a pickle holds it in clear."""
+    """Shared secret of at least 16 bytes that both sides prove. Never shown, but a pickle contains it in clear."""
     pool: bool = True
-    """Whether buses of this process, loop, address and config share one connection."""
+    """Whether buses of the same process, loop, address and config share one connection."""
 
     def __post_init__(self) -> None:
         if self.client is not None:

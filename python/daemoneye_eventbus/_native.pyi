@@ -83,17 +83,17 @@ class ProcessEvent(_Record):
     pid: int
     """Process id, 0 to 2**32 - 1."""
     name: str
-    """Name as the system has it; `os_text` makes it Unicode."""
+    """Name as the system has it; use `os_text` to make it Unicode."""
     command_line: str | None
-    """Command line as one text; ``None`` where it is not known."""
+    """Command line as one text; ``None`` if unknown."""
     executable_path: str | None
-    """Path of the program; ``None`` where it is not known."""
+    """Path of the program; ``None`` if unknown."""
     ppid: int | None
-    """Process id of the parent; ``None`` where it is not known."""
+    """Process id of the parent; ``None`` if unknown."""
     start_time: Timestamp | None
-    """When it was started; any aware ``datetime`` is taken, a naive one is ``ValueError``."""
+    """When the process started; any aware ``datetime`` is accepted, a naive one raises ``ValueError``."""
     metadata: FrozenMap[str]
-    """What else the collector tells, text to text."""
+    """Anything else that the collector reports, as text keys and values."""
     def __new__(
         cls,
         pid: int,
@@ -114,15 +114,15 @@ class NetworkEvent(_Record):
     """A network connection as a collector saw it."""
 
     connection_id: str
-    """The collector's name for the connection."""
+    """The collector's id of the connection."""
     source_address: str
-    """Where it comes from, address and port as the collector writes them."""
+    """Source address and port, in the collector's notation."""
     destination_address: str
-    """Where it leads to, written in the same way."""
+    """Destination address and port, in the same notation."""
     protocol: str
     """Such as ``tcp``."""
     metadata: FrozenMap[str]
-    """What else the collector tells, text to text."""
+    """Anything else that the collector reports, as text keys and values."""
     def __new__(
         cls,
         connection_id: str,
@@ -138,13 +138,13 @@ class FilesystemEvent(_Record):
     """A change of a file as a collector saw it."""
 
     path: str
-    """Path of the file; `os_text` makes it Unicode."""
+    """Path of the file; use `os_text` to make it Unicode."""
     event_type: str
     """What happened, such as ``write``."""
     size: int | None
-    """Bytes of the file, 0 to 2**64 - 1; ``None`` where it is not known."""
+    """Size of the file in bytes, 0 to 2**64 - 1; ``None`` if unknown."""
     metadata: FrozenMap[str]
-    """What else the collector tells, text to text."""
+    """Anything else that the collector reports, as text keys and values."""
     def __new__(
         cls,
         path: str,
@@ -165,7 +165,7 @@ class PerformanceEvent(_Record):
     unit: str
     """Unit of `value`, such as ``ratio``."""
     metadata: FrozenMap[str]
-    """What else the collector tells, text to text."""
+    """Anything else that the collector reports, as text keys and values."""
     def __new__(
         cls,
         metric_name: str,
@@ -177,18 +177,18 @@ class PerformanceEvent(_Record):
 @final
 @dataclass(frozen=True, init=False)
 class TriggerRequest(_Record):
-    """A request to a collector to look closer."""
+    """A request to a collector to examine something."""
 
     request_id: str
-    """The asker's name for the request."""
+    """The requester's id of the request."""
     collector_type: str
-    """Which kind of collector shall look."""
+    """Which kind of collector should act."""
     priority: int
     """0 to 255; higher is more urgent."""
     payload: bytes
-    """What the two agreed on, as bytes."""
+    """Bytes whose meaning requester and collector agree on."""
     metadata: FrozenMap[str]
-    """What else the asker tells, text to text."""
+    """Anything else that the requester states, as text keys and values."""
     def __new__(
         cls,
         request_id: str,
@@ -201,22 +201,22 @@ class TriggerRequest(_Record):
 @final
 @dataclass(frozen=True, init=False)
 class CorrelationMetadata(_Record):
-    """Who asked for what, across processes. `CorrelationMetadata("id")` is the root of a new one."""
+    """Relates messages to the work that caused them, across processes. `CorrelationMetadata("id")` is a new root."""
 
     correlation_id: str
-    """Names this piece of work."""
+    """Id of this piece of work."""
     parent_correlation_id: str | None
-    """The work that caused it; ``None`` for a root."""
+    """Id of the work that caused it; ``None`` for a root."""
     root_correlation_id: str
-    """The work that everything began with; its own id for a root, and where none is given."""
+    """Id of the work that everything began with; its own id for a root, which is the default."""
     sequence_number: int
-    """Place among its siblings, 0 to 2**64 - 1."""
+    """Position among its siblings, 0 to 2**64 - 1."""
     workflow_stage: str | None
-    """The stage of its workflow; ``None`` for none."""
+    """Stage of its workflow, or ``None``."""
     correlation_tags: FrozenMap[str]
-    """Anything else, text to text."""
+    """Anything else, as text keys and values."""
     created_at: Timestamp
-    """When it was made, now where it is not given; any aware ``datetime`` is taken."""
+    """When it was created, by default now; any aware ``datetime`` is accepted."""
     def __new__(
         cls,
         correlation_id: str,
@@ -232,9 +232,9 @@ class CorrelationMetadata(_Record):
         """Nanoseconds since 1970, also beyond year 9999."""
 
     def create_child(self, correlation_id: str) -> CorrelationMetadata:
-        """Metadata of work that this one caused: same root, stage and tags, this one as parent, made now.
+        """Metadata of work that this work caused: same root, stage and tags, this id as parent, sequence 0, new time.
 
-        ``correlation_id`` names that work.
+        ``correlation_id`` is the id of the new work.
         """
 
     def with_stage(self, stage: str) -> CorrelationMetadata:
@@ -244,7 +244,7 @@ class CorrelationMetadata(_Record):
         """A copy with ``value`` for the tag ``key``, whether it had one or not."""
 
     def matches_pattern(self, pattern: str) -> bool:
-        """Whether the id, the parent's or the root's is ``pattern``, in which `*` stands for any run of characters."""
+        """Whether the id, the parent's or the root's matches ``pattern``; `*` stands for any run of characters."""
 
 _E_co = TypeVar(
     "_E_co",
@@ -256,24 +256,24 @@ _E_co = TypeVar(
 @final
 @dataclass(frozen=True, init=False)
 class BusEvent(_Record, Generic[_E_co]):
-    """An event as a subscription hands it over."""
+    """An event as a subscription delivers it."""
 
     event_id: str
     """UUID of the message."""
     event: _E_co
     """What was published."""
     correlation_metadata: CorrelationMetadata
-    """What the publisher gave for correlation."""
+    """The correlation that the publisher passed."""
     bus_timestamp: Timestamp
     """When it was published, by the publisher's clock."""
     matched_pattern: str
-    """The subscription's pattern that its topic met: an exact one, else the most specific."""
+    """The subscription's pattern that matched the topic: the exact one if there is one, else the most specific."""
     subscriber_id: str
-    """The subscription that it came to."""
+    """The subscription that received it."""
     topic: str
-    """Where it was published."""
+    """The topic on which it was published."""
     sequence: int
-    """The publisher's count of its messages."""
+    """Number of the message, counted by its publisher."""
     def __new__(
         cls,
         event_id: str,
@@ -291,15 +291,15 @@ class BusEvent(_Record, Generic[_E_co]):
 
     @property
     def correlation_id(self) -> str:
-        """The id in `correlation_metadata`, without making the rest of it."""
+        """The id in `correlation_metadata`, without building the rest of it."""
 
     @property
     def sender(self) -> Sender | None:
-        """Who published, by the kernel's word; ``None`` outside the broker's own process and in a pickle."""
+        """Who published, as reported by the kernel; ``None`` outside the broker's own process and after pickling."""
 
     @property
     def dropped_before(self) -> int:
-        """How many matching events were lost right before this one; no field, not in `==`."""
+        """How many matching events were lost right before this one. No dataclass field, and not compared by `==`."""
     def __class_getitem__(cls, item: Any) -> GenericAlias: ...
 
 @final
@@ -308,15 +308,15 @@ class ControlMessage(_Record):
     """Raw bytes on a control or health topic."""
 
     topic: str
-    """Where it was published."""
+    """The topic on which it was published."""
     payload: bytes
     """The bytes as they were published."""
     correlation_metadata: CorrelationMetadata
-    """What the publisher gave for correlation."""
+    """The correlation that the publisher passed."""
     timestamp: Timestamp
     """When it was published, by the publisher's clock."""
     sequence: int
-    """The publisher's count of its messages."""
+    """Number of the message, counted by its publisher."""
     message_id: str
     """UUID of the message."""
     def __new__(
@@ -334,31 +334,31 @@ class ControlMessage(_Record):
 
     @property
     def correlation_id(self) -> str:
-        """The id in `correlation_metadata`, without making the rest of it."""
+        """The id in `correlation_metadata`, without building the rest of it."""
 
     @property
     def sender(self) -> Sender | None:
-        """Who published, by the kernel's word; ``None`` outside the broker's own process and in a pickle."""
+        """Who published, as reported by the kernel; ``None`` outside the broker's own process and after pickling."""
 
     @property
     def dropped_before(self) -> int:
-        """How many matching messages were lost right before this one; no field, not in `==`."""
+        """How many matching messages were lost right before this one. No dataclass field, and not compared by `==`."""
 
 @final
 @dataclass(frozen=True, init=False)
 class Message(_Record):
-    """The envelope as it is written."""
+    """The envelope as it is encoded."""
 
     id: str
     """UUID of the message."""
     topic: str
-    """Where it is published."""
+    """The topic on which it is published."""
     correlation_metadata: CorrelationMetadata
     """Correlation."""
     payload: bytes
     """The event, encoded as ``CollectionEvent`` in the same dialect; or bytes, for Control."""
     sequence: int
-    """The publisher's count of its messages."""
+    """Number of the message, counted by its publisher."""
     timestamp: Timestamp
     """When it was published."""
     message_type: Literal["Event", "Control", "Heartbeat", "Shutdown"]
@@ -379,22 +379,22 @@ class Message(_Record):
 
 @final
 class TopicPattern:
-    """A parsed pattern: `*` and `+` one segment, a last `*` one or more, a last `#` zero or more.
+    """A parsed pattern: `*` and `+` match one segment, a final `*` one or more, a final `#` zero or more.
 
-    Made of the text ``pattern``, or `PatternError`.
+    Raises `PatternError` if the text ``pattern`` is not valid.
     """
 
     def __new__(cls, pattern: str) -> Self: ...
     @property
     def pattern(self) -> str:
-        """The text it was made of."""
+        """The text of the pattern."""
 
     @property
     def is_exact(self) -> bool:
-        """Whether no segment is a wildcard."""
+        """Whether the pattern has no wildcard."""
 
     def matches(self, topic: str) -> bool:
-        """Whether ``topic`` meets the pattern."""
+        """Whether the pattern matches ``topic``."""
 
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...

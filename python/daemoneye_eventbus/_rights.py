@@ -24,25 +24,26 @@ def _texts(owner: object, *names: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What some clients may publish and subscribe, or may not.
+    """What some clients may, or may not, publish and subscribe to.
 
-    Of the rules in `BrokerConfig.rules` that name a client, the first with a pattern that matches a topic decides. A
-    subscription is allowed if every topic that it can match is. Where no rule decides, the broker's own uid may do
+    Of the rules in `BrokerConfig.rules` that apply to a client, the first with a pattern that matches a topic decides.
+    A subscription is allowed if every topic that it can match is. If no rule decides, the broker's own uid may do
     everything, and others everything but ``control.#``.
     """
 
     uids: Sequence[int] | None = None
-    """Whom it names: these uids; ``None`` = all, buses in the broker's own process included. Unix only."""
+    """The rule applies to these uids; ``None`` = to all, buses in the broker's own process included. Unix only."""
     sids: Sequence[str] | None = None
-    """The same on Windows, where rules go by the whole SID of a user: ``S-1-5-21-...-1001``."""
+    """The same on Windows, where rules use the whole SID of a user: ``S-1-5-21-...-1001``."""
     tokens: Sequence[str] | None = None
-    """And of them those who proved a token of one of these names (`BrokerConfig.token`); ``None`` = all."""
+    """The rule applies only to those who proved a token with one of these names (`BrokerConfig.token`); ``None`` = to
+    all."""
     publish: Sequence[str] = ()
-    """Patterns of topics to publish."""
+    """Patterns of topics that the rule allows or forbids to publish to."""
     subscribe: Sequence[str] = ()
-    """Patterns of topics to subscribe."""
+    """Patterns of topics that the rule allows or forbids to subscribe to."""
     allow: bool = True
-    """Whether it allows or forbids them."""
+    """Whether the rule allows or forbids."""
 
     def __post_init__(self) -> None:
         if self.uids is not None:
@@ -70,9 +71,9 @@ class RateLimit:
     """How fast one client, or all clients of one uid together, may publish and connect. Buses in the broker's own
     process are not limited.
 
-    A publisher above its rate with ``congestion="block"`` is not read until it is below again, and loses nothing; one
-    with ``"drop"`` has what is above refused and counted as ``rate_limit``. A connection too many is told that the
-    broker is busy, and counted as ``connect_rate``.
+    A publisher with ``congestion="block"`` that exceeds its rate is not read until it is below the rate again, and
+    loses nothing. One with ``"drop"`` has its excess messages refused and counted as ``rate_limit``. A connection above
+    the limit is told that the broker is busy, and counted as ``connect_rate``.
     """
 
     per: Literal["client", "uid"] = "client"
@@ -84,7 +85,7 @@ class RateLimit:
     connects_per_second: float | None = None
     """Connections opened, for ``per="uid"`` only; ``None`` = not limited."""
     burst: float = 1.0
-    """Seconds' worth of each rate that may come at once after a pause, 0.05 to 3600; one message at least."""
+    """Seconds' worth of each rate that may come at once after a pause, 0.05 to 3600; at least one message."""
 
     def __post_init__(self) -> None:
         choice("RateLimit.per", self.per, "client", "uid")

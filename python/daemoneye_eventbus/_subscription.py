@@ -44,10 +44,10 @@ class Reader:
 
 
 class Subscription(SubscriptionCore[T_co]):
-    """What was published and matches, in the order of each publisher.
+    """The messages that match a subscription, in the order of each publisher.
 
     Iterate over it (``async for``), or take messages with `get`, `get_nowait` and `get_many`. Cancelling a wait loses
-    nothing. Made by `EventBus.subscribe`; close it with `close` or ``async with``.
+    nothing. Created by `EventBus.subscribe`; close it with `close` or ``async with``.
     """
 
     _reader: Reader
@@ -126,7 +126,7 @@ class Subscription(SubscriptionCore[T_co]):
             self._pass_on(self._waiting.line)
 
     def get_nowait(self) -> T_co:
-        """One message that is there already; `WouldBlock` if there is none, `SubscriptionClosed` at the end."""
+        """A message that is queued already; `WouldBlock` if there is none, `SubscriptionClosed` at the end."""
         message = self._take()
         if message is None:
             raise WouldBlock("no message is waiting; use get() to wait for one")
@@ -136,7 +136,10 @@ class Subscription(SubscriptionCore[T_co]):
         return result
 
     def get_many(self, max: int, timeout: float | None = None) -> Coroutine[Any, Any, list[T_co]]:
-        """1 to ``max`` messages: all that wait, or the first that comes. ``TimeoutError`` after ``timeout`` seconds."""
+        """A list of 1 to ``max`` messages: those that are queued, or else the first that arrives.
+
+        ``TimeoutError`` after ``timeout`` seconds.
+        """
         return self._get_many(max, timeout)
 
     async def _get_many(self, most: int, timeout: float | None) -> list[T_co]:
@@ -163,7 +166,7 @@ class Subscription(SubscriptionCore[T_co]):
             self._pass_on(self._waiting.line)
 
     async def close(self) -> None:
-        """Ends it. What still waits is dropped and counted; idempotent."""
+        """Ends the subscription. What is still queued is dropped and counted. Idempotent."""
         if self._closed:
             return
         self._bridge.check()

@@ -38,7 +38,7 @@ CollectionEvent: TypeAlias = ProcessEvent | NetworkEvent | FilesystemEvent | Per
 
 # Two literals: to stubtest one of several words is a union, and only this is one at run time too.
 State: TypeAlias = Literal["connecting"] | Literal["connected", "reconnecting", "closed"]  # noqa: PYI030
-"""Where a bus stands."""
+"""The state of a bus's connection."""
 
 _U8: Final = 2**8 - 1
 _U32: Final = 2**32 - 1
@@ -114,17 +114,18 @@ def _no_counts() -> Mapping[str, int]:
 
 @dataclass(frozen=True)
 class SourceCaps(_Value):
-    """What a subscriber can work with; without patterns its subscription's patterns are ``events.{type}.*`` of these.
+    """What a subscriber can process.
 
-    Capabilities filter nothing.
+    Capabilities filter nothing. A subscription without patterns subscribes to ``events.{type}.*`` of each of
+    ``event_types``.
     """
 
     event_types: Sequence[str] = ()
-    """Of process, network, filesystem, performance, trigger."""
+    """Any of process, network, filesystem, performance, trigger."""
     collectors: Sequence[str] = ()
-    """Names of collectors, for whoever reads them; the bus does not."""
+    """Names of collectors; informative, the bus does not use them."""
     max_priority: int = 0
-    """0 to 255, for whoever reads it; the bus does not."""
+    """0 to 255; informative, the bus does not use it."""
 
     def __post_init__(self) -> None:
         _text_tuples(self, "event_types", "collectors")
@@ -133,24 +134,24 @@ class SourceCaps(_Value):
 
 @dataclass(frozen=True)
 class EventFilter(_Value):
-    """Which of the matching events a subscription takes.
+    """Which of the matching events a subscription receives.
 
-    Empty means no restriction; several restrictions must all hold; within one list any must. A restriction on something
-    that an event does not have excludes it.
+    An empty field restricts nothing. If several fields are set, an event must satisfy all of them; of a list it must
+    match one entry. An event that does not have the restricted field is excluded.
     """
 
     event_types: Sequence[str] = ()
-    """Of process, network, filesystem, performance, trigger."""
+    """The event is of one of these kinds: process, network, filesystem, performance, trigger."""
     pids: Sequence[int] = ()
-    """Of process events."""
+    """The event is a process event with one of these pids."""
     min_priority: int | None = None
-    """Of trigger requests, 0 to 255."""
+    """The event is a trigger request of at least this priority, 0 to 255."""
     metadata_filters: Mapping[str, str] = field(default_factory=_no_texts)
     """All of these pairs are in the event's metadata."""
     topic_filters: Sequence[str] = ()
-    """Patterns, any of which the topic meets."""
+    """One of these patterns matches the topic."""
     source_collectors: Sequence[str] = ()
-    """The metadata key ``collector``, else the correlation tag ``source_process``."""
+    """It is from one of these collectors: metadata key ``collector``, else correlation tag ``source_process``."""
 
     def __post_init__(self) -> None:
         _text_tuples(self, "event_types", "topic_filters", "source_collectors")
@@ -163,29 +164,29 @@ class EventFilter(_Value):
 
 @dataclass(frozen=True)
 class CorrelationFilter(_Value):
-    """Which of the matching messages a subscription takes, by their correlation metadata.
+    """Which of the matching messages a subscription receives, by their correlation metadata.
 
     The rules are those of `EventFilter`.
     """
 
     correlation_ids: Sequence[str] = ()
-    """Any of these is the correlation id."""
+    """The correlation id is one of these."""
     correlation_patterns: Sequence[str] = ()
-    """Any of these matches the id, the parent's or the root's; ``*`` is any run of characters, 256 bytes at most."""
+    """One of these, of up to 256 bytes, matches the id, the parent's or the root's; ``*`` is any run of characters."""
     parent_correlation_ids: Sequence[str] = ()
-    """Any of these is the parent's id."""
+    """The parent's id is one of these."""
     root_correlation_ids: Sequence[str] = ()
-    """Any of these is the root's id."""
+    """The root's id is one of these."""
     workflow_stages: Sequence[str] = ()
-    """Any of these is the workflow stage."""
+    """The workflow stage is one of these."""
     required_tags: Mapping[str, str] = field(default_factory=_no_texts)
     """All of these pairs are among the tags."""
     any_tags: Mapping[str, str] = field(default_factory=_no_texts)
     """At least one of these pairs is among the tags."""
     min_sequence: int | None = None
-    """Lowest sequence number, itself included; subscribing refuses one above `max_sequence`, which nothing matches."""
+    """Lowest sequence number, inclusive; one above `max_sequence` is refused at `subscribe`, since nothing matches."""
     max_sequence: int | None = None
-    """Highest sequence number, itself included."""
+    """Highest sequence number, inclusive."""
 
     def __post_init__(self) -> None:
         _text_tuples(
@@ -202,20 +203,20 @@ class CorrelationFilter(_Value):
 
 @dataclass(frozen=True)
 class EventSubscription(_Value):
-    """One subscription as asked for."""
+    """A complete request for a subscription."""
 
     subscriber_id: str
-    """Its name on its bus, where no other subscription has the same."""
+    """Name of the subscription, unique on its bus."""
     capabilities: SourceCaps = field(default_factory=SourceCaps)
-    """Where the patterns come from if there are no ``topic_patterns``."""
+    """Gives the patterns if there are no ``topic_patterns``."""
     event_filter: EventFilter | None = None
-    """Which of the matching events it takes; ``None`` = all."""
+    """Which of the matching events it receives; ``None`` = all."""
     correlation_filter: CorrelationFilter | None = None
-    """Which of the matching messages it takes by their correlation; ``None`` = all."""
+    """Which of the matching messages it receives, by their correlation; ``None`` = all."""
     topic_patterns: Sequence[str] | None = None
     """Topics and patterns; an event is delivered once, however many of them match."""
     enable_wildcards: bool = True
-    """Whether a pattern may have wildcards; if not, one that has is `PatternError`."""
+    """Whether patterns may have wildcards; if not, one with a wildcard raises `PatternError`."""
     include_control: bool = False
     """Whether control messages are delivered too."""
 
@@ -234,14 +235,14 @@ class EventSubscription(_Value):
 
 @dataclass(frozen=True)
 class Sender(_Value):
-    """Who published a message: the kernel's word, not the message's."""
+    """Who published a message, as reported by the kernel, whatever the message claims."""
 
     uid: int
-    """User id, as the kernel says it; on Windows the last number of the SID."""
+    """User id; on Windows the last number of the SID."""
     pid: int | None
-    """At the time of connecting; ``None`` where the kernel does not say. It may be another process's by now."""
+    """Process id when it connected, which may be another process's by now; ``None`` if the kernel reports none."""
     client_id: str
-    """As in `ClientInfo.id`."""
+    """The connection's id, as in `ClientInfo.id`."""
 
     def __post_init__(self) -> None:
         _integers(self, _U32, "uid")
@@ -254,11 +255,11 @@ class EventBusStatistics(_Value):
     """The broker's totals since it started."""
 
     messages_published: int = 0
-    """Accepted publishes, with or without a reader."""
+    """Accepted publishes, whether or not anybody subscribed."""
     messages_delivered: int = 0
     """(message, subscription) pairs handed to the kernel or to an in-process queue."""
     active_subscribers: int = 0
-    """Live subscriptions, plus peers of the original."""
+    """Current subscriptions, plus peers of the original."""
     active_topics: int = 0
     """Distinct patterns now subscribed."""
     uptime_seconds: int = 0
@@ -281,11 +282,11 @@ class BrokerStatistics(_Value):
     """The broker's totals since it started, with what it dropped and refused by reason."""
 
     messages_published: int = 0
-    """Accepted publishes, with or without a reader."""
+    """Accepted publishes, whether or not anybody subscribed."""
     messages_delivered: int = 0
     """(message, subscription) pairs handed to the kernel or to an in-process queue."""
     active_subscribers: int = 0
-    """Live subscriptions, plus peers of the original."""
+    """Current subscriptions, plus peers of the original."""
     active_topics: int = 0
     """Distinct patterns now subscribed."""
     uptime_seconds: int = 0
@@ -295,15 +296,15 @@ class BrokerStatistics(_Value):
     refused: Mapping[str, int] = field(default_factory=_no_counts)
     """Publishes, frames and connections that were not accepted, by reason."""
     connections: int = 0
-    """Connections now, of every kind."""
+    """Current connections, of every kind."""
     queued_messages: int = 0
-    """Messages that wait in all queues now."""
+    """Messages in all queues now."""
     queued_bytes: int = 0
-    """Bytes that wait in all queues now."""
+    """Bytes in all queues now."""
     refused_uids: Mapping[str, int] = field(default_factory=_no_counts)
-    """How often users who may not connect have tried, by uid in decimals; the first 64 users (``refused`` has all)."""
+    """Connects of users who may not connect, by uid in decimal; for the first 64 users (``refused`` counts all)."""
     unfinished_bytes: int = 0
-    """Bytes set aside for what was read and is not whole, or waits for full queues; without 16 KiB per connection."""
+    """Bytes reserved for frames that are incomplete or wait for full queues, not counting 16 KiB per connection."""
 
     def __post_init__(self) -> None:
         _integers(
@@ -331,25 +332,25 @@ class ClientInfo(_Value):
     name: str
     """What the client calls itself; not to be trusted."""
     uid: int | None
-    """As the kernel says; ``None`` where it does not."""
+    """User id reported by the kernel; ``None`` if it reports none."""
     pid: int | None
-    """As the kernel says; ``None`` where it does not."""
+    """Process id reported by the kernel; ``None`` if it reports none."""
     dialect: str
-    """Encoding that it speaks."""
+    """Encoding that the client uses."""
     peer: Literal["native", "original", "local"]
-    """``local`` is a bus in the broker's own process."""
+    """``local`` is a bus in the broker's own process, ``original`` a peer of the Rust original."""
     subscriptions: int = 0
-    """Its live subscriptions."""
+    """Its current subscriptions."""
     queued_messages: int = 0
-    """Messages that wait for it."""
+    """Messages queued for it now."""
     queued_bytes: int = 0
-    """Bytes that wait for it."""
+    """Bytes queued for it now."""
     delivered: int = 0
     """(message, subscription) pairs handed to the kernel or to its in-process queues."""
     dropped: Mapping[str, int] = field(default_factory=_no_counts)
     """(message, subscription) pairs that matched and were not delivered, by reason."""
     published: int = 0
-    """Accepted publishes, with or without a reader."""
+    """Accepted publishes, whether or not anybody subscribed."""
 
     def __post_init__(self) -> None:
         _texts(self, "id", "name", "dialect")

@@ -1,7 +1,7 @@
-"""Every way in which the bus says no.
+"""The errors of the bus.
 
-``EventBusError`` is the base; each leaf is one thing that a caller can do about it. Where Python has a word for it, the
-leaf derives from that too. Facts are attributes, and survive pickling.
+``EventBusError`` is the base; each derived class is a case that a caller can handle in its own way. Where Python has a
+fitting built-in exception, the class derives from that too. Details are attributes, and survive pickling.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ __all__ = [
 class EventBusError(Exception):
     """Base of all errors of this package; ``message`` says what to do.
 
-    ``accepted`` is how many events of a ``publish_many``, or of a publish that waited for room, were taken before the
-    error; ``None`` for other calls. 1 after a publish that waited in the broker's process: some readers have the event,
-    and it is lost to those that had no room.
+    ``accepted`` is how many events of a ``publish_many``, or of a publish that waited for room, were accepted before
+    the error; ``None`` for other calls. It is 1 after a publish in the broker's process that waited in vain for some
+    readers only: the others have the event, and it is lost for those that had no room.
     """
 
     _facts: ClassVar[tuple[str, ...]] = ()
@@ -61,11 +61,11 @@ def _rebuild(cls: type[EventBusError], message: str, facts: dict[str, Any]) -> E
 
 
 class ConnectionClosed(EventBusError, ConnectionError):
-    """This bus or broker was closed by its own side; create a new one."""
+    """This bus or broker was closed by its own process; create a new one."""
 
 
 class ConnectionLost(EventBusError, ConnectionError):
-    """The connection broke and is not dialled again; connect anew."""
+    """The connection broke, and the bus does not reconnect; connect again."""
 
 
 class SubscriptionClosed(EventBusError):
@@ -82,7 +82,7 @@ class SubscriptionClosed(EventBusError):
 
 
 class ConnectTimeout(EventBusError, TimeoutError):
-    """No broker answered at ``path`` within ``timeout`` seconds; ``cause`` is what the last attempt met."""
+    """No broker answered at ``path`` within ``timeout`` seconds; ``cause`` says why the last attempt failed."""
 
     _facts = ("path", "timeout", "cause")
     path: str | None
@@ -109,7 +109,7 @@ class BrokerBusy(EventBusError):
 
 
 class BrokerAlreadyRunning(EventBusError, OSError):
-    """Another broker listens at ``path``, or somebody who does not answer; ``pid`` is the process, where known."""
+    """At ``path`` another broker listens, or a process that does not answer; ``pid`` is that process, if known."""
 
     _facts = ("path", "pid")
     path: str | None
@@ -158,13 +158,13 @@ class AuthenticationFailed(EventBusError, PermissionError):
 
 
 class ProtocolError(EventBusError):
-    """The peer said something that the protocol does not allow."""
+    """The peer sent something that the protocol does not allow."""
 
 
 class DecodeError(EventBusError, ValueError):
-    """Bytes that are not what they should be: ``reason``, found ``offset`` bytes in, read as ``dialect``.
+    """The bytes are not valid in ``dialect``: ``reason``, at ``offset``.
 
-    ``offset`` is where the item that is wrong or cut short begins, its length included; of text that is not UTF-8, the
+    ``offset`` is where the item that is wrong or cut short begins, its length included; for text that is not UTF-8, the
     first wrong byte.
     """
 
@@ -204,7 +204,7 @@ class FrameTooLarge(EventBusError, ValueError):
 
 
 class TopicError(EventBusError, ValueError):
-    """``topic`` is no topic that this message may be published on: ``reason``."""
+    """This message may not be published on ``topic``: ``reason``."""
 
     _facts = ("topic", "reason")
     topic: str | None
@@ -219,7 +219,7 @@ class TopicError(EventBusError, ValueError):
 
 
 class PatternError(EventBusError, ValueError):
-    """``pattern`` is no pattern: ``reason``."""
+    """``pattern`` is not a valid pattern: ``reason``."""
 
     _facts = ("pattern", "reason")
     pattern: str | None
@@ -234,7 +234,7 @@ class PatternError(EventBusError, ValueError):
 
 
 class SubscriptionRefused(EventBusError):
-    """The subscription was not accepted: ``reason``, and the ``limit`` where it is about a number."""
+    """The subscription was not accepted: ``reason``, and the ``limit`` if one was exceeded."""
 
     _facts = ("reason", "limit")
     reason: str | None
@@ -251,7 +251,7 @@ class SubscriptionRefused(EventBusError):
 
 
 class PublishTimeout(EventBusError, TimeoutError):
-    """There was no room in the send buffer for ``timeout`` seconds."""
+    """There was no room for the message within ``timeout`` seconds, in the send buffer or, in process, in a queue."""
 
     _facts = ("timeout",)
     timeout: float | None
@@ -266,7 +266,7 @@ class PublishNotSupported(EventBusError):
 
 
 class WouldBlock(EventBusError, asyncio.QueueEmpty):
-    """Nothing is there, or there is no room, and the call must not wait."""
+    """No message is queued, or there is no room for one, and the call must not wait."""
 
 
 class WrongLoop(EventBusError, RuntimeError):
@@ -294,7 +294,7 @@ class ForkedProcess(EventBusError, RuntimeError):
 
 
 class TransportError(EventBusError, OSError):
-    """What the operating system said (``cause``, ``errno``) while the bus was doing ``action``."""
+    """The operating system reported an error (``cause``, ``errno``) during ``action``."""
 
     _facts = ("action", "cause", "errno")
     action: str | None

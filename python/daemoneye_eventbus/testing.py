@@ -1,6 +1,6 @@
 """Fixtures and a helper for tests of programs that use the bus. PYTEST_DONT_REWRITE
 
-Say ``pytest_plugins = ["daemoneye_eventbus.testing"]`` in the ``conftest.py`` at the root of your tests. Nothing else
+Put ``pytest_plugins = ["daemoneye_eventbus.testing"]`` into the ``conftest.py`` at the root of your tests. Nothing else
 of the package imports this module, and only it needs pytest and pytest-asyncio (``daemoneye_eventbus[testing]``).
 """
 
@@ -37,15 +37,15 @@ _LONGEST_DIRECTORY: Final = 80
 
 @pytest.fixture
 def eventbus_broker_config() -> BrokerConfig:
-    """What `eventbus_broker` is configured with. Define a fixture of this name to change it."""
+    """The configuration of `eventbus_broker`. Define a fixture of this name to change it."""
     return BrokerConfig()
 
 
 @pytest_asyncio.fixture
 async def eventbus_broker(eventbus_broker_config: BrokerConfig) -> AsyncIterator[Broker]:
-    """A broker that listens at a short path of its own, set up as `eventbus_broker_config` says.
+    """A broker that listens at a short path of its own, configured by `eventbus_broker_config`.
 
-    Others connect to ``eventbus_broker.path``.
+    Other processes connect to ``eventbus_broker.path``.
     """
     if os.name == "nt":
         async with Broker(instance=f"test-{uuid.uuid4()}", config=eventbus_broker_config) as broker:
@@ -66,9 +66,9 @@ async def eventbus_bus(eventbus_broker: Broker) -> AsyncIterator[EventBus]:
 
 
 async def collect_events(subscription: Subscription[T], count: int, timeout: float = 5.0) -> list[T]:
-    """The next ``count`` messages, or an ``AssertionError`` that tells what came within ``timeout`` seconds.
+    """The next ``count`` messages, or an ``AssertionError`` that shows those that came within ``timeout`` seconds.
 
-    More may wait behind them: take those, or look at ``subscription.pending``.
+    More may be queued behind them: read them, or check ``subscription.pending``.
     """
     count = integer("count", count, 0, 2**63 - 1)
     timeout = seconds("timeout", timeout)

@@ -1,10 +1,10 @@
 """Topics and patterns: the original's names and builders, and what a pattern matches.
 
 A topic is 1 to 8 segments of ``[a-z0-9_-]`` joined by dots, in the domain ``events``, ``control`` or ``health``, at
-most 256 bytes. In a pattern ``*`` and ``+`` stand for one segment, a last ``*`` for one or more, a last ``#``
+most 256 bytes. In a pattern ``*`` and ``+`` stand for one segment, a final ``*`` for one or more, a final ``#``
 for zero or more.
 
-Names that end in ``_ALL`` are patterns, all others are topics. The builders only join text; what they give is checked
+Names that end in ``_ALL`` are patterns, all others are topics. The builders only join text; the result is checked
 where it is used.
 """
 
@@ -121,25 +121,25 @@ TRIGGER_REQUEST: Final = "control.trigger.request"
 
 
 def task_topic(collector_type: str, collector_id: str) -> str:
-    """Where tasks for the collector ``collector_id``, of the kind ``collector_type``, are sent."""
+    """The topic of tasks for the collector ``collector_id``, of the kind ``collector_type``."""
     return f"{COLLECTOR_TASK}.{text('collector_type', collector_type)}.{text('collector_id', collector_id)}"
 
 
 def lifecycle_topic(collector_id: str) -> str:
-    """Where the life of the collector ``collector_id`` is told."""
+    """The topic of lifecycle messages about the collector ``collector_id``."""
     return f"control.collector.{text('collector_id', collector_id)}"
 
 
 def config_topic(collector_id: str) -> str:
-    """Where the configuration of the collector ``collector_id`` is sent."""
+    """The topic of configuration for the collector ``collector_id``."""
     return f"{COLLECTOR_CONFIG}.{text('collector_id', collector_id)}"
 
 
 def heartbeat_topic(collector_id: str) -> str:
-    """Where the heartbeats of the collector ``collector_id`` go."""
+    """The topic of heartbeats of the collector ``collector_id``."""
     return f"{HEALTH_HEARTBEAT}.{text('collector_id', collector_id)}"
 
 
 def shutdown_topic(collector_id: str) -> str:
-    """Where the collector ``collector_id`` is told to stop."""
+    """The topic of requests to the collector ``collector_id`` to stop."""
     return f"{SHUTDOWN}.{text('collector_id', collector_id)}"

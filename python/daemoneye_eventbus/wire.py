@@ -1,13 +1,15 @@
-"""Values as bytes and back, for tests, tools and forensics.
+"""Encodes values to bytes and decodes them, for tests, tools and forensics.
 
-The bytes are those of the bus itself. The five events, their union ``CollectionEvent``, ``CorrelationMetadata``,
-``EventSubscription``, ``SourceCaps``, ``EventFilter``, ``CorrelationFilter``, ``EventBusStatistics``, ``BusEvent`` (as
-the original would write it: without topic and sequence) and ``Message``, the envelope, have an encoding.
+The bytes are those of the bus itself. These types have an encoding: the five events, their union ``CollectionEvent``,
+``CorrelationMetadata``, ``EventSubscription``, ``SourceCaps``, ``EventFilter``, ``CorrelationFilter``,
+``EventBusStatistics``, ``BusEvent`` (as the original would write it: without topic and sequence) and ``Message``, the
+envelope.
 
-Connections speak ``bincode`` (the default) and ``postcard`` (the original today). ``bincode-v0`` is the original's
-first generation, for old captures: it knew a correlation id only, two lists of `CorrelationFilter`, and no
-``include_control``. What it did not know is read as empty, the root as the correlation id itself, and ``created_at`` as
-1970; encoding a value that has more is a ``ValueError`` that names the field. ``created_at`` alone is left out unasked.
+Connections use ``bincode`` (the default) or ``postcard`` (the original's current format). ``bincode-v0`` is the
+original's first generation, for old captures. It had only a correlation id, two lists of `CorrelationFilter`, and no
+``include_control``. Decoding sets what it lacks to empty, the root to the correlation id itself, and ``created_at`` to
+1970. Encoding a value that uses one of the missing fields raises a ``ValueError`` that names it; only ``created_at`` is
+omitted silently.
 """
 
 from __future__ import annotations
@@ -65,9 +67,9 @@ _NAMES[CollectionEvent] = "CollectionEvent"
 def encode(value: object, dialect: str = "bincode", *, type: type[Any] | UnionType | None = None) -> bytes:
     """Encode ``value`` in ``dialect``, one of `DIALECTS`.
 
-    ``type=CollectionEvent`` writes one of the five events as the enum, its index first, as in a message's payload;
-    without it, the plain struct is written. ``TypeError`` for what has no encoding, ``ValueError`` for a dialect that
-    is not known.
+    ``type=CollectionEvent`` encodes one of the five events as a variant of the enum, its index first, as in a message's
+    payload; without it, the plain struct is encoded. ``TypeError`` for a type that has no encoding, ``ValueError`` for
+    an unknown dialect.
     """
     kind = _kind("value", value.__class__) if type is None else _kind("type", type)
     if type is not None and not isinstance(value, type):
@@ -81,9 +83,9 @@ def decode(type: type[_T], data: bytes, dialect: str = "bincode") -> _T: ...
 @overload
 def decode(type: UnionType, data: bytes, dialect: str = "bincode") -> CollectionEvent: ...
 def decode(type: type[Any] | UnionType, data: bytes, dialect: str = "bincode") -> Any:
-    """Decode ``data``, written in ``dialect``, whole as a ``type``.
+    """Decode all of ``data``, encoded in ``dialect``, as a ``type``.
 
-    `DecodeError` for anything else, trailing bytes included.
+    Raises `DecodeError` if the bytes are anything else, trailing bytes included.
     """
     choice("dialect", dialect, *DIALECTS)
     return _wire_decode(_kind("type", type), data, dialect)

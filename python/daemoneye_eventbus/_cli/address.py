@@ -32,7 +32,7 @@ __all__ = [
 
 VARIABLE: Final = "DAEMONEYE_BROKER_SOCKET"
 _LONGEST_TOKEN: Final = 4096
-_PATIENCE: Final = "how long to wait for a broker that is not there yet (default: 5)"
+_PATIENCE: Final = "how long to wait for a broker that is not running yet (default: 5)"
 
 
 def seconds(text: str) -> float:
@@ -81,7 +81,10 @@ def add_client(parser: argparse.ArgumentParser, *, positional: str | None = None
         help=patience,
     )
     parser.add_argument(
-        "--token-file", metavar="FILE", default=argparse.SUPPRESS, help="file with the token, open to its owner only"
+        "--token-file",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="file with the token, readable by its owner only",
     )
     parser.add_argument(
         "--server-uid",
@@ -89,7 +92,7 @@ def add_client(parser: argparse.ArgumentParser, *, positional: str | None = None
         action="append",
         metavar="USER",
         default=argparse.SUPPRESS,
-        help="user whose broker is trusted, by name or uid; several may be given (default: oneself and root)",
+        help="user whose broker is trusted, by name or uid; several may be given (default: this user and root)",
     )
 
 

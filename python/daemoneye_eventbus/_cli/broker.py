@@ -39,10 +39,10 @@ def add(commands: Any) -> None:
         "broker",
         run=_run,
         help="run a broker until SIGTERM or Ctrl-C",
-        description="Run a broker until SIGTERM or SIGINT, which deliver what is queued and end it with code 0. "
+        description="Run a broker until SIGTERM or SIGINT; it then delivers what is queued and exits with code 0. "
         "SIGHUP is ignored. Prints one line when it listens, and tells a service "
-        "manager ($NOTIFY_SOCKET) when it is ready and when it stops. A socket that the manager hands over "
-        "($LISTEN_FDS) is listened on as it is; PATH is then not needed, and must be that socket's if given.",
+        "manager ($NOTIFY_SOCKET) when it is ready and when it stops. A socket passed by the manager "
+        "($LISTEN_FDS) is used as it is; PATH is then not needed, and if given must be the path of that socket.",
     )
     add_where(parser, positional="socket to listen on")
     parser.add_argument(
@@ -50,17 +50,19 @@ def add(commands: Any) -> None:
         action="append",
         default=[],
         metavar="[NAME=]FILE",
-        help="file with a shared secret that each client must prove, open to its owner only; several during rotation, "
-        "or with names that rules use (default: none)",
+        help="file with a shared secret that each client must prove, readable by its owner only; several during "
+        "rotation, or with names for use in rules (default: none)",
     )
     parser.add_argument(
         "--drain",
         type=seconds,
         default=2.0,
         metavar="SECONDS",
-        help="how long to go on delivering what is queued when told to stop (default: 2)",
+        help="how long to keep delivering what is queued after a signal to stop (default: 2)",
     )
-    parser.add_argument("--log-level", choices=_LEVELS, default="warning", help="what is logged (default: warning)")
+    parser.add_argument(
+        "--log-level", choices=_LEVELS, default="warning", help="lowest level logged (default: warning)"
+    )
     group = parser.add_argument_group("limits and rights")
     add_rights(group)
     add_fields(group, BrokerConfig, leave_out=_NO_OPTIONS)

@@ -33,9 +33,9 @@ def add(commands: Any) -> None:
         run=_run,
         help="list who is connected",
         description="List who is connected to the broker, this command included: uid and pid as the kernel knows them, "
-        "the kind of peer (native, original, or local in the broker's own process), subscriptions, messages that wait "
-        "at the broker, messages published, delivered and dropped, and the name that the client gives itself. Shown to "
-        "the broker's own user and to root.",
+        "the kind of peer (native, original, or local in the broker's own process), subscriptions, messages queued "
+        "at the broker, messages published, delivered and dropped, and the name that the client gives itself. Only "
+        "for the broker's own user and root.",
     )
     add_client(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object per line, with everything that is known")

@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
         help="show frames as JSON",
         description="Show frames (a length of four bytes, little-endian, then the body) as JSON: those in hexadecimal "
         "arguments, in a file, on stdin, or with --live those of a connection to a broker, in both directions. "
-        "What cannot be read is told with its offset; then the code is 1.",
+        "For what cannot be decoded, the error and its offset are shown; the exit code is then 1.",
     )
     parser.add_argument(
         "hex", nargs="*", metavar="HEX", help="bytes of one or more frames; white space and : are ignored"
@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--dialect",
         choices=wire.DIALECTS,
-        help="how messages are encoded (default: found out for each; with --live what CONNECT asks for, bincode)",
+        help="how messages are encoded (default: detected for each; with --live the dialect to request, bincode)",
     )
     parser.add_argument(
         "--pretty",
@@ -66,11 +66,11 @@ def add(commands: Any) -> None:
     live.add_argument(
         "--as-original",
         action="store_true",
-        help="say nothing but PONG, as a client of DaemonEye's own crate does, and see what such a client gets",
+        help="send nothing but PONG, as a client of DaemonEye's own crate does, and show what such a client gets",
     )
-    live.add_argument("--count", type=number(1), metavar="N", help="end with 0 after so many received frames")
+    live.add_argument("--count", type=number(1), metavar="N", help="end with code 0 after N received frames")
     live.add_argument(
-        "--timeout", type=seconds, metavar="SECONDS", help="end after this time; with --count then with 6"
+        "--timeout", type=seconds, metavar="SECONDS", help="end after this time; with code 6 if short of --count"
     )
     add_client(parser)
 

@@ -47,14 +47,14 @@ READER_GONE: Final = 141
 _MEANINGS: Final = {
     OK: "done; a broker: stopped by SIGTERM or SIGINT, after delivering what it could",
     ERROR: "error",
-    USAGE: "the command line cannot be followed: an unknown option, a bad value, topic or pattern",
-    RUNNING: "a broker runs at this path already",
-    REFUSED: "refused: the path cannot be used safely, this user may not, or the token is wrong",
+    USAGE: "invalid command line: an unknown option, a bad value, topic or pattern",
+    RUNNING: "a broker is already running at this path",
+    REFUSED: "refused: the path cannot be used safely, this user may not do this, or the token is wrong",
     NO_BROKER: "no broker: none answered in time, it is busy, or the connection broke",
-    TOO_FEW: "sub --count, decode --count: --timeout came first",
-    LOOK: "doctor: the broker works, and something is worth looking at",
+    TOO_FEW: "sub --count, decode --count: --timeout ended it first",
+    LOOK: "doctor: the broker works, but something needs attention",
     INTERRUPTED: "interrupted by Ctrl-C (all commands but broker)",
-    READER_GONE: "whoever read the output closed it, as in `| head -1`",
+    READER_GONE: "the reader of the output closed it, as in `| head -1`",
 }
 
 

@@ -38,7 +38,7 @@ _PREFIX: Final = "field_"
 _STEP: Final = 2.0
 # --path is the broker's.
 _OPTIONS: Final = {"path": "--file-path"}
-_ONE: Final = "one {kind} message instead of lines"
+_ONE: Final = "publish one {kind} message from arguments"
 
 
 def add(commands: Any) -> None:
@@ -48,13 +48,13 @@ def add(commands: Any) -> None:
         "pub",
         run=_run,
         help="publish events",
-        description="Publish one event that the arguments describe, as in `pub process --pid 1 --name sh`, or, without "
-        "a type, the lines of JSON on stdin: what `sub --json` prints is published again, with the same topic, event "
+        description="Publish one event from the arguments, as in `pub process --pid 1 --name sh`, or, without "
+        "a type, lines of JSON from stdin. What `sub --json` prints is published again, with the same topic, event "
         "and correlation. A line needs type and fields; see `pub TYPE --help` for the fields.",
     )
     _add_common(parser)
     parser.add_argument("--file", metavar="FILE", help="read lines from a file, with progress on stderr")
-    parser.add_argument("--keep-going", action="store_true", help="go on after a bad line; the code is 1 all the same")
+    parser.add_argument("--keep-going", action="store_true", help="continue after a bad line; the exit code is still 1")
     parser.set_defaults(kind=None)
     kinds = parser.add_subparsers(title="types", metavar="TYPE", required=False)
     for kind, cls in KINDS.items():
@@ -69,7 +69,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         "--congestion",
         choices=("drop", "block"),
         default=argparse.SUPPRESS,
-        help="block: wait for readers that have no room, instead of leaving it to their own policy (default: drop)",
+        help="block: wait for readers whose queues are full; drop: their own policy applies (default: drop)",
     )
     parser.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="only errors on stderr")
 
@@ -82,7 +82,7 @@ def _add_one(kinds: Any, kind: str, *, topic_needed: bool) -> argparse.ArgumentP
     parser.add_argument(
         "--topic", required=topic_needed, help="where to publish" + " (default: the type's)" * (not topic_needed)
     )
-    parser.add_argument("--correlation", type=text, metavar="ID", help="correlation id (default: a fresh one)")
+    parser.add_argument("--correlation", type=text, metavar="ID", help="correlation id (default: a new one)")
     parser.set_defaults(kind=kind)
     return parser
 
@@ -117,8 +117,8 @@ def _add_kind(kinds: Any, kind: str, cls: Kind) -> None:
 def _add_payload(parser: argparse.ArgumentParser) -> None:
     group = parser.add_mutually_exclusive_group()
     payload: dict[str, Any] = {"dest": _PREFIX + "payload", "default": argparse.SUPPRESS}
-    group.add_argument("--payload", type=os.fsencode, metavar="TEXT", help="What the two agreed on.", **payload)
-    group.add_argument("--payload-base64", type=_base64, metavar="BASE64", help="The same, encoded.", **payload)
+    group.add_argument("--payload", type=os.fsencode, metavar="TEXT", help="Payload as text.", **payload)
+    group.add_argument("--payload-base64", type=_base64, metavar="BASE64", help="Payload in base64.", **payload)
 
 
 def _base64(said: str) -> bytes:

@@ -28,7 +28,7 @@ def add(commands: Any) -> None:
         run=_run,
         help="print the broker's totals",
         description="Print the broker's totals since it started, with what it dropped and refused by reason. Users "
-        "other than the broker's own and root are told five of them.",
+        "other than the broker's own and root see five of them.",
     )
     add_client(parser)
     parser.add_argument("--json", action="store_true", help="as one JSON object")

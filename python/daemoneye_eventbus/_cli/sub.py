@@ -38,28 +38,28 @@ def add(commands: Any) -> None:
         "sub",
         run=_run,
         help="print what is published",
-        description="Print what is published on topics that match one of the patterns, a line each, until Ctrl-C. "
-        "In a pattern * and + are one segment, a last * one or more, a last # any number. What a terminal would "
-        "obey is escaped. A connection that breaks is dialled again.",
+        description="Print what is published on topics that match one of the patterns, one line each, until Ctrl-C. "
+        "In a pattern * and + match one segment, a final * one or more, a final # any number. Characters that a "
+        "terminal would interpret are escaped. Reconnects if the connection breaks.",
     )
     parser.add_argument("patterns", nargs="+", metavar="PATTERN", help="such as events.process.* or events.#")
     add_client(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object per line, which pub reads back")
     parser.add_argument("--count", type=number(1), metavar="N", help="end after N lines")
     parser.add_argument(
-        "--timeout", type=seconds, metavar="SECONDS", help="end after so long: code 0, with --count too few lines 6"
+        "--timeout", type=seconds, metavar="SECONDS", help="end after this time; with code 6 if short of --count"
     )
     parser.add_argument("--include-control", action="store_true", help="control messages as well")
     parser.add_argument(
         "--overflow",
         choices=("drop_oldest", "drop_newest", "block"),
         default="drop_oldest",
-        help="what happens to events that come faster than they are printed (default: drop_oldest)",
+        help="what happens to events that arrive faster than they are printed (default: drop_oldest)",
     )
     parser.add_argument("--no-reconnect", action="store_true", help="end with code 5 when the connection breaks")
-    parser.add_argument("--quiet", action="store_true", help="no rates, drops and interruptions on stderr")
+    parser.add_argument("--quiet", action="store_true", help="do not report rates, drops and interruptions on stderr")
     parser.add_argument(
-        "--interval", type=seconds, default=5.0, metavar="SECONDS", help="time between two of those (default: 5)"
+        "--interval", type=seconds, default=5.0, metavar="SECONDS", help="time between two such reports (default: 5)"
     )
     _add_filters(parser.add_argument_group("filters", "applied by the broker; most may be given several times"))
 
@@ -70,19 +70,21 @@ def _add_filters(group: Any) -> None:
 
     group.add_argument("--type", action="append", default=[], choices=tuple(KINDS), help="events of this type")
     several("--pid", "N", "process events of this pid", type=number(0, 2**32 - 1))
-    group.add_argument("--min-priority", type=number(0, 255), metavar="N", help="trigger requests from this priority")
+    group.add_argument(
+        "--min-priority", type=number(0, 255), metavar="N", help="trigger requests from this priority up"
+    )
     several("--metadata", "KEY=VALUE", "events with this metadata", type=pair)
-    several("--topic", "PATTERN", "topics that match this too")
+    several("--topic", "PATTERN", "events whose topic also matches this")
     several("--collector", "NAME", "events of this collector")
     several("--correlation", "ID", "this correlation id")
-    several("--correlation-pattern", "PATTERN", "id, parent or root like this; * is any text")
+    several("--correlation-pattern", "PATTERN", "correlation, parent or root id that matches; * is any text")
     several("--parent", "ID", "this parent correlation id")
     several("--root", "ID", "this root correlation id")
     several("--stage", "NAME", "this workflow stage")
     several("--tag", "KEY=VALUE", "all of these correlation tags", type=pair)
     several("--any-tag", "KEY=VALUE", "at least one of these correlation tags", type=pair)
-    group.add_argument("--min-sequence", type=number(0), metavar="N", help="correlation sequence from this on")
-    group.add_argument("--max-sequence", type=number(0), metavar="N", help="correlation sequence up to this")
+    group.add_argument("--min-sequence", type=number(0), metavar="N", help="correlation sequence number of at least N")
+    group.add_argument("--max-sequence", type=number(0), metavar="N", help="correlation sequence number of at most N")
 
 
 def _filters(arguments: argparse.Namespace) -> tuple[EventFilter | None, CorrelationFilter | None]:

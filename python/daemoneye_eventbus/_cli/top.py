@@ -42,16 +42,16 @@ def add(commands: Any) -> None:
         "top",
         run=_run,
         help="watch totals, rates, queues and clients",
-        description="Watch the broker's totals and rates and those of its clients, until q or Ctrl-C: on a terminal in "
-        "place, elsewhere a line of totals each time, or everything with --json. Users other than the broker's own and "
-        "root are told five of the totals.",
+        description="Watch the totals and rates of the broker and its clients, until q or Ctrl-C: on a terminal in "
+        "place, elsewhere as a line of totals each time, or everything with --json. Users other than the broker's own "
+        "and root see five of the totals.",
     )
     add_client(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object per line, clients included")
     parser.add_argument("--once", action="store_true", help="show once, after one interval; the same as --count 1")
-    parser.add_argument("--count", type=number(1), metavar="N", help="end after so many")
+    parser.add_argument("--count", type=number(1), metavar="N", help="end after N updates")
     parser.add_argument(
-        "--interval", type=seconds, default=1.0, metavar="SECONDS", help="time between two answers (default: 1)"
+        "--interval", type=seconds, default=1.0, metavar="SECONDS", help="time between two updates (default: 1)"
     )
 
 

@@ -287,10 +287,11 @@ impl BusCore {
 
     /// Publishes ``event``, one of the five, on ``topic``, by default that of its type.
     ///
-    /// ``correlation``: an id, metadata, or ``None`` for a fresh id. Returns once the message is in the bounded send buffer; waits
-    /// while there is no room, ``publish_timeout`` seconds at most (`PublishTimeout`). Raises `TopicError`, `FrameTooLarge`,
-    /// `PermissionRefused` where it is refused in process (over a socket that is told later), `PublishNotSupported` by a broker of the
-    /// original, `ConnectionClosed`, `ConnectionLost`, `WrongLoop`, ``TypeError``, and ``ValueError`` for an id above 256 bytes.
+    /// ``correlation`` is an id, metadata, or ``None`` for a new id. Returns when the message is in the bounded send buffer; waits
+    /// while there is no room, for at most ``publish_timeout`` seconds (`PublishTimeout`). Raises `TopicError`, `FrameTooLarge`,
+    /// `PermissionRefused` if it is refused in process (over a socket a refusal is only logged and counted, later),
+    /// `PublishNotSupported` with a broker of the original, `ConnectionClosed`, `ConnectionLost`, `WrongLoop`, ``TypeError``, and
+    /// ``ValueError`` for an id above 256 bytes.
     #[pyo3(signature = (event, correlation=None, *, topic=None))]
     fn publish(
         slf: Bound<'_, Self>,
@@ -308,9 +309,9 @@ impl BusCore {
         Operation::issue(py, Kind::Publish { bus, outgoing })
     }
 
-    /// Publishes ``payload``, raw bytes, as a Control message on ``topic``, one of ``control`` or ``health``.
+    /// Publishes ``payload``, raw bytes, as a control message on ``topic``, in the domain ``control`` or ``health``.
     ///
-    /// Waits, fails and takes ``correlation`` as `publish` does.
+    /// It waits, fails and uses ``correlation`` as `publish` does.
     #[pyo3(signature = (topic, payload, correlation=None))]
     fn publish_control(
         slf: Bound<'_, Self>,
@@ -328,9 +329,9 @@ impl BusCore {
         Operation::issue(py, Kind::Publish { bus, outgoing })
     }
 
-    /// Publishes as `publish` does, from any thread and without waiting.
+    /// Publishes as `publish` does, but from any thread and without waiting.
     ///
-    /// `WouldBlock` if there is no room, or others of this bus wait for some, whom it does not overtake.
+    /// `WouldBlock` if there is no room, or if others of this bus are waiting for room; it does not overtake them.
     #[pyo3(signature = (event, correlation=None, *, topic=None))]
     fn publish_nowait(
         slf: &Bound<'_, Self>,

@@ -245,19 +245,19 @@ impl SubscriptionCore {
         })
     }
 
-    /// As given, or made up.
+    /// The id that was given, or a generated one.
     #[getter]
     fn subscriber_id(&self) -> &Py<PyString> {
         &self.subscriber_id
     }
 
-    /// What it is subscribed to, most specific first.
+    /// Its patterns, the most specific first.
     #[getter]
     fn patterns(&self, py: Python<'_>) -> PyResult<Py<PyTuple>> {
         Ok(PyTuple::new(py, self.patterns.iter().map(|(_, text)| text))?.unbind())
     }
 
-    /// Everything that matched and was not handed over, at the broker and here; exact while connected.
+    /// Messages that matched and were lost, at the broker or in this queue; exact while connected.
     #[getter]
     fn dropped(&self, py: Python<'_>) -> PyResult<u64> {
         Ok(self.queue(py)?.snapshot().lost())
@@ -272,7 +272,7 @@ impl SubscriptionCore {
         })
     }
 
-    /// Messages that wait to be taken.
+    /// Messages in the queue, ready to be read.
     #[getter]
     fn pending(&self, py: Python<'_>) -> PyResult<usize> {
         Ok(self.queue(py)?.snapshot().messages)

@@ -6,7 +6,7 @@ use pyo3::types::PyType;
 use crate::args::{Arg, Field};
 use crate::errors;
 
-/// A parsed pattern: `*` and `+` one segment, a last `*` one or more, a last `#` zero or more.
+/// A parsed pattern: `*` and `+` match one segment, a final `*` one or more, a final `#` zero or more.
 #[pyclass(frozen, eq, hash, module = "daemoneye_eventbus")]
 #[derive(PartialEq, Eq, Hash)]
 pub(crate) struct TopicPattern {
@@ -42,19 +42,19 @@ impl TopicPattern {
         })
     }
 
-    /// The text it was made of.
+    /// The text of the pattern.
     #[getter]
     fn pattern(&self) -> &str {
         self.pattern.as_str()
     }
 
-    /// Whether no segment is a wildcard.
+    /// Whether the pattern has no wildcard.
     #[getter]
     fn is_exact(&self) -> bool {
         self.pattern.is_exact()
     }
 
-    /// Whether a topic meets the pattern.
+    /// Whether the pattern matches a topic.
     fn matches(&self, topic: &Bound<'_, PyAny>) -> PyResult<bool> {
         let text = Field("TopicPattern", "topic").text(topic.as_borrowed())?;
         Ok(self.pattern.matches(text.bind(topic.py()).to_str()?))

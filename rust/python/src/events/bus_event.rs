@@ -25,7 +25,7 @@ pub(crate) struct Stamp {
     pub sender: Option<Arc<Sender>>,
 }
 
-/// An event as a subscription hands it over.
+/// An event as a subscription delivers it.
 #[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
 pub(crate) struct BusEvent {
     envelope: Envelope,
@@ -33,10 +33,10 @@ pub(crate) struct BusEvent {
     /// What was published.
     #[pyo3(get)]
     event: Py<PyAny>,
-    /// The subscription's pattern that its topic met: an exact one, else the most specific.
+    /// The subscription's pattern that matched the topic: the exact one if there is one, else the most specific.
     #[pyo3(get)]
     matched_pattern: Py<PyString>,
-    /// The subscription that it came to.
+    /// The subscription that received it.
     #[pyo3(get)]
     subscriber_id: Py<PyString>,
     stamp: Stamp,
@@ -201,7 +201,7 @@ impl BusEvent {
         self.envelope.id(py)
     }
 
-    /// What the publisher gave for correlation.
+    /// The correlation that the publisher passed.
     #[getter]
     fn correlation_metadata(&self, py: Python<'_>) -> PyResult<Py<CorrelationMetadata>> {
         self.envelope.correlation_metadata(py)
@@ -219,19 +219,19 @@ impl BusEvent {
         timestamp::nanoseconds(self.envelope.time)
     }
 
-    /// Where it was published.
+    /// The topic on which it was published.
     #[getter]
     fn topic<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.envelope.topic(py)
     }
 
-    /// The publisher's count of its messages.
+    /// Number of the message, counted by its publisher.
     #[getter]
     fn sequence(&self) -> u64 {
         self.envelope.sequence
     }
 
-    /// The id in `correlation_metadata`, without making the rest of it.
+    /// The id in `correlation_metadata`, without building the rest of it.
     #[getter]
     fn correlation_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.envelope.correlation_id(py)
@@ -243,7 +243,7 @@ impl BusEvent {
         self.stamp.dropped_before
     }
 
-    /// Who published, by the kernel's word; only in the broker's own process.
+    /// Who published, as reported by the kernel; only in the broker's own process.
     #[getter]
     fn sender(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         requests::sender_to_py(py, self.stamp.sender.as_deref())

@@ -101,13 +101,13 @@ impl ControlMessage {
         "message_id",
     );
 
-    /// Where it was published.
+    /// The topic on which it was published.
     #[getter]
     fn topic<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.envelope.topic(py)
     }
 
-    /// What the publisher gave for correlation.
+    /// The correlation that the publisher passed.
     #[getter]
     fn correlation_metadata(&self, py: Python<'_>) -> PyResult<Py<CorrelationMetadata>> {
         self.envelope.correlation_metadata(py)
@@ -125,7 +125,7 @@ impl ControlMessage {
         timestamp::nanoseconds(self.envelope.time)
     }
 
-    /// The publisher's count of its messages.
+    /// Number of the message, counted by its publisher.
     #[getter]
     fn sequence(&self) -> u64 {
         self.envelope.sequence
@@ -137,7 +137,7 @@ impl ControlMessage {
         self.envelope.id(py)
     }
 
-    /// Who published, by the kernel's word; only in the broker's own process.
+    /// Who published, as reported by the kernel; only in the broker's own process.
     #[getter]
     fn sender(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         requests::sender_to_py(py, self.stamp.sender.as_deref())
@@ -149,7 +149,7 @@ impl ControlMessage {
         self.stamp.dropped_before
     }
 
-    /// The id in `correlation_metadata`, without making the rest of it.
+    /// The id in `correlation_metadata`, without building the rest of it.
     #[getter]
     fn correlation_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.envelope.correlation_id(py)

@@ -25,14 +25,14 @@ const fn field(name: &'static str) -> Field {
     Field("CorrelationMetadata", name)
 }
 
-/// Who asked for what, across processes.
+/// Relates messages to the work that caused them, across processes.
 #[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
 pub(crate) struct CorrelationMetadata {
-    /// Names this piece of work.
+    /// Id of this piece of work.
     #[pyo3(get)]
     correlation_id: Py<PyString>,
     parent_correlation_id: Option<Py<PyString>>,
-    /// The work that everything began with; its own id for a root, and where none is given.
+    /// Id of the work that everything began with; its own id for a root, which is the default.
     #[pyo3(get)]
     root_correlation_id: Py<PyString>,
     sequence_number: u64,
@@ -196,31 +196,31 @@ impl CorrelationMetadata {
         "created_at",
     );
 
-    /// The work that caused it; ``None`` for a root.
+    /// Id of the work that caused it; ``None`` for a root.
     #[getter]
     fn parent_correlation_id<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyString>> {
         self.parent_correlation_id.as_ref().map(|text| text.bind(py).clone())
     }
 
-    /// Place among its siblings, 0 to 2**64 - 1.
+    /// Position among its siblings, 0 to 2**64 - 1.
     #[getter]
     fn sequence_number(&self) -> u64 {
         self.sequence_number
     }
 
-    /// The stage of its workflow; ``None`` for none.
+    /// Stage of its workflow, or ``None``.
     #[getter]
     fn workflow_stage<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyString>> {
         self.workflow_stage.as_ref().map(|text| text.bind(py).clone())
     }
 
-    /// Anything else, text to text.
+    /// Anything else, as text keys and values.
     #[getter]
     fn correlation_tags(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
         self.correlation_tags.get(py, None)
     }
 
-    /// When it was made, now where it is not given; any aware ``datetime`` is taken.
+    /// When it was created, by default now; any aware ``datetime`` is accepted.
     #[getter]
     fn created_at<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         timestamp::to_py(py, self.created_at, "created_at")
@@ -232,7 +232,7 @@ impl CorrelationMetadata {
         timestamp::nanoseconds(self.created_at)
     }
 
-    /// Metadata of work that this one caused: the same root, stage and tags, this one as parent, sequence 0, made now.
+    /// Metadata of work that this work caused: same root, stage and tags, this id as parent, sequence 0, new time.
     fn create_child(&self, py: Python<'_>, correlation_id: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
         let mut child = self.clone_ref(py, self.tags(py));
         child.correlation_id = field("correlation_id").short_text(correlation_id.as_borrowed(), MAX_ID)?;

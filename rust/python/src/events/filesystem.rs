@@ -94,7 +94,7 @@ impl FilesystemEvent {
     #[pyo3(name = "__match_args__")]
     const FIELDS: (&str, &str, &str, &str) = ("path", "event_type", "size", "metadata");
 
-    /// Path of the file; `os_text` makes it Unicode.
+    /// Path of the file; use `os_text` to make it Unicode.
     #[getter]
     fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.path.get(py, self.frame())
@@ -106,13 +106,13 @@ impl FilesystemEvent {
         self.event_type.get(py, self.frame())
     }
 
-    /// Bytes of the file, 0 to 2**64 - 1; ``None`` where it is not known.
+    /// Size of the file in bytes, 0 to 2**64 - 1; ``None`` if unknown.
     #[getter]
     fn size(&self) -> Option<u64> {
         self.size
     }
 
-    /// What else the collector tells, text to text.
+    /// Anything else that the collector reports, as text keys and values.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
         self.metadata.get(py, self.payload.as_ref())

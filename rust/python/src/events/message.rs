@@ -10,11 +10,11 @@ use super::record::Record;
 use crate::args::{Arg, Field, Origin};
 use crate::timestamp;
 
-/// The envelope as it is written.
+/// The envelope as it is encoded.
 #[pyclass(frozen, extends = Record, module = "daemoneye_eventbus.wire")]
 pub(crate) struct Message {
     id: Uuid,
-    /// Where it is published.
+    /// The topic on which it is published.
     #[pyo3(get)]
     topic: Py<PyString>,
     /// Correlation.
@@ -138,7 +138,7 @@ impl Message {
         PyString::new(py, self.id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
     }
 
-    /// The publisher's count of its messages.
+    /// Number of the message, counted by its publisher.
     #[getter]
     fn sequence(&self) -> u64 {
         self.sequence

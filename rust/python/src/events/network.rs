@@ -113,19 +113,19 @@ impl NetworkEvent {
         "metadata",
     );
 
-    /// The collector's name for the connection.
+    /// The collector's id of the connection.
     #[getter]
     fn connection_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.connection_id.get(py, self.frame())
     }
 
-    /// Where it comes from, address and port as the collector writes them.
+    /// Source address and port, in the collector's notation.
     #[getter]
     fn source_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.source_address.get(py, self.frame())
     }
 
-    /// Where it leads to, written in the same way.
+    /// Destination address and port, in the same notation.
     #[getter]
     fn destination_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.destination_address.get(py, self.frame())
@@ -137,7 +137,7 @@ impl NetworkEvent {
         self.protocol.get(py, self.frame())
     }
 
-    /// What else the collector tells, text to text.
+    /// Anything else that the collector reports, as text keys and values.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
         self.metadata.get(py, self.payload.as_ref())

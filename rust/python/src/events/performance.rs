@@ -112,7 +112,7 @@ impl PerformanceEvent {
         self.unit.get(py, self.frame())
     }
 
-    /// What else the collector tells, text to text.
+    /// Anything else that the collector reports, as text keys and values.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
         self.metadata.get(py, self.payload.as_ref())

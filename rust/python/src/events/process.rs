@@ -139,31 +139,31 @@ impl ProcessEvent {
         self.pid
     }
 
-    /// Name as the system has it; `os_text` makes it Unicode.
+    /// Name as the system has it; use `os_text` to make it Unicode.
     #[getter]
     fn name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.name.get(py, self.frame())
     }
 
-    /// Command line as one text; ``None`` where it is not known.
+    /// Command line as one text; ``None`` if unknown.
     #[getter]
     fn command_line<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
         get_optional(self.command_line.as_ref(), py, self.frame())
     }
 
-    /// Path of the program; ``None`` where it is not known.
+    /// Path of the program; ``None`` if unknown.
     #[getter]
     fn executable_path<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
         get_optional(self.executable_path.as_ref(), py, self.frame())
     }
 
-    /// Process id of the parent; ``None`` where it is not known.
+    /// Process id of the parent; ``None`` if unknown.
     #[getter]
     fn ppid(&self) -> Option<u32> {
         self.ppid
     }
 
-    /// When it was started; any aware ``datetime`` is taken, a naive one is ``ValueError``.
+    /// When the process started; any aware ``datetime`` is accepted, a naive one raises ``ValueError``.
     #[getter]
     fn start_time<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.start_time
@@ -177,7 +177,7 @@ impl ProcessEvent {
         self.start_time.map(timestamp::nanoseconds)
     }
 
-    /// What else the collector tells, text to text.
+    /// Anything else that the collector reports, as text keys and values.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
         self.metadata.get(py, self.payload.as_ref())

@@ -15,7 +15,7 @@ enum Request {
     Wire(Span),
 }
 
-/// A request to a collector to look closer.
+/// A request to a collector to examine something.
 #[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
 pub(crate) struct TriggerRequest {
     request_id: Text,
@@ -130,13 +130,13 @@ impl TriggerRequest {
     #[pyo3(name = "__match_args__")]
     const FIELDS: (&str, &str, &str, &str, &str) = ("request_id", "collector_type", "priority", "payload", "metadata");
 
-    /// The asker's name for the request.
+    /// The requester's id of the request.
     #[getter]
     fn request_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.request_id.get(py, self.frame())
     }
 
-    /// Which kind of collector shall look.
+    /// Which kind of collector should act.
     #[getter]
     fn collector_type<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.collector_type.get(py, self.frame())
@@ -148,7 +148,7 @@ impl TriggerRequest {
         self.priority
     }
 
-    /// What the two agreed on, as bytes.
+    /// Bytes whose meaning requester and collector agree on.
     #[getter]
     fn payload<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         match &self.payload {
@@ -157,7 +157,7 @@ impl TriggerRequest {
         }
     }
 
-    /// What else the asker tells, text to text.
+    /// Anything else that the requester states, as text keys and values.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
         self.metadata.get(py, self.source.as_ref())
