@@ -384,3 +384,35 @@ def test_a_get_that_is_left_in_a_closed_loop_goes_quietly(path, run, monkeypatch
     gc.collect()
     # Those who were left open in the closed loop may say so.
     assert [one for one in told if one.exc_type is not ResourceWarning] == []
+
+
+@pytest.mark.parametrize("calls", [("get", "get_many"), ("get_many", "get_many"), ("__anext__", "get_many")])
+def test_tasks_that_are_left_in_a_closed_loop_go_quietly(path, program, monkeypatch, calls):
+    """Two stand in line, and the first of them that goes would wake the other."""
+    told = []
+    broker = program("broker.py", path)
+    broker.json()
+    loop = asyncio.new_event_loop()
+    # That tasks were left is asyncio's to say.
+    loop.set_exception_handler(lambda *_: None)
+
+    async def main():
+        bus = await EventBus.connect(path)
+        events = await bus.subscribe("events.#")
+        given = {"get_many": (5,)}
+        tasks = [loop.create_task(getattr(events, call)(*given.get(call, ()))) for call in calls]
+        await asyncio.sleep(0)
+        return bus, events, tasks
+
+    bus, events, tasks = loop.run_until_complete(main())
+    loop.close()
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        while tasks:
+            tasks.pop()
+            gc.collect()
+        del bus, events
+        gc.collect()
+    assert [str(one.exc_value) for one in told] == []
+    broker.finish()

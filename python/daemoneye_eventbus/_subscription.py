@@ -82,7 +82,7 @@ class Subscription(SubscriptionCore[T_co]):
         return self
 
     def _end_error(self) -> BaseException:
-        failure = None if self._closed else self._opened.failure()
+        failure = None if self._closed else self._refusal() or self._opened.failure()
         return failure or SubscriptionClosed(subscriber_id=self.subscriber_id)
 
     async def _wait(self, deadline: Deadline | None = None) -> None:

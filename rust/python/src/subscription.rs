@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple, PyType};
 
+use crate::errors::to_py;
 use crate::events::{self, Stamp};
 use crate::loop_thread::LoopThread;
 use crate::operation::{Kind, Operation};
@@ -269,6 +270,16 @@ impl SubscriptionCore {
         Ok(match self.spring.get(py)? {
             Spring::Inbox(inbox) => inbox.gaps(),
             Spring::Local(_) => 0,
+        })
+    }
+
+    /// Why the broker did not take it, if that is what ended it.
+    fn _refusal(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        Ok(match self.spring.get(py)? {
+            Spring::Inbox(inbox) => inbox
+                .refusal()
+                .map(|error| to_py(py, error.clone()).into_value(py).into_any()),
+            Spring::Local(_) => None,
         })
     }
 

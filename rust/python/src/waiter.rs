@@ -168,8 +168,11 @@ impl Waiter {
             let first = calls::method(intern!(line.py(), "popleft"), [line], None)?;
             let first = first.cast::<Self>()?;
             let awaited = first.get().is_awaited();
-            if Self::wake(first, direct)? && awaited {
-                return Ok(true);
+            match Self::wake(first, direct) {
+                Ok(woken) if woken && awaited => return Ok(true),
+                // Nor does it help anybody who is left in a loop that is closed.
+                Err(error) if first.get().has_loop(line.py()) => return Err(error),
+                _ => {}
             }
         }
         Ok(false)

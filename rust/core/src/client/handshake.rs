@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::config::ClientConfig;
 use super::line::keep;
 use crate::error::Error;
-use crate::transport::{Address, DialError, Readable, Stream};
+use crate::transport::{Address, DialError, Readable, Retry, Stream};
 use crate::wire::auth::{self, Role};
 use crate::wire::frame::{self, Kind, PREFIX};
-use crate::wire::text::{Auth, Connect, FromBroker, FromClient, Info, PROTOCOL, shown};
+use crate::wire::text::{Auth, Code, Connect, FromBroker, FromClient, Info, PROTOCOL, shown};
 
 const ASKED: &str = "the broker asks for a token and this client has none; set ClientConfig.token to the broker's";
 const NOT_ASKED: &str =
@@ -158,10 +158,9 @@ impl Talk {
                 let len = PREFIX + body.len();
                 self.buf.drain(..len);
                 if let Some(FromBroker::Err(err)) = text {
-                    let retry = !err.code.is_final();
                     return Err(DialError {
+                        retry: said(err.code),
                         error: err.into_error(),
-                        retry,
                     });
                 }
                 return Ok(text);
@@ -181,9 +180,20 @@ impl Talk {
 }
 
 fn retry(error: Error) -> DialError {
-    DialError { error, retry: true }
+    DialError {
+        error,
+        retry: Retry::Yes,
+    }
 }
 
 fn last(error: Error) -> DialError {
-    DialError { error, retry: false }
+    DialError {
+        error,
+        retry: Retry::No,
+    }
+}
+
+/// What the broker's `ERR` says of another try.
+pub(super) const fn said(code: Code) -> Retry {
+    if code.is_final() { Retry::No } else { Retry::Yes }
 }

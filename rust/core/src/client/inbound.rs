@@ -457,11 +457,12 @@ impl Inbound {
         if let Some(ticket) = self.questions.answered(id) {
             ticket.resolve(Err(error));
         } else if let Some(entry) = self.remove(id) {
+            entry.inbox.refuse(&error);
             self.settle(&entry.inbox, None);
             self.put_by(&entry.inbox);
             match entry.ticket {
                 Some(ticket) => ticket.resolve(Err(error)),
-                // It was open before the connection broke, and nobody waits to be told.
+                // It was open before the connection broke, and its reader may not look for long.
                 None => {
                     if let Some(suppressed) = self.log.due("subscription_ended") {
                         tracing::warn!(

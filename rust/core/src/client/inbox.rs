@@ -1,8 +1,9 @@
 //! What the broker sent for one subscription and nobody has taken yet.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use crate::error::Error;
 use crate::event::EventSubscription;
 use crate::filter::Filters;
 use crate::queue::{Budget, DropReason, Limits, Overflow, Patience, Popped, Pushed, Queue, Run, Subscriptions, Wake};
@@ -28,6 +29,7 @@ pub struct Inbox {
     pub(super) account: Subscriptions,
     gaps: AtomicU64,
     starved: AtomicBool,
+    refusal: OnceLock<Error>,
 }
 
 impl Inbox {
@@ -54,6 +56,7 @@ impl Inbox {
             account: Arc::from([0]),
             gaps: AtomicU64::new(0),
             starved: AtomicBool::new(false),
+            refusal: OnceLock::new(),
         }
     }
 
@@ -67,9 +70,19 @@ impl Inbox {
         self.starved.load(Ordering::Acquire)
     }
 
+    /// What the broker said when it did not take it, at first or after a break of the connection.
+    pub fn refusal(&self) -> Option<&Error> {
+        self.refusal.get()
+    }
+
     /// Takes back what was just taken out; see [`Queue::put_back`].
     pub fn put_back(&self, popped: Popped<&[u8]>) {
         self.queue.put_back(popped, &self.account);
+    }
+
+    /// Comes before its end, so that whoever sees that finds out why.
+    pub(super) fn refuse(&self, error: &Error) {
+        self.refusal.get_or_init(|| error.clone());
     }
 
     pub(super) fn starve(&self) {

@@ -15,7 +15,7 @@ use super::inbound::{Happening, Inbound};
 use super::line::keep;
 use super::shared::Shared;
 use crate::error::{Error, Result};
-use crate::transport::{Address, DialError, Readable, Stream};
+use crate::transport::{Address, DialError, Readable, Retry, Stream};
 use crate::wire::frame::PREFIX;
 use crate::wire::original::{self, Heard, REQUEST};
 use crate::wire::{self, Dialect, Verdict};
@@ -46,7 +46,10 @@ pub(super) struct Dialled {
 
 /// `first`: there was no connection before this.
 pub(super) async fn connect(address: &Address, config: &ClientConfig, first: bool) -> Result<Dialled, DialError> {
-    let retry = |error| DialError { error, retry: true };
+    let retry = |error| DialError {
+        error,
+        retry: Retry::Yes,
+    };
     let stream = Arc::new(handshake::dial(address, config)?);
     let readable = stream
         .readable()
@@ -81,7 +84,7 @@ impl Dialled {
         loop {
             let found = original::next(&self.leftover, max_frame).map_err(|error| DialError {
                 error: error.into(),
-                retry: false,
+                retry: Retry::No,
             })?;
             if let Some(body) = found {
                 let (answered, len) = (Heard::of(body) == Heard::Pong, PREFIX + body.len());
@@ -95,12 +98,14 @@ impl Dialled {
             match self.readable.read_with(|| self.stream.try_read(&mut chunk)).await {
                 Ok(0) => return Err(not_taken(first)),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(not_taken(first)),
-                Ok(n) => keep(&mut self.leftover, chunk.get(..n).unwrap_or_default())
-                    .map_err(|error| DialError { error, retry: true })?,
+                Ok(n) => keep(&mut self.leftover, chunk.get(..n).unwrap_or_default()).map_err(|error| DialError {
+                    error,
+                    retry: Retry::Yes,
+                })?,
                 Err(error) => {
                     return Err(DialError {
                         error: Error::io("reading from the broker", &error),
-                        retry: true,
+                        retry: Retry::Yes,
                     });
                 }
             }
@@ -114,7 +119,7 @@ const fn not_taken(first: bool) -> DialError {
         error: Error::AuthenticationFailed(
             "the broker ended the connection at our proof; give both sides the same token",
         ),
-        retry: !first,
+        retry: if first { Retry::No } else { Retry::Yes },
     }
 }
 

@@ -369,6 +369,17 @@ impl Shared {
         }
     }
 
+    /// What keeps a connection from being dialled again lasts, as far as anybody knows.
+    pub(super) fn log_unreachable(&self, cause: &Error) {
+        if let Some(suppressed) = self.log.due("unreachable") {
+            tracing::warn!(
+                target: "daemoneye_eventbus::client",
+                reason = "unreachable", path = %self.address.path().display(), suppressed,
+                "the broker cannot be dialled now: {cause}"
+            );
+        }
+    }
+
     /// What the log left out, where no later line will tell it soon.
     pub(super) fn log_left_out(left_out: Vec<(&'static str, u64)>) {
         for (reason, suppressed) in left_out {

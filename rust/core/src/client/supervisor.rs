@@ -20,7 +20,7 @@ use super::shared::{Shared, subs};
 use crate::error::Error;
 use crate::limits::LONGEST;
 use crate::topic::{DEFAULT_MAX_DEPTH, Neighbours};
-use crate::transport::{DialError, Readable, Stream};
+use crate::transport::{DialError, Readable, Retry, Stream};
 use crate::wire::text::FromClient;
 
 /// One attempt may take this long, so that a silent listener is left and dialled again.
@@ -31,6 +31,9 @@ const CONFIRM: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_millis(200);
 /// An attempt that begins at the end of `connect_timeout` still has this long to be answered.
 const LAST_MOMENT: Duration = Duration::from_millis(50);
+/// A broker that serves a group makes its socket for itself first, and a directory may get its mode after it is seen: that a user may not
+/// is believed when it is so this much later, too.
+const SECOND_LOOK: Duration = Duration::from_millis(100);
 /// A connection that lived this long starts the back-off anew.
 const SETTLED: Duration = Duration::from_millis(200);
 /// Where the broker's own number cannot be one.
@@ -53,6 +56,7 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
     let _guard = Guard(Arc::clone(&shared));
     let mut backoff = Backoff::new(shared.config.reconnect_initial, shared.config.reconnect_max);
     let mut give_up = Some(Instant::now() + shared.config.connect_timeout);
+    let mut denied = false;
     loop {
         let attempted = tokio::select! {
             attempted = attempt(&shared, give_up) => attempted,
@@ -73,8 +77,16 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
             }
             Err(failed) => {
                 shared.outbox.lock().forsake();
-                if !failed.retry {
+                let denied_before = std::mem::replace(&mut denied, failed.is_denied());
+                let is_last = match failed.retry {
+                    Retry::Yes => false,
+                    Retry::OnceConnected => give_up.is_some() && (denied_before || !denied),
+                    Retry::No => true,
+                };
+                if is_last {
                     shared.end(Some(failed.error));
+                } else if failed.retry == Retry::OnceConnected && give_up.is_none() {
+                    shared.log_unreachable(&failed.error);
                 } else if give_up.is_some_and(|at| Instant::now() >= at) {
                     shared.end(Some(Error::ConnectTimeout {
                         path: shared.address.path().to_owned(),
@@ -85,7 +97,7 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
                 }
             }
         }
-        let mut wake = Instant::now() + backoff.next();
+        let mut wake = Instant::now() + if denied { SECOND_LOOK } else { Duration::ZERO } + backoff.next();
         if let Some(at) = give_up {
             wake = wake.min(at);
         }
@@ -156,7 +168,7 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live,
                  set peer=\"original\""
                     .to_owned(),
             ),
-            retry: true,
+            retry: Retry::Yes,
         }),
     }
 }
@@ -174,7 +186,7 @@ async fn attempt_original(shared: &Arc<Shared>, deadline: Instant, first: bool) 
                  authentication, set no token"
                     .to_owned(),
             ),
-            retry: true,
+            retry: Retry::Yes,
         })
     })?;
     let max_frame = shared.config.max_frame;
@@ -195,7 +207,10 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
         inbound.send_all()
     };
     let mut out: Vec<u8> = subs(asked).flatten().collect();
-    let lost = |error| DialError { error, retry: true };
+    let lost = |error| DialError {
+        error,
+        retry: Retry::Yes,
+    };
     loop {
         while !out.is_empty() {
             match greeted.stream.try_write(&[IoSlice::new(&out)]) {
@@ -224,10 +239,9 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
             match happening {
                 Happening::Ping => out.extend(FromClient::Pong.frame()),
                 Happening::Error(err) => {
-                    let retry = !err.code.is_final();
                     return Err(DialError {
+                        retry: handshake::said(err.code),
                         error: err.into_error(),
-                        retry,
                     });
                 }
                 Happening::Bye(_) => return Err(lost(Error::ConnectionLost("the broker is stopping".to_owned()))),

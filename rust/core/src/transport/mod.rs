@@ -59,5 +59,23 @@ pub enum PathState {
 #[derive(Debug, Clone, PartialEq)]
 pub struct DialError {
     pub error: crate::Error,
-    pub retry: bool,
+    pub retry: Retry,
+}
+
+impl DialError {
+    /// Whether the system says that this user may not.
+    pub fn is_denied(&self) -> bool {
+        self.retry == Retry::OnceConnected && matches!(self.error, crate::Error::PermissionRefused { .. })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// It may pass: nobody is there yet, or is busy.
+    Yes,
+    /// This machine gave no connection: a mode, what stands at the path, descriptors used up. Where there never was one that is somebody's
+    /// mistake; where there was, it may pass like anything else.
+    OnceConnected,
+    /// Whoever is there refused us, or is not whom we trust.
+    No,
 }

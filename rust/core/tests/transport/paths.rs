@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use daemoneye_eventbus_core::Error;
-use daemoneye_eventbus_core::transport::Address;
+use daemoneye_eventbus_core::transport::{Address, Retry};
 
 use crate::support::*;
 
@@ -84,7 +84,7 @@ fn fault_04_a_file_at_the_path_is_left_alone() {
     assert_refused(run(bind(&home.path())), "not a socket");
     assert_eq!(std::fs::read(home.path()).unwrap(), b"precious");
     let error = daemoneye_eventbus_core::transport::Stream::dial(&home.address(), &[0]).unwrap_err();
-    assert!(!error.retry);
+    assert_eq!(error.retry, Retry::OnceConnected);
     assert!(matches!(error.error, Error::PathRefused { .. }), "{error:?}");
     assert_refused(run(bind(&home.path().join("bus.sock"))), "not a directory");
 }

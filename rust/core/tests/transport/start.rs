@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use daemoneye_eventbus_core::Error;
-use daemoneye_eventbus_core::transport::{ListenOptions, Listener, PathState};
+use daemoneye_eventbus_core::transport::{ListenOptions, Listener, PathState, Retry};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::helper::Role;
@@ -153,7 +153,7 @@ fn fault_08_a_silent_or_full_listener_is_never_replaced() {
             assert!(waiting.len() < 1000);
         };
         // Fault 26: a full backlog is no connection, and trying again may help.
-        assert!(full.retry);
+        assert_eq!(full.retry, Retry::Yes);
         assert!(
             matches!(
                 full.error,

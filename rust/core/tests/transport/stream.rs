@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use daemoneye_eventbus_core::Error;
-use daemoneye_eventbus_core::transport::{Peer, Stream};
+use daemoneye_eventbus_core::transport::{Peer, Retry, Stream};
 
 use crate::helper::Role;
 use crate::support::*;
@@ -194,7 +194,7 @@ fn fault_53_a_server_of_the_wrong_uid_hears_nothing() {
         let home = Home::new();
         let listener = bind(&home.path()).await.unwrap();
         let error = Stream::dial(&home.address(), &[12345]).unwrap_err();
-        assert!(!error.retry);
+        assert_eq!(error.retry, Retry::No);
         assert!(
             matches!(error.error, Error::PermissionRefused { uid, .. } if uid == Peer::own_uid()),
             "{error:?}"
@@ -243,13 +243,13 @@ fn dialling_says_what_may_be_tried_again() {
     let home = Home::new();
     let absent = Stream::dial(&home.address(), &[0]).unwrap_err();
     assert!(
-        absent.retry && absent.error.to_string().contains("bus.sock"),
+        absent.retry == Retry::Yes && absent.error.to_string().contains("bus.sock"),
         "{absent:?}"
     );
     // Bound, and nobody listens: as after a crash.
     let stale = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
     stale.bind(&socket2::SockAddr::unix(home.path()).unwrap()).unwrap();
-    assert!(Stream::dial(&home.address(), &[0]).unwrap_err().retry);
+    assert_eq!(Stream::dial(&home.address(), &[0]).unwrap_err().retry, Retry::Yes);
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::fs::File;
 use std::os::windows::io::AsRawHandle;
 use std::time::Duration;
 
-use daemoneye_eventbus_core::transport::{Address, ListenOptions, Listener, Stream, own_sid};
+use daemoneye_eventbus_core::transport::{Address, ListenOptions, Listener, Retry, Stream, own_sid};
 use tokio::time::sleep;
 
 use crate::support::{address, bind, dial, read, read_exactly, run, write_all};
@@ -16,7 +16,7 @@ async fn dial_until_in(address: &Address) -> Stream {
     loop {
         match Stream::dial(address, &own) {
             Ok(stream) => return stream,
-            Err(refused) => assert!(refused.retry, "{refused:?}"),
+            Err(refused) => assert_eq!(refused.retry, Retry::Yes, "{refused:?}"),
         }
         sleep(Duration::from_millis(5)).await;
     }

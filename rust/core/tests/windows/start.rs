@@ -3,7 +3,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use daemoneye_eventbus_core::Error;
-use daemoneye_eventbus_core::transport::{Address, ListenOptions, Listener, PathState, Sid, Stream, own_sid};
+use daemoneye_eventbus_core::transport::{Address, ListenOptions, Listener, PathState, Retry, Sid, Stream, own_sid};
 
 use tokio::time::timeout;
 
@@ -131,7 +131,10 @@ fn a_closed_name_is_free_again() {
             gone(&address).await;
         }
         let error = Stream::dial(&address, &[own_sid().unwrap().clone()]).unwrap_err();
-        assert!(error.retry && matches!(error.error, Error::Io { .. }), "{error:?}");
+        assert!(
+            error.retry == Retry::Yes && matches!(error.error, Error::Io { .. }),
+            "{error:?}"
+        );
     });
 }
 
@@ -166,7 +169,7 @@ async fn dial_when_free(address: &Address, listener: &Listener) -> Stream {
     for _ in 0..50 {
         match Stream::dial(address, &own) {
             Ok(stream) => return stream,
-            Err(refused) => assert!(refused.retry, "{refused:?}"),
+            Err(refused) => assert_eq!(refused.retry, Retry::Yes, "{refused:?}"),
         }
         accept_soon(listener).await;
     }
@@ -209,7 +212,7 @@ fn a_full_house_is_busy_and_worth_another_try() {
             }
             assert!(clients.len() < 100, "nothing is ever refused");
         };
-        assert!(refused.retry, "{refused:?}");
+        assert_eq!(refused.retry, Retry::Yes, "{refused:?}");
         for _ in &clients {
             listener.accept().await.unwrap();
         }
@@ -223,7 +226,7 @@ fn a_client_speaks_only_to_whom_it_expects() {
         let address = address();
         let listener = bind(&address).await;
         let refused = Stream::dial(&address, &[sid(Sid::SYSTEM)]).unwrap_err();
-        assert!(!refused.retry);
+        assert_eq!(refused.retry, Retry::No);
         match refused.error {
             Error::PermissionRefused { reason, .. } => {
                 assert!(

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use super::descriptor::{Descriptor, Watched};
 use crate::error::{Error, Result};
-use crate::transport::{Address, DialError, Peer, User};
+use crate::transport::{Address, DialError, Peer, Retry, User};
 
 /// Linux's UIO_MAXIOV; more at once is an error there.
 const MAX_SLICES: usize = 1024;
@@ -49,7 +49,7 @@ pub struct Stream {
 
 impl Stream {
     /// Connects and checks the server's uid against `server_uids` before a byte is sent. `EAGAIN` (full backlog), no such file and
-    /// refused are `retry`; a wrong uid or missing permission is not.
+    /// refused may be tried again; what else the system says only by who was connected before; a wrong uid not.
     pub fn dial(address: &Address, server_uids: &[u32]) -> Result<Self, DialError> {
         let path = address.path();
         let fd = connect(path).map_err(|cause| explain(path, &cause))?;
@@ -61,7 +61,7 @@ impl Stream {
                 ),
                 &cause,
             ),
-            retry: true,
+            retry: Retry::Yes,
         })?;
         let uid = stream.peer.uid;
         if !server_uids.contains(&uid) {
@@ -73,7 +73,7 @@ impl Stream {
                         path.display()
                     ),
                 },
-                retry: false,
+                retry: Retry::No,
             });
         }
         Ok(stream)
@@ -261,7 +261,7 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
                 path: path.to_path_buf(),
                 reason: "what is there is not a socket; check the path".into(),
             },
-            retry: false,
+            retry: Retry::OnceConnected,
         };
     }
     if errno == Some(Errno::PROTOTYPE) {
@@ -270,7 +270,7 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
                 path: path.to_path_buf(),
                 reason: OTHER_TYPE.to_owned(),
             },
-            retry: false,
+            retry: Retry::OnceConnected,
         };
     }
     if let Some(Errno::ACCESS | Errno::PERM) = errno {
@@ -283,10 +283,10 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
                     path.display()
                 ),
             },
-            retry: false,
+            retry: Retry::OnceConnected,
         };
     }
-    let retry = matches!(
+    let passes = matches!(
         errno,
         Some(
             Errno::NOENT
@@ -307,6 +307,6 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
     };
     DialError {
         error: Error::io(action, cause),
-        retry,
+        retry: if passes { Retry::Yes } else { Retry::OnceConnected },
     }
 }

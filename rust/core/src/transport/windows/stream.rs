@@ -29,7 +29,7 @@ use super::security::{self, own_sid};
 use super::{refused, wide};
 use crate::error::{Error, Result};
 use crate::lock::Mutex;
-use crate::transport::{Address, DialError, Peer, Sid, User};
+use crate::transport::{Address, DialError, Peer, Retry, Sid, User};
 
 /// Everything that "generic write" means but the right to make an instance, which a broker gives to nobody.
 const ACCESS: u32 = GENERIC_READ | FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES;
@@ -77,32 +77,36 @@ impl Shared {
 
 impl Stream {
     /// Connects and checks who owns the pipe, and who serves it, against `servers` before a byte is sent. No such pipe and no free
-    /// instance are `retry`; a wrong owner or missing permission is not.
+    /// instance may be tried again; what else the system says only by who was connected before; a wrong owner not.
     pub fn dial(address: &Address, servers: &[Sid]) -> Result<Self, DialError> {
         let path = address.path();
-        let last = |error| DialError { error, retry: false };
         let handle = open(path).map_err(|cause| explain(path, &cause))?;
         let server = Server::of(handle.as_handle()).map_err(|cause| DialError {
             error: Error::io(format!("ask who listens at {}", path.display()), &cause),
-            retry: true,
+            retry: Retry::Yes,
         })?;
         if let Some(stranger) = server.not_among(servers) {
             let known: Vec<&str> = servers.iter().map(Sid::as_str).collect();
-            return Err(last(Error::PermissionRefused {
-                uid: stranger.relative(),
-                reason: format!(
-                    "the pipe {} is {stranger}'s, and server_sids is {known:?}; check who made the pipe, or add the SID",
-                    path.display()
-                ),
-            }));
+            return Err(DialError {
+                error: Error::PermissionRefused {
+                    uid: stranger.relative(),
+                    reason: format!(
+                        "the pipe {} is {stranger}'s, and server_sids is {known:?}; check who made the pipe, or add the SID",
+                        path.display()
+                    ),
+                },
+                retry: Retry::No,
+            });
         }
         let peer = Peer {
             uid: uid_of(&server.owner),
             gid: 0,
             pid: Some(server.pid),
         };
-        let pipe = Pipe::of_client(handle)
-            .map_err(|cause| last(Error::io(format!("watch the pipe {}", path.display()), &cause)))?;
+        let pipe = Pipe::of_client(handle).map_err(|cause| DialError {
+            error: Error::io(format!("watch the pipe {}", path.display()), &cause),
+            retry: Retry::OnceConnected,
+        })?;
         Ok(Self::new(pipe, peer, Some(server.owner)))
     }
 
@@ -324,7 +328,7 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
         ),
         _ => Error::io(format!("connect to {}", path.display()), cause),
     };
-    let retry = matches!(
+    let passes = matches!(
         code(cause),
         ERROR_FILE_NOT_FOUND
             | ERROR_PIPE_BUSY
@@ -334,7 +338,10 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
             | ERROR_PIPE_NOT_CONNECTED
             | ERROR_SEM_TIMEOUT
     );
-    DialError { error, retry }
+    DialError {
+        error,
+        retry: if passes { Retry::Yes } else { Retry::OnceConnected },
+    }
 }
 
 #[cfg(test)]
