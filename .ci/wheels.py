@@ -26,7 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 TAG = "manylinux2014"
-VERSIONS = ("3.11", "3.12", "3.13", "3.14")
+VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 IMPORT_SECONDS = 0.030
 ROUNDS = 25
 UNWINDER = "libgcc_s.so.1"

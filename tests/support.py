@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -109,6 +110,19 @@ async def make_pair(
         finally:
             await subscriber.shutdown()
             await publisher.shutdown()
+
+
+def on_a_terminal_of_its_own(arguments: list[str], environment: dict[str, str]) -> tuple[int, int]:
+    """The pid of a new process, and the side of its terminal where a person sits."""
+    import pty
+
+    with warnings.catch_warnings():
+        # Of Python 3.15 and later, for the watchdog's thread; the child becomes another program at once.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(arguments[0], arguments, environment)
+    return pid, terminal
 
 
 class Program:

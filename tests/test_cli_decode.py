@@ -117,7 +117,8 @@ def test_a_payload_without_envelope(cli):
         (b'SUB {"id":}', "text", "Expecting value", 4 + 10),
         (b"SUB \xff", "text", "not UTF-8", 4 + 4),
         (b"SUB [1]", "text", "an object must follow", 4 + 4),
-        (b"SUB " + b"[" * 20_000, "text", "nested too deep", 4 + 4),
+        (b"SUB " + b"[" * 20_000 + b"]" * 20_000, "text", "nested too deep", 4 + 4),
+        (b'SUB {"id":' + b"[" * 127 + b"]" * 127 + b"}", "text", "nested too deep", 4 + 4),
         (b'SUB {"id":1e999}', "text", "1e999 is no number of JSON", 4 + 4),
         (b'SUB {"id":NaN}', "text", "NaN is no number of JSON", 4 + 4),
     ],
@@ -134,6 +135,11 @@ def test_a_bad_frame_is_located_and_the_next_is_read(cli, body, kind, words, at)
     assert last["offset"] == 8 + 4 + len(body)
     assert child.stderr.startswith("daemoneye-eventbus decode: frame 2 at byte 8: ")
     assert child.stderr.count("\n") == 1
+
+
+def test_as_deep_as_the_broker_reads(cli):
+    (one,) = told(cli("decode", frame(b'SUB {"id":' + b"[" * 126 + b"]" * 126 + b"}").hex()).ends(0, ""))
+    assert one["verb"] == "SUB"
 
 
 def test_the_byte_that_is_wrong_is_named(cli):

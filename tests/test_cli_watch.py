@@ -20,7 +20,7 @@ import pytest
 
 from commands import COMMAND, DEADLINE, events, fed, read_terminal, wait_for
 from daemoneye_eventbus import ClientConfig, EventBus, ProcessEvent
-from support import NOBODY
+from support import NOBODY, on_a_terminal_of_its_own
 
 pytest_plugins = ["commands"]
 pytestmark = [
@@ -212,9 +212,7 @@ def on_a_terminal(path, script, keys):
     """
     environment = os.environ | {"DAEMONEYE_BROKER_SOCKET": str(path), "TERM": "xterm"}
     top = f"{shlex.join(COMMAND)} top --interval 0.2"
-    pid, controller = pty.fork()
-    if pid == 0:
-        os.execve("/bin/sh", ["sh", "-c", script.format(top=top)], environment)
+    pid, controller = on_a_terminal_of_its_own(["/bin/sh", "-c", script.format(top=top)], environment)
     shown, looked, waiting = b"", 0, list(keys)
     deadline = time.monotonic() + DEADLINE
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
 import re
 import shlex
 import signal
@@ -16,6 +15,7 @@ import psutil
 import pytest
 
 from programs import DEADLINE, EXAMPLES, complete, wait_for
+from support import on_a_terminal_of_its_own
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the demo is run with terminals and signals of Unix")
 
@@ -101,9 +101,7 @@ def test_demo_on_a_terminal_shows_a_table_and_ends_on_ctrl_c(folder):
         return b""
 
     environment = os.environ | {"TMPDIR": str(folder), "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "30"}
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execve(sys.executable, [sys.executable, str(EXAMPLES / "demo.py")], environment)
+    pid, terminal = on_a_terminal_of_its_own([sys.executable, str(EXAMPLES / "demo.py")], environment)
     try:
         wait_for(lambda: pump(terminal) and b"command line" in shown and b"start" in shown)
         os.write(terminal, b"\x03")

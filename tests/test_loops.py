@@ -1,14 +1,16 @@
 """Several loops, several threads, and what is forgotten: nothing leaks, wrong use is named."""
 
 import asyncio
+import ctypes
 import gc
+import itertools
 import sys
 import threading
 import warnings
 
 import pytest
 
-from daemoneye_eventbus import Broker, ClientConfig, EventBus, WouldBlock, WrongLoop
+from daemoneye_eventbus import Broker, ClientConfig, EventBus, WouldBlock, WrongLoop, _native
 from support import Pair, collect, eventually, pids, process
 
 SOLO = ClientConfig(pool=False)
@@ -142,6 +144,24 @@ def test_a_loop_that_stands_still_keeps_nothing_back(path):
 def test_one_interpreter(program):
     """In a second one of the process the import is refused, and the first goes on: both were broken by it."""
     assert program("interpreters.py").line() == "refused, events.process.new"
+
+
+@pytest.mark.skipif(not (3, 13) <= sys.version_info < (3, 15), reason="modules say it in no slot, or in another")
+def test_a_free_threaded_interpreter_is_told_to_take_its_lock():
+    """Nobody has proven this package without one, and the interpreter believed PyO3 that none was needed."""
+
+    class Slot(ctypes.Structure):
+        _fields_ = (("number", ctypes.c_int), ("value", ctypes.c_void_p))
+
+    definition = ctypes.pythonapi.PyModule_GetDef
+    definition.argtypes, definition.restype = [ctypes.py_object], ctypes.c_void_p
+    # Seven words of `PyModuleDef` stand between its object and its slots.
+    place = definition(_native) + object.__basicsize__ + 7 * ctypes.sizeof(ctypes.c_void_p)
+    slot = ctypes.cast(ctypes.c_void_p.from_address(place).value, ctypes.POINTER(Slot))
+    ours = itertools.takewhile(lambda at: slot[at].number, itertools.count())
+    said = {slot[at].number: slot[at].value for at in ours}
+    gil, used = 4, None
+    assert said[gil] == used
 
 
 def test_wrong_loop(path, program):

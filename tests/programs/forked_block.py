@@ -36,6 +36,11 @@ async def main(path: str, whose: str) -> None:
             assert child == 0
             print("child goes on:", type(error).__name__, flush=True)
             os._exit(0)
+        except SystemExit as end:
+            if sys.version_info < (3, 14):
+                raise
+            # asyncio has no running loop here any more, and would lose it.
+            os._exit(int(end.code or 0))
 
 
 asyncio.run(main(*sys.argv[1:]))

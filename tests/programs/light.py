@@ -12,6 +12,15 @@ NEEDED = 1_000_000
 """What each of them needs at least."""
 
 
+async def line() -> None:
+    """Waits for a line, in no thread: to start one takes more room than there is."""
+    loop, came = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sys.stdin, came.set)
+    await came.wait()
+    loop.remove_reader(sys.stdin)
+    sys.stdin.readline()
+
+
 async def main(path: str, room: int) -> None:
     config = ClientConfig(reconnect_initial=0.01, reconnect_max=0.05)
     async with EventBus.connect(path, config=config) as bus, EventBus.connect(path) as other:
@@ -19,11 +28,11 @@ async def main(path: str, room: int) -> None:
         await other.publish(ProcessEvent(pid=0, name="x"))
         await subscription.get(5)
         print("ready", flush=True)
-        await asyncio.to_thread(sys.stdin.readline)
+        await line()
         limit(room)
         print("limited", flush=True)
         # Until all is on its way, and what cannot be taken has been met.
-        await asyncio.to_thread(sys.stdin.readline)
+        await line()
         await asyncio.sleep(0.5)
         while room < NEEDED and not subscription.gaps:
             await asyncio.sleep(0.01)

@@ -1,23 +1,50 @@
 """JSON as its standard has it. Python's reader also takes ``NaN``, ``Infinity`` and what is beyond every float, and its
-writer would say them again; and it fails at its own stack for what is nested deeply."""
+writer would say them again; and how deep it reads depends on the version, from Python 3.14 on so deep that a small text
+becomes gigabytes when it is indented."""
 
 from __future__ import annotations
 
 import json
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["loads"]
 
 _SHOWN: Final = 40
+_DEEPEST: Final = 127
+"""As deep as the broker reads."""
 
 
 def loads(text: str | bytes) -> Any:
     """What ``text`` says; ``ValueError`` for what is none."""
     try:
-        return json.loads(text, parse_float=_finite, parse_constant=_finite)
+        value = json.loads(text, parse_float=_finite, parse_constant=_finite)
     except RecursionError:
         raise ValueError("nested too deep") from None
+    # To count costs nothing beside the reading, to look inside half of it.
+    if _opened(text) > _DEEPEST and _is_too_deep(value):
+        raise ValueError("nested too deep")
+    return value
+
+
+def _opened(text: str | bytes) -> int:
+    if isinstance(text, bytes):
+        return text.count(b"[") + text.count(b"{")
+    return text.count("[") + text.count("{")
+
+
+def _is_too_deep(value: Any) -> bool:
+    level: list[Any] = [value]
+    for _ in range(_DEEPEST):
+        level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, (dict, list))]
+    return bool(level)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    return cast("dict[str, Any]", value).values() if isinstance(value, dict) else value
 
 
 def _finite(word: str) -> float:

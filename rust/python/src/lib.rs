@@ -36,7 +36,8 @@ mod waiter;
 mod watching;
 mod wire;
 
-#[pymodule]
+// Proven with a GIL only; unsaid, PyO3 tells a free-threaded interpreter that none is needed.
+#[pymodule(gil_used = true)]
 mod _native {
     use super::*;
 
