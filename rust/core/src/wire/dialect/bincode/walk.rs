@@ -10,7 +10,7 @@
 use simdutf8::basic::from_utf8;
 use uuid::Uuid;
 
-use super::super::Outline;
+use super::super::{Entries, Outline};
 use crate::event::map::MAX_ENTRIES;
 use crate::event::{
     CollectionEvent, EventKind, FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent, Timestamp,
@@ -72,27 +72,35 @@ fn envelope_with<const KNOWN: bool>(mut walk: Walker<'_, KNOWN>) -> Option<Outli
 /// The kind of a whole event.
 #[inline]
 pub(super) fn event_kind(bytes: &[u8]) -> Option<EventKind> {
-    event_with(Walker::<false>(bytes), |walk| walk.text().map(|_| ())).map(|event| event.kind())
+    event_with(Walker::<false>(bytes), |walk| walk.text().map(|_| ()), Walker::map).map(|event| event.kind())
 }
 
 /// A whole event, its map walked over.
 #[inline]
 pub(super) fn event(bytes: &[u8]) -> Option<CollectionEvent<'_, Walk>> {
-    event_with(Walker::<false>(bytes), Walker::str)
+    event_with(Walker::<false>(bytes), Walker::str, Walker::map)
 }
 
 /// A whole event that [`event_kind`] took before.
 #[inline]
 pub(super) fn known_event(bytes: &[u8]) -> Option<CollectionEvent<'_, Walk, Utf8<'_>>> {
-    event_with(Walker::<true>(bytes), |walk| walk.text().map(Utf8))
+    event_with(Walker::<true>(bytes), |walk| walk.text().map(Utf8), Walker::map)
 }
 
-/// `text` takes a text and gives what is kept of it.
+/// The map of a whole event that [`event_kind`] took before.
+#[inline]
+pub(super) fn known_metadata(bytes: &[u8]) -> Option<Entries<'_>> {
+    let mut event = event_with(Walker::<true>(bytes), |walk| walk.text().map(|_| ()), Walker::entries)?;
+    Some(std::mem::take(event.metadata_mut()))
+}
+
+/// `text` and `map` take a text and a map and give what is kept of it.
 #[inline(always)]
-fn event_with<'a, const KNOWN: bool, T>(
+fn event_with<'a, const KNOWN: bool, T, M>(
     mut walk: Walker<'a, KNOWN>,
     text: impl Fn(&mut Walker<'a, KNOWN>) -> Option<T>,
-) -> Option<CollectionEvent<'a, Walk, T>> {
+    map: impl Fn(&mut Walker<'a, KNOWN>) -> Option<M>,
+) -> Option<CollectionEvent<'a, M, T>> {
     let walk = &mut walk;
     let event = match walk.byte()? {
         0 => CollectionEvent::Process(ProcessEvent {
@@ -102,33 +110,33 @@ fn event_with<'a, const KNOWN: bool, T>(
             executable_path: walk.optional(&text)?,
             ppid: walk.optional(Walker::u32)?,
             start_time: walk.optional(Walker::timestamp)?,
-            metadata: walk.map()?,
+            metadata: map(walk)?,
         }),
         1 => CollectionEvent::Network(NetworkEvent {
             connection_id: text(walk)?,
             source_address: text(walk)?,
             destination_address: text(walk)?,
             protocol: text(walk)?,
-            metadata: walk.map()?,
+            metadata: map(walk)?,
         }),
         2 => CollectionEvent::Filesystem(FilesystemEvent {
             path: text(walk)?,
             event_type: text(walk)?,
             size: walk.optional(Walker::u64)?,
-            metadata: walk.map()?,
+            metadata: map(walk)?,
         }),
         3 => CollectionEvent::Performance(PerformanceEvent {
             metric_name: text(walk)?,
             value: walk.chunk().map(f64::from_le_bytes)?,
             unit: text(walk)?,
-            metadata: walk.map()?,
+            metadata: map(walk)?,
         }),
         4 => CollectionEvent::TriggerRequest(TriggerRequest {
             request_id: text(walk)?,
             collector_type: text(walk)?,
             priority: walk.byte()?,
             payload: walk.bytes()?,
-            metadata: walk.map()?,
+            metadata: map(walk)?,
         }),
         _ => return None,
     };
@@ -217,15 +225,27 @@ impl<'a, const KNOWN: bool> Walker<'a, KNOWN> {
     }
 
     #[inline(always)]
+    fn count(&mut self) -> Option<usize> {
+        usize::try_from(self.u64()?).ok().filter(|count| *count <= MAX_ENTRIES)
+    }
+
+    #[inline(always)]
     fn map(&mut self) -> Option<Walk> {
-        let count = usize::try_from(self.u64()?)
-            .ok()
-            .filter(|count| *count <= MAX_ENTRIES)?;
-        for _ in 0..count {
+        for _ in 0..self.count()? {
             self.text()?;
             self.text()?;
         }
         Some(Walk)
+    }
+
+    #[inline(always)]
+    fn entries(&mut self) -> Option<Entries<'a>> {
+        let mut entries = Entries::new();
+        for _ in 0..self.count()? {
+            entries.try_reserve(1).ok()?;
+            entries.push((Utf8(self.text()?), Utf8(self.text()?)));
+        }
+        Some(entries)
     }
 
     #[inline(always)]
