@@ -16,7 +16,6 @@ use daemoneye_eventbus_core::wire::{Draft, Payload};
 use pyo3::exceptions::{PyBaseException, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use uuid::Uuid;
 
@@ -30,7 +29,8 @@ use crate::link::Link;
 use crate::loop_thread::LoopThread;
 use crate::operation::{Kind, Operation};
 use crate::outgoing::{
-    LocalMessage, Offer, Outgoing, Pending, What, control_payload, plain_payload, topic_text, trigger_in,
+    LocalMessage, Offer, Outgoing, Pending, What, control_payload, default_topic_text, plain_payload, topic_text,
+    trigger_in,
 };
 use crate::owned::Owned;
 use crate::pace::Pace;
@@ -77,17 +77,6 @@ fn fresh_id() -> Uuid {
     uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid()
 }
 
-fn default_topic_text(py: Python<'_>, kind: EventKind) -> Py<PyString> {
-    static TEXTS: PyOnceLock<[Py<PyString>; 5]> = PyOnceLock::new();
-    let texts = TEXTS.get_or_init(py, || {
-        EventKind::ALL.map(|kind| PyString::new(py, default_topic(kind)).unbind())
-    });
-    texts.get(kind as usize).map_or_else(
-        || PyString::new(py, default_topic(kind)).unbind(),
-        |text| text.clone_ref(py),
-    )
-}
-
 impl BusCore {
     pub(crate) fn turn_is_due(&self) -> bool {
         self.pace.turn_is_due()
@@ -129,7 +118,8 @@ impl BusCore {
             }
         }
         let timestamp = Timestamp::now();
-        let (id, fresh) = (fresh_id(), fresh_id());
+        let id = fresh_id();
+        let fresh = outgoing.correlation.is_none().then(fresh_id).unwrap_or_default();
         let mut buffer = Uuid::encode_buffer();
         // What a view borrows from must outlive it.
         let object = match &outgoing.what {
