@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::args::Field;
 use crate::calls;
-use crate::doorbell::Doorbell;
+use crate::doorbell::{Bell, Doorbell, Minding};
 use crate::errors::raise;
 use crate::events::{self, Correlation};
 use crate::lifecycle::is_exiting;
@@ -66,6 +66,8 @@ pub(crate) struct BusCore {
     thread: LoopThread,
     /// Wakes the waiters.
     room: Arc<dyn Wake>,
+    /// Of its loop; readers there are rung for by what is published in process.
+    bell: Arc<Bell>,
     closed: AtomicBool,
     /// Through a link; a port counts its own.
     published: AtomicU64,
@@ -223,7 +225,19 @@ impl BusCore {
                     waker: waits.then_some(&bus.room),
                     flushes: on_loop,
                 };
-                match raise(py, port.get(py)?.publish(&mut draft, message, caller))? {
+                // Not for `publish_nowait`: a signal's handler may call it while the loop sleeps, whom the kernel alone wakes then.
+                let minding = (waits && on_loop).then(|| bus.bell.mind());
+                let published = raise(py, port.get(py)?.publish(&mut draft, message, caller))?;
+                let told = if minding.is_some_and(Minding::ends_due) {
+                    calls::method(intern!(py, "_look_soon"), [slf], None).map(drop)
+                } else {
+                    Ok(())
+                };
+                if told.is_err() {
+                    // A signal's handler raised: the loop may not have been asked.
+                    bus.bell.pull();
+                }
+                match published {
                     Published::Done => {}
                     Published::HeldBack => {
                         if !handle.get().flush.schedule()
@@ -234,9 +248,9 @@ impl BusCore {
                             return Err(error);
                         }
                     }
-                    Published::Wait(waiting) => return Ok(Offer::Full(Some(Pending::new(waiting)))),
+                    Published::Wait(waiting) => return told.map(|()| Offer::Full(Some(Pending::new(waiting)))),
                 }
-                Ok(Offer::Taken)
+                told.map(|()| Offer::Taken)
             }
         }
     }
@@ -269,6 +283,7 @@ impl BusCore {
             queue_of_waiters: AtomicUsize::new(0),
             thread: LoopThread::current(),
             room: bell.waker(py, token)?,
+            bell: bell.bell(py)?,
             closed: AtomicBool::new(false),
             published: AtomicU64::new(0),
             account: Mutex::default(),
