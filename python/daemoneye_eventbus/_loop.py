@@ -124,6 +124,12 @@ class Bridge:
         """The same for who held the bell, or has read from its socket."""
         self._hear(self.bell.take)
 
+    def look_soon(self) -> None:
+        """The same in the loop's next turn, for a step on its thread; one that is closed wakes nobody any more."""
+        loop = self._loop()
+        if loop is not None and not loop.is_closed():
+            loop.call_soon(self.look)
+
     def _hear(self, who: Callable[[], Iterable[int]]) -> None:
         try:
             self._call(who())

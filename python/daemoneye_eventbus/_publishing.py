@@ -38,6 +38,9 @@ class Publisher(BusCore):
     def _flush_soon(self) -> None:
         self._way.flush_soon()
 
+    def _look_soon(self) -> None:
+        self._bridge.look_soon()
+
     def _kernel_is_full(self) -> None:
         if isinstance(self._way, RemoteWay):
             self._way.connection.kernel_is_full()

@@ -16,13 +16,12 @@ use daemoneye_eventbus_core::wire::{Draft, Payload};
 use pyo3::exceptions::{PyBaseException, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 use uuid::Uuid;
 
 use crate::args::Field;
 use crate::calls;
-use crate::doorbell::Doorbell;
+use crate::doorbell::{Bell, Doorbell, Minding};
 use crate::errors::raise;
 use crate::events::{self, Correlation};
 use crate::lifecycle::is_exiting;
@@ -30,7 +29,8 @@ use crate::link::Link;
 use crate::loop_thread::LoopThread;
 use crate::operation::{Kind, Operation};
 use crate::outgoing::{
-    LocalMessage, Offer, Outgoing, Pending, What, control_payload, plain_payload, topic_text, trigger_in,
+    LocalMessage, Offer, Outgoing, Pending, What, control_payload, default_topic_text, plain_payload, topic_text,
+    trigger_in,
 };
 use crate::owned::Owned;
 use crate::pace::Pace;
@@ -66,6 +66,8 @@ pub(crate) struct BusCore {
     thread: LoopThread,
     /// Wakes the waiters.
     room: Arc<dyn Wake>,
+    /// Of its loop; readers there are rung for by what is published in process.
+    bell: Arc<Bell>,
     closed: AtomicBool,
     /// Through a link; a port counts its own.
     published: AtomicU64,
@@ -75,17 +77,6 @@ pub(crate) struct BusCore {
 /// A random id; ids need to differ, not to be secret.
 fn fresh_id() -> Uuid {
     uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid()
-}
-
-fn default_topic_text(py: Python<'_>, kind: EventKind) -> Py<PyString> {
-    static TEXTS: PyOnceLock<[Py<PyString>; 5]> = PyOnceLock::new();
-    let texts = TEXTS.get_or_init(py, || {
-        EventKind::ALL.map(|kind| PyString::new(py, default_topic(kind)).unbind())
-    });
-    texts.get(kind as usize).map_or_else(
-        || PyString::new(py, default_topic(kind)).unbind(),
-        |text| text.clone_ref(py),
-    )
 }
 
 impl BusCore {
@@ -129,7 +120,8 @@ impl BusCore {
             }
         }
         let timestamp = Timestamp::now();
-        let (id, fresh) = (fresh_id(), fresh_id());
+        let id = fresh_id();
+        let fresh = outgoing.correlation.is_none().then(fresh_id).unwrap_or_default();
         let mut buffer = Uuid::encode_buffer();
         // What a view borrows from must outlive it.
         let object = match &outgoing.what {
@@ -233,7 +225,19 @@ impl BusCore {
                     waker: waits.then_some(&bus.room),
                     flushes: on_loop,
                 };
-                match raise(py, port.get(py)?.publish(&mut draft, message, caller))? {
+                // Not for `publish_nowait`: a signal's handler may call it while the loop sleeps, whom the kernel alone wakes then.
+                let minding = (waits && on_loop).then(|| bus.bell.mind());
+                let published = raise(py, port.get(py)?.publish(&mut draft, message, caller))?;
+                let told = if minding.is_some_and(Minding::ends_due) {
+                    calls::method(intern!(py, "_look_soon"), [slf], None).map(drop)
+                } else {
+                    Ok(())
+                };
+                if told.is_err() {
+                    // A signal's handler raised: the loop may not have been asked.
+                    bus.bell.pull();
+                }
+                match published {
                     Published::Done => {}
                     Published::HeldBack => {
                         if !handle.get().flush.schedule()
@@ -244,9 +248,9 @@ impl BusCore {
                             return Err(error);
                         }
                     }
-                    Published::Wait(waiting) => return Ok(Offer::Full(Some(Pending::new(waiting)))),
+                    Published::Wait(waiting) => return told.map(|()| Offer::Full(Some(Pending::new(waiting)))),
                 }
-                Ok(Offer::Taken)
+                told.map(|()| Offer::Taken)
             }
         }
     }
@@ -279,6 +283,7 @@ impl BusCore {
             queue_of_waiters: AtomicUsize::new(0),
             thread: LoopThread::current(),
             room: bell.waker(py, token)?,
+            bell: bell.bell(py)?,
             closed: AtomicBool::new(false),
             published: AtomicU64::new(0),
             account: Mutex::default(),

@@ -1,7 +1,8 @@
 //! How threads of Rust reach an event loop: they note a token and ring; the loop waits at one end of a rope and asks for the tokens.
 //!
 //! Nobody who rings attaches to Python. However many ring before the loop looks, the rope is pulled once. While the loop itself
-//! is at work here ([`Doorbell::hold`]) it is not pulled at all; the loop looks at the tokens when it is done.
+//! is at work here ([`Doorbell::hold`]) it is not pulled at all; the loop looks at the tokens when it is done. Nor is it pulled for what a
+//! task of the loop publishes ([`Bell::mind`]): the loop is asked to look in its next turn, at a fifth of what the way by the kernel takes.
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -12,6 +13,7 @@ use daemoneye_eventbus_core::queue::Wake;
 use pyo3::prelude::*;
 
 use crate::errors::raise;
+use crate::loop_thread::LoopThread;
 use crate::owned::Owned;
 
 /// A pair of sockets: loops of every kind can wait for one of those.
@@ -62,14 +64,64 @@ pub(crate) struct Bell {
     /// Somebody rang, or the loop holds the bell: no need to write.
     rung: AtomicBool,
     rope: rope::End,
+    thread: LoopThread,
+    /// Used on the loop's thread only: a step is under way that minds the bell, and it rang.
+    is_minded: AtomicBool,
+    is_due: AtomicBool,
 }
 
 impl Bell {
     pub(crate) fn ring(&self, token: u64) {
         self.tokens.lock().push(token);
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            // A full pipe is as good as a written one: the loop will look.
-            let _full = (&self.rope).write(&[1]);
+        if self.rung.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        if self.thread.is_current() && self.is_minded.load(Ordering::Relaxed) {
+            self.is_due.store(true, Ordering::Relaxed);
+        } else {
+            self.pull();
+        }
+    }
+
+    /// Has the kernel tell the loop that there is something to look at.
+    pub(crate) fn pull(&self) {
+        // A full pipe is as good as a written one: the loop will look.
+        let _full = (&self.rope).write(&[1]);
+    }
+
+    /// Begins a step on the loop's thread that may ring.
+    #[inline]
+    pub(crate) fn mind(&self) -> Minding<'_> {
+        self.is_minded.store(true, Ordering::Relaxed);
+        Minding(self)
+    }
+}
+
+/// A step that minds the bell. Where it fails the rope is pulled after all.
+pub(crate) struct Minding<'a>(&'a Bell);
+
+impl Minding<'_> {
+    /// Ends it. True if it rang: then the caller has the loop look.
+    #[inline]
+    pub(crate) fn ends_due(self) -> bool {
+        self.end()
+    }
+
+    #[inline]
+    fn end(&self) -> bool {
+        self.0.is_minded.store(false, Ordering::Relaxed);
+        let is_due = self.0.is_due.load(Ordering::Relaxed);
+        if is_due {
+            self.0.is_due.store(false, Ordering::Relaxed);
+        }
+        is_due
+    }
+}
+
+impl Drop for Minding<'_> {
+    fn drop(&mut self) {
+        if self.end() {
+            self.0.pull();
         }
     }
 }
@@ -102,6 +154,11 @@ impl Doorbell {
         }))
     }
 
+    /// The bell, for those who ring it on the loop's own thread.
+    pub(crate) fn bell(&self, py: Python<'_>) -> PyResult<Arc<Bell>> {
+        Ok(Arc::clone(&self.inner.get(py)?.0))
+    }
+
     /// For those who ring a loop only while it is there.
     pub(crate) fn weak(&self, py: Python<'_>) -> PyResult<Weak<Bell>> {
         Ok(Arc::downgrade(&self.inner.get(py)?.0))
@@ -123,6 +180,9 @@ impl Doorbell {
             tokens: Mutex::new(Vec::new()),
             rung: AtomicBool::new(false),
             rope,
+            thread: LoopThread::current(),
+            is_minded: AtomicBool::new(false),
+            is_due: AtomicBool::new(false),
         };
         Ok(Self {
             inner: Owned::new((Arc::new(bell), read)),

@@ -3,6 +3,7 @@
 //! It holds a dict of its own that nothing else can reach, so what was checked stays true. Keys and values are exact
 //! `str` (values of counters: `int`), which cannot refer back: no cycles, hence no garbage collector support.
 use daemoneye_eventbus_core::event::Map;
+use daemoneye_eventbus_core::wire;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -110,6 +111,15 @@ impl FrozenMap {
         let dict = PyDict::new(py);
         for (key, value) in entries {
             dict.set_item(key, value)?;
+        }
+        Py::new(py, Self { dict: dict.unbind() }).map(slots::untrack)
+    }
+
+    /// Of a repeated key the last value wins, at the first place.
+    pub(crate) fn of_wire(py: Python<'_>, entries: &wire::Entries<'_>) -> PyResult<Py<Self>> {
+        let dict = PyDict::new(py);
+        for (key, value) in entries {
+            dict.set_item(PyString::from_bytes(py, key.0)?, PyString::from_bytes(py, value.0)?)?;
         }
         Py::new(py, Self { dict: dict.unbind() }).map(slots::untrack)
     }

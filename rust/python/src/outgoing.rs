@@ -4,10 +4,12 @@ use daemoneye_eventbus_core::broker::Unfinished;
 use daemoneye_eventbus_core::error::TopicError;
 use daemoneye_eventbus_core::event::{CollectionEvent, EventKind, Timestamp};
 use daemoneye_eventbus_core::lock::Mutex;
+use daemoneye_eventbus_core::topic::names::default_topic;
 use daemoneye_eventbus_core::wire::Dialect;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyBytes, PyString};
 use uuid::Uuid;
 
@@ -185,4 +187,16 @@ pub(crate) fn topic_text<'a>(topic: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
         };
         crate::errors::to_py(topic.py(), Error::Topic(error))
     })
+}
+
+/// An event's own topic, made once.
+pub(crate) fn default_topic_text(py: Python<'_>, kind: EventKind) -> Py<PyString> {
+    static TEXTS: PyOnceLock<[Py<PyString>; 5]> = PyOnceLock::new();
+    let texts = TEXTS.get_or_init(py, || {
+        EventKind::ALL.map(|kind| PyString::new(py, default_topic(kind)).unbind())
+    });
+    texts.get(kind as usize).map_or_else(
+        || PyString::new(py, default_topic(kind)).unbind(),
+        |text| text.clone_ref(py),
+    )
 }

@@ -57,6 +57,12 @@ impl Span {
         body.get(range).ok_or_else(inconsistent)
     }
 
+    /// As Python's own; its decoder looks at the UTF-8 itself.
+    #[inline]
+    pub(crate) fn text<'py>(self, py: Python<'py>, body: &[u8]) -> PyResult<Bound<'py, PyString>> {
+        PyString::from_bytes(py, self.slice(body)?)
+    }
+
     pub(crate) fn str(self, body: &[u8]) -> PyResult<&str> {
         std::str::from_utf8(self.slice(body)?).map_err(|_| inconsistent())
     }
@@ -86,7 +92,7 @@ impl Text {
     pub(crate) fn get<'py>(&self, py: Python<'py>, frame: Option<&Frame>) -> PyResult<Bound<'py, PyString>> {
         match self {
             Self::Owned(text) => Ok(text.bind(py).clone()),
-            Self::Wire(span) => Ok(PyString::new(py, span.str(frame.ok_or_else(inconsistent)?.bytes(py))?)),
+            Self::Wire(span) => span.text(py, frame.ok_or_else(inconsistent)?.bytes(py)),
         }
     }
 }

@@ -91,6 +91,7 @@ fn event(dialect: Dialect, body: &[u8]) {
     let walked: Result<CollectionEvent<'_, Walk>, _> = dialect.event(body);
     assert_eq!(walked.is_ok(), ours.is_ok());
     assert!(walked.is_err() || dialect.known_event(body).is_ok());
+    assert!(walked.is_err() || dialect.known_metadata(body).is_ok());
 }
 
 fuzz_target!(|data: &[u8]| {

@@ -10,7 +10,7 @@ mod sniff;
 pub mod text;
 mod translate;
 
-pub use dialect::{Dialect, Outline};
+pub use dialect::{Dialect, Entries, Outline};
 pub use message::{Draft, Message, MessageType, Payload, Refusal, Summary, check, encoded_len, read, write};
 pub use sniff::{Verdict, sniff, verdict};
 pub use translate::translate;

@@ -57,6 +57,10 @@ fn alike_again(dialect: Dialect, bytes: &[u8]) {
     if dialect.event(bytes).is_ok() {
         let whole: CollectionEvent<'_, Walk, Utf8<'_>> = dialect.decode(bytes).unwrap();
         assert_eq!(format!("{:?}", again.unwrap()), format!("{whole:?}"));
+        let whole: CollectionEvent<'_> = dialect.decode(bytes).unwrap();
+        let entries = dialect.known_metadata(bytes).unwrap();
+        let entries: Vec<_> = entries.iter().map(|(key, value)| (key.text(), value.text())).collect();
+        assert_eq!(entries, whole.metadata().0);
     }
 }
 

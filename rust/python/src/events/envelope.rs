@@ -128,7 +128,7 @@ impl Envelope {
         match (&self.correlation, &self.frame) {
             (Correlation::Object(object), _) => Ok(object.get().id().bind(py).clone()),
             (Correlation::Id(id), _) => Ok(id.text(py)),
-            (Correlation::Wire(span), Some(frame)) => Ok(PyString::new(py, span.str(frame.bytes(py))?)),
+            (Correlation::Wire(span), Some(frame)) => span.text(py, frame.bytes(py)),
             (Correlation::Wire(_), None) => Err(inconsistent()),
         }
     }

@@ -1,6 +1,7 @@
 //! Where a received event keeps its values: a copy of the frame, and the place of the payload in it.
 use daemoneye_eventbus_core::error::DecodeError;
 use daemoneye_eventbus_core::event::{CollectionEvent, Map};
+use daemoneye_eventbus_core::wire;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -23,6 +24,13 @@ impl Payload {
         let mut event: CollectionEvent<'_> = decoded.map_err(|error: DecodeError| decode_error(py, error))?;
         event.metadata_mut().drop_repeats();
         Ok(event)
+    }
+
+    /// The map alone, as it stands there.
+    fn entries<'a>(&'a self, py: Python<'a>) -> PyResult<wire::Entries<'a>> {
+        let bytes = self.span.slice(self.frame.bytes(py))?;
+        let entries = self.frame.dialect.known_metadata(bytes);
+        entries.map_err(|error| decode_error(py, error))
     }
 }
 
@@ -55,6 +63,9 @@ impl Metadata {
 
     /// Copies a decoded map; of a repeated key the last wins.
     pub(crate) fn of_map(py: Python<'_>, map: &Map<'_>) -> PyResult<Self> {
+        if map.0.is_empty() {
+            return Ok(Self::empty());
+        }
         let map = FrozenMap::of_map(py, map)?;
         let given = mapping::take(
             Field("FrozenMap", "mapping"),
@@ -75,13 +86,7 @@ impl Metadata {
     pub(crate) fn get(&self, py: Python<'_>, payload: Option<&Payload>) -> PyResult<Py<FrozenMap>> {
         let map = self.map.get_or_try_init(py, || match payload {
             None => FrozenMap::of_entries(py, &self.given),
-            Some(payload) => match payload.decode(py)? {
-                CollectionEvent::Process(event) => FrozenMap::of_map(py, &event.metadata),
-                CollectionEvent::Network(event) => FrozenMap::of_map(py, &event.metadata),
-                CollectionEvent::Filesystem(event) => FrozenMap::of_map(py, &event.metadata),
-                CollectionEvent::Performance(event) => FrozenMap::of_map(py, &event.metadata),
-                CollectionEvent::TriggerRequest(event) => FrozenMap::of_map(py, &event.metadata),
-            },
+            Some(payload) => FrozenMap::of_wire(py, &payload.entries(py)?),
         });
         Ok(map?.clone_ref(py))
     }

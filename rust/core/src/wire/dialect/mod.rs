@@ -65,6 +65,18 @@ impl<'a> Outline<'a> {
     }
 }
 
+/// A map's keys and values in wire order, borrowed from a frame that was checked; a repeated key is kept.
+pub type Entries<'a> = Vec<(Utf8<'a>, Utf8<'a>)>;
+
+fn metadata_by_serde<'a>(
+    bytes: &'a [u8],
+    decode: impl FnOnce(&'a [u8]) -> Result<CollectionEvent<'a>, DecodeError>,
+) -> Result<Entries<'a>, DecodeError> {
+    let event = decode(bytes)?;
+    let entries = event.metadata().0.iter();
+    Ok(entries.map(|&(key, value)| (key.into(), value.into())).collect())
+}
+
 #[cold]
 fn kind_by_serde<'a>(
     bytes: &'a [u8],
@@ -222,6 +234,15 @@ impl Dialect {
         match self {
             Self::Bincode => bincode::known_event(bytes),
             Self::Postcard | Self::BincodeV0 => self.decode(bytes),
+        }
+    }
+
+    /// The map of an event of what was decoded before, in the same way.
+    #[inline]
+    pub fn known_metadata(self, bytes: &[u8]) -> Result<Entries<'_>, DecodeError> {
+        match self {
+            Self::Bincode => bincode::known_metadata(bytes),
+            Self::Postcard | Self::BincodeV0 => metadata_by_serde(bytes, |bytes| self.decode(bytes)),
         }
     }
 }

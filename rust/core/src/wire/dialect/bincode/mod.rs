@@ -12,8 +12,8 @@ use bincode::serde::{borrow_decode_from_slice, encode_into_slice, encode_into_wr
 use bincode::{config, decode_from_slice};
 use serde::{Deserialize, Serialize};
 
-use super::Outline;
 use super::plain::{self, Codec};
+use super::{Entries, Outline};
 use crate::error::{DecodeError, Error, Result};
 use crate::event::{CollectionEvent, EventKind, Utf8, Walk};
 use crate::wire::Draft;
@@ -110,6 +110,15 @@ pub(super) fn known_event(bytes: &[u8]) -> Result<CollectionEvent<'_, Walk, Utf8
     match walk::known_event(bytes) {
         Some(event) => Ok(event),
         None => decode(bytes),
+    }
+}
+
+/// The map of an event that [`event`] took before.
+#[inline]
+pub(super) fn known_metadata(bytes: &[u8]) -> Result<Entries<'_>, DecodeError> {
+    match walk::known_metadata(bytes) {
+        Some(entries) => Ok(entries),
+        None => super::metadata_by_serde(bytes, decode),
     }
 }
 

@@ -1,0 +1,131 @@
+"""In process, a publish on the loop's thread wakes a reader of that loop without the kernel between them."""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from daemoneye_eventbus import Broker, ClientConfig, EventBus
+from support import pids, process
+
+MESSAGES = 50
+
+
+class CountingLoop(asyncio.SelectorEventLoop):
+    """Counts how often the kernel told it of something to read."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = 0
+
+    def add_reader(self, fd, callback, *args):
+        def counted(*given):
+            self.told += 1
+            callback(*given)
+
+        return super().add_reader(fd, counted, *args)
+
+
+def run_counted(main):
+    with asyncio.Runner(loop_factory=CountingLoop) as runner:
+        loop = runner.get_loop()
+        runner.run(main(loop))
+
+
+@pytest.mark.parametrize("way", ["publish", "publish_many"])
+def test_a_reader_is_woken_by_the_loop_itself(path, way):
+    async def main(loop):
+        async with (
+            Broker(path) as broker,
+            EventBus.from_broker(broker) as bus,
+            bus.subscribe("events.#") as subscription,
+        ):
+            await asyncio.sleep(0.05)
+            before = loop.told
+            for number in range(MESSAGES):
+                wait = asyncio.create_task(subscription.get(timeout=10))
+                await asyncio.sleep(0)
+                if way == "publish":
+                    await bus.publish(process(number))
+                else:
+                    await bus.publish_many([process(number)])
+                assert pids([await wait]) == [number]
+            assert loop.told - before < MESSAGES // 10
+
+    run_counted(main)
+
+
+def test_a_reader_is_woken_from_another_thread(path):
+    async def main(loop):
+        async with (
+            Broker(path) as broker,
+            EventBus.from_broker(broker) as bus,
+            bus.subscribe("events.#") as subscription,
+        ):
+            for number in range(MESSAGES):
+                wait = asyncio.create_task(subscription.get(timeout=10))
+                await asyncio.sleep(0)
+                await asyncio.to_thread(bus.publish_nowait, process(number))
+                assert pids([await wait]) == [number]
+
+    run_counted(main)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="sends a signal")
+def test_a_reader_is_woken_by_a_signal_handler_that_publishes_while_the_loop_sleeps(path):
+    async def main():
+        async with (
+            Broker(path) as broker,
+            EventBus.from_broker(broker) as bus,
+            bus.subscribe("events.#") as subscription,
+        ):
+            before = signal.signal(signal.SIGUSR1, lambda *_: bus.publish_nowait(process(7)))
+            sender = threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGUSR1])
+            sender.start()
+            try:
+                assert pids([await subscription.get(timeout=10)]) == [7]
+            finally:
+                sender.join()
+                signal.signal(signal.SIGUSR1, before)
+
+    started = time.monotonic()
+    asyncio.run(main())
+    assert time.monotonic() - started < 9
+
+
+def test_a_reader_is_woken_by_what_is_published_between_two_runs_of_its_loop(path):
+    with asyncio.Runner() as runner:
+        broker = Broker(path)
+        runner.run(broker.start())
+
+        async def open_bus():
+            return await EventBus.from_broker(broker, config=ClientConfig())
+
+        bus = runner.run(open_bus())
+
+        async def subscribe():
+            subscription = await bus.subscribe("events.#")
+            return subscription, asyncio.create_task(subscription.get(timeout=10))
+
+        async def one_turn():
+            opened = await subscribe()
+            await asyncio.sleep(0)
+            return opened
+
+        subscription, wait = runner.run(one_turn())
+        bus.publish_nowait(process(7))
+
+        async def take():
+            return await wait
+
+        assert pids([runner.run(take())]) == [7]
+
+        async def close():
+            await subscription.close()
+            await bus.shutdown()
+            await broker.shutdown()
+
+        runner.run(close())
