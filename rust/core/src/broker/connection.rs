@@ -107,6 +107,8 @@ pub(super) struct Connection {
     /// Writing failed.
     broken: AtomicBool,
     pub(super) lasting: Arc<Lasting>,
+    /// Writes to its process.
+    pub(super) sent: Arc<AtomicU64>,
 }
 
 impl Connection {
@@ -116,12 +118,16 @@ impl Connection {
         stall: Duration,
         stream: Arc<Stream>,
         terms: Terms,
+        sent: Arc<AtomicU64>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this: &Weak<Self>| {
             let queue = terms.queue(stall, budget, Arc::new(Reader(Weak::clone(this))));
             let outlet: Weak<dyn Outlet> = Weak::<Self>::clone(this);
             let sink = router.join(queue, terms.dialect, terms.max_frame, Some(outlet));
-            Self::of(Uuid::new_v4(), terms.name, stream, sink, Arc::default())
+            Self {
+                sent,
+                ..Self::of(Uuid::new_v4(), terms.name, stream, sink, Arc::default())
+            }
         })
     }
 
@@ -175,6 +181,7 @@ impl Connection {
             blocked: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             lasting: Arc::default(),
+            sent: Arc::default(),
         }
     }
 
@@ -225,7 +232,12 @@ impl Connection {
 
 impl Outlet for Connection {
     fn flush(&self) {
-        match self.queue.write_to(|slices| self.stream.try_write(slices)) {
+        let written = self.queue.write_to(|slices| {
+            let written = self.stream.try_write(slices)?;
+            self.sent.fetch_add(1, Ordering::Relaxed);
+            Ok(written)
+        });
+        match written {
             Ok(Written::All | Written::Armed) => return,
             Ok(Written::Unwanted) => {}
             Ok(Written::Blocked) => self.blocked.store(true, Ordering::Release),

@@ -28,6 +28,7 @@ mod router;
 mod server;
 mod session;
 mod shared;
+mod spin;
 mod statistics;
 mod subscription;
 #[cfg(test)]

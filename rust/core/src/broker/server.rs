@@ -171,11 +171,16 @@ pub(super) fn run(
                 sessions: JoinSet::new(),
                 back_off: BACK_OFF_FIRST,
             };
-            let watching = Arc::clone(shared);
-            // A look that a defect ends is followed by others.
+            let (watching, spinning) = (Arc::clone(shared), Arc::clone(shared));
+            // What a defect ends is begun again.
             tokio::spawn(async move {
                 loop {
                     let _reported = caught(watching.watch.keep()).await;
+                }
+            });
+            tokio::spawn(async move {
+                loop {
+                    let _reported = caught(spinning.spin.keep()).await;
                 }
             });
             if let Order::Stop(deadline) = server.serve(&listener).await {

@@ -28,6 +28,7 @@ use super::rhythm::Rhythm;
 use super::rights::Rights;
 use super::route::Sink;
 use super::router::Router;
+use super::spin::Spin;
 use super::statistics::{BrokerStatistics, ClientInfo, ClientKind, Counters, Refusal, Totals, Undelivered};
 use crate::error::{Error, Result};
 use crate::event::EventBusStatistics;
@@ -86,6 +87,7 @@ pub(super) struct Shared {
     pub(super) places: Arc<Places>,
     /// Of what buses of this process hold back.
     pub(super) watch: Watch,
+    pub(super) spin: Spin,
     /// Told when a connection came a step nearer to the end.
     pub(super) progress: Arc<Notify>,
     phase: AtomicU8,
@@ -107,6 +109,7 @@ impl Shared {
             own_uid,
             headroom: Headroom::default(),
             watch: Watch::default(),
+            spin: Spin::default(),
             router: Router::default(),
             counters: Counters::new(),
             rhythm: Rhythm::default(),

@@ -60,6 +60,11 @@ impl Clock {
         self.pinged = false;
     }
 
+    /// When it was last heard.
+    pub(super) fn heard(&self) -> Instant {
+        self.heard
+    }
+
     /// The peer has taken something, so it is there.
     pub(super) fn note_written(&mut self) {
         self.heard = Instant::now();

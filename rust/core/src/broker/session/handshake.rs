@@ -107,6 +107,7 @@ impl Session {
             config.stall_timeout,
             Arc::clone(&entry.stream),
             terms,
+            shared.spin.sent_to(entry.stream.peer().pid),
         );
         let room: Arc<dyn Wake> = Arc::clone(&connection.bell) as _;
         let session = Self {
@@ -125,6 +126,7 @@ impl Session {
             refusals: None,
             subscriptions: hashbrown::HashMap::new(),
             clock: super::Clock::new(),
+            sent_when_heard: 0,
             writable: None,
             read_this_turn: 0,
             verbs_this_turn: Duration::ZERO,

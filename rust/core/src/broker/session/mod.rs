@@ -112,6 +112,8 @@ struct Session {
     /// What each live subscription comes to.
     subscriptions: HashMap<u64, Load>,
     clock: Clock,
+    /// [`Connection::sent`] when it was last heard.
+    sent_when_heard: u64,
     writable: Option<Wait>,
     read_this_turn: usize,
     verbs_this_turn: Duration,
@@ -185,6 +187,9 @@ impl Session {
             Ok(len) if len > 0 => {
                 self.read_this_turn += len;
                 self.clock.note_heard();
+                let sent = self.connection.sent.load(Ordering::Relaxed);
+                let answers = std::mem::replace(&mut self.sent_when_heard, sent) != sent;
+                self.shared.spin.note(self.clock.heard(), answers);
                 batch::run(|| with_read(len, |data| self.take(data)));
             }
             // An end of file, or a connection that broke.
