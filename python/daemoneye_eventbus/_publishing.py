@@ -38,6 +38,9 @@ class Publisher(BusCore):
     def _flush_soon(self) -> None:
         self._way.flush_soon()
 
+    def _readers_first(self) -> None:
+        self._way.readers_first()
+
     def _kernel_is_full(self) -> None:
         if isinstance(self._way, RemoteWay):
             self._way.connection.kernel_is_full()
@@ -152,6 +155,7 @@ class Publisher(BusCore):
                 if then is None:
                     return accepted
                 if then is True:
+                    self._readers_first()
                     await asyncio.sleep(0)
                 else:
                     event, rest = then

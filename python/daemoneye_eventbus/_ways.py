@@ -75,6 +75,7 @@ class Way(Protocol):
     def observe(self, observer: Callable[[State], None]) -> Callable[[], None]: ...
     def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened: ...
     def flush_soon(self) -> None: ...
+    def readers_first(self) -> None: ...
     async def flush(self) -> None: ...
     async def last_flush(self) -> None: ...
     async def statistics(self) -> EventBusStatistics: ...
@@ -183,6 +184,9 @@ class RemoteWay:
     def flush_soon(self) -> None:
         """One write for everything published in this turn of the loop."""
         self._connection.flush_soon()
+
+    def readers_first(self) -> None:
+        """They are told by the broker, whenever that is."""
 
     async def flush(self) -> None:
         """Everything published before has been routed."""
@@ -333,6 +337,10 @@ class LocalWay:
             self.bridge.loop.call_soon(self._port.flush)
         else:
             self._port.flush()
+
+    def readers_first(self) -> None:
+        """Whom this loop has something for goes on before who gives it a turn now; the bell rings behind both."""
+        self.bridge.loop.call_soon(self.bridge.look)
 
     async def flush(self) -> None:
         """Publishing in process routes at once; what has company to wait for is written."""

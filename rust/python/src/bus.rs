@@ -60,7 +60,7 @@ impl Way {
 #[pyclass(name = "EventBus", subclass, frozen, weakref, module = "daemoneye_eventbus._native")]
 pub(crate) struct BusCore {
     way: Way,
-    pace: Pace,
+    pub(crate) pace: Pace,
     /// Coroutines that wait for room; newcomers stand behind them.
     queue_of_waiters: AtomicUsize,
     thread: LoopThread,
@@ -89,8 +89,10 @@ fn default_topic_text(py: Python<'_>, kind: EventKind) -> Py<PyString> {
 }
 
 impl BusCore {
-    pub(crate) fn turn_is_due(&self) -> bool {
-        self.pace.turn_is_due()
+    /// The loop is about to have a turn, in which readers come before whoever gives it.
+    pub(crate) fn readers_first(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().thread.check(slf.py())?;
+        calls::method(intern!(slf.py(), "_readers_first"), [slf], None).map(drop)
     }
 
     /// The first step of an awaited publish: on the loop's thread, behind those who wait already.
@@ -441,7 +443,7 @@ impl BusCore {
         let result: PyResult<_> = (|| {
             slf.get().thread.check(py)?;
             loop {
-                if slf.get().turn_is_due() {
+                if slf.get().pace.turn_is_due() {
                     return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
                 }
                 let Some(event) = calls::next(events)? else {
