@@ -98,6 +98,12 @@ impl Link {
         Ok(target.map(|(generation, stream)| (generation, stream.raw_fd())))
     }
 
+    /// The loop refuses to watch it; ends the link for that.
+    fn cannot_watch(&self, py: Python<'_>, cause: String, errno: Option<i32>) -> PyResult<()> {
+        self.core(py)?.cannot_watch(cause, errno);
+        Ok(())
+    }
+
     /// The descriptor is readable. True if what to watch may have changed.
     fn on_readable(&self, py: Python<'_>, bell: &Doorbell) -> PyResult<bool> {
         bell.hold(py)?;
