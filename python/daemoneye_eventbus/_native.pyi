@@ -394,7 +394,7 @@ class TopicPattern:
         """Whether the pattern has no wildcard."""
 
     def matches(self, topic: str) -> bool:
-        """Whether the pattern matches ``topic``."""
+        """Whether the pattern matches ``topic``, of any depth; `TopicError` if that is not a valid topic."""
 
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
