@@ -15,7 +15,7 @@ from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._reading import reading
 from daemoneye_eventbus._room import Room
 from daemoneye_eventbus._waiters import Waiters
-from daemoneye_eventbus.errors import ConnectionClosed
+from daemoneye_eventbus.errors import ConnectionClosed, ForkedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,6 +143,8 @@ class Connection:
                 self.kernel_is_full()
             elif blocked is False:
                 self.flush_soon()
+        except ForkedProcess as error:
+            self.bridge.note_child(error)
         except BaseException:
             # A Ctrl-C; nobody else would write what is left, and what waits for the kernel is not written in a turn.
             self.link.write_elsewhere()

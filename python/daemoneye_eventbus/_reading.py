@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final, Protocol
 
+from daemoneye_eventbus.errors import ForkedProcess
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
@@ -125,13 +127,20 @@ class LoopReads:
                 self.update()
             # Last, for whoever is woken goes on in there.
             self._bridge.look()
+        except ForkedProcess as error:
+            self._bridge.note_child(error)
         except BaseException:
             # A Ctrl-C may come between any two steps; the link holds the bell until the loop has looked.
             self._bridge.loop.call_soon(self._bridge.look)
             raise
 
     def _on_writable(self) -> None:
-        if not self._link.on_writable() and self._watched is not None:
+        try:
+            is_full = self._link.on_writable()
+        except ForkedProcess as error:
+            self._bridge.note_child(error)
+            return
+        if not is_full and self._watched is not None:
             self._is_writing = False
             self._settle(self._bridge.loop.remove_writer, self._watched[1])
 
