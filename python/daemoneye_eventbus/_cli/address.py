@@ -99,7 +99,7 @@ def add_client(parser: argparse.ArgumentParser, *, positional: str | None = None
         action="append",
         metavar="SID",
         default=argparse.SUPPRESS,
-        help="on Windows in place of --server-uid: its SID (default: oneself, SYSTEM and Administrators)",
+        help="on Windows, the SID whose broker is trusted (default: this user, SYSTEM and Administrators)",
     )
 
 
