@@ -11,7 +11,7 @@ import pytest
 
 from daemoneye_eventbus import Broker, ClientConfig, EventBus
 from daemoneye_eventbus._border import Waiter
-from support import LONG, Pair, make_pair, pids, process
+from support import LONG, Pair, collect, make_pair, pids, process
 
 STORM = 100_000 if LONG else 10_000
 SOLO = ClientConfig(pool=False)
@@ -295,6 +295,30 @@ async def test_a_small_queue_slows_its_loop_while_it_is_there(path, end):
         async with EventBus.from_broker(broker) as later:
             for publish in (bus.publish, later.publish):
                 assert await turns_of(publish) < 20
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one by one", "publish_many"])
+@pytest.mark.parametrize("messages", [1, 2, 3, 4, 8, 20])
+def test_a_ready_reader_of_the_same_loop_gets_all_however_small_its_queue(path, run, messages, many):
+    """Queues of one to four messages overflowed before their reader, who waited for them, had its turn."""
+
+    async def main():
+        async with (
+            Broker(path) as broker,
+            EventBus.from_broker(broker) as bus,
+            bus.subscribe("events.#", queue_messages=messages) as events,
+        ):
+            reading = asyncio.create_task(collect(events, 500))
+            await asyncio.sleep(0)
+            if many:
+                await bus.publish_many(map(process, range(500)))
+            else:
+                for number in range(500):
+                    await bus.publish(process(number))
+            assert pids(await reading) == list(range(500))
+            assert events.dropped == 0
+
+    run(main())
 
 
 @pytest.mark.parametrize("make", [asyncio.Future, Waiter], ids=["asyncio", "ours"])

@@ -255,6 +255,11 @@ def test_a_broker_of_another_user_who_lets_us_in(cli, open_folder, program):
     cli("stats", "--path", path, "--server-uid", "nobody-of-that-name").ends(2)
 
 
+def test_a_sid_of_a_broker_is_for_windows(cli, path):
+    said = cli("stats", "--path", path, "--server-sid", "S-1-5-18", "--server-sid", "S-1-5-32-544").ends(2).stderr
+    assert "server_sids: has no effect on Unix; use server_uids" in said
+
+
 @pytest.mark.usefixtures("as_root")
 def test_a_broker_of_another_user(cli, open_folder, program):
     """Root looks at a service: judged as that user's, and told who may ask more."""

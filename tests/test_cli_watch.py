@@ -205,6 +205,22 @@ def test_top_on_a_terminal(cli, cli_broker, path, raw):
     assert read_terminal(controller, child).endswith("\x1b[?7h\x1b[?25h")
 
 
+@pytest.mark.parametrize("height", [2, 5, 8])
+def test_top_stays_in_place_on_a_small_terminal(cli, cli_broker, path, raw, height):
+    """What did not fit went beyond the last row and moved the rest up, each time."""
+    others = [raw(str(path)) for _ in range(5)]
+    for number, other in enumerate(others):
+        other.connect(f"client{number}")
+    controller, terminal = terminal_of(80, height)
+    child = cli("top", "--interval", "0.1", "--count", "2", stdout=terminal)
+    os.close(terminal)
+    first, second = read_terminal(controller, child).split("\x1b[H")[1:]
+    child.ends(0)
+    assert "q ends" in first
+    assert "q ends" in second
+    assert (first.count("\n"), second.count("\n")) == (height - 1, height - 1)
+
+
 def on_a_terminal(path, script, keys):
     """What a shell shows on a terminal of its own that runs ``script``; each of ``keys`` is pressed after its text.
 

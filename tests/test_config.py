@@ -207,6 +207,11 @@ def test_what_goes_together_is_said_at_once():
             BrokerConfig(original_patterns=[pattern])
     with pytest.raises(ValueError, match=r"original_patterns: .*4 levels \(max 3\)"):
         BrokerConfig(original_patterns=["events.a.b.c"], max_topic_depth=3)
+    # Of a default, too, that nobody wrote.
+    too_deep = r"original_patterns: .*: events.#; give patterns of 1 segments at most there, or raise max_topic_depth$"
+    with pytest.raises(ValueError, match=too_deep):
+        BrokerConfig(max_topic_depth=1)
+    assert BrokerConfig(max_topic_depth=1, original_patterns=["events"]).max_topic_depth == 1
 
 
 def test_a_configuration_is_shown_as_it_is_written():

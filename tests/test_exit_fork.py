@@ -1,5 +1,6 @@
 """The end of the interpreter, and fork: right exit codes, silence, no hang."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -8,6 +9,9 @@ import time
 
 import psutil
 import pytest
+
+from daemoneye_eventbus import EventBus
+from support import process
 
 ROUNDS = int(os.environ.get("DAEMONEYE_TEST_EXITS", "40")) // 5 or 1
 ENDS = {
@@ -124,6 +128,22 @@ def test_fork_inside_a_coroutine(path, program):
     parent = program("forked_inside.py", path)
     assert parent.line(8) == "0"
     parent.finish()
+
+
+async def test_a_forked_child_that_runs_its_parents_loop_says_so_once(broker, path, program):
+    """It logged an exception in each turn, for each connection on which something had come."""
+    parent = program("forked_loop.py", path)
+    child = (await parent.answer())["child"]
+    async with EventBus.connect(path) as bus:
+        await bus.publish(process(7))
+        await bus.flush()
+    parent.tell()
+    ((logger, text),) = await parent.answer()
+    assert logger == "daemoneye_eventbus.client"
+    assert text.startswith("a forked child runs its parent's event loop")
+    assert f"belongs to process {parent.pid}, and this is process {child}" in text
+    assert await parent.answer() == [[0, 1, 7]] * 2
+    await asyncio.to_thread(parent.finish)
 
 
 @pytest.mark.parametrize("block", ["broker", "remote", "local", "over_socket", "in_process"])

@@ -16,6 +16,7 @@ from daemoneye_eventbus import (
     BrokerAlreadyRunning,
     BrokerConfig,
     ClientConfig,
+    ConnectTimeout,
     EventBus,
     PathRefused,
 )
@@ -395,3 +396,15 @@ async def test_a_disk_without_room_for_the_pid(folder, program, room):
         assert pids(await collect(events, 1)) == [7]
     broker.ask(do="shutdown")
     broker.finish(stderr=None)
+
+
+async def test_what_a_terminal_obeys_in_a_path_is_escaped_in_what_is_said_of_it(folder):
+    odd = f"{folder}/a\x1b[31m\nb"
+    with pytest.raises(PathRefused) as nul:
+        Broker(f"{odd}\0")
+    assert str(nul.value).startswith(f"refused to use {folder}/a\\u{{1b}}[31m\\nb\\0: it contains a NUL byte")
+    assert nul.value.path == f"{odd}\0", "as it is"
+    with pytest.raises(ConnectTimeout) as missing:
+        await EventBus.connect(f"{odd}/c.sock", config=ClientConfig(connect_timeout=0.05))
+    assert str(missing.value).count(f"{folder}/a\\u{{1b}}[31m\\nb/c.sock") == 2
+    assert str(missing.value).isprintable()

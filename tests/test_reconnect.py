@@ -18,6 +18,7 @@ from daemoneye_eventbus import (
     ConnectTimeout,
     EventBus,
     EventBusError,
+    FrameTooLarge,
     PermissionRefused,
     ProtocolError,
 )
@@ -71,6 +72,28 @@ async def test_kill_and_restart(path, program):
     assert changes[-3:] == ["reconnecting", "connected", "closed"]
     await pub.shutdown()
     again.finish()
+
+
+async def test_what_the_next_broker_takes_no_more_is_dropped_and_counted_at_once(path, caplog):
+    """Each such event ended a new connection, and took along what was written behind it."""
+    large = 200_000
+    async with Broker(path):
+        pub = await EventBus.connect(path, config=ClientConfig(**FAST))
+    await eventually(lambda: pub.state == "reconnecting", what="state")
+    for number in range(20):
+        await pub.publish(process(number, command_line="x" * large if number % 2 else "y"))
+    assert pub.local_statistics()["unsent"] == 20
+    async with Broker(path, config=BrokerConfig(max_frame=large // 2)) as broker:
+        await pub.flush()
+        assert broker.statistics().messages_published == 10
+        assert sum(broker.statistics().refused.values()) == 0
+        mine = pub.local_statistics()
+        assert (mine["refused"], mine["reconnects"], mine["unsent"], mine["unconfirmed"]) == (10, 1, 0, 0)
+        with pytest.raises(FrameTooLarge):
+            await pub.publish(process(20, command_line="x" * large))
+        await pub.shutdown()
+    (said,) = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
+    assert f"above the limit of {large // 2} bytes" in said
 
 
 async def test_every_publish_is_sent_once_or_counted(path, program):

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from daemoneye_eventbus import PatternError, TopicPattern, _native, topics
+from daemoneye_eventbus import PatternError, TopicError, TopicPattern, _native, topics
 
 
 def test_names_are_those_of_the_core():
@@ -47,3 +47,15 @@ def test_patterns():
         TopicPattern(5)
     with pytest.raises(TypeError):
         pattern.matches(None)
+
+
+@pytest.mark.parametrize(
+    "topic", ["", "events.", "events..new", "events.Process", "other.x", "events.*", "events." + "x" * 300]
+)
+def test_what_is_no_topic_meets_no_pattern_and_is_refused(topic):
+    """Nobody can publish there; a hash matched it all the same."""
+    with pytest.raises(TopicError) as error:
+        TopicPattern("#").matches(topic)
+    assert error.value.topic == topic[:256]
+    # How deep topics may be, brokers differ about.
+    assert TopicPattern("#").matches("events" + ".x" * 120)

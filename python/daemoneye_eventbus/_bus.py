@@ -43,8 +43,7 @@ from daemoneye_eventbus._types import (
     EventSubscription,
     State,
 )
-from daemoneye_eventbus._waiters import Waiters
-from daemoneye_eventbus._ways import Bounds, LocalWay, RemoteWay, Way
+from daemoneye_eventbus._ways import Bounds, LocalWay, RemoteWay, Way, state_changes
 from daemoneye_eventbus.errors import (
     EventBusError,
     ForkedProcess,
@@ -306,29 +305,9 @@ class EventBus(Publisher):
         """``connecting``, ``connected``, ``reconnecting`` or ``closed``."""
         return "closed" if self._shut else self._way.state
 
-    async def state_changes(self) -> AsyncIterator[State]:
+    def state_changes(self) -> AsyncIterator[State]:
         """Yields each change of `state` from now on; ends after ``closed``."""
-        loop = self._bridge.check()
-        changes: deque[State] = deque()
-        waiting = Waiters()
-
-        def changed(state: State) -> None:
-            changes.append(state)
-            waiting.wake_all()
-
-        stop = self._way.observe(changed)
-        try:
-            if self.state == "closed":
-                changes.append("closed")
-            while True:
-                while changes:
-                    state = changes.popleft()
-                    yield state
-                    if state == "closed":
-                        return
-                await waiting.wait(loop)
-        finally:
-            stop()
+        return state_changes(self._way, lambda: self.state)
 
     def flush(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
         """Returns when every earlier publish of this bus has been routed; ``TimeoutError`` after ``timeout`` seconds.

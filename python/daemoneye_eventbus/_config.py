@@ -114,8 +114,11 @@ def _patterns(
             refusal = refusal_of(pattern, max_depth)
         except UnicodeEncodeError:
             refusal = f"{short(pattern)} is not Unicode, and no topic has that"
-        if refusal is not None:
-            raise ValueError(f"BrokerConfig.{name}: {refusal}")
+        if refusal is None:
+            continue
+        if pattern.count(".") >= max_depth:
+            refusal = f"{refusal}; give patterns of {max_depth} segments at most there, or raise max_topic_depth"
+        raise ValueError(f"BrokerConfig.{name}: {refusal}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._reading import reading
 from daemoneye_eventbus._room import Room
 from daemoneye_eventbus._waiters import Waiters
-from daemoneye_eventbus.errors import ConnectionClosed, TransportError
+from daemoneye_eventbus.errors import ConnectionClosed, ForkedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,6 @@ class Connection:
         self.config = config
         self.address = address
         self.users = 1
-        self._failure: TransportError | None = None
         self._key: _Key | None = None
         self._state_token = bridge.listen(self._on_change)
         self.room_token = bridge.listen(self._on_room)
@@ -75,7 +74,7 @@ class Connection:
 
     def cause(self) -> BaseException | None:
         """Why it ended, if not by its owner."""
-        return self._failure or self.link.cause()
+        return self.link.cause()
 
     async def opened(self) -> None:
         """Waits for the first connection; raises why there is none."""
@@ -115,16 +114,7 @@ class Connection:
     def _on_change(self) -> None:
         self.link.resume()
         self._tell_changes()
-        try:
-            self._reading.update()
-        except OSError as cause:
-            if cause.errno is None:
-                # Not the system's: what a signal's handler raised, a TimeoutError for one.
-                raise
-            # The kernel watches no more for this loop (ENOSPC, ENOMEM): nobody would ever read.
-            action = f"watch the connection to {self.address.path}"
-            self._failure = TransportError(f"{action}: {cause}", action=action, cause=str(cause), errno=cause.errno)
-            self.link.close()
+        self._reading.update()
         self.changed.wake_all()
 
     def _tell_changes(self) -> None:
@@ -153,6 +143,8 @@ class Connection:
                 self.kernel_is_full()
             elif blocked is False:
                 self.flush_soon()
+        except ForkedProcess as error:
+            self.bridge.note_child(error)
         except BaseException:
             # A Ctrl-C; nobody else would write what is left, and what waits for the kernel is not written in a turn.
             self.link.write_elsewhere()

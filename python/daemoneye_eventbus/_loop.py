@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import logging
 import os
 import weakref
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = ["Bridge"]
+
+_log = logging.getLogger("daemoneye_eventbus.client")
 
 _PUBLISHES_A_TURN: Final = 256
 
@@ -40,6 +43,7 @@ class Bridge:
         self.pace = _PUBLISHES_A_TURN
         self._limits: dict[int, int] = {}
         self.paced: weakref.WeakSet[BusCore] = weakref.WeakSet()
+        self._child_is_told = False
         self.watches = self._watch(loop)
         if not self.watches:
             listen(loop, self.bell, self.look)
@@ -141,6 +145,12 @@ class Bridge:
             # nobody harm, in this run of the loop or, where it has ended, in the next.
             self.loop.call_soon(self._hear, self._listeners.copy)
             raise
+
+    def note_child(self, error: ForkedProcess) -> None:
+        """A child goes on running its parent's loop. What that watches stays its parent's; that is said once."""
+        if not self._child_is_told:
+            self._child_is_told = True
+            _log.warning("a forked child runs its parent's event loop, but none of that loop's buses: %s", error)
 
     def _call(self, tokens: Iterable[int]) -> None:
         for token in tokens:

@@ -106,7 +106,7 @@ class ProcessEvent(_Record):
     ) -> Self: ...
     @property
     def start_time_ns(self) -> int | None:
-        """Nanoseconds since 1970, also beyond year 9999."""
+        """Nanoseconds since 1970, also beyond year 9999, where the field itself raises ``OverflowError``."""
 
 @final
 @dataclass(frozen=True, init=False)
@@ -229,7 +229,7 @@ class CorrelationMetadata(_Record):
     ) -> Self: ...
     @property
     def created_at_ns(self) -> int:
-        """Nanoseconds since 1970, also beyond year 9999."""
+        """Nanoseconds since 1970, also beyond year 9999, where the field itself raises ``OverflowError``."""
 
     def create_child(self, correlation_id: str) -> CorrelationMetadata:
         """Metadata of work that this work caused: same root, stage and tags, this id as parent, sequence 0, new time.
@@ -287,7 +287,7 @@ class BusEvent(_Record, Generic[_E_co]):
     ) -> Self: ...
     @property
     def bus_timestamp_ns(self) -> int:
-        """Nanoseconds since 1970, also beyond year 9999."""
+        """Nanoseconds since 1970, also beyond year 9999, where the field itself raises ``OverflowError``."""
 
     @property
     def correlation_id(self) -> str:
@@ -330,7 +330,7 @@ class ControlMessage(_Record):
     ) -> Self: ...
     @property
     def timestamp_ns(self) -> int:
-        """Nanoseconds since 1970, also beyond year 9999."""
+        """Nanoseconds since 1970, also beyond year 9999, where the field itself raises ``OverflowError``."""
 
     @property
     def correlation_id(self) -> str:
@@ -375,7 +375,7 @@ class Message(_Record):
     ) -> Self: ...
     @property
     def timestamp_ns(self) -> int:
-        """Nanoseconds since 1970, also beyond year 9999."""
+        """Nanoseconds since 1970, also beyond year 9999, where the field itself raises ``OverflowError``."""
 
 @final
 class TopicPattern:
@@ -394,7 +394,7 @@ class TopicPattern:
         """Whether the pattern has no wildcard."""
 
     def matches(self, topic: str) -> bool:
-        """Whether the pattern matches ``topic``."""
+        """Whether the pattern matches ``topic``, of any depth; `TopicError` if that is not a valid topic."""
 
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...

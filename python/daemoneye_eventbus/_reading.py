@@ -7,7 +7,9 @@ link's own thread does, and wakes the loop once for what has come together.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from daemoneye_eventbus.errors import ForkedProcess
 
 if TYPE_CHECKING:
     import asyncio
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from daemoneye_eventbus._loop import Bridge
 
 __all__ = ["LinkReads", "LoopReads", "Reading", "reading"]
+
+# How often a loop is asked that raises; what comes of a signal's handler does not come so often in a row.
+_ATTEMPTS: Final = 4
 
 
 class Reading(Protocol):
@@ -62,6 +67,7 @@ class LoopReads:
         self._watched: tuple[int, int] | None = None
         self._is_writing = False
         self._is_settled = True
+        self._failures = 0
 
     def update(self) -> None:
         """Watches the present connection and lets go of an earlier one."""
@@ -85,10 +91,15 @@ class LoopReads:
         try:
             do(*arguments)
             self._is_settled = True
+            self._failures = 0
         except BaseException as error:
-            # Where the kernel refused to watch, it would again.
-            if not isinstance(error, OSError) or error.errno is None:
-                self._bridge.loop.call_soon(self.update)
+            self._failures += 1
+            errno = error.errno if isinstance(error, OSError) else None
+            # Where the kernel watches no more (ENOSPC, ENOMEM), it would refuse again.
+            if isinstance(error, Exception) and (errno is not None or self._failures >= _ATTEMPTS):
+                self._link.cannot_watch(str(error), errno)
+                return
+            self._bridge.loop.call_soon(self.update)
             raise
 
     def _watch_anew(self, is_torn: bool) -> None:
@@ -116,13 +127,20 @@ class LoopReads:
                 self.update()
             # Last, for whoever is woken goes on in there.
             self._bridge.look()
+        except ForkedProcess as error:
+            self._bridge.note_child(error)
         except BaseException:
             # A Ctrl-C may come between any two steps; the link holds the bell until the loop has looked.
             self._bridge.loop.call_soon(self._bridge.look)
             raise
 
     def _on_writable(self) -> None:
-        if not self._link.on_writable() and self._watched is not None:
+        try:
+            is_full = self._link.on_writable()
+        except ForkedProcess as error:
+            self._bridge.note_child(error)
+            return
+        if not is_full and self._watched is not None:
             self._is_writing = False
             self._settle(self._bridge.loop.remove_writer, self._watched[1])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -12,17 +13,18 @@ from daemoneye_eventbus._checks import choice, integer
 from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._room import Room
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription, State
+from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus.errors import ConnectionLost, ProtocolError, SubscriptionRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from daemoneye_eventbus._border import Link, PortHandle, Source
     from daemoneye_eventbus._broker import Broker
     from daemoneye_eventbus._config import ClientConfig
     from daemoneye_eventbus._loop import Bridge
 
-__all__ = ["Bounds", "LocalWay", "Opened", "RemoteWay", "Way"]
+__all__ = ["Bounds", "LocalWay", "Opened", "RemoteWay", "Way", "state_changes"]
 
 _log = logging.getLogger("daemoneye_eventbus.client")
 
@@ -83,6 +85,31 @@ class Way(Protocol):
     def local_statistics(self) -> dict[str, Any]: ...
     async def close(self, goodbye: float) -> None: ...
     def abandon(self) -> None: ...
+
+
+async def state_changes(way: Way, present: Callable[[], State]) -> AsyncIterator[State]:
+    """Each change from now on; ``present`` knows of the end of a bus also where others go on with its connection."""
+    loop = way.bridge.check()
+    changes: deque[State] = deque()
+    waiting = Waiters()
+
+    def changed(state: State) -> None:
+        changes.append(state)
+        waiting.wake_all()
+
+    stop = way.observe(changed)
+    try:
+        if present() == "closed":
+            changes.append("closed")
+        while True:
+            while changes:
+                state = changes.popleft()
+                yield state
+                if state == "closed":
+                    return
+            await waiting.wait(loop)
+    finally:
+        stop()
 
 
 class RemoteWay:

@@ -94,6 +94,13 @@ def add_client(parser: argparse.ArgumentParser, *, positional: str | None = None
         default=argparse.SUPPRESS,
         help="user whose broker is trusted, by name or uid; several may be given (default: this user and root)",
     )
+    parser.add_argument(
+        "--server-sid",
+        action="append",
+        metavar="SID",
+        default=argparse.SUPPRESS,
+        help="on Windows, the SID whose broker is trusted (default: this user, SYSTEM and Administrators)",
+    )
 
 
 def asked(arguments: argparse.Namespace) -> Path | None:
@@ -168,6 +175,8 @@ def connect(arguments: argparse.Namespace, **settings: Any) -> Opening[EventBus]
         settings["connect_timeout"] = timeout
     if (uids := trusted(arguments)) is not None:
         settings["server_uids"] = uids
+    if (sids := getattr(arguments, "server_sid", None)) is not None:
+        settings["server_sids"] = tuple(sids)
     if (token := token_of(arguments)) is not None:
         settings["token"] = token
     try:

@@ -29,7 +29,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def page(row: dict[str, Any], reason: str | None, width: int, height: int) -> list[str]:
-    """Lines that fit; the busiest clients first."""
+    """Lines of that width, what matters most first, few beyond ``height``; the busiest clients first."""
     lines = _totals(row)
     if reason is not None:
         lines.append(escape(reason))

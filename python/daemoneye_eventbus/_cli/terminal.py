@@ -166,6 +166,8 @@ class Terminal:
             width, height = size.columns or 80, size.lines or 24
         except (OSError, ValueError):
             width, height = 80, 24
-        lines = self._draw(width, height - 1)
+        # The cursor has the last row to itself: what goes beyond would move the page up.
+        height = max(height - 1, 1)
+        lines = self._draw(width, height)[:height]
         begin, self._fresh = (_CLEAR if self._fresh else _HOME), False
         output.write(begin + "".join(one + _END_OF_LINE for one in lines) + _BELOW)

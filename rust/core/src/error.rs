@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::wire::frame::MAX_TEXT;
+use crate::wire::text::shown;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -41,7 +42,7 @@ pub enum Error {
         /// It takes connections, or has too many waiting, and does not say that it is one.
         silent: bool,
     },
-    #[error("refused to use {path}: {reason}")]
+    #[error("refused to use {}: {}", name(.path), shown(.reason))]
     PathRefused { path: PathBuf, reason: String },
     /// `reason` names the uid where it is about one.
     #[error("not permitted: {reason}")]
@@ -81,7 +82,7 @@ pub enum Error {
     #[error("{field}: {reason}")]
     Invalid { field: &'static str, reason: String },
     /// What the operating system said, with what was being done.
-    #[error("{action}: {cause}")]
+    #[error("{}: {cause}", shown(.action))]
     Io {
         action: String,
         cause: String,
@@ -135,8 +136,13 @@ impl Error {
     }
 }
 
+/// A path may hold what a terminal obeys.
+fn name(path: &Path) -> String {
+    shown(&path.display().to_string())
+}
+
 fn unreached(path: &Path, timeout: Duration, cause: &str, busy: bool) -> String {
-    let path = path.display();
+    let path = name(path);
     if busy {
         format!("no connection to the broker at {path} within {timeout:?}; last cause: {cause}")
     } else {
@@ -148,7 +154,7 @@ fn unreached(path: &Path, timeout: Duration, cause: &str, busy: bool) -> String 
 
 fn running(path: &Path, pid: Option<u32>, silent: bool) -> String {
     let who = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-    let path = path.display();
+    let path = name(path);
     if silent {
         format!(
             "something listens at {path}{who} and does not answer: a broker that is stopped or hangs, or another program; \

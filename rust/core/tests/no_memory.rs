@@ -182,6 +182,40 @@ fn a_bus_in_process_is_refused_what_one_elsewhere_would_be() {
 }
 
 #[test]
+fn who_leaves_and_cannot_be_told_what_it_lost_is_let_go_at_once() {
+    starving(|| {
+        let bus = Bus::new();
+        let (mut reader, mut publisher) = (bus.connect_with(r#","queue_messages":4"#).0, bus.connect());
+        // What tells of their losses is larger than what is granted.
+        for id in 1..=1000 {
+            reader.subscribe(id, &["events.#"]);
+        }
+        for number in 0..50 {
+            publisher.send(&frame_of(NEW, number, 100_000));
+        }
+        publisher.flush();
+        reader.text("BYE");
+        bus.settled(|now| now.bus.active_subscribers == 0);
+        refuse(LEAST, usize::MAX);
+        let mut got = 0;
+        loop {
+            match reader.next() {
+                Frame::Message(_) => got += 1,
+                Frame::End => break,
+                other => panic!("expected messages, got {other:?}"),
+            }
+        }
+        refuse(usize::MAX, usize::MAX);
+        let now = bus.settled(|now| now.connections == 1);
+        assert_eq!(now.refused["write_timeout"], 0);
+        assert_eq!(
+            (now.bus.messages_delivered, lost(&now)),
+            (got * 1000, (50 - got) * 1000)
+        );
+    });
+}
+
+#[test]
 fn what_grows_finds_no_memory_though_it_seemed_to_be_there() {
     starving(|| {
         let bus = Bus::new();

@@ -60,7 +60,7 @@ impl Way {
 #[pyclass(name = "EventBus", subclass, frozen, weakref, module = "daemoneye_eventbus._native")]
 pub(crate) struct BusCore {
     way: Way,
-    pace: Pace,
+    pub(crate) pace: Pace,
     /// Coroutines that wait for room; newcomers stand behind them.
     queue_of_waiters: AtomicUsize,
     thread: LoopThread,
@@ -80,10 +80,6 @@ fn fresh_id() -> Uuid {
 }
 
 impl BusCore {
-    pub(crate) fn turn_is_due(&self) -> bool {
-        self.pace.turn_is_due()
-    }
-
     /// The first step of an awaited publish: on the loop's thread, behind those who wait already.
     pub(crate) fn offer_now(slf: &Bound<'_, Self>, outgoing: &Outgoing) -> PyResult<Offer> {
         let py = slf.py();
@@ -446,7 +442,7 @@ impl BusCore {
         let result: PyResult<_> = (|| {
             slf.get().thread.check(py)?;
             loop {
-                if slf.get().turn_is_due() {
+                if slf.get().pace.turn_is_due() {
                     return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
                 }
                 let Some(event) = calls::next(events)? else {

@@ -3,10 +3,13 @@ use std::sync::Arc;
 
 use daemoneye_eventbus_core::client::{self, Inbox, InboxOptions, Read, Reader, Sent, State};
 use daemoneye_eventbus_core::filter::Filters;
+#[cfg(unix)]
 use daemoneye_eventbus_core::lock::Mutex;
 use daemoneye_eventbus_core::queue::DropReason;
 use daemoneye_eventbus_core::topic;
-use daemoneye_eventbus_core::transport::{Address, Stream};
+use daemoneye_eventbus_core::transport::Address;
+#[cfg(unix)]
+use daemoneye_eventbus_core::transport::Stream;
 use daemoneye_eventbus_core::wire::text::Stats;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -27,6 +30,7 @@ const MAX_FILTER_TERMS: usize = 64 * 1024;
 pub(crate) struct Link {
     link: Owned<Arc<client::Link>>,
     /// What the loop watches; held so that the descriptor stays the same file until the loop has let go.
+    #[cfg(unix)]
     watched: Mutex<Option<Arc<Stream>>>,
     pub(crate) flush: Scheduled,
 }
@@ -64,6 +68,7 @@ impl Link {
         let link = raise(py, client::Link::open(address, config, reader, bell.waker(py, token)?))?;
         Ok(Self {
             link: Owned::new(Arc::new(link)),
+            #[cfg(unix)]
             watched: Mutex::new(None),
             flush: Scheduled::default(),
         })
@@ -96,6 +101,12 @@ impl Link {
         let mut watched = self.watched.lock();
         *watched = target.as_ref().map(|(_, stream)| Arc::clone(stream));
         Ok(target.map(|(generation, stream)| (generation, stream.raw_fd())))
+    }
+
+    /// The loop refuses to watch it; ends the link for that.
+    fn cannot_watch(&self, py: Python<'_>, cause: String, errno: Option<i32>) -> PyResult<()> {
+        self.core(py)?.cannot_watch(cause, errno);
+        Ok(())
     }
 
     /// The descriptor is readable. True if what to watch may have changed.

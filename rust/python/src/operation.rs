@@ -19,6 +19,7 @@ use pyo3::types::{PyFloat, PyInt};
 use crate::bus::BusCore;
 use crate::calls;
 use crate::outgoing::{Offer, Outgoing, What};
+use crate::pace::Pace;
 use crate::raised;
 use crate::slots;
 use crate::subscription::{SubscriptionCore, Taken};
@@ -83,10 +84,10 @@ impl Kind {
         }
     }
 
-    fn turn_is_due(&self) -> bool {
+    fn pace(&self) -> &Pace {
         match self {
-            Self::Publish { bus, .. } => bus.get().turn_is_due(),
-            Self::Get { subscription, .. } | Self::Next { subscription } => subscription.get().turn_is_due(),
+            Self::Publish { bus, .. } => &bus.get().pace,
+            Self::Get { subscription, .. } | Self::Next { subscription } => &subscription.get().pace,
         }
     }
 
@@ -275,13 +276,16 @@ impl Operation {
     ) -> PyResult<Sent> {
         let (kind, woken) = match self.take() {
             State::New(kind) => {
-                if kind.turn_is_due() {
+                if kind.pace().turn_is_due() {
                     self.yield_in(State::Turned(kind));
                     return Ok(Sent::Yielded(py.None()));
                 }
                 (kind, false)
             }
-            State::Turned(kind) => (kind, false),
+            State::Turned(kind) => {
+                kind.pace().count();
+                (kind, false)
+            }
             State::Waiting(kind, waiter) if !waiter.get().done() => {
                 // Somebody else's await; the first keeps its place.
                 self.set(State::Waiting(kind, waiter));

@@ -82,9 +82,15 @@ impl Pace {
         }
         self.turned.store(now, Ordering::Relaxed);
         self.look.store(0, Ordering::Relaxed);
-        self.steps.store(0, Ordering::Relaxed);
         // Only a loop that was kept busy needs the turn; after a pause the first step goes on.
-        steps > 0
+        let is_due = steps > 0;
+        self.steps.store(u32::from(!is_due), Ordering::Relaxed);
+        is_due
+    }
+
+    /// The loop has had the turn that was due, and the step that it was due before is taken now.
+    pub(crate) fn count(&self) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -90,7 +90,7 @@ pub(crate) struct SubscriptionCore {
     /// The best pattern by topic, where there are several.
     best: Mutex<HashMap<Box<[u8]>, usize>>,
     dialect: Dialect,
-    pace: Pace,
+    pub(crate) pace: Pace,
     thread: LoopThread,
 }
 
@@ -108,11 +108,6 @@ impl SubscriptionCore {
             Spring::Inbox(inbox) => Tracked::Inbox(Arc::clone(inbox)),
             Spring::Local(local) => Tracked::Local(Arc::clone(&local.queue)),
         })
-    }
-
-    /// True if the loop should have a turn before the next message.
-    pub(crate) fn turn_is_due(&self) -> bool {
-        self.pace.turn_is_due()
     }
 
     /// The copy is the event's own: one that is kept pins nothing else. Where there is no memory for it, the message stays in the queue.
@@ -306,7 +301,7 @@ impl SubscriptionCore {
 
     /// True if the loop should have a turn before the next message.
     fn _turn_is_due(&self) -> bool {
-        self.turn_is_due()
+        self.pace.turn_is_due()
     }
 
     /// The queue rings once for all it has: who was woken wakes the next in `line`, a deque of waiters, or has it ring again. One step

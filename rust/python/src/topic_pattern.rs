@@ -1,5 +1,5 @@
 //! `TopicPattern`, and the table of names that `topics.py` states once more for type checkers.
-use daemoneye_eventbus_core::topic::{DEFAULT_MAX_DEPTH, Pattern, names, original};
+use daemoneye_eventbus_core::topic::{DEFAULT_MAX_DEPTH, Pattern, check, names, original};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
@@ -54,10 +54,13 @@ impl TopicPattern {
         self.pattern.is_exact()
     }
 
-    /// Whether the pattern matches a topic.
+    /// Whether the pattern matches a topic, as deep as any broker may allow.
     fn matches(&self, topic: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let py = topic.py();
         let text = Field("TopicPattern", "topic").text(topic.as_borrowed())?;
-        Ok(self.pattern.matches(text.bind(topic.py()).to_str()?))
+        let text = text.bind(py).to_str()?;
+        check(text, usize::MAX).map_err(|error| errors::to_py(py, error.into()))?;
+        Ok(self.pattern.matches(text))
     }
 
     fn __str__(&self) -> &str {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::shared::Shared;
 use super::statistics::{BrokerStatistics, ClientInfo};
+use crate::transport::Peer;
 use crate::wire::text::{Client, Detail, Page};
 
 /// Bytes of JSON in one page. Half of what may be unsent before a connection is not read any more.
@@ -78,7 +79,7 @@ impl From<ClientInfo> for Client {
         Self {
             id: client.id,
             name: client.name,
-            uid: Some(client.uid),
+            uid: (client.uid != Peer::NOBODY).then_some(client.uid),
             pid: client.pid,
             dialect: client.dialect.name().to_owned(),
             peer: client.kind.name().to_owned(),
@@ -96,4 +97,33 @@ impl From<ClientInfo> for Client {
 fn counted(counts: &BTreeMap<&'static str, u64>) -> BTreeMap<String, u64> {
     let happened = counts.iter().filter(|(_, count)| **count > 0);
     happened.map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::statistics::ClientKind;
+    use super::*;
+    use crate::wire::Dialect;
+
+    #[test]
+    fn a_user_of_whom_nothing_is_known_has_no_uid() {
+        let told = |uid| {
+            Client::from(ClientInfo {
+                id: Uuid::nil(),
+                name: String::new(),
+                uid,
+                pid: None,
+                dialect: Dialect::Bincode,
+                kind: ClientKind::Native,
+                subscriptions: 0,
+                queued_messages: 0,
+                queued_bytes: 0,
+                delivered: 0,
+                dropped: BTreeMap::new(),
+                published: 0,
+            })
+            .uid
+        };
+        assert_eq!((told(0), told(Peer::NOBODY)), (Some(0), None));
+    }
 }

@@ -275,6 +275,12 @@ impl Link {
         self.shared.end(None);
     }
 
+    /// The same for a host that cannot watch the descriptor, so that nobody would ever read.
+    pub fn cannot_watch(&self, cause: String, errno: Option<i32>) {
+        let action = format!("watch the connection to {}", self.address().path().display());
+        self.shared.end(Some(Error::Io { action, cause, errno }));
+    }
+
     pub fn local_statistics(&self) -> LocalStatistics {
         let inbound = self.shared.inbound.lock();
         let mut sum = inbound.past;

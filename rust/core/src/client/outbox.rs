@@ -278,9 +278,15 @@ impl Outbox {
         !(full && self.cork.holds(now, self.pending()))
     }
 
-    pub(super) const fn go_live(&mut self) {
-        self.live = true;
-        self.armed = false;
+    /// What was kept goes out next, but for messages that the broker would end the connection for: it may take less than the one before.
+    /// Gives how many those were.
+    pub(super) fn go_live(&mut self) -> u64 {
+        (self.live, self.armed) = (true, false);
+        let max_frame = self.max_frame;
+        let refused = self.retain(0, |kind, body| kind == Kind::Text || body <= max_frame);
+        self.written += refused;
+        self.confirmed += refused;
+        refused
     }
 
     pub(super) const fn disarm(&mut self) {
@@ -344,17 +350,8 @@ impl Outbox {
             self.frame += len;
             self.written += u64::from(kind == Kind::Message);
         }
-        // In place: there may be no memory for a copy, which may be why the connection was given up.
-        let (mut kept, mut at) = (0, self.frame);
-        while let Some((kind, len)) = frame_at(&self.buf, at) {
-            if kind == Kind::Message {
-                self.buf.copy_within(at..at + len, kept);
-                kept += len;
-            }
-            at += len;
-        }
-        self.buf.truncate(kept);
-        if kept == 0 {
+        self.retain(self.frame, |kind, _| kind == Kind::Message);
+        if self.buf.is_empty() {
             self.buf = Vec::new();
         }
         self.unconfirmed += self.written.saturating_sub(self.confirmed);
@@ -362,8 +359,25 @@ impl Outbox {
         (self.head, self.frame) = (0, 0);
         self.unpinged_bytes = self.buf.len();
         // Nobody may publish any more, and what was kept is to be confirmed all the same.
-        self.confirmation_due |= kept > 0;
+        self.confirmation_due |= !self.buf.is_empty();
         self.pings.take()
+    }
+
+    /// Keeps of the frames from `start` on those that `keep` says, by kind and length of body. Gives how many went.
+    fn retain(&mut self, start: usize, keep: impl Fn(Kind, usize) -> bool) -> u64 {
+        // In place: there may be no memory for a copy, which may be why a connection was given up.
+        let (mut kept, mut at, mut gone) = (0, start, 0);
+        while let Some((kind, len)) = frame_at(&self.buf, at) {
+            if keep(kind, len - PREFIX) {
+                self.buf.copy_within(at..at + len, kept);
+                kept += len;
+            } else {
+                gone += 1;
+            }
+            at += len;
+        }
+        self.buf.truncate(kept);
+        gone
     }
 }
 

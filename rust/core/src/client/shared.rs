@@ -22,7 +22,7 @@ use crate::lock::{Mutex, MutexGuard};
 use crate::log::Limiter;
 use crate::queue::Wake;
 use crate::transport::{Address, Stream};
-use crate::wire::text::{FromClient, Id, Overflow, Sub, shown};
+use crate::wire::text::{Code, FromClient, Id, Overflow, Sub, shown};
 
 const CONNECTED: &str = "connected";
 /// Reads of a connection that is over: more than a kernel holds of it.
@@ -235,17 +235,7 @@ impl Shared {
                 None
             }
             Happening::Refused(err) => {
-                let count = err.count.unwrap_or(1);
-                // A broker says how many, and may say any number.
-                let more = |refused: u64| Some(refused.saturating_add(count));
-                let _before = self.refused.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-                if let Some(suppressed) = self.log.due(err.code.name()) {
-                    tracing::warn!(
-                        target: "daemoneye_eventbus::client",
-                        reason = err.code.name(), topic = err.topic.as_deref(), messages = count, suppressed,
-                        "the broker refused what was published: {}", err.message
-                    );
-                }
+                self.note_refused(err.code, err.topic.as_deref(), err.count.unwrap_or(1), &err.message);
                 None
             }
             Happening::Bye(reason) => {
@@ -345,17 +335,34 @@ impl Shared {
         }
         let mut inbound = self.inbound.lock();
         let mut outbox = self.outbox.lock();
-        outbox.go_live();
+        let (too_large, max_frame) = (outbox.go_live(), outbox.max_frame);
         drop(outbox);
         self.send_subs(&mut inbound);
         let unsaid = inbound.leaving.say_unsaid();
         drop(inbound);
+        // Before any answer to what goes out can be read.
+        if too_large > 0 {
+            let message = format!("kept over the reconnect, and above the limit of {max_frame} bytes that it has now");
+            self.note_refused(Code::FrameTooLarge, None, too_large, &message);
+        }
         for id in unsaid {
             self.outbox.lock().text(&unsub(id));
         }
         self.push_out();
         self.use_up(line);
         self.host.wake();
+    }
+
+    fn note_refused(&self, code: Code, topic: Option<&str>, messages: u64, why: &str) {
+        // A broker says how many, and may say any number.
+        let more = |refused: u64| Some(refused.saturating_add(messages));
+        let _before = self.refused.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        if let Some(suppressed) = self.log.due(code.name()) {
+            tracing::warn!(
+                target: "daemoneye_eventbus::client",
+                reason = code.name(), topic, messages, suppressed, "the broker refused what was published: {why}"
+            );
+        }
     }
 
     /// Appends SUB for the subscriptions that the present connection does not know and has room for.

@@ -54,6 +54,8 @@ pub(super) struct Inner {
     dropped: [u64; DropReason::ALL.len()],
     answers: usize,
     answer_bytes: usize,
+    /// So many answers were unsent that the connection is not read, and half of them are not gone yet.
+    crammed: bool,
     /// Bytes of the frame at the front that the kernel has already.
     partial: usize,
     /// Bytes that the kernel ever took.
@@ -93,6 +95,7 @@ impl Inner {
             dropped: [0; DropReason::ALL.len()],
             answers: 0,
             answer_bytes: 0,
+            crammed: false,
             partial: 0,
             written: 0,
             epoch: 0,
@@ -329,9 +332,18 @@ impl Inner {
         true
     }
 
-    pub(super) fn answers_full(&self) -> bool {
+    pub(super) fn answers_full(&mut self) -> bool {
         // Answers keep gaps apart, so that their lists are bounded by this alone.
-        self.answers >= MAX_ANSWERS || self.answer_bytes >= MAX_ANSWER_BYTES || self.gap_lists >= MAX_GAP_LISTS
+        let full =
+            self.answers >= MAX_ANSWERS || self.answer_bytes >= MAX_ANSWER_BYTES || self.gap_lists >= MAX_GAP_LISTS;
+        self.crammed = full || self.crammed && !self.answers_low();
+        self.crammed
+    }
+
+    fn answers_low(&self) -> bool {
+        self.answers <= MAX_ANSWERS / 2
+            && self.answer_bytes <= MAX_ANSWER_BYTES / 2
+            && self.gap_lists <= MAX_GAP_LISTS / 2
     }
 
     /// Has `waker` woken when `bytes` more fit.
@@ -345,10 +357,7 @@ impl Inner {
     /// Who waits for room, as soon as one of them fits: a publisher may be what its own reader waits for. Never for less, or those who
     /// do not fit would be woken without end.
     pub(super) fn take_room(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
-        let answers_low = self.answers <= MAX_ANSWERS / 2
-            && self.answer_bytes <= MAX_ANSWER_BYTES / 2
-            && self.gap_lists <= MAX_GAP_LISTS / 2;
-        if self.waiting.is_empty() || !self.fits(self.wanted) || !answers_low {
+        if self.waiting.is_empty() || !self.fits(self.wanted) || !self.answers_low() {
             return SmallVec::new();
         }
         self.take_all_waiting()

@@ -433,7 +433,8 @@ fn too_many_answers_are_full_until_half_are_gone() {
     assert!(queue.queue.answer(answer("PONG")) && queue.queue.answers_full(&waker));
     let mut out = Vec::new();
     queue.write(8 * (MAX_ANSWERS / 2 - 1), &mut out);
-    assert_eq!(bell.rung(), 0);
+    // Whoever asks before that, for whatever reason, is told the same.
+    assert_eq!((bell.rung(), queue.queue.answers_full(&waker)), (0, true));
     queue.write(8, &mut out);
     assert_eq!((bell.rung(), queue.queue.answers_full(&waker)), (1, false));
 }

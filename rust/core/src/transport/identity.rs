@@ -7,7 +7,7 @@ use super::Sid;
 /// Credentials of connect time. `pid` is advice: it can be reused.
 ///
 /// Windows has no uids: there the pipe's access list decides before a peer is seen here, and `uid` is the last number of the user's
-/// SID, by which connections are counted. It is `u32::MAX` for one of whom nothing is known, or whose number is ours by chance.
+/// SID, by which connections are counted. It is [`NOBODY`](Self::NOBODY) for one of whom nothing is known, or whose number is ours by chance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
     pub uid: u32,
@@ -38,6 +38,9 @@ impl User {
 }
 
 impl Peer {
+    /// No user has this uid.
+    pub const NOBODY: u32 = u32::MAX;
+
     /// The uid this process acts as.
     #[cfg(unix)]
     pub fn own_uid() -> u32 {
@@ -63,7 +66,7 @@ impl Peer {
         let (Some(uid), Some(gid)) = (credentials.euid(), credentials.egid()) else {
             return Err(std::io::ErrorKind::ConnectionReset.into());
         };
-        if uid == u32::MAX {
+        if uid == Self::NOBODY {
             return Err(std::io::ErrorKind::ConnectionReset.into());
         }
         let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok());

@@ -40,7 +40,12 @@ impl Inner {
             {
                 let Some(frame) = gap.frame() else {
                     self.starved = true;
-                    return Ok(Written::Unwanted);
+                    // Who leaves is to be told nothing more than this, and the stream breaks off where it cannot be.
+                    return if self.is_closed() {
+                        Err(io::ErrorKind::OutOfMemory.into())
+                    } else {
+                        Ok(Written::Unwanted)
+                    };
                 };
                 self.answers += 1;
                 self.answer_bytes += frame.len();

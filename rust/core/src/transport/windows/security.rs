@@ -25,7 +25,7 @@ use windows_sys::Win32::System::Threading::{
 };
 
 use super::wide;
-use crate::transport::Sid;
+use crate::transport::{Peer, Sid};
 
 /// FILE_GENERIC_READ and FILE_GENERIC_WRITE without FILE_CREATE_PIPE_INSTANCE.
 pub(super) const READ_AND_WRITE: u32 = 0x0012_019b;
@@ -107,7 +107,7 @@ pub fn own_sid() -> io::Result<&'static Sid> {
 
 /// The number that stands for this process's user where Unix has a uid.
 pub(crate) fn own_uid() -> u32 {
-    own_sid().map_or(u32::MAX, Sid::relative)
+    own_sid().map_or(Peer::NOBODY, Sid::relative)
 }
 
 /// The user of a process. Fails where this user may not ask.

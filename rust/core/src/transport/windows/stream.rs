@@ -122,7 +122,7 @@ impl Stream {
             asked => asked,
         };
         let sid = user.ok();
-        let uid = sid.as_ref().map_or(u32::MAX, uid_of);
+        let uid = sid.as_ref().map_or(Peer::NOBODY, uid_of);
         let peer = Peer {
             uid,
             gid: 0,
@@ -263,7 +263,7 @@ impl Server {
 
 fn uid_of(sid: &Sid) -> u32 {
     match (own_sid(), sid.relative()) {
-        (Ok(own), number) if own != sid && own.relative() == number => u32::MAX,
+        (Ok(own), number) if own != sid && own.relative() == number => Peer::NOBODY,
         (_, number) => number,
     }
 }

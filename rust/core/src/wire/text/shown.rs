@@ -1,4 +1,4 @@
-//! What a peer wrote for people, made fit to be shown: it may hold anything, line breaks and a terminal's commands included.
+//! What a peer wrote for people, or a path, made fit to be shown: it may hold anything, line breaks and a terminal's commands included.
 
 /// Characters that are kept; our own messages are shorter.
 const MOST: usize = 1000;
