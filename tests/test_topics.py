@@ -28,6 +28,23 @@ def test_builders_are_those_of_the_core(builder, segments):
     assert getattr(topics, builder)(*segments) == _native._topic_build(builder, *segments)
 
 
+def test_a_topic_is_built_by_segments():
+    process = topics.TopicBuilder.events().process()
+    assert process.segment("lifecycle").build() == topics.PROCESS_LIFECYCLE
+    assert process.segment("new").build_validated() == topics.PROCESS_NEW
+    assert topics.TopicBuilder.control().collector().segment("config").build() == topics.COLLECTOR_CONFIG
+    for name in ("network", "filesystem", "performance", "agent", "health"):
+        assert getattr(topics.TopicBuilder.events(), name)().build() == f"events.{name}"
+    assert topics.TopicBuilder().build() == ""
+    for wrong in (topics.TopicBuilder(), process.segment("P.1"), process.segment("*"), topics.TopicBuilder().agent()):
+        with pytest.raises(TopicError) as error:
+            wrong.build_validated()
+        assert error.value.topic == wrong.build()
+    with pytest.raises(TypeError, match="segment: expected str, got int"):
+        process.segment(5)
+    assert repr(process) == "TopicBuilder('events.process')"
+
+
 def test_patterns():
     pattern = TopicPattern("events.process.*")
     assert pattern.matches("events.process.new")

@@ -39,10 +39,10 @@ LAYOUTS = {
     "EventBusStatistics": "messages_published:u64 messages_delivered:u64 active_subscribers:u64 active_topics:u64"
     " uptime_seconds:u64",
 }
-# What the first generation had in their place.
-FIRST = {
+# What earlier generations had in their place.
+EARLIER = {"EventSubscription": LAYOUTS["EventSubscription"].removesuffix(" include_control:bool")}
+FIRST = EARLIER | {
     "CorrelationMetadata": "correlation_id:str",
-    "EventSubscription": LAYOUTS["EventSubscription"].removesuffix(" include_control:bool"),
     "CorrelationFilter": "correlation_ids:*str correlation_patterns:*str",
 }
 EVENTS = ("ProcessEvent", "NetworkEvent", "FilesystemEvent", "PerformanceEvent", "TriggerRequest")
@@ -54,8 +54,8 @@ CASES = [(d, n) for d in wire.DIALECTS for n in CLASSES if (d, n) != ("bincode-v
 
 
 def fields(name, dialect):
-    layout = FIRST.get(name, LAYOUTS[name]) if dialect == "bincode-v0" else LAYOUTS[name]
-    return [field.split(":") for field in layout.split()]
+    before = {"bincode": EARLIER, "bincode-v0": FIRST}.get(dialect, {})
+    return [field.split(":") for field in before.get(name, LAYOUTS[name]).split()]
 
 
 def integer(value, dialect):

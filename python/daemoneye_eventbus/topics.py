@@ -10,7 +10,7 @@ where it is used.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Self
 
 from daemoneye_eventbus._checks import text
 from daemoneye_eventbus._native import TopicPattern
@@ -59,6 +59,7 @@ __all__ = [
     "SHUTDOWN",
     "SHUTDOWN_ALL",
     "TRIGGER_REQUEST",
+    "TopicBuilder",
     "TopicPattern",
     "config_topic",
     "heartbeat_topic",
@@ -143,3 +144,73 @@ def heartbeat_topic(collector_id: str) -> str:
 def shutdown_topic(collector_id: str) -> str:
     """The topic of requests to the collector ``collector_id`` to stop."""
     return f"{SHUTDOWN}.{text('collector_id', collector_id)}"
+
+
+class TopicBuilder:
+    """Joins segments to a topic: ``TopicBuilder.events().process().segment("new").build()``.
+
+    Each step returns a new builder, so that a beginning can be shared.
+    """
+
+    __slots__ = ("_segments",)
+
+    def __init__(self) -> None:
+        """No segment yet."""
+        self._segments: tuple[str, ...] = ()
+
+    @classmethod
+    def events(cls) -> Self:
+        """Begins in the domain ``events``."""
+        return cls().segment("events")
+
+    @classmethod
+    def control(cls) -> Self:
+        """Begins in the domain ``control``."""
+        return cls().segment("control")
+
+    def process(self) -> Self:
+        """Adds the segment ``process``."""
+        return self.segment("process")
+
+    def network(self) -> Self:
+        """Adds the segment ``network``."""
+        return self.segment("network")
+
+    def filesystem(self) -> Self:
+        """Adds the segment ``filesystem``."""
+        return self.segment("filesystem")
+
+    def performance(self) -> Self:
+        """Adds the segment ``performance``."""
+        return self.segment("performance")
+
+    def collector(self) -> Self:
+        """Adds the segment ``collector``."""
+        return self.segment("collector")
+
+    def agent(self) -> Self:
+        """Adds the segment ``agent``."""
+        return self.segment("agent")
+
+    def health(self) -> Self:
+        """Adds the segment ``health``."""
+        return self.segment("health")
+
+    def segment(self, segment: str) -> Self:
+        """Adds any segment."""
+        longer = type(self)()
+        longer._segments = (*self._segments, text("segment", segment))
+        return longer
+
+    def build(self) -> str:
+        """The topic, which is checked where it is used."""
+        return ".".join(self._segments)
+
+    def build_validated(self) -> str:
+        """The topic, or `TopicError` if it is none; how many segments it may have, the broker decides."""
+        topic = self.build()
+        TopicPattern("#").matches(topic)
+        return topic
+
+    def __repr__(self) -> str:
+        return f"TopicBuilder({self.build()!r})"

@@ -5,11 +5,12 @@ The bytes are those of the bus itself. These types have an encoding: the five ev
 ``EventBusStatistics``, ``BusEvent`` (as the original would write it: without topic and sequence) and ``Message``, the
 envelope.
 
-Connections use ``bincode`` (the default) or ``postcard`` (the original's current format). ``bincode-v0`` is the
-original's first generation, for old captures. It had only a correlation id, two lists of `CorrelationFilter`, and no
-``include_control``. Decoding sets what it lacks to empty, the root to the correlation id itself, and ``created_at`` to
-1970. Encoding a value that uses one of the missing fields raises a ``ValueError`` that names it; only ``created_at`` is
-omitted silently.
+Connections use ``bincode`` (the default) or ``postcard`` (the original's current format). While the original used
+bincode, its `EventSubscription` had no ``include_control``: that is decoded as False, and encoding True raises a
+``ValueError``. ``bincode-v0`` is the original's first generation, for old captures. It had only a correlation id,
+two lists of `CorrelationFilter`, and no ``include_control``. Decoding sets what it lacks to empty, the root to the
+correlation id itself, and ``created_at`` to 1970. Encoding a value that uses one of the missing fields raises a
+``ValueError`` that names it; only ``created_at`` is omitted silently.
 """
 
 from __future__ import annotations

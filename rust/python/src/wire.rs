@@ -82,7 +82,7 @@ pub(crate) fn _wire_encode<'py>(kind: &str, value: &Bound<'py, PyAny>, dialect: 
             };
             dialect.encode(&view, &mut out)
         }
-        "EventSubscription" => dialect.encode(&requests::subscription(value)?, &mut out),
+        "EventSubscription" => dialect.encode_subscription(&requests::subscription(value)?, &mut out),
         "SourceCaps" => dialect.encode(&requests::source_caps(value)?, &mut out),
         "EventFilter" => dialect.encode(&requests::event_filter(value)?, &mut out),
         "CorrelationFilter" => dialect.encode(&requests::correlation_filter(value)?, &mut out),
@@ -112,7 +112,10 @@ pub(crate) fn _wire_decode(py: Python<'_>, kind: &str, data: &Bound<'_, PyAny>, 
             events::object(py, Message::of_view(py, &view)?)
         }
         "BusEvent" => decode_bus_event(py, &decode(py, dialect, data)?, dialect),
-        "EventSubscription" => requests::subscription_to_py(py, &owned(py, dialect, data)?),
+        "EventSubscription" => {
+            let value = dialect.decode_subscription(data);
+            requests::subscription_to_py(py, &value.map_err(|error| decode_error(py, error))?)
+        }
         "SourceCaps" => requests::source_caps_to_py(py, &owned(py, dialect, data)?),
         "EventFilter" => requests::event_filter_to_py(py, &owned(py, dialect, data)?),
         "CorrelationFilter" => requests::correlation_filter_to_py(py, &owned(py, dialect, data)?),

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{Draft, Message, MessageType};
 use crate::error::{DecodeError, Error};
-use crate::event::{CollectionEvent, EventKind, Timestamp, Utf8, Walk};
+use crate::event::{CollectionEvent, EventKind, EventSubscription, Timestamp, Utf8, Walk};
 
 /// The encodings that the bus speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -176,6 +176,23 @@ impl Dialect {
             Self::Bincode => bincode::decode(bytes),
             Self::Postcard => postcard::decode(bytes),
             Self::BincodeV0 => bincode_v0::decode(bytes),
+        }
+    }
+
+    /// [`encode`](Self::encode) of a subscription as the original had it in this dialect's time. A value that it could not
+    /// express is refused.
+    pub fn encode_subscription(self, value: &EventSubscription, out: &mut Vec<u8>) -> crate::Result<()> {
+        match self {
+            Self::Bincode => bincode::encode_subscription(value, out),
+            Self::Postcard | Self::BincodeV0 => self.encode(value, out),
+        }
+    }
+
+    /// [`decode`](Self::decode) of a subscription as the original had it in this dialect's time.
+    pub fn decode_subscription(self, bytes: &[u8]) -> Result<EventSubscription, DecodeError> {
+        match self {
+            Self::Bincode => bincode::decode_subscription(bytes),
+            Self::Postcard | Self::BincodeV0 => self.decode(bytes),
         }
     }
 

@@ -3,6 +3,7 @@
 //! The crate borrows, and takes text and bytes from what is there, whatever length is announced. Its errors carry no place,
 //! so what it refuses is read again by [`plain`] to name one: to keep count always would double the price of what is right.
 mod measure;
+mod subscription;
 mod walk;
 
 use bincode::de::Decode;
@@ -17,6 +18,8 @@ use super::{Entries, Outline};
 use crate::error::{DecodeError, Error, Result};
 use crate::event::{CollectionEvent, EventKind, Utf8, Walk};
 use crate::wire::Draft;
+
+pub(super) use subscription::{decode_subscription, encode_subscription};
 
 pub(super) const NAME: &str = "bincode";
 
