@@ -53,6 +53,15 @@ async def test_numbers(cli, cli_broker, path):
         assert {one["name"] for one in row["clients"]} >= {"", "top"}
 
 
+@pytest.mark.parametrize("command", [["stats"], ["clients"], ["top", "--once", "--interval", "0.1"]], ids="".join)
+def test_the_path_is_an_argument_or_an_option(cli, cli_broker, path, command):
+    nowhere = {"DAEMONEYE_BROKER_SOCKET": ""}
+    assert cli(*command, path, "--json", env=nowhere).ends(0, "").stdout
+    assert cli(*command, "--json", "--path", path, env=nowhere).ends(0, "").stdout
+    both = cli(*command, path, "--path", path).ends(2)
+    assert "not allowed with argument" in both.stderr
+
+
 async def test_drops_are_told_by_reason(cli, cli_broker, path, raw):
     reader = raw(str(path))
     reader.connect("slow", queue_messages=1)

@@ -110,6 +110,46 @@ def test_another_loop_of_the_same_thread(path, program, name):
     broker.finish()
 
 
+class Nesting(asyncio.SelectorEventLoop):
+    """May be run by its own tasks, as `nest_asyncio` has it, which notebooks use; this is its mark."""
+
+    _nest_patched = True
+
+    def run_until_complete(self, future):
+        if not self.is_running():
+            return super().run_until_complete(future)
+        task, current = asyncio.ensure_future(future, loop=self), asyncio.current_task(self)
+        expected = len(self._ready)
+        asyncio.tasks._leave_task(self, current)
+        try:
+            while not task.done():
+                self._run_once()
+        finally:
+            asyncio.tasks._enter_task(self, current)
+            # The turn that is under way wants as many as it has counted.
+            for _ in range(expected):
+                self.call_soon(int)
+        return task.result()
+
+
+def test_a_loop_that_is_run_by_its_own_tasks(path, program, caplog):
+    """Whom the loop's callback woke went on within it: a nested run heard nothing, and logged an error in each turn."""
+    program("broker.py", path).json()
+
+    async def nest(bus, events, depth):
+        await bus.publish(process(depth))
+        got = pids([await events.get(5)])
+        return got + asyncio.get_running_loop().run_until_complete(nest(bus, events, depth - 1)) if depth else got
+
+    async def main():
+        async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+            return await nest(bus, events, 5)
+
+    with asyncio.Runner(loop_factory=Nesting) as runner:
+        assert runner.run(main()) == [5, 4, 3, 2, 1, 0]
+    assert not caplog.records
+
+
 def test_a_loop_that_stands_still_keeps_nothing_back(path):
     """In the broker's process a write waits for the end of the turn, but not for long: others write it then."""
     count = 300

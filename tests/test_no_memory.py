@@ -58,18 +58,21 @@ async def test_what_there_is_no_memory_to_publish_is_refused_to_the_caller(path,
     assert told["taken"] == broker.statistics().messages_published
 
 
-@pytest.mark.parametrize("room", [0, 1_500_000, 3_000_000, 8_000_000])
-async def test_who_has_no_memory_for_what_comes_lives_and_is_told_of_the_loss(path, broker, room):
-    """Making room for it, or a copy of it, ended the process by SIGABRT."""
-    program = await asyncio.create_subprocess_exec(
+async def started(program, *arguments):
+    return await asyncio.create_subprocess_exec(
         sys.executable,
-        str(PROGRAM.with_name("light.py")),
-        path,
-        str(room),
+        str(PROGRAM.with_name(program)),
+        *arguments,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+
+
+@pytest.mark.parametrize("room", [0, 1_500_000, 3_000_000, 8_000_000])
+async def test_who_has_no_memory_for_what_comes_lives_and_is_told_of_the_loss(path, broker, room):
+    """Making room for it, or a copy of it, ended the process by SIGABRT."""
+    program = await started("light.py", path, str(room))
     assert await asyncio.wait_for(program.stdout.readline(), 20) == b"ready\n"
     program.stdin.write(b"\n")
     assert await asyncio.wait_for(program.stdout.readline(), 20) == b"limited\n"
@@ -88,3 +91,21 @@ async def test_who_has_no_memory_for_what_comes_lives_and_is_told_of_the_loss(pa
     # What broke with a connection is counted as an interruption, by the broker and by the reader.
     assert told["got"] + told["dropped"] <= 40
     assert told["gaps"] > 0 or told["got"] + told["dropped"] == 40
+
+
+async def test_a_queue_leaves_its_reader_memory_to_read_it(path, broker):
+    """It took the last of it, and every read failed from then on."""
+    program = await started("crammed.py", path)
+    assert await asyncio.wait_for(program.stdout.readline(), 20) == b"limited\n"
+    heavy = ProcessEvent(pid=1, name="x" * 50_000)
+    async with EventBus.connect(path, config=ClientConfig(congestion="block")) as bus:
+        for _ in range(1000):
+            await bus.publish(heavy)
+        await bus.flush()
+    out, err = await asyncio.wait_for(program.communicate(b"\n"), 30)
+    assert program.returncode == 0, err.decode()
+    told = json.loads(out)
+    assert told["gaps"] == 0
+    assert told["dropped"] > 0
+    assert told["held"] > 0
+    assert told["got"] + told["dropped"] == 1000

@@ -40,7 +40,9 @@ class Reader:
         if subscription is not None and subscription._ended:
             self.waiting.wake_all()
         else:
-            self.waiting.wake_one(direct=True)
+            # A task that may run the loop anew, as with nest_asyncio, must not go on within this callback, which could
+            # not be entered again.
+            self.waiting.wake_one(direct=not hasattr(asyncio.get_running_loop(), "_nest_patched"))
 
 
 class Subscription(SubscriptionCore[T_co]):

@@ -4,21 +4,12 @@ import asyncio
 import json
 import sys
 
-from address_space import limit
+from address_space import limit, line
 
 from daemoneye_eventbus import ClientConfig, EventBus, ProcessEvent
 
 NEEDED = 1_000_000
 """What each of them needs at least."""
-
-
-async def line() -> None:
-    """Waits for a line, in no thread: to start one takes more room than there is."""
-    loop, came = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(sys.stdin, came.set)
-    await came.wait()
-    loop.remove_reader(sys.stdin)
-    sys.stdin.readline()
 
 
 async def main(path: str, room: int) -> None:

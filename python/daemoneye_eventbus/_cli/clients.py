@@ -37,7 +37,7 @@ def add(commands: Any) -> None:
         "at the broker, messages published, delivered and dropped, and the name that the client gives itself. Only "
         "for the broker's own user and root.",
     )
-    add_client(parser)
+    add_client(parser, positional="the broker's socket")
     parser.add_argument("--json", action="store_true", help="one JSON object per line, with everything that is known")
 
 

@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
         description="Print the broker's totals since it started, with what it dropped and refused by reason. Users "
         "other than the broker's own and root see five of them.",
     )
-    add_client(parser)
+    add_client(parser, positional="the broker's socket")
     parser.add_argument("--json", action="store_true", help="as one JSON object")
 
 

@@ -46,7 +46,7 @@ def add(commands: Any) -> None:
         "place, elsewhere as a line of totals each time, or everything with --json. Users other than the broker's own "
         "and root see five of the totals.",
     )
-    add_client(parser)
+    add_client(parser, positional="the broker's socket")
     parser.add_argument("--json", action="store_true", help="one JSON object per line, clients included")
     parser.add_argument("--once", action="store_true", help="show once, after one interval; the same as --count 1")
     parser.add_argument("--count", type=number(1), metavar="N", help="end after N updates")

@@ -6,6 +6,7 @@
 //! * [`lock`]: the one lock, which a panic of its holder leaves usable
 //! * `log`: lines that a flood must not multiply
 //! * `growth`: growing what others choose the size of
+//! * `headroom`: memory that is left alone
 //! * `limits`: what a setting may be
 //! * [`event`]: what travels: the five events, correlation, what subscribers ask for
 //! * [`topic`]: topics, patterns, and the trie that matches them
@@ -24,6 +25,7 @@ pub mod error;
 pub mod event;
 pub mod filter;
 mod growth;
+mod headroom;
 mod limits;
 pub mod lock;
 mod log;

@@ -11,7 +11,6 @@ mod config;
 mod connection;
 mod deliver;
 mod failed_proofs;
-mod headroom;
 mod held_back;
 mod local;
 mod memory;

@@ -14,6 +14,7 @@ use super::questions::{self, MAX_ASKED, Questions};
 use super::ticket::{Answer, Ticket};
 use crate::error::{Error, Result};
 use crate::event::Utf8;
+use crate::headroom::Headroom;
 use crate::log::Limiter;
 use crate::queue::{DropReason, Patience, Pushed, Run, Wake};
 use crate::topic::{Cache, DEFAULT_MAX_DEPTH, Matcher, Neighbours};
@@ -71,6 +72,7 @@ pub(super) struct Inbound {
     held: Option<(Arc<Inbox>, Run)>,
     /// The connection is over, and what came of it is handed over now or never.
     last: Option<Last>,
+    headroom: Headroom,
     log: Arc<Limiter>,
 }
 
@@ -94,6 +96,7 @@ impl Inbound {
             consumed: 0,
             held: None,
             last: None,
+            headroom: Headroom::default(),
             log,
         }
     }
@@ -331,7 +334,7 @@ impl Inbound {
         if takers().next().is_none() {
             return false;
         }
-        let Some(run) = Run::copy_of(bytes, open.messages) else {
+        let Some(run) = self.headroom.copy(bytes, open.messages) else {
             takers().for_each(|inbox| inbox.miss(u64::from(open.messages), DropReason::NoMemory));
             return false;
         };
@@ -362,7 +365,7 @@ impl Inbound {
         let mut at = 0;
         while let Some(Ok(Some((_, body)))) = bytes.get(at..).map(|rest| frame::next(rest, usize::MAX)) {
             let len = PREFIX + body.len();
-            let run = Run::copy_of(bytes.get(at..at + len).unwrap_or_default(), 1);
+            let run = self.headroom.copy(bytes.get(at..at + len).unwrap_or_default(), 1);
             at += len;
             let Ok((message, event)) = wire::read(self.dialect, body) else {
                 continue;

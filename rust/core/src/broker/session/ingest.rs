@@ -11,12 +11,12 @@ use std::time::Instant;
 
 use super::{KEPT_PENDING, Session, Stage, Stop};
 use crate::broker::deliver::Delivery;
-use crate::broker::headroom::Headroom;
 use crate::broker::rights::{Rights, look_up};
 use crate::broker::route::{Route, Standing, Way};
 use crate::broker::router::{CACHED_TOPICS, Router};
 use crate::broker::statistics::Refusal as Cut;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::headroom::Headroom;
 use crate::topic::{Cache, Neighbours};
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::Code;
@@ -189,8 +189,7 @@ impl Session {
                 Ok(None) => break,
                 Err(error) => {
                     if self.ship(data) {
-                        let error = Error::from(error);
-                        self.cut(error.code(), &error.to_string());
+                        self.cut_by(&error.into());
                     }
                     return at;
                 }

@@ -43,6 +43,7 @@ use super::route::Outlet;
 use super::shared::{Phase, Shared};
 use super::statistics::Refusal;
 use super::subscription::Load;
+use crate::error::Error;
 use crate::queue::{DropReason, Patience, Wake};
 use crate::transport::{Readable, Stream};
 use crate::wire::text::{Bye, Code, Congestion, Err as ErrText, FromBroker};
@@ -366,6 +367,12 @@ impl Session {
     /// Says why, and ends. What is queued is dropped, except a frame that is half written.
     fn cut(&mut self, code: Code, message: &str) {
         self.cut_for(Refusal::of(code), code, message);
+    }
+
+    /// The same for bytes against the protocol.
+    fn cut_by(&mut self, error: &Error) {
+        let ErrText { code, message, .. } = ErrText::from(error);
+        self.cut(code, &message);
     }
 
     fn cut_for(&mut self, reason: Refusal, code: Code, message: &str) {

@@ -57,12 +57,12 @@ impl Session {
             Err(error) => match FromClient::subscription_of(body) {
                 Some(id) => {
                     let error = Error::SubscriptionRefused {
-                        reason: error.to_string(),
+                        reason: ErrText::from(&error).message,
                         limit: 0,
                     };
                     self.refuse_verb(id, ErrText::from(&error));
                 }
-                None => self.cut(error.code(), &error.to_string()),
+                None => self.cut_by(&error),
             },
         }
     }

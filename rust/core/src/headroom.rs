@@ -1,6 +1,6 @@
 //! Memory that is left alone, for everything small that nobody can refuse to make: a line of the log, an answer, a place in a list.
 //!
-//! Model: what clients send is kept only while [`HEADROOM`] would still be there behind it. To look costs a system call or two, so
+//! Model: what others send is kept only while [`HEADROOM`] would still be there behind it. To look costs a system call or two, so
 //! it is looked once for every half of that.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::growth;
 use crate::queue::Run;
 
-/// With less memory than this nothing more is taken: no message, no connection, and no verb that may need memory.
+/// With less memory than this nothing more is taken: no message, by a broker no connection either, and no verb that may need memory. A
+/// client needs it to read what is queued.
 const HEADROOM: usize = 1024 * 1024;
 /// A buffer that grows no further may do so without a look: what a publisher of usual messages has begun.
 const SMALL: usize = 4 * 1024;
@@ -18,8 +19,8 @@ const PER_RUN: usize = 512;
 /// What the largest table takes for each entry when it grows to twice its size.
 const PER_ENTRY: usize = 256;
 
-#[derive(Default)]
-pub(super) struct Headroom {
+#[derive(Debug, Default)]
+pub(crate) struct Headroom {
     /// What may be taken before the next look. Two threads at once may take the same; there is as much again behind it.
     left: AtomicUsize,
 }
@@ -45,13 +46,13 @@ impl Headroom {
 
     /// A copy of `messages` whole frames.
     #[inline]
-    pub(super) fn copy(&self, frames: &[u8], messages: u32) -> Option<Run> {
+    pub(crate) fn copy(&self, frames: &[u8], messages: u32) -> Option<Run> {
         self.take(frames.len() + PER_RUN).ok()?;
         Run::copy_of(frames, messages)
     }
 
     /// Room for `bytes` more.
-    pub(super) fn make_room(&self, buf: &mut Vec<u8>, bytes: usize) -> Result<()> {
+    pub(crate) fn make_room(&self, buf: &mut Vec<u8>, bytes: usize) -> Result<()> {
         let needed = buf.len() + bytes;
         if needed > buf.capacity().max(SMALL) {
             self.take(bytes.max(buf.capacity()))?;
@@ -60,13 +61,13 @@ impl Headroom {
     }
 
     /// Room for `bytes` that may still come, if there is memory for them.
-    pub(super) fn expect(&self, buf: &mut Vec<u8>, bytes: usize) {
+    pub(crate) fn expect(&self, buf: &mut Vec<u8>, bytes: usize) {
         if self.take(bytes).is_ok() {
             let _enough = buf.try_reserve_exact(bytes);
         }
     }
 
-    pub(super) fn append(&self, buf: &mut Vec<u8>, data: &[u8]) -> Result<()> {
+    pub(crate) fn append(&self, buf: &mut Vec<u8>, data: &[u8]) -> Result<()> {
         self.make_room(buf, data.len())?;
         buf.extend_from_slice(data);
         Ok(())
@@ -74,7 +75,7 @@ impl Headroom {
 
     /// Whether there is memory for another connection, or for what a verb may ask for, where tables have so many entries that may
     /// have to grow.
-    pub(super) fn is_there(entries: usize) -> bool {
+    pub(crate) fn is_there(entries: usize) -> bool {
         growth::is_there(entries.saturating_mul(PER_ENTRY).saturating_add(HEADROOM))
     }
 }
