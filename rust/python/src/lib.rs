@@ -20,6 +20,7 @@ mod outgoing;
 mod owned;
 mod pace;
 mod port;
+mod promise;
 mod raised;
 mod requests;
 #[cfg(debug_assertions)]
@@ -79,6 +80,8 @@ mod _native {
     use super::outgoing::Pending;
     #[pymodule_export]
     use super::port::PortHandle;
+    #[pymodule_export]
+    use super::promise::Promise;
     #[pymodule_export]
     use super::subscription::{Source, SubscriptionCore};
     #[pymodule_export]
