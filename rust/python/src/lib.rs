@@ -81,8 +81,6 @@ mod _native {
     #[pymodule_export]
     use super::port::PortHandle;
     #[pymodule_export]
-    use super::promise::Promise;
-    #[pymodule_export]
     use super::subscription::{Source, SubscriptionCore};
     #[pymodule_export]
     use super::ticket::Ticket;
