@@ -1,8 +1,10 @@
 """In process, a publish on the loop's thread wakes a reader of that loop without the kernel between them."""
 
 import asyncio
+import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -129,3 +131,64 @@ def test_a_reader_is_woken_by_what_is_published_between_two_runs_of_its_loop(pat
             await broker.shutdown()
 
         runner.run(close())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ArithmeticError])
+def test_what_a_signal_raises_on_the_way_to_the_look_makes_the_loop_deaf_to_nobody(path, error):
+    """Wherever the interpreter looks for signals: the loop forgot the callback, and all who rang relied on it."""
+    ours = {"_look_soon", "look_soon", "look", "_hear"}
+    looks = 0
+
+    def interrupt_at(number):
+        def profile(frame, event, _argument):
+            nonlocal looks
+            code = frame.f_code
+            in_ours = "daemoneye_eventbus" in code.co_filename and code.co_name in ours
+            of_loop = code.co_name == "_run" and "Promise" in repr(frame.f_locals["self"])
+            if event in ("call", "c_return") and (in_ours or of_loop):
+                looks += 1
+                if looks == number:
+                    sys.setprofile(None)
+                    raise error
+
+        return profile
+
+    async def interrupted(bus, number):
+        events = await bus.subscribe("events.#")
+        reading = asyncio.create_task(events.get())
+        await asyncio.sleep(0)
+        started.append((events, reading))
+        sys.setprofile(interrupt_at(number))
+        try:
+            await bus.publish(process(number))
+            await asyncio.wait({reading}, timeout=0.2)
+        finally:
+            sys.setprofile(None)
+
+    async def after(number):
+        events, reading = started.pop()
+        assert pids([await asyncio.wait_for(reading, 5)]) == [number]
+        await events.close()
+
+    async def prepare():
+        broker = Broker(path)
+        await broker.start()
+        return broker, await EventBus.from_broker(broker)
+
+    async def finish():
+        await bus.shutdown()
+        await broker.shutdown()
+
+    started = []
+    number = 0
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_exception_handler(lambda _loop, _context: None)
+        broker, bus = runner.run(prepare())
+        while looks >= number:
+            number += 1
+            looks = 0
+            with contextlib.suppress(error):
+                runner.run(interrupted(bus, number))
+            runner.run(after(number))
+        runner.run(finish())
+    assert number > 5

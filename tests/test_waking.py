@@ -5,6 +5,7 @@ import contextlib
 import contextvars
 import gc
 import sys
+import time
 import weakref
 
 import pytest
@@ -448,3 +449,36 @@ def test_what_a_signal_raises_while_the_loop_is_told_of_a_wake_up_costs_nobody_i
         assert {type(error) for error in told} == {ArithmeticError}
 
     asyncio.run(run())
+
+
+async def test_what_a_signal_raises_in_front_of_a_flush_costs_no_later_one(path):
+    """Everybody relied on the flush that the loop had forgotten, and later publishes waited for up to a second."""
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    met = False
+
+    def interrupt(frame, event, _argument):
+        nonlocal met
+        if event == "call" and frame.f_code.co_name == "_flush" and frame.f_code.co_filename.endswith("_connection.py"):
+            met = True
+            sys.setprofile(None)
+            raise ArithmeticError
+
+    async with Broker(path), EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+
+        async def burst():
+            begin = time.monotonic()
+            for pid in range(20):
+                await bus.publish(process(pid))
+            got = 0
+            while got < 20:
+                got += len(await events.get_many(20, timeout=5))
+            return time.monotonic() - begin
+
+        sys.setprofile(interrupt)
+        try:
+            while not met:
+                await burst()
+        finally:
+            sys.setprofile(None)
+        assert sorted([await burst() for _ in range(9)])[4] < 0.2
+        assert max([await burst() for _ in range(20)]) < 0.9

@@ -128,7 +128,7 @@ class Connection:
     def flush_soon(self) -> None:
         """One flush for everything published in this turn of the loop."""
         if self.bridge.is_running:
-            self.bridge.loop.call_soon(self._flush)
+            self.bridge.loop.call_soon(self.link.promise(self._flush))
             return
         # There are no turns, at least until somebody runs that loop again; what was taken must not be refused now.
         while (blocked := self.link.flush()) is False:

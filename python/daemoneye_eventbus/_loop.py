@@ -132,7 +132,7 @@ class Bridge:
         """The same in the loop's next turn, for a step on its thread; one that is closed wakes nobody any more."""
         loop = self._loop()
         if loop is not None and not loop.is_closed():
-            loop.call_soon(self.look)
+            loop.call_soon(self.bell.promise(self.look))
 
     def _hear(self, who: Callable[[], Iterable[int]]) -> None:
         try:

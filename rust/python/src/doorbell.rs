@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use crate::errors::raise;
 use crate::loop_thread::LoopThread;
 use crate::owned::Owned;
+use crate::promise::Promise;
 
 /// A pair of sockets: loops of every kind can wait for one of those.
 #[cfg(unix)]
@@ -203,6 +204,16 @@ impl Doorbell {
     pub(crate) fn hold(&self, py: Python<'_>) -> PyResult<()> {
         self.inner.get(py)?.0.rung.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// For a loop that is to `look` in its next turn. Where that comes to nothing the kernel tells it.
+    fn promise(&self, py: Python<'_>, look: Py<PyAny>) -> PyResult<Promise> {
+        let bell = Owned::new(self.bell(py)?);
+        Ok(Promise::new(look, move || {
+            if let Some(bell) = bell.here() {
+                bell.pull();
+            }
+        }))
     }
 
     /// Who rang since the last time; for a loop that was told that the socket is readable. It is always read, or whoever writes and is

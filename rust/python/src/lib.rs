@@ -20,6 +20,7 @@ mod outgoing;
 mod owned;
 mod pace;
 mod port;
+mod promise;
 mod raised;
 mod requests;
 #[cfg(debug_assertions)]

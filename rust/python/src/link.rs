@@ -19,6 +19,7 @@ use crate::doorbell::Doorbell;
 use crate::errors::raise;
 use crate::owned::Owned;
 use crate::pace::Scheduled;
+use crate::promise::Promise;
 use crate::requests;
 use crate::subscription::{Source, Spring};
 use crate::ticket::Ticket;
@@ -118,6 +119,18 @@ impl Link {
     /// Goes on after a full blocking subscription has room again. True if it is still full.
     fn resume(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.core(py)?.resume() == Read::Paused)
+    }
+
+    /// For a loop that is to `flush` in its next turn. Where that comes to nothing the link's own thread writes.
+    fn promise(slf: Bound<'_, Self>, flush: Py<PyAny>) -> Promise {
+        let handle = slf.unbind();
+        Promise::new(flush, move || {
+            let handle = handle.get();
+            if let Some(link) = handle.link.here() {
+                handle.flush.clear();
+                link.flush_elsewhere();
+            }
+        })
     }
 
     /// The scheduled flush. `None` if it is done, true if the descriptor must be watched for writing, false to come again in the next

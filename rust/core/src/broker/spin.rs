@@ -22,7 +22,7 @@ const LONGEST: Duration = Duration::from_micros(125);
 /// Counters that all processes share: who shares one with a process that is sent something seems to answer.
 const COUNTERS: usize = 64;
 
-/// Only the broker's thread changes it.
+/// Only the broker's thread changes it, but for `sent`.
 pub(super) struct Spin {
     made: Instant,
     /// Nanoseconds from `made` to the last message.

@@ -65,7 +65,7 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
         };
         match attempted {
             Ok(live) => {
-                give_up = None;
+                (give_up, denied) = (None, false);
                 let since = Instant::now();
                 match live {
                     Live::Native { ping_interval } => attend(&shared, ping_interval).await,
