@@ -256,8 +256,9 @@ def test_a_broker_of_another_user_who_lets_us_in(cli, open_folder, program):
 
 
 def test_a_sid_of_a_broker_is_for_windows(cli, path):
-    said = cli("stats", "--path", path, "--server-sid", "S-1-5-18", "--server-sid", "S-1-5-32-544").ends(2).stderr
-    assert "server_sids: has no effect on Unix; use server_uids" in said
+    for command in (["stats"], ["doctor"], ["decode", "--live"]):
+        said = cli(*command, "--path", path, "--server-sid", "S-1-5-18", "--server-sid", "S-1-5-32-544").ends(2).stderr
+        assert "server_sids: has no effect on Unix; use server_uids" in said
 
 
 @pytest.mark.usefixtures("as_root")

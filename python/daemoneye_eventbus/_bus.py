@@ -91,7 +91,7 @@ class EventBus(Publisher):
 
         Failures that may be temporary (no such file, connection refused, broker busy) are retried for
         ``config.connect_timeout`` seconds; then `ConnectTimeout` is raised, with the last cause. `PathRefused`,
-        `PermissionRefused`, `AuthenticationFailed` and `ProtocolError` are raised at once.
+        `PermissionRefused`, `AuthenticationFailed` and `ProtocolError` are not retried.
         """
         return Opening("connect", lambda: cls._connect(path, instance, one_of(ClientConfig, "config", config)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,6 +50,8 @@ def seconds(text: str) -> float:
 
 def trusted(arguments: argparse.Namespace) -> tuple[int, ...] | None:
     """Users whose broker may be spoken to; None for the library's default."""
+    if hasattr(arguments, "server_sid") and sys.platform != "win32":
+        raise CliError("server_sids: has no effect on Unix; use server_uids", USAGE)
     given: list[int] | None = getattr(arguments, "server_uid", None)
     return None if given is None else tuple(given)
 

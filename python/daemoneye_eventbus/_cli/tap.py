@@ -70,6 +70,7 @@ def _connect(path: Path, patience: float, watch: Watch) -> Raw:
 
 
 def _check(arguments: argparse.Namespace) -> None:
+    trusted(arguments)
     if arguments.as_original and arguments.subscribe:
         raise CliError("--as-original: such a client cannot subscribe; leave --subscribe out", USAGE)
     check_patterns(arguments.subscribe)
