@@ -266,7 +266,7 @@ def test_documented_codes_are_those_of_the_help(cli):
         ),
         ("pub process --pid 1", "pub process: the following arguments are required: --name; see"),
         ("decode --nope --live", "decode: unrecognized arguments: --nope; see daemoneye-eventbus decode --help"),
-        ("stats extra", "stats: unrecognized arguments: extra; see daemoneye-eventbus stats --help"),
+        ("stats one extra", "stats: unrecognized arguments: extra; see daemoneye-eventbus stats --help"),
         ("--nope", "daemoneye-eventbus: unrecognized arguments: --nope; see daemoneye-eventbus --help"),
     ],
 )
