@@ -197,7 +197,7 @@ class TopicBuilder:
         return self.segment("health")
 
     def segment(self, segment: str) -> Self:
-        """Adds any segment."""
+        """Adds ``segment``, whatever it is."""
         longer = type(self)()
         longer._segments = (*self._segments, text("segment", segment))
         return longer
