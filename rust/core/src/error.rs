@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::shown::shown;
 use crate::wire::frame::MAX_TEXT;
-use crate::wire::text::shown;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

@@ -2,11 +2,11 @@
 //!
 //! Read the rooms in this order; each imports only from those before it:
 //!
+//! * `shown`: what others wrote, fit for a terminal
 //! * [`error`]: one enum, every kind with its facts
 //! * [`lock`]: the one lock, which a panic of its holder leaves usable
 //! * `log`: lines that a flood must not multiply
 //! * `growth`: growing what others choose the size of
-//! * `headroom`: memory that is left alone
 //! * `limits`: what a setting may be
 //! * [`event`]: what travels: the five events, correlation, what subscribers ask for
 //! * [`topic`]: topics, patterns, and the trie that matches them
@@ -14,6 +14,7 @@
 //! * [`filter`]: which of the matching messages a subscription takes
 //! * [`transport`]: local sockets: bytes in, bytes out, and who is there
 //! * [`queue`]: the bounded, accounted queue in front of every reader
+//! * `headroom`: memory that is left alone
 //! * `cork`: when small writes share one
 //! * [`client`]: one connection to a broker
 //! * [`broker`]: the listener, its sessions and the router between them
@@ -30,6 +31,7 @@ mod limits;
 pub mod lock;
 mod log;
 pub mod queue;
+mod shown;
 pub mod topic;
 pub mod transport;
 pub mod wire;

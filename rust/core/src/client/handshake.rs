@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::config::ClientConfig;
 use super::line::keep;
 use crate::error::Error;
+use crate::shown::shown;
 use crate::transport::{Address, DialError, Readable, Retry, Stream};
 use crate::wire::auth::{self, Role};
 use crate::wire::frame::{self, Kind, PREFIX};
-use crate::wire::text::{Auth, Code, Connect, FromBroker, FromClient, Info, PROTOCOL, shown};
+use crate::wire::text::{Auth, Code, Connect, FromBroker, FromClient, Info, PROTOCOL};
 
 const ASKED: &str = "the broker asks for a token and this client has none; set ClientConfig.token to the broker's";
 const NOT_ASKED: &str =

@@ -21,8 +21,9 @@ use crate::error::Error;
 use crate::lock::{Mutex, MutexGuard};
 use crate::log::Limiter;
 use crate::queue::Wake;
+use crate::shown::shown;
 use crate::transport::{Address, Stream};
-use crate::wire::text::{Code, FromClient, Id, Overflow, Sub, shown};
+use crate::wire::text::{Code, FromClient, Id, Overflow, Sub};
 
 const CONNECTED: &str = "connected";
 /// Reads of a connection that is over: more than a kernel holds of it.

@@ -1,8 +1,9 @@
 //! The reason codes of `ERR`, and how they become errors of the caller and back.
 use serde::{Deserialize, Serialize};
 
-use super::{Err, shown};
+use super::Err;
 use crate::error::{Error, PatternError, TopicError};
+use crate::shown::shown;
 use crate::topic::excerpt;
 use crate::wire::frame::MAX_TEXT;
 

@@ -8,7 +8,6 @@ mod broker;
 mod client;
 mod code;
 mod detail;
-mod shown;
 #[cfg(test)]
 mod tests;
 
@@ -16,12 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::{MAX_TEXT, PREFIX};
 use crate::error::{Error, Result};
+use crate::shown::shown;
 
 pub use broker::{Bye, Dropped, Err, FromBroker, Info, Ok};
 pub use client::{Auth, Congestion, Connect, FromClient, Id, MAX_CLIENT_NAME, Overflow, Sub};
 pub use code::Code;
 pub use detail::{Client, Detail, Page, Stats};
-pub use shown::shown;
 
 /// The protocol that this build speaks, and the highest.
 pub const PROTOCOL: u32 = 1;

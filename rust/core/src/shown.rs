@@ -4,7 +4,7 @@
 const MOST: usize = 1000;
 
 /// One line of printable characters: others become `\n`, `\u{1b}` and the like, what is longer is cut. Quotes and backslashes stay.
-pub fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let mut line = String::with_capacity(text.len().min(MOST));
     let mut rest = text.chars();
     for character in rest.by_ref().take(MOST) {
