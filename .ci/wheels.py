@@ -16,9 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
@@ -123,6 +125,16 @@ def inspect(wheel: Path) -> None:
         sys.exit(f"wheels: {wheel.name} brings {strange}")
 
 
+def inspect_source(sdist: Path) -> None:
+    """Whoever has it alone can follow what the README leads to."""
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    wanted = {target for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", readme) if (ROOT / target).is_file()}
+    if missing := sorted(wanted - names):
+        sys.exit(f"wheels: {sdist.name} lacks {', '.join(missing)}")
+
+
 def trial(wheel: Path, interpreter: str) -> None:
     """Installs it where nothing else is, and uses it there."""
     with tempfile.TemporaryDirectory() as directory:
@@ -171,6 +183,7 @@ def main() -> None:
         trial(wheel, python)
     run(*maturin, "sdist", "--out", DIST, cwd=ROOT)
     (sdist,) = DIST.glob("*.tar.gz")
+    inspect_source(sdist)
     if not arguments.no_sdist:
         with tempfile.TemporaryDirectory() as made:
             # The dependencies that were compiled for this tree will do for that one.

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -271,6 +272,24 @@ def test_a_broker_of_another_user(cli, open_folder, program):
     assert found["directory"]["level"] == found["socket"]["level"] == "ok"
     assert "not_permitted" in found["broker"]["text"] or "allowed_uids" in found["broker"]["text"]
     assert "--allowed-uids" in found["broker"]["advice"]
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no pid namespaces")
+def test_a_broker_whom_the_kernel_does_not_name(cli_broker, path):
+    """Seen from a pid namespace in which it has no number; clients there refuse it, and so must a doctor."""
+    inside = ["unshare", "--pid", "--fork", sys.executable, "-m", "daemoneye_eventbus"]
+    if subprocess.run([*inside, "--version"], capture_output=True, timeout=DEADLINE, check=False).returncode:
+        pytest.skip("this system gives no pid namespaces")
+    for command in (
+        ["stats", "--path", path, "--connect-timeout", "0.3"],
+        ["doctor", path],
+        ["decode", "--live", "--count", "1", "--path", path],
+    ):
+        done = subprocess.run([*inside, *command], capture_output=True, text=True, timeout=DEADLINE, check=False)
+        assert done.returncode == 5, (command, done)
+        assert "pid namespace" in done.stdout + done.stderr, (command, done)
+        assert "Traceback" not in done.stderr
 
 
 @pytest.mark.usefixtures("as_root")

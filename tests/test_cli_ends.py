@@ -285,6 +285,10 @@ def test_an_option_that_there_is_not_is_named(cli, line, said):
         (("sub", "events.#", "--any-tag", "a=1", "--any-tag", "a=1"), "sub: --any-tag: 'a' is given twice"),
         (("pub", "process", "--pid=1", "--name=x", "--metadata=a=", "--metadata=a=2"), "pub: --metadata: 'a' is given"),
         (("broker", "--max-connections", "1_0"), "broker: argument --max-connections: '1_0' is no integer"),
+        (
+            ("broker", "--original-patterns", "events.a,events.b", "--max-patterns-per-client", "1"),
+            "broker: --original-patterns: 2 are above --max-patterns-per-client (1)",
+        ),
         (("broker", "--allowed-uids", "1_0"), "broker: argument --allowed-uids: there is no user '1_0'"),
     ],
 )

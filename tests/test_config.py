@@ -214,6 +214,24 @@ def test_what_goes_together_is_said_at_once():
     assert BrokerConfig(max_topic_depth=1, original_patterns=["events"]).max_topic_depth == 1
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"token": b"s" * 16, "original_auth": True, "original_peers": False},
+            "BrokerConfig.original_auth: has no effect without original_peers",
+        ),
+        (
+            {"original_patterns": ["events.a", "events.b"], "max_patterns_per_client": 1},
+            "BrokerConfig.original_patterns: 2 are above max_patterns_per_client",
+        ),
+    ],
+)
+def test_what_no_broker_would_take_is_no_configuration(settings, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        BrokerConfig(**settings)
+
+
 def test_a_configuration_is_shown_as_it_is_written():
     config = BrokerConfig(
         socket_mode=0o660,

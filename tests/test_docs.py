@@ -227,6 +227,21 @@ def test_operations_lists_every_reason():
     assert [sorted(one) for one in documented] == [sorted(dropped), sorted(refused)]
 
 
+def test_the_wire_lists_every_code():
+    """With a star behind those after which nobody connects again."""
+    rows = (ROOT / "docs/wire.md").read_text(encoding="utf-8").split("| code | about |")[1].split("\n\n")[0]
+    documented = {
+        (code, bool(star))
+        for row in re.findall(r"^\| (`[^|]*) \|", rows, re.MULTILINE)
+        for code, star in re.findall(r"`(\w+)`( \*)?", row.replace("`id`", ""))
+    }
+    source = (ROOT / "rust/core/src/wire/text/code.rs").read_text(encoding="utf-8")
+    names = dict(re.findall(r'Self::(\w+) => "(\w+)"', source))
+    final = set(re.findall(r"Self::(\w+)", source.split("fn is_final")[1].split("\n    }")[0]))
+    # `unknown` is what a code of a newer broker is read as.
+    assert documented == {(name, code in final) for code, name in names.items() if name != "unknown"}
+
+
 @pytest.mark.parametrize("page", ["README.md", *PAGES])
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", (ROOT / page).read_text(encoding="utf-8")):

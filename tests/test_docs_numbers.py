@@ -45,16 +45,29 @@ OPERATIONS = [
         16,
     ),
     ("all of a client, with {} MiB of text", f"{CORE}/broker/subscription.rs", "CLIENT_FILTER_BYTES", 1),
+    ("`FrozenMap` included | {} entries |", f"{BORDER}/mapping.rs", "MOST_ENTRIES", 65_536),
+    ("An instance has 1 to {} letters", f"{CORE}/transport/address.rs", "INSTANCE_LIMIT", 64),
     ("The whole name has {} characters at most", f"{CORE}/transport/address/pipe.rs", "LIMIT", 256),
 ]
 CLI = [
     ("values above {} characters are cut", f"{PYTHON}/_cli/lines.py", "_LONGEST", 200),
     ("no broker allows (above {} MiB)", f"{PYTHON}/_cli/raw.py", "MAX_BODY", 256),
+    ("owner can read, of {} bytes at most", f"{PYTHON}/_cli/address.py", "_LONGEST_TOKEN", 4096),
+    ("and has {} MiB at most", f"{PYTHON}/_cli/reader.py", "LONGEST_LINE", 128),
 ]
 TOPICS = [
     ("joined by dots, {} bytes at most", f"{CORE}/topic/name.rs", "MAX_TOPIC_BYTES", 256),
     ("a correlation\npattern of more than {} bytes", f"{CORE}/filter/glob.rs", "MAX_GLOB_BYTES", 256),
     ("no id of more than {} bytes", f"{CORE}/filter/glob.rs", "MAX_TEXT_BYTES", 1024),
+]
+WIRE = [
+    ("UTF-8, {} KiB at most, nested", f"{CORE}/wire/frame.rs", "MAX_TEXT", 64),
+    ("at most, nested {} deep at most", f"{CORE}/wire/text/mod.rs", "MAX_NESTING", 32),
+    ("When {} answers or 64 KiB of them", f"{CORE}/queue/mod.rs", "MAX_ANSWERS", 1024),
+    ("answers or {} KiB of them are unsent", f"{CORE}/queue/mod.rs", "MAX_ANSWER_BYTES", 64),
+    ("It does the same at {} KiB of unsent", f"{CORE}/queue/inner.rs", "MAX_GAP_LISTS", 256),
+    ("An answer holds as many as fit into {} KiB", f"{CORE}/broker/watching.rs", "PAGE", 32),
+    ("Messages above {} KiB are dropped for it", f"{CORE}/broker/session/original/mod.rs", "MAX_BODY", 192),
 ]
 COLLECTOR = [("Leaving `async with` flushes for {} seconds", f"{PYTHON}/_bus.py", "_FLUSH_SECONDS", 2)]
 ROWS = [
@@ -63,6 +76,7 @@ ROWS = [
         "operations": OPERATIONS,
         "cli": CLI,
         "topics": TOPICS,
+        "wire": WIRE,
         "how-to-collector": COLLECTOR,
     }.items()
     for row in rows

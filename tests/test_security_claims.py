@@ -51,3 +51,4 @@ def test_every_fault_of_the_catalogue_has_a_program():
 def test_the_table_of_faults_in_the_docs_is_theirs():
     told = re.findall(r"^\| (\d+) \|", (ROOT / "docs" / "reliability.md").read_text(), re.MULTILINE)
     assert [int(number) for number in told] == [int(file.name[5:7]) for file in FAULTS]
+    assert f"provokes {len(FAULTS)} faults" in (ROOT / "CHANGELOG.md").read_text()

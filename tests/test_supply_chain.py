@@ -48,6 +48,10 @@ def test_the_codec_is_pinned_and_every_exception_ends():
         assert re.search(r"by 20\d\d-\d\d-\d\d", ignored["reason"]), ignored
 
 
+def test_whoever_installs_from_source_gets_the_versions_of_the_lock_file():
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["maturin"]["locked"] is True
+
+
 def test_the_compiler_takes_unsafe_where_a_file_says_why_alone():
     workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]
     assert workspace["lints"]["rust"]["unsafe_code"] == "deny"

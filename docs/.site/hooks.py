@@ -1,9 +1,9 @@
 """What the site has besides the pages of this folder.
 
-Pages link to programs, the changes and the licence where they are in the repository (``../examples/broker.py``). On the
-site these are pages of their own, made here from the very files, and the links are turned to them. After the build,
-every name and parameter of the public API must have come out with a text (see ``reference.py`` beside this), and no
-page may load anything from elsewhere.
+Pages link to programs, the changes and what is defended where they are in the repository (``../examples/broker.py``).
+On the site these are pages of their own, made here from the very files, and the links are turned to them. After the
+build, every name and parameter of the public API must have come out with a text (see ``reference.py`` beside this), no
+page may load anything from elsewhere, and every link within the site must lead to a place in it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
 # What a browser would load by itself; a link may lead anywhere.
 FROM_OUTSIDE = re.compile(r"<(?:script|img|link|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
+WITHIN = re.compile(r'href="([^":#?]*)#([^"]+)"')
+PLACE = re.compile(r'id="([^"]+)"')
 LINK = re.compile(r"(?<=\]\()((?:\.\./)+)([^)#\s]+)")
 
 
@@ -38,7 +40,7 @@ def _anchor(name: str) -> str:
 def _examples() -> str:
     parts = ["# Examples", "Programs to start from, run by the tests of this project as they stand here."]
     for path in sorted(EXAMPLES.iterdir()):
-        if path.suffix not in {".py", ".service"}:
+        if path.suffix not in {".py", ".service", ".socket"}:
             continue
         text = path.read_text(encoding="utf-8")
         parts.append(f"## {path.name} {{ #{_anchor(path.name)} }}")
@@ -71,7 +73,11 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages that are made of files elsewhere in the repository."""
-    made = {"examples.md": _examples(), "changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")}
+    made = {
+        "examples.md": _examples(),
+        "changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
+        "security.md": (ROOT / "SECURITY.md").read_text(encoding="utf-8").replace("](docs/", "]("),
+    }
     for name, content in made.items():
         files.append(File.generated(config, name, content=content))
     return files
@@ -82,7 +88,7 @@ def _on_site(target: str) -> str | None:
     if target.startswith("examples"):
         name = posixpath.basename(target.rstrip("/"))
         return "examples.md" if name == "examples" else f"examples.md#{_anchor(name)}"
-    return {"CHANGELOG.md": "changelog.md", "README.md": "index.md"}.get(target)
+    return {"CHANGELOG.md": "changelog.md", "README.md": "index.md", "SECURITY.md": "security.md"}.get(target)
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -103,12 +109,24 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return LINK.sub(turned, markdown)
 
 
+def _leads_nowhere(site: Path) -> Iterator[str]:
+    """Links to places that no page has. mkdocs looks only at those that stand in the files of its folder."""
+    pages = {path.resolve(): path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
+    places = {path: set(PLACE.findall(text)) for path, text in pages.items()}
+    for path, text in pages.items():
+        for page, place in WITHIN.findall(text):
+            if place not in places.get((path.parent / page).resolve() if page else path, ()):
+                yield f"{path.relative_to(site.resolve())}: {page}#{place}"
+
+
 def on_post_build(config: MkDocsConfig) -> None:
     """Fails where a page loads from outside, or the reference lacks a public name, or a parameter its text."""
     site = Path(config.site_dir)
     for page in site.rglob("*.html"):
         if loads := FROM_OUTSIDE.search(page.read_text(encoding="utf-8")):
             raise PluginError(f"{page.relative_to(site)} loads from outside: {loads[0]}")
+    if nowhere := list(_leads_nowhere(site)):
+        raise PluginError("links that lead nowhere:\n  " + "\n  ".join(nowhere))
     place = Path(__file__).with_name("reference.py")
     spec = importlib.util.spec_from_file_location("reference", place)
     if spec is None or spec.loader is None:

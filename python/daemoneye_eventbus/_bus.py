@@ -91,7 +91,8 @@ class EventBus(Publisher):
 
         Failures that may be temporary (no such file, connection refused, broker busy) are retried for
         ``config.connect_timeout`` seconds; then `ConnectTimeout` is raised, with the last cause. `PathRefused`,
-        `PermissionRefused`, `AuthenticationFailed` and `ProtocolError` are not retried.
+        `PermissionRefused`, `AuthenticationFailed` and `ProtocolError` are not retried, except that the file system
+        is asked once more, after 0.1 s.
         """
         return Opening("connect", lambda: cls._connect(path, instance, one_of(ClientConfig, "config", config)))
 

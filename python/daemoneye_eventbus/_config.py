@@ -148,7 +148,7 @@ class BrokerConfig:
     frame_timeout: float = 10.0
     """Seconds from the first byte of a frame to its last."""
     write_timeout: float = 5.0
-    """Seconds for an answer to be sent during handshake and shutdown."""
+    """Seconds within which a connection that is being closed must take some of what is left for it."""
     stall_timeout: float = 5.0
     """Seconds after which publishers no longer wait for a full queue whose reader takes nothing."""
     ping_interval: float = 30.0
@@ -290,6 +290,15 @@ class BrokerConfig:
             )
         if self.original_auth and not self.token:
             raise ValueError("BrokerConfig.original_auth: needs a token; set token, or turn it off")
+        if self.original_auth and not self.original_peers:
+            raise ValueError(
+                "BrokerConfig.original_auth: has no effect without original_peers; turn that on, or this off"
+            )
+        if len(self.original_patterns) > self.max_patterns_per_client:
+            raise ValueError(
+                f"BrokerConfig.original_patterns: {len(self.original_patterns)} are above max_patterns_per_client "
+                f"({self.max_patterns_per_client}); raise that, or give fewer"
+            )
 
     @property
     def _tokens(self) -> tuple[tuple[str | None, bytes], ...]:

@@ -11,7 +11,7 @@ from daemoneye_eventbus import __version__
 from daemoneye_eventbus._cli.examine import Finding, own_uid, strange, user
 from daemoneye_eventbus._cli.exits import LOOK, NO_BROKER, REFUSED
 from daemoneye_eventbus._cli.numbers import counted, duration
-from daemoneye_eventbus._cli.raw import UNPROVED, Raw, Refusal, answer, greet
+from daemoneye_eventbus._cli.raw import UNKNOWN, UNPROVED, Raw, Refusal, answer, greet
 from daemoneye_eventbus.errors import ConnectionLost
 
 if TYPE_CHECKING:
@@ -58,14 +58,14 @@ def broker(path: Path, token: bytes | None, trusted: Collection[int], timeout: f
 
 def _asked(raw: Raw, token: bytes | None, trusted: Collection[int], timeout: float) -> list[Finding]:
     peer = raw.peer()
-    if peer is not None and peer.uid not in trusted:
+    if peer.uid not in trusted:
         text = f"it runs as {user(peer.uid)}, and clients of {user(own_uid())} refuse that"
         return [Finding("bad", "broker", text, strange(peer.uid), REFUSED)]
     began = time.monotonic()
     info = greet(raw, "doctor", token, timeout)
     passed = (time.monotonic() - began) * 1000
-    who = "" if peer is None else f" as pid {peer.pid}, {user(peer.uid)}"
-    answers = Finding("ok", "broker", f"answers in {passed:.1f} ms{who}")
+    pid = "" if peer.pid is None else f"pid {peer.pid}, "
+    answers = Finding("ok", "broker", f"answers in {passed:.1f} ms as {pid}{user(peer.uid)}")
     return [answers, _version(info), *_numbers(raw, info, timeout)]
 
 
@@ -107,6 +107,9 @@ def _refused(refusal: Refusal) -> Finding:
         case "authentication_failed":
             advice = "give --token-file with the broker's token"
             return Finding("bad", "broker", f"answers, and refuses: {refusal}", advice, REFUSED)
+        case code if code == UNKNOWN:
+            advice = "clients here cannot use it: run them in the broker's pid namespace, or the broker in theirs"
+            return Finding("bad", "broker", str(refusal), advice, NO_BROKER)
         case code if code == UNPROVED:
             advice = "find out who listens, as with ss -xlp; if it is right, start it with the same --token-file"
             return Finding("bad", "broker", f"answers, and is not trusted: {refusal}", advice, REFUSED)

@@ -9,7 +9,6 @@ import contextlib
 import json
 import secrets
 import socket
-import struct
 import sys
 import time
 from collections.abc import Callable
@@ -24,7 +23,19 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-__all__ = ["MAX_BODY", "PREFIX", "UNPROVED", "Peer", "Raw", "Refusal", "Watch", "answer", "greet", "text_parts"]
+__all__ = [
+    "MAX_BODY",
+    "PREFIX",
+    "UNKNOWN",
+    "UNPROVED",
+    "Peer",
+    "Raw",
+    "Refusal",
+    "Watch",
+    "answer",
+    "greet",
+    "text_parts",
+]
 
 PREFIX: Final = 4
 MAX_BODY: Final = 256 * 1024 * 1024
@@ -38,7 +49,7 @@ Watch: TypeAlias = Callable[[str, int, bytes], None]
 class Peer:
     """Who listens, as the kernel says."""
 
-    pid: int
+    pid: int | None
     uid: int
 
 
@@ -71,13 +82,14 @@ class Raw:
     ) -> None:
         self._socket.close()
 
-    def peer(self) -> Peer | None:
-        """Where the system has the question, as Linux has."""
-        option = getattr(socket, "SO_PEERCRED", None)
-        if option is None:
-            return None
-        pid, uid, _ = struct.unpack("iII", self._socket.getsockopt(socket.SOL_SOCKET, option, 12))
-        return Peer(pid, uid)
+    def peer(self) -> Peer:
+        """Asked as the library's client asks, who refuses whom the kernel does not name."""
+        if sys.platform == "win32":
+            raise CliError("users have no numbers on Windows")
+        try:
+            return Peer(*_native._peer_of(self._socket.fileno()))
+        except ConnectionResetError:
+            raise Refusal({"code": UNKNOWN, "message": _UNKNOWN}) from None
 
     def send(self, verb: str, said: dict[str, Any] | None = None) -> None:
         """Sends a control text. Whether that worked shows when the answer is read: an ``ERR`` may explain it."""
@@ -130,6 +142,9 @@ def text_parts(body: bytes) -> tuple[str, dict[str, Any] | None]:
     return verb, cast("dict[str, Any]", value)
 
 
+UNKNOWN: Final = "unknown"
+"""The kernel does not say who listens, and no client of ours speaks to such a one."""
+_UNKNOWN: Final = "the kernel does not say who listens, as of a process outside this pid namespace"
 UNPROVED: Final = "unproved"
 """Whoever listens did not prove that it knows our token: nothing that it says is to be trusted."""
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["loads"]
 
 _SHOWN: Final = 40
-_DEEPEST: Final = 127
+_DEEPEST: Final = 32
 """As deep as the broker reads."""
 
 

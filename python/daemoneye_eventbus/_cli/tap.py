@@ -80,7 +80,7 @@ def _check_peer(arguments: argparse.Namespace, raw: Raw) -> None:
     """As the library does, before a byte is sent."""
     peer = raw.peer()
     uids = trusted(arguments) or (own_uid(), 0)
-    if peer is not None and peer.uid not in uids:
+    if peer.uid not in uids:
         raise CliError(f"whoever listens runs as uid {peer.uid}; if that is right, give --server-uid", REFUSED)
 
 

@@ -21,6 +21,15 @@ impl Address {
     }
 }
 
+/// Pid and uid of whoever is at the other end of a connected socket, as a client of ours is told them.
+#[cfg(unix)]
+#[pyfunction]
+#[pyo3(signature = (descriptor, /))]
+pub(crate) fn _peer_of(descriptor: i32) -> PyResult<(Option<u32>, u32)> {
+    let peer = transport::peer_of(descriptor)?;
+    Ok((peer.pid, peer.uid))
+}
+
 #[pymethods]
 impl Address {
     /// Exactly one of both.

@@ -60,6 +60,9 @@ mod _native {
     use super::samples::{_error_samples, _local, _published, _received};
 
     // The border.
+    #[cfg(unix)]
+    #[pymodule_export]
+    use super::address::_peer_of;
     #[pymodule_export]
     use super::address::Address;
     #[pymodule_export]

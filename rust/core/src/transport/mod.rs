@@ -19,7 +19,7 @@ pub use address::Address;
 pub use identity::{Peer, User};
 pub use sid::Sid;
 #[cfg(unix)]
-pub use unix::{Listener, Readable, Stream, close_in_forked_child, duplicate, given_path, is_trusted};
+pub use unix::{Listener, Readable, Stream, close_in_forked_child, duplicate, given_path, is_trusted, peer_of};
 #[cfg(windows)]
 pub use windows::{Listener, Readable, Stream, close_in_forked_child, own_sid};
 

@@ -9,6 +9,8 @@ mod lock;
 mod place;
 mod stream;
 
+use std::io;
+use std::os::fd::RawFd;
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -18,7 +20,13 @@ pub use directory::is_trusted;
 pub use listener::{Listener, given_path};
 pub use stream::{Readable, Stream};
 
+use super::Peer;
 use crate::error::Error;
+
+/// Who is at the other end of a connected socket that is known by its number alone.
+pub fn peer_of(number: RawFd) -> io::Result<Peer> {
+    Peer::of(duplicate(number)?).map(|(_, peer)| peer)
+}
 
 fn refused(path: &Path, reason: impl Into<String>) -> Error {
     Error::PathRefused {
