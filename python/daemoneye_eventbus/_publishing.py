@@ -35,6 +35,9 @@ class Publisher(BusCore):
         if self._shut:
             raise ConnectionClosed("this bus was shut down; make a new one")
 
+    def _has_loop(self) -> bool:
+        return not self._bridge.is_closed
+
     def _flush_soon(self) -> None:
         self._way.flush_soon()
 
