@@ -56,8 +56,13 @@ class Publisher(BusCore):
         control: bool,
         rest: Pending | None,
     ) -> None:
-        loop = self._bridge.check()
-        self._check()
+        try:
+            loop = self._bridge.check()
+            self._check()
+        except BaseException as error:
+            if rest is not None:
+                _tell(error, int(rest.give_up()))
+            raise
         timeout = self._way.config.publish_timeout
         place = Place((message, correlation, topic, control), rest, loop)
         self._line.append(place)
