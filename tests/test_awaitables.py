@@ -152,6 +152,28 @@ async def test_a_second_await_while_others_have_a_turn_costs_the_first_nothing(p
         assert got[-1] == pid
 
 
+async def test_anext_with_a_default(pair: Pair):
+    """It asks what it awaits for its iterator before each step, which was taken for a second await."""
+    count = 600  # so many that others have a turn in between
+    async with pair.sub.subscribe("events.#") as events:
+
+        async def following():
+            return await anext(events, None)
+
+        first = asyncio.create_task(following())
+        await asyncio.sleep(0)
+        await pair.pub.publish(process(7))
+        assert (await asyncio.wait_for(first, 5)).event.pid == 7
+        await pair.pub.publish_many([process(pid) for pid in range(count)])
+        await eventually(lambda: events.pending == count, what="pending")
+        assert pids([await following() for _ in range(count)]) == list(range(count))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(following(), 0.05)
+        await pair.pub.publish(process(8))
+        assert (await asyncio.wait_for(following(), 5)).event.pid == 8
+    assert await following() is None
+
+
 @pytest.mark.parametrize("maker", MAKERS)
 async def test_forgotten_warns_and_does_nothing(pair: Pair, maker):
     with warnings.catch_warnings(record=True) as caught:

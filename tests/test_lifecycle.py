@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import gc
+import sys
 import weakref
 
 import pytest
 
 from daemoneye_eventbus import (
+    Broker,
     ClientConfig,
     ConnectionClosed,
     EventBus,
@@ -455,3 +457,30 @@ async def test_subscribed_while_it_is_shut_down(broker, path, overflow):
             with pytest.raises(SubscriptionClosed):
                 await events.get(timeout=5)
         await eventually(lambda: not broker.clients(), what="no connection left")
+
+
+async def test_a_subscription_that_is_collected_while_its_bus_closes(path):
+    """Its last words took it out of what was gone through: `RuntimeError` from `shutdown`."""
+    async with Broker(path) as broker:
+        bus = await EventBus.from_broker(broker)
+        kept = await bus.subscribe("events.#")
+        forgotten = [await bus.subscribe("events.#")]
+        forgotten.append(forgotten)
+
+        def collect_at(frame, event, _argument):
+            if event == "call" and frame.f_code.co_name == "<genexpr>" and frame.f_code.co_filename.endswith("_bus.py"):
+                gc.collect()
+
+        gc.disable()
+        try:
+            del forgotten
+            with pytest.warns(ResourceWarning, match="was forgotten"):
+                sys.setprofile(collect_at)
+                try:
+                    await bus.shutdown()
+                finally:
+                    sys.setprofile(None)
+        finally:
+            gc.enable()
+        with pytest.raises(SubscriptionClosed):
+            kept.get_nowait()

@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import contextvars
+import errno
 import gc
+import signal
 import sys
+import threading
 import time
 import weakref
 
@@ -334,8 +337,11 @@ def test_what_a_signal_raises_in_a_reader_costs_no_other_wait_the_wake_up(path, 
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    "error", [ArithmeticError(), OSError(errno.EIO, "no error of the kernel's")], ids=["any", "os"]
+)
 @pytest.mark.parametrize("what", ["unread", "unwritten"])
-def test_what_a_signal_raises_while_a_connection_stops_and_goes_on_leaves_nothing_there(path, what):
+def test_what_a_signal_raises_while_a_connection_stops_and_goes_on_leaves_nothing_there(path, what, error):
     """Taken for watched and not watched, what had been full was not read again, nor what the kernel refused written."""
     watching = {"add_reader", "remove_reader", "add_writer", "remove_writer"}
     listing = {"register", "modify", "unregister"}
@@ -352,20 +358,20 @@ def test_what_a_signal_raises_while_a_connection_stops_and_goes_on_leaves_nothin
                 looks += 1
                 if looks == number:
                     sys.setprofile(None)
-                    raise ArithmeticError
+                    raise error
 
         return profile
 
     async def read(events):
         while True:
-            with contextlib.suppress(ArithmeticError):
+            with contextlib.suppress(type(error)):
                 return await events.get()
 
     async def unread(remote, local, events):
         # The second is not on its way when reading stops for the first.
         for _ in range(2):
             for pid in range(3):
-                with contextlib.suppress(ArithmeticError):
+                with contextlib.suppress(type(error)):
                     await local.publish(process(pid))
             await asyncio.sleep(0.01)
             for pid in range(3):
@@ -375,7 +381,7 @@ def test_what_a_signal_raises_while_a_connection_stops_and_goes_on_leaves_nothin
     async def unwritten(remote, local, events):
         # More than the kernel takes, and less than the send buffer.
         for pid in range(40):
-            with contextlib.suppress(ArithmeticError):
+            with contextlib.suppress(type(error)):
                 remote.publish_nowait(process(pid, command_line="x" * 50_000))
         await asyncio.sleep(0.01)
         for pid in range(40):
@@ -482,3 +488,95 @@ async def test_what_a_signal_raises_in_front_of_a_flush_costs_no_later_one(path)
             sys.setprofile(None)
         assert sorted([await burst() for _ in range(9)])[4] < 0.2
         assert max([await burst() for _ in range(20)]) < 0.9
+
+
+def test_what_a_signal_raises_in_front_of_a_flush_in_process_costs_no_later_one(path):
+    """The same where the loop flushes for a bus of the broker's process: all that came later was late by 5 ms."""
+    met = False
+
+    def interrupt(frame, event, _argument):
+        nonlocal met
+        if event == "call" and frame.f_code.co_name == "_run":
+            asked = repr(frame.f_locals["self"])
+            if "Promise" in asked or "PortHandle" in asked:
+                met = True
+                sys.setprofile(None)
+                raise ArithmeticError
+
+    async def prepare():
+        broker = Broker(path)
+        await broker.start()
+        bus, other = await EventBus.from_broker(broker), await EventBus.connect(path)
+        return broker, bus, other, await other.subscribe("events.#")
+
+    async def publish():
+        for pid in range(20):
+            await bus.publish(process(pid))
+        await asyncio.sleep(0.01)
+
+    async def burst():
+        await asyncio.sleep(0.05)
+        while events.pending:
+            await events.get_many(100)
+        begin = time.monotonic()
+        for pid in range(20):
+            await bus.publish(process(pid))
+        got = 0
+        while got < 20:
+            got += len(await events.get_many(20, timeout=5))
+        return time.monotonic() - begin
+
+    async def finish():
+        await other.shutdown()
+        await bus.shutdown()
+        await broker.shutdown()
+
+    with asyncio.Runner() as runner:
+        broker, bus, other, events = runner.run(prepare())
+        sys.setprofile(interrupt)
+        try:
+            while not met:
+                with contextlib.suppress(ArithmeticError):
+                    runner.run(publish())
+        finally:
+            sys.setprofile(None)
+        assert min([runner.run(burst()) for _ in range(20)]) < 0.004
+        runner.run(finish())
+
+
+def test_what_a_signals_handler_publishes_while_its_loop_sleeps_is_not_late(path):
+    """The loop was asked to flush, and slept on: it came up to a second later, with the next confirmation."""
+    count, rounds = 300, 3
+    late = []
+    ready = threading.Event()
+
+    async def read():
+        async with Broker(path) as broker, EventBus.from_broker(broker) as bus, bus.subscribe("events.#") as events:
+            ready.set()
+            for _ in range(count * rounds):
+                received = await events.get(timeout=20)
+                late.append(time.time_ns() - received.bus_timestamp_ns)
+
+    async def sleep():
+        async with EventBus.connect(path) as bus:
+
+            def publish(_number, _frame):
+                for pid in range(count):
+                    bus.publish_nowait(process(pid))
+
+            before = signal.signal(signal.SIGUSR1, publish)
+            try:
+                for _ in range(rounds):
+                    main = threading.main_thread().ident
+                    threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGUSR1)).start()
+                    await asyncio.sleep(1.2)
+            finally:
+                signal.signal(signal.SIGUSR1, before)
+
+    reader = threading.Thread(target=lambda: asyncio.run(read()))
+    reader.start()
+    assert ready.wait(20)
+    asyncio.run(sleep())
+    reader.join()
+    assert len(late) == count * rounds
+    assert max(late) < 0.5e9

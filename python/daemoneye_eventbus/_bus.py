@@ -283,7 +283,8 @@ class EventBus(Publisher):
         self._bridge.free_pace(id(subscription))
 
     def _open_subscriptions(self) -> list[Subscription[Any]]:
-        found = (reference() for reference in self._subscriptions.values())
+        # Any thread may collect one meanwhile, which takes it out; a copy is one step.
+        found = (reference() for reference in self._subscriptions.copy().values())
         return [subscription for subscription in found if subscription is not None]
 
     def unsubscribe(self, subscriber_id: str) -> Coroutine[Any, Any, None]:

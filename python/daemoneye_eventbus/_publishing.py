@@ -35,6 +35,9 @@ class Publisher(BusCore):
         if self._shut:
             raise ConnectionClosed("this bus was shut down; make a new one")
 
+    def _has_loop(self) -> bool:
+        return not self._bridge.is_closed
+
     def _flush_soon(self) -> None:
         self._way.flush_soon()
 
@@ -53,8 +56,13 @@ class Publisher(BusCore):
         control: bool,
         rest: Pending | None,
     ) -> None:
-        loop = self._bridge.check()
-        self._check()
+        try:
+            loop = self._bridge.check()
+            self._check()
+        except BaseException as error:
+            if rest is not None:
+                _tell(error, int(rest.give_up()))
+            raise
         timeout = self._way.config.publish_timeout
         place = Place((message, correlation, topic, control), rest, loop)
         self._line.append(place)

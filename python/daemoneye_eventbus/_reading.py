@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LinkReads", "LoopReads", "Reading", "reading"]
 
-# How often a loop is asked that raises; what comes of a signal's handler does not come so often in a row.
+# How often a loop is asked again that has raised; what comes of a signal's handler does not come so often in a row.
 _ATTEMPTS: Final = 4
 
 
@@ -67,7 +67,6 @@ class LoopReads:
         self._watched: tuple[int, int] | None = None
         self._is_writing = False
         self._is_settled = True
-        self._failures = 0
 
     def update(self) -> None:
         """Watches the present connection and lets go of an earlier one."""
@@ -91,16 +90,26 @@ class LoopReads:
         try:
             do(*arguments)
             self._is_settled = True
-            self._failures = 0
-        except BaseException as error:
-            self._failures += 1
-            errno = error.errno if isinstance(error, OSError) else None
-            # Where the kernel watches no more (ENOSPC, ENOMEM), it would refuse again.
-            if isinstance(error, Exception) and (errno is not None or self._failures >= _ATTEMPTS):
+        except Exception as error:
+            if self._is_refused():
+                errno = error.errno if isinstance(error, OSError) else None
                 self._link.cannot_watch(str(error), errno)
-                return
+                # The kernel watches no more (ENOSPC, ENOMEM): every call says so, and the loop need not.
+                if errno is not None:
+                    return
+            raise
+        except BaseException:
             self._bridge.loop.call_soon(self.update)
             raise
+
+    def _is_refused(self) -> bool:
+        """Whether the loop raises whenever it is asked; else it watches now, and what it raised was of a handler's."""
+        for _ in range(_ATTEMPTS):
+            with contextlib.suppress(Exception):
+                self._watch_anew(is_torn=True)
+                self._is_settled = True
+                return False
+        return True
 
     def _watch_anew(self, is_torn: bool) -> None:
         loop = self._bridge.loop

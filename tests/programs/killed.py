@@ -1,4 +1,5 @@
-"""Ends while daemon threads are inside native calls that run Python code: iterating, stepping tasks, making texts.
+"""Ends while daemon threads are inside native calls that run Python code: iterating, stepping tasks, making texts and
+values, flushing.
 
 killed.py PATH
 """
@@ -10,7 +11,7 @@ import time
 
 from daemoneye_eventbus import Broker, ClientConfig, ConnectionClosed, EventBus, ProcessEvent, WouldBlock
 
-ready = threading.Barrier(4)
+ready = threading.Barrier(6)
 
 
 def busy():
@@ -19,12 +20,12 @@ def busy():
         yield ProcessEvent(pid=pid, name="x")
 
 
-async def iterating(bus):
+async def iterating(bus, _path):
     while True:
         await bus.publish_many(busy())
 
 
-async def waiting(bus):
+async def waiting(bus, _path):
     async with bus.subscribe("events.#", queue_messages=2) as events:
 
         async def reading():
@@ -38,10 +39,26 @@ async def waiting(bus):
         await asyncio.gather(reading(), reading(), publishing(), publishing())
 
 
+async def asking(bus, _path):
+    async with bus.subscribe("events.#") as events:
+        await bus.publish(ProcessEvent(pid=1, name="x"))
+        received = await events.get()
+        while True:
+            _ = received.sender
+
+
+async def flushing(_bus, path):
+    async with EventBus.connect(path) as bus:
+        while True:
+            for pid in range(2):
+                await bus.publish(ProcessEvent(pid=pid, name="x"))
+            await asyncio.sleep(0)
+
+
 async def main(path, work):
     async with Broker(path) as broker, EventBus.from_broker(broker, config=ClientConfig(congestion="block")) as bus:
         ready.wait()
-        await work(bus)
+        await work(bus, path)
 
 
 def run(number, work):
@@ -53,7 +70,7 @@ def run(number, work):
 
 
 sys.setswitchinterval(1e-6)
-for number, work in enumerate((iterating, iterating, waiting)):
+for number, work in enumerate((iterating, iterating, waiting, asking, flushing)):
     threading.Thread(target=run, args=(number, work), daemon=True).start()
 ready.wait()
 time.sleep(0.1)

@@ -93,8 +93,7 @@ impl BusCore {
 
     /// Whether its loop can still run anything.
     fn has_loop(slf: &Bound<'_, Self>) -> PyResult<bool> {
-        let bridge = slf.getattr(intern!(slf.py(), "_bridge"))?;
-        Ok(!bridge.getattr(intern!(slf.py(), "is_closed"))?.is_truthy()?)
+        calls::method(intern!(slf.py(), "_has_loop"), [slf], None)?.is_truthy()
     }
 
     /// Offers once. `waits` tells an in-process publish that its caller will wait for full readers, or has waited; who does not is not

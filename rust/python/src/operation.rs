@@ -14,6 +14,7 @@ use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFloat, PyInt};
 
 use crate::bus::BusCore;
@@ -41,8 +42,8 @@ pub(crate) enum Kind {
 
 enum State {
     New(Kind),
-    /// Gave the loop a turn; goes on where it was.
-    Turned(Kind),
+    /// Gave the loop a turn, in this task; goes on where it was.
+    Turned(Kind, Py<PyAny>),
     /// Stands in line with this waiter.
     Waiting(Kind, Py<Waiter>),
     /// Became this coroutine.
@@ -132,6 +133,15 @@ fn is_number(timeout: &Bound<'_, PyAny>) -> bool {
         |_| timeout.is_exact_instance_of::<PyInt>(),
         |seconds| !seconds.value().is_nan(),
     )
+}
+
+/// The task that runs; `None` where there is no loop, for somebody who sends by hand.
+fn running_task(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    match calls::call(CURRENT.import(py, "asyncio", "current_task")?, [], None) {
+        Err(error) if error.is_instance_of::<PyRuntimeError>(py) => Ok(py.None()),
+        task => task.map(Bound::unbind),
+    }
 }
 
 /// A place at the end of the line of those who wait for a message.
@@ -247,18 +257,25 @@ impl Operation {
         PyRuntimeError::new_err(format!("{name}() {why}; call it again for another"))
     }
 
-    /// A new `await`. Only here it can be told from the one that goes on: what each of them sends is the same. Of an operation that
-    /// returned at once the next `send` tells.
-    pub(crate) fn admit(&self) -> PyResult<()> {
+    /// An `await`. Only here a new one can be told from the one that goes on: what each of them sends is the same. Of an operation that
+    /// returned at once, or waits for somebody to wake it, the next `send` tells. The one that goes on comes here as well, before each
+    /// step, where it is that of `anext` with a default.
+    pub(crate) fn admit(&self, py: Python<'_>) -> PyResult<()> {
         if !self.has_yielded.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let is_done = matches!(self.state.lock().0, State::Done);
-        Err(self.refused(if is_done {
-            "was awaited already"
-        } else {
-            "is being awaited already"
-        }))
+        let state = self.state.lock();
+        let (why, turned) = match &state.0 {
+            State::Waiting(_, waiter) if !waiter.get().is_kept() => return Ok(()),
+            State::Turned(_, task) => ("is being awaited already", Some(task.clone_ref(py))),
+            State::Done => ("was awaited already", None),
+            _ => ("is being awaited already", None),
+        };
+        drop(state);
+        match turned {
+            Some(task) if task.is(&running_task(py)?) => Ok(()),
+            _ => Err(self.refused(why)),
+        }
     }
 
     /// Goes on from there when it is sent something again.
@@ -277,12 +294,12 @@ impl Operation {
         let (kind, woken) = match self.take() {
             State::New(kind) => {
                 if kind.pace().turn_is_due() {
-                    self.yield_in(State::Turned(kind));
+                    self.yield_in(State::Turned(kind, running_task(py)?));
                     return Ok(Sent::Yielded(py.None()));
                 }
                 (kind, false)
             }
-            State::Turned(kind) => {
+            State::Turned(kind, _) => {
                 kind.pace().count();
                 (kind, false)
             }
@@ -353,7 +370,7 @@ impl Operation {
 #[pymethods]
 impl Operation {
     fn __await__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
-        slf.get().admit()?;
+        slf.get().admit(slf.py())?;
         Ok(slf)
     }
 
@@ -392,7 +409,7 @@ impl Operation {
                 return Ok(thrown.unbind());
             }
             State::Waiting(kind, waiter) => kind.leave_line(py, &waiter)?,
-            State::New(_) | State::Turned(_) | State::Done => {}
+            State::New(_) | State::Turned(..) | State::Done => {}
         }
         // Nothing more will happen: the exception is all there is.
         let error = match val {
@@ -417,7 +434,7 @@ impl Operation {
         let (state, name) = &*self.state.lock();
         let stage = match state {
             State::New(_) => "not awaited yet",
-            State::Turned(_) | State::Waiting(..) | State::Coroutine(_) => "begun",
+            State::Turned(..) | State::Waiting(..) | State::Coroutine(_) => "begun",
             State::Done => "done",
         };
         format!("<{name}() {stage}>")
@@ -430,7 +447,11 @@ impl Operation {
             return Ok(());
         };
         match &state.0 {
-            State::New(kind) | State::Turned(kind) => kind.traverse(&visit),
+            State::New(kind) => kind.traverse(&visit),
+            State::Turned(kind, task) => {
+                kind.traverse(&visit)?;
+                visit.call(task)
+            }
             State::Waiting(kind, waiter) => {
                 kind.traverse(&visit)?;
                 visit.call(waiter)
@@ -453,7 +474,7 @@ impl Operation {
         match self.take() {
             State::Coroutine(coroutine) => calls::method(intern!(py, "close"), [coroutine.bind(py)], None).map(drop),
             State::Waiting(kind, waiter) => kind.leave_line(py, &waiter),
-            State::New(_) | State::Turned(_) | State::Done => Ok(()),
+            State::New(_) | State::Turned(..) | State::Done => Ok(()),
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::doorbell::Doorbell;
 use crate::errors::raise;
 use crate::owned::Owned;
 use crate::pace::Scheduled;
+use crate::promise::Promise;
 use crate::requests;
 use crate::subscription::{Source, Spring};
 
@@ -58,6 +59,18 @@ impl PortHandle {
         let local = raise(py, self.core(py)?.subscribe(&asked, limits, overflow, reader))?;
         let patterns = local.patterns.clone();
         Ok(Source::new(Spring::Local(local), patterns, self.dialect))
+    }
+
+    /// For a loop that is to `flush` in its next turn. Where that comes to nothing it is done there.
+    fn promise(slf: Bound<'_, Self>, flush: Py<PyAny>) -> Promise {
+        let handle = slf.unbind();
+        Promise::new(flush, move || {
+            let handle = handle.get();
+            if let Some(port) = handle.port.here() {
+                handle.flush.clear();
+                port.flush();
+            }
+        })
     }
 
     /// The scheduled flush: writes what was published in this turn of the loop.

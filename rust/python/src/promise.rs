@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 
+use crate::calls;
+
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
 pub(crate) struct Promise {
     function: Py<PyAny>,
@@ -27,7 +29,7 @@ impl Promise {
 impl Promise {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
         self.is_begun.store(true, Ordering::Relaxed);
-        let told = self.function.call0(py);
+        let told = calls::call(self.function.bind(py), [], None);
         if told.is_err() {
             (self.otherwise)();
         }

@@ -18,7 +18,7 @@ fn class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
 }
 
 fn make<'py>(py: Python<'py>, name: &str, fields: &Bound<'py, PyDict>) -> PyResult<Py<PyAny>> {
-    Ok(class(py, name)?.call((), Some(fields))?.unbind())
+    Ok(calls::call(&class(py, name)?, [], Some(fields))?.unbind())
 }
 
 /// Refuses an object that is not of the named dataclass.

@@ -104,6 +104,12 @@ impl Waiter {
         !self.inner.lock().callbacks.is_empty()
     }
 
+    /// Whether it was settled and who waited has not asked how: only he may go on with it now.
+    pub(crate) fn is_kept(&self) -> bool {
+        let inner = self.inner.lock();
+        !matches!(inner.outcome, Outcome::Pending) && !inner.is_taken
+    }
+
     /// Whether its loop can still run anything.
     pub(crate) fn has_loop(&self, py: Python<'_>) -> bool {
         let closed = calls::method(intern!(py, "is_closed"), [self.event_loop.bind(py)], None);
