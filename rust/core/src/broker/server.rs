@@ -124,7 +124,7 @@ pub(super) fn run(
         fn drop(&mut self) {
             self.0.advance(Phase::Stopped);
             for connection in self.0.connections() {
-                self.0.retire(&connection, |_| DropReason::Disconnected);
+                self.0.retire(&connection, 0, |_| DropReason::Disconnected);
                 connection.stream.shut_down();
             }
             self.0.finish_locals();

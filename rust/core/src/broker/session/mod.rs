@@ -440,8 +440,8 @@ impl Drop for Session {
         if let Some(waiting) = self.waiting.take() {
             self.let_queues_decide(waiting);
         }
-        self.shared.note_lost_at_end(self.lost_at_end);
-        self.shared.retire(&self.connection, |id| self.why_lost(id));
+        self.shared
+            .retire(&self.connection, self.lost_at_end, |id| self.why_lost(id));
         self.connection.stream.shut_down();
     }
 }
