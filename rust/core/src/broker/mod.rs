@@ -26,6 +26,7 @@ mod rhythm;
 mod rights;
 mod route;
 mod router;
+mod routes;
 mod server;
 mod session;
 mod shared;
