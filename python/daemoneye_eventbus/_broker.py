@@ -103,7 +103,7 @@ class Broker:
         """Whether the socket file still exists and belongs to this broker; checked once per second.
 
         Once somebody has removed or replaced it, connected clients continue but no new one can connect: start another
-        broker.
+        broker. While the file system does not answer, what was seen last counts.
         """
         return self._core.reachable
 

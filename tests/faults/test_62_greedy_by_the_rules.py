@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.fault(
         62,
         "H",
-        "an allowed client with filters that cost much, with questions or connects without end, in every seat for peers of the original",
+        "an allowed client with filters that cost much, with lists of readers that are long, with questions or connects without end, in every seat for peers of the original",
         "filters bounded for each client in terms and bytes; others have their turn; one seat is left",
     ),
     pytest.mark.quick,
@@ -76,6 +76,34 @@ def test_what_filters_keep_is_bounded_in_bytes(bench, seen):
     assert refused == clients * (64 - 17)
     assert b.grown() < 30 * max(1, TIMES), b.grown()
     seen(f"{clients} clients offered {4 * clients} MB of filters: {b.grown():+.1f} MiB; {b.undisturbed()}")
+
+
+def test_what_publishers_remember_of_their_readers_is_bounded(bench, seen):
+    """Each topic leads to thousands of subscriptions, which are others for each topic."""
+    b = bench()
+    readers, patterns, topics = 16, 1000, 1000
+    for _ in range(readers):
+        subscribe(b.connected(), ["events.many.#"] * patterns)
+    subscribe(b.connected(), [f"events.many.t{number}" for number in range(topics)])
+    before = b.grown()
+    for _ in range(2):
+        publisher = b.connected()
+        for number in range(0, topics, 50):
+            for one in range(number, number + 50):
+                publisher.send(Message(f"events.many.t{one}", process_event(one)).encode())
+            publisher.barrier()
+    grown = b.grown() - before
+    # The lists of all routes together would be 250 MiB.
+    assert grown < 60, grown
+    seen(f"{2 * topics} routes of {readers * patterns} subscriptions: {grown:+.1f} MiB; {b.undisturbed(latency=False)}")
+
+
+def subscribe(peer, patterns):
+    for start in range(0, len(patterns), 100):
+        for number, pattern in enumerate(patterns[start : start + 100], start):
+            peer.sub(number, pattern)
+        for _ in patterns[start : start + 100]:
+            peer.expect("OK")
 
 
 def test_questions_without_end_leave_others_their_turn(bench, seen):

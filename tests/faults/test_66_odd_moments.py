@@ -4,6 +4,7 @@ import array
 import ctypes
 import json
 import os
+import platform
 import resource
 import socket
 import struct
@@ -12,7 +13,7 @@ import sys
 import time
 
 import pytest
-from harness import MIB, Reading, scaled, times, until
+from harness import MIB, PROGRAMS, Reading, scaled, times, until
 from paths import try_path
 
 from raw import Raw, process_message
@@ -24,7 +25,7 @@ pytestmark = [
         66,
         "H",
         "beyond the catalogue: 2,000 slow handshakes; a directory without space, moved, or removed; "
-        "signals without end; RLIMIT_NPROC; a peer that passes descriptors to a client, that closes half of its connection",
+        "signals without end; RLIMIT_NPROC; a file system that hangs; a peer that passes descriptors to a client, that closes half of its connection",
         "works, or an error that says why; no descriptor stays; what was asked for still comes",
     ),
     pytest.mark.limit(240),
@@ -416,3 +417,21 @@ def served(b):
     finally:
         peer.close()
         b.raws.remove(peer)
+
+
+def test_a_file_system_that_hangs(path, seen, program):
+    """Whoever looks at the socket's path waits, as on a file system of a network that is gone; nobody else does."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        pytest.skip("written for the system calls of Linux on x86_64")
+    child = program(str(PROGRAMS / "hanging.py"), path)
+    said = child.json(60)
+    child.finish()
+    assert (said["asked"], said["reachable"], said["left"], said["again"]) == (True, True, True, True), said
+    # A look each second, of which the first does not come back.
+    assert said["hanging"] < 1 + said["before"], said
+    assert said["undelivered"] == 0, said
+    assert max(said["shutdown"], said["start"]) < 4, said
+    seen(
+        f"{said['hanging'] * 1000:.1f} ms at most (before {said['before'] * 1000:.1f}); "
+        f"shutdown {said['shutdown']:.1f} s, a start given up {said['start']:.1f} s"
+    )

@@ -9,7 +9,7 @@ mod sift;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
@@ -90,6 +90,7 @@ pub(super) struct Delivery<'a> {
     held_back: Option<&'a mut HeldBack>,
     waiting: Option<Waiting>,
     handed_over: bool,
+    sifting: Duration,
 }
 
 impl<'a> Delivery<'a> {
@@ -102,6 +103,7 @@ impl<'a> Delivery<'a> {
             held_back: None,
             waiting: None,
             handed_over: false,
+            sifting: Duration::ZERO,
         }
     }
 
@@ -124,6 +126,11 @@ impl<'a> Delivery<'a> {
     /// Whether some reader has got something, or is told of a gap.
     pub(super) const fn has_handed_over(&self) -> bool {
         self.handed_over
+    }
+
+    /// What messages took that were looked at one by one.
+    pub(super) const fn sifting(&self) -> Duration {
+        self.sifting
     }
 
     /// Nobody tries any more: what was left is a gap where it would have stood.
@@ -160,7 +167,9 @@ impl<'a> Delivery<'a> {
             }
         }
         if !sifted.is_empty() {
+            let began = Instant::now();
             self.sift(&sifted, run, dialect);
+            self.sifting += began.elapsed();
         }
     }
 

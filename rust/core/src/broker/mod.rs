@@ -1,12 +1,14 @@
 //! The broker: listener, sessions, and the router between them.
 //!
-//! Model: a broker is one thread with an event loop of its own ([`server`]). Each connection is a task there ([`session`]) and owns one
-//! bounded queue ([`connection`]). Publishers, remote or of this process ([`port`]), look up who reads a topic ([`router`]) and put
-//! runs of frames into those readers' queues ([`deliver`]) on their own thread.
+//! Model: a broker is one thread with an event loop of its own ([`server`]), and one that waits for the file system ([`aside`]). Each
+//! connection is a task of the loop ([`session`]) and owns one bounded queue ([`connection`]). Publishers, remote or of this process
+//! ([`port`]), look up who reads a topic ([`router`]) and put runs of frames into those readers' queues ([`deliver`]) on their own
+//! thread.
 //!
 //! Guarantees: no lock is held across a wait; a slow or hostile peer costs only itself; everything is counted ([`statistics`]); one
 //! publisher's messages reach each subscription in order.
 
+mod aside;
 mod config;
 mod connection;
 mod deliver;
@@ -24,6 +26,7 @@ mod rhythm;
 mod rights;
 mod route;
 mod router;
+mod routes;
 mod server;
 mod session;
 mod shared;

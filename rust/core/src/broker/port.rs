@@ -16,8 +16,8 @@ use super::local::{Held, LocalSubscription, ONLY};
 use super::numbers::Numbers;
 use super::outgoing::Outgoing;
 use super::rights::{self, Rights};
-use super::route::{Lane, Route, Standing, Way};
-use super::router::CACHED_TOPICS;
+use super::route::{Lane, Standing, Way};
+use super::routes::Routes;
 use super::shared::{Phase, Shared};
 use super::statistics::Refusal;
 use super::subscription::{self, Load};
@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::event::{EventSubscription, Timestamp};
 use crate::lock::Mutex;
 use crate::queue::{DropReason, Limits, Object, Overflow, Patience, Queue, Run, Sender, Wake};
-use crate::topic::{Cache, Neighbours};
+use crate::topic::Neighbours;
 use crate::transport::User;
 use crate::wire::frame::PREFIX;
 use crate::wire::text::{Congestion, Sub};
@@ -70,7 +70,7 @@ pub struct Port {
 /// What one publish leaves for the next.
 pub(super) struct Desk {
     topics: Neighbours,
-    routes: Cache<Arc<Route>>,
+    routes: Routes,
     pub(super) numbers: Numbers,
 }
 
@@ -95,7 +95,7 @@ impl Port {
             closed: AtomicBool::new(false),
             desk: Arc::new(Mutex::new(Desk {
                 topics: Neighbours::new(shared.config.max_topic_depth),
-                routes: Cache::new(CACHED_TOPICS),
+                routes: Routes::new(),
                 numbers: Numbers::default(),
             })),
             held_back: Arc::new(Mutex::new(HeldBack::new())),
@@ -157,7 +157,7 @@ impl Port {
             Standing::Usual => {}
             Standing::Refused => return Err(self.refused(rights::publish_refusal(self.shared.own_uid))),
             Standing::NoMemory => {
-                *routes = Cache::new(CACHED_TOPICS);
+                routes.forget();
                 return Err(Error::NoMemory(size));
             }
         }

@@ -99,6 +99,16 @@ impl Target {
         Some(self.all.iter().copied().filter(takes).collect())
     }
 
+    /// What its lists take.
+    fn bytes(&self) -> usize {
+        let plain = if Arc::ptr_eq(&self.plain, &self.all) {
+            0
+        } else {
+            size_of_val(&*self.plain)
+        };
+        size_of::<Self>() + size_of_val(&*self.all) + plain + size_of_val(self.filtered.as_slice())
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         self.sink.id == other.sink.id && self.epoch == other.epoch && self.all == other.all && self.plain == other.plain
     }
@@ -203,6 +213,12 @@ impl Route {
             Way::Everyone => &self.everyone,
             Way::Control => &self.control,
         }
+    }
+
+    /// What its lists take.
+    pub(super) fn bytes(&self) -> usize {
+        let targets = self.everyone.targets.iter().chain(&self.control.targets);
+        targets.map(Target::bytes).sum()
     }
 
     pub(super) fn is_same(&self, other: &Self) -> bool {

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 
 use super::route::{Outlet, Route, Sink, Target};
+use super::routes::MOST_BYTES;
 use crate::filter::Filters;
 use crate::growth;
 use crate::lock::Mutex;
@@ -21,8 +22,6 @@ use crate::queue::Queue;
 use crate::topic::{self, Matcher, Pattern};
 use crate::wire::Dialect;
 
-/// Topics whose routes one publisher remembers.
-pub(super) const CACHED_TOPICS: usize = 1024;
 /// Routes remembered to be shared by topics that lead to the same readers.
 const SHARED_ROUTES: usize = 256;
 /// Subscriptions that match a topic without it being asked whether there is memory for the list of them.
@@ -54,6 +53,7 @@ struct Table {
     readers: HashMap<u64, Reader>,
     subscriptions: usize,
     shared: Vec<Arc<Route>>,
+    shared_bytes: usize,
     /// Made ahead.
     no_memory: Arc<Route>,
 }
@@ -65,6 +65,7 @@ impl Default for Table {
             readers: HashMap::new(),
             subscriptions: 0,
             shared: Vec::with_capacity(SHARED_ROUTES),
+            shared_bytes: 0,
             no_memory: Arc::new(Route::no_memory()),
         }
     }
@@ -193,7 +194,7 @@ impl Router {
     }
 
     fn moved(&self, table: &mut Table) {
-        table.shared.clear();
+        table.share_nothing();
         self.generation.fetch_add(1, Ordering::Release);
     }
 
@@ -207,9 +208,7 @@ impl Router {
             return Arc::clone(known);
         }
         let route = Arc::new(route);
-        if table.shared.len() < SHARED_ROUTES {
-            table.shared.push(Arc::clone(&route));
-        }
+        table.share(&route);
         route
     }
 
@@ -247,6 +246,21 @@ impl Router {
 }
 
 impl Table {
+    /// Remembers a route for other topics with the same readers; when full, those before are forgotten.
+    fn share(&mut self, route: &Arc<Route>) {
+        let bytes = route.bytes();
+        if self.shared.len() == SHARED_ROUTES || self.shared_bytes + bytes > MOST_BYTES {
+            self.share_nothing();
+        }
+        self.shared_bytes += bytes;
+        self.shared.push(Arc::clone(route));
+    }
+
+    fn share_nothing(&mut self) {
+        self.shared.clear();
+        self.shared_bytes = 0;
+    }
+
     fn forget(&mut self, sink: u64, subscription: u64, interest: &Interest) {
         self.subscriptions = self.subscriptions.saturating_sub(1);
         for pattern in &interest.patterns {

@@ -8,12 +8,14 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::{JoinError, JoinSet};
 
+use super::aside::Aside;
 use super::config::BrokerConfig;
 use super::memory;
 use super::shared::{Phase, Shared};
@@ -32,6 +34,7 @@ const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
 const BACK_OFF_MOST: Duration = Duration::from_secs(1);
 /// How often the socket file is looked at.
 const PATH_CHECK: Duration = Duration::from_secs(1);
+const ENDED: &str = "the broker was shut down while it started; make a new one";
 
 pub(super) type Started = Box<dyn FnOnce(Result<()>) + Send>;
 pub(super) type Stopped = Box<dyn FnOnce(Undelivered) + Send>;
@@ -41,6 +44,8 @@ pub(super) type Stopped = Box<dyn FnOnce(Undelivered) + Send>;
 pub(super) struct Control {
     changed: Notify,
     state: Mutex<State>,
+    /// The socket file is being looked at.
+    looking: AtomicBool,
 }
 
 #[derive(Default)]
@@ -91,8 +96,29 @@ impl Control {
         }
     }
 
-    fn note_path(&self, lost: bool) -> bool {
-        std::mem::replace(&mut self.state.lock().path_lost, lost) != lost
+    /// Says once that it was lost.
+    fn note_path(&self, lost: bool) {
+        let was_lost = std::mem::replace(&mut self.state.lock().path_lost, lost);
+        if lost && !was_lost {
+            tracing::error!(
+                target: "daemoneye_eventbus::broker",
+                "the socket file was removed or replaced: those connected go on, others cannot connect; start a new broker"
+            );
+        }
+    }
+
+    /// Comes back when a shutdown that was asked for has taken its time, or the broker is abandoned.
+    async fn overdue(&self) {
+        loop {
+            match self.order() {
+                Some(Order::Abandon) => return,
+                Some(Order::Stop(deadline)) => tokio::select! {
+                    () = self.changed.notified() => {}
+                    () = tokio::time::sleep_until(deadline.into()) => return,
+                },
+                None => self.changed.notified().await,
+            }
+        }
     }
 
     fn order(&self) -> Option<Order> {
@@ -124,7 +150,7 @@ pub(super) fn run(
         fn drop(&mut self) {
             self.0.advance(Phase::Stopped);
             for connection in self.0.connections() {
-                self.0.retire(&connection, |_| DropReason::Disconnected);
+                self.0.retire(&connection, 0, |_| DropReason::Disconnected);
                 connection.stream.shut_down();
             }
             self.0.finish_locals();
@@ -132,6 +158,10 @@ pub(super) fn run(
         }
     }
     let end = End(shared, control);
+    let aside = match Aside::start() {
+        Ok(aside) => aside,
+        Err(error) => return started(Err(error)),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .event_interval(TURNS_BETWEEN_LOOKS)
@@ -148,7 +178,10 @@ pub(super) fn run(
                 Some(fd) => Listener::from_fd(fd),
                 #[cfg(not(unix))]
                 Some(never) => match never {},
-                None => Listener::bind(address, &shared.config.listen_options()).await,
+                None => tokio::select! {
+                    listener = listen(shared, &aside, address) => listener,
+                    () = control.overdue() => Err(Error::Lifecycle(ENDED)),
+                },
             };
             let listener = match listener {
                 Ok(listener) => listener,
@@ -158,9 +191,9 @@ pub(super) fn run(
                 }
             };
             if !shared.advance(Phase::Running) || control.order().is_some() {
-                listener.close();
-                let ended = "the broker was shut down while it started; make a new one";
-                return started(Err(Error::Lifecycle(ended)));
+                listener.refuse_newcomers();
+                aside.run(|| listener.close());
+                return started(Err(Error::Lifecycle(ENDED)));
             }
             tracing::info!(target: "daemoneye_eventbus::broker", path = %address.path().display(), "listening");
             memory::report(shared.config.total_queue_bytes, shared.budget.limit());
@@ -183,8 +216,11 @@ pub(super) fn run(
                     let _reported = caught(spinning.spin.keep()).await;
                 }
             });
-            if let Order::Stop(deadline) = server.serve(&listener).await {
-                server.stop(listener, deadline).await;
+            let order = server.serve(&listener, &aside).await;
+            listener.refuse_newcomers();
+            aside.run(|| listener.close());
+            if let Order::Stop(deadline) = order {
+                server.stop(deadline).await;
             }
         })
     }));
@@ -193,7 +229,19 @@ pub(super) fn run(
     }
     // Tasks are dropped here, and with them what they hold. A runtime that broke may not be able to.
     let _reported = catch_unwind(AssertUnwindSafe(|| drop(runtime)));
+    aside.finish();
     drop(end);
+}
+
+async fn listen(shared: &Shared, aside: &Aside, address: &Address) -> Result<Listener> {
+    let (tell, told) = oneshot::channel();
+    let (address, options) = (address.clone(), shared.config.listen_options());
+    aside.run(move || {
+        // Whoever gave up waiting has it closed here.
+        let _ = tell.send(Listener::prepare(&address, &options));
+    });
+    let defect = |_| Error::Lifecycle("the broker could not start by a defect; please report it");
+    told.await.map_err(defect)??.listen().await
 }
 
 /// A flood that has ended tells its number all the same.
@@ -228,14 +276,14 @@ async fn caught<T>(work: impl Future<Output = T>) -> std::thread::Result<T> {
 
 impl Server {
     /// Listens until told to stop, whatever defect there may be in listening.
-    async fn serve(&mut self, listener: &Listener) -> Order {
+    async fn serve(&mut self, listener: &Listener, aside: &Aside) -> Order {
         let mut rest_first = false;
         loop {
             let work = async {
                 if rest_first {
                     self.rest().await;
                 }
-                self.listen(listener).await
+                self.listen(listener, aside).await
             };
             match caught(work).await {
                 Ok(order) => return order,
@@ -245,7 +293,7 @@ impl Server {
         }
     }
 
-    async fn listen(&mut self, listener: &Listener) -> Order {
+    async fn listen(&mut self, listener: &Listener, aside: &Aside) -> Order {
         let mut look = tokio::time::interval(PATH_CHECK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -269,7 +317,7 @@ impl Server {
                 },
                 Some(ended) = self.sessions.join_next() => self.note_end(&ended),
                 _ = look.tick() => {
-                    self.look_at_path(listener);
+                    self.look_at_path(listener, aside);
                     log_left_out(self.shared.counters.log.overdue());
                 }
             }
@@ -333,19 +381,20 @@ impl Server {
         }
     }
 
-    fn look_at_path(&self, listener: &Listener) {
-        let lost = listener.path_state() == PathState::Lost;
-        if self.control.note_path(lost) && lost {
-            tracing::error!(
-                target: "daemoneye_eventbus::broker",
-                "the socket file was removed or replaced: those connected go on, others cannot connect; start a new broker"
-            );
+    /// While a look does not come back, what the last one has seen holds.
+    fn look_at_path(&self, listener: &Listener, aside: &Aside) {
+        if self.control.looking.swap(true, Ordering::AcqRel) {
+            return;
         }
+        let (watch, control) = (listener.path_watch(), Arc::clone(&self.control));
+        aside.run(move || {
+            control.note_path(watch.state() == PathState::Lost);
+            control.looking.store(false, Ordering::Release);
+        });
     }
 
     /// Routes what has been read, writes what is queued and `BYE`, and cuts who is left at the deadline.
-    async fn stop(&mut self, listener: Listener, deadline: Instant) {
-        listener.close();
+    async fn stop(&mut self, deadline: Instant) {
         self.shared.advance(Phase::Quiescing);
         self.ring_all();
         let quiet = |shared: &Shared| shared.connections().iter().all(|connection| connection.is_quiet());

@@ -189,13 +189,13 @@ impl Shared {
             .insert(connection.id, Arc::clone(connection));
     }
 
-    /// Ends a connection's subscriptions, counts what it has not got as lost, for the `reason` of each, and keeps its numbers.
-    pub(super) fn retire(&self, connection: &Connection, reason: impl Fn(u64) -> DropReason) {
+    /// Ends a connection's subscriptions, counts what it has not got as lost, for the `reason` of each, and keeps its numbers. `waited`:
+    /// messages of it that waited for others when the broker stopped waiting.
+    pub(super) fn retire(&self, connection: &Connection, waited: u64, reason: impl Fn(u64) -> DropReason) {
         self.router.leave(&connection.sink);
-        let lost = connection.queue.discard(reason);
-        if self.phase() >= Phase::Leaving {
-            self.note_lost_at_end(lost);
-        }
+        let discarded = connection.queue.discard(reason);
+        let unsent = if self.phase() >= Phase::Leaving { discarded } else { 0 };
+        self.note_lost_at_end(waited + unsent);
         let mut register = self.register.lock();
         if register.connections.remove(&connection.id).is_some() {
             register.gone.add(&connection.queue.snapshot(), false);
@@ -235,8 +235,8 @@ impl Shared {
         }
     }
 
-    /// Of one connection, while the broker ends.
-    pub(super) fn note_lost_at_end(&self, messages: u64) {
+    /// All of one connection, while the broker ends.
+    fn note_lost_at_end(&self, messages: u64) {
         if messages > 0 {
             let mut lost = self.lost_at_end.lock();
             lost.messages += messages;

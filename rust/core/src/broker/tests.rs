@@ -22,7 +22,7 @@ impl Wake for Nobody {
     fn wake(&self) {}
 }
 
-fn join(router: &Router) -> Arc<Sink> {
+pub(super) fn join(router: &Router) -> Arc<Sink> {
     let limits = Limits {
         messages: 10,
         bytes: 1000,

@@ -349,6 +349,8 @@ impl Inner {
     /// Has `waker` woken when `bytes` more fit.
     pub(super) fn wait_for_room(&mut self, waker: &Arc<dyn Wake>, bytes: usize) {
         self.wanted = self.wanted.min(bytes);
+        // Publishers may come and go while the reader makes no room.
+        self.waiting.retain(|known| Arc::strong_count(known) > 1);
         if !self.waiting.iter().any(|known| Arc::ptr_eq(known, waker)) {
             self.waiting.push(Arc::clone(waker));
         }

@@ -19,9 +19,11 @@ pub use address::Address;
 pub use identity::{Peer, User};
 pub use sid::Sid;
 #[cfg(unix)]
-pub use unix::{Listener, Readable, Stream, close_in_forked_child, duplicate, given_path, is_trusted, peer_of};
+pub use unix::{
+    Listener, PathWatch, Prepared, Readable, Stream, close_in_forked_child, duplicate, given_path, is_trusted, peer_of,
+};
 #[cfg(windows)]
-pub use windows::{Listener, Readable, Stream, close_in_forked_child, own_sid};
+pub use windows::{Listener, PathWatch, Prepared, Readable, Stream, close_in_forked_child, own_sid};
 
 /// How a listener is made.
 #[derive(Debug, Clone)]

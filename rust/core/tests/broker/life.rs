@@ -250,3 +250,21 @@ fn a_reader_that_takes_long_for_a_large_frame_is_served_to_the_end() {
         assert_eq!((undelivered.messages, undelivered.connections), (0, 0));
     });
 }
+
+#[test]
+fn a_connection_that_could_neither_read_nor_publish_to_the_end_counts_once() {
+    guarded(|| {
+        let bus = Bus::new();
+        let (mut both, _) = bus.connect_with(r#","queue_messages":10,"congestion":"block""#);
+        both.subscribe(1, &["events.#"]);
+        both.stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        // It waits for itself.
+        let _ = std::io::Write::write_all(&mut both.stream, &frames(NEW, 0..50_000));
+        let undelivered = shut_down(&bus.broker, Duration::from_millis(600));
+        let total = bus.broker.statistics().bus;
+        assert_eq!(
+            (undelivered.messages, undelivered.connections),
+            (total.messages_published - total.messages_delivered, 1)
+        );
+    });
+}

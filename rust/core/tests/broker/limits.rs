@@ -373,3 +373,35 @@ fn settings_are_checked_together() {
     config.socket_mode = 0o666;
     config.validate().unwrap_err();
 }
+
+#[test]
+fn topics_that_are_new_to_very_many_subscriptions_leave_others_their_turn() {
+    guarded(|| {
+        let bus = Bus::new();
+        let _readers: Vec<_> = (0..4)
+            .map(|_| {
+                let mut reader = bus.connect();
+                for id in 0..500 {
+                    reader.subscribe(id, &["events.#"]);
+                }
+                reader
+            })
+            .collect();
+        let (mut publisher, mut other) = (bus.connect(), bus.connect());
+        let count = 300;
+        let frames: Vec<u8> = (0..count)
+            .flat_map(|number| frame(&format!("events.new.t{number}"), number))
+            .collect();
+        publisher.send(&frames);
+        let mut seen = std::collections::BTreeSet::new();
+        while seen.last() != Some(&count) {
+            other.flush();
+            seen.insert(bus.broker.statistics().bus.messages_published);
+        }
+        // Before the first of them, behind the last, and in between: they are few enough to be read at once.
+        assert!(
+            seen.len() > 4,
+            "others had their turn after {seen:?} of {count} messages"
+        );
+    });
+}

@@ -129,7 +129,7 @@ impl Session {
             sent_when_heard: 0,
             writable: None,
             read_this_turn: 0,
-            verbs_this_turn: Duration::ZERO,
+            spent_this_turn: Duration::ZERO,
             last_look: LastLook::default(),
             _place: place,
             connection,

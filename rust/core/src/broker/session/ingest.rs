@@ -9,15 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{KEPT_PENDING, Session, Stage, Stop};
+use super::{KEPT_PENDING, SLOW_TURN, Session, Stage, Stop, VERBS_TURN};
 use crate::broker::deliver::Delivery;
 use crate::broker::rights::{Rights, look_up};
 use crate::broker::route::{Route, Standing, Way};
-use crate::broker::router::{CACHED_TOPICS, Router};
+use crate::broker::router::Router;
+use crate::broker::routes::Routes;
 use crate::broker::statistics::Refusal as Cut;
 use crate::error::Result;
 use crate::headroom::Headroom;
-use crate::topic::{Cache, Neighbours};
+use crate::topic::Neighbours;
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::Code;
 use crate::wire::{self, Refusal, Summary};
@@ -28,7 +29,7 @@ const TOO_FAST: &str = "above the broker's rate_limit; publish more slowly, or w
 
 /// What one publisher remembers of the routes to its readers.
 pub(super) struct Ingest {
-    routes: Cache<Arc<Route>>,
+    routes: Routes,
     topics: Neighbours,
     open: Option<Open>,
 }
@@ -58,7 +59,7 @@ enum Fit {
 impl Ingest {
     pub(super) fn new(max_depth: usize) -> Self {
         Self {
-            routes: Cache::new(CACHED_TOPICS),
+            routes: Routes::new(),
             topics: Neighbours::new(max_depth),
             open: None,
         }
@@ -231,13 +232,13 @@ impl Session {
                         return at;
                     }
                     self.tell_refusals();
-                    if self.verbs_are_over() {
+                    if self.turn_is_over(VERBS_TURN) {
                         self.stop = Some(Stop::Turn);
                         return at;
                     }
                     let began = Instant::now();
                     self.obey(body);
-                    self.verbs_this_turn += began.elapsed();
+                    self.spent_this_turn += began.elapsed();
                 }
                 Kind::AuthText => {
                     if self.ship(data) {
@@ -252,6 +253,16 @@ impl Session {
             at += PREFIX + body.len();
             if self.stop.is_some() || self.stage != Stage::Open {
                 return at;
+            }
+            let looked_up = self.ingest.routes.take_looked_up();
+            if !looked_up.is_zero() {
+                self.spent_this_turn += looked_up;
+                if self.turn_is_over(SLOW_TURN) {
+                    if self.ship(data) {
+                        self.stop = Some(Stop::Turn);
+                    }
+                    return at;
+                }
             }
         }
         self.ship(data);
@@ -294,7 +305,8 @@ impl Session {
         true
     }
 
-    /// Forwards the open run. False if full queues make this publisher wait; then the run is done with all the same.
+    /// Forwards the open run. False if full queues make this publisher wait, or others have their turn now; then the run is done with all
+    /// the same.
     fn ship(&mut self, data: &[u8]) -> bool {
         let Some(open) = self.ingest.open.take() else {
             return true;
@@ -317,12 +329,19 @@ impl Session {
                 delivery.lose(lane, frames, dialect);
             }
         }
+        let sifting = delivery.sifting();
         self.waiting = delivery.finish();
         self.shared.trim();
+        self.spent_this_turn += sifting;
         if self.waiting.is_some() {
             self.stop = Some(Stop::Congested);
+            return false;
         }
-        self.waiting.is_none()
+        if !sifting.is_zero() && self.turn_is_over(SLOW_TURN) {
+            self.stop = Some(Stop::Turn);
+            return false;
+        }
+        true
     }
 
     fn refuse(&mut self, refusal: Refusal<'_>) {

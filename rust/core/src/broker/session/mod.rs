@@ -55,6 +55,8 @@ const TURN: usize = 64 * 1024;
 /// Spent on one connection's verbs before others have their turn. Some take as long as hundreds of messages, and their answers may be
 /// read as fast as they are written.
 const VERBS_TURN: Duration = Duration::from_micros(200);
+/// The same where messages take long: new topics of very many subscriptions, filters that cost much.
+const SLOW_TURN: Duration = Duration::from_millis(2);
 /// What an idle connection may keep for partial frames.
 const KEPT_PENDING: usize = 4 * 1024;
 const WRITE_RETRY: Duration = Duration::from_millis(20);
@@ -74,7 +76,7 @@ enum Stop {
     Answers,
     /// A publisher who waits is above its rate until then.
     Paced(Instant),
-    /// Its verbs have taken their time; others have their turn first.
+    /// Its verbs or messages have taken their time; others have their turn first.
     Turn,
     /// Incomplete frames of all connections take all the room that there is for them.
     Room,
@@ -117,7 +119,8 @@ struct Session {
     sent_when_heard: u64,
     writable: Option<Wait>,
     read_this_turn: usize,
-    verbs_this_turn: Duration,
+    /// On verbs, and on messages that take long.
+    spent_this_turn: Duration,
     last_look: LastLook,
     _place: Place,
 }
@@ -154,7 +157,7 @@ impl Session {
             // Whatever rings, others and the kernel's events have their turn.
             tokio::task::consume_budget().await;
             if self.read_this_turn >= TURN || self.stop == Some(Stop::Turn) {
-                (self.read_this_turn, self.verbs_this_turn) = (0, Duration::ZERO);
+                (self.read_this_turn, self.spent_this_turn) = (0, Duration::ZERO);
                 tokio::task::yield_now().await;
                 batch::run(|| self.settle());
                 continue;
@@ -274,7 +277,7 @@ impl Session {
                     }
                 }
                 Stop::Turn => {
-                    if self.verbs_are_over() {
+                    if self.turn_is_over(VERBS_TURN) {
                         return;
                     }
                 }
@@ -307,8 +310,8 @@ impl Session {
     }
 
     /// Not while the broker stops, which is over soon whatever a client asks.
-    fn verbs_are_over(&self) -> bool {
-        self.verbs_this_turn >= VERBS_TURN && self.shared.phase() == Phase::Running
+    fn turn_is_over(&self, most: Duration) -> bool {
+        self.spent_this_turn >= most && self.shared.phase() == Phase::Running
     }
 
     fn patience(&self) -> Patience<'_> {
@@ -440,8 +443,8 @@ impl Drop for Session {
         if let Some(waiting) = self.waiting.take() {
             self.let_queues_decide(waiting);
         }
-        self.shared.note_lost_at_end(self.lost_at_end);
-        self.shared.retire(&self.connection, |id| self.why_lost(id));
+        self.shared
+            .retire(&self.connection, self.lost_at_end, |id| self.why_lost(id));
         self.connection.stream.shut_down();
     }
 }

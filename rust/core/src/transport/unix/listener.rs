@@ -4,6 +4,8 @@
 //! only then the reactor. Stop, in the reverse order: nothing more is accepted, the file goes if it is still ours, then the socket,
 //! then the lock. Dropping does the same as closing; in a forked child neither does anything.
 //!
+//! [`Listener::prepare`], [`Listener::close`] and [`PathWatch::state`] wait for the file system, which may hang; the rest does not.
+//!
 //! A socket that a service manager made and listens on already ([`Listener::from_fd`]) is the manager's: its path, mode and group are
 //! neither checked nor changed nor removed, there is no lock, and closing only lets go of our copy, so that whoever connects
 //! meanwhile waits for the next broker.
@@ -11,6 +13,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -20,7 +23,7 @@ use tokio::io::Interest;
 
 use super::descriptor::{Descriptor, Watched};
 use super::lock::Lock;
-use super::place::{Place, SocketFile};
+use super::place::{PathWatch, Place, SocketFile};
 use super::stream::Stream;
 use crate::error::{Error, Result};
 use crate::log::Limiter;
@@ -41,14 +44,60 @@ pub struct Listener {
     log: Limiter,
 }
 
+/// What a listener is made of, or who is in its way.
+#[derive(Debug)]
+pub struct Prepared {
+    path: PathBuf,
+    found: Found,
+    lock: Lock,
+}
+
+#[derive(Debug)]
+enum Found {
+    Free(SocketFile, OwnedFd),
+    /// A connection to them, and how long they may take to answer.
+    Taken(Place, OwnedFd, Duration),
+}
+
+impl Prepared {
+    /// Must run inside a tokio runtime with I/O and time.
+    pub async fn listen(self) -> Result<Listener> {
+        let Self { path, found, lock } = self;
+        let (file, socket) = match found {
+            Found::Free(file, socket) => (file, socket),
+            Found::Taken(place, socket, timeout) => return Err(place.of_whoever_listens(socket, timeout).await),
+        };
+        let socket = Watched::new(Arc::new(Descriptor::new(socket)), Interest::READABLE)
+            .map_err(|cause| Error::io(format!("watch the listener at {}", path.display()), &cause))?;
+        Ok(Listener {
+            file: Some(file),
+            socket,
+            _lock: Some(lock),
+            log: Limiter::default(),
+        })
+    }
+}
+
 impl Listener {
     /// The start-up order of `docs/operations.md`. Must run inside a tokio runtime with I/O and time.
     pub async fn bind(address: &Address, options: &ListenOptions) -> Result<Self> {
+        Self::prepare(address, options)?.listen().await
+    }
+
+    /// All of it that needs the file system and no runtime.
+    pub fn prepare(address: &Address, options: &ListenOptions) -> Result<Prepared> {
         let mode = requested_mode(options)?;
         let place = Place::open(address)?;
         let lock = Lock::take(&place)?;
-        place.clear(options.probe_timeout).await?;
         let path = address.path();
+        let prepared = |found| Prepared {
+            path: path.to_path_buf(),
+            found,
+            lock,
+        };
+        if let Some(socket) = place.clear()? {
+            return Ok(prepared(Found::Taken(place, socket, options.probe_timeout)));
+        }
         let socket = match listen(path) {
             Ok(socket) => socket,
             Err(cause) => {
@@ -61,14 +110,7 @@ impl Listener {
         };
         let file = SocketFile::claim(place)?;
         file.open_up(mode, options.group)?;
-        let socket = Watched::new(Arc::new(Descriptor::new(socket)), Interest::READABLE)
-            .map_err(|cause| Error::io(format!("watch the listener at {}", path.display()), &cause))?;
-        Ok(Self {
-            file: Some(file),
-            socket,
-            _lock: Some(lock),
-            log: Limiter::default(),
-        })
+        Ok(prepared(Found::Free(file, socket)))
     }
 
     /// Takes over a socket that listens already. Must run inside a tokio runtime with I/O.
@@ -116,29 +158,34 @@ impl Listener {
         }
     }
 
+    pub fn path_watch(&self) -> PathWatch {
+        // A path of the service manager is its business.
+        self.file.as_ref().map_or_else(PathWatch::of_others, SocketFile::watch)
+    }
+
     pub fn path_state(&self) -> PathState {
-        match &self.file {
-            Some(file) if !file.is_reachable() => PathState::Lost,
-            // A path of the service manager is its business.
-            _ => PathState::Ours,
-        }
+        self.path_watch().state()
     }
 
     /// Closes, removes the socket file if it is still ours, releases the lock.
     pub fn close(self) {}
-}
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        tell(self.log.rest());
+    /// The first part of closing: refuses newcomers at once, also where a fork has left a copy of the socket behind.
+    pub fn refuse_newcomers(&self) {
         if self.file.is_some()
             && let Ok(socket) = self.socket.get()
             && socket.get_ref().is_own()
             && let Ok(fd) = socket.get_ref().get()
         {
-            // Refuses newcomers at once, also where a fork has left a copy of the socket behind.
             let _ = net::shutdown(fd, Shutdown::Both);
         }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        tell(self.log.rest());
+        self.refuse_newcomers();
     }
 }
 

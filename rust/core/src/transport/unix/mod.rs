@@ -17,7 +17,8 @@ use rustix::io::Errno;
 
 pub use descriptor::{close_in_forked_child, duplicate};
 pub use directory::is_trusted;
-pub use listener::{Listener, given_path};
+pub use listener::{Listener, Prepared, given_path};
+pub use place::PathWatch;
 pub use stream::{Readable, Stream};
 
 use super::Peer;

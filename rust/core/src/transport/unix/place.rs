@@ -13,7 +13,7 @@ use super::descriptor::Descriptor;
 use super::stream::{OTHER_TYPE, Stream, connect};
 use super::{directory, refused, system};
 use crate::error::{Error, Result};
-use crate::transport::{Address, Peer};
+use crate::transport::{Address, PathState, Peer};
 
 /// A text frame that every dialect's broker answers.
 const PING: &[u8] = b"\x04\0\0\0PING";
@@ -78,20 +78,20 @@ impl Place {
         }
     }
 
-    /// Makes room for a new socket, or says why not. The lock must be held: then a refused connection means that whoever made the
-    /// socket is gone, also where a full backlog is refused too (Apple's systems).
-    pub(super) async fn clear(&self, probe_timeout: Duration) -> Result<()> {
+    /// Makes room for a new socket, or says why not; gives the connection to whoever listens there. The lock must be held: then a refused
+    /// connection means that whoever made the socket is gone, also where a full backlog is refused too (Apple's systems).
+    pub(super) fn clear(&self) -> Result<Option<OwnedFd>> {
         let Some(found) = self.stat()? else {
-            return Ok(());
+            return Ok(None);
         };
         self.check(&found)?;
         let cause = match connect(&self.path) {
-            Ok(socket) => return Err(self.of_whoever_listens(socket, probe_timeout).await),
+            Ok(socket) => return Ok(Some(socket)),
             Err(cause) => cause,
         };
         match Errno::from_io_error(&cause) {
-            Some(Errno::NOENT) => Ok(()),
-            Some(Errno::CONNREFUSED) => self.remove_stale(&found),
+            Some(Errno::NOENT) => Ok(None),
+            Some(Errno::CONNREFUSED) => self.remove_stale(&found).map(|()| None),
             Some(Errno::PROTOTYPE) => Err(refused(&self.path, OTHER_TYPE)),
             // A full backlog.
             Some(Errno::AGAIN) => Err(self.taken(None, true)),
@@ -103,7 +103,8 @@ impl Place {
         }
     }
 
-    async fn of_whoever_listens(&self, socket: OwnedFd, timeout: Duration) -> Error {
+    /// Why there is no room beside them.
+    pub(super) async fn of_whoever_listens(&self, socket: OwnedFd, timeout: Duration) -> Error {
         let Ok(stream) = Stream::adopt(socket) else {
             // The kernel does not say who it is; of a broker of this namespace it would.
             return self.taken(None, true);
@@ -249,9 +250,27 @@ impl SocketFile {
         }
     }
 
+    pub(super) fn watch(&self) -> PathWatch {
+        PathWatch(Some((self.place.path.clone(), self.made)))
+    }
+}
+
+/// Looks at the path of a listener, on whichever thread may wait for a file system.
+#[derive(Debug)]
+pub struct PathWatch(Option<(PathBuf, Stat)>);
+
+impl PathWatch {
+    /// Of a path that is somebody else's business.
+    pub(super) const fn of_others() -> Self {
+        Self(None)
+    }
+
     /// Whether the path, as others resolve it, still leads to our socket.
-    pub(super) fn is_reachable(&self) -> bool {
-        fs::lstat(&self.place.path).is_ok_and(|now| same_file(&now, &self.made))
+    pub fn state(&self) -> PathState {
+        match &self.0 {
+            Some((path, made)) if !fs::lstat(path).is_ok_and(|now| same_file(&now, made)) => PathState::Lost,
+            _ => PathState::Ours,
+        }
     }
 }
 

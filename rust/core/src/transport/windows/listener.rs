@@ -48,7 +48,38 @@ impl std::fmt::Debug for Listener {
     }
 }
 
+/// A listener to be made: without a runtime nothing of it can be.
+#[derive(Debug)]
+pub struct Prepared {
+    address: Address,
+    options: ListenOptions,
+}
+
+impl Prepared {
+    /// Must run inside a tokio runtime with I/O and time.
+    pub async fn listen(self) -> Result<Listener> {
+        Listener::bind(&self.address, &self.options).await
+    }
+}
+
+/// Nobody can take the name while an instance of ours exists.
+#[derive(Debug)]
+pub struct PathWatch;
+
+impl PathWatch {
+    pub const fn state(&self) -> PathState {
+        PathState::Ours
+    }
+}
+
 impl Listener {
+    pub fn prepare(address: &Address, options: &ListenOptions) -> Result<Prepared> {
+        Ok(Prepared {
+            address: address.clone(),
+            options: options.clone(),
+        })
+    }
+
     /// The start-up order of `docs/operations.md`. Must run inside a tokio runtime with I/O and time.
     pub async fn bind(address: &Address, options: &ListenOptions) -> Result<Self> {
         let path = address.path();
@@ -105,9 +136,12 @@ impl Listener {
         }
     }
 
-    /// Nobody can take the name while an instance of ours exists.
+    pub const fn path_watch(&self) -> PathWatch {
+        PathWatch
+    }
+
     pub const fn path_state(&self) -> PathState {
-        PathState::Ours
+        self.path_watch().state()
     }
 
     /// Owner and access list of the pipe, as the system has them, in the security descriptor definition language.
@@ -119,6 +153,11 @@ impl Listener {
 
     /// Closes the instances that wait, as soon as the runtime gets to it. The name is free when the last connection has ended too.
     pub fn close(self) {}
+
+    /// The first part of closing.
+    pub fn refuse_newcomers(&self) {
+        self.waiting.lock().clear();
+    }
 
     fn instance(&self, first: bool) -> io::Result<NamedPipeServer> {
         let mut attributes = self.descriptor.attributes();

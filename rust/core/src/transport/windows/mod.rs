@@ -18,7 +18,7 @@ use std::ffi::OsStr;
 use std::os::windows::ffi::OsStrExt;
 use std::path::Path;
 
-pub use listener::Listener;
+pub use listener::{Listener, PathWatch, Prepared};
 pub use security::own_sid;
 pub use stream::{Readable, Stream};
 

@@ -489,7 +489,7 @@ struct Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.shared.retire(&connection, |_| DropReason::Disconnected);
+            self.shared.retire(&connection, 0, |_| DropReason::Disconnected);
         }
         if !self.hands_over {
             self.stream.shut_down();
