@@ -10,6 +10,21 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="descriptors are
 NONE_LEFT = "Too many open files (os error 24)"
 
 
+def test_a_publisher_that_cannot_wait_for_the_kernel_does_not_spin(path, program):
+    """To wait takes a descriptor of its own; without one it is tried again, now and then."""
+    broker = program("broker.py", path)
+    broker.json()
+    child = program("blocked.py", path)
+    child.json()
+    broker.freeze()
+    took = child.ask(do="publish")["seconds"]
+    broker.thaw()
+    assert child.ask(do="go on") == {"unsent": 0}
+    assert took < 0.1, f"{took} s of 0.5 s"
+    child.finish()
+    broker.finish()
+
+
 def test_a_start_that_cannot_ask_who_listens_says_why(path, program):
     """Nobody does: what is there was left behind. That cannot be told without a descriptor to connect with."""
     left = socket.socket(socket.AF_UNIX)

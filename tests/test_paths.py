@@ -19,8 +19,9 @@ from daemoneye_eventbus import (
     ConnectTimeout,
     EventBus,
     PathRefused,
+    PermissionRefused,
 )
-from support import collect, pids, process
+from support import NOBODY, collect, pids, process
 
 SOLO = ClientConfig(pool=False)
 
@@ -408,3 +409,8 @@ async def test_what_a_terminal_obeys_in_a_path_is_escaped_in_what_is_said_of_it(
         await EventBus.connect(f"{odd}/c.sock", config=ClientConfig(connect_timeout=0.05))
     assert str(missing.value).count(f"{folder}/a\\u{{1b}}[31m\\nb/c.sock") == 2
     assert str(missing.value).isprintable()
+    async with Broker(f"{odd}/b.sock"):
+        with pytest.raises(PermissionRefused) as distrusted:
+            await EventBus.connect(f"{odd}/b.sock", config=ClientConfig(server_uids=(NOBODY,)))
+    assert f"{folder}/a\\u{{1b}}[31m\\nb/b.sock runs as uid" in str(distrusted.value)
+    assert str(distrusted.value).isprintable()

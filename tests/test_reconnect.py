@@ -267,6 +267,23 @@ async def test_a_crowd_comes_back(path, program):
     broker.finish()
 
 
+@pytest.mark.limit(90)
+async def test_more_subscriptions_than_answers_fit_into_a_socket_are_made_again(path, program):
+    """They were all asked for before an answer was read, and a broker with too many answers unread reads no further."""
+    topics = [f"events.process.{number}" for number in range(12_000)]
+    many = len(topics)
+    broker = await start(program, path, max_patterns_per_client=many)
+    async with EventBus.connect(path, config=ClientConfig(**FAST)) as bus:
+        held = await asyncio.gather(*map(bus.subscribe, topics))
+        broker.kill()
+        await eventually(lambda: bus.state == "reconnecting", what="state")
+        again = await start(program, path, max_patterns_per_client=many)
+        await eventually(lambda: bus.state == "connected", what="state")
+        assert (await bus.statistics()).active_subscribers == many
+        assert {events.gaps for events in held} == {1}
+    again.finish()
+
+
 @pytest.mark.parametrize("noticed", ["before", "at once", "meanwhile"])
 async def test_a_lossless_bus_does_not_wait_for_a_broker_that_is_gone(path, program, caplog, noticed):
     """Whenever it finds out, shutting down ends long before `publish_timeout`, and says what was not sent."""

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -63,9 +64,33 @@ def no_descriptor(path):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@contextlib.contextmanager
+def another_program(path):
+    """It has the path while the broker is away, and answers as its own clients would have it."""
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    accepted, _ = listener.accept()
+                    with accepted:
+                        accepted.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+        serving.join()
+    path.unlink()
+
+
 @pytest.mark.parametrize(
     ("hindrance", "told"),
     [
+        (another_program, "above the limit of 1048576"),
         (a_file, "not a socket"),
         (a_directory, "not a socket"),
         (a_socket_for_datagrams, "of another type"),

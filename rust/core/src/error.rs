@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::shown::shown;
-use crate::wire::frame::MAX_TEXT;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -45,7 +44,7 @@ pub enum Error {
     #[error("refused to use {}: {}", name(.path), shown(.reason))]
     PathRefused { path: PathBuf, reason: String },
     /// `reason` names the uid where it is about one.
-    #[error("not permitted: {reason}")]
+    #[error("not permitted: {}", shown(.reason))]
     PermissionRefused { uid: u32, reason: String },
     /// Why, and what to do, as this side knows it; a broker tells nobody more than that it failed.
     #[error("authentication failed: {0}")]
@@ -56,9 +55,8 @@ pub enum Error {
     Decode(#[from] DecodeError),
     #[error("frame of {size} bytes is above the limit of {limit}; send less at once or raise max_frame on both sides")]
     FrameTooLarge { size: usize, limit: usize },
-    /// Above [`MAX_TEXT`].
-    #[error("control text of {size} bytes is above the limit of {MAX_TEXT}, which no setting raises; say less at once")]
-    TextTooLarge { size: usize },
+    #[error("control text of {size} bytes is above the limit of {limit}, which no setting raises; say less at once")]
+    TextTooLarge { size: usize, limit: usize },
     #[error(transparent)]
     Topic(#[from] TopicError),
     #[error(transparent)]

@@ -2,7 +2,6 @@
 //!
 //! The classes are written in Python; a kind here names its class and hands over its facts as keywords.
 use daemoneye_eventbus_core::error::DecodeError;
-use daemoneye_eventbus_core::wire::frame::MAX_TEXT;
 use daemoneye_eventbus_core::{Error, Result};
 use pyo3::exceptions::{PyMemoryError, PyValueError};
 use pyo3::prelude::*;
@@ -64,8 +63,9 @@ fn convert(py: Python<'_>, error: Error) -> PyResult<PyErr> {
             facts.set_item("offset", error.offset)?;
             ("DecodeError", facts)
         }
-        Error::FrameTooLarge { size, limit } => ("FrameTooLarge", [("size", size), ("limit", limit)].into_py_dict(py)?),
-        Error::TextTooLarge { size } => ("FrameTooLarge", [("size", size), ("limit", MAX_TEXT)].into_py_dict(py)?),
+        Error::FrameTooLarge { size, limit } | Error::TextTooLarge { size, limit } => {
+            ("FrameTooLarge", [("size", size), ("limit", limit)].into_py_dict(py)?)
+        }
         Error::Topic(error) => (
             "TopicError",
             [("topic", error.topic), ("reason", error.kind)].into_py_dict(py)?,

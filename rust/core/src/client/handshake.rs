@@ -10,7 +10,7 @@ use crate::shown::shown;
 use crate::transport::{Address, DialError, Readable, Retry, Stream};
 use crate::wire::auth::{self, Role};
 use crate::wire::frame::{self, Kind, PREFIX};
-use crate::wire::text::{Auth, Code, Connect, FromBroker, FromClient, Info, PROTOCOL};
+use crate::wire::text::{self, Auth, Connect, FromBroker, FromClient, Info, PROTOCOL};
 
 const ASKED: &str = "the broker asks for a token and this client has none; set ClientConfig.token to the broker's";
 const NOT_ASKED: &str =
@@ -29,14 +29,14 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<
     let stream = Arc::new(dial(address, config)?);
     let readable = stream
         .readable()
-        .map_err(|error| retry(Error::io("watching the connection", &error)))?;
+        .map_err(|error| Retry::Yes.because(Error::io("watching the connection", &error)))?;
     let mut talk = Talk {
         stream,
         readable,
         buf: Vec::new(),
     };
     let nonce = match &config.token {
-        Some(_) => Some(auth::nonce().map_err(last)?),
+        Some(_) => Some(auth::nonce().map_err(|error| Retry::OnceConnected.because(error))?),
         None => None,
     };
     talk.send(&FromClient::Connect(Connect {
@@ -55,12 +55,14 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<
     let info = loop {
         match talk.receive(config.max_frame).await? {
             Some(FromBroker::Info(info)) => break *info,
-            Some(FromBroker::Bye(_)) => return Err(retry(Error::ConnectionLost("the broker is stopping".to_owned()))),
+            Some(FromBroker::Bye(_)) => {
+                return Err(Retry::Yes.because(Error::ConnectionLost("the broker is stopping".to_owned())));
+            }
             _ => {}
         }
     };
     if info.protocol != PROTOCOL || info.dialect != config.dialect.name() {
-        return Err(last(Error::Protocol(format!(
+        return Err(foreign(Error::Protocol(format!(
             "the broker answered with protocol {} and dialect {}, asked were {PROTOCOL} and {}",
             info.protocol,
             shown(&info.dialect),
@@ -78,12 +80,12 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<
                 }
             };
             if !proved.is_some_and(|proof| token.verify(Role::Broker, &own, theirs, &proof)) {
-                return Err(last(Error::AuthenticationFailed(NOT_PROVED)));
+                return Err(Retry::No.because(Error::AuthenticationFailed(NOT_PROVED)));
             }
         }
         // A token on one side only, or a broker that will not prove itself: never go on without.
-        (None, ..) => return Err(last(Error::AuthenticationFailed(ASKED))),
-        (Some(_), ..) => return Err(last(Error::AuthenticationFailed(NOT_ASKED))),
+        (None, ..) => return Err(Retry::No.because(Error::AuthenticationFailed(ASKED))),
+        (Some(_), ..) => return Err(Retry::No.because(Error::AuthenticationFailed(NOT_ASKED))),
     }
     Ok(Greeted {
         stream: talk.stream,
@@ -112,8 +114,8 @@ pub(super) fn dial(address: &Address, config: &ClientConfig) -> Result<Stream, D
     if let Some(sids) = &config.server_sids {
         return Stream::dial(address, sids);
     }
-    let own = own_sid().map_err(|cause| last(Error::io("asking who we are", &cause)))?;
-    let known = |text| Sid::parse("server_sids", text).map_err(last);
+    let own = own_sid().map_err(|cause| Retry::OnceConnected.because(Error::io("asking who we are", &cause)))?;
+    let known = |text| Sid::parse("server_sids", text).map_err(|error| Retry::No.because(error));
     Stream::dial(
         address,
         &[own.clone(), known(Sid::SYSTEM)?, known(Sid::ADMINISTRATORS)?],
@@ -149,52 +151,46 @@ impl Talk {
     /// The next text; `None` for a message, which nobody asked for yet.
     async fn receive(&mut self, max_frame: usize) -> Result<Option<FromBroker>, DialError> {
         loop {
-            let found = frame::next(&self.buf, max_frame).map_err(|error| last(error.into()))?;
+            let found = frame::next(&self.buf, max_frame).map_err(|error| foreign(error.into()))?;
             if let Some((kind, body)) = found {
-                let text = if kind == Kind::Text {
-                    Some(FromBroker::parse(body).map_err(last)?)
-                } else {
+                let text = if kind == Kind::Message {
                     None
+                } else {
+                    Some(FromBroker::parse(body).map_err(foreign)?)
                 };
                 let len = PREFIX + body.len();
                 self.buf.drain(..len);
                 if let Some(FromBroker::Err(err)) = text {
-                    return Err(DialError {
-                        retry: said(err.code),
-                        error: err.into_error(),
-                    });
+                    return Err(said(err));
                 }
                 return Ok(text);
             }
             let mut chunk = [0; 4096];
             match self.readable.read_with(|| self.stream.try_read(&mut chunk)).await {
-                Ok(0) => {
-                    return Err(retry(Error::ConnectionLost(
-                        "the broker closed the connection".to_owned(),
-                    )));
-                }
-                Ok(n) => keep(&mut self.buf, chunk.get(..n).unwrap_or_default()).map_err(retry)?,
-                Err(error) => return Err(retry(Error::io("reading from the broker", &error))),
+                Ok(0) => return Err(hung_up()),
+                Ok(n) => keep(&mut self.buf, chunk.get(..n).unwrap_or_default())
+                    .map_err(|error| Retry::Yes.because(error))?,
+                Err(error) => return Err(unread(&error)),
             }
         }
     }
 }
 
-fn retry(error: Error) -> DialError {
-    DialError {
-        error,
-        retry: Retry::Yes,
-    }
+/// Whoever answers is no broker of ours: a mistake of whoever named the path, or somebody who has it while the broker is away.
+pub(super) const fn foreign(error: Error) -> DialError {
+    Retry::OnceConnected.because(error)
 }
 
-fn last(error: Error) -> DialError {
-    DialError {
-        error,
-        retry: Retry::No,
-    }
+pub(super) fn hung_up() -> DialError {
+    Retry::Yes.because(Error::ConnectionLost("the broker closed the connection".to_owned()))
 }
 
-/// What the broker's `ERR` says of another try.
-pub(super) const fn said(code: Code) -> Retry {
-    if code.is_final() { Retry::No } else { Retry::Yes }
+pub(super) fn unread(cause: &io::Error) -> DialError {
+    Retry::Yes.because(Error::io("reading from the broker", cause))
+}
+
+/// The broker's `ERR`, which says whether another try may help.
+pub(super) fn said(err: text::Err) -> DialError {
+    let retry = if err.code.is_final() { Retry::No } else { Retry::Yes };
+    retry.because(err.into_error())
 }

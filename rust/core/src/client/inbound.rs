@@ -195,11 +195,6 @@ impl Inbound {
         }
     }
 
-    /// Every subscription, to be asked for on a connection that is being made.
-    pub(super) fn send_all(&mut self) -> Vec<(u64, Arc<Inbox>)> {
-        self.entries.send(usize::MAX)
-    }
-
     /// Those that the present connection does not know, as many as it has room for.
     pub(super) fn send_some(&mut self) -> Vec<(u64, Arc<Inbox>)> {
         self.entries.send(self.room())

@@ -25,7 +25,7 @@ use crate::wire::{self, Draft};
 pub struct LocalStatistics {
     /// Messages that were ever accepted.
     pub published: u64,
-    /// What the subscriptions handed over and lost, those that ended included.
+    /// What the subscriptions handed over and lost; of those that ended, until nothing came for them any more.
     pub account: Snapshot,
     /// Refused by the broker: topic, type, rights.
     pub refused: u64,

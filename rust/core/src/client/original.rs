@@ -46,14 +46,11 @@ pub(super) struct Dialled {
 
 /// `first`: there was no connection before this.
 pub(super) async fn connect(address: &Address, config: &ClientConfig, first: bool) -> Result<Dialled, DialError> {
-    let retry = |error| DialError {
-        error,
-        retry: Retry::Yes,
-    };
+    let retry = |action, cause| Retry::Yes.because(Error::io(action, &cause));
     let stream = Arc::new(handshake::dial(address, config)?);
     let readable = stream
         .readable()
-        .map_err(|error| retry(Error::io("watching the connection", &error)))?;
+        .map_err(|cause| retry("watching the connection", cause))?;
     let mut dialled = Dialled {
         stream,
         readable,
@@ -71,7 +68,7 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig, first: boo
                 Err(error) if error.kind() == ErrorKind::WouldBlock => dialled.stream.writable().await,
                 Err(error) => Err(error),
             };
-            sent.map_err(|error| retry(Error::io("sending the proof of the token", &error)))?;
+            sent.map_err(|cause| retry("sending the proof of the token", cause))?;
         }
         dialled.pong(config.max_frame, first).await?;
     }
@@ -82,10 +79,7 @@ impl Dialled {
     /// Waits for the answer to the proof; whoever did not accept it closes without a word.
     async fn pong(&mut self, max_frame: usize, first: bool) -> Result<(), DialError> {
         loop {
-            let found = original::next(&self.leftover, max_frame).map_err(|error| DialError {
-                error: error.into(),
-                retry: Retry::No,
-            })?;
+            let found = original::next(&self.leftover, max_frame).map_err(|error| handshake::foreign(error.into()))?;
             if let Some(body) = found {
                 let (answered, len) = (Heard::of(body) == Heard::Pong, PREFIX + body.len());
                 self.leftover.drain(..len);
@@ -98,16 +92,9 @@ impl Dialled {
             match self.readable.read_with(|| self.stream.try_read(&mut chunk)).await {
                 Ok(0) => return Err(not_taken(first)),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(not_taken(first)),
-                Ok(n) => keep(&mut self.leftover, chunk.get(..n).unwrap_or_default()).map_err(|error| DialError {
-                    error,
-                    retry: Retry::Yes,
-                })?,
-                Err(error) => {
-                    return Err(DialError {
-                        error: Error::io("reading from the broker", &error),
-                        retry: Retry::Yes,
-                    });
-                }
+                Ok(n) => keep(&mut self.leftover, chunk.get(..n).unwrap_or_default())
+                    .map_err(|error| Retry::Yes.because(error))?,
+                Err(error) => return Err(handshake::unread(&error)),
             }
         }
     }
@@ -115,20 +102,17 @@ impl Dialled {
 
 /// Later it may as well be a broker that stops.
 const fn not_taken(first: bool) -> DialError {
-    DialError {
-        error: Error::AuthenticationFailed(
-            "the broker ended the connection at our proof; give both sides the same token",
-        ),
-        retry: if first { Retry::No } else { Retry::Yes },
-    }
+    let retry = if first { Retry::No } else { Retry::Yes };
+    retry.because(Error::AuthenticationFailed(
+        "the broker ended the connection at our proof; give both sides the same token",
+    ))
 }
 
 /// Reads a live connection until it is lost.
 pub(super) async fn attend(shared: &Arc<Shared>, stream: &Arc<Stream>, readable: &Readable) {
     let mut chunk = vec![0; READ];
     loop {
-        let is_ours = |now: &Option<Arc<Stream>>| now.as_ref().is_some_and(|now| Arc::ptr_eq(now, stream));
-        if !is_ours(&shared.line.lock().stream) {
+        if !shared.line.lock().is_of(stream) {
             return;
         }
         let wants = shared.write_pongs();
@@ -140,7 +124,7 @@ pub(super) async fn attend(shared: &Arc<Shared>, stream: &Arc<Stream>, readable:
             }
             got = readable.read_with(|| stream.try_read(&mut chunk)) => {
                 let line = shared.line.lock();
-                if !is_ours(&line.stream) {
+                if !line.is_of(stream) {
                     return;
                 }
                 match got {

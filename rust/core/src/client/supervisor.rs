@@ -38,6 +38,8 @@ const SECOND_LOOK: Duration = Duration::from_millis(100);
 const SETTLED: Duration = Duration::from_millis(200);
 /// Where the broker's own number cannot be one.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Nobody needs a sign of life more often, whatever a broker says.
+const LEAST_PING_INTERVAL: Duration = Duration::from_millis(10);
 /// A connection that a full subscription keeps from being read is looked after this often: its broker may be gone.
 const PROBE: Duration = Duration::from_millis(100);
 
@@ -162,14 +164,11 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live,
             Ok(Live::Native { ping_interval })
         }
         Ok(Err(failed)) => Err(failed),
-        Err(_) => Err(DialError {
-            error: Error::ConnectionLost(
-                "something accepted the connection and did not answer CONNECT; if it is a broker of the original, \
-                 set peer=\"original\""
-                    .to_owned(),
-            ),
-            retry: Retry::Yes,
-        }),
+        Err(_) => Err(Retry::Yes.because(Error::ConnectionLost(
+            "something accepted the connection and did not answer CONNECT; if it is a broker of the original, \
+             set peer=\"original\""
+                .to_owned(),
+        ))),
     }
 }
 
@@ -180,14 +179,11 @@ async fn attempt_original(shared: &Arc<Shared>, deadline: Instant, first: bool) 
         readable,
         leftover,
     } = timeout_at(deadline, dialling).await.unwrap_or_else(|_| {
-        Err(DialError {
-            error: Error::ConnectionLost(
-                "something accepted the connection and did not answer the proof of the token; if the broker runs without \
-                 authentication, set no token"
-                    .to_owned(),
-            ),
-            retry: Retry::Yes,
-        })
+        Err(Retry::Yes.because(Error::ConnectionLost(
+            "something accepted the connection and did not answer the proof of the token; if the broker runs without \
+             authentication, set no token"
+                .to_owned(),
+        )))
     })?;
     let max_frame = shared.config.max_frame;
     shared.inbound.lock().spoken = None;
@@ -199,18 +195,16 @@ async fn attempt_original(shared: &Arc<Shared>, deadline: Instant, first: bool) 
     Ok(Live::Original { stream, readable })
 }
 
-/// Every SUB and its answer, before anything that was kept is sent.
+/// Every SUB and its answer, before anything that was kept is sent. So many at a time as on a live connection: a broker whose answers
+/// nobody reads reads no more questions.
 async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialError> {
+    let lost = |error| Retry::Yes.because(error);
     let asked = {
         let mut inbound = shared.inbound.lock();
         inbound.unsend_all();
-        inbound.send_all()
+        inbound.send_some()
     };
     let mut out: Vec<u8> = subs(asked).flatten().collect();
-    let lost = |error| DialError {
-        error,
-        retry: Retry::Yes,
-    };
     loop {
         while !out.is_empty() {
             match greeted.stream.try_write(&[IoSlice::new(&out)]) {
@@ -230,6 +224,7 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
         let done = {
             let mut inbound = shared.inbound.lock();
             let ingested = inbound.ingest(&greeted.leftover, &shared.resume, &mut happened);
+            out.extend(subs(inbound.send_some()).flatten());
             ingested.map(|(used, paused)| {
                 greeted.leftover.drain(..used);
                 paused || inbound.entries.unanswered() == 0
@@ -238,12 +233,7 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
         for happening in happened {
             match happening {
                 Happening::Ping => out.extend(FromClient::Pong.frame()),
-                Happening::Error(err) => {
-                    return Err(DialError {
-                        retry: handshake::said(err.code),
-                        error: err.into_error(),
-                    });
-                }
+                Happening::Error(err) => return Err(handshake::said(err)),
                 Happening::Bye(_) => return Err(lost(Error::ConnectionLost("the broker is stopping".to_owned()))),
                 Happening::Pong | Happening::Asks(_) | Happening::Room | Happening::Refused(_) => {}
             }
@@ -257,20 +247,16 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
         }
         let mut chunk = vec![0; 64 * 1024];
         match greeted.readable.read_with(|| greeted.stream.try_read(&mut chunk)).await {
-            Ok(0) => {
-                return Err(lost(Error::ConnectionLost(
-                    "the broker closed the connection".to_owned(),
-                )));
-            }
+            Ok(0) => return Err(handshake::hung_up()),
             Ok(n) => keep(&mut greeted.leftover, chunk.get(..n).unwrap_or_default()).map_err(lost)?,
-            Err(error) => return Err(lost(Error::io("reading from the broker", &error))),
+            Err(error) => return Err(handshake::unread(&error)),
         }
     }
 }
 
 /// How often to speak for a host that does not read, by a broker's number, which may be any.
 fn ping_interval(told: f64) -> Duration {
-    Duration::try_from_secs_f64(told).map_or(PING_INTERVAL, |told| told.min(LONGEST))
+    Duration::try_from_secs_f64(told).map_or(PING_INTERVAL, |told| told.clamp(LEAST_PING_INTERVAL, LONGEST))
 }
 
 /// Stays with a live connection until it is lost.

@@ -64,6 +64,13 @@ pub struct DialError {
     pub retry: Retry,
 }
 
+impl Retry {
+    /// That it failed because of `error`.
+    pub const fn because(self, error: crate::Error) -> DialError {
+        DialError { error, retry: self }
+    }
+}
+
 impl DialError {
     /// Whether the system says that this user may not.
     pub fn is_denied(&self) -> bool {

@@ -32,7 +32,7 @@ impl From<FrameError> for Error {
     fn from(error: FrameError) -> Self {
         match error {
             FrameError::TooLarge { size, limit } => Self::FrameTooLarge { size, limit },
-            FrameError::TextTooLarge { size } => Self::TextTooLarge { size },
+            FrameError::TextTooLarge { size } => Self::TextTooLarge { size, limit: MAX_TEXT },
             other => Self::Protocol(other.to_string()),
         }
     }
@@ -40,7 +40,7 @@ impl From<FrameError> for Error {
 
 impl Kind {
     #[inline]
-    const fn of(first: u8) -> Option<Self> {
+    pub(super) const fn of(first: u8) -> Option<Self> {
         match first {
             0x10 => Some(Self::Message),
             b'A'..=b'Z' => Some(Self::Text),

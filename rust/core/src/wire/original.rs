@@ -2,7 +2,7 @@
 //!
 //! Either side of the original may send them: a client that dialled us, a broker that dialled us, a broker that we dialled.
 use super::auth::is_nonce;
-use super::frame::{self, FrameError, MAX_TEXT, PREFIX};
+use super::frame::{self, FrameError, Kind, MAX_TEXT, PREFIX};
 
 /// What the original's proofs are made for: its only request.
 pub const REQUEST: &str = "PING";
@@ -42,14 +42,16 @@ fn proof(body: &[u8]) -> Option<&str> {
     is_nonce(before).then_some(before)
 }
 
-/// The first frame of `buf`, whatever it is (the whole frame is `PREFIX + body.len()` bytes), or `None` while bytes are missing.
+/// The first frame of `buf`, whatever it is (the whole frame is `PREFIX + body.len()` bytes), or `None` while bytes are missing. A
+/// message may have `max_frame` bytes, anything else [`MAX_TEXT`] too.
 pub fn next(buf: &[u8], max_frame: usize) -> Result<Option<&[u8]>, FrameError> {
     let Some((prefix, rest)) = buf.split_first_chunk::<PREFIX>() else {
         return Ok(None);
     };
     let size = usize::try_from(u32::from_le_bytes(*prefix)).unwrap_or(usize::MAX);
-    if size > max_frame.max(MAX_TEXT) {
-        return Err(frame::too_large(size, max_frame, rest.first().copied()));
+    let first = rest.first().copied();
+    if size > max_frame.max(MAX_TEXT) || size > max_frame && first.and_then(Kind::of) == Some(Kind::Message) {
+        return Err(frame::too_large(size, max_frame, first));
     }
     Ok(rest.get(..size))
 }
@@ -86,5 +88,8 @@ mod tests {
         assert_eq!(next(&[2, 0, 0, 0, 0xff], 10), Ok(None));
         assert_eq!(next(&[1, 0, 0, 0, 0xff, 7], 10), Ok(Some(&[0xff][..])));
         assert!(next(&[0, 0, 2, 0], 10).is_err());
+        assert_eq!(next(&[11, 0, 0, 0, b'x'], 10), Ok(None));
+        let too_large = FrameError::TooLarge { size: 11, limit: 10 };
+        assert_eq!(next(&[11, 0, 0, 0, 0x10], 10), Err(too_large));
     }
 }

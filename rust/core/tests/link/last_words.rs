@@ -53,6 +53,16 @@ fn a_last_refusal_before_a_frame_that_cannot_be_is_the_last() {
 }
 
 #[test]
+fn a_text_that_is_none_of_this_protocol_ends_the_connection() {
+    let broker = FarEnd::new();
+    let (link, bell) = open(&broker);
+    let client = greet(&broker, 30.0);
+    bell.until("connected", || link.state() == State::Connected);
+    broker.send(&client, b"\x08\0\0\0abc:PING");
+    bell.until("lost", || link.state() == State::Reconnecting);
+}
+
+#[test]
 fn what_came_whole_before_a_frame_that_cannot_be_is_delivered() {
     for block in [false, true] {
         let broker = FarEnd::new();

@@ -64,6 +64,19 @@ fn a_ping_interval_beyond_every_clock_costs_nobody_the_next_connection() {
     }
 }
 
+#[test]
+fn a_ping_interval_of_next_to_nothing_makes_no_flood() {
+    for told in [0.0, 1e-9] {
+        let broker = FarEnd::new();
+        let (link, bell) = open(&broker);
+        let client = greet(&broker, told);
+        bell.until("connected", || link.state() == State::Connected);
+        std::thread::sleep(Duration::from_millis(300));
+        let said = broker.read(&client, 1);
+        assert!(said.len() < 1000, "{} bytes of PONG at least", said.len());
+    }
+}
+
 /// A subscription to all events that the broker has confirmed, and its number there.
 pub(crate) fn subscribed(broker: &FarEnd, link: &Link, bell: &Arc<Bell>, client: &Stream) -> (Arc<Inbox>, u64) {
     let inbox = inbox(bell, &["events.#"], 10, false);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::client::{ClientConfig, Inbox, Link, Peer, Reader, State, Ticket};
 use daemoneye_eventbus_core::queue::Wake;
 use daemoneye_eventbus_core::wire::auth::Token;
@@ -79,6 +80,34 @@ fn what_it_sends_arrives_and_its_checks_are_answered_also_after_a_loss() {
     original.listen();
     let _peer = original.accept();
     bell.until("connected", || link.state() == State::Connected);
+}
+
+#[test]
+fn a_message_above_the_limit_ends_the_connection_however_small_the_limit() {
+    let original = FarEnd::new();
+    let sent = captured();
+    let longest = sent.iter().max_by_key(|frame| frame.len()).unwrap();
+    let mut large = 4000_u32.to_le_bytes().to_vec();
+    large.extend_from_slice(&longest[4..]);
+    let bell = Arc::new(Bell::default());
+    let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
+    let config = ClientConfig {
+        peer: Peer::Original,
+        max_frame: 2000,
+        reconnect: false,
+        ..ClientConfig::default()
+    };
+    let link = Link::open(original.place.address.clone(), config, Reader::Link, host).unwrap();
+    let peer = original.accept();
+    bell.until("connected", || link.state() == State::Connected);
+    // Said at once, before any more of it has come.
+    original.send(&peer, &large);
+    bell.until("closed", || link.state() == State::Closed);
+    let too_large = Error::FrameTooLarge {
+        size: 4000,
+        limit: 2000,
+    };
+    assert_eq!(link.cause(), Some(too_large));
 }
 
 #[test]

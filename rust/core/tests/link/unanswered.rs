@@ -222,6 +222,43 @@ fn more_subscriptions_than_are_asked_for_at_once_are_all_answered() {
 }
 
 #[test]
+fn a_new_connection_is_asked_for_no_more_at_once() {
+    let (broker, link, bell, client) = connected();
+    let mut read = Vec::new();
+    for _ in 0..2 * FEW {
+        let ticket = ticket(&bell);
+        link.subscribe(inbox(&bell, &["events.#"], 10, false), ticket.clone())
+            .unwrap();
+        let FromClient::Sub(sub) = said(&broker, &client, &mut read) else {
+            panic!("something else than a subscription")
+        };
+        answer(&broker, &client, sub.id);
+        answered(&bell, &ticket);
+    }
+    drop(client);
+    broker.turn();
+    let client = greet(&broker, 30.0);
+    let mut read = Vec::new();
+    let mut asked = Vec::new();
+    broker.send(&client, &FromBroker::Ping.frame());
+    // What is asked before the broker is known to be alive is all that it is asked without an answer.
+    while let FromClient::Sub(sub) = said(&broker, &client, &mut read) {
+        asked.push(sub.id);
+        assert!(asked.len() < FEW, "all are asked for at once");
+    }
+    for answers in 0..2 * FEW {
+        answer(&broker, &client, asked[answers]);
+        if asked.len() < 2 * FEW {
+            let FromClient::Sub(sub) = said(&broker, &client, &mut read) else {
+                panic!("something else than a subscription")
+            };
+            asked.push(sub.id);
+        }
+    }
+    bell.until("connected", || link.state() == State::Connected);
+}
+
+#[test]
 fn confirmations_that_a_broker_does_not_give_are_so_many_at_most() {
     let (broker, link, bell, client) = connected();
     let last = ask(&bell, |ticket| {

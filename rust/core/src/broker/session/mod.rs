@@ -59,7 +59,6 @@ const VERBS_TURN: Duration = Duration::from_micros(200);
 const SLOW_TURN: Duration = Duration::from_millis(2);
 /// What an idle connection may keep for partial frames.
 const KEPT_PENDING: usize = 4 * 1024;
-const WRITE_RETRY: Duration = Duration::from_millis(20);
 
 thread_local! {
     static READ: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH]);
@@ -239,10 +238,8 @@ impl Session {
         if blocked && self.writable.is_none() && self.stage != Stage::Ended {
             let stream = Arc::clone(&self.connection.stream);
             self.writable = Some(Box::pin(async move {
-                if stream.writable().await.is_err() {
-                    // No descriptor is left to wait with; trying again at once would only spin.
-                    tokio::time::sleep(WRITE_RETRY).await;
-                }
+                // However it ends, it is tried again.
+                let _tried = stream.writable().await;
             }));
         }
         self.set_clock();

@@ -20,6 +20,7 @@ use tokio::io::Interest;
 use tokio::time::timeout;
 
 use super::descriptor::{Descriptor, Watched};
+use super::refused;
 use crate::error::{Error, Result};
 use crate::transport::{Address, DialError, Peer, Retry, User};
 
@@ -34,6 +35,8 @@ const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT;
 
 /// How long a reader is given where the kernel does not say what it has read.
 const UNTOLD: Duration = Duration::from_millis(10);
+/// What cannot be waited for, for lack of a descriptor, is tried again no sooner.
+const UNWATCHED: Duration = Duration::from_millis(20);
 /// A kernel that forgets to say that something was read is asked again.
 const RECHECK: Duration = Duration::from_millis(500);
 
@@ -53,28 +56,24 @@ impl Stream {
     pub fn dial(address: &Address, server_uids: &[u32]) -> Result<Self, DialError> {
         let path = address.path();
         let fd = connect(path).map_err(|cause| explain(path, &cause))?;
-        let stream = Self::adopt(fd).map_err(|cause| DialError {
-            error: Error::io(
+        let stream = Self::adopt(fd).map_err(|cause| {
+            Retry::Yes.because(Error::io(
                 format!(
                     "ask who listens at {} (not known of a process outside this pid namespace)",
                     path.display()
                 ),
                 &cause,
-            ),
-            retry: Retry::Yes,
+            ))
         })?;
         let uid = stream.peer.uid;
         if !server_uids.contains(&uid) {
-            return Err(DialError {
-                error: Error::PermissionRefused {
-                    uid,
-                    reason: format!(
-                        "the broker at {} runs as uid {uid}, and server_uids is {server_uids:?}; check who made the socket, or add that uid",
-                        path.display()
-                    ),
-                },
-                retry: Retry::No,
-            });
+            return Err(Retry::No.because(Error::PermissionRefused {
+                uid,
+                reason: format!(
+                    "the broker at {} runs as uid {uid}, and server_uids is {server_uids:?}; check who made the socket, or add that uid",
+                    path.display()
+                ),
+            }));
         }
         Ok(stream)
     }
@@ -124,10 +123,19 @@ impl Stream {
     }
 
     /// Waits until the kernel takes bytes again, or never will: the peer hung up, or somebody called [`shut_down`](Self::shut_down).
-    /// Registers for the wait only.
+    /// Registers for the wait only; where it cannot, it fails after a pause.
     pub async fn writable(&self) -> io::Result<()> {
-        let watched = Watched::new(Arc::new(self.fd.duplicate()?), Interest::WRITABLE)?;
-        watched.get()?.writable().await.map(drop)
+        self.watch_writing().await?.get()?.writable().await.map(drop)
+    }
+
+    async fn watch_writing(&self) -> io::Result<Watched> {
+        let fd = self.fd.duplicate();
+        let watched = fd.and_then(|fd| Watched::new(Arc::new(fd), Interest::WRITABLE));
+        if watched.is_err() {
+            // Whoever tries again at once would only spin.
+            tokio::time::sleep(UNWATCHED).await;
+        }
+        watched
     }
 
     /// Registers for reading with the current tokio runtime.
@@ -171,9 +179,9 @@ impl Stream {
     }
 
     /// Waits until the peer has read everything that was written, or the connection has ended. Where the kernel does not say,
-    /// for [`UNTOLD`]. Registers for the wait only.
+    /// for [`UNTOLD`]. Registers for the wait only; where it cannot, it fails after a pause.
     pub async fn drained(&self) -> io::Result<()> {
-        let watched = Watched::new(Arc::new(self.fd.duplicate()?), Interest::WRITABLE)?;
+        let watched = self.watch_writing().await?;
         loop {
             // Asked after the readiness was taken: what is read from here on makes the socket ready anew.
             let mut guard = match timeout(RECHECK, watched.get()?.writable()).await {
@@ -256,35 +264,20 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
     if matches!(errno, Some(Errno::CONNREFUSED | Errno::NOTSOCK))
         && std::fs::metadata(path).is_ok_and(|found| !found.file_type().is_socket())
     {
-        return DialError {
-            error: Error::PathRefused {
-                path: path.to_path_buf(),
-                reason: "what is there is not a socket; check the path".into(),
-            },
-            retry: Retry::OnceConnected,
-        };
+        return Retry::OnceConnected.because(refused(path, "what is there is not a socket; check the path"));
     }
     if errno == Some(Errno::PROTOTYPE) {
-        return DialError {
-            error: Error::PathRefused {
-                path: path.to_path_buf(),
-                reason: OTHER_TYPE.to_owned(),
-            },
-            retry: Retry::OnceConnected,
-        };
+        return Retry::OnceConnected.because(refused(path, OTHER_TYPE));
     }
     if let Some(Errno::ACCESS | Errno::PERM) = errno {
-        return DialError {
-            error: Error::PermissionRefused {
-                uid: Peer::own_uid(),
-                reason: format!(
-                    "uid {} may not write to the socket at {} or not enter its directory; run as the broker's user, or have the broker use socket_group",
-                    Peer::own_uid(),
-                    path.display()
-                ),
-            },
-            retry: Retry::OnceConnected,
-        };
+        let uid = Peer::own_uid();
+        return Retry::OnceConnected.because(Error::PermissionRefused {
+            uid,
+            reason: format!(
+                "uid {uid} may not write to the socket at {} or not enter its directory; run as the broker's user, or have the broker use socket_group",
+                path.display()
+            ),
+        });
     }
     let passes = matches!(
         errno,
@@ -305,8 +298,6 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
         ),
         _ => format!("connect to {}", path.display()),
     };
-    DialError {
-        error: Error::io(action, cause),
-        retry: if passes { Retry::Yes } else { Retry::OnceConnected },
-    }
+    let retry = if passes { Retry::Yes } else { Retry::OnceConnected };
+    retry.because(Error::io(action, cause))
 }

@@ -81,31 +81,25 @@ impl Stream {
     pub fn dial(address: &Address, servers: &[Sid]) -> Result<Self, DialError> {
         let path = address.path();
         let handle = open(path).map_err(|cause| explain(path, &cause))?;
-        let server = Server::of(handle.as_handle()).map_err(|cause| DialError {
-            error: Error::io(format!("ask who listens at {}", path.display()), &cause),
-            retry: Retry::Yes,
-        })?;
+        let server = Server::of(handle.as_handle())
+            .map_err(|cause| Retry::Yes.because(Error::io(format!("ask who listens at {}", path.display()), &cause)))?;
         if let Some(stranger) = server.not_among(servers) {
             let known: Vec<&str> = servers.iter().map(Sid::as_str).collect();
-            return Err(DialError {
-                error: Error::PermissionRefused {
-                    uid: stranger.relative(),
-                    reason: format!(
-                        "the pipe {} is {stranger}'s, and server_sids is {known:?}; check who made the pipe, or add the SID",
-                        path.display()
-                    ),
-                },
-                retry: Retry::No,
-            });
+            return Err(Retry::No.because(Error::PermissionRefused {
+                uid: stranger.relative(),
+                reason: format!(
+                    "the pipe {} is {stranger}'s, and server_sids is {known:?}; check who made the pipe, or add the SID",
+                    path.display()
+                ),
+            }));
         }
         let peer = Peer {
             uid: uid_of(&server.owner),
             gid: 0,
             pid: Some(server.pid),
         };
-        let pipe = Pipe::of_client(handle).map_err(|cause| DialError {
-            error: Error::io(format!("watch the pipe {}", path.display()), &cause),
-            retry: Retry::OnceConnected,
+        let pipe = Pipe::of_client(handle).map_err(|cause| {
+            Retry::OnceConnected.because(Error::io(format!("watch the pipe {}", path.display()), &cause))
         })?;
         Ok(Self::new(pipe, peer, Some(server.owner)))
     }
@@ -338,10 +332,8 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
             | ERROR_PIPE_NOT_CONNECTED
             | ERROR_SEM_TIMEOUT
     );
-    DialError {
-        error,
-        retry: if passes { Retry::Yes } else { Retry::OnceConnected },
-    }
+    let retry = if passes { Retry::Yes } else { Retry::OnceConnected };
+    retry.because(error)
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use super::{Bye, PROTOCOL, Parts, Stats, fitting, frame, rendered};
 use crate::error::{Error, Result};
 use crate::event::map::{MAX_ENTRIES, optional_list};
 use crate::event::{CorrelationFilter, EventFilter, EventSubscription, SourceCaps, Text};
-use crate::wire::frame::MAX_TEXT;
 
 /// What happens to a publisher whose messages find a full queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,17 +141,17 @@ impl Sub {
         }
     }
 
-    /// The whole frame for `asked`, or the refusal of what no broker takes: above [`MAX_TEXT`] bytes, or above [`MAX_ENTRIES`] in a map.
-    /// In the broker's process nothing is sent, and the same is refused.
+    /// The whole frame for `asked`, or the refusal of what no broker takes: above [`MAX_TEXT`](crate::wire::frame::MAX_TEXT) bytes, or
+    /// above [`MAX_ENTRIES`] in a map. In the broker's process nothing is sent, and the same is refused.
     pub fn frame_of(id: u64, asked: &EventSubscription) -> Result<Vec<u8>> {
         let sub = FromClient::Sub(Box::new(Self::new(id, asked.clone())));
         sub.try_frame().map_err(|error| {
             let (reason, limit) = match error {
-                Error::TextTooLarge { size } => (
+                Error::TextTooLarge { size, limit } => (
                     format!(
-                        "its name, patterns and filters take {size} bytes, and {MAX_TEXT} are the limit; ask for less at once"
+                        "its name, patterns and filters take {size} bytes, and {limit} are the limit; ask for less at once"
                     ),
-                    MAX_TEXT,
+                    limit,
                 ),
                 Error::Protocol(reason) => (reason, MAX_ENTRIES),
                 other => return other,
@@ -245,7 +244,8 @@ impl FromClient {
         }
     }
 
-    /// The whole frame, unless it is above what the other side takes: [`MAX_TEXT`] bytes, [`MAX_ENTRIES`] in a map.
+    /// The whole frame, unless it is above what the other side takes: [`MAX_TEXT`](crate::wire::frame::MAX_TEXT) bytes, [`MAX_ENTRIES`] in a
+    /// map.
     pub fn try_frame(&self) -> Result<Vec<u8>> {
         match self {
             Self::Sub(sub) => rendered("SUB", Some(sub)).and_then(fitting),

@@ -5,7 +5,6 @@ use super::Err;
 use crate::error::{Error, PatternError, TopicError};
 use crate::shown::shown;
 use crate::topic::excerpt;
-use crate::wire::frame::MAX_TEXT;
 
 /// The reason codes of `ERR`, one to one with [`Error`] kinds; lower_snake_case on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -152,8 +151,9 @@ impl From<&Error> for Err {
                 err.message.clone_from(reason);
                 err.limit = (*limit != 0).then_some(*limit);
             }
-            Error::FrameTooLarge { limit, .. } => err.limit = u64::try_from(*limit).ok(),
-            Error::TextTooLarge { .. } => err.limit = u64::try_from(MAX_TEXT).ok(),
+            Error::FrameTooLarge { limit, .. } | Error::TextTooLarge { limit, .. } => {
+                err.limit = u64::try_from(*limit).ok()
+            }
             Error::BrokerBusy(text)
             | Error::Protocol(text)
             | Error::SubscriptionClosed(text)

@@ -13,7 +13,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use super::frame::{MAX_TEXT, PREFIX};
+use super::frame::{FrameError, MAX_TEXT, PREFIX};
 use crate::error::{Error, Result};
 use crate::shown::shown;
 
@@ -39,7 +39,10 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn of(body: &'a [u8]) -> Result<Self> {
         if body.len() > MAX_TEXT {
-            return Result::Err(Error::TextTooLarge { size: body.len() });
+            return Result::Err(FrameError::TextTooLarge { size: body.len() }.into());
+        }
+        if !body.first().is_some_and(u8::is_ascii_uppercase) {
+            return Result::Err(Error::Protocol("control text does not begin with a verb".to_owned()));
         }
         let text = std::str::from_utf8(body)
             .map_err(|error| Error::Protocol(format!("control text is not UTF-8 from byte {}", error.valid_up_to())))?;
@@ -142,7 +145,7 @@ fn frame(verb: &str, object: Option<&impl Serialize>) -> Vec<u8> {
 fn fitting(frame: Vec<u8>) -> Result<Vec<u8>> {
     let size = frame.len().saturating_sub(PREFIX);
     if size > MAX_TEXT {
-        return Result::Err(Error::TextTooLarge { size });
+        return Result::Err(FrameError::TextTooLarge { size }.into());
     }
     Result::Ok(frame)
 }

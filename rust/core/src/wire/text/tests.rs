@@ -171,7 +171,7 @@ fn bad_texts_name_their_verb() {
     let long = vec![b'A'; MAX_TEXT + 1];
     assert!(matches!(
         FromClient::parse(&long),
-        Result::Err(Error::TextTooLarge { size }) if size == MAX_TEXT + 1
+        Result::Err(Error::TextTooLarge { size, .. }) if size == MAX_TEXT + 1
     ));
 }
 
@@ -193,7 +193,7 @@ fn a_subscription_too_large_for_a_text_is_refused_at_the_sender() {
     }));
     assert!(matches!(
         sub.try_frame(),
-        Result::Err(Error::TextTooLarge { size }) if size > MAX_TEXT
+        Result::Err(Error::TextTooLarge { size, .. }) if size > MAX_TEXT
     ));
 }
 

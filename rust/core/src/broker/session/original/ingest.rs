@@ -13,7 +13,7 @@ use crate::broker::route::{Standing, Way};
 use crate::broker::session::KEPT_PENDING;
 use crate::broker::statistics::Refusal;
 use crate::queue::Patience;
-use crate::wire::frame::{FrameError, PREFIX};
+use crate::wire::frame::PREFIX;
 use crate::wire::original::{self, Heard};
 use crate::wire::text::FromClient;
 use crate::wire::{self, Dialect, Verdict};
@@ -108,14 +108,6 @@ impl Original {
     }
 
     fn message(&mut self, frame: &[u8], body: &[u8]) {
-        let limit = self.shared.config.max_frame;
-        if body.len() > limit {
-            let size = body.len();
-            return self.cut(
-                Refusal::FrameTooLarge,
-                &FrameError::TooLarge { size, limit }.to_string(),
-            );
-        }
         let Some(dialect) = self.dialect_of(body) else {
             return self.cut(Refusal::Decode, "a message of no dialect of the original");
         };

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::Original;
 use super::reading::Reading;
 use crate::broker::connection::Connection;
-use crate::broker::session::{SCRATCH, Stage, WRITE_RETRY, Wait, read};
+use crate::broker::session::{SCRATCH, Stage, Wait, read};
 use crate::broker::shared::Phase;
 use crate::queue::One;
 use crate::wire::text::FromBroker;
@@ -162,14 +162,11 @@ impl Original {
     fn wait(&mut self, until: Until) -> Blocked {
         let stream = Arc::clone(&self.stream);
         let wait: Wait = Box::pin(async move {
-            let waited = match until {
+            // However it ends, it is tried again.
+            let _tried = match until {
                 Until::Read => stream.drained().await,
                 Until::Writable => stream.writable().await,
             };
-            if waited.is_err() {
-                // No descriptor is left to wait with; trying again at once would only spin.
-                tokio::time::sleep(WRITE_RETRY).await;
-            }
         });
         self.waiting = Some((until, wait));
         Blocked::Waits
