@@ -23,7 +23,7 @@ use crate::topic::{DEFAULT_MAX_DEPTH, Neighbours};
 use crate::transport::{DialError, Readable, Retry, Stream};
 use crate::wire::text::FromClient;
 
-/// One attempt may take this long, so that a silent listener is left and dialled again.
+/// One attempt may take this long, and on a new connection each answer, so that a silent listener is left and dialled again.
 const ATTEMPT: Duration = Duration::from_secs(3);
 /// What was published is confirmed this soon.
 const CONFIRM: Duration = Duration::from_secs(1);
@@ -132,44 +132,38 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live,
     if shared.is_original() {
         return attempt_original(shared, deadline, give_up.is_some()).await;
     }
-    let work = async {
-        let mut greeted = handshake::connect(&shared.address, &shared.config).await?;
-        let info = &greeted.info;
-        let ping_interval = ping_interval(info.ping_interval);
-        {
-            let max_frame = usize::try_from(info.max_frame)
-                .unwrap_or(usize::MAX)
-                .min(shared.config.max_frame);
-            let max_depth = usize::try_from(info.max_topic_depth).unwrap_or(DEFAULT_MAX_DEPTH);
-            let mut inbound = shared.inbound.lock();
-            inbound.topics = Neighbours::new(max_depth);
-            shared
-                .outbox
-                .lock()
-                .adopt(Arc::clone(&greeted.stream), max_frame, max_depth);
-        }
-        resubscribe(shared, &mut greeted).await?;
-        Ok((greeted, ping_interval))
-    };
-    match timeout_at(deadline, work).await {
-        Ok(Ok((greeted, ping_interval))) => {
-            let Greeted {
-                stream,
-                leftover,
-                readable,
-                ..
-            } = greeted;
-            drop(readable);
-            shared.go_live(stream, leftover);
-            Ok(Live::Native { ping_interval })
-        }
-        Ok(Err(failed)) => Err(failed),
-        Err(_) => Err(Retry::Yes.because(Error::ConnectionLost(
+    let dialling = handshake::connect(&shared.address, &shared.config);
+    let mut greeted = timeout_at(deadline, dialling).await.unwrap_or_else(|_| {
+        Err(Retry::Yes.because(Error::ConnectionLost(
             "something accepted the connection and did not answer CONNECT; if it is a broker of the original, \
              set peer=\"original\""
                 .to_owned(),
-        ))),
+        )))
+    })?;
+    let info = &greeted.info;
+    let ping_interval = ping_interval(info.ping_interval);
+    {
+        let max_frame = usize::try_from(info.max_frame)
+            .unwrap_or(usize::MAX)
+            .min(shared.config.max_frame);
+        let max_depth = usize::try_from(info.max_topic_depth).unwrap_or(DEFAULT_MAX_DEPTH);
+        let mut inbound = shared.inbound.lock();
+        inbound.topics = Neighbours::new(max_depth);
+        shared
+            .outbox
+            .lock()
+            .adopt(Arc::clone(&greeted.stream), max_frame, max_depth);
     }
+    resubscribe(shared, &mut greeted).await?;
+    let Greeted {
+        stream,
+        leftover,
+        readable,
+        ..
+    } = greeted;
+    drop(readable);
+    shared.go_live(stream, leftover);
+    Ok(Live::Native { ping_interval })
 }
 
 async fn attempt_original(shared: &Arc<Shared>, deadline: Instant, first: bool) -> Result<Live, DialError> {
@@ -199,6 +193,12 @@ async fn attempt_original(shared: &Arc<Shared>, deadline: Instant, first: bool) 
 /// nobody reads reads no more questions.
 async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialError> {
     let lost = |error| Retry::Yes.because(error);
+    let silent = |_| {
+        lost(Error::ConnectionLost(
+            "the broker did not answer a subscription".to_owned(),
+        ))
+    };
+    let (mut left, mut deadline) = (usize::MAX, Instant::now() + ATTEMPT);
     let asked = {
         let mut inbound = shared.inbound.lock();
         inbound.unsend_all();
@@ -210,10 +210,9 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
             match greeted.stream.try_write(&[IoSlice::new(&out)]) {
                 Ok(n) => drop(out.drain(..n)),
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    greeted
-                        .stream
-                        .writable()
+                    timeout_at(deadline, greeted.stream.writable())
                         .await
+                        .map_err(silent)?
                         .map_err(|error| lost(Error::io("waiting to write", &error)))?;
                 }
                 // Read on: an ERR may say why.
@@ -221,15 +220,20 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
             }
         }
         let mut happened = Vec::new();
-        let done = {
+        let (done, unanswered) = {
             let mut inbound = shared.inbound.lock();
             let ingested = inbound.ingest(&greeted.leftover, &shared.resume, &mut happened);
             out.extend(subs(inbound.send_some()).flatten());
-            ingested.map(|(used, paused)| {
+            let unanswered = inbound.entries.unanswered();
+            let done = ingested.map(|(used, paused)| {
                 greeted.leftover.drain(..used);
-                paused || inbound.entries.unanswered() == 0
-            })
+                paused || unanswered == 0
+            });
+            (done, unanswered)
         };
+        if unanswered < left {
+            (left, deadline) = (unanswered, Instant::now() + ATTEMPT);
+        }
         for happening in happened {
             match happening {
                 Happening::Ping => out.extend(FromClient::Pong.frame()),
@@ -246,7 +250,8 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
             return Ok(());
         }
         let mut chunk = vec![0; 64 * 1024];
-        match greeted.readable.read_with(|| greeted.stream.try_read(&mut chunk)).await {
+        let read = greeted.readable.read_with(|| greeted.stream.try_read(&mut chunk));
+        match timeout_at(deadline, read).await.map_err(silent)? {
             Ok(0) => return Err(handshake::hung_up()),
             Ok(n) => keep(&mut greeted.leftover, chunk.get(..n).unwrap_or_default()).map_err(lost)?,
             Err(error) => return Err(handshake::unread(&error)),

@@ -259,6 +259,35 @@ fn a_new_connection_is_asked_for_no_more_at_once() {
 }
 
 #[test]
+fn a_new_connection_is_kept_while_its_broker_answers_however_long_that_takes() {
+    let (broker, link, bell, client) = connected();
+    let mut read = Vec::new();
+    for _ in 0..4 {
+        let ticket = ticket(&bell);
+        link.subscribe(inbox(&bell, &["events.#"], 10, false), ticket.clone())
+            .unwrap();
+        let FromClient::Sub(sub) = said(&broker, &client, &mut read) else {
+            panic!("something else than a subscription")
+        };
+        answer(&broker, &client, sub.id);
+        answered(&bell, &ticket);
+    }
+    drop(client);
+    broker.turn();
+    let client = greet(&broker, 30.0);
+    let mut read = Vec::new();
+    for _ in 0..4 {
+        let FromClient::Sub(sub) = said(&broker, &client, &mut read) else {
+            panic!("something else than a subscription")
+        };
+        // Four of these are more than one attempt may take in silence.
+        std::thread::sleep(Duration::from_millis(900));
+        answer(&broker, &client, sub.id);
+    }
+    bell.until("connected", || link.state() == State::Connected);
+}
+
+#[test]
 fn confirmations_that_a_broker_does_not_give_are_so_many_at_most() {
     let (broker, link, bell, client) = connected();
     let last = ask(&bell, |ticket| {
