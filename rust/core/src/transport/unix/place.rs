@@ -106,7 +106,7 @@ impl Place {
     /// Why there is no room beside them.
     pub(super) async fn of_whoever_listens(&self, socket: OwnedFd, timeout: Duration) -> Error {
         let Ok(stream) = Stream::adopt(socket) else {
-            // The kernel does not say who it is; of a broker of this namespace it would.
+            // The kernel does not say who it is; of a broker it would.
             return self.taken(None, true);
         };
         let pid = stream.peer().pid;
