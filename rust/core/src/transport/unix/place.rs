@@ -284,8 +284,10 @@ impl Drop for SocketFile {
         if self.place.dir.is_own()
             && let Ok(dir) = self.place.dir()
             && self.current().is_ok()
+            && let Err(errno) = fs::unlinkat(dir, &self.place.name, AtFlags::empty())
         {
-            let _ = fs::unlinkat(dir, &self.place.name, AtFlags::empty());
+            let (path, cause) = (self.place.path.display(), std::io::Error::from(errno));
+            tracing::warn!(%path, %cause, "the socket file stays: this process may not remove it any more");
         }
     }
 }
