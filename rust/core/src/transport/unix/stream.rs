@@ -250,7 +250,12 @@ fn output_queue(_: BorrowedFd<'_>) -> Option<usize> {
 /// of the libraries can hold.
 #[cfg(target_os = "linux")]
 pub(in crate::transport) fn peer_credentials(fd: &OwnedFd) -> io::Result<(i32, u32, u32)> {
-    let mut told = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let nobody = u32::MAX;
+    let mut told = libc::ucred {
+        pid: 0,
+        uid: nobody,
+        gid: nobody,
+    };
     let mut size = libc::socklen_t::try_from(size_of_val(&told)).unwrap_or_default();
     // SAFETY: `fd` is open while it is borrowed, and the kernel writes `size` bytes at most to `told`, whose fields may hold any number.
     let failed = unsafe {
