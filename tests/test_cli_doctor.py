@@ -276,20 +276,16 @@ def test_a_broker_of_another_user(cli, open_folder, program):
 
 @pytest.mark.usefixtures("as_root")
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no pid namespaces")
-def test_a_broker_whom_the_kernel_does_not_name(cli_broker, path):
-    """Seen from a pid namespace in which it has no number; clients there refuse it, and so must a doctor."""
+def test_a_broker_without_a_pid_here(cli_broker, path):
+    """Seen from a pid namespace in which it has no number: clients there know it by its uid, and so does a doctor."""
     inside = ["unshare", "--pid", "--fork", sys.executable, "-m", "daemoneye_eventbus"]
     if subprocess.run([*inside, "--version"], capture_output=True, timeout=DEADLINE, check=False).returncode:
         pytest.skip("this system gives no pid namespaces")
-    for command in (
-        ["stats", "--path", path, "--connect-timeout", "0.3"],
-        ["doctor", path],
-        ["decode", "--live", "--count", "1", "--path", path],
-    ):
+    for command in (["stats", "--path", path], ["doctor", path]):
         done = subprocess.run([*inside, *command], capture_output=True, text=True, timeout=DEADLINE, check=False)
-        assert done.returncode == 5, (command, done)
-        assert "pid namespace" in done.stdout + done.stderr, (command, done)
-        assert "Traceback" not in done.stderr
+        assert (done.returncode, done.stderr) == (0, ""), (command, done)
+    assert " ms as " in done.stdout
+    assert " ms as pid" not in done.stdout
 
 
 @pytest.mark.usefixtures("as_root")

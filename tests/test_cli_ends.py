@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import select
 import shlex
 import signal
 import socket
@@ -302,3 +303,24 @@ def test_a_full_disk_is_one_line(cli, cli_broker, command):
         child = cli(command, stdout=full)
         name = "daemoneye-eventbus" if command.startswith("-") else f"daemoneye-eventbus {command}"
         child.ends(1, f"{name}: No space left on device\n")
+
+
+@pytest.mark.parametrize("words", [("--json",), ()])
+def test_a_pipe_that_does_not_block_gets_whole_lines(cli, cli_broker, words):
+    """Whoever shares a pipe may set it so for all; what it did not take at once was lost, within lines."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    reader = cli("sub", "events.#", "--count", "3000", *words, stdout=writing).until("subscribed")
+    os.close(writing)
+    fed(cli, "".join(events(*range(1, 3001), topic="events.process.new"))).ends(0)
+    # More than a pipe holds waits by now.
+    wait_for(lambda: select.select([reading], [], [], 0)[0], "a full pipe")
+    time.sleep(0.5)
+    with open(reading, "rb") as output:
+        lines = output.read().splitlines()
+    reader.ends(0)
+    assert len(lines) == 3000
+    if words:
+        assert [json.loads(line)["fields"]["pid"] for line in lines] == list(range(1, 3001))
+    else:
+        assert all(line.endswith(b" sh pid=%d" % pid) for pid, line in enumerate(lines, 1)), lines[:3]

@@ -36,6 +36,12 @@ def test_exit_while_daemon_threads_run_python_code_inside_native_calls(folder, p
         program("killed.py", str(folder / str(number))).finish(timeout=60)
 
 
+def test_exit_while_daemon_threads_ask_metadata_for_its_class(program):
+    """Nine of ten of these programs were aborted."""
+    for _ in range(6):
+        program("asked.py").finish()
+
+
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.limit(120 + 10 * ROUNDS)
 def test_exit_with_a_live_broker_under_load(folder, program, end):

@@ -14,7 +14,7 @@ from daemoneye_eventbus import (
     PathRefused,
     PermissionRefused,
 )
-from support import NOBODY, collect, pids, process, remote
+from support import NOBODY, PROGRAMS, collect, pids, process, remote
 
 SOLO = ClientConfig(pool=False, connect_timeout=3.0)
 SOMEONE = 54_321
@@ -156,6 +156,20 @@ async def test_a_stale_socket_of_another_user_is_refused(open_folder, program):
             pass
     assert str(NOBODY) in str(caught.value)
     assert os.lstat(path).st_uid == NOBODY
+
+
+def test_a_socket_that_cannot_be_removed_is_told(open_folder, program):
+    """As where a process gave up its rights after it had started."""
+    os.chown(open_folder, SOMEONE, SOMEONE)
+    path = open_folder / "b.sock"
+    host = open_folder / "host.py"
+    host.write_text(f"import logging; logging.basicConfig()\n{(PROGRAMS / 'broker.py').read_text()}")
+    broker = program(str(host), str(path), user=SOMEONE)
+    broker.json()
+    os.chown(open_folder, 0, 0)
+    said = broker.finish(stderr=None)
+    assert path.is_socket()
+    assert f"the socket file stays: this process may not remove it any more path={path} cause=" in said, said
 
 
 def test_a_broker_of_an_ordinary_user(open_folder, program):

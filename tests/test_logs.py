@@ -416,3 +416,44 @@ async def test_subscriptions_that_a_new_broker_does_not_take_are_all_told(path, 
         await bus.shutdown()
     assert len(mine()) == 2
     assert len(held) == 1 + mine()[-1].suppressed
+
+
+async def test_what_the_hosts_records_have_already_stays(path, records):
+    """As where a factory of records gives each the pid of its process; each of our lines was an error then."""
+    made = logging.getLogRecordFactory()
+
+    def factory(*given, **named):
+        record = made(*given, **named)
+        record.pid, record.path = "the host's", "too"
+        return record
+
+    logging.setLogRecordFactory(factory)
+    try:
+        async with Broker(path):
+            await asyncio.to_thread(knock, path, frame(b"HELLO"))
+            await eventually(lambda: records.of("protocol"))
+    finally:
+        logging.setLogRecordFactory(made)
+    (refused,) = records.of("protocol")
+    assert (refused.pid, refused.uid) == ("the host's", os.geteuid())
+    assert f"pid={os.getpid()}" in refused.message
+
+
+async def test_a_filter_that_raises_costs_its_own_line(path, records):
+    """All lines that had come together with it were lost."""
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(repr(context["exception"])))
+
+    def raises(record):
+        if "reason=protocol" in record.getMessage():
+            raise LookupError("of the host")
+        return True
+
+    records.addFilter(raises)
+    async with Broker(path):
+        # In one turn of the loop, which takes both lines at once.
+        knock(path, frame(b"HELLO"))
+        knock(path, frame(b"\x10 of no dialect"))
+        await eventually(lambda: records.of("decode"))
+    assert told == ["LookupError('of the host')"]
+    assert not records.of("protocol")

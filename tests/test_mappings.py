@@ -94,3 +94,21 @@ class Failing(Mapping):
 def test_what_its_methods_raise_comes_out(where):
     with pytest.raises(LookupError, match=where):
         ProcessEvent(1, "sh", metadata=Failing(where))
+
+
+class Asked(Failing):
+    @property
+    def __class__(self):
+        raise LookupError("class")
+
+    def __getattr__(self, name):
+        raise AssertionError(name)
+
+
+def test_what_is_raised_when_it_is_asked_for_its_class_comes_out():
+    """It was told to nobody, and a mapping of a class like that refused as none."""
+    for take in (lambda given: ProcessEvent(1, "sh", metadata=given), type(ProcessEvent(1, "sh").metadata)):
+        with pytest.raises(LookupError, match="class"):
+            take(Asked(""))
+    with pytest.raises(LookupError, match="class"):
+        assert ProcessEvent(1, "sh").metadata != Asked("")

@@ -15,6 +15,7 @@ from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import goes_on, is_forked, watch_broker
 from daemoneye_eventbus._loop import Bridge
+from daemoneye_eventbus._signals import left_to_the_host
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
 from daemoneye_eventbus.errors import ForkedProcess
 
@@ -117,7 +118,8 @@ class Broker:
 
         def begin(bell: Doorbell, token: int) -> Ticket:
             nonlocal begun
-            ticket = self._core.start(bell, token)
+            with left_to_the_host():
+                ticket = self._core.start(bell, token)
             if ticket.done:
                 # A start too many is refused at once, and must not end what the first one began.
                 ticket.result()

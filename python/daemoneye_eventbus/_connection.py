@@ -14,6 +14,7 @@ from daemoneye_eventbus._lifecycle import after_fork, watch_link
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._reading import reading
 from daemoneye_eventbus._room import Room
+from daemoneye_eventbus._signals import left_to_the_host
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus.errors import ConnectionClosed, ForkedProcess
 
@@ -44,7 +45,9 @@ class Connection:
         self.room = Room()
         self.changed = Waiters()
         self.observers: set[Callable[[State], None]] = set()
-        self.link = Link(address, config, bridge.bell, self._state_token, bridge.watches)
+        # The first one starts the thread of all links.
+        with left_to_the_host():
+            self.link = Link(address, config, bridge.bell, self._state_token, bridge.watches)
         self._reading = reading(bridge, self.link)
         watch_link(self.link)
 

@@ -85,8 +85,14 @@ def _at_exit() -> None:
     for broker in _brokers.all():
         broker.stop(_BROKER_SECONDS)
     _native.shut_down_clients(_CLIENT_SECONDS)
-    _logs.emit()
-    # Last: they may raise.
+    # Each of these may raise.
+    try:
+        _logs.emit()
+    finally:
+        _warn(running)
+
+
+def _warn(running: list[_native.BrokerCore]) -> None:
     for broker in running:
         warnings.warn(
             f"the broker at {broker.address.path} still ran when the interpreter ended; shut it down or use async with",
@@ -102,6 +108,7 @@ def _at_exit() -> None:
 
 def _after_fork() -> None:
     _native.after_fork_in_child()
+    _logs.forget()
     _brokers.clear()
     _links.clear()
     for forget in _forgetters:

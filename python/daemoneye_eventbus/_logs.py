@@ -7,11 +7,12 @@ thread. Which level anybody wants is asked here and told to Rust, so that what n
 from __future__ import annotations
 
 import logging
-from typing import Final
+from collections import deque
+from typing import Any, Final
 
 from daemoneye_eventbus import _native
 
-__all__ = ["emit", "refresh"]
+__all__ = ["emit", "forget", "refresh"]
 
 _PACKAGE: Final = "daemoneye_eventbus"
 _AREAS: Final = ("broker", "client", "transport")
@@ -19,6 +20,8 @@ _AREAS: Final = ("broker", "client", "transport")
 _LOGGERS: Final = tuple(logging.getLogger(name) for name in (_PACKAGE, *(f"{_PACKAGE}.{area}" for area in _AREAS)))
 _LEVELS: Final = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 _NOTHING: Final = logging.CRITICAL + 1
+_waiting: Final[deque[tuple[int, str, str, dict[str, Any], float | None]]] = deque()
+"""Lines on their way, each taken out before it is handed over."""
 
 
 def refresh() -> None:
@@ -28,22 +31,36 @@ def refresh() -> None:
 
 
 def emit() -> None:
-    """Hands over what waits."""
+    """Hands over what waits. Where a handler or filter of the host raises, the lines behind wait for the next call."""
     refresh()
     lines, lost = _native._take_logs()
-    for level, area, text, fields, time in lines:
-        _record(level, area, text, fields, time)
+    _waiting.extend(lines)
     if lost:
-        _record(
-            logging.WARNING, "", f"{lost} lines of this log were lost, since no event loop took them", {"lost": lost}
-        )
+        text = f"{lost} lines of this log were lost, since no event loop took them"
+        _waiting.append((logging.WARNING, "", text, {"lost": lost}, None))
+    while _waiting:
+        try:
+            line = _waiting.popleft()
+        except IndexError:
+            # Another thread took the last one.
+            return
+        _record(*line)
 
 
-def _record(level: int, area: str, text: str, fields: dict[str, object], time: float | None = None) -> None:
+def forget() -> None:
+    """In a forked child: the lines are the parent's."""
+    _waiting.clear()
+
+
+def _record(level: int, area: str, text: str, fields: dict[str, Any], time: float | None) -> None:
     logger = logging.getLogger(f"{_PACKAGE}.{area}" if area else _PACKAGE)
     if not logger.isEnabledFor(level):
         return
-    record = logger.makeRecord(logger.name, level, "(rust)", 0, text, (), None, extra=fields)
+    record = logger.makeRecord(logger.name, level, "(rust)", 0, text, (), None)
+    for field, value in fields.items():
+        # Not by `extra`, which raises where the host's factory of records has set one of these: that stays, and the
+        # text has ours.
+        record.__dict__.setdefault(field, value)
     if time is not None:
         # It happened in a thread of Rust, some time ago.
         shift = time - record.created

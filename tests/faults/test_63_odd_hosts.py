@@ -118,6 +118,14 @@ def test_a_large_environment_and_development_mode(folder, path, seen):
     seen("1 MB of environment, -X dev -W error: work")
 
 
+@pytest.mark.quick
+@pytest.mark.parametrize("size", ["1", "18446744073709551615"])
+def test_an_environment_that_sizes_the_stacks_of_threads(folder, path, seen, size):
+    """Of Rust's threads, which take what it says if nobody else does: one page ended the process by SIGSEGV."""
+    assert run(folder, path, env={"RUST_MIN_STACK": size})["got"] == list(range(1, 101))
+    seen(f"RUST_MIN_STACK={size}: works")
+
+
 def test_both_sides_stopped_beyond_every_timeout(bench, seen):
     """A suspended laptop: nothing was late for anybody who slept as well."""
     b = bench({"ping_interval": 0.5, "ping_timeout": 1.5, "frame_timeout": 1.0, "stall_timeout": 1.0}, canary=False)

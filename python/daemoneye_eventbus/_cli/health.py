@@ -108,7 +108,7 @@ def _refused(refusal: Refusal) -> Finding:
             advice = "give --token-file with the broker's token"
             return Finding("bad", "broker", f"answers, and refuses: {refusal}", advice, REFUSED)
         case code if code == UNKNOWN:
-            advice = "clients here cannot use it: run them in the broker's pid namespace, or the broker in theirs"
+            advice = "clients here cannot use it: find out who listens, as with ss -xlp"
             return Finding("bad", "broker", str(refusal), advice, NO_BROKER)
         case code if code == UNPROVED:
             advice = "find out who listens, as with ss -xlp; if it is right, start it with the same --token-file"

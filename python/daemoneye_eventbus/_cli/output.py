@@ -8,7 +8,7 @@ import os
 import re
 import select
 import sys
-from typing import Final, TextIO
+from typing import Any, Final, TextIO, cast
 
 __all__ = [
     "ReaderGone",
@@ -44,9 +44,43 @@ def prepare_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
     sys.stdout = sys.stdout or _stream(1)
     sys.stderr = sys.stderr or _stream(2)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    for name in ("stdout", "stderr"):
+        stream: TextIO = getattr(sys, name)
+        if patient := _patient(stream):
+            setattr(sys, name, patient)
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _patient(stream: TextIO) -> TextIO | None:
+    buffer = getattr(stream, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)
+    if sys.platform == "win32" or type(raw) is not io.FileIO:
+        return None
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Patient(raw.fileno(), "w", closefd=False)),
+        encoding=stream.encoding,
+        errors="backslashreplace",
+        line_buffering=bool(stream.line_buffering),
+    )
+
+
+class _Patient(io.FileIO):
+    """Waits until the descriptor takes what is written.
+
+    Whoever has the same pipe or terminal may say at any time that it does not block; what it does not take at once
+    would be lost.
+    """
+
+    def write(self, data: Any, /) -> int:
+        """Returns how much was taken; at least something."""
+        if sys.platform == "win32":
+            return super().write(data)
+        while (written := cast("int | None", super().write(data))) is None:
+            room = select.poll()
+            room.register(self.fileno(), select.POLLOUT)
+            room.poll()
+        return written
 
 
 def _stream(number: int) -> TextIO:

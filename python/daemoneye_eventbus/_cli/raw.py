@@ -144,7 +144,7 @@ def text_parts(body: bytes) -> tuple[str, dict[str, Any] | None]:
 
 UNKNOWN: Final = "unknown"
 """The kernel does not say who listens, and no client of ours speaks to such a one."""
-_UNKNOWN: Final = "the kernel does not say who listens, as of a process outside this pid namespace"
+_UNKNOWN: Final = "the kernel does not say who listens"
 UNPROVED: Final = "unproved"
 """Whoever listens did not prove that it knows our token: nothing that it says is to be trusted."""
 

@@ -15,7 +15,8 @@ use std::ptr;
 use pyo3::ffi::{self, PyObject};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyMapping, PyString, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyMapping, PyString, PyTuple, PyType};
 
 use crate::operation::Sent;
 
@@ -135,17 +136,29 @@ pub(crate) fn repr<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyStr
     unsafe { Bound::from_owned_ptr_or_err(py, text).map(|text| text.cast_into_unchecked()) }
 }
 
+/// Whether it is a mapping, as its class or a register of classes says; what is raised there comes out.
+pub(crate) fn is_mapping(object: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let class = CLASS.import(object.py(), "collections.abc", "Mapping")?;
+    method(
+        intern!(object.py(), "__instancecheck__"),
+        [class.as_any(), object],
+        None,
+    )?
+    .is_truthy()
+}
+
 /// A dict of what is in `mapping`, of whatever class; `None` if its keys are more than `most`, of which no more are asked for.
-pub(crate) fn copied<'py>(mapping: &Bound<'py, PyMapping>, most: usize) -> PyResult<Option<Bound<'py, PyDict>>> {
+pub(crate) fn copied<'py>(mapping: &Bound<'py, PyAny>, most: usize) -> PyResult<Option<Bound<'py, PyDict>>> {
     let py = mapping.py();
     let copy = PyDict::new(py);
-    let keys = method(intern!(py, "keys"), [mapping.as_any()], None)?;
+    let keys = method(intern!(py, "keys"), [mapping], None)?;
     let keys = method(intern!(py, "__iter__"), [&keys], None)?;
     for _ in 0..most {
         let Some(key) = next(&keys)? else {
             return Ok(Some(copy));
         };
-        let value = method(intern!(py, "__getitem__"), [mapping.as_any(), &key], None)?;
+        let value = method(intern!(py, "__getitem__"), [mapping, &key], None)?;
         method(intern!(py, "__setitem__"), [copy.as_any(), &key, &value], None)?;
     }
     Ok(next(&keys)?.is_none().then_some(copy))

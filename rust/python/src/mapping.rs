@@ -52,10 +52,9 @@ pub(crate) fn take(field: Field, arg: Arg<'_, '_>, limits: Limits, origin: Origi
         dict.to_owned()
     } else if let Ok(map) = ob.cast_exact::<FrozenMap>() {
         map.get().dict.bind(ob.py()).clone()
-    } else if let Ok(mapping) = ob.cast::<PyMapping>() {
+    } else if calls::is_mapping(&ob)? {
         // Its length is what its class says, and need not be how many come.
-        calls::copied(&mapping, limits.entries)?
-            .ok_or_else(|| too_many(field, "at least ", limits.entries + 1, limits))?
+        calls::copied(&ob, limits.entries)?.ok_or_else(|| too_many(field, "at least ", limits.entries + 1, limits))?
     } else {
         return Err(field.type_error("a mapping of str to str", &ob));
     };
@@ -141,9 +140,9 @@ impl FrozenMap {
         let dict = PyDict::new(py);
         if let Some(given) = mapping.present() {
             let field = Field("FrozenMap", "mapping");
-            let given = given
-                .cast::<PyMapping>()
-                .map_err(|_| field.type_error("a mapping of str to str or int", &given))?;
+            if !calls::is_mapping(&given)? {
+                return Err(field.type_error("a mapping of str to str or int", &given));
+            }
             let copy = calls::copied(&given, MOST_ENTRIES)?.ok_or_else(|| {
                 let least = MOST_ENTRIES + 1;
                 field.value_error(format_args!(
@@ -214,8 +213,8 @@ impl FrozenMap {
             mine.eq(map.get().dict.bind(py))?
         } else if let Ok(dict) = other.cast::<PyDict>() {
             mine.eq(dict)?
-        } else if let Ok(mapping) = other.cast::<PyMapping>() {
-            calls::copied(mapping, mine.len())?.map_or(Ok(false), |copy| mine.eq(copy))?
+        } else if calls::is_mapping(other)? {
+            calls::copied(other, mine.len())?.map_or(Ok(false), |copy| mine.eq(copy))?
         } else {
             return Ok(py.NotImplemented());
         };

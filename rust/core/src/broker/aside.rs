@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::limits::STACK;
 
 /// For the last pieces of work, however short the time for a shutdown is: a socket file should be gone when its broker is.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -26,6 +27,7 @@ impl Aside {
         };
         std::thread::Builder::new()
             .name("daemoneye-files".to_owned())
+            .stack_size(STACK)
             .spawn(work)
             .map_err(|cause| Error::io("start the broker's thread for files", &cause))?;
         Ok(Self(give))

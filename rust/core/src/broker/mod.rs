@@ -56,6 +56,7 @@ use self::server::Control;
 use self::shared::{Phase, Shared};
 use crate::error::{Error, Result};
 use crate::event::EventBusStatistics;
+use crate::limits::STACK;
 use crate::lock::Mutex;
 use crate::transport::{Address, PathState};
 use crate::wire::text::Detail;
@@ -172,6 +173,7 @@ impl Broker {
         };
         if let Err(cause) = std::thread::Builder::new()
             .name("daemoneye-broker".to_owned())
+            .stack_size(STACK)
             .spawn(work)
         {
             shared.advance(Phase::Stopped);

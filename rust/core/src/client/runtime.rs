@@ -15,6 +15,7 @@ use tokio::task::{LocalSet, spawn_local};
 use super::shared::Shared;
 use super::supervisor;
 use crate::error::{Error, Result};
+use crate::limits::STACK;
 use crate::lock::Mutex;
 
 struct Running {
@@ -87,6 +88,7 @@ fn start(pid: u32) -> Result<Running> {
     let stopped = Arc::clone(&stop);
     let thread = std::thread::Builder::new()
         .name("daemoneye-client".to_owned())
+        .stack_size(STACK)
         .spawn(move || {
             let tasks = LocalSet::new();
             let work = tasks.run_until(async {

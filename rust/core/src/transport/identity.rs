@@ -54,9 +54,20 @@ impl Peer {
 
     /// The other end of a connected socket: the client as of `connect`, or the server as of `listen`.
     ///
-    /// `ConnectionReset` where the kernel names nobody: a connection that was never completed, a peer in a foreign pid
-    /// namespace, or one whose uid has no meaning here.
-    #[cfg(unix)]
+    /// `ConnectionReset` where the kernel names nobody: a connection that was never completed, or a peer whose uid has no meaning here.
+    /// A process that this one's pid namespace does not have, as in another container, has a uid and no pid.
+    #[cfg(target_os = "linux")]
+    pub(super) fn of(fd: std::os::fd::OwnedFd) -> std::io::Result<(std::os::fd::OwnedFd, Self)> {
+        let (pid, uid, gid) = super::unix::peer_credentials(&fd)?;
+        if uid == Self::NOBODY {
+            return Err(std::io::ErrorKind::ConnectionReset.into());
+        }
+        let pid = u32::try_from(pid).ok().filter(|pid| *pid != 0);
+        Ok((fd, Self { uid, gid, pid }))
+    }
+
+    /// The same. `ConnectionReset` where the system does not say who is there.
+    #[cfg(all(unix, not(target_os = "linux")))]
     pub(super) fn of(fd: std::os::fd::OwnedFd) -> std::io::Result<(std::os::fd::OwnedFd, Self)> {
         use interprocess::{local_socket::traits::StreamCommon, os::unix::uds_local_socket};
 

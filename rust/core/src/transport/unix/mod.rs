@@ -19,6 +19,8 @@ pub use descriptor::{close_in_forked_child, duplicate};
 pub use directory::is_trusted;
 pub use listener::{Listener, Prepared, given_path};
 pub use place::PathWatch;
+#[cfg(target_os = "linux")]
+pub(super) use stream::peer_credentials;
 pub use stream::{Readable, Stream};
 
 use super::Peer;

@@ -106,7 +106,7 @@ impl Place {
     /// Why there is no room beside them.
     pub(super) async fn of_whoever_listens(&self, socket: OwnedFd, timeout: Duration) -> Error {
         let Ok(stream) = Stream::adopt(socket) else {
-            // The kernel does not say who it is; of a broker of this namespace it would.
+            // The kernel does not say who it is; of a broker it would.
             return self.taken(None, true);
         };
         let pid = stream.peer().pid;
@@ -284,8 +284,10 @@ impl Drop for SocketFile {
         if self.place.dir.is_own()
             && let Ok(dir) = self.place.dir()
             && self.current().is_ok()
+            && let Err(errno) = fs::unlinkat(dir, &self.place.name, AtFlags::empty())
         {
-            let _ = fs::unlinkat(dir, &self.place.name, AtFlags::empty());
+            let (path, cause) = (self.place.path.display(), std::io::Error::from(errno));
+            tracing::warn!(%path, %cause, "the socket file stays: this process may not remove it any more");
         }
     }
 }

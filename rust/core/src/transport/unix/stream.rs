@@ -4,7 +4,10 @@
 //! uses registrations of one direction each, so nobody is woken by readiness it did not ask for.
 #![cfg_attr(
     target_os = "linux",
-    expect(unsafe_code, reason = "no safe call tells what a peer has not read")
+    expect(
+        unsafe_code,
+        reason = "no safe call tells what a peer has not read, nor who it is if it has no pid here"
+    )
 )]
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -56,15 +59,8 @@ impl Stream {
     pub fn dial(address: &Address, server_uids: &[u32]) -> Result<Self, DialError> {
         let path = address.path();
         let fd = connect(path).map_err(|cause| explain(path, &cause))?;
-        let stream = Self::adopt(fd).map_err(|cause| {
-            Retry::Yes.because(Error::io(
-                format!(
-                    "ask who listens at {} (not known of a process outside this pid namespace)",
-                    path.display()
-                ),
-                &cause,
-            ))
-        })?;
+        let stream = Self::adopt(fd)
+            .map_err(|cause| Retry::Yes.because(Error::io(format!("ask who listens at {}", path.display()), &cause)))?;
         let uid = stream.peer.uid;
         if !server_uids.contains(&uid) {
             return Err(Retry::No.because(Error::PermissionRefused {
@@ -248,6 +244,33 @@ fn output_queue(fd: BorrowedFd<'_>) -> Option<usize> {
 #[cfg(not(target_os = "linux"))]
 fn output_queue(_: BorrowedFd<'_>) -> Option<usize> {
     None
+}
+
+/// Pid, uid and gid of whoever is at the other end. The pid is 0 of a process that this one's pid namespace does not have, which no type
+/// of the libraries can hold.
+#[cfg(target_os = "linux")]
+pub(in crate::transport) fn peer_credentials(fd: &OwnedFd) -> io::Result<(i32, u32, u32)> {
+    let nobody = u32::MAX;
+    let mut told = libc::ucred {
+        pid: 0,
+        uid: nobody,
+        gid: nobody,
+    };
+    let mut size = libc::socklen_t::try_from(size_of_val(&told)).unwrap_or_default();
+    // SAFETY: `fd` is open while it is borrowed, and the kernel writes `size` bytes at most to `told`, whose fields may hold any number.
+    let failed = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut told).cast(),
+            &raw mut size,
+        )
+    };
+    if failed != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((told.pid, told.uid, told.gid))
 }
 
 /// Connects without waiting. A full backlog is `EAGAIN`, not a success.
