@@ -168,13 +168,15 @@ class Connection:
 
     async def left(self, timeout: float) -> None:
         """Says goodbye and waits, ``timeout`` seconds at most, until the broker has sent what it still has for us."""
-        self.link.leave()
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout):
+            self.link.leave()
+            async with limit:
                 while self.state == "connected":
                     await self.changed.wait(self.bridge.check())
         except TimeoutError:
-            pass
+            if not limit.expired():
+                raise
         finally:
             self.close()
 
