@@ -389,3 +389,44 @@ def test_what_a_signals_handler_publishes_while_its_loop_sleeps_is_not_late(path
     reader.join()
     assert len(late) == count * rounds
     assert max(late) < 0.5e9
+
+
+def test_what_a_signals_handler_publishes_in_the_brokers_process_is_not_late(path):
+    """The broker's thread wrote it, 5 to 10 ms later: the loop, which was asked to, slept on."""
+    count, rounds = 20, 20
+    late: list[list[int]] = []
+    ready, read = threading.Event(), threading.Event()
+
+    async def follow():
+        async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+            ready.set()
+            for _ in range(rounds):
+                late.append([])
+                for _ in range(count):
+                    received = await events.get(timeout=20)
+                    late[-1].append(time.time_ns() - received.bus_timestamp_ns)
+            read.set()
+
+    async def sleep():
+        async with Broker(path) as broker, EventBus.from_broker(broker) as bus:
+            reader.start()
+            assert await asyncio.to_thread(ready.wait, 20)
+
+            def publish(_number, _frame):
+                for pid in range(count):
+                    bus.publish_nowait(process(pid))
+
+            before = signal.signal(signal.SIGUSR1, publish)
+            try:
+                for _ in range(rounds):
+                    main = threading.main_thread().ident
+                    threading.Timer(0.03, signal.pthread_kill, (main, signal.SIGUSR1)).start()
+                    await asyncio.sleep(0.1)
+            finally:
+                signal.signal(signal.SIGUSR1, before)
+            assert await asyncio.to_thread(read.wait, 20)
+
+    reader = threading.Thread(target=lambda: asyncio.run(follow()))
+    asyncio.run(sleep())
+    reader.join()
+    assert min(map(max, late)) < 4_000_000

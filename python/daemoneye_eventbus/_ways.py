@@ -368,7 +368,7 @@ class LocalWay:
     def flush_soon(self) -> None:
         """One write to each reader elsewhere for everything published in this turn of the loop."""
         if self.bridge.is_running:
-            self.bridge.loop.call_soon(self._port.promise(self._port.flush))
+            self.bridge.call_next_turn(self._port.promise(self._port.flush))
         else:
             self._port.flush()
 
