@@ -32,8 +32,10 @@ def test_what_the_kernel_refuses_it_is_asked_once(path):
     async def main():
         async with Broker(path) as broker, EventBus.from_broker(broker):
             asyncio.get_running_loop().refusal = OSError(errno.ENOSPC, "No space left on device")
+            # A connection that is there before the loop was told of it is seen for a moment.
             with pytest.raises(TransportError, match=f"watch the connection to {path}: ") as refused:
-                await EventBus.connect(path, config=SOLO)
+                async with EventBus.connect(path, config=SOLO) as bus:
+                    await asyncio.wait_for(bus.subscribe("events.#"), 5)
             assert refused.value.errno == errno.ENOSPC
 
     run(main())
