@@ -24,7 +24,7 @@ from daemoneye_eventbus import (
     TopicError,
     WouldBlock,
 )
-from support import Pair, collect, eventually, pids, process, remote
+from support import Pair, collect, empty, eventually, pids, process, remote
 
 SOLO = ClientConfig(pool=False)
 MAKERS = {
@@ -172,6 +172,43 @@ async def test_anext_with_a_default(pair: Pair):
         await pair.pub.publish(process(8))
         assert (await asyncio.wait_for(following(), 5)).event.pid == 8
     assert await following() is None
+
+
+def test_anext_with_a_default_is_given_up_by_nobodys_task(path):
+    """Closed with its loop, or by hand, it said that it is awaited already."""
+
+    async def following(events):
+        while True:
+            await anext(events, None)
+
+    async def prepare():
+        broker = Broker(path)
+        await broker.start()
+        bus = await EventBus.from_broker(broker)
+        return broker, bus, await bus.subscribe("events.#")
+
+    async def begin():
+        count = 2000  # so many that others have a turn in between
+        await bus.publish_many([process(pid) for pid in range(count)])
+        reading = following(events)
+        left.append((asyncio.create_task(reading), reading))
+        await asyncio.sleep(0)
+        assert 0 < events.pending < count
+
+    async def finish():
+        by_hand = following(events)
+        empty(events)
+        by_hand.send(None).cancel()
+        by_hand.close()
+        await bus.shutdown()
+        await broker.shutdown()
+
+    left = []
+    with asyncio.Runner() as runner:
+        broker, bus, events = runner.run(prepare())
+        runner.run(begin())
+        left[0][1].close()
+        runner.run(finish())
 
 
 @pytest.mark.parametrize("maker", MAKERS)

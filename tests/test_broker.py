@@ -1,7 +1,10 @@
 """The broker's own calls: statistics, clients, operators' verbs, and its end."""
 
 import asyncio
+import contextlib
 import os
+import sys
+import threading
 import time
 from typing import Any
 
@@ -404,3 +407,31 @@ async def test_an_observer_of_the_end_that_fails_stops_no_other(path):
     assert await broker.shutdown() == 0
     assert sorted(told) == list(range(8))
     assert len(failures) == 8
+
+
+async def test_two_threads_that_shut_down_one_broker_at_once(path):
+    """Both told its buses that it has ended, and one of them met the other's: `KeyError`."""
+    broker = Broker(path)
+    await broker.start()
+    bus = await EventBus.from_broker(broker)
+    met = threading.Barrier(2)
+
+    def meet(frame, event, _argument):
+        if frame.f_code.co_name != "_tell_ends":
+            return None
+        if event == "line":
+            # As where another thread has its turn between any two lines.
+            with contextlib.suppress(threading.BrokenBarrierError):
+                met.wait(0.2)
+        return meet
+
+    def shut_down():
+        sys.settrace(meet)
+        try:
+            asyncio.run(broker.shutdown())
+        finally:
+            sys.settrace(None)
+
+    await asyncio.gather(*(asyncio.to_thread(shut_down) for _ in range(2)))
+    await eventually(lambda: bus.state == "closed", what="closed")
+    await bus.shutdown()

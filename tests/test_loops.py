@@ -476,34 +476,3 @@ def test_tasks_that_are_left_in_a_closed_loop_go_quietly(path, program, monkeypa
         gc.collect()
     assert [str(one.exc_value) for one in told] == []
     broker.finish()
-
-
-def test_what_a_publish_from_another_loop_has_reached_when_it_would_wait_is_told(path):
-    """Some readers had the event, and the error said nothing of it."""
-    own, other = asyncio.new_event_loop(), asyncio.new_event_loop()
-
-    async def prepare():
-        broker = Broker(path)
-        await broker.start()
-        bus = await EventBus.from_broker(broker, config=ClientConfig(congestion="block"))
-        full = await bus.subscribe("events.#", queue_messages=1, overflow="block")
-        return broker, bus, full, await bus.subscribe("events.#")
-
-    async def publish():
-        await bus.publish(process(0))
-        with pytest.raises(WrongLoop) as refused:
-            await bus.publish(process(1))
-        return refused.value.accepted
-
-    async def finish():
-        assert pids(await collect(full, 1)) == [0]
-        assert pids(await collect(roomy, 2)) == [0, 1]
-        assert full.dropped == 1
-        await bus.shutdown()
-        await broker.shutdown()
-
-    broker, bus, full, roomy = own.run_until_complete(prepare())
-    assert other.run_until_complete(publish()) == 1
-    own.run_until_complete(finish())
-    own.close()
-    other.close()

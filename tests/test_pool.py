@@ -1,6 +1,7 @@
 """Buses of one process, loop, address and config share a connection, and do not hurt each other."""
 
 import asyncio
+import gc
 import sys
 import threading
 import time
@@ -9,7 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from daemoneye_eventbus import ClientConfig, EventBus, SubscriptionClosed
-from support import collect, eventually, pids, process, remote
+from support import collect, eventually, open_bus, pids, process, remote
 
 
 async def test_two_buses_one_connection(broker, path):
@@ -174,3 +175,27 @@ async def test_a_new_bus_tells_no_change_that_was_before(path, broker):
         await bus.shutdown()
         assert await first == "closed"
         await changes.aclose()
+
+
+async def test_the_changes_of_a_bus_begin_where_they_are_asked_for(path, program):
+    """They began with the first step of the iteration: what came before it was not told."""
+    server = program("broker.py", path)
+    server.json()
+    async with EventBus.connect(path, config=ClientConfig(pool=False)) as bus:
+        changes = bus.state_changes()
+        server.kill()
+        await eventually(lambda: bus.state == "reconnecting", what="reconnecting")
+        await asyncio.sleep(0.01)
+        assert await asyncio.wait_for(anext(changes), 5) == "reconnecting"
+        await changes.aclose()
+
+
+async def test_changes_that_nobody_begins_to_follow_leave_nothing_behind(kind, broker, path):
+    async with await open_bus(kind, broker, path) as bus:
+        bus.state_changes()
+        gc.collect()
+        before = len(gc.get_objects())
+        for _ in range(1000):
+            bus.state_changes()
+        gc.collect()
+        assert len(gc.get_objects()) < before + 500

@@ -15,6 +15,7 @@ from daemoneye_eventbus import (
     ProcessEvent,
     PublishTimeout,
     WouldBlock,
+    WrongLoop,
 )
 from support import collect, empty, eventually, pids, process
 
@@ -310,3 +311,34 @@ async def test_who_does_not_wait_takes_the_number_of_nobody_who_gives_up(path):
             await waiting
         bus.publish_nowait(load)
         assert (await free.get(5)).sequence == 1
+
+
+def test_what_a_publish_from_another_loop_has_reached_when_it_would_wait_is_told(path):
+    """Some readers had the event, and the error said nothing of it."""
+    own, other = asyncio.new_event_loop(), asyncio.new_event_loop()
+
+    async def prepare():
+        broker = Broker(path)
+        await broker.start()
+        bus = await EventBus.from_broker(broker, config=ClientConfig(congestion="block"))
+        full = await bus.subscribe("events.#", queue_messages=1, overflow="block")
+        return broker, bus, full, await bus.subscribe("events.#")
+
+    async def publish():
+        await bus.publish(process(0))
+        with pytest.raises(WrongLoop) as refused:
+            await bus.publish(process(1))
+        return refused.value.accepted
+
+    async def finish():
+        assert pids(await collect(full, 1)) == [0]
+        assert pids(await collect(roomy, 2)) == [0, 1]
+        assert full.dropped == 1
+        await bus.shutdown()
+        await broker.shutdown()
+
+    broker, bus, full, roomy = own.run_until_complete(prepare())
+    assert other.run_until_complete(publish()) == 1
+    own.run_until_complete(finish())
+    own.close()
+    other.close()

@@ -2,10 +2,12 @@
 
 import asyncio
 import errno
+from typing import ClassVar
 
 import pytest
 
 from daemoneye_eventbus import Broker, ClientConfig, EventBus, TransportError
+from support import collect, pids, process
 
 SOLO = ClientConfig(pool=False)
 
@@ -30,8 +32,10 @@ def test_what_the_kernel_refuses_it_is_asked_once(path):
     async def main():
         async with Broker(path) as broker, EventBus.from_broker(broker):
             asyncio.get_running_loop().refusal = OSError(errno.ENOSPC, "No space left on device")
+            # A connection that is there before the loop was told of it is seen for a moment.
             with pytest.raises(TransportError, match=f"watch the connection to {path}: ") as refused:
-                await EventBus.connect(path, config=SOLO)
+                async with EventBus.connect(path, config=SOLO) as bus:
+                    await asyncio.wait_for(bus.subscribe("events.#"), 5)
             assert refused.value.errno == errno.ENOSPC
 
     run(main())
@@ -56,3 +60,47 @@ def test_a_loop_that_refuses_for_good_is_not_asked_without_end(path):
             assert set(said) == {loop.refusal}
 
     run(main())
+
+
+class InterruptedLoop(asyncio.SelectorEventLoop):
+    """Signals' handlers raise in it: first while it gives up watching for writing, then while it is asked anew."""
+
+    errors: ClassVar[dict[str, BaseException]] = {}
+
+    def remove_writer(self, fd):
+        if "remove_writer" in self.errors:
+            raise self.errors.pop("remove_writer")
+        return super().remove_writer(fd)
+
+    def add_reader(self, fd, callback, *args):
+        if "add_reader" in self.errors:
+            raise self.errors.pop("add_reader")
+        return super().add_reader(fd, callback, *args)
+
+
+def test_an_interrupt_while_a_loop_is_asked_again_leaves_no_connection_unread(path):
+    """Behind the error of a signal's handler came a Ctrl-C: nobody watched the connection any more."""
+
+    async def prepare():
+        broker = Broker(path)
+        await broker.start()
+        bus = await EventBus.connect(path, config=SOLO)
+        return broker, bus, await bus.subscribe("events.#")
+
+    async def interrupted():
+        InterruptedLoop.errors.update(remove_writer=OSError("of a handler's"), add_reader=KeyboardInterrupt())
+        # More than the kernel takes, and less than the send buffer.
+        for pid in range(40):
+            bus.publish_nowait(process(pid, command_line="x" * 50_000))
+        await asyncio.sleep(10)
+
+    async def after():
+        assert pids(await collect(events, 40, timeout=5)) == list(range(40))
+        await bus.shutdown()
+        await broker.shutdown()
+
+    with asyncio.Runner(loop_factory=InterruptedLoop) as runner:
+        broker, bus, events = runner.run(prepare())
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(interrupted())
+        runner.run(after())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 
 import pytest
@@ -91,3 +92,54 @@ async def test_a_drain_whose_readers_do_not_read(kind, broker, path):
         "the bus is closed; read or close the subscriptions before, or give more time"
     )
     await events.close()
+
+
+def raise_at(error, place):
+    """Has a signal's handler raise ``error`` where the interpreter next enters the function ``place``."""
+
+    def profile(frame, event, _argument):
+        if event == "call" and frame.f_code.co_name == place:
+            sys.setprofile(None)
+            raise error
+
+    sys.setprofile(profile)
+
+
+@pytest.mark.parametrize(
+    ("call", "place"),
+    [
+        (lambda _bus, events: events.get(timeout=60), "wait"),
+        (lambda _bus, events: events.get_many(1, 60), "wait"),
+        (lambda _bus, events: events.close(), "ask"),
+        (lambda bus, _events: bus.shutdown(), "last_flush"),
+    ],
+    ids=["get", "get_many", "close", "shutdown"],
+)
+async def test_a_timeout_that_is_not_its_own_passes_through(broker, path, call, place):
+    """What a signal's handler raised was taken for the end of the time that the call has."""
+    mine = TimeoutError("of a handler")
+    bus = await EventBus.connect(path)
+    events = await bus.subscribe("events.#")
+    raise_at(mine, place)
+    with pytest.raises(TimeoutError) as caught:
+        await call(bus, events)
+    assert caught.value is mine
+    await bus.shutdown()
+    assert bus.state == "closed"
+
+
+async def test_a_timeout_that_is_not_the_publishers_own_passes_through(broker, path):
+    mine = TimeoutError("of a handler")
+    config = ClientConfig(congestion="block", publish_timeout=60)
+    async with EventBus.from_broker(broker, config=config) as bus:
+        async with bus.subscribe("events.#", queue_messages=1, overflow="block") as events:
+            await bus.publish(process(0))
+            publishing = asyncio.create_task(bus.publish(process(1)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            raise_at(mine, "result")
+            assert (await events.get()).event.pid == 0
+            with pytest.raises(TimeoutError) as caught:
+                await publishing
+            assert caught.value is mine
+            assert caught.value.accepted == 1

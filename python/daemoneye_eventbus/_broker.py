@@ -153,8 +153,12 @@ class Broker:
         return undelivered
 
     def _tell_ends(self, bridge: Bridge) -> None:
-        while self._ends:
-            tell = self._ends.pop()
+        while True:
+            # Another thread may end it at the same time: a look and then a step would be two.
+            try:
+                tell = self._ends.pop()
+            except KeyError:
+                return
             try:
                 tell()
             except Exception as error:  # noqa: BLE001  # one observer's trouble must not keep it from the others

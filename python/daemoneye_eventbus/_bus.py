@@ -435,13 +435,17 @@ class EventBus(Publisher):
         bound = _FLUSH_SECONDS
         if self._way.config.congestion == "block":
             bound = max(bound, self._way.config.publish_timeout)
+        limit = asyncio.timeout(bound)
         goodbye = 0.0
         try:
             if self.state == "connected":
-                async with asyncio.timeout(bound):
+                async with limit:
                     await self._way.last_flush()
                 goodbye = _FLUSH_SECONDS
         except (TimeoutError, EventBusError) as error:
+            if isinstance(error, TimeoutError) and not limit.expired():
+                # A signal's handler raised it.
+                raise
             _log.warning(
                 "closing without the broker's confirmation of the last messages: %s", str(error) or "no answer"
             )

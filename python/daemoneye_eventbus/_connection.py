@@ -131,9 +131,7 @@ class Connection:
     def flush_soon(self) -> None:
         """One flush for everything published in this turn of the loop."""
         if self.bridge.is_running:
-            loop = self.bridge.loop
-            # Outside of a task this may be a signal's handler; a loop that sleeps is woken by the kernel alone.
-            self._flush_in(loop.call_soon if asyncio.current_task(loop) else loop.call_soon_threadsafe)
+            self.bridge.call_next_turn(self.link.promise(self._flush))
             return
         # There are no turns, at least until somebody runs that loop again; what was taken must not be refused now.
         while (blocked := self.link.flush()) is False:
@@ -141,16 +139,13 @@ class Connection:
         if blocked:
             self.link.write_elsewhere()
 
-    def _flush_in(self, turn: Callable[[Callable[[], None]], object]) -> None:
-        turn(self.link.promise(self._flush))
-
     def _flush(self) -> None:
         try:
             blocked = self.link.flush()
             if blocked:
                 self.kernel_is_full()
             elif blocked is False:
-                self._flush_in(self.bridge.loop.call_soon)
+                self.bridge.loop.call_soon(self.link.promise(self._flush))
         except ForkedProcess as error:
             self.bridge.note_child(error)
         except BaseException:
@@ -168,13 +163,15 @@ class Connection:
 
     async def left(self, timeout: float) -> None:
         """Says goodbye and waits, ``timeout`` seconds at most, until the broker has sent what it still has for us."""
-        self.link.leave()
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout):
+            self.link.leave()
+            async with limit:
                 while self.state == "connected":
                     await self.changed.wait(self.bridge.check())
         except TimeoutError:
-            pass
+            if not limit.expired():
+                raise
         finally:
             self.close()
 

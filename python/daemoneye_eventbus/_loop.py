@@ -108,6 +108,13 @@ class Bridge:
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(method)
 
+    def call_next_turn(self, method: Callable[[], object]) -> None:
+        """Has the loop, which runs, call ``method`` in its next turn; for a step on its thread."""
+        loop = self.loop
+        # Outside of a task this may be a signal's handler; a loop that sleeps is woken by the kernel alone.
+        turn = loop.call_soon if asyncio.current_task(loop) else loop.call_soon_threadsafe
+        turn(method)
+
     def listen(self, method: Callable[[], object]) -> int:
         """A token that calls ``method``, a bound method, for as long as its owner lives."""
         token = next(self._tokens)

@@ -74,16 +74,14 @@ class Publisher(BusCore):
         try:
             await place.waiter
             place.result()
-        except TimeoutError as error:
+        except BaseException as error:
+            # One that a signal's handler raises is none of ours.
+            if not isinstance(error, TimeoutError) or not place.waiter.timed_out():
+                _tell(error, self._step_out(place))
+                raise
             if place.taken:
                 return
             accepted = self._step_out(place)
-            if error is place.error:
-                _tell(error, accepted)
-                raise
-        except BaseException as error:
-            _tell(error, self._step_out(place))
-            raise
         else:
             return
         finally:

@@ -88,6 +88,14 @@ class LoopReads:
     def _settle(self, do: Callable[..., object], *arguments: object) -> None:
         self._is_settled = False
         try:
+            self._do(do, *arguments)
+        except BaseException:
+            if not self._is_settled:
+                self._bridge.loop.call_soon(self.update)
+            raise
+
+    def _do(self, do: Callable[..., object], *arguments: object) -> None:
+        try:
             do(*arguments)
             self._is_settled = True
         except Exception as error:
@@ -97,9 +105,6 @@ class LoopReads:
                 # The kernel watches no more (ENOSPC, ENOMEM): every call says so, and the loop need not.
                 if errno is not None:
                     return
-            raise
-        except BaseException:
-            self._bridge.loop.call_soon(self.update)
             raise
 
     def _is_refused(self) -> bool:

@@ -88,11 +88,8 @@ class Subscription(SubscriptionCore[T_co]):
         return failure or SubscriptionClosed(subscriber_id=self.subscriber_id)
 
     async def _wait(self, deadline: Deadline | None = None) -> None:
-        try:
-            await self._waiting.wait(self._bridge.check(), None if deadline is None else deadline.at)
-        except TimeoutError:
-            if deadline is None:
-                raise
+        ends = None if deadline is None else deadline.at
+        if not await self._waiting.wait(self._bridge.check(), ends) and deadline is not None:
             raise deadline.missed("no message came", "call it again to wait on") from None
 
     def _stand_in_line(self) -> Waiter:

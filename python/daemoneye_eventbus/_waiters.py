@@ -24,15 +24,20 @@ class Waiters:
     def __len__(self) -> int:
         return len(self.line)
 
-    async def wait(self, loop: asyncio.AbstractEventLoop, deadline: float | None = None) -> None:
-        """Stands at the end until woken; ``TimeoutError`` at ``deadline`` of the loop's clock."""
+    async def wait(self, loop: asyncio.AbstractEventLoop, deadline: float | None = None) -> bool:
+        """Stands at the end until woken; false at ``deadline`` of the loop's clock."""
         waiter = self.join(loop)
         handle = None if deadline is None else loop.call_at(deadline, waiter.time_out)
         try:
             await waiter
-        except BaseException:
+        except BaseException as error:
             self.leave(waiter)
-            raise
+            # One that a signal's handler raises is none of ours.
+            if not isinstance(error, TimeoutError) or not waiter.timed_out():
+                raise
+            return False
+        else:
+            return True
         finally:
             if handle is not None:
                 handle.cancel()

@@ -7,6 +7,7 @@ a connection either; there a thread of Rust reads (`_reading`).
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import sys
 import weakref
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["listen"]
 
 _AT_ONCE: Final = 4096
+# How often the system may refuse to read; what a signal's handler raises does not come so often in a row.
+_ATTEMPTS: Final = 4
 
 
 def _family() -> socket.AddressFamily:
@@ -33,38 +36,67 @@ def listen(loop: asyncio.AbstractEventLoop, bell: Doorbell, rung: Callable[[], o
     rope = socket.fromfd(bell.fileno(), _family(), socket.SOCK_STREAM)
     rope.setblocking(False)
     weakref.finalize(loop, rope.close)
-    loop.call_soon(_Ear(loop, rope, rung).read)
+    _Ear(loop, rope, rung).read()
 
 
 class _Ear:
-    """Awaits ``sock_recv`` over and over, in no task: who cancels all tasks, or waits for all, means others."""
+    """Awaits ``sock_recv`` over and over, in no task: who cancels all tasks, or waits for all, means others.
+
+    A signal's handler may raise between any two steps of this and of the loop, which forgets a callback that was to
+    begin then. So each step is asked for twice, and the one that is done last counts; what was begun and not ended is
+    given up, and another read begins.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, rope: socket.socket, rung: Callable[[], object]) -> None:
         self._loop = loop
         self._rope = rope
         self._rung = rung
+        self._steps = 0
+        self._failures = 0
 
     def read(self) -> None:
-        """Begins a read."""
-        self._go_on(self._loop.sock_recv(self._rope, _AT_ONCE))
+        """Has the loop begin a read in its next turn."""
+        self._steps += 1
+        for _ in range(2):
+            self._loop.call_soon(self._go_on, self._steps, None)
 
-    def _go_on(self, reading: Coroutine[Any, Any, bytes]) -> None:
-        try:
-            future = reading.send(None)
-        except StopIteration as ended:
-            if ended.value:
-                # Not at once: the loop has its turn, however often somebody rings.
-                self._loop.call_soon(self.read)
-            # Last, for whoever is woken goes on in there, and may end the loop's run.
-            self._rung()
-        except (asyncio.CancelledError, OSError):
-            # The loop is being closed, or the bell is gone.
+    def _go_on(self, step: int, reading: Coroutine[Any, Any, bytes] | None, _future: object = None) -> None:
+        if step != self._steps:
             return
-        else:
-            # What a task says to a future that it has been handed.
-            future._asyncio_future_blocking = False
+        future = None
+        try:
+            self._steps += 1
+            reading = reading or self._loop.sock_recv(self._rope, _AT_ONCE)
+            try:
+                future = reading.send(None)
+            except StopIteration as ended:
+                self._failures = 0
+                if ended.value:
+                    # Not at once: the loop has its turn, however often somebody rings.
+                    self.read()
+                # Last, for whoever is woken goes on in there, and may end the loop's run.
+                self._rung()
+            except asyncio.CancelledError:
+                # The loop is being closed.
+                return
+            else:
+                # What a task says to a future that it has been handed.
+                future._asyncio_future_blocking = False
+                for _ in range(2):
+                    future.add_done_callback(functools.partial(self._go_on, self._steps, reading))
+        except BaseException as error:
+            if not self._begins_anew(error, future):
+                return
+            raise
 
-            def done(_future: object) -> None:
-                self._go_on(reading)
-
-            future.add_done_callback(done)
+    def _begins_anew(self, error: BaseException, future: Any) -> bool:
+        """False if the bell is gone, or the loop."""
+        self._failures += isinstance(error, OSError)
+        if self._loop.is_closed() or self._failures >= _ATTEMPTS:
+            return False
+        self.read()
+        # What has been read, if anything, was for somebody.
+        self._loop.call_soon(self._rung)
+        if future is not None:
+            future.cancel()
+        return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import weakref
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -17,7 +18,7 @@ from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus.errors import ConnectionLost, ProtocolError, SubscriptionRefused
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from daemoneye_eventbus._border import Link, PortHandle, Source
     from daemoneye_eventbus._broker import Broker
@@ -87,9 +88,8 @@ class Way(Protocol):
     def abandon(self) -> None: ...
 
 
-async def state_changes(way: Way, present: Callable[[], State]) -> AsyncIterator[State]:
+def state_changes(way: Way, present: Callable[[], State]) -> AsyncIterator[State]:
     """Each change from now on; ``present`` knows of the end of a bus also where others go on with its connection."""
-    loop = way.bridge.check()
     changes: deque[State] = deque()
     waiting = Waiters()
 
@@ -98,18 +98,26 @@ async def state_changes(way: Way, present: Callable[[], State]) -> AsyncIterator
         waiting.wake_all()
 
     stop = way.observe(changed)
-    try:
-        if present() == "closed":
-            changes.append("closed")
-        while True:
-            while changes:
-                state = changes.popleft()
-                yield state
-                if state == "closed":
-                    return
-            await waiting.wait(loop)
-    finally:
-        stop()
+    following = _follow(way.bridge, present, changes, waiting)
+    # Also where nobody ever begins.
+    weakref.finalize(following, stop).atexit = False
+    return following
+
+
+async def _follow(
+    bridge: Bridge, present: Callable[[], State], changes: deque[State], waiting: Waiters
+) -> AsyncGenerator[State]:
+    loop = bridge.check()
+    # It may have ended before.
+    if present() == "closed" and "closed" not in changes:
+        changes.append("closed")
+    while True:
+        while changes:
+            state = changes.popleft()
+            yield state
+            if state == "closed":
+                return
+        await waiting.wait(loop)
 
 
 class RemoteWay:
@@ -196,10 +204,13 @@ class RemoteWay:
             if at_once or link.state != "connected":
                 link.unsubscribe(number, True, bridge.bell, 0)
                 return
+            limit = asyncio.timeout(_CLOSE_SECONDS)
             try:
-                async with asyncio.timeout(_CLOSE_SECONDS):
+                async with limit:
                     await bridge.ask(lambda bell, answer: link.unsubscribe(number, True, bell, answer))
             except TimeoutError:
+                if not limit.expired():
+                    raise
                 _log.warning("the broker did not confirm the end of subscription %r", spec.subscriber_id)
             except ConnectionError:
                 # Broken or closed meanwhile: the subscription ended with it.
@@ -357,7 +368,7 @@ class LocalWay:
     def flush_soon(self) -> None:
         """One write to each reader elsewhere for everything published in this turn of the loop."""
         if self.bridge.is_running:
-            self.bridge.loop.call_soon(self._port.promise(self._port.flush))
+            self.bridge.call_next_turn(self._port.promise(self._port.flush))
         else:
             self._port.flush()
 

@@ -1,6 +1,9 @@
 """A broker in its own process, asked by lines of JSON on stdin: broker.py PATH [CONFIG]."""
 
 import asyncio
+
+# Now, and not by the first wait for a command, when a test may have taken all descriptors away.
+import concurrent.futures.thread  # noqa: F401
 import json
 import sys
 

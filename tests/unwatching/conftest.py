@@ -25,11 +25,17 @@ def pytest_asyncio_loop_factories(config, item):
 
 
 @pytest.fixture
-def run():
+def run_with():
+    """Makes what runs coroutines on one fresh loop."""
+    return lambda: asyncio.Runner(loop_factory=UnwatchingLoop)
+
+
+@pytest.fixture
+def run(run_with):
     """Runs a coroutine to its end on a fresh loop."""
 
     def go(main):
-        with asyncio.Runner(loop_factory=UnwatchingLoop) as runner:
+        with run_with() as runner:
             return runner.run(main)
 
     return go

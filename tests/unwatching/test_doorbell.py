@@ -1,14 +1,16 @@
 """How such a loop is woken: whatever is done to its tasks, and leaving nothing behind."""
 
 import asyncio
+import contextlib
 import gc
 import os
+import sys
 import warnings
 
 import pytest
 
-from daemoneye_eventbus import EventBus
-from support import collect, pids, process
+from daemoneye_eventbus import Broker, EventBus
+from support import collect, empty, pids, process
 
 
 async def test_this_loop_watches_nothing():
@@ -98,3 +100,70 @@ def test_what_comes_together_wakes_the_loop_together(run, path, program):
 
     run(main())
     broker.finish()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("of a handler's"), ArithmeticError()], ids=repr)
+def test_what_a_signal_raises_while_the_bell_is_heard_makes_nobody_deaf(run_with, path, error):
+    """Wherever the interpreter looks for signals on the way: nobody rang that loop any more, and its readers slept."""
+    looks = 0
+
+    def interrupt_at(number):
+        def profile(frame, event, _argument):
+            nonlocal looks
+            if event in ("call", "c_return") and frame.f_code.co_filename.endswith("_wakeup.py"):
+                looks += 1
+                if looks == number:
+                    sys.setprofile(None)
+                    raise error
+
+        return profile
+
+    async def prepare():
+        broker = Broker(path)
+        await broker.start()
+        bus = await EventBus.from_broker(broker)
+        return broker, bus, await bus.subscribe("events.#")
+
+    async def ring(number):
+        # By a thread: what the loop does itself needs no bell.
+        await asyncio.to_thread(bus.publish_nowait, process(number))
+        await asyncio.sleep(0.002)
+
+    async def read():
+        while True:
+            await events.get()
+
+    async def interrupted(number):
+        reading = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        sys.setprofile(interrupt_at(number))
+        for _ in range(3):
+            await ring(number)
+        sys.setprofile(None)
+        reading.cancel()
+
+    async def hears(number):
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await ring(0)
+        empty(events)
+        reading = asyncio.create_task(events.get())
+        await asyncio.sleep(0)
+        await ring(number)
+        await asyncio.wait_for(reading, 5)
+
+    number = 0
+    with run_with() as runner:
+        runner.get_loop().set_exception_handler(lambda _loop, _context: None)
+        broker, bus, events = runner.run(prepare())
+        while looks >= number:
+            number += 1
+            looks = 0
+            with contextlib.suppress(type(error)):
+                runner.run(interrupted(number))
+            runner.run(hears(number))
+        runner.run(bus.shutdown())
+        runner.run(broker.shutdown())
+    assert number > 10

@@ -25,6 +25,7 @@ mod raised;
 mod requests;
 #[cfg(debug_assertions)]
 mod samples;
+mod second_await;
 mod slots;
 mod statistics;
 mod stop;

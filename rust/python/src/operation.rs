@@ -14,7 +14,6 @@ use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyFloat, PyInt};
 
 use crate::bus::BusCore;
@@ -22,6 +21,7 @@ use crate::calls;
 use crate::outgoing::{Offer, Outgoing, What};
 use crate::pace::Pace;
 use crate::raised;
+use crate::second_await::{SecondAwait, running_task};
 use crate::slots;
 use crate::subscription::{SubscriptionCore, Taken};
 use crate::waiter::Waiter;
@@ -135,15 +135,6 @@ fn is_number(timeout: &Bound<'_, PyAny>) -> bool {
     )
 }
 
-/// The task that runs; `None` where there is no loop, for somebody who sends by hand.
-fn running_task(py: Python<'_>) -> PyResult<Py<PyAny>> {
-    static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    match calls::call(CURRENT.import(py, "asyncio", "current_task")?, [], None) {
-        Err(error) if error.is_instance_of::<PyRuntimeError>(py) => Ok(py.None()),
-        task => task.map(Bound::unbind),
-    }
-}
-
 /// A place at the end of the line of those who wait for a message.
 fn stand_in_line(subscription: &Bound<'_, SubscriptionCore>) -> PyResult<Py<Waiter>> {
     let waiter = calls::method(intern!(subscription.py(), "_stand_in_line"), [subscription], None)?;
@@ -252,29 +243,33 @@ impl Operation {
         std::mem::replace(&mut self.state.lock().0, state)
     }
 
-    fn refused(&self, why: &str) -> PyErr {
+    pub(crate) fn refused(&self, why: &str) -> PyErr {
         let name = self.state.lock().1;
         PyRuntimeError::new_err(format!("{name}() {why}; call it again for another"))
     }
 
     /// An `await`. Only here a new one can be told from the one that goes on: what each of them sends is the same. Of an operation that
-    /// returned at once, or waits for somebody to wake it, the next `send` tells. The one that goes on comes here as well, before each
-    /// step, where it is that of `anext` with a default.
-    pub(crate) fn admit(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.has_yielded.load(Ordering::Relaxed) {
-            return Ok(());
+    /// returned at once, or waits to be woken, the next `send` tells. The one that goes on comes here as well, before each step and to be
+    /// closed, where it is that of `anext` with a default.
+    pub(crate) fn admit<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        match slf.get().second_await(py) {
+            Some((_, Some(task))) if task.is(&running_task(py)?) => Ok(slf.clone().into_any()),
+            Some((why, _)) => SecondAwait::of(slf, why),
+            None => Ok(slf.clone().into_any()),
         }
-        let state = self.state.lock();
-        let (why, turned) = match &state.0 {
-            State::Waiting(_, waiter) if !waiter.get().is_kept() => return Ok(()),
-            State::Turned(_, task) => ("is being awaited already", Some(task.clone_ref(py))),
-            State::Done => ("was awaited already", None),
-            _ => ("is being awaited already", None),
-        };
-        drop(state);
-        match turned {
-            Some(task) if task.is(&running_task(py)?) => Ok(()),
-            _ => Err(self.refused(why)),
+    }
+
+    /// Why an `await` is not the first, unless it is that of the task that is given with it; `None` where it may be the first.
+    fn second_await(&self, py: Python<'_>) -> Option<(&'static str, Option<Py<PyAny>>)> {
+        if !self.has_yielded.load(Ordering::Relaxed) {
+            return None;
+        }
+        match &self.state.lock().0 {
+            State::Waiting(_, waiter) if !waiter.get().is_kept() => None,
+            State::Turned(_, task) => Some(("is being awaited already", Some(task.clone_ref(py)))),
+            State::Done => Some(("was awaited already", None)),
+            _ => Some(("is being awaited already", None)),
         }
     }
 
@@ -369,9 +364,8 @@ impl Operation {
 
 #[pymethods]
 impl Operation {
-    fn __await__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
-        slf.get().admit(slf.py())?;
-        Ok(slf)
+    fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        Self::admit(slf)
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -470,7 +464,7 @@ impl Operation {
         drop(state);
     }
 
-    fn close(&self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
         match self.take() {
             State::Coroutine(coroutine) => calls::method(intern!(py, "close"), [coroutine.bind(py)], None).map(drop),
             State::Waiting(kind, waiter) => kind.leave_line(py, &waiter),
@@ -493,9 +487,7 @@ impl Drop for Operation {
                     State::Waiting(kind, waiter) => kind.forsake_line(py, waiter),
                     _ => Ok(()),
                 };
-                if let Err(error) = told {
-                    error.write_unraisable(py, None);
-                }
+                told.unwrap_or_else(|error| error.write_unraisable(py, None));
             });
         });
     }

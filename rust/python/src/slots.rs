@@ -185,8 +185,7 @@ impl MethodDef<unaryfunc::Func> for Await {
 unsafe fn await_operation(py: Python<'_>, slf: *mut ffi::PyObject) -> PyResult<*mut ffi::PyObject> {
     // SAFETY: as for `send_operation`.
     let operation = unsafe { Borrowed::from_ptr(py, slf).cast_unchecked::<Operation>() };
-    operation.get().admit(py)?;
-    Ok(operation.to_owned().into_ptr())
+    Operation::admit(&operation).map(Bound::into_ptr)
 }
 
 struct Finalize;

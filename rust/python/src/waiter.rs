@@ -197,6 +197,11 @@ impl Waiter {
         Self::settle_and_schedule(slf, Outcome::TimedOut).map(drop)
     }
 
+    /// Whether it ended so; a `TimeoutError` may also be of a signal's handler.
+    fn timed_out(&self) -> bool {
+        matches!(self.inner.lock().outcome, Outcome::TimedOut)
+    }
+
     // What a task asks of a future.
 
     #[getter(_asyncio_future_blocking)]

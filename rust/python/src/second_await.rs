@@ -1,0 +1,61 @@
+//! An `await` of an operation that somebody awaits already, or has.
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyTuple;
+
+use crate::calls;
+use crate::operation::Operation;
+
+/// Stands for the operation: refuses what it is sent, and closes what it stands for. Only with the next step it shows whether it was a
+/// second await: of `anext` with a default it may be the first that is given up, by nobody's task.
+#[pyclass(frozen, module = "daemoneye_eventbus._native")]
+pub(crate) struct SecondAwait {
+    operation: Py<Operation>,
+    why: &'static str,
+}
+
+impl SecondAwait {
+    pub(crate) fn of<'py>(operation: &Bound<'py, Operation>, why: &'static str) -> PyResult<Bound<'py, PyAny>> {
+        let (py, operation) = (operation.py(), operation.clone().unbind());
+        Bound::new(py, Self { operation, why }).map(Bound::into_any)
+    }
+}
+
+#[pymethods]
+impl SecondAwait {
+    fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self) -> PyResult<()> {
+        Err(self.operation.get().refused(self.why))
+    }
+
+    fn send(&self, _value: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.__next__()
+    }
+
+    #[pyo3(signature = (*_thrown))]
+    fn throw(&self, _thrown: &Bound<'_, PyTuple>) -> PyResult<()> {
+        self.__next__()
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.operation.get().close(py)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.operation)
+    }
+}
+
+/// The task that runs; `None` where none does, as for somebody who sends by hand.
+pub(crate) fn running_task(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    match calls::call(CURRENT.import(py, "asyncio", "current_task")?, [], None) {
+        Err(error) if error.is_instance_of::<PyRuntimeError>(py) => Ok(py.None()),
+        task => task.map(Bound::unbind),
+    }
+}

@@ -1,0 +1,432 @@
+"""What a signal's handler raises or publishes, at whatever moment: nobody else's wait, connection or event suffers."""
+
+import asyncio
+import contextlib
+import errno
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from daemoneye_eventbus import Broker, ClientConfig, EventBus
+from support import process
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ArithmeticError])
+@pytest.mark.parametrize("where", ["over_socket", "in_process"])
+def test_what_a_signal_raises_while_somebody_is_woken_costs_nobody_the_wake_up(path, error, where):
+    """At any line on the way from the bell to the reader; it slept for ever, with its messages in its queue."""
+    on_the_way = {"drain", "look", "_hear", "_call", "ring", "wake_one"}
+    lines = 0
+
+    def interrupt_at(number):
+        def trace(frame, event, _argument):
+            nonlocal lines
+            if "daemoneye_eventbus" not in frame.f_code.co_filename or frame.f_code.co_name not in on_the_way:
+                return None
+            if event == "line":
+                lines += 1
+                if lines == number:
+                    sys.settrace(None)
+                    raise error
+            return trace
+
+        return trace
+
+    async def prepare():
+        broker = Broker(path)
+        await broker.start()
+        return broker, await EventBus.connect(path), await EventBus.from_broker(broker)
+
+    async def interrupted(reader, local, number):
+        events = await reader.subscribe("events.#")
+        reading = asyncio.create_task(events.get())
+        started.append((events, reading))
+        await asyncio.sleep(0)
+        sys.settrace(interrupt_at(number))
+        try:
+            # By a thread: what the loop does itself needs no bell.
+            await asyncio.to_thread(local.publish_nowait, process(number))
+            await asyncio.wait_for(asyncio.shield(reading), 1)
+        finally:
+            sys.settrace(None)
+
+    async def after(number):
+        events, reading = started.pop()
+        assert (await asyncio.wait_for(reading, 5)).event.pid == number
+        await events.close()
+
+    async def finish(*buses):
+        for bus in buses:
+            await bus.shutdown()
+        await broker.shutdown()
+
+    started = []
+    number = 0
+    with asyncio.Runner() as runner:
+        runner.get_loop().set_exception_handler(lambda _loop, _context: None)
+        broker, remote, local = runner.run(prepare())
+        reader = remote if where == "over_socket" else local
+        while lines >= number:
+            number += 1
+            lines = 0
+            with contextlib.suppress(error):
+                runner.run(interrupted(reader, local, number))
+            runner.run(after(number))
+        runner.run(finish(remote, local))
+    assert number > 10
+
+
+@pytest.mark.parametrize("read", ["get", "get_with_timeout", "get_many", "iterate"])
+@pytest.mark.parametrize("moment", ["standing in line", "woken", "leaving the line"])
+def test_what_a_signal_raises_in_a_reader_costs_no_other_wait_the_wake_up(path, read, moment):
+    """Wherever the interpreter looks for signals on the reader's own way: at entries, and behind what is native.
+
+    The next wait stood behind a place that nobody waited at any more, or was not told what the interrupted one left.
+    """
+    ways = {
+        "get": lambda events: events.get(),
+        "get_with_timeout": lambda events: events.get(timeout=30),
+        "get_many": lambda events: events.get_many(1),
+        "iterate": lambda events: anext(events),
+    }
+    looks = 0
+
+    def interrupt_at(number):
+        def profile(frame, event, _argument):
+            nonlocal looks
+            if event in ("call", "c_return") and frame.f_code.co_filename.endswith(("_subscription.py", "_waiters.py")):
+                looks += 1
+                if looks == number:
+                    sys.setprofile(None)
+                    raise ArithmeticError
+
+        return profile
+
+    async def reads(events):
+        with contextlib.suppress(ArithmeticError):
+            await ways[read](events)
+
+    async def interrupted(bus, number):
+        async with bus.subscribe("events.#") as events:
+            if moment == "standing in line":
+                sys.setprofile(interrupt_at(number))
+            first = asyncio.create_task(reads(events))
+            await asyncio.sleep(0)
+            sys.setprofile(None)
+            second = asyncio.create_task(reads(events))
+            await asyncio.sleep(0)
+            if moment != "standing in line":
+                sys.setprofile(interrupt_at(number))
+            if moment == "leaving the line":
+                first.cancel()
+                await asyncio.sleep(0)
+                sys.setprofile(None)
+            # By a thread, and more than the first may take along.
+            await asyncio.to_thread(lambda: [bus.publish_nowait(process(number)) for _ in range(2)])
+            try:
+                await asyncio.wait_for(second, 5)
+            finally:
+                sys.setprofile(None)
+                first.cancel()
+                await asyncio.gather(first, return_exceptions=True)
+
+    async def run():
+        nonlocal looks
+        number = 0
+        async with Broker(path) as broker, EventBus.from_broker(broker) as bus:
+            while looks >= number:
+                number += 1
+                looks = 0
+                await interrupted(bus, number)
+        assert number > 2
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "error", [ArithmeticError(), OSError(errno.EIO, "no error of the kernel's")], ids=["any", "os"]
+)
+@pytest.mark.parametrize("what", ["unread", "unwritten"])
+def test_what_a_signal_raises_while_a_connection_stops_and_goes_on_leaves_nothing_there(path, what, error):
+    """Taken for watched and not watched, what had been full was not read again, nor what the kernel refused written."""
+    watching = {"add_reader", "remove_reader", "add_writer", "remove_writer"}
+    listing = {"register", "modify", "unregister"}
+    looks = 0
+
+    def interrupt_at(number):
+        def profile(frame, event, _argument):
+            nonlocal looks
+            code = frame.f_code
+            ours = code.co_filename.endswith("_reading.py") and event in ("call", "c_return")
+            # Between the selector's list and the kernel's.
+            selector = code.co_filename.endswith("selectors.py") and code.co_name in listing and event == "c_return"
+            if ours or selector or (event in ("call", "return") and code.co_name in watching):
+                looks += 1
+                if looks == number:
+                    sys.setprofile(None)
+                    raise error
+
+        return profile
+
+    async def read(events):
+        while True:
+            with contextlib.suppress(type(error)):
+                return await events.get()
+
+    async def unread(remote, local, events):
+        # The second is not on its way when reading stops for the first.
+        for _ in range(2):
+            for pid in range(3):
+                with contextlib.suppress(type(error)):
+                    await local.publish(process(pid))
+            await asyncio.sleep(0.01)
+            for pid in range(3):
+                assert (await asyncio.wait_for(read(events), 5)).event.pid == pid
+            await asyncio.sleep(0.01)
+
+    async def unwritten(remote, local, events):
+        # More than the kernel takes, and less than the send buffer.
+        for pid in range(40):
+            with contextlib.suppress(type(error)):
+                remote.publish_nowait(process(pid, command_line="x" * 50_000))
+        await asyncio.sleep(0.01)
+        for pid in range(40):
+            assert (await asyncio.wait_for(read(events), 5)).event.pid == pid
+
+    async def interrupted(remote, local, number):
+        async with remote.subscribe("events.#", queue_messages=2, overflow="block") as events:
+            sys.setprofile(interrupt_at(number))
+            try:
+                await {"unread": unread, "unwritten": unwritten}[what](remote, local, events)
+            finally:
+                sys.setprofile(None)
+
+    async def run():
+        nonlocal looks
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        number = 0
+        block = ClientConfig(congestion="block")
+        async with (
+            Broker(path) as broker,
+            EventBus.from_broker(broker) as local,
+            EventBus.connect(path, config=block) as remote,
+        ):
+            while looks >= number:
+                number += 1
+                looks = 0
+                await interrupted(remote, local, number)
+        assert number > 20
+
+    asyncio.run(run())
+
+
+def test_what_a_signal_raises_while_the_loop_is_told_of_a_wake_up_costs_nobody_it(path):
+    """Out of the line and unknown to the loop, who waited for a connection, its end or an answer did so for ever."""
+    met = 0
+
+    def interrupt_at(number):
+        def profile(frame, event, _argument):
+            nonlocal met
+            back = frame.f_back
+            if event not in ("call", "return") or frame.f_code.co_name != "call_soon":
+                return
+            if back is not None and back.f_code.co_filename.endswith(("_waiters.py", "_loop.py")):
+                met += 1
+                if met == number:
+                    sys.setprofile(None)
+                    raise ArithmeticError
+
+        return profile
+
+    async def visit():
+        async with EventBus.connect(path, config=ClientConfig(pool=False)) as bus, bus.subscribe("events.#") as events:
+            await bus.publish(process(1))
+            assert (await events.get()).event.pid == 1
+
+    async def run():
+        nonlocal met
+        told = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
+        number = 0
+        async with Broker(path):
+            while met >= number:
+                number += 1
+                met = 0
+                sys.setprofile(interrupt_at(number))
+                try:
+                    await asyncio.wait_for(visit(), 5)
+                finally:
+                    sys.setprofile(None)
+        assert number > 8
+        assert {type(error) for error in told} == {ArithmeticError}
+
+    asyncio.run(run())
+
+
+async def test_what_a_signal_raises_in_front_of_a_flush_costs_no_later_one(path):
+    """Everybody relied on the flush that the loop had forgotten, and later publishes waited for up to a second."""
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+    met = False
+
+    def interrupt(frame, event, _argument):
+        nonlocal met
+        if event == "call" and frame.f_code.co_name == "_flush" and frame.f_code.co_filename.endswith("_connection.py"):
+            met = True
+            sys.setprofile(None)
+            raise ArithmeticError
+
+    async with Broker(path), EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+
+        async def burst():
+            begin = time.monotonic()
+            for pid in range(20):
+                await bus.publish(process(pid))
+            got = 0
+            while got < 20:
+                got += len(await events.get_many(20, timeout=5))
+            return time.monotonic() - begin
+
+        sys.setprofile(interrupt)
+        try:
+            while not met:
+                await burst()
+        finally:
+            sys.setprofile(None)
+        assert sorted([await burst() for _ in range(9)])[4] < 0.2
+        assert max([await burst() for _ in range(20)]) < 0.9
+
+
+def test_what_a_signal_raises_in_front_of_a_flush_in_process_costs_no_later_one(path):
+    """The same where the loop flushes for a bus of the broker's process: all that came later was late by 5 ms."""
+    met = False
+
+    def interrupt(frame, event, _argument):
+        nonlocal met
+        if event == "call" and frame.f_code.co_name == "_run":
+            asked = repr(frame.f_locals["self"])
+            if "Promise" in asked or "PortHandle" in asked:
+                met = True
+                sys.setprofile(None)
+                raise ArithmeticError
+
+    async def prepare():
+        broker = Broker(path)
+        await broker.start()
+        bus, other = await EventBus.from_broker(broker), await EventBus.connect(path)
+        return broker, bus, other, await other.subscribe("events.#")
+
+    async def publish():
+        for pid in range(20):
+            await bus.publish(process(pid))
+        await asyncio.sleep(0.01)
+
+    async def burst():
+        await asyncio.sleep(0.05)
+        while events.pending:
+            await events.get_many(100)
+        begin = time.monotonic()
+        for pid in range(20):
+            await bus.publish(process(pid))
+        got = 0
+        while got < 20:
+            got += len(await events.get_many(20, timeout=5))
+        return time.monotonic() - begin
+
+    async def finish():
+        await other.shutdown()
+        await bus.shutdown()
+        await broker.shutdown()
+
+    with asyncio.Runner() as runner:
+        broker, bus, other, events = runner.run(prepare())
+        sys.setprofile(interrupt)
+        try:
+            while not met:
+                with contextlib.suppress(ArithmeticError):
+                    runner.run(publish())
+        finally:
+            sys.setprofile(None)
+        assert min([runner.run(burst()) for _ in range(20)]) < 0.004
+        runner.run(finish())
+
+
+def test_what_a_signals_handler_publishes_while_its_loop_sleeps_is_not_late(path):
+    """The loop was asked to flush, and slept on: it came up to a second later, with the next confirmation."""
+    count, rounds = 300, 3
+    late = []
+    ready = threading.Event()
+
+    async def read():
+        async with Broker(path) as broker, EventBus.from_broker(broker) as bus, bus.subscribe("events.#") as events:
+            ready.set()
+            for _ in range(count * rounds):
+                received = await events.get(timeout=20)
+                late.append(time.time_ns() - received.bus_timestamp_ns)
+
+    async def sleep():
+        async with EventBus.connect(path) as bus:
+
+            def publish(_number, _frame):
+                for pid in range(count):
+                    bus.publish_nowait(process(pid))
+
+            before = signal.signal(signal.SIGUSR1, publish)
+            try:
+                for _ in range(rounds):
+                    main = threading.main_thread().ident
+                    threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGUSR1)).start()
+                    await asyncio.sleep(1.2)
+            finally:
+                signal.signal(signal.SIGUSR1, before)
+
+    reader = threading.Thread(target=lambda: asyncio.run(read()))
+    reader.start()
+    assert ready.wait(20)
+    asyncio.run(sleep())
+    reader.join()
+    assert len(late) == count * rounds
+    assert max(late) < 0.5e9
+
+
+def test_what_a_signals_handler_publishes_in_the_brokers_process_is_not_late(path):
+    """The broker's thread wrote it, 5 to 10 ms later: the loop, which was asked to, slept on."""
+    count, rounds = 20, 20
+    late: list[list[int]] = []
+    ready, read = threading.Event(), threading.Event()
+
+    async def follow():
+        async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+            ready.set()
+            for _ in range(rounds):
+                late.append([])
+                for _ in range(count):
+                    received = await events.get(timeout=20)
+                    late[-1].append(time.time_ns() - received.bus_timestamp_ns)
+            read.set()
+
+    async def sleep():
+        async with Broker(path) as broker, EventBus.from_broker(broker) as bus:
+            reader.start()
+            assert await asyncio.to_thread(ready.wait, 20)
+
+            def publish(_number, _frame):
+                for pid in range(count):
+                    bus.publish_nowait(process(pid))
+
+            before = signal.signal(signal.SIGUSR1, publish)
+            try:
+                for _ in range(rounds):
+                    main = threading.main_thread().ident
+                    threading.Timer(0.03, signal.pthread_kill, (main, signal.SIGUSR1)).start()
+                    await asyncio.sleep(0.1)
+            finally:
+                signal.signal(signal.SIGUSR1, before)
+            assert await asyncio.to_thread(read.wait, 20)
+
+    reader = threading.Thread(target=lambda: asyncio.run(follow()))
+    asyncio.run(sleep())
+    reader.join()
+    assert min(map(max, late)) < 4_000_000
