@@ -135,8 +135,11 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live,
     if shared.is_original() {
         return attempt_original(shared, deadline, give_up.is_some()).await;
     }
-    let greeting = handshake::connect(&shared.address, &shared.config);
-    let mut greeted = timeout_at(deadline, greeting).await.unwrap_or_else(|_| {
+    let mut skipped = 0;
+    let greeting = handshake::connect(&shared.address, &shared.config, &mut skipped);
+    let greeted = timeout_at(deadline, greeting).await;
+    shared.inbound.lock().undecodable += skipped;
+    let mut greeted = greeted.unwrap_or_else(|_| {
         Err(Retry::Yes.because(Error::ConnectionLost(
             "something accepted the connection and did not answer CONNECT; if it is a broker of the original, \
              set peer=\"original\""

@@ -11,6 +11,7 @@ use crate::broker::deliver::Delivery;
 use crate::broker::rights::look_up;
 use crate::broker::route::{Standing, Way};
 use crate::broker::session::KEPT_PENDING;
+use crate::broker::session::ingest::add;
 use crate::broker::statistics::Refusal;
 use crate::queue::Patience;
 use crate::wire::frame::PREFIX;
@@ -32,7 +33,7 @@ impl Original {
     /// Works off what was read before together with `data`; keeps a frame's beginning.
     pub(super) fn take(&mut self, data: &[u8]) {
         let mut pending = std::mem::take(&mut self.pending);
-        if let Err(error) = self.shared.headroom.append(&mut pending, data) {
+        if let Err(error) = add(&self.shared.headroom, &mut pending, data) {
             return self.cut(Refusal::NoMemory, &error.to_string());
         }
         let mut at = 0;
