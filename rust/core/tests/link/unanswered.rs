@@ -282,7 +282,7 @@ fn broken_with(broker: &FarEnd, patterns: &[&str], count: usize) -> (Link, Arc<B
 #[test]
 fn a_new_connection_is_kept_while_its_broker_answers_however_long_that_takes() {
     // More than are asked for at once.
-    let (broker, count) = (FarEnd::new(), 130);
+    let (broker, count) = (FarEnd::new(), 180);
     let (link, bell) = broken_with(&broker, &["events.#"], count);
     let client = greet(&broker, 30.0);
     let mut read = Vec::new();
