@@ -12,6 +12,7 @@
 mod ingest;
 mod out;
 mod pace;
+mod reader;
 mod reading;
 #[cfg(test)]
 #[cfg(unix)]
@@ -27,6 +28,7 @@ use uuid::Uuid;
 
 use self::out::{Blocked, Until, ready};
 use self::pace::Pace;
+use self::reader::Reader;
 use self::reading::Reading;
 use super::entry::Entry;
 use super::last_look::{LastLook, Look};
@@ -487,25 +489,5 @@ impl Original {
             self.send_message(&connection)?;
         }
         self.send_pongs()
-    }
-}
-
-/// The peer as a reader; dropping it settles the account and ends the connection, unless that goes on as a native one.
-struct Reader {
-    shared: Arc<Shared>,
-    stream: Arc<Stream>,
-    /// `None` until the peer is known to be who it should.
-    connection: Option<Arc<Connection>>,
-    hands_over: bool,
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.shared.retire(&connection, 0, |_| DropReason::Disconnected);
-        }
-        if !self.hands_over {
-            self.stream.shut_down();
-        }
     }
 }
