@@ -9,6 +9,9 @@ import time
 import pytest
 from harness import MIB, TIMES, scaled, times, until
 
+from original import framed
+from raw import Message, process_event
+
 # Of hundreds of busy peers each has a turn of some 20 us before the canary has one.
 BESIDE_HUNDREDS_MS = 50.0
 pytestmark = [
@@ -132,7 +135,7 @@ def test_small_frames_need_no_room(bench, seen):
 
 
 def test_before_connect_it_is_bounded_too(bench, seen):
-    """The first frame of a peer of the original may be as large; the handshake's own deadline cuts it."""
+    """The first frame of a peer of the original may be as large; whoever is in the way of others is cut as soon as after CONNECT."""
     count = times(scaled(200, 500))
     b = bench({"max_connections": 16384})
     holders = Holders([b.dial() for _ in range(count)])
@@ -142,9 +145,31 @@ def test_before_connect_it_is_bounded_too(bench, seen):
         while time.monotonic() < end:
             most = max(most, b.grown())
             time.sleep(0.02)
-        until(lambda: holders.cut == count, 10 * max(1, TIMES), "cut at handshake_timeout")
+        until(lambda: holders.cut == count, 10 * max(1, TIMES), "cut, as others waited, or at handshake_timeout")
+        # The last of them are in nobody's way.
+        assert b.refused("unfinished_frame") >= count - 2 * 65
         how = b.undisturbed(allowed=BESIDE_HUNDREDS_MS)
     finally:
         holders.stop()
     assert most < allowed(count), most
     seen(f"{count} before CONNECT: {most:+.0f} MiB at most, all cut; {how}")
+
+
+@pytest.mark.parametrize("connects", [True, False])
+def test_a_broker_that_was_stopped_gives_who_it_stopped_their_time(bench, seen, connects):
+    """Their frames take all the room and others wait, but it was the broker that did not read."""
+    b = bench({"total_queue_bytes": MIB, "max_frame": MIB}, canary=False)
+    frame = framed(Message("events.process.new", process_event(1, "x" * (LARGEST - 200))).encode())
+    begun = [b.connected() if connects else b.dial() for _ in range(2)]
+    waiting = [b.connected() for _ in range(2)]
+    for peer in (*begun, *waiting):
+        peer.write(frame[: 1 << 17])
+    until(lambda: b.statistics()["unfinished_bytes"] > MIB, 5, "all room taken")
+    b.broker.freeze()
+    time.sleep(4)
+    b.broker.thaw()
+    for peer in begun:
+        peer.write(frame[1 << 17 :])
+    until(lambda: b.statistics()["messages_published"] == len(begun), 5, "both published")
+    assert b.refused("handshake_timeout") == b.refused("unfinished_frame") == 0
+    seen(f"{'after' if connects else 'before'} CONNECT: both frames come whole after a stop of 4 s")

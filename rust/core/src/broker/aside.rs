@@ -1,7 +1,7 @@
 //! What waits for the file system, on a thread of its own: one that hangs (a network's, a user's) holds up nobody's messages.
 //!
-//! Model: pieces of work are done one after the other, in the order in which they were given. Guarantee: nobody waits for them, but for
-//! [`PATIENCE`] at the end.
+//! Model: pieces of work are done one after the other, in the order in which they were given. Guarantee: nobody waits for them but a
+//! start, which has a deadline if its caller has one, and for [`PATIENCE`] the end.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, Sender};

@@ -43,7 +43,8 @@ impl Routes {
         generation: u64,
         look_up: impl FnOnce() -> Arc<Route>,
     ) -> &Arc<Route> {
-        if self.bytes > MOST_BYTES && self.known.len() > 1 {
+        // As many topics as are remembered may each have a route of its own, and more of them have been forgotten.
+        if self.bytes > MOST_BYTES && self.known.len() > 1 || self.known.len() > TOPICS {
             self.forget();
         }
         let Self {

@@ -136,7 +136,7 @@ enum Order {
     Abandon,
 }
 
-/// The thread's work, from listening to the end.
+/// The thread's work, from listening to the end. Who waits for a start that fails hears of it when nothing is left of it: the path is free.
 pub(super) fn run(
     shared: &Arc<Shared>,
     control: &Arc<Control>,
@@ -160,7 +160,10 @@ pub(super) fn run(
     let end = End(shared, control);
     let aside = match Aside::start() {
         Ok(aside) => aside,
-        Err(error) => return started(Err(error)),
+        Err(error) => {
+            drop(end);
+            return started(Err(error));
+        }
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -168,7 +171,10 @@ pub(super) fn run(
         .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(cause) => return started(Err(Error::io("start the broker's event loop", &cause))),
+        Err(cause) => {
+            drop(end);
+            return started(Err(Error::io("start the broker's event loop", &cause)));
+        }
     };
     // Nothing is dropped while it unwinds: a second panic would end the process.
     let ended = catch_unwind(AssertUnwindSafe(|| {
@@ -187,13 +193,13 @@ pub(super) fn run(
                 Ok(listener) => listener,
                 Err(error) => {
                     shared.advance(Phase::Stopped);
-                    return started(Err(error));
+                    return Err((started, error));
                 }
             };
             if !shared.advance(Phase::Running) || control.order().is_some() {
                 listener.refuse_newcomers();
                 aside.run(|| listener.close());
-                return started(Err(Error::Lifecycle(ENDED)));
+                return Err((started, Error::Lifecycle(ENDED)));
             }
             tracing::info!(target: "daemoneye_eventbus::broker", path = %address.path().display(), "listening");
             memory::report(shared.config.total_queue_bytes, shared.budget.limit());
@@ -222,6 +228,7 @@ pub(super) fn run(
             if let Order::Stop(deadline) = order {
                 server.stop(deadline).await;
             }
+            Ok(())
         })
     }));
     if ended.is_err() {
@@ -231,6 +238,9 @@ pub(super) fn run(
     let _reported = catch_unwind(AssertUnwindSafe(|| drop(runtime)));
     aside.finish();
     drop(end);
+    if let Ok(Err((started, error))) = ended {
+        started(Err(error));
+    }
 }
 
 async fn listen(shared: &Shared, aside: &Aside, address: &Address) -> Result<Listener> {

@@ -88,6 +88,11 @@ impl Entries {
         self.unanswered
     }
 
+    /// How many the present connection has not confirmed, those among them that it was not asked for.
+    pub(super) fn unconfirmed(&self) -> usize {
+        self.unsent.len() + self.unanswered
+    }
+
     /// Gives the subscriptions that the present connection does not know, oldest first and `most` of them, as asked for from now on.
     pub(super) fn send(&mut self, most: usize) -> Vec<(u64, Arc<Inbox>)> {
         let mut sent = Vec::with_capacity(self.unsent.len().min(most));

@@ -25,7 +25,8 @@ pub(super) struct Greeted {
     pub(super) leftover: Vec<u8>,
 }
 
-pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<Greeted, DialError> {
+/// `skipped`: counts what comes before the broker has answered.
+pub(super) async fn connect(address: &Address, config: &ClientConfig, skipped: &mut u64) -> Result<Greeted, DialError> {
     let stream = Arc::new(dial(address, config)?);
     let readable = stream
         .readable()
@@ -58,7 +59,7 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig) -> Result<
             Some(FromBroker::Bye(_)) => {
                 return Err(Retry::Yes.because(Error::ConnectionLost("the broker is stopping".to_owned())));
             }
-            _ => {}
+            _ => *skipped += 1,
         }
     };
     if info.protocol != PROTOCOL || info.dialect != config.dialect.name() {

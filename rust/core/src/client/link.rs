@@ -33,7 +33,7 @@ pub struct LocalStatistics {
     pub unconfirmed: u64,
     /// Connections that came to be used again.
     pub reconnects: u64,
-    /// Frames of the broker that are no message.
+    /// Frames of the broker that are no message, and those that it had sent before it answered CONNECT.
     pub decode_errors: u64,
     /// Accepted and not with the kernel yet.
     pub unsent: u64,

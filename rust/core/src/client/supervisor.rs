@@ -23,7 +23,7 @@ use crate::topic::{DEFAULT_MAX_DEPTH, Neighbours};
 use crate::transport::{DialError, Readable, Retry, Stream};
 use crate::wire::text::FromClient;
 
-/// One attempt may take this long, and on a new connection each answer, so that a silent listener is left and dialled again.
+/// An attempt may take this long, and this long again for each answer, so that a silent listener is left and dialled again.
 const ATTEMPT: Duration = Duration::from_secs(3);
 /// What was published is confirmed this soon.
 const CONFIRM: Duration = Duration::from_secs(1);
@@ -123,17 +123,23 @@ enum Live {
     Original { stream: Arc<Stream>, readable: Readable },
 }
 
+/// When an attempt is given up that comes no further from now on.
+fn attempt_ends(give_up: Option<Instant>) -> Instant {
+    let now = Instant::now();
+    give_up.map_or(now + ATTEMPT, |at| (now + ATTEMPT).min(at.max(now + LAST_MOMENT)))
+}
+
 /// One try to get a connection on which everything is subscribed again.
 async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live, DialError> {
-    let mut deadline = Instant::now() + ATTEMPT;
-    if let Some(at) = give_up {
-        deadline = deadline.min(at.max(Instant::now() + LAST_MOMENT));
-    }
+    let deadline = attempt_ends(give_up);
     if shared.is_original() {
         return attempt_original(shared, deadline, give_up.is_some()).await;
     }
-    let dialling = handshake::connect(&shared.address, &shared.config);
-    let mut greeted = timeout_at(deadline, dialling).await.unwrap_or_else(|_| {
+    let mut skipped = 0;
+    let greeting = handshake::connect(&shared.address, &shared.config, &mut skipped);
+    let greeted = timeout_at(deadline, greeting).await;
+    shared.inbound.lock().undecodable += skipped;
+    let mut greeted = greeted.unwrap_or_else(|_| {
         Err(Retry::Yes.because(Error::ConnectionLost(
             "something accepted the connection and did not answer CONNECT; if it is a broker of the original, \
              set peer=\"original\""
@@ -154,7 +160,7 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live,
             .lock()
             .adopt(Arc::clone(&greeted.stream), max_frame, max_depth);
     }
-    resubscribe(shared, &mut greeted).await?;
+    resubscribe(shared, &mut greeted, give_up).await?;
     let Greeted {
         stream,
         leftover,
@@ -190,50 +196,25 @@ async fn attempt_original(shared: &Arc<Shared>, deadline: Instant, first: bool) 
 }
 
 /// Every SUB and its answer, before anything that was kept is sent. So many at a time as on a live connection: a broker whose answers
-/// nobody reads reads no more questions.
-async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialError> {
+/// nobody reads reads no more questions. For the same reason it is read while it takes no more.
+async fn resubscribe(shared: &Shared, greeted: &mut Greeted, give_up: Option<Instant>) -> Result<(), DialError> {
     let lost = |error| Retry::Yes.because(error);
-    let silent = |_| {
-        lost(Error::ConnectionLost(
-            "the broker did not answer a subscription".to_owned(),
-        ))
-    };
-    let (mut left, mut deadline) = (usize::MAX, Instant::now() + ATTEMPT);
     let asked = {
         let mut inbound = shared.inbound.lock();
         inbound.unsend_all();
         inbound.send_some()
     };
     let mut out: Vec<u8> = subs(asked).flatten().collect();
+    let (mut deadline, mut before) = (attempt_ends(give_up), 0);
     loop {
-        while !out.is_empty() {
-            match greeted.stream.try_write(&[IoSlice::new(&out)]) {
-                Ok(n) => drop(out.drain(..n)),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    timeout_at(deadline, greeted.stream.writable())
-                        .await
-                        .map_err(silent)?
-                        .map_err(|error| lost(Error::io("waiting to write", &error)))?;
-                }
-                // Read on: an ERR may say why.
-                Err(_) => out.clear(),
-            }
-        }
+        let blocked = !write(&greeted.stream, &mut out);
         let mut happened = Vec::new();
-        let (done, unanswered) = {
+        let (ingested, left) = {
             let mut inbound = shared.inbound.lock();
             let ingested = inbound.ingest(&greeted.leftover, &shared.resume, &mut happened);
             out.extend(subs(inbound.send_some()).flatten());
-            let unanswered = inbound.entries.unanswered();
-            let done = ingested.map(|(used, paused)| {
-                greeted.leftover.drain(..used);
-                paused || unanswered == 0
-            });
-            (done, unanswered)
+            (ingested, inbound.entries.unconfirmed())
         };
-        if unanswered < left {
-            (left, deadline) = (unanswered, Instant::now() + ATTEMPT);
-        }
         for happening in happened {
             match happening {
                 Happening::Ping => out.extend(FromClient::Pong.frame()),
@@ -242,21 +223,47 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted) -> Result<(), DialE
                 Happening::Pong | Happening::Asks(_) | Happening::Room | Happening::Refused(_) => {}
             }
         }
-        let done = done.map_err(lost)?;
-        if !out.is_empty() {
+        let (used, paused) = ingested.map_err(lost)?;
+        greeted.leftover.drain(..used);
+        if left < before {
+            deadline = attempt_ends(give_up);
+        }
+        before = left;
+        if !blocked && !out.is_empty() {
             continue;
         }
-        if done {
+        if !blocked && (paused || shared.inbound.lock().entries.unanswered() == 0) {
             return Ok(());
         }
         let mut chunk = vec![0; 64 * 1024];
-        let read = greeted.readable.read_with(|| greeted.stream.try_read(&mut chunk));
-        match timeout_at(deadline, read).await.map_err(silent)? {
-            Ok(0) => return Err(handshake::hung_up()),
-            Ok(n) => keep(&mut greeted.leftover, chunk.get(..n).unwrap_or_default()).map_err(lost)?,
-            Err(error) => return Err(handshake::unread(&error)),
+        tokio::select! {
+            writable = greeted.stream.writable(), if blocked => {
+                writable.map_err(|error| lost(Error::io("waiting to write", &error)))?;
+            }
+            got = greeted.readable.read_with(|| greeted.stream.try_read(&mut chunk)), if !paused => match got {
+                Ok(0) => return Err(handshake::hung_up()),
+                Ok(n) => keep(&mut greeted.leftover, chunk.get(..n).unwrap_or_default()).map_err(lost)?,
+                Err(error) => return Err(handshake::unread(&error)),
+            },
+            () = sleep_until(deadline) => {
+                let unanswered = "the broker answered CONNECT, and leaves subscriptions without an answer";
+                return Err(lost(Error::ConnectionLost(unanswered.to_owned())));
+            }
         }
     }
+}
+
+/// As much as the kernel takes. False if that is not all.
+fn write(stream: &Stream, out: &mut Vec<u8>) -> bool {
+    while !out.is_empty() {
+        match stream.try_write(&[IoSlice::new(out)]) {
+            Ok(n) => drop(out.drain(..n)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            // Read on: an ERR may say why.
+            Err(_) => out.clear(),
+        }
+    }
+    true
 }
 
 /// How often to speak for a host that does not read, by a broker's number, which may be any.

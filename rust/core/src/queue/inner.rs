@@ -7,7 +7,7 @@ mod drain;
 mod fill;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -69,7 +69,8 @@ pub(super) struct Inner {
     pub(super) armed: bool,
     /// The reader found nothing and waits to be woken.
     idle: bool,
-    waiting: SmallVec<[Arc<dyn Wake>; 1]>,
+    /// Those who have gone cost nobody anything, in however many queues they waited.
+    pub(super) waiting: SmallVec<[Weak<dyn Wake>; 1]>,
     /// The least that any of them waits for, in bytes.
     wanted: usize,
     /// `None`: its reader is never counted as stalled, and no clock is read for it.
@@ -350,22 +351,23 @@ impl Inner {
     pub(super) fn wait_for_room(&mut self, waker: &Arc<dyn Wake>, bytes: usize) {
         self.wanted = self.wanted.min(bytes);
         // Publishers may come and go while the reader makes no room.
-        self.waiting.retain(|known| Arc::strong_count(known) > 1);
-        if !self.waiting.iter().any(|known| Arc::ptr_eq(known, waker)) {
-            self.waiting.push(Arc::clone(waker));
+        self.waiting.retain(|known| known.strong_count() > 0);
+        let waker = Arc::downgrade(waker);
+        if !self.waiting.iter().any(|known| known.ptr_eq(&waker)) {
+            self.waiting.push(waker);
         }
     }
 
     /// Who waits for room, as soon as one of them fits: a publisher may be what its own reader waits for. Never for less, or those who
     /// do not fit would be woken without end.
-    pub(super) fn take_room(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
+    pub(super) fn take_room(&mut self) -> SmallVec<[Weak<dyn Wake>; 1]> {
         if self.waiting.is_empty() || !self.fits(self.wanted) || !self.answers_low() {
             return SmallVec::new();
         }
         self.take_all_waiting()
     }
 
-    pub(super) fn take_all_waiting(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
+    pub(super) fn take_all_waiting(&mut self) -> SmallVec<[Weak<dyn Wake>; 1]> {
         self.wanted = usize::MAX;
         std::mem::take(&mut self.waiting)
     }

@@ -21,7 +21,7 @@ mod tests;
 use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -455,7 +455,7 @@ impl Queue {
         let result = take(&mut inner);
         let room = inner.take_room();
         drop(inner);
-        for waker in room {
+        for waker in room.iter().filter_map(Weak::upgrade) {
             waker.wake();
         }
         result
@@ -472,7 +472,7 @@ impl Queue {
         let result = end(&mut inner);
         let room = inner.take_all_waiting();
         drop(inner);
-        for waker in room {
+        for waker in room.iter().filter_map(Weak::upgrade) {
             waker.wake();
         }
         self.reader.wake();

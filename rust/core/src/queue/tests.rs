@@ -466,20 +466,26 @@ fn objects_are_popped_one_by_one_with_what_was_lost_before() {
 }
 
 #[test]
-fn who_waited_for_room_and_has_gone_is_kept_no_longer() {
-    let fixture = queue(limits(1, 1000), Overflow::DropOldest);
-    fixture.push(&run(0..1, 20));
+fn who_waited_for_room_and_has_gone_is_kept_no_longer_in_however_many_queues() {
+    let fixtures = [(); 2].map(|()| queue(limits(1, 1000), Overflow::DropOldest));
+    for fixture in &fixtures {
+        fixture.push(&run(0..1, 20));
+    }
     let bells: Vec<_> = (0..100)
         .map(|_| {
             let bell = Arc::new(Bell::default());
             let waker: Arc<dyn Wake> = Arc::clone(&bell) as _;
-            let pushed = fixture
-                .queue
-                .push(&run(1..2, 20), &ids(&[1]), 0, Patience::Wait(&waker));
-            assert!(matches!(pushed, Pushed::Full { taken: 0, .. }));
+            for fixture in &fixtures {
+                let pushed = fixture
+                    .queue
+                    .push(&run(1..2, 20), &ids(&[1]), 0, Patience::Wait(&waker));
+                assert!(matches!(pushed, Pushed::Full { taken: 0, .. }));
+            }
             Arc::downgrade(&bell)
         })
         .collect();
-    let kept = bells.iter().filter(|bell| bell.strong_count() > 0).count();
-    assert_eq!(kept, 1, "the last one, since nobody has come after it");
+    assert!(bells.iter().all(|bell| bell.strong_count() == 0));
+    // Of the last one the place is left, since nobody has come after it.
+    let places = |fixture: &Fixture| fixture.queue.inner.lock().waiting.len();
+    assert_eq!(fixtures.each_ref().map(places), [1, 1]);
 }

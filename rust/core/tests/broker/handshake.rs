@@ -6,7 +6,7 @@ use daemoneye_eventbus_core::broker::BrokerConfig;
 use daemoneye_eventbus_core::wire::auth::{Role, Token, nonce};
 use daemoneye_eventbus_core::wire::text::{Code, FromBroker};
 
-use crate::support::{Bus, Client, Frame, NEW, frame, guarded};
+use crate::support::{Bus, Client, Frame, NEW, frame, frame_of, guarded};
 
 #[test]
 fn info_tells_what_holds_for_the_connection() {
@@ -98,6 +98,52 @@ fn the_silent_one_is_cut_at_the_deadline_and_keeps_nobody_waiting() {
         slow.cut(Code::HandshakeTimeout);
         assert!(start.elapsed() >= deadline);
         bus.settled(|statistics| statistics.refused["handshake_timeout"] == 2 && statistics.connections == 0);
+    });
+}
+
+/// Two of these take all the room for frames that are not whole.
+const FRAME: usize = 512 * 1024;
+
+fn with_room_for_two(handshake_timeout: Duration) -> Bus {
+    Bus::with(BrokerConfig {
+        max_frame: FRAME,
+        total_queue_bytes: 1 << 20,
+        handshake_timeout,
+        ..BrokerConfig::default()
+    })
+}
+
+fn begin(mut client: Client) -> Client {
+    client.send(&frame_of(NEW, 0, FRAME)[..FRAME / 2]);
+    client
+}
+
+#[test]
+fn a_frame_that_is_begun_before_connect_takes_nobody_his_room_for_long() {
+    guarded(|| {
+        let bus = with_room_for_two(Duration::from_secs(60));
+        let mut publisher = bus.connect();
+        let _begun = [begin(bus.dial()), begin(bus.dial())];
+        bus.settled(|now| now.unfinished_bytes > FRAME as u64);
+        publisher.send(&frame_of(NEW, 1, FRAME));
+        publisher.flush();
+        assert_eq!(bus.broker.statistics().bus.messages_published, 1);
+        let refused = bus.broker.statistics().refused;
+        assert!(refused["unfinished_frame"] > 0 && refused["handshake_timeout"] == 0);
+    });
+}
+
+#[test]
+fn who_waits_for_room_before_connect_is_not_late_for_that() {
+    guarded(|| {
+        let bus = with_room_for_two(Duration::from_millis(400));
+        // They have the room for half a second, two at a time.
+        let _begun: Vec<_> = std::iter::repeat_with(|| begin(bus.connect())).take(4).collect();
+        bus.settled(|now| now.unfinished_bytes > FRAME as u64);
+        let mut original = bus.dial();
+        original.send(&frame_of(NEW, 1, FRAME));
+        let now = bus.settled(|now| now.bus.messages_published == 1);
+        assert_eq!(now.refused["handshake_timeout"], 0);
     });
 }
 

@@ -45,6 +45,29 @@ fn a_broker_lives_once() {
 }
 
 #[test]
+fn a_start_that_is_overtaken_by_a_shutdown_has_left_the_path_when_it_says_so() {
+    guarded(|| {
+        let bus = Bus::new();
+        shut_down(&bus.broker, Duration::from_secs(1));
+        let mut overtaken = 0;
+        for _ in 0..300 {
+            let broker = Broker::new(bus.address.clone(), BrokerConfig::default()).unwrap();
+            let next = Broker::new(bus.address.clone(), BrokerConfig::default()).unwrap();
+            let (done, wait) = mpsc::channel();
+            broker.start(move |result| done.send(result).unwrap());
+            broker.shutdown(Duration::from_secs(5), |_| {});
+            match wait.recv().unwrap() {
+                Ok(()) => drop(shut_down(&broker, Duration::from_secs(1))),
+                Err(_) => overtaken += 1,
+            }
+            start(&next).unwrap();
+            shut_down(&next, Duration::from_secs(1));
+        }
+        assert!(overtaken > 0);
+    });
+}
+
+#[test]
 fn shutdown_delivers_what_is_queued_and_says_goodbye() {
     guarded(|| {
         let bus = Bus::new();

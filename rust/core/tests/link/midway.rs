@@ -10,7 +10,7 @@ use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, Id, Ok};
 use daemoneye_eventbus_core::wire::{self, Dialect};
 
 use crate::native::{pids, with_draft};
-use crate::numbers::{greet, open};
+use crate::numbers::{greet, info, open};
 use crate::support::{Bell, FarEnd, answered, inbox};
 
 /// A subscribed link whose connection has just broken; its inbox, its number there.
@@ -54,6 +54,25 @@ pub(crate) fn said(broker: &FarEnd, client: &Stream, read: &mut Vec<u8>) -> From
         assert!(!more.is_empty(), "the client hung up");
         read.extend(more);
     }
+}
+
+#[test]
+fn what_a_broker_had_sent_before_it_answered_is_skipped_and_counted() {
+    let broker = FarEnd::new();
+    let (link, bell) = open(&broker);
+    // To a broker that took it for a peer of the original. The first time it gets no further.
+    for answer in [Vec::new(), info(30.0)] {
+        let client = broker.accept();
+        assert!(broker.read(&client, 1)[4..].starts_with(b"CONNECT"));
+        let mut sent = b"\x02\0\0\0\x10\0".to_vec();
+        sent.extend(FromBroker::Pong.frame());
+        sent.extend(&answer);
+        broker.send(&client, &sent);
+        if !answer.is_empty() {
+            bell.until("connected", || link.state() == State::Connected);
+        }
+    }
+    assert_eq!(link.local_statistics().decode_errors, 4);
 }
 
 #[test]

@@ -11,10 +11,8 @@ use daemoneye_eventbus_core::wire::text::{Code, Dropped, Err as ErrText, FromBro
 use crate::midway::yes;
 use crate::support::{Bell, FarEnd, answered, inbox};
 
-/// Answers CONNECT, with `ping_interval` in it.
-pub(crate) fn greet(broker: &FarEnd, ping_interval: f64) -> Stream {
-    let client = broker.accept();
-    assert!(broker.read(&client, 1)[4..].starts_with(b"CONNECT"));
+/// The answer to CONNECT, with `ping_interval` in it.
+pub(crate) fn info(ping_interval: f64) -> Vec<u8> {
     let info = Info {
         protocol: PROTOCOL,
         version: "0".to_owned(),
@@ -30,7 +28,14 @@ pub(crate) fn greet(broker: &FarEnd, ping_interval: f64) -> Stream {
         nonce: None,
         auth: "none".to_owned(),
     };
-    broker.send(&client, &FromBroker::Info(Box::new(info)).frame());
+    FromBroker::Info(Box::new(info)).frame()
+}
+
+/// Answers CONNECT.
+pub(crate) fn greet(broker: &FarEnd, ping_interval: f64) -> Stream {
+    let client = broker.accept();
+    assert!(broker.read(&client, 1)[4..].starts_with(b"CONNECT"));
+    broker.send(&client, &info(ping_interval));
     client
 }
 

@@ -258,30 +258,65 @@ fn a_new_connection_is_asked_for_no_more_at_once() {
     bell.until("connected", || link.state() == State::Connected);
 }
 
-#[test]
-fn a_new_connection_is_kept_while_its_broker_answers_however_long_that_takes() {
-    let (broker, link, bell, client) = connected();
+/// A link with so many subscriptions that the broker has confirmed, whose connection has broken.
+fn broken_with(broker: &FarEnd, patterns: &[&str], count: usize) -> (Link, Arc<Bell>) {
+    let (link, bell) = open(broker);
+    let client = greet(broker, 30.0);
+    bell.until("connected", || link.state() == State::Connected);
     let mut read = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..count {
         let ticket = ticket(&bell);
-        link.subscribe(inbox(&bell, &["events.#"], 10, false), ticket.clone())
+        link.subscribe(inbox(&bell, patterns, 10, false), ticket.clone())
             .unwrap();
-        let FromClient::Sub(sub) = said(&broker, &client, &mut read) else {
+        let FromClient::Sub(sub) = said(broker, &client, &mut read) else {
             panic!("something else than a subscription")
         };
-        answer(&broker, &client, sub.id);
+        answer(broker, &client, sub.id);
         answered(&bell, &ticket);
     }
     drop(client);
     broker.turn();
+    (link, bell)
+}
+
+#[test]
+fn a_new_connection_is_kept_while_its_broker_answers_however_long_that_takes() {
+    // More than are asked for at once.
+    let (broker, count) = (FarEnd::new(), 180);
+    let (link, bell) = broken_with(&broker, &["events.#"], count);
     let client = greet(&broker, 30.0);
     let mut read = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..count {
         let FromClient::Sub(sub) = said(&broker, &client, &mut read) else {
             panic!("something else than a subscription")
         };
-        // Four of these are more than one attempt may take in silence.
-        std::thread::sleep(Duration::from_millis(900));
+        std::thread::sleep(Duration::from_millis(30));
+        answer(&broker, &client, sub.id);
+    }
+    bell.until("connected", || link.state() == State::Connected);
+}
+
+#[test]
+fn a_broker_that_reads_no_more_until_it_is_read_is_read() {
+    let broker = FarEnd::new();
+    let patterns: Vec<String> = (0..200)
+        .map(|number| format!("events.t{number}.{}", "x".repeat(200)))
+        .collect();
+    let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+    let count = 40;
+    let (link, bell) = broken_with(&broker, &patterns, count);
+    let client = greet(&broker, 30.0);
+    // More than a socket holds, in both directions.
+    let mut noise = format!("NEWER {{\"than\":\"{}\"}}", "x".repeat(60_000)).into_bytes();
+    noise.splice(..0, u32::try_from(noise.len()).unwrap().to_le_bytes());
+    for _ in 0..40 {
+        broker.send(&client, &noise);
+    }
+    let mut read = Vec::new();
+    for _ in 0..count {
+        let FromClient::Sub(sub) = said(&broker, &client, &mut read) else {
+            panic!("something else than a subscription")
+        };
         answer(&broker, &client, sub.id);
     }
     bell.until("connected", || link.state() == State::Connected);

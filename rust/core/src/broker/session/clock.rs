@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::{Sleep, sleep_until};
 
+use super::hearing::LOOK;
 use super::{Session, Stage, Stop};
 use crate::broker::read_room::GRACE;
 use crate::wire::text::{Code, FromBroker};
@@ -96,6 +97,11 @@ impl Clock {
     }
 }
 
+/// Why somebody is cut who has used up the grace.
+pub(super) fn unfinished() -> String {
+    format!("a frame was begun and not completed within {GRACE:?}, and others waited for the room that it took")
+}
+
 impl Session {
     /// From here on the peer is to take something every `write_timeout`, be it a part of one frame.
     pub(super) fn expect_the_end(&mut self) {
@@ -144,11 +150,11 @@ impl Session {
         }
     }
 
-    /// When to see whether others wait for the room that this one's frame takes.
+    /// When to see whether others wait for the room that this one's frame takes; earlier than need be, to learn how long the broker sleeps.
     fn grace(&self, now: Instant) -> Option<Instant> {
         let since = self.clock.frame_since.filter(|_| self.claim.has_room())?;
         let end = since + GRACE;
-        Some(if end > now { end } else { now + GRACE })
+        Some(if end > now { end } else { now + GRACE }.min(now + LOOK))
     }
 
     /// Does what is due.
@@ -196,13 +202,7 @@ impl Session {
             return;
         }
         if self.claim.is_in_the_way() && self.clock.frame_since.is_some_and(|since| now >= since + GRACE) {
-            self.cut_for(
-                super::Refusal::UnfinishedFrame,
-                Code::FrameTimeout,
-                &format!(
-                    "a frame was begun and not completed within {GRACE:?}, and others waited for the room that it took"
-                ),
-            );
+            self.cut_for(super::Refusal::UnfinishedFrame, Code::FrameTimeout, &unfinished());
             return;
         }
         if now >= self.clock.heard + config.ping_timeout {

@@ -1,17 +1,18 @@
 //! From an accepted connection to who speaks: a native client, which says `CONNECT`, or a peer of the original, which says what it
 //! likes or nothing at all.
 //!
-//! Nothing is sent before the first frame, one `ERR` excepted; every wait has a deadline; nothing is kept for a peer but its first
-//! frame.
+//! Nothing is sent before the first frame, one `ERR` excepted; every wait for the peer has a deadline ([`super::hearing`]); nothing is
+//! kept for it but its first frame.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::time::timeout;
-
-use super::{read, with_read};
+use super::clock::unfinished;
+use super::hearing::{Hearing, Silence};
+use super::ingest::add;
+use super::with_read;
 use crate::broker::places::Seat;
-use crate::broker::read_room::{Claim, FREE};
+use crate::broker::read_room::Claim;
 use crate::broker::shared::Shared;
 use crate::broker::statistics::Refusal;
 use crate::error::Error;
@@ -20,9 +21,6 @@ use crate::wire;
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{Code, Connect, Err as ErrText, FromBroker, FromClient};
 
-/// Read at once before anybody is known.
-pub(super) const FIRST_READ: usize = FREE;
-
 /// Why there will be no session.
 pub(super) enum Fault {
     /// It went away.
@@ -30,6 +28,8 @@ pub(super) enum Fault {
     Said(Box<ErrText>),
     /// There are as many peers of the original as may be.
     Full,
+    /// Others wait for the room that its frame takes.
+    InTheWay,
     /// There is no memory for what it says.
     NoMemory(Error),
     /// The system does not tell when it says something.
@@ -85,16 +85,7 @@ pub(super) async fn meet(shared: &Arc<Shared>, stream: Arc<Stream>) -> Option<Ne
         claim: Claim::new(&shared.read_room),
         since: Instant::now(),
     };
-    let limit = shared.config.handshake_timeout;
-    let first = match timeout(limit, entry.first(shared)).await {
-        Ok(first) => first,
-        Err(_) if entry.pending.is_empty() && shared.config.serves_originals() => Ok(First::Original),
-        Err(_) => Err(Fault::new(
-            Code::HandshakeTimeout,
-            format!("nothing whole came within {limit:?}"),
-        )),
-    };
-    let seated = first.and_then(|first| match first {
+    let seated = entry.first(shared).await.and_then(|first| match first {
         First::Connect(connect) => Ok((Some(connect), None)),
         First::Original => shared
             .places
@@ -114,9 +105,11 @@ pub(super) async fn meet(shared: &Arc<Shared>, stream: Arc<Stream>) -> Option<Ne
 }
 
 impl Entry {
-    /// The first frame of the peer, whole: `CONNECT`, which is taken, or one of the original's, which is left.
+    /// The first frame of the peer, whole: `CONNECT`, which is taken, or one of the original's, which is left. One that says nothing at
+    /// all is the original's too.
     async fn first(&mut self, shared: &Shared) -> Result<First, Fault> {
-        let originals = shared.config.serves_originals();
+        let (originals, limit) = (shared.config.serves_originals(), shared.config.handshake_timeout);
+        let mut hearing = Hearing::new(limit);
         loop {
             // The first byte of the first body says who speaks, before the rest is there.
             if !originals && self.pending.get(PREFIX) == Some(&0x10) {
@@ -134,12 +127,18 @@ impl Entry {
                 }
                 return Ok(first);
             }
-            let stream = &self.stream;
-            match self.readable.read_with(|| read(stream, FIRST_READ)).await {
-                Ok(len) if len > 0 => {
-                    with_read(len, |data| shared.headroom.append(&mut self.pending, data)).map_err(Fault::NoMemory)?;
+            match hearing.read(&self.stream, &self.readable, &mut self.claim).await {
+                Ok(len) => {
+                    let added = with_read(len, |data| add(&shared.headroom, &mut self.pending, data));
+                    added.map_err(Fault::NoMemory)?;
                 }
-                _ => return Err(Fault::Gone),
+                Err(Silence::Late) if originals && self.pending.is_empty() => return Ok(First::Original),
+                Err(Silence::Late) => {
+                    let message = format!("nothing whole came within {limit:?}");
+                    return Err(Fault::new(Code::HandshakeTimeout, message));
+                }
+                Err(Silence::InTheWay) => return Err(Fault::InTheWay),
+                Err(Silence::Gone) => return Err(Fault::Gone),
             }
             if !self.claim.cover(&self.pending) {
                 self.claim.granted().await;
@@ -184,6 +183,10 @@ pub(super) fn refuse(shared: &Shared, stream: &Stream, fault: Fault) {
     let (reason, err) = match fault {
         Fault::Gone => return shared.counters.note(Refusal::HandshakeIncomplete),
         Fault::Said(err) => (Refusal::of(err.code), err),
+        Fault::InTheWay => (
+            Refusal::UnfinishedFrame,
+            Box::new(ErrText::new(Code::FrameTimeout, unfinished())),
+        ),
         Fault::NoMemory(error) => (Refusal::NoMemory, Box::new(ErrText::new(Code::Busy, error.to_string()))),
         Fault::Deaf(cause) => (
             Refusal::Accept,

@@ -5,12 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::time::{Instant, timeout_at};
-
-use super::entry::{Entry, FIRST_READ, Fault, refuse};
+use super::entry::{Entry, Fault, refuse};
+use super::hearing::Hearing;
 use super::last_look::LastLook;
-use super::{Session, Stage, blocks, read, with_read};
+use super::{Session, Stage, blocks, with_read};
 use crate::broker::connection::{Connection, Terms};
 use crate::broker::places::Place;
 use crate::broker::route::Outlet;
@@ -23,6 +21,7 @@ use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{
     Code, Connect, Err as ErrText, FromBroker, FromClient, Info, MAX_CLIENT_NAME, Ok as OkText, PROTOCOL,
 };
+use bytes::Bytes;
 
 /// Agrees with a peer who has said `CONNECT` on how to talk.
 pub(super) async fn greet(shared: Arc<Shared>, entry: Entry, connect: Connect, place: Place) -> Option<Session> {
@@ -200,7 +199,7 @@ impl Unproven {
 impl Session {
     /// Our proof and the token's name, if theirs holds. Without memory for what it says the session is cut, and no failure of its proof.
     async fn proof(&mut self, theirs: &str, ours: &str) -> Option<(String, Option<String>)> {
-        let deadline = Instant::now() + self.shared.config.handshake_timeout;
+        let mut hearing = Hearing::new(self.shared.config.handshake_timeout);
         let auth = loop {
             let asked = frame::next(&self.pending, 0).ok()?;
             if let Some((kind, body)) = asked {
@@ -212,19 +211,16 @@ impl Session {
                     _ => return None,
                 }
             }
-            let stream = &self.connection.stream;
-            let reading = self.readable.read_with(|| read(stream, FIRST_READ));
-            match timeout_at(deadline, reading).await {
-                Ok(Ok(len)) if len > 0 => {
-                    with_read(len, |data| self.keep(data));
-                    if self.stage != Stage::Open {
-                        return None;
-                    }
-                }
-                _ => return None,
+            let heard = hearing
+                .read(&self.connection.stream, &self.readable, &mut self.claim)
+                .await;
+            let len = heard.ok()?;
+            with_read(len, |data| self.keep(data));
+            if self.stage != Stage::Open {
+                return None;
             }
             if !self.claim.cover(&self.pending) {
-                timeout_at(deadline, self.claim.granted()).await.ok()?;
+                self.claim.granted().await;
             }
         };
         let tokens = &self.shared.config.tokens;

@@ -359,6 +359,12 @@ impl Session {
     }
 }
 
+/// Adds `data` to the frame that `pending` begins with, and keeps what comes behind it.
+pub(super) fn add(headroom: &Headroom, pending: &mut Vec<u8>, data: &[u8]) -> Result<()> {
+    let rest = top_up(headroom, pending, data)?;
+    headroom.append(pending, rest)
+}
+
 /// Moves from `data` to `pending` what its first frame still lacks; gives the rest. A forged length moves no more than was read.
 fn top_up<'d>(headroom: &Headroom, pending: &mut Vec<u8>, data: &'d [u8]) -> Result<&'d [u8]> {
     let data = fill(headroom, pending, PREFIX, data)?;

@@ -8,6 +8,7 @@
 mod clock;
 mod entry;
 mod handshake;
+mod hearing;
 mod ingest;
 mod last_look;
 mod original;

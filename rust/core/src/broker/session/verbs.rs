@@ -72,8 +72,9 @@ impl Session {
     fn disobey(&mut self, body: &[u8]) {
         match FromClient::subscription_of(body) {
             Some(id) => {
-                let error = self.shared.no_memory_for_subscription();
-                self.refuse_verb(id, ErrText::from(&error));
+                let err = ErrText::from(&self.shared.no_memory_for_subscription());
+                self.log_refusal(Refusal::NoMemory, &err);
+                self.answer(&FromBroker::Err(ErrText { id: Some(id), ..err }));
             }
             None => self.starve("there is no memory for it; make room, or try again later"),
         }

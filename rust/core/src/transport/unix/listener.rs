@@ -54,7 +54,7 @@ pub struct Prepared {
 
 #[derive(Debug)]
 enum Found {
-    Free(SocketFile, OwnedFd),
+    Free(SocketFile, Descriptor),
     /// A connection to them, and how long they may take to answer.
     Taken(Place, OwnedFd, Duration),
 }
@@ -67,7 +67,7 @@ impl Prepared {
             Found::Free(file, socket) => (file, socket),
             Found::Taken(place, socket, timeout) => return Err(place.of_whoever_listens(socket, timeout).await),
         };
-        let socket = Watched::new(Arc::new(Descriptor::new(socket)), Interest::READABLE)
+        let socket = Watched::new(Arc::new(socket), Interest::READABLE)
             .map_err(|cause| Error::io(format!("watch the listener at {}", path.display()), &cause))?;
         Ok(Listener {
             file: Some(file),
@@ -99,7 +99,8 @@ impl Listener {
             return Ok(prepared(Found::Taken(place, socket, options.probe_timeout)));
         }
         let socket = match listen(path) {
-            Ok(socket) => socket,
+            // Noted at once: whoever forks while the file system takes its time leaves no copy behind.
+            Ok(socket) => Descriptor::new(socket),
             Err(cause) => {
                 // It may have got its name and no more; then that is ours to remove, unless the name is what somebody else has taken.
                 if cause.kind() != io::ErrorKind::AddrInUse {

@@ -10,7 +10,9 @@ use super::{Original, Stage};
 use crate::broker::deliver::Delivery;
 use crate::broker::rights::look_up;
 use crate::broker::route::{Standing, Way};
-use crate::broker::session::KEPT_PENDING;
+use crate::broker::session::ingest::add;
+use crate::broker::session::{KEPT_PENDING, SLOW_TURN};
+use crate::broker::shared::Phase;
 use crate::broker::statistics::Refusal;
 use crate::queue::Patience;
 use crate::wire::frame::PREFIX;
@@ -29,36 +31,41 @@ impl Original {
         }
     }
 
-    /// Works off what was read before together with `data`; keeps a frame's beginning.
+    /// Works off what was read before together with `data`; keeps a frame's beginning, and whole frames where they take long.
     pub(super) fn take(&mut self, data: &[u8]) {
         let mut pending = std::mem::take(&mut self.pending);
-        if let Err(error) = self.shared.headroom.append(&mut pending, data) {
+        if let Err(error) = add(&self.shared.headroom, &mut pending, data) {
             return self.cut(Refusal::NoMemory, &error.to_string());
         }
-        let mut at = 0;
-        while self.stage == Stage::Open && self.connect.is_none() {
+        let (mut at, began) = (0, Instant::now());
+        self.behind = false;
+        while self.stage == Stage::Open && self.connect.is_none() && !self.behind {
             let rest = pending.get(at..).unwrap_or_default();
             match original::next(rest, self.shared.config.max_frame) {
                 Ok(Some(body)) => {
                     let frame = rest.get(..PREFIX + body.len()).unwrap_or_default();
                     self.hear(frame, body);
                     at += frame.len();
+                    // The broker's end is over soon whatever it sends.
+                    self.behind = began.elapsed() >= SLOW_TURN && self.shared.phase() == Phase::Running;
                 }
                 Ok(None) => break,
                 Err(error) => self.cut(Refusal::FrameTooLarge, &error.to_string()),
             }
         }
         pending.drain(..at);
-        if pending.is_empty() {
+        if pending.is_empty() || self.behind {
             self.frame_since = None;
-            if pending.capacity() > KEPT_PENDING {
+            if pending.is_empty() && pending.capacity() > KEPT_PENDING {
                 pending = Vec::new();
             }
         } else if at > 0 || self.frame_since.is_none() {
             self.frame_since = Some(Instant::now());
         }
         self.pending = pending;
-        if !self.claim.cover(&self.pending) {
+        if self.behind {
+            self.claim.keep(self.pending.len());
+        } else if !self.claim.cover(&self.pending) {
             self.frame_since = None;
         }
     }

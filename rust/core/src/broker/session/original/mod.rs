@@ -12,6 +12,7 @@
 mod ingest;
 mod out;
 mod pace;
+mod reader;
 mod reading;
 #[cfg(test)]
 #[cfg(unix)]
@@ -27,6 +28,7 @@ use uuid::Uuid;
 
 use self::out::{Blocked, Until, ready};
 use self::pace::Pace;
+use self::reader::Reader;
 use self::reading::Reading;
 use super::entry::Entry;
 use super::last_look::{LastLook, Look};
@@ -97,6 +99,8 @@ pub(super) struct Original {
     last_look: LastLook,
     /// It was read since others had their turn.
     had_turn: bool,
+    /// Whole frames of it have been read and not worked off: others have their turn first.
+    behind: bool,
     /// When it is left, whatever waits for it.
     leave_by: Option<Instant>,
     /// It could not prove the token.
@@ -143,6 +147,7 @@ impl Original {
             quiet_until: None,
             last_look: LastLook::default(),
             had_turn: false,
+            behind: false,
             leave_by: None,
             refused: false,
             connect: None,
@@ -176,6 +181,7 @@ impl Original {
                 biased;
                 until = ready(&mut self.waiting), if waits => self.go_on(until),
                 got = self.readable.read_with(|| read(stream, TURN)), if reads => batch::run(|| self.on_read(got)),
+                () = std::future::ready(()), if self.behind => batch::run(|| self.catch_up()),
                 () = self.last_look.turned(), if turning => {}
                 () = self.claim.granted(), if unread => self.frame_since = Some(Instant::now()),
                 // Last: with its queue full it may ring all the time.
@@ -291,6 +297,7 @@ impl Original {
 
     fn reads(&self) -> bool {
         self.stage == Stage::Open
+            && !self.behind
             && !self.claim.waits()
             && self.pongs < MAX_ANSWERS
             && self.shared.phase() == Phase::Running
@@ -302,6 +309,11 @@ impl Original {
             Ok(len) if len > 0 => with_read(len, |data| self.take(data)),
             _ => self.stage = Stage::Ended,
         }
+    }
+
+    fn catch_up(&mut self) {
+        self.had_turn = true;
+        self.take(&[]);
     }
 
     fn is_proven(&self) -> bool {
@@ -373,6 +385,9 @@ impl Original {
             self.stage = Stage::Ended;
             return;
         };
+        if self.behind {
+            self.take(&[]);
+        }
         while !connection.is_quiet() && self.stage == Stage::Open {
             match self.last_look.look(&self.stream) {
                 Look::Read(len) => with_read(len, |data| self.take(data)),
@@ -474,25 +489,5 @@ impl Original {
             self.send_message(&connection)?;
         }
         self.send_pongs()
-    }
-}
-
-/// The peer as a reader; dropping it settles the account and ends the connection, unless that goes on as a native one.
-struct Reader {
-    shared: Arc<Shared>,
-    stream: Arc<Stream>,
-    /// `None` until the peer is known to be who it should.
-    connection: Option<Arc<Connection>>,
-    hands_over: bool,
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.shared.retire(&connection, 0, |_| DropReason::Disconnected);
-        }
-        if !self.hands_over {
-            self.stream.shut_down();
-        }
     }
 }
