@@ -78,29 +78,34 @@ class InterruptedLoop(asyncio.SelectorEventLoop):
         return super().add_reader(fd, callback, *args)
 
 
-def test_an_interrupt_while_a_loop_is_asked_again_leaves_no_connection_unread(path):
+def test_an_interrupt_while_a_loop_is_asked_again_leaves_no_connection_unread(path, program):
     """Behind the error of a signal's handler came a Ctrl-C: nobody watched the connection any more."""
 
     async def prepare():
-        broker = Broker(path)
-        await broker.start()
         bus = await EventBus.connect(path, config=SOLO)
-        return broker, bus, await bus.subscribe("events.#")
+        return bus, await bus.subscribe("events.#")
 
     async def interrupted():
-        InterruptedLoop.errors.update(remove_writer=OSError("of a handler's"), add_reader=KeyboardInterrupt())
+        # Nothing is read there, so that the kernel is full and the loop watches for writing.
+        elsewhere.freeze()
         # More than the kernel takes, and less than the send buffer.
         for pid in range(40):
             bus.publish_nowait(process(pid, command_line="x" * 50_000))
+        await asyncio.sleep(0.1)
+        InterruptedLoop.errors.update(remove_writer=OSError("of a handler's"), add_reader=KeyboardInterrupt())
+        elsewhere.thaw()
         await asyncio.sleep(10)
 
     async def after():
         assert pids(await collect(events, 40, timeout=5)) == list(range(40))
         await bus.shutdown()
-        await broker.shutdown()
 
+    elsewhere = program("broker.py", path)
+    assert elsewhere.json() == {"ready": True}
     with asyncio.Runner(loop_factory=InterruptedLoop) as runner:
-        broker, bus, events = runner.run(prepare())
+        bus, events = runner.run(prepare())
         with pytest.raises(KeyboardInterrupt):
             runner.run(interrupted())
+        assert not InterruptedLoop.errors
         runner.run(after())
+    elsewhere.finish()

@@ -101,6 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog = f"{prog} {arguments.command}"
         code: int = arguments.run(arguments)
     except KeyboardInterrupt:
+        # What a full pipe did not take is in the buffer; the interpreter would wait for it at its end.
+        discard_stdout()
         return INTERRUPTED
     except (ReaderGone, BrokenPipeError):
         discard_stdout()
