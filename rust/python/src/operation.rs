@@ -42,8 +42,8 @@ pub(crate) enum Kind {
 
 enum State {
     New(Kind),
-    /// Gave the loop a turn, in this task; goes on where it was.
-    Turned(Kind, Py<PyAny>),
+    /// Gave the loop a turn; goes on where it was. In this task, if it is a step of an iteration, which `anext` may have wrapped.
+    Turned(Kind, Option<Py<PyAny>>),
     /// Stands in line with this waiter.
     Waiting(Kind, Py<Waiter>),
     /// Became this coroutine.
@@ -267,7 +267,7 @@ impl Operation {
         }
         match &self.state.lock().0 {
             State::Waiting(_, waiter) if !waiter.get().is_kept() => None,
-            State::Turned(_, task) => Some(("is being awaited already", Some(task.clone_ref(py)))),
+            State::Turned(_, Some(task)) => Some(("is being awaited already", Some(task.clone_ref(py)))),
             State::Done => Some(("was awaited already", None)),
             _ => Some(("is being awaited already", None)),
         }
@@ -289,7 +289,9 @@ impl Operation {
         let (kind, woken) = match self.take() {
             State::New(kind) => {
                 if kind.pace().turn_is_due() {
-                    self.yield_in(State::Turned(kind, running_task(py)?));
+                    let iterates = matches!(kind, Kind::Next { .. });
+                    let task = iterates.then(|| running_task(py)).transpose()?;
+                    self.yield_in(State::Turned(kind, task));
                     return Ok(Sent::Yielded(py.None()));
                 }
                 (kind, false)
@@ -442,14 +444,8 @@ impl Operation {
         };
         match &state.0 {
             State::New(kind) => kind.traverse(&visit),
-            State::Turned(kind, task) => {
-                kind.traverse(&visit)?;
-                visit.call(task)
-            }
-            State::Waiting(kind, waiter) => {
-                kind.traverse(&visit)?;
-                visit.call(waiter)
-            }
+            State::Turned(kind, task) => kind.traverse(&visit).and_then(|()| visit.call(task)),
+            State::Waiting(kind, waiter) => kind.traverse(&visit).and_then(|()| visit.call(waiter)),
             State::Coroutine(coroutine) => visit.call(coroutine),
             State::Done => Ok(()),
         }
