@@ -24,16 +24,20 @@ DEFAULT_TIMEOUT = 60.0
 HARD_EXTRA = 15.0
 
 
+STDERR = pytest.StashKey[int]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "limit(seconds): the watchdog's limit for this test")
     if config.getoption("asyncio_mode", None) is None:
         config.option.asyncio_mode = "auto"
+    # Nothing is captured at this moment: what is written there is seen, also where the process ends at once.
+    config.stash[STDERR] = os.dup(2)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Any:
-    """Soft limit: the test fails with the place where it stood. Hard limit (the main thread is
-    stuck in native code): all stacks are dumped and the run ends, since nothing else can."""
+def watch(item: pytest.Item) -> None:
+    """From now on. Soft limit: the test fails with the place where it stood. Hard limit (the main thread is stuck in
+    native code): all stacks are dumped and the process ends, since nothing else can."""
     marker = item.get_closest_marker("limit")
     # Faults in larger numbers take longer.
     longer = max(1.0, float(os.environ.get("DAEMONEYE_FAULTS_TIMES", "1")))
@@ -43,9 +47,28 @@ def pytest_runtest_protocol(item: pytest.Item) -> Any:
         faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
         pytest.fail(f"watchdog: still running after {seconds:g} s")
 
-    before = signal.signal(signal.SIGALRM, expired)
-    faulthandler.dump_traceback_later(seconds + HARD_EXTRA, exit=True, file=sys.__stderr__)
+    signal.signal(signal.SIGALRM, expired)
+    faulthandler.dump_traceback_later(seconds + HARD_EXTRA, exit=True, file=item.config.stash[STDERR])
     signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Any:
+    """Here and not once for all attempts: a test that is run again is watched again."""
+    watch(item)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Any:
+    """Anew, since a failure has ended the watch."""
+    watch(item)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Any:
+    before = signal.getsignal(signal.SIGALRM)
     try:
         return (yield)
     finally:

@@ -83,12 +83,17 @@ async def passed(pair: Pair, **filters) -> set[str]:
     return got
 
 
-@pytest.mark.parametrize(("terms", "expected"), EVENT_CASES, ids=str)
+def named(value):
+    """The same in every process: workers have to agree on the names of the tests."""
+    return str(sorted(value) if isinstance(value, set) else value)
+
+
+@pytest.mark.parametrize(("terms", "expected"), EVENT_CASES, ids=named)
 async def test_event_filter(pair: Pair, terms, expected):
     assert await passed(pair, event_filter=EventFilter(**terms)) == expected
 
 
-@pytest.mark.parametrize(("terms", "expected"), CORRELATION_CASES, ids=str)
+@pytest.mark.parametrize(("terms", "expected"), CORRELATION_CASES, ids=named)
 async def test_correlation_filter(pair: Pair, terms, expected):
     assert await passed(pair, correlation_filter=CorrelationFilter(**terms)) == expected
 
