@@ -6,6 +6,8 @@ SECONDS ?=
 
 ARGS ?=
 PYTEST ?=
+# The tests mostly wait: alone they would use a quarter of two cores. A file belongs to one worker; PYTEST="-n 0" does without.
+WORKERS := -n logical --maxprocesses 4 --dist loadfile
 
 VENV := .venv
 BENCH := .bench-venv
@@ -50,7 +52,7 @@ test-rust: ## Run the tests of the Rust core
 	cargo test --locked --workspace --doc
 
 test-python: $(VENV)/.dev ## Run the Python tests against the release build
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest $(WORKERS) $(PYTEST)
 
 test-original: $(VENV)/.dev ## Stay connected for 10 minutes as the Rust original's client does, idle and under load
 	DAEMONEYE_TEST_LONG=1 $(BIN)/python -m pytest tests/test_original_peers.py -k ten_minutes
@@ -61,7 +63,7 @@ faults: $(VENV)/.dev ## Provoke every fault of docs/reliability.md and print a t
 soak: $(VENV)/.dev ## Traffic, connects and killed clients for SECONDS (3600)
 	DAEMONEYE_FAULTS=all DAEMONEYE_SOAK_SECONDS=$(or $(SECONDS),3600) $(BIN)/python -m pytest tests/faults/test_45_soak.py -q --no-header
 
-fuzz: ## Run the fuzz targets for SECONDS (60) together; KEEP=1 adds what they find to the corpus
+fuzz: ## Run the fuzz targets for SECONDS (60) of a core together; KEEP=1 adds what they find to the corpus
 	$(PYTHON) rust/core/fuzz/run.py --seconds $(or $(SECONDS),60) $(if $(KEEP),--keep)
 
 fuzz-planted: ## See that the fuzz targets find a planted defect within a minute each
