@@ -1,6 +1,8 @@
 """Runs every fuzz target for a share of the time and says how it went: run.py [--seconds N] [--planted] [--keep].
 
+As many targets run side by side as there are cores; the time is that of all added up.
 Starts from the corpus in the tree, in a folder of its own. --keep adds what was found new, and shortest, to the corpus.
+--build only builds them.
 --planted builds a defect in on purpose and fails unless each target that has it finds it within its share of the time.
 Crashers are written to artifacts/.
 
@@ -11,12 +13,14 @@ nightly compiler is needed.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -41,14 +45,17 @@ def build(*, planted: bool) -> Path:
     return folder / TRIPLE[1] / "release"
 
 
-def run(binary: Path, corpus: Path, found: Path, seconds: float) -> tuple[int, str]:
+def run(binary: Path, corpus: Path, found: Path, seconds: float) -> tuple[int, str, float]:
+    """The exit code, what was said, and after how many seconds."""
+    found.mkdir()
     artifacts = HERE / "artifacts" / binary.name
     artifacts.mkdir(parents=True, exist_ok=True)
     command = [binary, f"-max_total_time={max(1, round(seconds))}", f"-artifact_prefix={artifacts}/", *LIMITS]
+    begin = time.monotonic()
     done = subprocess.run(
         [*map(str, command), str(found), str(corpus)], capture_output=True, text=True, errors="replace", check=False
     )
-    return done.returncode, done.stderr
+    return done.returncode, done.stderr, time.monotonic() - begin
 
 
 def main() -> int:
@@ -56,6 +63,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--planted", action="store_true")
     parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--build", action="store_true")
     parser.add_argument("targets", nargs="*", metavar="TARGET")
     options = parser.parse_args()
     if (why := missing()) is not None:
@@ -63,14 +71,17 @@ def main() -> int:
         return 0
     targets = options.targets or (PLANTED if options.planted else TARGETS)
     binaries = build(planted=options.planted)
+    if options.build:
+        return 0
     failed = []
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        for target in targets:
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, ThreadPoolExecutor(os.cpu_count()) as side_by_side:
+
+        def begin(target: str) -> tuple[int, str, float]:
             corpus, found = HERE / "corpus" / target, Path(folder) / target
-            found.mkdir()
-            begin = time.monotonic()
-            code, said = run(binaries / target, corpus, found, options.seconds / len(targets))
-            took = time.monotonic() - begin
+            return run(binaries / target, corpus, found, options.seconds / len(targets))
+
+        for target, (code, said, took) in zip(targets, side_by_side.map(begin, targets), strict=True):
+            corpus, found = HERE / "corpus" / target, Path(folder) / target
             runs = re.findall(r"^#(\d+)\s", said, re.MULTILINE)
             covered = re.findall(r"cov: (\d+)", said)
             verdict = "ok" if code == 0 else "CRASHED"
