@@ -3,9 +3,12 @@
 import array
 import socket
 import struct
+import time
 
 import pytest
 from harness import scaled, times
+
+from support import NOBODY
 
 pytestmark = [
     pytest.mark.fault(
@@ -17,6 +20,8 @@ pytestmark = [
     pytest.mark.quick,
     pytest.mark.limit(60),
 ]
+# Of Linux 6.16; Python has no name for it.
+SO_PASSRIGHTS = 83
 
 
 def test_passed_descriptors_do_not_stay(bench, seen):
@@ -37,3 +42,57 @@ def test_passed_descriptors_do_not_stay(bench, seen):
     assert most <= before + 1
     assert b.reading().fds == before
     seen(f"{sent} x 200 passed, {before} descriptors before and after; {b.undisturbed()}")
+
+
+# The last copy of a TCP socket whose close waits: what it has sent is not read, and it was told to linger until it is.
+LINGERER = """
+listener = socket.socket()
+listener.bind(("127.0.0.1", 0))
+listener.listen()
+slow = socket.socket()
+slow.connect(listener.getsockname())
+unread, _ = listener.accept()
+slow.setblocking(False)
+with contextlib.suppress(BlockingIOError):
+    while True:
+        slow.send(bytes(65536))
+slow.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 30))
+peer = socket.socket(socket.AF_UNIX)
+peer.connect(sys.argv[1])
+hello = b'CONNECT {"protocol":1,"client":"lingerer","dialect":"bincode"}'
+frame = struct.pack("<I", len(hello)) + hello
+passed = 1
+try:
+    peer.sendmsg([frame], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [slow.fileno()]))])
+except PermissionError:
+    passed = 0
+    peer.sendall(frame)
+slow.close()
+print(json.dumps(passed), flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_the_close_of_a_passed_descriptor_waits_for_nobody(bench, open_folder, seen, as_root):
+    """Whoever drops the last copy of a descriptor waits for its close: that must not be the broker."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.getsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS)
+        except OSError:
+            pytest.skip("this kernel cannot refuse descriptors (Linux 6.16 can)")
+    config = {"allowed_uids": [NOBODY], "socket_mode": 0o660, "socket_group": NOBODY}
+    b = bench(config, path=str(open_folder / "b.sock"))
+    imports = "import array, contextlib, json, socket, struct, sys\n"
+    (open_folder / "lingerer.py").write_text(imports + LINGERER)
+    # So that the broker has the last copy for certain.
+    b.broker.freeze()
+    lingerer = b.start(str(open_folder / "lingerer.py"), b.path, user=NOBODY)
+    passed = lingerer.json()
+    b.broker.thaw()
+    began = time.monotonic()
+    b.connected().close()
+    took = time.monotonic() - began
+    lingerer.close()
+    seen(f"descriptors that were taken: {passed}; another client connects in {took * 1000:.1f} ms")
+    assert took < 1, took
+    b.undisturbed(latency=False)

@@ -10,7 +10,7 @@
 //! neither checked nor changed nor removed, there is no lock, and closing only lets go of our copy, so that whoever connects
 //! meanwhile waits for the next broker.
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use tokio::io::Interest;
 
 use super::descriptor::{Descriptor, Watched};
 use super::lock::Lock;
+use super::passing::refuse_descriptors;
 use super::place::{PathWatch, Place, SocketFile};
 use super::stream::Stream;
 use crate::error::{Error, Result};
@@ -110,6 +111,14 @@ impl Listener {
             }
         };
         let file = SocketFile::claim(place)?;
+        if options.group.is_some() {
+            // Before the first of them can connect.
+            refuse_descriptors(
+                socket
+                    .get()
+                    .map_err(|cause| Error::io(format!("listen at {}", path.display()), &cause))?,
+            );
+        }
         file.open_up(mode, options.group)?;
         Ok(prepared(Found::Free(file, socket)))
     }
@@ -123,6 +132,8 @@ impl Listener {
         let failed = |cause| Error::io(format!("take over the listener at {}", path.display()), &cause);
         rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
         rustix::io::ioctl_fionbio(&fd, true).map_err(|errno| failed(errno.into()))?;
+        // Its mode is the manager's, and may let others in.
+        refuse_descriptors(fd.as_fd());
         net::listen(&fd, GIVEN_BACKLOG).map_err(|errno| failed(errno.into()))?;
         let socket = Watched::new(Arc::new(Descriptor::new(fd)), Interest::READABLE).map_err(failed)?;
         Ok(Self {

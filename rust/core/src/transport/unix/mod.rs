@@ -1,11 +1,13 @@
 //! Unix domain sockets.
 //!
 //! Read in this order: [`descriptor`] (what a fork may not keep), [`stream`], then what a broker needs to listen: [`directory`]
-//! (whom the way there belongs to), [`lock`] (one broker per path), [`place`] (the socket file), [`listener`] (the order of it all).
+//! (whom the way there belongs to), [`lock`] (one broker per path), [`place`] (the socket file), [`passing`] (what peers may not send
+//! along), [`listener`] (the order of it all).
 mod descriptor;
 mod directory;
 mod listener;
 mod lock;
+mod passing;
 mod place;
 mod stream;
 
