@@ -149,6 +149,28 @@ def test_both_sides_stopped_beyond_every_timeout(bench, seen):
     seen(f"all three stopped: {got['received']} of {done['tried']}, {lost} lost, {got['gaps']} breaks told")
 
 
+def test_both_sides_stopped_again_after_a_moment(bench, seen):
+    """The moment is long enough to ask who is there, and no time to answer."""
+    b = bench({"ping_interval": 0.5, "ping_timeout": 2.0}, canary=False)
+    reader = b.reader()
+    time.sleep(0.2)
+    for sleeper in (reader, b.broker):
+        freeze(sleeper.pid)
+    for asleep in (3, 3):
+        time.sleep(asleep)
+        b.broker.thaw()
+        # Under half of what the reader has from the question on.
+        time.sleep(0.3)
+        freeze(b.broker.pid)
+    b.broker.thaw()
+    reader.thaw()
+    b.flood(count=10).json()
+    got = reader.ask(expect=10, within=10)
+    assert (got["received"], got["gaps"]) == (10, 0), got
+    assert b.refused("ping_timeout") == 0
+    seen("asleep for 2 x 3 s with 2 x 0.3 s between: still connected")
+
+
 def test_a_broker_stopped_longer_than_its_clients_wait(bench, seen):
     b = bench({"ping_interval": 0.5, "ping_timeout": 1.5}, canary=False)
     reader = b.reader()

@@ -3,7 +3,7 @@
 //!
 //! Time in which the broker does not read, or in which the peer has not taken what it was sent, counts as heard. So does the time by
 //! which the timer rings late: then it was the broker that slept (stopped, suspended, starved), and who could not be heard is no peer
-//! that was silent.
+//! that was silent. If it rings very late, nothing is known of the time before either, of which the broker may have seen a moment.
 
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -19,10 +19,14 @@ use crate::wire::text::{Code, FromBroker};
 /// How often a peer that is not read is asked whether it is still there.
 const PROBE: Duration = Duration::from_millis(50);
 const FAR: Duration = Duration::from_secs(3600);
+/// So late no busy broker is.
+const SLEPT: Duration = Duration::from_millis(500);
 
 pub(super) struct Clock {
     sleep: Pin<Box<Sleep>>,
     armed: Instant,
+    /// When that was decided.
+    armed_at: Instant,
     heard: Instant,
     pinged: bool,
     /// Since when a frame is incomplete.
@@ -45,6 +49,7 @@ impl Clock {
         Self {
             sleep: Box::pin(sleep_until(armed.into())),
             armed,
+            armed_at: now,
             heard: now,
             pinged: false,
             frame_since: None,
@@ -80,10 +85,15 @@ impl Clock {
         }
     }
 
-    /// Takes off what the broker has slept through since the timer was due.
+    /// Takes off what the broker has slept through.
     fn forgive(&mut self, now: Instant) {
         let late = now.saturating_duration_since(self.armed);
-        let later = |then: Instant| then.checked_add(late).map_or(now, |then| then.min(now));
+        let asleep = if late > SLEPT {
+            now.saturating_duration_since(self.armed_at)
+        } else {
+            late
+        };
+        let later = |then: Instant| then.checked_add(asleep).map_or(now, |then| then.min(now));
         self.heard = later(self.heard);
         self.frame_since = self.frame_since.map(later);
         self.leaving = self.leaving.map(|(since, taken)| (later(since), taken));
@@ -92,6 +102,7 @@ impl Clock {
     fn arm(&mut self, at: Instant) {
         if at < self.armed {
             self.armed = at;
+            self.armed_at = Instant::now();
             self.sleep.as_mut().reset(at.into());
         }
     }
