@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -177,6 +178,8 @@ CLIENT = {"id": ID, "name": "", "pid": 1, "queued_messages": 0, "queued_bytes": 
         (FIVE | {"detail": DETAIL}, {"clients": [7]}),
         # The same page again and again.
         (FIVE | {"detail": DETAIL}, {"clients": [CLIENT], "more": True}),
+        # Another page again and again.
+        (FIVE | {"detail": DETAIL}, None),
     ],
 )
 def test_somebody_who_answers_anything(cli, path, numbers, clients):
@@ -185,14 +188,22 @@ def test_somebody_who_answers_anything(cli, path, numbers, clients):
         os.chmod(path, 0o600)
         listener.listen()
 
+        pages = itertools.count(1)
+
+        def endless():
+            start = 1000 * next(pages)
+            return {"clients": [CLIENT | {"id": f"{start + at:036}"} for at in range(400)], "more": True}
+
         def serve():
             with contextlib.closing(raw_by_hand.Raw.of(listener.accept()[0])) as peer:
                 while (body := peer.receive()) is not None:
                     verb, said = raw_by_hand.parse_text(body)
                     if verb == "CONNECT":
                         peer.say("INFO", protocol=1)
+                    elif said.get("clients"):
+                        peer.say("OK", **(endless() if clients is None else clients))
                     else:
-                        peer.say("OK", **(clients if said.get("clients") else numbers))
+                        peer.say("OK", **numbers)
 
         thread = threading.Thread(target=serve)
         thread.start()

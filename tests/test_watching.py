@@ -209,6 +209,57 @@ def test_a_broker_that_tells_only_the_five(path, run, answers):
         thread.join(10)
 
 
+@pytest.mark.parametrize(
+    ("fresh", "peer_kind", "said_so"),
+    [
+        (False, "native", "repeats its clients"),
+        (True, "native", "lists more than 131072"),
+        (True, "\x1b[2J", "not answered what it was asked: ClientInfo.peer"),
+    ],
+)
+def test_a_broker_that_lists_clients_as_it_likes(path, run, fresh, peer_kind, said_so):
+    """The same, new ones without end, and some of a kind that there is not."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+
+    def serve():
+        peer = wire.Raw.of(listener.accept()[0])
+        page = 0
+        while (body := peer.receive()) is not None:
+            verb, said = wire.parse_text(body)
+            if verb == "CONNECT":
+                peer.say("INFO", **wire.info())
+            elif verb == "STATS":
+                page += fresh
+                ids = (str(uuid.UUID(int=1000 * page + number)) for number in range(250))
+                clients = [
+                    {"id": one, "name": "", "dialect": "bincode", "peer": peer_kind, "subscriptions": 0, "published": 0}
+                    | {"queued_messages": 0, "queued_bytes": 0, "delivered": 0, "dropped": {}}
+                    for one in ids
+                ]
+                peer.say("OK", id=said["id"], clients=clients, more=True)
+            elif verb == "PING":
+                peer.send(b"PONG")
+            elif verb == "BYE":
+                break
+        peer.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+
+    async def main():
+        async with EventBus.connect(path, config=SOLO) as bus:
+            with pytest.raises(ProtocolError, match=said_so):
+                await bus.clients()
+
+    try:
+        run(main())
+    finally:
+        listener.close()
+        thread.join(10)
+
+
 async def test_a_bus_that_was_shut_down_does_not_ask(pair: Pair):
     await pair.pub.shutdown()
     with pytest.raises(ConnectionClosed):

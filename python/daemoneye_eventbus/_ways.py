@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from daemoneye_eventbus._checks import choice, integer
 from daemoneye_eventbus._connection import Connection
+from daemoneye_eventbus._listing import Listing
 from daemoneye_eventbus._room import Room
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription, State
 from daemoneye_eventbus._waiters import Waiters
@@ -260,16 +261,18 @@ class RemoteWay:
         """Everybody, page by page."""
         link = self.native
         found: list[ClientInfo] = []
-        after: str | None = None
+        listing = Listing()
         while True:
-            page, more = _told(tuple, await self.bridge.ask(functools.partial(link.clients, after)))
-            found.extend(ClientInfo(**one) for one in page)
-            if not more:
-                return found
-            # Ids rise from page to page, so that this ends.
-            if not page or (after is not None and page[-1]["id"] <= after):
-                raise ProtocolError("the broker repeats its clients; please report it")
-            after = page[-1]["id"]
+            page, more = _told(tuple, await self.bridge.ask(functools.partial(link.clients, listing.after)))
+            try:
+                found.extend(ClientInfo(**one) for one in page)
+            except ValueError as error:
+                raise ProtocolError(f"the broker has not answered what it was asked: {error}") from None
+            try:
+                if not listing.goes_on(page, more):
+                    return found
+            except ValueError as error:
+                raise ProtocolError(f"the broker {error}; please report it") from None
 
     def local_statistics(self) -> dict[str, Any]:
         """This side's numbers."""

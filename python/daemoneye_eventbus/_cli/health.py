@@ -12,6 +12,7 @@ from daemoneye_eventbus._cli.examine import Finding, own_uid, strange, user
 from daemoneye_eventbus._cli.exits import LOOK, NO_BROKER, REFUSED
 from daemoneye_eventbus._cli.numbers import counted, duration
 from daemoneye_eventbus._cli.raw import UNKNOWN, UNPROVED, Raw, Refusal, answer, greet
+from daemoneye_eventbus._listing import Listing
 from daemoneye_eventbus.errors import ConnectionLost
 
 if TYPE_CHECKING:
@@ -173,16 +174,13 @@ def _refusals(detail: dict[str, Any]) -> Finding:
 
 def _clients(raw: Raw, info: dict[str, Any], detail: dict[str, Any], timeout: float) -> list[Finding]:
     found: list[dict[str, Any]] = []
-    more, after = True, None
-    while more:
-        raw.send("STATS", {"id": 3, "clients": True} | ({} if after is None else {"after": after}))
+    listing = Listing()
+    while True:
+        raw.send("STATS", {"id": 3, "clients": True} | ({} if listing.after is None else {"after": listing.after}))
         page = answer(raw, "OK", timeout)
-        clients = page["clients"]
-        # Ids rise from page to page, so that this ends.
-        if clients and after is not None and clients[-1]["id"] <= after:
-            raise ValueError("it repeats its clients")
-        found += clients
-        more, after = bool(page.get("more")) and bool(clients), found[-1]["id"] if found else None
+        found += page["clients"]
+        if not listing.goes_on(page["clients"], bool(page.get("more"))):
+            break
     waiting = detail["queued_messages"]
     queued = f"{counted(waiting, 'message')} of {detail['queued_bytes']} bytes {'waits' if waiting == 1 else 'wait'}"
     findings = [Finding("ok", "clients", f"{len(found)}, this one included; {queued}")]
