@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import signal
+import socket
 import threading
 
 import pytest
 
+import raw as raw_by_hand
 from commands import DEADLINE, events, fed, wait_for
 
 pytest_plugins = ["commands"]
@@ -110,6 +113,26 @@ def test_count_and_timeout(cli, cli_broker):
     reader = cli("sub", "events.#", "--count", "3").until("subscribed")
     fed(cli, events(1, 2, 3, 4, 5)).ends(0)
     assert len(reader.ends(0).stdout.splitlines()) == 3
+
+
+def test_a_broker_that_acknowledges_nothing(cli, path):
+    """With or without `--timeout`, which counts from the acknowledgement."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve():
+            with contextlib.closing(raw_by_hand.Raw.of(listener.accept()[0])) as peer:
+                peer.expect("CONNECT")
+                peer.say("INFO", **raw_by_hand.info())
+                while peer.receive() is not None:
+                    pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        child = cli("sub", "events.#", "--timeout", "1").ends(5)
+        thread.join(DEADLINE)
+    assert child.stderr == "daemoneye-eventbus sub: the broker did not answer within 5 s\n"
 
 
 def test_rates_and_drops(cli, cli_broker):

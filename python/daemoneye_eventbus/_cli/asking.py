@@ -1,4 +1,4 @@
-"""What a broker tells of itself, asked with a deadline."""
+"""What a broker is asked with a deadline, first of all for what it tells of itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from daemoneye_eventbus import ClientInfo, EventBus
 
-__all__ = ["clients", "statistics"]
+__all__ = ["clients", "statistics", "within"]
 
 _SECONDS: Final = 5.0
 T = TypeVar("T")
@@ -22,17 +22,17 @@ T = TypeVar("T")
 async def statistics(bus: EventBus) -> tuple[BrokerStatistics | EventBusStatistics, str | None]:
     """All that the broker tells this user: everything, or the five totals and why there is no more."""
     try:
-        return await _within(bus.broker_statistics()), None
+        return await within(bus.broker_statistics()), None
     except (PermissionRefused, ProtocolError) as error:
-        return await _within(bus.statistics()), str(error)
+        return await within(bus.statistics()), str(error)
 
 
 async def clients(bus: EventBus) -> list[ClientInfo]:
     """Who is connected; raises for a user who is not told."""
-    return await _within(bus.clients())
+    return await within(bus.clients())
 
 
-async def _within(answer: Awaitable[T]) -> T:
+async def within(answer: Awaitable[T]) -> T:
     """One that accepts connections and answers nothing is no broker."""
     try:
         async with asyncio.timeout(_SECONDS):

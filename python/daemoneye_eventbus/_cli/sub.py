@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from daemoneye_eventbus import CorrelationFilter, EventFilter
-from daemoneye_eventbus._cli import jsonlines, lines, output
+from daemoneye_eventbus._cli import asking, jsonlines, lines, output
 from daemoneye_eventbus._cli.address import add_client, connect, seconds
 from daemoneye_eventbus._cli.arguments import check_patterns, mapping, number, pair
 from daemoneye_eventbus._cli.commands import command
@@ -128,22 +128,21 @@ async def _follow(arguments: argparse.Namespace) -> int:
     event_filter, correlation_filter = _filters(arguments)
     include: bool = arguments.include_control
     overflow: Literal["drop_oldest", "drop_newest", "block"] = arguments.overflow
-    async with (
-        connect(arguments, client="sub", reconnect=not arguments.no_reconnect) as bus,
-        bus.subscribe(
+    async with connect(arguments, client="sub", reconnect=not arguments.no_reconnect) as bus:
+        subscribing = bus.subscribe(
             *arguments.patterns,
             include_control=include,
             event_filter=event_filter,
             correlation_filter=correlation_filter,
             overflow=overflow,
-        ) as subscription,
-    ):
-        report = _Report(bus, subscription, quiet=arguments.quiet, interval=arguments.interval)
-        report.say(f"subscribed to {' '.join(subscription.patterns)}")
-        try:
-            return await _print(arguments, subscription, report)
-        finally:
-            report.total()
+        )
+        async with await asking.within(subscribing) as subscription:
+            report = _Report(bus, subscription, quiet=arguments.quiet, interval=arguments.interval)
+            report.say(f"subscribed to {' '.join(subscription.patterns)}")
+            try:
+                return await _print(arguments, subscription, report)
+            finally:
+                report.total()
 
 
 async def _print(arguments: argparse.Namespace, subscription: Subscription[Received], report: _Report) -> int:
