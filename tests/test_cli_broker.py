@@ -289,6 +289,8 @@ def test_rules_from_a_file_and_tokens_with_names(cli, path, folder):
         ("rule = 5", 2, "rule is not known here"),
         ("rule = [5]", 2, "rule 1: not a table"),
         ("[[rule", 2, "--rules "),
+        ("rule = " + "[" * 5000, 2, "nested too deeply"),
+        ("rule = " + "9" * 5000, 2, "--rules "),
         (None, 4, "No such file"),
         ("writable", 4, "others may write it"),
     ],

@@ -74,8 +74,11 @@ def rules(arguments: argparse.Namespace) -> list[Rule]:
             content = tomllib.load(file)
     except OSError as error:
         raise CliError(f"--rules {name}: {error.strerror}", REFUSED) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
+        # No TOML, no UTF-8, or a number of more digits than Python reads.
         raise CliError(f"--rules {name}: {error}", USAGE) from None
+    except RecursionError:
+        raise CliError(f"--rules {name}: nested too deeply; a rule is a table of lists", USAGE) from None
     given = content.pop("rule", [])
     if content or not isinstance(given, list):
         unknown = next(iter(content), "rule")
