@@ -190,6 +190,20 @@ async def test_the_changes_of_a_bus_begin_where_they_are_asked_for(path, program
         await changes.aclose()
 
 
+async def test_a_wait_for_a_change_that_is_given_up_ends_no_changes(kind, broker, path):
+    """The next change was never told, and the iteration ended as if the bus had been closed."""
+    bus = await open_bus(kind, broker, path)
+    changes = bus.state_changes()
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(changes), 0.01)
+    waiting = [asyncio.ensure_future(anext(changes, "no more")) for _ in range(2)]
+    await asyncio.sleep(0)
+    await bus.shutdown()
+    assert await asyncio.wait_for(asyncio.gather(*waiting), 20) == ["closed", "no more"]
+    assert [state async for state in changes] == []
+
+
 async def test_changes_that_nobody_begins_to_follow_leave_nothing_behind(kind, broker, path):
     async with await open_bus(kind, broker, path) as bus:
         bus.state_changes()

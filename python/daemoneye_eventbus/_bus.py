@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Never, Self, TypeVar, overload
 
 from daemoneye_eventbus._border import Address
 from daemoneye_eventbus._broker import Broker
+from daemoneye_eventbus._changes import StateChanges
 from daemoneye_eventbus._checks import file_path, one_of, text, wrong
 from daemoneye_eventbus._config import ClientConfig
 from daemoneye_eventbus._connection import Connection
@@ -43,7 +44,7 @@ from daemoneye_eventbus._types import (
     EventSubscription,
     State,
 )
-from daemoneye_eventbus._ways import Bounds, LocalWay, RemoteWay, Way, state_changes
+from daemoneye_eventbus._ways import Bounds, LocalWay, RemoteWay, Way
 from daemoneye_eventbus.errors import (
     EventBusError,
     ForkedProcess,
@@ -309,7 +310,7 @@ class EventBus(Publisher):
 
     def state_changes(self) -> AsyncIterator[State]:
         """Yields each change of `state` from now on; ends after ``closed``."""
-        return state_changes(self._way, lambda: self.state)
+        return StateChanges(self._way, lambda: self.state)
 
     def flush(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
         """Returns when every earlier publish of this bus has been routed; ``TimeoutError`` after ``timeout`` seconds.

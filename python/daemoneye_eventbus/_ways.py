@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import weakref
-from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -15,18 +13,17 @@ from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._listing import Listing
 from daemoneye_eventbus._room import Room
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription, State
-from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus.errors import ConnectionLost, ProtocolError, SubscriptionRefused
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import Callable
 
     from daemoneye_eventbus._border import Link, PortHandle, Source
     from daemoneye_eventbus._broker import Broker
     from daemoneye_eventbus._config import ClientConfig
     from daemoneye_eventbus._loop import Bridge
 
-__all__ = ["Bounds", "LocalWay", "Opened", "RemoteWay", "Way", "state_changes"]
+__all__ = ["Bounds", "LocalWay", "Opened", "RemoteWay", "Way"]
 
 _log = logging.getLogger("daemoneye_eventbus.client")
 
@@ -87,38 +84,6 @@ class Way(Protocol):
     def local_statistics(self) -> dict[str, Any]: ...
     async def close(self, goodbye: float) -> None: ...
     def abandon(self) -> None: ...
-
-
-def state_changes(way: Way, present: Callable[[], State]) -> AsyncIterator[State]:
-    """Each change from now on; ``present`` knows of the end of a bus also where others go on with its connection."""
-    changes: deque[State] = deque()
-    waiting = Waiters()
-
-    def changed(state: State) -> None:
-        changes.append(state)
-        waiting.wake_all()
-
-    stop = way.observe(changed)
-    following = _follow(way.bridge, present, changes, waiting)
-    # Also where nobody ever begins.
-    weakref.finalize(following, stop).atexit = False
-    return following
-
-
-async def _follow(
-    bridge: Bridge, present: Callable[[], State], changes: deque[State], waiting: Waiters
-) -> AsyncGenerator[State]:
-    loop = bridge.check()
-    # It may have ended before.
-    if present() == "closed" and "closed" not in changes:
-        changes.append("closed")
-    while True:
-        while changes:
-            state = changes.popleft()
-            yield state
-            if state == "closed":
-                return
-        await waiting.wait(loop)
 
 
 class RemoteWay:

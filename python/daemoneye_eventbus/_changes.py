@@ -1,0 +1,64 @@
+"""The changes of a bus's state, one after the other.
+
+Each change is kept until somebody asks for it. Not an async generator: a wait that is given up, at a time limit for
+example, would end a generator for good, and the iteration would look as if the bus had been closed.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
+
+from daemoneye_eventbus._types import State
+from daemoneye_eventbus._waiters import Waiters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from daemoneye_eventbus._ways import Way
+
+__all__ = ["StateChanges"]
+
+
+class StateChanges(AsyncIterator[State]):
+    """Each change from now on; ends after ``closed``."""
+
+    __slots__ = ("__weakref__", "_bridge", "_changes", "_ended", "_present", "_stop", "_waiting")
+
+    def __init__(self, way: Way, present: Callable[[], State]) -> None:
+        """``present`` knows of the end of a bus also where others go on with its connection."""
+        changes: deque[State] = deque()
+        waiting = Waiters()
+
+        def changed(state: State) -> None:
+            changes.append(state)
+            waiting.wake_all()
+
+        self._bridge: Final = way.bridge
+        self._present: Final = present
+        self._changes: Final = changes
+        self._waiting: Final = waiting
+        self._ended = False
+        # Also where nobody ever begins.
+        self._stop: Final = weakref.finalize(self, way.observe(changed))
+        self._stop.atexit = False
+
+    async def __anext__(self) -> State:
+        loop = self._bridge.check()
+        while not self._ended:
+            # It may have been closed before.
+            if self._changes or self._present() == "closed":
+                state = self._changes.popleft() if self._changes else "closed"
+                if state == "closed":
+                    await self.aclose()
+                return state
+            await self._waiting.wait(loop)
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Ends it, also for those who wait."""
+        self._ended = True
+        self._stop()
+        self._waiting.wake_all()
