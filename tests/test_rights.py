@@ -332,7 +332,10 @@ async def test_a_recorded_handshake_is_worth_nothing(broker_with, path, raw):
         (lambda: BrokerConfig(rules=Rule(publish=["events.#"])), "BrokerConfig.rules: expected a sequence of Rule"),
         (lambda: BrokerConfig(rules=[{"publish": ["#"]}]), "BrokerConfig.rules: expected Rule, got dict"),
         (lambda: BrokerConfig(rules=[Rule(publish=["#"], tokens=["x"])]), "no token is named 'x'"),
-        (lambda: BrokerConfig(token={"x": b"short"}), "BrokerConfig.token: 5 bytes are too few"),
+        (
+            lambda: BrokerConfig(token={"x": b"short"}),
+            "BrokerConfig.token: 5 bytes are too few, at least 16 are needed",
+        ),
         (lambda: BrokerConfig(token={1: b"s" * 32}), "BrokerConfig.token: expected names as str"),
         (lambda: BrokerConfig(token={}), "BrokerConfig.token: an empty list"),
     ],

@@ -69,7 +69,10 @@ def _token(owner: object, value: object) -> Secret:
     if not isinstance(value, bytes):
         raise wrong(place(owner, "token"), "bytes", value)
     if len(value) < _SHORTEST_TOKEN:
-        raise ValueError(f"{place(owner, 'token')}: {len(value)} bytes are too few; use 32 random bytes")
+        raise ValueError(
+            f"{place(owner, 'token')}: {len(value)} bytes are too few, at least {_SHORTEST_TOKEN} are needed; "
+            "use 32 random ones"
+        )
     return Secret(value)
 
 
