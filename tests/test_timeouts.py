@@ -9,7 +9,7 @@ import time
 import pytest
 
 from daemoneye_eventbus import ClientConfig, EventBus
-from support import open_bus, process
+from support import Pair, eventually, open_bus, process
 
 
 async def test_a_reader_whose_time_is_over(kind, broker, path):
@@ -92,6 +92,28 @@ async def test_a_drain_whose_readers_do_not_read(kind, broker, path):
         "the bus is closed; read or close the subscriptions before, or give more time"
     )
     await events.close()
+
+
+@pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest", "block"])
+async def test_a_drain_while_others_go_on_publishing(pair: Pair, overflow):
+    """Readers that had taken all that was queued, and much more, were said not to have."""
+    bus = await open_bus(pair.kind, pair.broker, pair.path)
+    events = await bus.subscribe("events.#", overflow=overflow)
+    await bus.publish_many(process(number) for number in range(500))
+    await eventually(lambda: events.pending == 500, what="all are queued")
+    seen = []
+
+    async def read():
+        async for item in events:
+            seen.append(item.event.pid)
+            await pair.pub.publish(process(1000))
+            await asyncio.sleep(0)
+
+    reader = asyncio.create_task(read())
+    await bus.drain(10)
+    await asyncio.wait_for(reader, 5)
+    assert seen[:500] == list(range(500))
+    assert events.dropped == bus.local_statistics()["dropped"].get("closed", 0)
 
 
 def raise_at(error, place):

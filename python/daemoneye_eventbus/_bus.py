@@ -382,7 +382,7 @@ class EventBus(Publisher):
     def drain(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
         """Flushes, lets readers take what is queued for them, and closes; ``TimeoutError`` after ``timeout`` seconds.
 
-        The bus is closed in either case.
+        What others publish meanwhile is not waited for. The bus is closed in either case.
         """
         return self._drain(timeout)
 
@@ -397,8 +397,9 @@ class EventBus(Publisher):
             async with limit:
                 await self._way.flush()
                 goodbye = _FLUSH_SECONDS
-                for subscription in self._open_subscriptions():
-                    await subscription._drained()
+                open_now = self._open_subscriptions()
+                for subscription, queued in [(one, await one._queued()) for one in open_now]:
+                    await subscription._taken(queued)
         except TimeoutError:
             if not limit.expired():
                 raise

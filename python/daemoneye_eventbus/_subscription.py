@@ -177,13 +177,20 @@ class Subscription(SubscriptionCore[T_co]):
         finally:
             self._waiting.wake_all()
 
-    async def _drained(self) -> None:
-        """Returns when its reader has taken everything that waits, at the broker too; the bus has been flushed."""
+    async def _queued(self) -> int:
+        """How many messages its reader has taken once it has all that waits now, at the broker too.
+
+        The bus has been flushed. What comes later is not waited for: others may go on publishing without end.
+        """
         # Of a connection that has ended nothing more comes.
         with contextlib.suppress(ConnectionError):
             await self._opened.arrived()
+        return self._delivered + self.pending
+
+    async def _taken(self, count: int) -> None:
+        """Returns when its reader has taken ``count`` messages, or has none to take."""
         # The native fast path takes messages without telling anybody.
-        while self.pending and not self._closed:  # noqa: ASYNC110
+        while self._delivered < count and self.pending and not self._closed:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
     def _abandon(self) -> None:

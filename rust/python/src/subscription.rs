@@ -284,6 +284,12 @@ impl SubscriptionCore {
         Ok(self.queue(py)?.snapshot().messages)
     }
 
+    /// Messages taken out of the queue so far.
+    #[getter]
+    fn _delivered(&self, py: Python<'_>) -> PyResult<u64> {
+        Ok(self.queue(py)?.snapshot().delivered)
+    }
+
     /// True once nothing more can come in.
     #[getter]
     fn _ended(&self, py: Python<'_>) -> PyResult<bool> {
