@@ -148,6 +148,29 @@ async def test_loops_of_many_threads_come_and_go(broker, path):
     await eventually(lambda: not remote(broker), what="clients of loops that ended")
 
 
+def test_a_bus_of_an_ended_loop_still_publishes_whoever_connects_anew(path, program):
+    """The next loop that connected with the same settings closed it."""
+    broker = program("broker.py", path)
+    broker.json()
+    left = []
+
+    async def leave():
+        left.append(await EventBus.connect(path))
+
+    async def hear():
+        async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+            left[0].publish_nowait(process(7))
+            assert (await events.get(timeout=10)).event == process(7)
+
+    asyncio.run(leave())
+    for _ in range(2):
+        asyncio.run(hear())
+    assert left[0].state == "connected"
+    with pytest.warns(ResourceWarning, match="was forgotten"):
+        left.clear()
+    broker.finish()
+
+
 async def test_whoever_leaves_the_others_sees_its_state_end(broker, path):
     """`state_changes` of a bus that was shut down waited for ever while others used its connection."""
     one, two = await EventBus.connect(path), await EventBus.connect(path)

@@ -56,10 +56,11 @@ class Connection:
         """The pool's connection for this loop, address and config, or a new one."""
         if not config.pool:
             return cls(bridge, address, config)
-        # Other threads' loops come and go meanwhile: a copy is one step, and whoever takes an entry out closes it.
+        # Nobody can share those of loops that have ended, but who has a bus there may still publish without waiting.
+        # Other threads' loops come and go meanwhile: a copy is one step.
         for key in cls._pool.copy():
-            if key[0].is_closed and (stale := cls._pool.pop(key, None)) is not None:
-                stale.link.close()
+            if key[0].is_closed:
+                cls._pool.pop(key, None)
         key = (bridge, address, config._key())
         found = cls._pool.get(key)
         # Any thread may collect the last user; nothing comes between looking at their number and adding to it.
