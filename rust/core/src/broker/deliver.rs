@@ -15,12 +15,12 @@ use smallvec::SmallVec;
 
 pub(super) use self::sift::unwritten;
 
-use self::sift::{Lens, split};
+use self::sift::Lens;
 use super::held_back::HeldBack;
 use super::route::{Lane, Sink, Standing, Target, Way};
 use super::router::Router;
 use crate::queue::{Content, DropReason, Patience, Pushed, Run, Sender, Subscriptions};
-use crate::wire::{self, Dialect};
+use crate::wire::{self, Dialect, frame};
 
 enum Piece {
     Run(Run, Subscriptions),
@@ -324,7 +324,7 @@ impl<'a> Delivery<'a> {
                 return self.push_found(sink, run, || router.standing(sink).map(|_| Arc::clone(subscriptions)));
             }
         };
-        for (frame, body) in split(frames) {
+        for (frame, body) in frame::split(frames) {
             let Ok(summary) = wire::check(sink.dialect, body, self.max_depth) else {
                 continue;
             };

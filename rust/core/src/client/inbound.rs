@@ -357,11 +357,8 @@ impl Inbound {
     }
 
     pub(super) fn hand_over_filtered<'i>(&self, bytes: &[u8], takers: impl Iterator<Item = &'i Arc<Inbox>> + Clone) {
-        let mut at = 0;
-        while let Some(Ok(Some((_, body)))) = bytes.get(at..).map(|rest| frame::next(rest, usize::MAX)) {
-            let len = PREFIX + body.len();
-            let run = self.headroom.copy(bytes.get(at..at + len).unwrap_or_default(), 1);
-            at += len;
+        for (frame, body) in frame::split(bytes) {
+            let run = self.headroom.copy(frame, 1);
             let Ok((message, event)) = wire::read(self.dialect, body) else {
                 continue;
             };

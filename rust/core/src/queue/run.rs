@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::budget::{charged, listed};
 use super::{DropReason, Popped};
 use crate::growth;
-use crate::wire::frame::PREFIX;
+use crate::wire::frame::{self, PREFIX};
 
 /// Subscriptions in one `DROPPED`, so that it stays under the 64 KiB of a text whatever their numbers are.
 const COUNTS_PER_FRAME: usize = 1024;
@@ -270,9 +270,7 @@ impl Popped<&[u8]> {
 
 /// Length of the frame at the head of `bytes`, prefix included; runs hold whole frames only.
 pub(super) fn frame_len(bytes: &[u8]) -> usize {
-    bytes.first_chunk().map_or(usize::MAX, |prefix: &[u8; PREFIX]| {
-        PREFIX + u32::from_le_bytes(*prefix) as usize
-    })
+    frame::claimed(bytes).unwrap_or(usize::MAX)
 }
 
 /// So many messages are missing here, by subscription.

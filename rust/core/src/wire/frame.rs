@@ -57,6 +57,17 @@ pub fn claimed(buf: &[u8]) -> Option<usize> {
     Some(usize::try_from(size).unwrap_or(usize::MAX).saturating_add(PREFIX))
 }
 
+/// The frames of `run`, all of them whole: each with its prefix, and its body alone.
+#[inline]
+pub fn split(run: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = run;
+    std::iter::from_fn(move || {
+        let (frame, behind) = rest.split_at_checked(claimed(rest)?)?;
+        rest = behind;
+        Some((frame, frame.get(PREFIX..)?))
+    })
+}
+
 /// The first frame of `buf`: its kind and its body (the whole frame is `PREFIX + body.len()` bytes), or `None` while bytes
 /// are missing. Refuses as soon as the prefix (and for sizes between `max_frame` and [`MAX_TEXT`] the first byte) shows it.
 #[inline]

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::event::CollectionEvent;
 use crate::filter::Filters;
 use crate::queue::{Content, DropReason, Run, Subscriptions};
-use crate::wire::frame::PREFIX;
+use crate::wire::frame::{self, PREFIX};
 use crate::wire::{self, Dialect, Message, Summary};
 
 impl Delivery<'_> {
@@ -24,7 +24,7 @@ impl Delivery<'_> {
         let mut sieves: SmallVec<[Sieve<'_>; 4]> = targets.iter().map(|target| Sieve::new(target)).collect();
         let mut translations: SmallVec<[(Dialect, Result<Bytes, DropReason>); 2]> = SmallVec::new();
         let mut at = 0;
-        for (frame, body) in split(frames) {
+        for (frame, body) in frame::split(frames) {
             // It was checked on its way in, so this finds nothing new.
             let Ok(summary) = wire::check(dialect, body, self.max_depth) else {
                 continue;
@@ -80,7 +80,7 @@ impl Delivery<'_> {
     /// Frames of one dialect that there was no memory for: lost for everyone in `lane` who would have taken them.
     #[cold]
     pub(in crate::broker) fn lose(&mut self, lane: &Lane, frames: &[u8], dialect: Dialect) {
-        for (_, body) in split(frames) {
+        for (_, body) in frame::split(frames) {
             let Ok(summary) = wire::check(dialect, body, self.max_depth) else {
                 continue;
             };
@@ -104,18 +104,6 @@ impl Delivery<'_> {
             self.one(sieve.target, part.unshared_from(run), subscriptions);
         }
     }
-}
-
-/// The frames of a run, each whole and its body.
-pub(super) fn split(frames: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut rest = frames;
-    std::iter::from_fn(move || {
-        let (prefix, _) = rest.split_first_chunk::<PREFIX>()?;
-        let len = PREFIX.saturating_add(usize::try_from(u32::from_le_bytes(*prefix)).ok()?);
-        let (frame, behind) = rest.split_at_checked(len)?;
-        rest = behind;
-        Some((frame, frame.get(PREFIX..)?))
-    })
 }
 
 /// Why a message that could not be written in some dialect is lost: that cannot say it in so many bytes, or there is no memory.
