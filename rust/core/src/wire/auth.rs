@@ -118,6 +118,12 @@ impl Token {
     }
 }
 
+/// The first of `tokens` that `holds`. Every one is tried, so that the time does not tell which it was.
+pub fn proved(tokens: &[Token], holds: impl Fn(&Token) -> bool) -> Option<&Token> {
+    let held: Vec<_> = tokens.iter().filter(|token| holds(token)).collect();
+    held.first().copied()
+}
+
 /// Whether `text` has the form of a nonce: 64 lower-case hex digits.
 pub fn is_nonce(text: &str) -> bool {
     text.len() == 2 * NONCE_BYTES && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))

@@ -200,14 +200,14 @@ impl Session {
     /// Our proof and the token's name, if theirs holds. Without memory for what it says the session is cut, and no failure of its proof.
     async fn proof(&mut self, theirs: &str, ours: &str) -> Option<(String, Option<String>)> {
         let mut hearing = Hearing::new(self.shared.config.handshake_timeout);
-        let auth = loop {
+        let said = loop {
             let asked = frame::next(&self.pending, 0).ok()?;
             if let Some((kind, body)) = asked {
                 let text = (kind == Kind::Text).then(|| FromClient::parse(body).ok()).flatten();
                 let len = PREFIX + body.len();
                 self.pending.drain(..len);
                 match text? {
-                    FromClient::Auth(auth) => break auth,
+                    FromClient::Auth(said) => break said,
                     _ => return None,
                 }
             }
@@ -223,13 +223,9 @@ impl Session {
                 self.claim.granted().await;
             }
         };
-        let tokens = &self.shared.config.tokens;
-        // Every token is tried, so that the time does not tell which one held.
-        let valid = tokens
-            .iter()
-            .filter(|token| token.verify(Role::Client, theirs, ours, &auth.proof));
-        let valid: Vec<_> = valid.collect();
-        let token = valid.first()?;
+        let token = auth::proved(&self.shared.config.tokens, |token| {
+            token.verify(Role::Client, theirs, ours, &said.proof)
+        })?;
         let name = token.name().map(str::to_owned);
         Some((token.proof(Role::Broker, theirs, ours), name))
     }

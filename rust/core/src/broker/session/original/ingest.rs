@@ -15,6 +15,7 @@ use crate::broker::session::{KEPT_PENDING, SLOW_TURN};
 use crate::broker::shared::Phase;
 use crate::broker::statistics::Refusal;
 use crate::queue::Patience;
+use crate::wire::auth;
 use crate::wire::frame::PREFIX;
 use crate::wire::original::{self, Heard};
 use crate::wire::text::FromClient;
@@ -101,10 +102,8 @@ impl Original {
             // A broker without token has nothing to compare with, and the peer waits for its answer.
             return self.check();
         }
-        // Every token is tried, so that the time does not tell which one held.
-        let valid = config.tokens.iter().filter(|token| token.verify_original(proof));
-        let valid: Vec<_> = valid.collect();
-        let Some(token) = valid.first().map(|token| token.name().map(str::to_owned)) else {
+        let proved = auth::proved(&config.tokens, |token| token.verify_original(proof));
+        let Some(token) = proved.map(|token| token.name().map(str::to_owned)) else {
             self.refused = true;
             return self.cut(Refusal::AuthenticationFailed, "it did not prove the token");
         };
