@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::transport::{Address, DialError, Readable, Retry, Stream};
 use crate::wire::frame::PREFIX;
 use crate::wire::original::{self, Heard, REQUEST};
-use crate::wire::{self, Dialect, Verdict};
+use crate::wire;
 
 const READ: usize = 64 * 1024;
 
@@ -169,7 +169,7 @@ impl Inbound {
     }
 
     fn deliver_original(&mut self, frame: &[u8], body: &[u8]) -> Option<()> {
-        let spoken = self.dialect_of(body)?;
+        let spoken = wire::learn(&mut self.spoken, body, self.dialect)?;
         let frame = if spoken == self.dialect {
             Cow::Borrowed(frame)
         } else {
@@ -183,16 +183,6 @@ impl Inbound {
             .filter(|inbox| is_event || inbox.subscription.include_control);
         self.hand_over_filtered(&frame, takers);
         Some(())
-    }
-
-    fn dialect_of(&mut self, body: &[u8]) -> Option<Dialect> {
-        if self.spoken.is_none() {
-            match wire::verdict(body)? {
-                Verdict::Speaks(dialect) => self.spoken = Some(dialect),
-                Verdict::Alike => return Some(self.dialect),
-            }
-        }
-        self.spoken
     }
 }
 

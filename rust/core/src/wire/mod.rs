@@ -12,5 +12,5 @@ mod translate;
 
 pub use dialect::{Dialect, Entries, Outline};
 pub use message::{Draft, Message, MessageType, Payload, Refusal, Summary, check, encoded_len, read, write};
-pub use sniff::{Verdict, sniff, verdict};
+pub use sniff::{Verdict, learn, sniff, verdict};
 pub use translate::translate;

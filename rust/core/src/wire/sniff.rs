@@ -41,8 +41,16 @@ pub fn verdict(body: &[u8]) -> Option<Verdict> {
 
 /// The dialect of a whole message body; one that is alike in all is answered with `default`.
 pub fn sniff(body: &[u8], default: Dialect) -> Option<Dialect> {
-    verdict(body).map(|verdict| match verdict {
-        Verdict::Speaks(dialect) => dialect,
-        Verdict::Alike => default,
-    })
+    learn(&mut None, body, default)
+}
+
+/// The same from a peer that keeps to one dialect: `spoken`, once a body has shown which.
+pub fn learn(spoken: &mut Option<Dialect>, body: &[u8], default: Dialect) -> Option<Dialect> {
+    if spoken.is_none() {
+        match verdict(body)? {
+            Verdict::Speaks(dialect) => *spoken = Some(dialect),
+            Verdict::Alike => return Some(default),
+        }
+    }
+    *spoken
 }

@@ -19,16 +19,15 @@ use crate::wire::auth;
 use crate::wire::frame::PREFIX;
 use crate::wire::original::{self, Heard};
 use crate::wire::text::FromClient;
-use crate::wire::{self, Dialect, Verdict};
+use crate::wire::{self, Dialect};
 
 impl Original {
     /// Learns the dialect of a peer whose first frame is a message.
     pub(super) fn look_at_dialect(&mut self) {
         if let Ok(Some(body)) = original::next(&self.pending, self.shared.config.max_frame)
             && Heard::of(body) == Heard::Message
-            && let Some(Verdict::Speaks(dialect)) = wire::verdict(body)
         {
-            self.dialect = Some(dialect);
+            wire::learn(&mut self.dialect, body, self.shared.config.original_dialect);
         }
     }
 
@@ -114,7 +113,8 @@ impl Original {
     }
 
     fn message(&mut self, frame: &[u8], body: &[u8]) {
-        let Some(dialect) = self.dialect_of(body) else {
+        let default = self.shared.config.original_dialect;
+        let Some(dialect) = wire::learn(&mut self.dialect, body, default) else {
             return self.cut(Refusal::Decode, "a message of no dialect of the original");
         };
         if !self.is_proven() {
@@ -130,17 +130,6 @@ impl Original {
             }
             Err(wire::Refusal::Malformed(error)) => self.cut(Refusal::Decode, &error.to_string()),
         }
-    }
-
-    fn dialect_of(&mut self, body: &[u8]) -> Option<Dialect> {
-        if self.dialect.is_some() {
-            return self.dialect;
-        }
-        match wire::verdict(body)? {
-            Verdict::Speaks(dialect) => self.dialect = Some(dialect),
-            Verdict::Alike => return Some(self.shared.config.original_dialect),
-        }
-        self.dialect
     }
 
     fn route(&mut self, dialect: Dialect, frame: &[u8], summary: &wire::Summary<'_>) {
