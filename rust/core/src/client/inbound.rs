@@ -61,8 +61,6 @@ pub(super) struct Inbound {
     matcher: Matcher<u64>,
     generation: u64,
     routes: Cache<Arc<[Arc<Inbox>]>>,
-    /// Delivered and dropped by subscriptions that are gone.
-    pub(super) past: crate::queue::Snapshot,
     pub(super) undecodable: u64,
     /// What an original broker was found to speak on the present connection.
     pub(super) spoken: Option<Dialect>,
@@ -90,7 +88,6 @@ impl Inbound {
             matcher: Matcher::default(),
             generation: 0,
             routes: Cache::new(CACHED_TOPICS),
-            past: crate::queue::Snapshot::default(),
             undecodable: 0,
             spoken: None,
             consumed: 0,
@@ -148,7 +145,7 @@ impl Inbound {
 
     fn has_gone(&mut self, id: u64, leaving: Leaving) -> Option<Ticket> {
         self.unmatch(id, &leaving.inbox);
-        self.put_by(&leaving.inbox);
+        leaving.inbox.starve();
         leaving.ticket
     }
 
@@ -221,12 +218,6 @@ impl Inbound {
             }
             None => inbox.queue.finish(),
         }
-    }
-
-    /// Keeps the account of a settled inbox that nothing comes for any more.
-    pub(super) fn put_by(&mut self, inbox: &Inbox) {
-        inbox.starve();
-        self.past.add_settled(&inbox.queue.snapshot());
     }
 
     /// Takes whole frames off the front of `data`. Gives how many bytes were used and whether a full inbox stopped it (its waker is woken
@@ -454,7 +445,7 @@ impl Inbound {
         } else if let Some(entry) = self.remove(id) {
             entry.inbox.refuse(&error);
             self.settle(&entry.inbox, None);
-            self.put_by(&entry.inbox);
+            entry.inbox.starve();
             match entry.ticket {
                 Some(ticket) => ticket.resolve(Err(error)),
                 // It was open before the connection broke, and its reader may not look for long.

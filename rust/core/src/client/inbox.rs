@@ -85,6 +85,7 @@ impl Inbox {
         self.refusal.get_or_init(|| error.clone());
     }
 
+    /// It was settled, and nothing comes for it any more.
     pub(super) fn starve(&self) {
         self.starved.store(true, Ordering::Release);
     }

@@ -41,10 +41,6 @@ impl Leavers {
         self.by_id.len()
     }
 
-    pub(super) fn inboxes(&self) -> impl Iterator<Item = &Arc<Inbox>> {
-        self.by_id.values().map(|leaving| &leaving.inbox)
-    }
-
     /// That of a subscription for which the broker still sends.
     pub(super) fn fed(&self, id: u64) -> Option<&Arc<Inbox>> {
         let leaving = self.by_id.get(&id).filter(|leaving| !leaving.subscribing)?;

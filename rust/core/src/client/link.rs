@@ -15,18 +15,16 @@ use super::ticket::{Answer, Ticket};
 use super::{original, runtime};
 use crate::error::{Error, Result};
 use crate::event::Timestamp;
-use crate::queue::{DropReason, Snapshot, Wake};
+use crate::queue::{DropReason, Wake};
 use crate::transport::{Address, Stream};
 use crate::wire::text::{FromClient, Stats, Sub};
 use crate::wire::{self, Draft};
 
-/// What befell one connection at this end, since it was opened.
+/// What befell one connection at this end, since it was opened. What its subscriptions handed over and lost their queues know.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LocalStatistics {
     /// Messages that were ever accepted.
     pub published: u64,
-    /// What the subscriptions handed over and lost; of those that ended, until nothing came for them any more.
-    pub account: Snapshot,
     /// Refused by the broker: topic, type, rights.
     pub refused: u64,
     /// Written to connections, never confirmed.
@@ -200,7 +198,7 @@ impl Link {
             if asked {
                 inbound.leave_later(id, entry);
             } else {
-                inbound.put_by(&entry.inbox);
+                entry.inbox.starve();
             }
             ticket.resolve(Ok(Answer::Done));
         }
@@ -282,17 +280,10 @@ impl Link {
     }
 
     pub fn local_statistics(&self) -> LocalStatistics {
-        let inbound = self.shared.inbound.lock();
-        let mut sum = inbound.past;
-        let open = inbound.entries.iter().map(|entry| &entry.inbox);
-        for inbox in open.chain(inbound.leaving.inboxes()) {
-            sum.add_settled(&inbox.queue.snapshot());
-        }
-        let decode_errors = inbound.undecodable;
+        let decode_errors = self.shared.inbound.lock().undecodable;
         let outbox = self.shared.outbox.lock();
         LocalStatistics {
             published: outbox.published(),
-            account: sum,
             refused: self.shared.refused.load(Ordering::Relaxed),
             unconfirmed: outbox.unconfirmed(),
             reconnects: self.shared.reconnects.load(Ordering::Relaxed),

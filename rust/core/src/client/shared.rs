@@ -430,7 +430,7 @@ impl Shared {
         for id in inbound.entries.ids() {
             if let Some(entry) = inbound.remove(id) {
                 inbound.settle(&entry.inbox, None);
-                inbound.put_by(&entry.inbox);
+                entry.inbox.starve();
                 tickets.extend(entry.ticket);
             }
         }
