@@ -14,20 +14,6 @@ def test_names_are_those_of_the_core():
     assert set(stated) < set(topics.__all__)
 
 
-@pytest.mark.parametrize(
-    ("builder", "segments"),
-    [
-        ("task_topic", ("yara", "c1")),
-        ("lifecycle_topic", ("c1",)),
-        ("config_topic", ("c1",)),
-        ("heartbeat_topic", ("c1",)),
-        ("shutdown_topic", ("c1",)),
-    ],
-)
-def test_builders_are_those_of_the_core(builder, segments):
-    assert getattr(topics, builder)(*segments) == _native._topic_build(builder, *segments)
-
-
 def test_a_topic_is_built_by_segments():
     process = topics.TopicBuilder.events().process()
     assert process.segment("lifecycle").build() == topics.PROCESS_LIFECYCLE

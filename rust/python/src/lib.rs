@@ -52,7 +52,7 @@ mod _native {
     #[pymodule_export]
     use super::mapping::FrozenMap;
     #[pymodule_export]
-    use super::topic_pattern::{_original_pattern_refusal, _pattern_refusal, _topic_build, _topic_names, TopicPattern};
+    use super::topic_pattern::{_original_pattern_refusal, _pattern_refusal, _topic_names, TopicPattern};
     #[pymodule_export]
     use super::wire::{_dialects, _token_proof, _token_proved, _wire_decode, _wire_encode, _wire_sniff};
 

@@ -90,17 +90,3 @@ impl TopicPattern {
 pub(crate) fn _topic_names() -> Vec<(&'static str, &'static str)> {
     names::ALL_NAMES.to_vec()
 }
-
-/// One of the original's builders, by name.
-#[pyfunction]
-#[pyo3(signature = (builder, /, *segments))]
-pub(crate) fn _topic_build(builder: &str, segments: Vec<String>) -> Option<String> {
-    Some(match (builder, segments.as_slice()) {
-        ("task_topic", [kind, id]) => names::task_topic(kind, id),
-        ("lifecycle_topic", [id]) => names::lifecycle_topic(id),
-        ("config_topic", [id]) => names::config_topic(id),
-        ("heartbeat_topic", [id]) => names::heartbeat_topic(id),
-        ("shutdown_topic", [id]) => names::shutdown_topic(id),
-        _ => return None,
-    })
-}

@@ -1,10 +1,7 @@
-//! The original's topic names and builders, and those that its code uses without naming them.
+//! The original's topic names, and those that its code uses without naming them.
 //!
-//! Every constant is written once; [`ALL_NAMES`] is the same list for generating the Python module. Names ending in
-//! `ALL` are patterns, all others are topics. Builders only join text: what they give is checked where it is used, as
-//! every topic is, or at once by [`TopicBuilder::build_validated`].
-use super::{DEFAULT_MAX_DEPTH, check};
-use crate::error::TopicError;
+//! Every constant is written once; [`ALL_NAMES`] is the same list, which the Python module is held to. Names ending in `ALL` are
+//! patterns, all others are topics.
 use crate::event::EventKind;
 
 macro_rules! names {
@@ -96,81 +93,4 @@ pub const fn default_topic(kind: EventKind) -> &'static str {
 /// The pattern that an event type stands for in a subscriber's capabilities. Not checked: `event_type` is a caller's.
 pub fn capability_pattern(event_type: &str) -> String {
     format!("events.{event_type}.*")
-}
-
-pub fn task_topic(collector_type: &str, collector_id: &str) -> String {
-    format!("{}.{collector_type}.{collector_id}", collector::TASK)
-}
-
-pub fn lifecycle_topic(collector_id: &str) -> String {
-    format!("control.collector.{collector_id}")
-}
-
-pub fn config_topic(collector_id: &str) -> String {
-    format!("{}.{collector_id}", collector::CONFIG)
-}
-
-pub fn heartbeat_topic(collector_id: &str) -> String {
-    format!("{}.{collector_id}", health::HEARTBEAT)
-}
-
-pub fn shutdown_topic(collector_id: &str) -> String {
-    format!("{}.{collector_id}", shutdown::SHUTDOWN)
-}
-
-/// Joins segments to a topic: `TopicBuilder::events().process().segment("new").build()`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TopicBuilder {
-    text: Option<String>,
-}
-
-macro_rules! segments {
-    ($($name:ident)+) => {
-        $(#[must_use]
-        pub fn $name(self) -> Self {
-            self.segment(stringify!($name))
-        })+
-    };
-}
-
-impl TopicBuilder {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    pub fn events() -> Self {
-        Self::new().segment("events")
-    }
-
-    pub fn control() -> Self {
-        Self::new().segment("control")
-    }
-
-    segments! {
-        process network filesystem performance collector agent health
-        lifecycle metadata tree integrity anomaly batch config task heartbeat status diagnostics
-    }
-
-    #[must_use]
-    pub fn segment(self, segment: impl AsRef<str>) -> Self {
-        let text = match self.text {
-            None => segment.as_ref().to_owned(),
-            Some(mut text) => {
-                text.push('.');
-                text.push_str(segment.as_ref());
-                text
-            }
-        };
-        Self { text: Some(text) }
-    }
-
-    pub fn build(self) -> String {
-        self.text.unwrap_or_default()
-    }
-
-    pub fn build_validated(self) -> Result<String, TopicError> {
-        let topic = self.build();
-        check(&topic, DEFAULT_MAX_DEPTH)?;
-        Ok(topic)
-    }
 }

@@ -18,29 +18,6 @@ fn every_name_is_a_topic_and_every_all_a_pattern() {
 }
 
 #[test]
-fn builders() {
-    assert_eq!(task_topic("process", "p-1"), "control.collector.task.process.p-1");
-    assert_eq!(lifecycle_topic("p-1"), "control.collector.p-1");
-    assert_eq!(config_topic("p-1"), "control.collector.config.p-1");
-    assert_eq!(heartbeat_topic("p-1"), "control.health.heartbeat.p-1");
-    assert_eq!(shutdown_topic("p-1"), "control.shutdown.p-1");
-    assert_eq!(capability_pattern("process"), "events.process.*");
-    assert_eq!(TopicBuilder::events().process().lifecycle().build(), process::LIFECYCLE);
-    assert_eq!(
-        TopicBuilder::control()
-            .health()
-            .heartbeat()
-            .segment("p-1")
-            .build_validated(),
-        Ok(heartbeat_topic("p-1"))
-    );
-    assert_eq!(TopicBuilder::new().build(), "");
-    assert!(TopicBuilder::new().build_validated().is_err());
-    assert_eq!(TopicBuilder::events().segment("").build(), "events.");
-    assert!(TopicBuilder::events().segment("P.1").build_validated().is_err());
-}
-
-#[test]
 fn what_is_published_by_default_is_a_topic_of_its_kind() {
     for kind in EventKind::ALL {
         assert!(check(default_topic(kind), DEFAULT_MAX_DEPTH).is_ok(), "{kind:?}");
