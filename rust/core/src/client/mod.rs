@@ -23,6 +23,7 @@ mod original;
 mod outbox;
 mod pings;
 mod questions;
+mod reading;
 mod runtime;
 mod shared;
 mod supervisor;
