@@ -22,6 +22,7 @@ mod places;
 mod port;
 mod rate;
 mod read_room;
+mod register;
 mod rhythm;
 mod rights;
 mod route;

@@ -1,21 +1,16 @@
-//! What all parts of one broker share, and the register of who is there.
+//! What all parts of one broker share: its settings, its limits, its numbers, and how far it has come.
 //!
-//! A queue leaves the register only together with its last numbers, under one lock, so that sums over the register and over what has
-//! gone count everything exactly once.
-//!
-//! Locks, in this order: the patterns of a peer of the original, or the subscriptions of a bus of this process; the register; a queue,
-//! or the routes that such a bus remembers; the router's table. All others are taken alone.
+//! Locks, in this order: the patterns of a peer of the original, or the subscriptions of a bus of this process; the
+//! [`register`](super::register); a queue, or the routes that such a bus remembers; the router's table. All others are taken alone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
-use hashbrown::HashMap;
 use tokio::sync::Notify;
-use uuid::Uuid;
 
 use super::config::BrokerConfig;
-use super::connection::{Connection, batch};
+use super::connection::batch;
 use super::deliver::unwritten;
 use super::failed_proofs::FailedProofs;
 use super::held_back::Watch;
@@ -23,17 +18,17 @@ use super::memory;
 use super::places::Places;
 use super::rate::Rates;
 use super::read_room::ReadRoom;
+use super::register::Register;
 use super::rhythm::Rhythm;
 use super::rights::Rights;
-use super::route::Sink;
 use super::router::Router;
 use super::spin::Spin;
-use super::statistics::{BrokerStatistics, ClientInfo, ClientKind, Counters, Refusal, Totals, Undelivered};
+use super::statistics::{BrokerStatistics, Counters, Refusal, Totals};
 use crate::error::{Error, Result};
 use crate::event::EventBusStatistics;
 use crate::headroom::Headroom;
 use crate::lock::Mutex;
-use crate::queue::{Budget, DropReason, Queue};
+use crate::queue::{Budget, DropReason};
 use crate::transport::{Peer, User};
 
 /// Trimmed besides the excess, so that a total at its limit is not trimmed for every message.
@@ -55,23 +50,6 @@ pub(super) enum Phase {
     Stopped,
 }
 
-/// A bus of this process and its subscriptions.
-struct LocalClient {
-    name: String,
-    queues: HashMap<u64, Arc<Queue>>,
-    /// Counted by its port.
-    published: Arc<AtomicU64>,
-    /// Of subscriptions that have ended.
-    gone: Totals,
-}
-
-#[derive(Default)]
-struct Register {
-    connections: HashMap<Uuid, Arc<Connection>>,
-    locals: HashMap<Uuid, LocalClient>,
-    gone: Totals,
-}
-
 pub(super) struct Shared {
     pub(super) config: BrokerConfig,
     pub(super) own_uid: u32,
@@ -91,8 +69,7 @@ pub(super) struct Shared {
     /// Told when a connection came a step nearer to the end.
     pub(super) progress: Arc<Notify>,
     phase: AtomicU8,
-    register: Mutex<Register>,
-    lost_at_end: Mutex<Undelivered>,
+    pub(super) register: Mutex<Register>,
     created: Instant,
 }
 
@@ -118,7 +95,6 @@ impl Shared {
             progress,
             phase: AtomicU8::new(Phase::New as u8),
             register: Mutex::default(),
-            lost_at_end: Mutex::default(),
             created: Instant::now(),
         }
     }
@@ -182,38 +158,6 @@ impl Shared {
         Rights::of(&config.rules, config.max_topic_depth, self.own_uid, user, token)
     }
 
-    pub(super) fn register(&self, connection: &Arc<Connection>) {
-        self.register
-            .lock()
-            .connections
-            .insert(connection.id, Arc::clone(connection));
-    }
-
-    /// Ends a connection's subscriptions, counts what it has not got as lost, for the `reason` of each, and keeps its numbers. `waited`:
-    /// messages of it that waited for others when the broker stopped waiting.
-    pub(super) fn retire(&self, connection: &Connection, waited: u64, reason: impl Fn(u64) -> DropReason) {
-        self.router.leave(&connection.sink);
-        let discarded = connection.queue.discard(reason);
-        let unsent = if self.phase() >= Phase::Leaving { discarded } else { 0 };
-        self.note_lost_at_end(waited + unsent);
-        let mut register = self.register.lock();
-        if register.connections.remove(&connection.id).is_some() {
-            register.gone.add(&connection.queue.snapshot(), false);
-        }
-        drop(register);
-        self.progress.notify_one();
-    }
-
-    /// A peer of the original goes on with another queue. What this one held is dropped as closed; gives all that it has come to.
-    pub(super) fn end_queue(&self, old: &Connection) -> Totals {
-        self.router.leave(&old.sink);
-        old.queue.discard(|_| DropReason::Closed);
-        let mut register = self.register.lock();
-        register.connections.remove(&old.id);
-        register.gone.add(&old.queue.snapshot(), false);
-        old.totals()
-    }
-
     /// Why a message is lost that could not be written.
     #[cold]
     pub(super) fn note_unwritten(&self, error: &Error) -> DropReason {
@@ -232,84 +176,6 @@ impl Shared {
                 reason = DropReason::NoMemory.name(), bytes, suppressed,
                 "there is no memory for what was published: it is lost for its readers; give more memory, or lower queue_bytes"
             );
-        }
-    }
-
-    /// All of one connection, while the broker ends.
-    fn note_lost_at_end(&self, messages: u64) {
-        if messages > 0 {
-            let mut lost = self.lost_at_end.lock();
-            lost.messages += messages;
-            lost.connections += 1;
-        }
-    }
-
-    /// What those who were connected when the broker ended have not got.
-    pub(super) fn lost_at_end(&self) -> Undelivered {
-        *self.lost_at_end.lock()
-    }
-
-    pub(super) fn connection(&self, id: Uuid) -> Option<Arc<Connection>> {
-        self.register.lock().connections.get(&id).cloned()
-    }
-
-    pub(super) fn connections(&self) -> Vec<Arc<Connection>> {
-        self.register.lock().connections.values().cloned().collect()
-    }
-
-    pub(super) fn register_local(&self, id: Uuid, name: String, published: Arc<AtomicU64>) {
-        let client = LocalClient {
-            name,
-            queues: HashMap::new(),
-            published,
-            gone: Totals::default(),
-        };
-        self.register.lock().locals.insert(id, client);
-    }
-
-    /// False if that bus has been closed.
-    pub(super) fn register_queue(&self, client: Uuid, sink: &Sink) -> bool {
-        let mut register = self.register.lock();
-        let client = register.locals.get_mut(&client);
-        client.is_some_and(|client| client.queues.insert(sink.id, Arc::clone(&sink.queue)).is_none())
-    }
-
-    /// Ends one subscription of this process; what it has not handed over is dropped as closed.
-    pub(super) fn retire_queue(&self, client: Uuid, sink: &Sink) {
-        self.router.leave(sink);
-        sink.queue.discard(|_| DropReason::Closed);
-        let mut register = self.register.lock();
-        let Some(client) = register.locals.get_mut(&client) else {
-            return;
-        };
-        if let Some(queue) = client.queues.remove(&sink.id) {
-            client.gone.add(&queue.snapshot(), true);
-        }
-    }
-
-    /// Takes a bus of this process out; its subscriptions have been retired before.
-    pub(super) fn retire_local(&self, client: Uuid) {
-        let mut register = self.register.lock();
-        if let Some(local) = register.locals.remove(&client) {
-            let gone = &mut register.gone;
-            gone.merge(&local.gone);
-            for queue in local.queues.values() {
-                gone.add(&queue.snapshot(), true);
-            }
-        }
-    }
-
-    /// Nothing more comes into the subscriptions of this process; what is there can still be taken out.
-    pub(super) fn finish_locals(&self) {
-        let register = self.register.lock();
-        let queues: Vec<_> = register
-            .locals
-            .values()
-            .flat_map(|client| client.queues.values().cloned())
-            .collect();
-        drop(register);
-        for queue in queues {
-            queue.finish();
         }
     }
 
@@ -357,21 +223,6 @@ impl Shared {
         }
     }
 
-    fn totals(&self) -> Totals {
-        let register = self.register.lock();
-        let mut totals = register.gone;
-        for connection in register.connections.values() {
-            totals.add(&connection.queue.snapshot(), false);
-        }
-        for client in register.locals.values() {
-            totals.merge(&client.gone);
-            for queue in client.queues.values() {
-                totals.add(&queue.snapshot(), true);
-            }
-        }
-        totals
-    }
-
     pub(super) fn statistics(&self) -> BrokerStatistics {
         // Who is gone by these numbers has its account settled in the sums below.
         let connections = self.places.taken();
@@ -389,64 +240,5 @@ impl Shared {
             queued_bytes: totals.bytes,
             unfinished_bytes: self.read_room.used() as u64,
         }
-    }
-
-    /// In no order.
-    pub(super) fn client_ids(&self) -> Vec<Uuid> {
-        let register = self.register.lock();
-        register
-            .connections
-            .keys()
-            .chain(register.locals.keys())
-            .copied()
-            .collect()
-    }
-
-    pub(super) fn clients(&self) -> Vec<ClientInfo> {
-        self.clients_where(|_| true)
-    }
-
-    pub(super) fn clients_where(&self, wanted: impl Fn(Uuid) -> bool) -> Vec<ClientInfo> {
-        let register = self.register.lock();
-        let remote = register.connections.values().filter(|connection| wanted(connection.id));
-        let remote = remote.map(|connection| {
-            let totals = connection.totals();
-            ClientInfo {
-                id: connection.id,
-                name: connection.name.clone(),
-                uid: connection.peer.uid,
-                pid: connection.peer.pid,
-                dialect: connection.sink.dialect,
-                kind: connection.kind(),
-                subscriptions: self.router.subscriptions_of(&connection.sink),
-                queued_messages: totals.messages,
-                queued_bytes: totals.bytes,
-                delivered: totals.delivered,
-                dropped: totals.dropped(),
-                published: connection.lasting.published.load(Ordering::Relaxed),
-            }
-        });
-        let local = register.locals.iter().filter(|(id, _)| wanted(**id));
-        let local = local.map(|(id, client)| {
-            let mut totals = client.gone;
-            for queue in client.queues.values() {
-                totals.add(&queue.snapshot(), true);
-            }
-            ClientInfo {
-                id: *id,
-                name: client.name.clone(),
-                uid: self.own_uid,
-                pid: Some(std::process::id()),
-                dialect: self.config.dialect,
-                kind: ClientKind::Local,
-                subscriptions: client.queues.len(),
-                queued_messages: totals.messages,
-                queued_bytes: totals.bytes,
-                delivered: totals.delivered,
-                dropped: totals.dropped(),
-                published: client.published.load(Ordering::Relaxed),
-            }
-        });
-        remote.chain(local).collect()
     }
 }
