@@ -11,6 +11,7 @@
 mod aside;
 mod config;
 mod connection;
+mod control;
 mod deliver;
 mod failed_proofs;
 mod held_back;
@@ -53,7 +54,7 @@ pub use rights::Rule;
 pub use statistics::{BrokerStatistics, ClientInfo, ClientKind, Refusal, Undelivered};
 pub use unfinished::{Published, Unfinished};
 
-use self::server::Control;
+use self::control::Control;
 use self::shared::{Phase, Shared};
 use crate::error::{Error, Result};
 use crate::event::EventBusStatistics;

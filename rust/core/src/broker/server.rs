@@ -8,21 +8,22 @@ use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
 
 use super::aside::Aside;
 use super::config::BrokerConfig;
+use super::control::{Control, Order};
 use super::memory;
 use super::shared::{Phase, Shared};
-use super::statistics::{Refusal, Undelivered};
+use super::statistics::Refusal;
 use super::{Given, session};
 use crate::error::{Error, Result};
-use crate::lock::Mutex;
 use crate::queue::{DropReason, Wake};
 use crate::transport::{Address, Listener, PathState, Peer, Stream};
 use crate::wire::text::{Code, Err as ErrText};
@@ -37,103 +38,20 @@ const PATH_CHECK: Duration = Duration::from_secs(1);
 const ENDED: &str = "the broker was shut down while it started; make a new one";
 
 pub(super) type Started = Box<dyn FnOnce(Result<()>) + Send>;
-pub(super) type Stopped = Box<dyn FnOnce(Undelivered) + Send>;
 
-/// What the handles of a broker tell its thread, and what it tells them.
-#[derive(Default)]
-pub(super) struct Control {
-    changed: Notify,
-    state: Mutex<State>,
-    /// The socket file is being looked at.
-    looking: AtomicBool,
-}
+/// However the thread ends, nobody is left waiting.
+struct End<'a>(&'a Shared, &'a Control);
 
-#[derive(Default)]
-struct State {
-    /// When a shutdown must be over.
-    deadline: Option<Instant>,
-    abandoned: bool,
-    path_lost: bool,
-    result: Option<Undelivered>,
-    waiting: Vec<Stopped>,
-}
-
-impl Control {
-    /// Asks for the end by `deadline`; `done` is called with the result, at once if there is one already.
-    pub(super) fn stop(&self, deadline: Instant, done: Stopped) {
-        let mut state = self.state.lock();
-        if let Some(result) = state.result {
-            drop(state);
-            return done(result);
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.advance(Phase::Stopped);
+        for connection in self.0.connections() {
+            self.0.retire(&connection, 0, |_| DropReason::Disconnected);
+            connection.stream.shut_down();
         }
-        state.waiting.push(done);
-        state.deadline = Some(state.deadline.map_or(deadline, |known| known.min(deadline)));
-        drop(state);
-        self.changed.notify_one();
+        self.0.finish_locals();
+        self.1.finish(self.0.lost_at_end());
     }
-
-    pub(super) fn abandon(&self) {
-        self.state.lock().abandoned = true;
-        self.changed.notify_one();
-    }
-
-    /// Everything has ended.
-    pub(super) fn finish(&self, result: Undelivered) {
-        let mut state = self.state.lock();
-        let result = *state.result.get_or_insert(result);
-        let waiting = std::mem::take(&mut state.waiting);
-        drop(state);
-        for done in waiting {
-            done(result);
-        }
-    }
-
-    pub(super) fn path_state(&self) -> PathState {
-        if self.state.lock().path_lost {
-            PathState::Lost
-        } else {
-            PathState::Ours
-        }
-    }
-
-    /// Says once that it was lost.
-    fn note_path(&self, lost: bool) {
-        let was_lost = std::mem::replace(&mut self.state.lock().path_lost, lost);
-        if lost && !was_lost {
-            tracing::error!(
-                target: "daemoneye_eventbus::broker",
-                "the socket file was removed or replaced: those connected go on, others cannot connect; start a new broker"
-            );
-        }
-    }
-
-    /// Comes back when a shutdown that was asked for has taken its time, or the broker is abandoned.
-    async fn overdue(&self) {
-        loop {
-            match self.order() {
-                Some(Order::Abandon) => return,
-                Some(Order::Stop(deadline)) => tokio::select! {
-                    () = self.changed.notified() => {}
-                    () = tokio::time::sleep_until(deadline.into()) => return,
-                },
-                None => self.changed.notified().await,
-            }
-        }
-    }
-
-    fn order(&self) -> Option<Order> {
-        let state = self.state.lock();
-        if state.abandoned {
-            return Some(Order::Abandon);
-        }
-        state.deadline.map(Order::Stop)
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Order {
-    Stop(Instant),
-    Abandon,
 }
 
 /// The thread's work, from listening to the end. Who waits for a start that fails hears of it when nothing is left of it: the path is free.
@@ -144,92 +62,17 @@ pub(super) fn run(
     given: Option<Given>,
     started: Started,
 ) {
-    // However this ends, nobody is left waiting.
-    struct End<'a>(&'a Shared, &'a Control);
-    impl Drop for End<'_> {
-        fn drop(&mut self) {
-            self.0.advance(Phase::Stopped);
-            for connection in self.0.connections() {
-                self.0.retire(&connection, 0, |_| DropReason::Disconnected);
-                connection.stream.shut_down();
-            }
-            self.0.finish_locals();
-            self.1.finish(self.0.lost_at_end());
-        }
-    }
     let end = End(shared, control);
-    let aside = match Aside::start() {
-        Ok(aside) => aside,
+    let (aside, runtime) = match begin() {
+        Ok(begun) => begun,
         Err(error) => {
             drop(end);
             return started(Err(error));
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .event_interval(TURNS_BETWEEN_LOOKS)
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(cause) => {
-            drop(end);
-            return started(Err(Error::io("start the broker's event loop", &cause)));
-        }
-    };
     // Nothing is dropped while it unwinds: a second panic would end the process.
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        runtime.block_on(async {
-            let listener = match given {
-                #[cfg(unix)]
-                Some(fd) => Listener::from_fd(fd),
-                #[cfg(not(unix))]
-                Some(never) => match never {},
-                None => tokio::select! {
-                    listener = listen(shared, &aside, address) => listener,
-                    () = control.overdue() => Err(Error::Lifecycle(ENDED)),
-                },
-            };
-            let listener = match listener {
-                Ok(listener) => listener,
-                Err(error) => {
-                    shared.advance(Phase::Stopped);
-                    return Err((started, error));
-                }
-            };
-            if !shared.advance(Phase::Running) || control.order().is_some() {
-                listener.refuse_newcomers();
-                aside.run(|| listener.close());
-                return Err((started, Error::Lifecycle(ENDED)));
-            }
-            tracing::info!(target: "daemoneye_eventbus::broker", path = %address.path().display(), "listening");
-            memory::report(shared.config.total_queue_bytes, shared.budget.limit());
-            started(Ok(()));
-            let mut server = Server {
-                shared: Arc::clone(shared),
-                control: Arc::clone(control),
-                sessions: JoinSet::new(),
-                back_off: BACK_OFF_FIRST,
-            };
-            let (watching, spinning) = (Arc::clone(shared), Arc::clone(shared));
-            // What a defect ends is begun again.
-            tokio::spawn(async move {
-                loop {
-                    let _reported = caught(watching.watch.keep()).await;
-                }
-            });
-            tokio::spawn(async move {
-                loop {
-                    let _reported = caught(spinning.spin.keep()).await;
-                }
-            });
-            let order = server.serve(&listener, &aside).await;
-            listener.refuse_newcomers();
-            aside.run(|| listener.close());
-            if let Order::Stop(deadline) = order {
-                server.stop(deadline).await;
-            }
-            Ok(())
-        })
+        runtime.block_on(serve(shared, control, &aside, address, given, started))
     }));
     if ended.is_err() {
         tracing::error!(target: "daemoneye_eventbus::broker", "the broker ended by a defect; please report it");
@@ -241,6 +84,71 @@ pub(super) fn run(
     if let Ok(Err((started, error))) = ended {
         started(Err(error));
     }
+}
+
+fn begin() -> Result<(Aside, Runtime)> {
+    let aside = Aside::start()?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .event_interval(TURNS_BETWEEN_LOOKS)
+        .build()
+        .map_err(|cause| Error::io("start the broker's event loop", &cause))?;
+    Ok((aside, runtime))
+}
+
+/// Listens, and serves until told to stop. Where it does not come to that, `started` has not been called and comes back with why.
+async fn serve(
+    shared: &Arc<Shared>,
+    control: &Arc<Control>,
+    aside: &Aside,
+    address: &Address,
+    given: Option<Given>,
+    started: Started,
+) -> Result<(), (Started, Error)> {
+    let listener = match given {
+        #[cfg(unix)]
+        Some(fd) => Listener::from_fd(fd),
+        #[cfg(not(unix))]
+        Some(never) => match never {},
+        None => tokio::select! {
+            listener = listen(shared, aside, address) => listener,
+            () = control.overdue() => Err(Error::Lifecycle(ENDED)),
+        },
+    };
+    let listener = match listener {
+        Ok(listener) => listener,
+        Err(error) => {
+            shared.advance(Phase::Stopped);
+            return Err((started, error));
+        }
+    };
+    if !shared.advance(Phase::Running) || control.order().is_some() {
+        close(listener, aside);
+        return Err((started, Error::Lifecycle(ENDED)));
+    }
+    tracing::info!(target: "daemoneye_eventbus::broker", path = %address.path().display(), "listening");
+    memory::report(shared.config.total_queue_bytes, shared.budget.limit());
+    started(Ok(()));
+    let mut server = Server {
+        shared: Arc::clone(shared),
+        control: Arc::clone(control),
+        sessions: JoinSet::new(),
+        back_off: BACK_OFF_FIRST,
+    };
+    let (watching, spinning) = (Arc::clone(shared), Arc::clone(shared));
+    tokio::spawn(async move { over_and_over(|| watching.watch.keep()).await });
+    tokio::spawn(async move { over_and_over(|| spinning.spin.keep()).await });
+    let order = server.serve(&listener, aside).await;
+    close(listener, aside);
+    if let Order::Stop(deadline) = order {
+        server.stop(deadline).await;
+    }
+    Ok(())
+}
+
+fn close(listener: Listener, aside: &Aside) {
+    listener.refuse_newcomers();
+    aside.run(|| listener.close());
 }
 
 async fn listen(shared: &Shared, aside: &Aside, address: &Address) -> Result<Listener> {
@@ -282,6 +190,13 @@ async fn caught<T>(work: impl Future<Output = T>) -> std::thread::Result<T> {
         },
     )
     .await
+}
+
+/// Does `work` again whenever it has ended, be it by a defect.
+async fn over_and_over<W: Future>(work: impl Fn() -> W) {
+    loop {
+        let _reported = caught(work()).await;
+    }
 }
 
 impl Server {
