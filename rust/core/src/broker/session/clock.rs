@@ -6,6 +6,7 @@
 //! that was silent. If it rings very late, nothing is known of the time before either, of which the broker may have seen a moment.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use tokio::time::{Sleep, sleep_until};
 use super::hearing::LOOK;
 use super::{Session, Stage, Stop};
 use crate::broker::read_room::GRACE;
+use crate::broker::statistics::Refusal;
 use crate::wire::text::{Code, FromBroker};
 
 /// How often a peer that is not read is asked whether it is still there.
@@ -175,13 +177,13 @@ impl Session {
         // The timer has fired; `set_clock` winds it up again.
         self.clock.armed = now + FAR;
         self.clock.sleep.as_mut().reset(self.clock.armed.into());
-        let shared = std::sync::Arc::clone(&self.shared);
+        let shared = Arc::clone(&self.shared);
         let config = &shared.config;
         if let Some((since, before)) = self.clock.leaving {
             if now >= since + config.write_timeout {
                 let taken = self.taken();
                 if taken == before {
-                    self.shared.counters.note(super::Refusal::WriteTimeout);
+                    self.shared.counters.note(Refusal::WriteTimeout);
                     self.stage = Stage::Ended;
                     return;
                 }
@@ -213,7 +215,7 @@ impl Session {
             return;
         }
         if self.claim.is_in_the_way() && self.clock.frame_since.is_some_and(|since| now >= since + GRACE) {
-            self.cut_for(super::Refusal::UnfinishedFrame, Code::FrameTimeout, &unfinished());
+            self.cut_for(Refusal::UnfinishedFrame, Code::FrameTimeout, &unfinished());
             return;
         }
         if now >= self.clock.heard + config.ping_timeout {

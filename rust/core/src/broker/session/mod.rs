@@ -6,6 +6,7 @@
 //! `pending`. Dropping a session ends its subscriptions and settles its account.
 
 mod clock;
+mod ending;
 mod entry;
 mod handshake;
 mod hearing;
@@ -22,7 +23,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use hashbrown::HashMap;
 
 pub(super) use self::entry::turn_away;
@@ -42,12 +42,10 @@ use super::read_room::Claim;
 use super::rights::Rights;
 use super::route::Outlet;
 use super::shared::{Phase, Shared};
-use super::statistics::Refusal;
 use super::subscription::Load;
-use crate::error::Error;
-use crate::queue::{DropReason, Patience, Wake};
+use crate::queue::{Patience, Wake};
 use crate::transport::{Readable, Stream};
-use crate::wire::text::{Bye, Code, Congestion, Err as ErrText, FromBroker};
+use crate::wire::text::{Bye, Code, Congestion};
 
 /// Read at once; shared by all connections of the thread, so that an idle one costs no buffer.
 const SCRATCH: usize = 256 * 1024;
@@ -341,96 +339,6 @@ impl Session {
             self.leave(Bye {
                 reason: Some("shutdown".to_owned()),
             });
-        }
-    }
-
-    /// An operator wants it gone. One that is leaving already has been told why, or has said goodbye itself: it is to read nothing more
-    /// than that.
-    fn be_dismissed(&mut self) {
-        if self.stage == Stage::Open {
-            self.cut(Code::DisconnectedByOperator, "an operator has disconnected this client");
-        } else {
-            self.connection.queue.end_with(None, |id| self.why_lost(id));
-        }
-    }
-
-    /// Says goodbye behind what is queued.
-    fn leave(&mut self, bye: Bye) {
-        let frame = Bytes::from(FromBroker::Bye(bye).frame());
-        self.connection.queue.change(|_| {
-            self.shared.router.leave(&self.connection.sink);
-            ((), Some(frame))
-        });
-        self.connection.queue.finish();
-        self.begin_leaving();
-    }
-
-    /// Says why, and ends. What is queued is dropped, except a frame that is half written.
-    fn cut(&mut self, code: Code, message: &str) {
-        self.cut_for(Refusal::of(code), code, message);
-    }
-
-    /// The same for bytes against the protocol.
-    fn cut_by(&mut self, error: &Error) {
-        let ErrText { code, message, .. } = ErrText::from(error);
-        self.cut(code, &message);
-    }
-
-    fn cut_for(&mut self, reason: Refusal, code: Code, message: &str) {
-        if self.stage != Stage::Open {
-            return;
-        }
-        self.tell_refusals();
-        if let Some(suppressed) = self.shared.counters.note_and_log(reason) {
-            tracing::warn!(
-                target: "daemoneye_eventbus::broker",
-                reason = reason.name(),
-                client = %self.connection.name,
-                uid = self.connection.peer.uid,
-                pid = self.connection.peer.pid,
-                suppressed,
-                "connection cut: {message}"
-            );
-        }
-        let frame = Bytes::from(FromBroker::Err(ErrText::new(code, message)).frame());
-        self.shared.router.leave(&self.connection.sink);
-        self.connection.queue.end_with(Some(frame), |id| self.why_lost(id));
-        self.begin_leaving();
-    }
-
-    fn begin_leaving(&mut self) {
-        self.stage = Stage::Leaving;
-        self.pending = Vec::new();
-        self.claim.give_back();
-        self.connection.fall_quiet();
-        self.expect_the_end();
-    }
-
-    /// The peer takes nothing any more: its subscriptions end now. What it has sent before is still read and routed; what the kernel has of
-    /// that now comes before the account, since it may be that the peer has closed them.
-    fn hang_up(&mut self) {
-        if !self.connection.queue.is_closed() {
-            self.shared.router.leave(&self.connection.sink);
-            self.connection.queue.finish();
-        }
-        self.writable = None;
-        while self.reads()
-            && !self.connection.queue.is_empty()
-            && let Look::Read(len) = self.last_look.look(&self.connection.stream)
-        {
-            with_read(len, |data| self.take(data));
-        }
-        if self.stop != Some(Stop::Turn) {
-            self.connection.queue.discard(|id| self.why_lost(id));
-        }
-    }
-
-    /// What a subscription has not got, when the connection ends.
-    fn why_lost(&self, id: u64) -> DropReason {
-        if self.subscriptions.contains_key(&id) {
-            DropReason::Disconnected
-        } else {
-            DropReason::Closed
         }
     }
 }

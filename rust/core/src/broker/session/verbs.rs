@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::{Refusal, Session, Stage, Stop};
+use super::{Session, Stage, Stop};
 use crate::broker::router::Interest;
+use crate::broker::statistics::Refusal;
 use crate::broker::subscription::Load;
 use crate::broker::{subscription, watching};
 use crate::error::{Error, Result};
