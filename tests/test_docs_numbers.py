@@ -67,7 +67,7 @@ WIRE = [
     ("answers or {} KiB of them are unsent", f"{CORE}/queue/mod.rs", "MAX_ANSWER_BYTES", 64),
     ("It does the same at {} KiB of unsent", f"{CORE}/queue/inner.rs", "MAX_GAP_LISTS", 256),
     ("An answer holds as many as fit into {} KiB", f"{CORE}/broker/watching.rs", "PAGE", 32),
-    ("Messages above {} KiB are dropped for it", f"{CORE}/broker/session/original/mod.rs", "MAX_BODY", 192),
+    ("Messages above {} KiB are dropped for it", f"{CORE}/broker/session/original/queue.rs", "MAX_BODY", 192),
 ]
 COLLECTOR = [("Leaving `async with` flushes for {} seconds", f"{PYTHON}/_bus.py", "_FLUSH_SECONDS", 2)]
 ROWS = [

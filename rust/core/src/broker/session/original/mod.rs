@@ -2,7 +2,7 @@
 //!
 //! Model: like [`Session`](super::Session) with all waits in one place, but with other manners. It is sent matching messages and `PONG`,
 //! nothing else; one message at a time, the next when the peer has read everything before; none around its health check ([`pace`]), and
-//! none before it has shown that it reads ([`reading`]). Its queue is emptied by this task alone. What it sends is routed message by
+//! none before it has shown that it reads ([`reading`]). Its [`queue`] is emptied by this task alone. What it sends is routed message by
 //! message ([`ingest`]): its own client sends some hundred in a second at most. It is not sent what it has published itself, which the
 //! original's broker, never reading what it is sent, would take for the answer to its next check.
 //!
@@ -12,6 +12,7 @@
 mod ingest;
 mod out;
 mod pace;
+mod queue;
 mod reader;
 mod reading;
 #[cfg(test)]
@@ -28,45 +29,29 @@ use uuid::Uuid;
 
 use self::out::{Blocked, Until, ready};
 use self::pace::Pace;
+pub(in crate::broker) use self::queue::subscribe;
 use self::reader::Reader;
 use self::reading::Reading;
 use super::entry::Entry;
 use super::last_look::{LastLook, Look};
 use super::{Stage, Wait, batch, read, with_read};
-use crate::broker::connection::{Bell, Connection, Lasting, OriginalTerms, SharedPatterns, Terms};
+use crate::broker::connection::{Bell, Connection, Lasting, SharedPatterns};
 use crate::broker::places::Seat;
 use crate::broker::rate::Meter;
 use crate::broker::read_room::{Claim, GRACE};
 use crate::broker::rights::Rights;
-use crate::broker::router::{Interest, Router};
 use crate::broker::shared::{Phase, Shared};
-use crate::broker::statistics::{Refusal, Totals};
+use crate::broker::statistics::Refusal;
 use crate::broker::subscription;
 use crate::lock::Mutex;
 use crate::queue::{DropReason, MAX_ANSWERS};
-use crate::topic::Pattern;
 use crate::transport::{Readable, Stream};
 use crate::wire::Dialect;
 use crate::wire::text::Connect;
 
-/// The body that the original's single reads take whole.
-const MAX_BODY: usize = 192 * 1024;
 /// Bytes read before others have their turn. Its messages are routed one by one, which takes their time from everybody else.
 const TURN: usize = 16 * 1024;
-/// The one subscription of such a peer.
-const ONLY: u64 = 0;
 const FAR: Duration = Duration::from_secs(3600);
-
-/// Sets what a peer of the original is sent.
-pub(in crate::broker) fn subscribe(router: &Router, connection: &Connection, patterns: Vec<Pattern>) {
-    let interest = Interest {
-        patterns,
-        filters: None,
-        // It has no other way to ask for them than a pattern.
-        include_control: true,
-    };
-    router.subscribe(&connection.sink, ONLY, interest, None);
-}
 
 pub(super) struct Original {
     shared: Arc<Shared>,
@@ -195,104 +180,6 @@ impl Original {
             tokio::time::sleep(self.shared.failed_proofs.note(self.stream.peer().uid)).await;
         }
         self.become_native().await
-    }
-
-    /// Makes the queue; from now on the peer is sent what it is subscribed to, as far as it may subscribe that. `token`: the name of the
-    /// one it has proved.
-    fn join(&mut self, token: Option<&str>) {
-        self.rights = self.shared.rights(&self.stream.user(), token);
-        if let Some(rights) = &self.rights {
-            let may = |pattern: &Pattern| rights.refuse_subscription(std::slice::from_ref(pattern)).is_none();
-            self.patterns.lock().retain(may);
-        }
-        let connection = self.connect_queue(Totals::default());
-        subscribe(&self.shared.router, &connection, self.patterns.lock().clone());
-        self.shared.register(&connection);
-        self.reader.connection = Some(connection);
-    }
-
-    fn connect_queue(&self, past: Totals) -> Arc<Connection> {
-        let config = &self.shared.config;
-        let terms = Terms {
-            name: String::new(),
-            dialect: self.dialect.unwrap_or(config.original_dialect),
-            max_frame: config.max_frame.min(MAX_BODY),
-            limits: config.queue_limits(None, None),
-            overflow: config.overflow,
-        };
-        let original = OriginalTerms {
-            id: self.id,
-            bell: Arc::clone(&self.bell),
-            patterns: Arc::clone(&self.patterns),
-            past,
-            lasting: Arc::clone(&self.lasting),
-            rights: self.rights.clone(),
-        };
-        Connection::original(
-            &self.shared.router,
-            &self.shared.budget,
-            config.stall_timeout,
-            Arc::clone(&self.stream),
-            terms,
-            original,
-        )
-    }
-
-    /// The peer turned out to speak another dialect than it was spoken to in: what waits for it in that one is of no use to it.
-    fn mind_dialect(&mut self) {
-        let Some(old) = &self.reader.connection else { return };
-        if self.dialect.is_none_or(|dialect| dialect == old.sink.dialect) || old.queue.is_partial() {
-            return;
-        }
-        self.reader.connection = Some(self.renew_queue(old));
-    }
-
-    /// Drops what waits for the peer and begins anew, subscribed unless it would read nothing of it.
-    fn renew_queue(&self, old: &Connection) -> Arc<Connection> {
-        let patterns = self.patterns.lock();
-        let past = self.shared.end_queue(old);
-        let connection = self.connect_queue(past);
-        if self.reading != Reading::Answers {
-            subscribe(&self.shared.router, &connection, patterns.clone());
-        }
-        self.shared.register(&connection);
-        connection
-    }
-
-    /// Whether it makes a difference that it leaves something unread.
-    fn minds_reading(&self) -> bool {
-        !self.clear && self.shared.phase() == Phase::Running
-    }
-
-    /// It has checked its connection and not read the answer: a broker, that would take a message for the next one.
-    fn mind_reading(&mut self, now: Instant) {
-        let due = self.reading.due(self.shared.config.stall_timeout);
-        if !self.minds_reading() || due.is_none_or(|due| now < due) {
-            return;
-        }
-        self.reading = Reading::Answers;
-        let peer = self.stream.peer();
-        tracing::info!(
-            target: "daemoneye_eventbus::broker",
-            client = %self.id,
-            uid = peer.uid,
-            pid = peer.pid,
-            "a peer of the original reads nothing but answers, as a broker does that has dialled; it is sent no messages"
-        );
-        if let Some(old) = &self.reader.connection {
-            self.reader.connection = Some(self.renew_queue(old));
-        }
-    }
-
-    /// It has read everything, and has asked for nothing since.
-    fn note_reading(&mut self) {
-        let before = std::mem::replace(&mut self.reading, Reading::ByItself);
-        if before == Reading::Answers
-            && let Some(connection) = &self.reader.connection
-        {
-            let patterns = self.patterns.lock();
-            subscribe(&self.shared.router, connection, patterns.clone());
-        }
     }
 
     fn reads(&self) -> bool {
