@@ -8,7 +8,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::backoff::Backoff;
 use super::handshake::{self, Greeted};
@@ -289,7 +289,7 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
             let Some(stream) = line.stream.clone() else { return };
             // A write of nothing tells whether anybody is left at the other end.
             let is_over = line.paused
-                && matches!(stream.try_write(&[]), Err(error) if error.kind() != std::io::ErrorKind::WouldBlock);
+                && matches!(stream.try_write(&[]), Err(error) if error.kind() != io::ErrorKind::WouldBlock);
             (stream, is_over)
         };
         if is_over {
@@ -315,10 +315,7 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
             due = due.min(next.into());
         }
         if failed {
-            tokio::select! {
-                () = read_to_end(shared, reads) => {}
-                () = tokio::time::sleep(GRACE) => {}
-            }
+            read_to_end(shared, reads).await;
             let cause = Error::ConnectionLost("the broker takes no more bytes".to_owned());
             return lose_unread(shared, &stream, readable.as_ref(), cause).await;
         }
@@ -377,20 +374,18 @@ async fn read_once(shared: &Shared, reads: Option<&Readable>) {
 async fn lose_unread(shared: &Shared, stream: &Arc<Stream>, reads: Option<&Readable>, cause: Error) {
     // A pipe of Windows hands over a part at a time.
     if shared.read_last(stream) && reads.is_some() {
-        tokio::select! {
-            () = read_to_end(shared, reads) => {}
-            () = tokio::time::sleep(GRACE) => {}
-        }
+        read_to_end(shared, reads).await;
     }
     shared.lost_unless_known(stream, cause);
 }
 
-/// Reads what is left; never comes back if that is not for us.
+/// Reads what is left if that is for us, or leaves the time for it to whoever does.
 async fn read_to_end(shared: &Shared, reads: Option<&Readable>) {
-    loop {
-        let Some(readable) = reads else { return pending().await };
-        if !matches!(readable.read_with(|| shared.try_read()).await, Ok(Read::Open)) {
-            return pending().await;
+    let reading = async {
+        if let Some(readable) = reads {
+            while matches!(readable.read_with(|| shared.try_read()).await, Ok(Read::Open)) {}
         }
-    }
+        pending::<()>().await
+    };
+    let _in_time = timeout(GRACE, reading).await;
 }

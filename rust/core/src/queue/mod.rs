@@ -399,6 +399,11 @@ impl Queue {
         self.inner.lock().takes(bytes)
     }
 
+    /// Whether it holds more than it may: what came with [`Patience::Exceed`].
+    pub fn is_exceeded(&self) -> bool {
+        self.inner.lock().is_exceeded()
+    }
+
     pub fn is_closed(&self) -> bool {
         self.inner.lock().is_closed()
     }
@@ -459,11 +464,6 @@ impl Queue {
             waker.wake();
         }
         result
-    }
-
-    /// Whether it holds more than it may: what came with [`Patience::Exceed`].
-    pub fn is_exceeded(&self) -> bool {
-        self.inner.lock().is_exceeded()
     }
 
     /// Ends the queue; everybody is woken.

@@ -27,9 +27,10 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep_until;
 use uuid::Uuid;
 
+pub(in crate::broker) use self::queue::subscribe;
+
 use self::out::{Blocked, Until, ready};
 use self::pace::Pace;
-pub(in crate::broker) use self::queue::subscribe;
 use self::reader::Reader;
 use self::reading::Reading;
 use super::entry::Entry;
