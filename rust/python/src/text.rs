@@ -4,6 +4,8 @@ use pyo3::exceptions::PySystemError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
+use crate::args::{Arg, Field};
+
 /// A frame's body, an exact copy of its own, so that an event that is kept pins nothing else. In Python's memory, whose counts cost less
 /// than atomic ones.
 pub(crate) struct Frame {
@@ -75,6 +77,18 @@ impl Text {
 
     pub(crate) fn wire_optional(body: &[u8], part: Option<&impl AsRef<[u8]>>) -> PyResult<Option<Self>> {
         part.map(|part| Self::wire(body, part.as_ref())).transpose()
+    }
+
+    /// What a constructor must be given.
+    #[inline]
+    pub(crate) fn required(field: Field, arg: Arg<'_, '_>) -> PyResult<Self> {
+        field.text(arg.required(field)?).map(Self::Owned)
+    }
+
+    /// What it may be given.
+    #[inline]
+    pub(crate) fn optional(field: Field, arg: Arg<'_, '_>) -> PyResult<Option<Self>> {
+        arg.optional().map(|ob| field.text(ob).map(Self::Owned)).transpose()
     }
 
     pub(crate) fn new(py: Python<'_>, text: &str) -> Self {

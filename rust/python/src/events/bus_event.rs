@@ -82,7 +82,7 @@ impl BusEvent {
         })
     }
 
-    pub(crate) fn new_local(
+    pub(crate) fn of_envelope(
         envelope: Envelope,
         event: Py<PyAny>,
         matched_pattern: Py<PyString>,
@@ -109,7 +109,7 @@ impl BusEvent {
     ) -> Self {
         let topic = Text::Owned(PyString::new(py, "").unbind());
         let envelope = Envelope::new(Id::Text(event_id), topic, Correlation::Object(correlation), time, 0);
-        Self::new_local(envelope, event, matched_pattern, subscriber_id, Stamp::default())
+        Self::of_envelope(envelope, event, matched_pattern, subscriber_id, Stamp::default())
     }
 
     pub(crate) fn into_object(self, py: Python<'_>) -> PyResult<Py<Self>> {

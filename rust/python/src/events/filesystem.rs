@@ -25,8 +25,8 @@ impl FilesystemEvent {
         let field = |name| Field("FilesystemEvent", name);
         let &[path, event_type, size, metadata] = arguments;
         Ok(Self {
-            path: Text::Owned(field("path").text(path.required(field("path"))?)?),
-            event_type: Text::Owned(field("event_type").text(event_type.required(field("event_type"))?)?),
+            path: Text::required(field("path"), path)?,
+            event_type: Text::required(field("event_type"), event_type)?,
             size: size.optional().map(|ob| field("size").u64(ob)).transpose()?,
             metadata: Metadata::take("FilesystemEvent", metadata, origin)?,
             payload: None,

@@ -145,7 +145,7 @@ pub(crate) fn received<'s>(
         let matched_pattern = matched_pattern(outline.topic)?;
         envelope.frame = Some(frame);
         let (matched_pattern, subscriber_id) = (matched_pattern.clone_ref(py), subscriber_id.clone_ref(py));
-        let made = BusEvent::new_local(envelope, event, matched_pattern, subscriber_id, stamp);
+        let made = BusEvent::of_envelope(envelope, event, matched_pattern, subscriber_id, stamp);
         Ok(made.into_object(py)?.into_any())
     } else {
         let payload = slots::copied(py, outline.payload)?;
@@ -187,7 +187,7 @@ pub(crate) fn bus_event_local(
     stamp: Stamp,
 ) -> PyResult<Py<PyAny>> {
     let (matched_pattern, subscriber_id) = (matched_pattern.clone_ref(py), subscriber_id.clone_ref(py));
-    let made = BusEvent::new_local(local.envelope(py), event, matched_pattern, subscriber_id, stamp);
+    let made = BusEvent::of_envelope(local.envelope(py), event, matched_pattern, subscriber_id, stamp);
     Ok(made.into_object(py)?.into_any())
 }
 

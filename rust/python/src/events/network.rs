@@ -26,14 +26,10 @@ impl NetworkEvent {
         let field = |name| Field("NetworkEvent", name);
         let &[connection_id, source_address, destination_address, protocol, metadata] = arguments;
         Ok(Self {
-            connection_id: Text::Owned(field("connection_id").text(connection_id.required(field("connection_id"))?)?),
-            source_address: Text::Owned(
-                field("source_address").text(source_address.required(field("source_address"))?)?,
-            ),
-            destination_address: Text::Owned(
-                field("destination_address").text(destination_address.required(field("destination_address"))?)?,
-            ),
-            protocol: Text::Owned(field("protocol").text(protocol.required(field("protocol"))?)?),
+            connection_id: Text::required(field("connection_id"), connection_id)?,
+            source_address: Text::required(field("source_address"), source_address)?,
+            destination_address: Text::required(field("destination_address"), destination_address)?,
+            protocol: Text::required(field("protocol"), protocol)?,
             metadata: Metadata::take("NetworkEvent", metadata, origin)?,
             payload: None,
         })

@@ -25,9 +25,9 @@ impl PerformanceEvent {
         let field = |name| Field("PerformanceEvent", name);
         let &[metric_name, value, unit, metadata] = arguments;
         Ok(Self {
-            metric_name: Text::Owned(field("metric_name").text(metric_name.required(field("metric_name"))?)?),
+            metric_name: Text::required(field("metric_name"), metric_name)?,
             value: field("value").float(value.required(field("value"))?)?,
-            unit: Text::Owned(field("unit").text(unit.required(field("unit"))?)?),
+            unit: Text::required(field("unit"), unit)?,
             metadata: Metadata::take("PerformanceEvent", metadata, origin)?,
             payload: None,
         })

@@ -30,15 +30,9 @@ impl ProcessEvent {
         let &[pid, name, command_line, executable_path, ppid, start_time, metadata] = arguments;
         Ok(Self {
             pid: field("pid").u32(pid.required(field("pid"))?)?,
-            name: Text::Owned(field("name").text(name.required(field("name"))?)?),
-            command_line: command_line
-                .optional()
-                .map(|ob| field("command_line").text(ob).map(Text::Owned))
-                .transpose()?,
-            executable_path: executable_path
-                .optional()
-                .map(|ob| field("executable_path").text(ob).map(Text::Owned))
-                .transpose()?,
+            name: Text::required(field("name"), name)?,
+            command_line: Text::optional(field("command_line"), command_line)?,
+            executable_path: Text::optional(field("executable_path"), executable_path)?,
             ppid: ppid.optional().map(|ob| field("ppid").u32(ob)).transpose()?,
             start_time: start_time
                 .optional()

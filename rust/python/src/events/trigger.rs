@@ -32,10 +32,8 @@ impl TriggerRequest {
         let field = |name| Field("TriggerRequest", name);
         let &[request_id, collector_type, priority, payload, metadata] = arguments;
         Ok(Self {
-            request_id: Text::Owned(field("request_id").text(request_id.required(field("request_id"))?)?),
-            collector_type: Text::Owned(
-                field("collector_type").text(collector_type.required(field("collector_type"))?)?,
-            ),
+            request_id: Text::required(field("request_id"), request_id)?,
+            collector_type: Text::required(field("collector_type"), collector_type)?,
             priority: priority.present().map_or(Ok(0), |ob| field("priority").u8(ob))?,
             payload: Request::Owned(
                 payload
