@@ -22,7 +22,6 @@ mod pace;
 mod port;
 mod promise;
 mod raised;
-mod requests;
 #[cfg(debug_assertions)]
 mod samples;
 mod second_await;
@@ -34,6 +33,7 @@ mod text;
 mod ticket;
 mod timestamp;
 mod topic_pattern;
+mod types;
 mod waiter;
 mod watching;
 mod wire;

@@ -20,9 +20,9 @@ use crate::errors::raise;
 use crate::owned::Owned;
 use crate::pace::Scheduled;
 use crate::promise::Promise;
-use crate::requests;
 use crate::subscription::{Source, Spring};
 use crate::ticket::Ticket;
+use crate::types;
 
 /// Pattern and filter-term limits are the broker's to judge; this one only keeps nonsense off the wire.
 const MAX_FILTER_TERMS: usize = 64 * 1024;
@@ -165,7 +165,7 @@ impl Link {
     ) -> PyResult<Source> {
         let link = self.core(py)?;
         let (limits, overflow, block) = raise(py, bounds.into_core())?;
-        let asked = requests::subscription(spec)?;
+        let asked = types::subscription(spec)?;
         let depth = link.max_topic_depth();
         let patterns = raise(py, topic::of_subscription(&asked, depth))?;
         let filters = raise(

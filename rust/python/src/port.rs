@@ -11,8 +11,8 @@ use crate::errors::raise;
 use crate::owned::Owned;
 use crate::pace::Scheduled;
 use crate::promise::Promise;
-use crate::requests;
 use crate::subscription::{Source, Spring};
+use crate::types;
 
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
 pub(crate) struct PortHandle {
@@ -54,7 +54,7 @@ impl PortHandle {
         } else {
             overflow
         };
-        let asked = requests::subscription(spec)?;
+        let asked = types::subscription(spec)?;
         let reader = bell.waker(py, token)?;
         let local = raise(py, self.core(py)?.subscribe(&asked, limits, overflow, reader))?;
         let patterns = local.patterns.clone();

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use crate::doorbell::Doorbell;
 use crate::errors;
 use crate::owned::Owned;
-use crate::requests;
+use crate::types;
 use crate::watching;
 
 /// What an answer may hold.
@@ -71,7 +71,7 @@ impl Ticket {
     fn result(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         match self.source.get(py)? {
             Source::Link(ticket) => match ticket.poll() {
-                Some(Ok(client::Answer::Statistics(numbers))) => requests::statistics_to_py(py, &numbers).map(Some),
+                Some(Ok(client::Answer::Statistics(numbers))) => types::statistics_to_py(py, &numbers).map(Some),
                 Some(Ok(client::Answer::Detail(five, detail))) => watching::totals_to_py(py, &five, &detail).map(Some),
                 Some(Ok(client::Answer::Clients(page))) => watching::page_to_py(py, page).map(Some),
                 Some(Ok(client::Answer::Done)) | None => Ok(None),

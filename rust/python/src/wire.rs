@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::args::Field;
 use crate::errors::decode_error;
 use crate::events::{self, BusEvent, CorrelationMetadata, Message};
-use crate::{errors, requests};
+use crate::{errors, types};
 
 /// The original's `BusEvent`, which it can encode but never sends.
 #[derive(Serialize, Deserialize)]
@@ -82,11 +82,11 @@ pub(crate) fn _wire_encode<'py>(kind: &str, value: &Bound<'py, PyAny>, dialect: 
             };
             dialect.encode(&view, &mut out)
         }
-        "EventSubscription" => dialect.encode_subscription(&requests::subscription(value)?, &mut out),
-        "SourceCaps" => dialect.encode(&requests::source_caps(value)?, &mut out),
-        "EventFilter" => dialect.encode(&requests::event_filter(value)?, &mut out),
-        "CorrelationFilter" => dialect.encode(&requests::correlation_filter(value)?, &mut out),
-        "EventBusStatistics" => dialect.encode(&requests::statistics(value)?, &mut out),
+        "EventSubscription" => dialect.encode_subscription(&types::subscription(value)?, &mut out),
+        "SourceCaps" => dialect.encode(&types::source_caps(value)?, &mut out),
+        "EventFilter" => dialect.encode(&types::event_filter(value)?, &mut out),
+        "CorrelationFilter" => dialect.encode(&types::correlation_filter(value)?, &mut out),
+        "EventBusStatistics" => dialect.encode(&types::statistics(value)?, &mut out),
         _ => return Err(unknown(kind)),
     };
     done.map_err(|error| errors::to_py(py, error))?;
@@ -114,12 +114,12 @@ pub(crate) fn _wire_decode(py: Python<'_>, kind: &str, data: &Bound<'_, PyAny>, 
         "BusEvent" => decode_bus_event(py, &decode(py, dialect, data)?, dialect),
         "EventSubscription" => {
             let value = dialect.decode_subscription(data);
-            requests::subscription_to_py(py, &value.map_err(|error| decode_error(py, error))?)
+            types::subscription_to_py(py, &value.map_err(|error| decode_error(py, error))?)
         }
-        "SourceCaps" => requests::source_caps_to_py(py, &owned(py, dialect, data)?),
-        "EventFilter" => requests::event_filter_to_py(py, &owned(py, dialect, data)?),
-        "CorrelationFilter" => requests::correlation_filter_to_py(py, &owned(py, dialect, data)?),
-        "EventBusStatistics" => requests::statistics_to_py(py, &owned(py, dialect, data)?),
+        "SourceCaps" => types::source_caps_to_py(py, &owned(py, dialect, data)?),
+        "EventFilter" => types::event_filter_to_py(py, &owned(py, dialect, data)?),
+        "CorrelationFilter" => types::correlation_filter_to_py(py, &owned(py, dialect, data)?),
+        "EventBusStatistics" => types::statistics_to_py(py, &owned(py, dialect, data)?),
         _ => Err(unknown(kind)),
     }
 }

@@ -16,9 +16,9 @@ use super::line::keep;
 use super::shared::Shared;
 use crate::error::{Error, Result};
 use crate::transport::{Address, DialError, Readable, Retry, Stream};
+use crate::wire;
 use crate::wire::frame::PREFIX;
 use crate::wire::original::{self, Heard, REQUEST};
-use crate::wire;
 
 const READ: usize = 64 * 1024;
 

@@ -288,8 +288,8 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
             let line = shared.line.lock();
             let Some(stream) = line.stream.clone() else { return };
             // A write of nothing tells whether anybody is left at the other end.
-            let is_over = line.paused
-                && matches!(stream.try_write(&[]), Err(error) if error.kind() != io::ErrorKind::WouldBlock);
+            let is_over =
+                line.paused && matches!(stream.try_write(&[]), Err(error) if error.kind() != io::ErrorKind::WouldBlock);
             (stream, is_over)
         };
         if is_over {

@@ -13,9 +13,9 @@ use super::record::Record;
 use crate::args::{Arg, Field, Origin};
 use crate::errors::decode_error;
 use crate::mapping::generic_alias;
-use crate::requests;
 use crate::text::{Frame, Span, Text};
 use crate::timestamp;
+use crate::types;
 
 /// What the broker says about a message besides the message.
 #[derive(Default)]
@@ -246,7 +246,7 @@ impl BusEvent {
     /// Who published, as reported by the kernel; only in the broker's own process.
     #[getter]
     fn sender(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        requests::sender_to_py(py, self.stamp.sender.as_deref())
+        types::sender_to_py(py, self.stamp.sender.as_deref())
     }
 
     #[classmethod]

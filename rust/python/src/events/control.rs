@@ -7,9 +7,9 @@ use super::correlation::CorrelationMetadata;
 use super::envelope::{Correlation, Envelope, Id};
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
-use crate::requests;
 use crate::text::Text;
 use crate::timestamp;
+use crate::types;
 
 /// Raw bytes on a control or health topic.
 #[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
@@ -140,7 +140,7 @@ impl ControlMessage {
     /// Who published, as reported by the kernel; only in the broker's own process.
     #[getter]
     fn sender(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        requests::sender_to_py(py, self.stamp.sender.as_deref())
+        types::sender_to_py(py, self.stamp.sender.as_deref())
     }
 
     /// How many matching messages were lost right before this one.
