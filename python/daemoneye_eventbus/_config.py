@@ -245,7 +245,8 @@ class BrokerConfig:
                 raise wrong(where, "Rule", rule)
         store(self, "rules", rules)
         named: dict[bytes, str | None] = {}
-        for name, token in self._tokens:
+        for one in cast("tuple[bytes | tuple[str, bytes], ...]", self.token or ()):
+            name, token = (None, one) if isinstance(one, bytes) else one
             if (other := named.setdefault(token, name)) != name:
                 both = " and ".join("no name" if one is None else short(one) for one in (other, name))
                 raise ValueError(
@@ -257,16 +258,15 @@ class BrokerConfig:
             for name in rule.tokens or ():
                 if name not in names:
                     raise ValueError(f"BrokerConfig.rules: no token is named {short(name)}; give `token` as a mapping")
-        given = cast("object", self.rate_limit)
-        if isinstance(given, str | bytes) or not isinstance(given, Sequence | RateLimit | None):
-            raise TypeError(f"BrokerConfig.rate_limit: expected RateLimit, got {type(self.rate_limit).__name__}")
-        limits = self._rate_limits
-        if not all(isinstance(limit, RateLimit) for limit in limits):
+        if isinstance(self.rate_limit, RateLimit | None):
+            return
+        given = items(place(self, "rate_limit"), self.rate_limit, "RateLimit")
+        limits = [limit for limit in given if isinstance(limit, RateLimit)]
+        if len(limits) < len(given):
             raise TypeError("BrokerConfig.rate_limit: expected RateLimit, or one per client and one per uid")
         if len({limit.per for limit in limits}) < len(limits):
             raise ValueError("BrokerConfig.rate_limit: two limits of the same kind; give one per client, one per uid")
-        if isinstance(self.rate_limit, Sequence):
-            store(self, "rate_limit", limits)
+        store(self, "rate_limit", given)
 
     def _check_together(self) -> None:
         if _checks.WINDOWS:
@@ -302,18 +302,6 @@ class BrokerConfig:
                 f"BrokerConfig.original_patterns: {len(self.original_patterns)} are above max_patterns_per_client "
                 f"({self.max_patterns_per_client}); raise that, or give fewer"
             )
-
-    @property
-    def _tokens(self) -> tuple[tuple[str | None, bytes], ...]:
-        given = cast("tuple[bytes | tuple[str, bytes], ...]", self.token or ())
-        return tuple((None, token) if isinstance(token, bytes) else token for token in given)
-
-    @property
-    def _rate_limits(self) -> tuple[RateLimit, ...]:
-        limits = self.rate_limit
-        if limits is None:
-            return ()
-        return (limits,) if isinstance(limits, RateLimit) else tuple(bounded(place(self, "rate_limit"), limits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

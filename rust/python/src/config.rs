@@ -1,4 +1,5 @@
-//! Python's frozen configuration dataclasses, read field by field into the core's.
+//! Python's frozen configuration dataclasses, read field by field into the core's. No code of Python's runs for it: what is read are
+//! slots, and the values that the dataclasses' own checks have put there.
 use std::time::Duration;
 
 use daemoneye_eventbus_core::broker::{BrokerConfig, Per, RateLimit, Rule};
@@ -90,11 +91,25 @@ pub(crate) struct BrokerConfigFields {
     original_patterns: Vec<String>,
     original_dialect: String,
     original_auth: bool,
-    #[pyo3(attribute("_tokens"))]
-    tokens: Vec<(Option<String>, Vec<u8>)>,
+    token: Option<Vec<TokenField>>,
     rules: Vec<RuleFields>,
-    #[pyo3(attribute("_rate_limits"))]
-    rate_limits: Vec<RateLimitFields>,
+    rate_limit: Option<RateLimitField>,
+}
+
+/// One of the tokens in `BrokerConfig.token`.
+#[derive(FromPyObject)]
+enum TokenField {
+    Named(String, Vec<u8>),
+    Bare(Vec<u8>),
+}
+
+impl TokenField {
+    fn into_core(self) -> Token {
+        match self {
+            Self::Named(name, secret) => Token::named(name, secret),
+            Self::Bare(secret) => Token::new(secret),
+        }
+    }
 }
 
 /// `daemoneye_eventbus.Rule`.
@@ -129,6 +144,23 @@ struct RateLimitFields {
     bytes_per_second: Option<f64>,
     connects_per_second: Option<f64>,
     burst: f64,
+}
+
+/// `BrokerConfig.rate_limit`.
+#[derive(FromPyObject)]
+enum RateLimitField {
+    One(RateLimitFields),
+    Several(Vec<RateLimitFields>),
+}
+
+impl RateLimitField {
+    fn into_core(self) -> Vec<RateLimit> {
+        let several = match self {
+            Self::One(limit) => vec![limit],
+            Self::Several(limits) => limits,
+        };
+        several.into_iter().map(RateLimitFields::into_core).collect()
+    }
 }
 
 impl RateLimitFields {
@@ -172,26 +204,19 @@ impl BrokerConfigFields {
             original_patterns: self.original_patterns,
             original_dialect: dialect("original_dialect", &self.original_dialect)?,
             original_auth: self.original_auth,
-            tokens: self.tokens.into_iter().map(token).collect(),
+            tokens: self.token.into_iter().flatten().map(TokenField::into_core).collect(),
             rules: self
                 .rules
                 .into_iter()
                 .map(RuleFields::into_core)
                 .collect::<Result<_>>()?,
-            rate_limits: self.rate_limits.into_iter().map(RateLimitFields::into_core).collect(),
+            rate_limits: self.rate_limit.map(RateLimitField::into_core).unwrap_or_default(),
         })
     }
 }
 
 fn sids(field: &'static str, given: &[String]) -> Result<Vec<Sid>> {
     given.iter().map(|sid| Sid::parse(field, sid)).collect()
-}
-
-fn token((name, secret): (Option<String>, Vec<u8>)) -> Token {
-    match name {
-        Some(name) => Token::named(name, secret),
-        None => Token::new(secret),
-    }
 }
 
 fn dialect(field: &'static str, name: &str) -> Result<Dialect> {
