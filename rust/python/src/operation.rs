@@ -6,39 +6,25 @@
 //! `gather` and `wait_for` take it.
 //!
 //! A finished operation that nobody holds any more is issued again: most are awaited where they are made, one after the other.
+mod kind;
+
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use daemoneye_eventbus_core::lock::Mutex;
-use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyInt};
 
-use crate::bus::BusCore;
+pub(crate) use self::kind::Kind;
+
+use self::kind::Step;
 use crate::calls;
-use crate::outgoing::{Offer, Outgoing, What};
-use crate::pace::Pace;
 use crate::raised;
 use crate::second_await::{SecondAwait, running_task};
 use crate::slots;
-use crate::subscription::{SubscriptionCore, Taken};
 use crate::waiter::Waiter;
-
-pub(crate) enum Kind {
-    Publish {
-        bus: Py<BusCore>,
-        outgoing: Outgoing,
-    },
-    Get {
-        subscription: Py<SubscriptionCore>,
-        timeout: Option<Py<PyAny>>,
-    },
-    Next {
-        subscription: Py<SubscriptionCore>,
-    },
-}
 
 enum State {
     New(Kind),
@@ -49,12 +35,6 @@ enum State {
     /// Became this coroutine.
     Coroutine(Py<PyAny>),
     Done,
-}
-
-enum Step {
-    Return(Py<PyAny>),
-    Become(Py<PyAny>),
-    Wait(Py<Waiter>),
 }
 
 /// What one `send` gave.
@@ -74,139 +54,6 @@ pub(crate) struct Operation {
 thread_local! {
     /// The operation that finished last.
     static SPARE: Cell<Option<Py<Operation>>> = const { Cell::new(None) };
-}
-
-impl Kind {
-    const fn name(&self) -> &'static str {
-        match self {
-            Self::Publish { .. } => "publish",
-            Self::Get { .. } => "get",
-            Self::Next { .. } => "__anext__",
-        }
-    }
-
-    fn pace(&self) -> &Pace {
-        match self {
-            Self::Publish { bus, .. } => &bus.get().pace,
-            Self::Get { subscription, .. } | Self::Next { subscription } => &subscription.get().pace,
-        }
-    }
-
-    fn step(&self, py: Python<'_>) -> PyResult<Step> {
-        match self {
-            Self::Publish { bus, outgoing } => match BusCore::offer_now(bus.bind(py), outgoing)? {
-                Offer::Taken => Ok(Step::Return(py.None())),
-                Offer::Full(rest) => outgoing.become_slow(bus.bind(py), rest).map(Step::Become),
-            },
-            Self::Get { subscription, timeout } => {
-                let odd = timeout.as_ref().is_some_and(|timeout| !is_number(timeout.bind(py)));
-                match if odd {
-                    Taken::Empty
-                } else {
-                    subscription.get().take(py)?
-                } {
-                    Taken::Message(message) => Ok(Step::Return(message)),
-                    Taken::Empty if timeout.is_none() => stand_in_line(subscription.bind(py)).map(Step::Wait),
-                    Taken::Empty | Taken::Ended => {
-                        let none = py.None();
-                        let timeout = timeout.as_ref().unwrap_or(&none).bind(py);
-                        let slow = calls::method(intern!(py, "_get_slow"), [subscription.bind(py), timeout], None)?;
-                        Ok(Step::Become(slow.unbind()))
-                    }
-                }
-            }
-            Self::Next { subscription } => match subscription.get().take(py)? {
-                Taken::Message(message) => Ok(Step::Return(message)),
-                Taken::Empty => stand_in_line(subscription.bind(py)).map(Step::Wait),
-                Taken::Ended => {
-                    let slow = calls::method(intern!(py, "_next_slow"), [subscription.bind(py)], None)?;
-                    Ok(Step::Become(slow.unbind()))
-                }
-            },
-        }
-    }
-}
-
-/// Whether it may be a time at first sight; `_get_slow` judges the rest before it takes anything.
-fn is_number(timeout: &Bound<'_, PyAny>) -> bool {
-    timeout.cast_exact::<PyFloat>().map_or_else(
-        |_| timeout.is_exact_instance_of::<PyInt>(),
-        |seconds| !seconds.value().is_nan(),
-    )
-}
-
-/// A place at the end of the line of those who wait for a message.
-fn stand_in_line(subscription: &Bound<'_, SubscriptionCore>) -> PyResult<Py<Waiter>> {
-    let waiter = calls::method(intern!(subscription.py(), "_stand_in_line"), [subscription], None)?;
-    Ok(waiter.cast_into::<Waiter>()?.unbind())
-}
-
-/// Wakes the next in line if there is something for it.
-fn pass_on(subscription: &Bound<'_, SubscriptionCore>) -> PyResult<()> {
-    let py = subscription.py();
-    let line = subscription
-        .getattr(intern!(py, "_waiting"))?
-        .getattr(intern!(py, "line"))?;
-    subscription.get()._pass_on(&line)
-}
-
-impl Kind {
-    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        match self {
-            Self::Publish { bus, outgoing } => {
-                visit.call(bus)?;
-                let (What::Event(object) | What::Control(object)) = &outgoing.what;
-                visit.call(object)?;
-                visit.call(&outgoing.correlation)?;
-                visit.call(&outgoing.topic)
-            }
-            Self::Get { subscription, timeout } => {
-                visit.call(subscription)?;
-                visit.call(timeout)
-            }
-            Self::Next { subscription } => visit.call(subscription),
-        }
-    }
-
-    /// Lets go of what it held: told that the thread is attached, which each reference would have to find out by itself.
-    fn release(self, py: Python<'_>) {
-        match self {
-            Self::Publish { bus, outgoing } => {
-                bus.drop_ref(py);
-                outgoing.release(py);
-            }
-            Self::Get { subscription, timeout } => {
-                subscription.drop_ref(py);
-                drop(timeout);
-            }
-            Self::Next { subscription } => subscription.drop_ref(py),
-        }
-    }
-
-    /// Where operations of this kind stand in line.
-    const fn line(&self) -> Option<&Py<SubscriptionCore>> {
-        match self {
-            Self::Publish { .. } => None,
-            Self::Get { subscription, .. } | Self::Next { subscription } => Some(subscription),
-        }
-    }
-
-    /// Gives up the place; somebody else gets what this one was woken for.
-    fn leave_line(&self, py: Python<'_>, waiter: &Py<Waiter>) -> PyResult<()> {
-        if let Some(subscription) = self.line() {
-            let line = [subscription.bind(py).as_any(), waiter.bind(py)];
-            calls::method(intern!(py, "_leave_line"), line, None)?;
-        }
-        Ok(())
-    }
-
-    /// The same for one that is collected: in a loop that is closed, or half collected itself, nobody can be woken in its place.
-    fn forsake_line(&self, py: Python<'_>, waiter: &Py<Waiter>) -> PyResult<()> {
-        if waiter.get().has_loop(py) {
-            self.leave_line(py, waiter)?;
-        }
-        Ok(())
-    }
 }
 
 impl Operation {
@@ -323,11 +170,8 @@ impl Operation {
         };
         let step = ready(Some(&kind)).and_then(|()| kind.step(py));
         // Whoever was woken wakes the next, also where it has failed; the coroutine that it becomes does so itself.
-        if woken
-            && matches!(step, Ok(Step::Return(_)) | Err(_))
-            && let Some(subscription) = kind.line()
-        {
-            pass_on(subscription.bind(py))?;
+        if woken && matches!(step, Ok(Step::Return(_)) | Err(_)) {
+            kind.pass_on(py)?;
         }
         match step? {
             Step::Return(value) => {
@@ -479,7 +323,7 @@ impl Drop for Operation {
         let _no_interpreter = Python::try_attach(|py| {
             raised::aside(py, || {
                 let told = match &state {
-                    State::New(kind) => warn_of(py, kind),
+                    State::New(kind) => kind.warn_unawaited(py),
                     State::Waiting(kind, waiter) => kind.forsake_line(py, waiter),
                     _ => Ok(()),
                 };
@@ -487,10 +331,4 @@ impl Drop for Operation {
             });
         });
     }
-}
-
-/// As Python warns of a coroutine: shown by default, since an event is missing.
-fn warn_of(py: Python<'_>, kind: &Kind) -> PyResult<()> {
-    let message = std::ffi::CString::new(format!("{} was never awaited; nothing happened", kind.name()))?;
-    PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 1)
 }
