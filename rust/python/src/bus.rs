@@ -1,37 +1,28 @@
-//! The hot half of a bus: takes an event from Python into a connection's send buffer, or past it to the readers of this process.
-//!
-//! One native step does all of it on the caller's thread: check, encode straight from the object's fields, append, and write if it is
-//! time. Where that cannot finish, Python's half (`_publish_slow`) waits for room and offers again.
+//! The hot half of a bus: what it publishes is offered in one native step ([`offer`]). Where that cannot finish, Python's half
+//! (`_publish_slow`) waits for room and offers again.
+mod offer;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use daemoneye_eventbus_core::Error;
-use daemoneye_eventbus_core::broker::{Caller, Port, Published};
-use daemoneye_eventbus_core::client::{self, Sent};
-use daemoneye_eventbus_core::event::{EventKind, Timestamp};
+use daemoneye_eventbus_core::broker::{Port, Published};
+use daemoneye_eventbus_core::client;
 use daemoneye_eventbus_core::lock::Mutex;
-use daemoneye_eventbus_core::queue::{Object, Wake};
-use daemoneye_eventbus_core::topic::names::{default_topic, trigger};
-use daemoneye_eventbus_core::wire::{Draft, Payload};
-use pyo3::exceptions::{PyBaseException, PyTypeError};
+use daemoneye_eventbus_core::queue::Wake;
+use pyo3::exceptions::PyBaseException;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
-use uuid::Uuid;
+use pyo3::types::{PyDict, PyTuple};
 
-use crate::args::Field;
+use self::offer::By;
 use crate::calls;
-use crate::doorbell::{Bell, Doorbell, Minding};
-use crate::errors::raise;
-use crate::events::{self, Correlation};
+use crate::doorbell::{Bell, Doorbell};
 use crate::lifecycle::is_exiting;
 use crate::link::Link;
 use crate::loop_thread::LoopThread;
 use crate::operation::{Kind, Operation};
-use crate::outgoing::{
-    LocalMessage, Offer, Outgoing, Pending, What, control_payload, default_topic_text, plain_payload, topic_text,
-    trigger_in,
-};
+use crate::outgoing::{Offer, Outgoing, Pending, What};
 use crate::owned::Owned;
 use crate::pace::Pace;
 use crate::port::PortHandle;
@@ -72,183 +63,6 @@ pub(crate) struct BusCore {
     /// Through a link; a port counts its own.
     published: AtomicU64,
     account: Mutex<Account>,
-}
-
-/// A random id; ids need to differ, not to be secret.
-fn fresh_id() -> Uuid {
-    uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid()
-}
-
-impl BusCore {
-    /// The first step of an awaited publish: on the loop's thread, behind those who wait already.
-    pub(crate) fn offer_now(slf: &Bound<'_, Self>, outgoing: &Outgoing) -> PyResult<Offer> {
-        let py = slf.py();
-        let bus = slf.get();
-        bus.thread.check(py)?;
-        if bus.queue_of_waiters.load(Ordering::Relaxed) > 0 {
-            return Ok(Offer::Full(None));
-        }
-        Self::offer(slf, outgoing, true, true)
-    }
-
-    /// Whether its loop can still run anything.
-    fn has_loop(slf: &Bound<'_, Self>) -> PyResult<bool> {
-        calls::method(intern!(slf.py(), "_has_loop"), [slf], None)?.is_truthy()
-    }
-
-    /// Offers once. `waits` tells an in-process publish that its caller will wait for full readers, or has waited; who does not is not
-    /// taken before those who do. `on_loop` tells that the loop flushes.
-    fn offer(slf: &Bound<'_, Self>, outgoing: &Outgoing, waits: bool, on_loop: bool) -> PyResult<Offer> {
-        let py = slf.py();
-        let bus = slf.get();
-        if bus.closed.load(Ordering::Relaxed) {
-            return Err(crate::errors::to_py(
-                py,
-                Error::Lifecycle("this bus was shut down; make a new one"),
-            ));
-        }
-        if !waits && bus.queue_of_waiters.load(Ordering::Relaxed) > 0 {
-            // Nobody stands in line in a forked child, nor in a loop that is closed.
-            bus.way.check(py)?;
-            if Self::has_loop(slf)? {
-                return Ok(Offer::Full(None));
-            }
-        }
-        let timestamp = Timestamp::now();
-        let id = fresh_id();
-        let fresh = outgoing.correlation.is_none().then(fresh_id).unwrap_or_default();
-        let mut buffer = Uuid::encode_buffer();
-        // What a view borrows from must outlive it.
-        let object = match &outgoing.what {
-            What::Event(object) | What::Control(object) => object.bind(py),
-        };
-        let view = match &outgoing.what {
-            What::Event(_) => Some(events::view(object)?),
-            What::Control(_) => None,
-        };
-        let payload = match &view {
-            Some(event) => Payload::Event(event),
-            None => Payload::Control(control_payload(object)?),
-        };
-        let correlation = match &outgoing.correlation {
-            Some(given) => events::correlation_view(given.bind(py), timestamp)?,
-            None => events::fresh_correlation(fresh.hyphenated().encode_lower(&mut buffer), timestamp),
-        };
-        let topic = match (&outgoing.topic, &view) {
-            (Some(topic), _) => topic_text(topic.bind(py))?,
-            (None, Some(event)) => default_topic(event.kind()),
-            (None, None) => return Err(PyTypeError::new_err("publish_control needs a topic")),
-        };
-        let mut draft = Draft {
-            id,
-            topic,
-            correlation_metadata: correlation,
-            payload,
-            sequence: 0,
-            timestamp,
-        };
-        match &bus.way {
-            Way::Link(handle, link) => {
-                let waker = waits.then_some(&bus.room);
-                let told = match raise(py, link.get(py)?.publish(&mut draft, waker))? {
-                    Sent::Full if !waits && !Self::has_loop(slf)? => {
-                        link.get(py)?.flush_elsewhere();
-                        return Ok(Offer::Full(None));
-                    }
-                    Sent::Full => return Ok(Offer::Full(None)),
-                    // What a loop was to write that is closed, nobody else writes soon.
-                    Sent::Waiting if !waits => match Self::has_loop(slf) {
-                        Ok(false) => {
-                            link.get(py)?.flush_elsewhere();
-                            Ok(None)
-                        }
-                        has_loop => has_loop.map(|_| None),
-                    },
-                    Sent::Buffered | Sent::Blocked if !on_loop => {
-                        link.get(py)?.flush_elsewhere();
-                        Ok(None)
-                    }
-                    Sent::Buffered if handle.get().flush.schedule() => Ok(None),
-                    Sent::Buffered => calls::method(intern!(py, "_flush_soon"), [slf], None).map(Some),
-                    Sent::Blocked => calls::method(intern!(py, "_kernel_is_full"), [slf], None).map(Some),
-                    Sent::Written | Sent::Waiting => Ok(None),
-                };
-                bus.published.fetch_add(1, Ordering::Relaxed);
-                if let Err(error) = told {
-                    // The loop will not see to it: it is closed, or a signal's handler raised. What was taken goes out all the same.
-                    handle.get().flush.clear();
-                    link.get(py)?.flush_elsewhere();
-                    return Err(error);
-                }
-                Ok(Offer::Taken)
-            }
-            Way::Port(handle, port) => {
-                let dialect = handle.get().dialect;
-                // Over a socket a reader knows a trigger request by its topic alone; in process it is no different.
-                let what = match (&outgoing.what, &view) {
-                    (What::Event(_), Some(event))
-                        if event.kind() == EventKind::Trigger && topic != trigger::REQUEST =>
-                    {
-                        let mut bytes = Vec::new();
-                        raise(py, dialect.encode(event, &mut bytes))?;
-                        What::Control(PyBytes::new(py, &bytes).into_any().unbind())
-                    }
-                    (What::Control(_), _) if topic == trigger::REQUEST => trigger_in(object, dialect)?,
-                    (What::Event(event), _) => What::Event(event.clone_ref(py)),
-                    (What::Control(_), _) => What::Control(plain_payload(object)?),
-                };
-                let correlation = match &outgoing.correlation {
-                    Some(given) => Correlation::given(given.bind(py))?,
-                    None => Correlation::Id(fresh.into()),
-                };
-                let topic = match (&outgoing.topic, &view) {
-                    (None, Some(event)) => default_topic_text(py, event.kind()),
-                    (Some(given), _) => Field("publish", "topic").text(given.bind_borrowed(py))?,
-                    (None, None) => PyString::new(py, topic).unbind(),
-                };
-                let message = |sequence| -> Object {
-                    Arc::new(LocalMessage {
-                        what,
-                        correlation,
-                        id,
-                        topic,
-                        timestamp,
-                        sequence,
-                    })
-                };
-                let caller = Caller {
-                    waker: waits.then_some(&bus.room),
-                    flushes: on_loop,
-                };
-                // Not for `publish_nowait`: a signal's handler may call it while the loop sleeps, whom the kernel alone wakes then.
-                let minding = (waits && on_loop).then(|| bus.bell.mind());
-                let published = raise(py, port.get(py)?.publish(&mut draft, message, caller))?;
-                let told = if minding.is_some_and(Minding::ends_due) {
-                    calls::method(intern!(py, "_look_soon"), [slf], None).map(drop)
-                } else {
-                    Ok(())
-                };
-                if told.is_err() {
-                    // A signal's handler raised: the loop may not have been asked.
-                    bus.bell.pull();
-                }
-                match published {
-                    Published::Done => {}
-                    Published::HeldBack => {
-                        if !handle.get().flush.schedule()
-                            && let Err(error) = calls::method(intern!(py, "_flush_soon"), [slf], None)
-                        {
-                            handle.get().flush.clear();
-                            port.get(py)?.flush();
-                            return Err(error);
-                        }
-                    }
-                    Published::Wait(waiting) => return told.map(|()| Offer::Full(Some(Pending::new(waiting)))),
-                }
-                told.map(|()| Offer::Taken)
-            }
-        }
-    }
 }
 
 #[pymethods]
@@ -348,7 +162,7 @@ impl BusCore {
             return Ok(());
         }
         let on_loop = slf.get().thread.is_current();
-        match Self::offer(slf, &outgoing, false, on_loop)? {
+        match Self::offer(slf, &outgoing, By::Nowait { on_loop })? {
             Offer::Taken => Ok(()),
             Offer::Full(_) => Err(crate::errors::to_py(slf.py(), Error::WouldBlock("publish_nowait"))),
         }
@@ -372,7 +186,7 @@ impl BusCore {
             correlation,
             topic,
         };
-        Self::answer(slf.py(), Self::offer(slf, &outgoing, true, true)?)
+        Self::answer(slf.py(), Self::offer(slf, &outgoing, By::Task)?)
     }
 
     /// Goes on with what is still to be handed over; answers like `_offer`.

@@ -32,6 +32,14 @@ pub(crate) enum What {
     Control(Py<PyAny>),
 }
 
+impl What {
+    pub(crate) const fn object(&self) -> &Py<PyAny> {
+        match self {
+            Self::Event(object) | Self::Control(object) => object,
+        }
+    }
+}
+
 impl Outgoing {
     pub(crate) fn release(self, py: Python<'_>) {
         let (What::Event(object) | What::Control(object)) = self.what;

@@ -8,7 +8,7 @@ use pyo3::types::{PyFloat, PyInt};
 
 use crate::bus::BusCore;
 use crate::calls;
-use crate::outgoing::{Offer, Outgoing, What};
+use crate::outgoing::{Offer, Outgoing};
 use crate::pace::Pace;
 use crate::subscription::{SubscriptionCore, Taken};
 use crate::waiter::Waiter;
@@ -88,8 +88,7 @@ impl Kind {
         match self {
             Self::Publish { bus, outgoing } => {
                 visit.call(bus)?;
-                let (What::Event(object) | What::Control(object)) = &outgoing.what;
-                visit.call(object)?;
+                visit.call(outgoing.what.object())?;
                 visit.call(&outgoing.correlation)?;
                 visit.call(&outgoing.topic)
             }
