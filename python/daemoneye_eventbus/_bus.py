@@ -17,7 +17,7 @@ from daemoneye_eventbus._changes import StateChanges
 from daemoneye_eventbus._checks import file_path, one_of, text, wrong
 from daemoneye_eventbus._config import ClientConfig
 from daemoneye_eventbus._connection import Connection
-from daemoneye_eventbus._deadline import Deadline
+from daemoneye_eventbus._deadline import Deadline, Limit
 from daemoneye_eventbus._fields import (
     BusEvent,
     ControlMessage,
@@ -59,6 +59,7 @@ E = TypeVar("E", ProcessEvent, NetworkEvent, FilesystemEvent, PerformanceEvent, 
 _log = logging.getLogger("daemoneye_eventbus.client")
 
 _FLUSH_SECONDS: Final = 2.0
+_UNCONFIRMED: Final = "closing without the broker's confirmation of the last messages: %s"
 _QUEUE_MESSAGES: Final = 65_536
 _QUEUE_BYTES: Final = 8 * 1024 * 1024
 
@@ -322,19 +323,12 @@ class EventBus(Publisher):
     async def _flush(self, timeout: float) -> None:
         deadline = Deadline("flush", timeout, self._bridge.check())
         self._check()
-        limit = asyncio.timeout_at(deadline.at)
-        try:
-            async with limit:
-                await self._way.flush()
-        except TimeoutError:
-            if not limit.expired():
-                raise
-        else:
-            return
-        # Out of there: asyncio's own error and the limit lead back to the task, and to this error.
-        del limit
-        advice = "what was published stays in line: flush again, or give more time"
-        raise deadline.missed(self._unconfirmed(), advice)
+        limit = deadline.limit()
+        async with limit:
+            await self._way.flush()
+        if limit.is_over:
+            advice = "what was published stays in line: flush again, or give more time"
+            raise deadline.missed(self._unconfirmed(), advice)
 
     def statistics(self) -> Coroutine[Any, Any, EventBusStatistics]:
         """Five totals of the broker.
@@ -390,9 +384,10 @@ class EventBus(Publisher):
         deadline = Deadline("drain", timeout, self._bridge.check())
         if self._shut:
             return
-        limit = asyncio.timeout_at(deadline.at)
+        limit = deadline.limit()
         # Only a broker that has answered is waited for again.
         goodbye = 0.0
+        missed = None
         try:
             async with limit:
                 await self._way.flush()
@@ -400,17 +395,12 @@ class EventBus(Publisher):
                 open_now = self._open_subscriptions()
                 for subscription, queued in [(one, await one._queued()) for one in open_now]:
                     await subscription._taken(queued)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            what, advice = self._undrained()
-        else:
-            return
+            if limit.is_over:
+                missed = self._undrained()
         finally:
             await self._close(goodbye)
-        # Out of there, as in `_flush`.
-        del limit
-        raise deadline.missed(what, advice)
+        if missed is not None:
+            raise deadline.missed(*missed)
 
     def _undrained(self) -> tuple[str, str]:
         waiting = sum(subscription.pending for subscription in self._open_subscriptions())
@@ -437,20 +427,18 @@ class EventBus(Publisher):
         bound = _FLUSH_SECONDS
         if self._way.config.congestion == "block":
             bound = max(bound, self._way.config.publish_timeout)
-        limit = asyncio.timeout(bound)
+        limit = Limit(asyncio.timeout(bound))
         goodbye = 0.0
         try:
             if self.state == "connected":
                 async with limit:
                     await self._way.last_flush()
-                goodbye = _FLUSH_SECONDS
-        except (TimeoutError, EventBusError) as error:
-            if isinstance(error, TimeoutError) and not limit.expired():
-                # A signal's handler raised it.
-                raise
-            _log.warning(
-                "closing without the broker's confirmation of the last messages: %s", str(error) or "no answer"
-            )
+                if limit.is_over:
+                    _log.warning(_UNCONFIRMED, "no answer")
+                else:
+                    goodbye = _FLUSH_SECONDS
+        except EventBusError as error:
+            _log.warning(_UNCONFIRMED, error)
         finally:
             await self._close(goodbye)
 

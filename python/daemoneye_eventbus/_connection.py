@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from daemoneye_eventbus._border import Address, Link
+from daemoneye_eventbus._deadline import Limit
 from daemoneye_eventbus._lifecycle import after_fork, watch_link
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._reading import reading
@@ -164,15 +165,11 @@ class Connection:
 
     async def left(self, timeout: float) -> None:
         """Says goodbye and waits, ``timeout`` seconds at most, until the broker has sent what it still has for us."""
-        limit = asyncio.timeout(timeout)
         try:
             self.link.leave()
-            async with limit:
+            async with Limit(asyncio.timeout(timeout)):
                 while self.state == "connected":
                     await self.changed.wait(self.bridge.check())
-        except TimeoutError:
-            if not limit.expired():
-                raise
         finally:
             self.close()
 

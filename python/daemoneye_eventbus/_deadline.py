@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
-    import asyncio
+    from types import TracebackType
 
-__all__ = ["Deadline", "seconds"]
+__all__ = ["Deadline", "Limit", "seconds"]
 
 
 def seconds(name: str, value: object) -> float:
@@ -32,6 +33,40 @@ class Deadline:
         self.timeout: Final = max(seconds("timeout", timeout), 0.0)
         self.at: Final = loop.time() + self.timeout
 
+    def limit(self) -> Limit:
+        """Ends then what is awaited within it."""
+        return Limit(asyncio.timeout_at(self.at))
+
     def missed(self, what: str, advice: str) -> TimeoutError:
         """What it raises then: ``what`` has not happened, and what its caller can do about that."""
         return TimeoutError(f"{self._call}: {what} within {self.timeout:g} s; {advice}")
+
+
+class Limit:
+    """A timeout of asyncio's that raises nothing: it `is_over`, or what is awaited within it came to its end.
+
+    A ``TimeoutError`` of somebody else's comes out; a signal's handler may raise one.
+    """
+
+    def __init__(self, timeout: asyncio.Timeout) -> None:
+        self._timeout: asyncio.Timeout | None = timeout
+        self.is_over = False
+
+    async def __aenter__(self) -> Self:
+        if self._timeout is not None:
+            await self._timeout.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, typ: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        # Not kept: it leads to the task, and so to what that raises next.
+        timeout, self._timeout = self._timeout, None
+        try:
+            if timeout is not None:
+                await timeout.__aexit__(typ, value, traceback)
+        except TimeoutError:
+            self.is_over = True
+        finally:
+            del typ, value, traceback
+        return self.is_over

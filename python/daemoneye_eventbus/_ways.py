@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from daemoneye_eventbus._checks import choice, integer
 from daemoneye_eventbus._connection import Connection
+from daemoneye_eventbus._deadline import Limit
 from daemoneye_eventbus._listing import Listing
 from daemoneye_eventbus._room import Room
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription, State
@@ -170,17 +172,13 @@ class RemoteWay:
             if at_once or link.state != "connected":
                 link.unsubscribe(number, True, bridge.bell, 0)
                 return
-            limit = asyncio.timeout(_CLOSE_SECONDS)
-            try:
+            limit = Limit(asyncio.timeout(_CLOSE_SECONDS))
+            # Broken or closed meanwhile: the subscription ended with it.
+            with contextlib.suppress(ConnectionError):
                 async with limit:
                     await bridge.ask(lambda bell, answer: link.unsubscribe(number, True, bell, answer))
-            except TimeoutError:
-                if not limit.expired():
-                    raise
+            if limit.is_over:
                 _log.warning("the broker did not confirm the end of subscription %r", spec.subscriber_id)
-            except ConnectionError:
-                # Broken or closed meanwhile: the subscription ended with it.
-                return
 
         return Opened(source, confirm, arrived, end, connection.cause)
 
