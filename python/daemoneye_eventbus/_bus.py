@@ -29,9 +29,11 @@ from daemoneye_eventbus._fields import (
     TriggerRequest,
 )
 from daemoneye_eventbus._lifecycle import goes_on, is_forked
+from daemoneye_eventbus._local_way import LocalWay
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._opening import Opening
 from daemoneye_eventbus._publishing import Publisher
+from daemoneye_eventbus._remote_way import RemoteWay
 from daemoneye_eventbus._specification import specification
 from daemoneye_eventbus._subscription import Reader, Subscription, run_through
 from daemoneye_eventbus._types import (
@@ -44,7 +46,7 @@ from daemoneye_eventbus._types import (
     EventSubscription,
     State,
 )
-from daemoneye_eventbus._ways import Bounds, LocalWay, RemoteWay, Way
+from daemoneye_eventbus._ways import Bounds, Way
 from daemoneye_eventbus.errors import (
     EventBusError,
     ForkedProcess,

@@ -14,7 +14,7 @@ from daemoneye_eventbus._fields import CorrelationMetadata
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._room import Place
 from daemoneye_eventbus._types import CollectionEvent
-from daemoneye_eventbus._ways import RemoteWay, Way
+from daemoneye_eventbus._ways import Way
 from daemoneye_eventbus.errors import ConnectionClosed, PublishTimeout
 
 __all__ = ["Publisher"]
@@ -45,8 +45,7 @@ class Publisher(BusCore):
         self._bridge.look_soon()
 
     def _kernel_is_full(self) -> None:
-        if isinstance(self._way, RemoteWay):
-            self._way.connection.kernel_is_full()
+        self._way.kernel_is_full()
 
     async def _publish_slow(
         self,

@@ -1,0 +1,155 @@
+"""The way to a broker of this process, past any connection: no socket, no codec."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import TYPE_CHECKING, Any, Final
+
+from daemoneye_eventbus._room import Room
+from daemoneye_eventbus._types import EventBusStatistics
+from daemoneye_eventbus._ways import Opened
+from daemoneye_eventbus.errors import ConnectionLost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from daemoneye_eventbus._border import PortHandle
+    from daemoneye_eventbus._broker import Broker
+    from daemoneye_eventbus._config import ClientConfig
+    from daemoneye_eventbus._loop import Bridge
+    from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventSubscription, State
+    from daemoneye_eventbus._ways import Bounds
+
+__all__ = ["LocalWay"]
+
+_TURN_SECONDS: Final = 0.001
+
+
+class LocalWay:
+    """In the broker's own process: no socket, no codec."""
+
+    def __init__(self, bridge: Bridge, broker: Broker, port: PortHandle, config: ClientConfig) -> None:
+        self.bridge = bridge
+        self.config = config
+        self.room = Room()
+        self.room_token = bridge.listen(self._on_room)
+        self._broker = broker
+        self._port = port
+        self._open = True
+        self._observers: set[Callable[[State], None]] = set()
+        self._stop_observing = broker.observe_end(functools.partial(bridge.call, self._broker_ended))
+        self._turned = bridge.loop.time()
+
+    def _on_room(self) -> None:
+        self.room.call()
+
+    async def _turn(self) -> None:
+        """Nothing that is asked here takes time; who asks without end leaves the loop to others all the same."""
+        loop = self.bridge.check()
+        if loop.time() - self._turned >= _TURN_SECONDS:
+            await asyncio.sleep(0)
+            self._turned = loop.time()
+
+    def _broker_ended(self) -> None:
+        for observer in list(self._observers):
+            observer("closed")
+        self.room.call()
+
+    @property
+    def native(self) -> PortHandle:
+        return self._port
+
+    @property
+    def state(self) -> State:
+        return "connected" if self._open and self._broker.running else "closed"
+
+    def observe(self, observer: Callable[[State], None]) -> Callable[[], None]:
+        """Tells ``observer`` of each change; the result ends that."""
+        self._observers.add(observer)
+        return lambda: self._observers.discard(observer)
+
+    def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened:
+        """A queue at the broker itself."""
+        source = self._port.subscribe(spec, bounds, self.config.broker_overflow, self.bridge.bell, token)
+
+        async def end(_at_once: bool) -> None:
+            return None
+
+        return Opened(source, self._turn, self._turn, end, self._cut)
+
+    def _cut(self) -> BaseException | None:
+        """Why a subscription ended that neither its owner nor the broker has closed."""
+        if self.state == "closed":
+            return None
+        return ConnectionLost(
+            'this queue was full, and its bus had asked to be cut then (broker_overflow="disconnect")'
+        )
+
+    def flush_soon(self) -> None:
+        """One write to each reader elsewhere for everything published in this turn of the loop."""
+        if self.bridge.is_running:
+            self.bridge.call_next_turn(self._port.promise(self._port.flush))
+        else:
+            self._port.flush()
+
+    def kernel_is_full(self) -> None:
+        """Whoever reads elsewhere has a connection of his own, and the broker waits for it."""
+
+    async def flush(self) -> None:
+        """Publishing in process routes at once; what has company to wait for is written."""
+        self._port.flush()
+        await self._turn()
+
+    async def last_flush(self) -> None:
+        """The same."""
+        await self.flush()
+
+    async def statistics(self) -> EventBusStatistics:
+        """The broker's numbers."""
+        await self._turn()
+        now = self._broker.statistics()
+        return EventBusStatistics(
+            messages_published=now.messages_published,
+            messages_delivered=now.messages_delivered,
+            active_subscribers=now.active_subscribers,
+            active_topics=now.active_topics,
+            uptime_seconds=now.uptime_seconds,
+        )
+
+    async def broker_statistics(self) -> BrokerStatistics:
+        """All totals of the broker."""
+        await self._turn()
+        return self._broker.statistics()
+
+    async def clients(self) -> list[ClientInfo]:
+        """Everybody, in the order that other processes are told them."""
+        await self._turn()
+        return sorted(self._broker.clients(), key=lambda client: client.id)
+
+    def local_statistics(self) -> dict[str, Any]:
+        """Nothing lies between this bus and its broker that could refuse, lose or reconnect."""
+        return dict.fromkeys(("refused", "unconfirmed", "unsent", "reconnects", "decode_errors"), 0)
+
+    async def close(self, goodbye: float) -> None:
+        """Ends this bus at its broker."""
+        del goodbye
+        if not self._open:
+            return
+        self._open = False
+        self._stop_observing()
+        self._stop_observing = _nothing
+        self._port.close()
+        self._broker_ended()
+
+    def abandon(self) -> None:
+        """Leaves without a word, from any thread."""
+        if self._open:
+            self._open = False
+            self._stop_observing()
+            self._stop_observing = _nothing
+            self._port.close()
+
+
+def _nothing() -> None:
+    """In the place of what is let go: a function that knows its owner keeps him from being freed at once."""

@@ -1,0 +1,223 @@
+"""The way to a broker over a connection, which other buses may share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from daemoneye_eventbus._connection import Connection
+from daemoneye_eventbus._deadline import Limit
+from daemoneye_eventbus._listing import Listing
+from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics
+from daemoneye_eventbus._ways import Opened
+from daemoneye_eventbus.errors import ConnectionLost, ProtocolError, SubscriptionRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from daemoneye_eventbus._border import Link, Source
+    from daemoneye_eventbus._types import EventSubscription, State
+    from daemoneye_eventbus._ways import Bounds
+
+__all__ = ["RemoteWay"]
+
+_log = logging.getLogger("daemoneye_eventbus.client")
+
+_CLOSE_SECONDS: Final = 2.0
+
+
+class RemoteWay:
+    """Over a connection, which other buses may share."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.bridge = connection.bridge
+        self.config = connection.config
+        self.room = connection.room
+        self.room_token = connection.room_token
+        self._open = True
+        self._observers: set[Callable[[State], None]] = set()
+
+    @property
+    def native(self) -> Link:
+        return self._connection.link
+
+    @property
+    def state(self) -> State:
+        return self._connection.state if self._open else "closed"
+
+    def observe(self, observer: Callable[[State], None]) -> Callable[[], None]:
+        """Tells ``observer`` of each change; the result ends that."""
+        both = (self._observers, self._connection.observers)
+        for observers in both:
+            observers.add(observer)
+
+        def stop() -> None:
+            for observers in both:
+                observers.discard(observer)
+
+        return stop
+
+    def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened:
+        """A subscription on this connection, or on one of its own if it may stop the reading."""
+        block = bounds.overflow == "block"
+        if block and self.config.peer == "original":
+            raise SubscriptionRefused(
+                reason='overflow="block" needs a native broker: one of the original would wait for nobody and cut us; '
+                'use "drop_oldest" or "drop_newest"'
+            )
+        # By the bus's connection, which has been told how deep topics may be; another has yet to hear it.
+        source = self.native.inbox(spec, bounds, self.bridge.bell, token)
+        if not block:
+            return self._open_on(self._connection, spec, source, own=False)
+        own = Connection(self.bridge, self._connection.address, replace(self.config, pool=False))
+        return self._open_on(own, spec, source, own=True)
+
+    def _open_on(self, connection: Connection, spec: EventSubscription, source: Source, *, own: bool) -> Opened:
+        link, bridge = connection.link, self.bridge
+        number = 0
+
+        async def confirm() -> None:
+            if own:
+                await connection.opened()
+
+            def ask(bell: Any, answer: int) -> Any:
+                nonlocal number
+                number, ticket = link.subscribe(source, bell, answer)
+                return ticket
+
+            await bridge.ask(ask)
+
+        async def arrived() -> None:
+            # The answer to a flush comes behind what the broker had for the same connection.
+            if own:
+                await bridge.ask(link.ping)
+
+        async def end(at_once: bool) -> None:
+            if own:
+                link.unsubscribe(number, True, bridge.bell, 0)
+                link.close_counted()
+                if at_once:
+                    connection.abandon()
+                else:
+                    connection.close()
+                return
+            if at_once or link.state != "connected":
+                link.unsubscribe(number, True, bridge.bell, 0)
+                return
+            limit = Limit(asyncio.timeout(_CLOSE_SECONDS))
+            # Broken or closed meanwhile: the subscription ended with it.
+            with contextlib.suppress(ConnectionError):
+                async with limit:
+                    await bridge.ask(lambda bell, answer: link.unsubscribe(number, True, bell, answer))
+            if limit.is_over:
+                _log.warning("the broker did not confirm the end of subscription %r", spec.subscriber_id)
+
+        return Opened(source, confirm, arrived, end, connection.cause)
+
+    def flush_soon(self) -> None:
+        """One write for everything published in this turn of the loop."""
+        self._connection.flush_soon()
+
+    def kernel_is_full(self) -> None:
+        """The kernel has refused bytes; goes on writing when it takes some again."""
+        self._connection.kernel_is_full()
+
+    async def flush(self) -> None:
+        """Everything published before has been routed."""
+        await self.bridge.ask(self.native.ping)
+
+    async def last_flush(self) -> None:
+        """As `flush`, for somebody who is about to leave: `ConnectionLost` as soon as the connection breaks."""
+        broken = self.bridge.check().create_future()
+
+        def changed(state: State) -> None:
+            # That it was made may still be on its way here.
+            if state in {"reconnecting", "closed"} and not broken.done():
+                broken.set_result(None)
+
+        stop = self.observe(changed)
+        flushing = asyncio.ensure_future(self.flush())
+        try:
+            if self.state == "connected":
+                await asyncio.wait((flushing, broken), return_when=asyncio.FIRST_COMPLETED)
+            if not flushing.done():
+                raise ConnectionLost("the connection broke, and a closing bus does not wait for another one")
+            flushing.result()
+        finally:
+            stop()
+            flushing.cancel()
+
+    async def statistics(self) -> EventBusStatistics:
+        """The broker's numbers."""
+        answer: EventBusStatistics = _told(EventBusStatistics, await self.bridge.ask(self.native.statistics))
+        return answer
+
+    async def broker_statistics(self) -> BrokerStatistics:
+        """All totals of the broker."""
+        return BrokerStatistics(**_told(dict, await self.bridge.ask(self.native.broker_statistics)))
+
+    async def clients(self) -> list[ClientInfo]:
+        """Everybody, page by page."""
+        link = self.native
+        found: list[ClientInfo] = []
+        listing = Listing()
+        while True:
+            page, more = _told(tuple, await self.bridge.ask(functools.partial(link.clients, listing.after)))
+            try:
+                found.extend(ClientInfo(**one) for one in page)
+            except ValueError as error:
+                raise ProtocolError(f"the broker has not answered what it was asked: {error}") from None
+            try:
+                if not listing.goes_on(page, more):
+                    return found
+            except ValueError as error:
+                raise ProtocolError(f"the broker {error}; please report it") from None
+
+    def local_statistics(self) -> dict[str, Any]:
+        """This side's numbers."""
+        return self.native.statistics_of_connection()
+
+    async def close(self, goodbye: float) -> None:
+        """Leaves the pool; the last one says goodbye for at most so many seconds and closes."""
+        if not self._open:
+            return
+        self._open = False
+        if not self._connection.release():
+            # The connection goes on for others and says nothing of this.
+            for observer in list(self._observers):
+                observer("closed")
+            return
+        if self._connection.state == "connected" and goodbye > 0:
+            await self._connection.left(goodbye)
+        else:
+            self._connection.close()
+        self._account()
+
+    def abandon(self) -> None:
+        """Leaves without a word, from any thread; the last one closes."""
+        if not self._open:
+            return
+        self._open = False
+        if self._connection.release():
+            self._connection.abandon()
+
+    def _account(self) -> None:
+        unsent = self.native.unsent
+        if unsent:
+            _log.warning("%d published messages were not sent before the bus was closed", unsent)
+
+
+def _told(kind: type, answer: Any) -> Any:
+    """The answer, unless the broker did not know the question, or answered another."""
+    if isinstance(answer, kind):
+        return answer
+    if isinstance(answer, EventBusStatistics):
+        raise ProtocolError(
+            "this broker tells other processes its five totals only; update it, or ask in its own process"
+        )
+    raise ProtocolError("the broker has not answered what it was asked; please report it")
