@@ -5,6 +5,7 @@
 //! * `shown`: what others wrote, fit for a terminal
 //! * [`error`]: one enum, every kind with its facts
 //! * [`lock`]: the one lock, which a panic of its holder leaves usable
+//! * [`forked`]: what a forked child begins anew with
 //! * `log`: lines that a flood must not multiply
 //! * `growth`: growing what others choose the size of
 //! * `limits`: what a setting may be
@@ -25,6 +26,7 @@ mod cork;
 pub mod error;
 pub mod event;
 pub mod filter;
+pub mod forked;
 mod growth;
 mod headroom;
 mod limits;

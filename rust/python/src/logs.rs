@@ -8,9 +8,10 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Once, OnceLock, Weak};
+use std::sync::{Once, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use daemoneye_eventbus_core::forked::PerProcess;
 use daemoneye_eventbus_core::lock::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -31,13 +32,11 @@ const WARNING: i32 = 30;
 
 /// The least level, as Python counts, that any logger of this package wants.
 static LEVEL: AtomicI32 = AtomicI32::new(WARNING);
-static FIRST: Hub = Hub::new();
+static HUB: PerProcess<Hub> = PerProcess::new(Hub::new());
 
 struct Hub {
     ring: Mutex<Ring>,
     loops: Mutex<Vec<(Weak<Bell>, u64)>>,
-    /// Of the child that was forked off.
-    next: OnceLock<&'static Hub>,
 }
 
 struct Ring {
@@ -74,17 +73,7 @@ impl Hub {
                 announced: false,
             }),
             loops: Mutex::new(Vec::new()),
-            next: OnceLock::new(),
         }
-    }
-
-    /// That of this process.
-    fn here() -> &'static Self {
-        let mut hub = &FIRST;
-        while let Some(next) = hub.next.get() {
-            hub = next;
-        }
-        hub
     }
 
     fn push(&self, line: Line) {
@@ -108,10 +97,9 @@ impl Hub {
     }
 }
 
-/// Called in a forked child, which has one thread.
+/// Called in a forked child.
 pub(crate) fn begin_anew() {
-    // Whoever else could set it does not exist here.
-    let _set = Hub::here().next.set(Box::leak(Box::new(Hub::new())));
+    HUB.begin_anew(Hub::new());
 }
 
 const fn python_level(level: Level) -> i32 {
@@ -164,7 +152,7 @@ impl Subscriber for Collector {
         let mut words = Words::default();
         event.record(&mut words);
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Hub::here().push(Line {
+        HUB.here().push(Line {
             level: python_level(*metadata.level()),
             area: area(metadata.target()),
             text: words.text(),
@@ -306,7 +294,7 @@ pub(crate) fn _set_log_level(level: i32) {
 #[pyfunction]
 pub(crate) fn _ring_for_logs(py: Python<'_>, bell: &Doorbell, token: u64) -> PyResult<()> {
     let bell = bell.weak(py)?;
-    let mut loops = Hub::here().loops.lock();
+    let mut loops = HUB.here().loops.lock();
     loops.retain(|(bell, _)| bell.strong_count() > 0);
     loops.push((bell, token));
     Ok(())
@@ -318,7 +306,7 @@ type Taken<'py> = (i32, &'static str, String, Bound<'py, PyDict>, f64);
 #[pyfunction]
 pub(crate) fn _take_logs(py: Python<'_>) -> PyResult<(Vec<Taken<'_>>, u64)> {
     let (lines, lost) = {
-        let mut ring = Hub::here().ring.lock();
+        let mut ring = HUB.here().ring.lock();
         ring.announced = false;
         (std::mem::take(&mut ring.lines), std::mem::take(&mut ring.lost))
     };

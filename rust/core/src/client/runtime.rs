@@ -6,7 +6,7 @@
 //! own and not the runtime's, which forgets its tasks, and what they hold, when it breaks.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -15,6 +15,7 @@ use tokio::task::{LocalSet, spawn_local};
 use super::shared::Shared;
 use super::supervisor;
 use crate::error::{Error, Result};
+use crate::forked::PerProcess;
 use crate::limits::STACK;
 use crate::lock::Mutex;
 
@@ -27,36 +28,11 @@ struct Running {
     sweep_at: usize,
 }
 
-/// Where one process has its thread.
-struct Home {
-    running: Mutex<Option<Running>>,
-    /// Of the child that was forked off.
-    next: OnceLock<&'static Home>,
-}
-
-static FIRST: Home = Home::new();
-
-impl Home {
-    const fn new() -> Self {
-        Self {
-            running: Mutex::new(None),
-            next: OnceLock::new(),
-        }
-    }
-
-    /// That of this process.
-    fn here() -> &'static Self {
-        let mut home = &FIRST;
-        while let Some(next) = home.next.get() {
-            home = next;
-        }
-        home
-    }
-}
+static RUNNING: PerProcess<Mutex<Option<Running>>> = PerProcess::new(Mutex::new(None));
 
 /// Has the thread attend to `shared`; starts it if need be.
 pub(super) fn attend(shared: &Arc<Shared>) -> Result<()> {
-    let mut slot = Home::here().running.lock();
+    let mut slot = RUNNING.here().lock();
     let pid = std::process::id();
     let running = match slot.take() {
         Some(running) if running.pid == pid => running,
@@ -121,7 +97,7 @@ fn start(pid: u32) -> Result<Running> {
 /// On the thread, when a defect has ended what it runs.
 fn give_up_links() {
     let here = std::thread::current().id();
-    let over = Home::here().running.lock().take_if(|running| {
+    let over = RUNNING.here().lock().take_if(|running| {
         running
             .thread
             .as_ref()
@@ -136,7 +112,7 @@ fn give_up_links() {
 
 /// Stops the thread and waits for it, `timeout` at most; for process exit, after the links were closed.
 pub fn shut_down(timeout: Duration) {
-    let Some(mut running) = Home::here().running.lock().take() else {
+    let Some(mut running) = RUNNING.here().lock().take() else {
         return;
     };
     if running.pid != std::process::id() {
@@ -158,6 +134,5 @@ pub fn shut_down(timeout: Duration) {
 
 /// In a forked child, before anything else of this crate is used there.
 pub fn abandon_after_fork() {
-    // Whoever else could set it does not exist here.
-    let _set = Home::here().next.set(Box::leak(Box::new(Home::new())));
+    RUNNING.begin_anew(Mutex::new(None));
 }
