@@ -5,23 +5,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use uuid::Uuid;
+
 use super::entry::{Entry, Fault, refuse};
 use super::hearing::Hearing;
 use super::last_look::LastLook;
 use super::{Session, Stage, blocks, with_read};
+use crate::broker::config::BrokerConfig;
 use crate::broker::connection::{Connection, Terms};
 use crate::broker::places::Place;
 use crate::broker::route::Outlet;
 use crate::broker::shared::Shared;
 use crate::broker::statistics::Refusal;
-use crate::queue::{DropReason, Wake};
+use crate::queue::{DropReason, Limits, Wake};
 use crate::wire::Dialect;
 use crate::wire::auth::{self, Role};
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{
     Code, Connect, Err as ErrText, FromBroker, FromClient, Info, MAX_CLIENT_NAME, Ok as OkText, PROTOCOL,
 };
-use bytes::Bytes;
 
 /// Agrees with a peer who has said `CONNECT` on how to talk.
 pub(super) async fn greet(shared: Arc<Shared>, entry: Entry, connect: Connect, place: Place) -> Option<Session> {
@@ -81,6 +84,26 @@ fn agree(shared: &Shared, connect: Connect) -> Result<Agreed, Fault> {
     })
 }
 
+impl Agreed {
+    fn info(&self, config: &BrokerConfig, limits: Limits, client_id: Uuid) -> Info {
+        Info {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            client_id,
+            dialect: self.dialect.name().to_owned(),
+            max_frame: self.max_frame as u64,
+            queue_messages: limits.messages as u64,
+            queue_bytes: limits.bytes as u64,
+            max_patterns_per_client: config.max_patterns_per_client as u64,
+            max_filter_terms: config.max_filter_terms as u64,
+            max_topic_depth: config.max_topic_depth as u64,
+            ping_interval: config.ping_interval.as_secs_f64(),
+            nonce: Some(self.nonce.clone()),
+            auth: if self.nonces.is_some() { "token" } else { "none" }.to_owned(),
+        }
+    }
+}
+
 /// A session between `INFO` and its proof.
 struct Unproven {
     session: Session,
@@ -134,21 +157,7 @@ impl Session {
             connection,
             shared: Arc::clone(shared),
         };
-        let info = Info {
-            protocol: PROTOCOL,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            client_id: session.connection.id,
-            dialect: agreed.dialect.name().to_owned(),
-            max_frame: agreed.max_frame as u64,
-            queue_messages: limits.messages as u64,
-            queue_bytes: limits.bytes as u64,
-            max_patterns_per_client: config.max_patterns_per_client as u64,
-            max_filter_terms: config.max_filter_terms as u64,
-            max_topic_depth: config.max_topic_depth as u64,
-            ping_interval: config.ping_interval.as_secs_f64(),
-            nonce: Some(agreed.nonce),
-            auth: if agreed.nonces.is_some() { "token" } else { "none" }.to_owned(),
-        };
+        let info = agreed.info(config, limits, session.connection.id);
         // Whoever has read its INFO can be found.
         if agreed.nonces.is_none() {
             shared.register(&session.connection);
