@@ -271,6 +271,52 @@ fn ping_interval(told: f64) -> Duration {
     Duration::try_from_secs_f64(told).map_or(PING_INTERVAL, |told| told.clamp(LEAST_PING_INTERVAL, LONGEST))
 }
 
+/// What is due on a live connection from time to time.
+struct Duties {
+    ping_interval: Duration,
+    /// When to see whether the host reads.
+    speak: Instant,
+    /// When to have confirmed what was published.
+    confirm: Option<Instant>,
+    /// Bytes consumed at the last look.
+    consumed: u64,
+}
+
+impl Duties {
+    fn new(ping_interval: Duration) -> Self {
+        Self {
+            ping_interval,
+            speak: Instant::now() + ping_interval,
+            confirm: None,
+            consumed: 0,
+        }
+    }
+
+    fn next(&self) -> Instant {
+        self.confirm.unwrap_or(self.speak).min(self.speak)
+    }
+
+    fn fulfil(&mut self, shared: &Shared) {
+        let now = Instant::now();
+        if self.confirm.is_some_and(|at| at <= now) {
+            self.confirm = None;
+            shared.outbox.lock().confirm();
+        }
+        if self.speak <= now {
+            self.speak = now + self.ping_interval;
+            // The host has not read since: it is paused or busy, and the broker must not take it for dead.
+            let consumed = shared.inbound.lock().consumed;
+            if consumed == self.consumed {
+                let mut outbox = shared.outbox.lock();
+                outbox.sign_of_life();
+                // Nor does the host see to what it waited to write; a loop that is closed never will.
+                outbox.disarm();
+            }
+            self.consumed = consumed;
+        }
+    }
+}
+
 /// Stays with a live connection until it is lost.
 async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
     let readable = match readable(shared) {
@@ -280,9 +326,7 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
             return shared.lost(shared.line.lock(), cause, false);
         }
     };
-    let mut seen = 0;
-    let mut speak = Instant::now() + ping_interval;
-    let mut confirm: Option<Instant> = None;
+    let mut duties = Duties::new(ping_interval);
     loop {
         let (stream, is_over) = {
             let line = shared.line.lock();
@@ -301,12 +345,12 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
             let may_pause = shared.inbound.lock().may_pause();
             let mut outbox = shared.outbox.lock();
             let sent = shared.write_and_wake(&mut outbox);
-            if confirm.is_none() && outbox.is_confirmation_due() {
-                confirm = Some(Instant::now() + CONFIRM);
+            if duties.confirm.is_none() && outbox.is_confirmation_due() {
+                duties.confirm = Some(Instant::now() + CONFIRM);
             }
             (sent == Sent::Blocked, outbox.is_failed(), may_pause, reads)
         };
-        let mut due = confirm.unwrap_or(speak).min(speak);
+        let mut due = duties.next();
         if may_pause {
             due = due.min(Instant::now() + PROBE);
         }
@@ -326,25 +370,7 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
                 drop(writable);
                 shared.outbox.lock().disarm();
             }
-            () = sleep_until(due) => {
-                let now = Instant::now();
-                if confirm.is_some_and(|at| at <= now) {
-                    confirm = None;
-                    shared.outbox.lock().confirm();
-                }
-                if speak <= now {
-                    speak = now + ping_interval;
-                    // The host has not read since: it is paused or busy, and the broker must not take it for dead.
-                    let consumed = shared.inbound.lock().consumed;
-                    if consumed == seen {
-                        let mut outbox = shared.outbox.lock();
-                        outbox.sign_of_life();
-                        // Nor does the host see to what it waited to write; a loop that is closed never will.
-                        outbox.disarm();
-                    }
-                    seen = consumed;
-                }
-            }
+            () = sleep_until(due) => duties.fulfil(shared),
         }
         if wants {
             // Whatever woke us, the wait for the kernel was ours and is over; the next round starts it again if need be.
