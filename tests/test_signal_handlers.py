@@ -353,6 +353,23 @@ def test_what_a_signal_raises_in_front_of_a_flush_in_process_costs_no_later_one(
         runner.run(finish())
 
 
+async def publish_in_a_handler(bus, count, rounds, after, length):
+    """In each round the loop sleeps for `length` seconds; a signal comes `after` some, whose handler publishes."""
+
+    def publish(_number, _frame):
+        for pid in range(count):
+            bus.publish_nowait(process(pid))
+
+    before = signal.signal(signal.SIGUSR1, publish)
+    try:
+        for _ in range(rounds):
+            main = threading.main_thread().ident
+            threading.Timer(after, signal.pthread_kill, (main, signal.SIGUSR1)).start()
+            await asyncio.sleep(length)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_what_a_signals_handler_publishes_while_its_loop_sleeps_is_not_late(path):
     """The loop was asked to flush, and slept on: it came up to a second later, with the next confirmation."""
     count, rounds = 300, 3
@@ -368,19 +385,7 @@ def test_what_a_signals_handler_publishes_while_its_loop_sleeps_is_not_late(path
 
     async def sleep():
         async with EventBus.connect(path) as bus:
-
-            def publish(_number, _frame):
-                for pid in range(count):
-                    bus.publish_nowait(process(pid))
-
-            before = signal.signal(signal.SIGUSR1, publish)
-            try:
-                for _ in range(rounds):
-                    main = threading.main_thread().ident
-                    threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGUSR1)).start()
-                    await asyncio.sleep(1.2)
-            finally:
-                signal.signal(signal.SIGUSR1, before)
+            await publish_in_a_handler(bus, count, rounds, 0.1, 1.2)
 
     reader = threading.Thread(target=lambda: asyncio.run(read()))
     reader.start()
@@ -411,19 +416,7 @@ def test_what_a_signals_handler_publishes_in_the_brokers_process_is_not_late(pat
         async with Broker(path) as broker, EventBus.from_broker(broker) as bus:
             reader.start()
             assert await asyncio.to_thread(ready.wait, 20)
-
-            def publish(_number, _frame):
-                for pid in range(count):
-                    bus.publish_nowait(process(pid))
-
-            before = signal.signal(signal.SIGUSR1, publish)
-            try:
-                for _ in range(rounds):
-                    main = threading.main_thread().ident
-                    threading.Timer(0.03, signal.pthread_kill, (main, signal.SIGUSR1)).start()
-                    await asyncio.sleep(0.1)
-            finally:
-                signal.signal(signal.SIGUSR1, before)
+            await publish_in_a_handler(bus, count, rounds, 0.03, 0.1)
             assert await asyncio.to_thread(read.wait, 20)
 
     reader = threading.Thread(target=lambda: asyncio.run(follow()))
