@@ -8,10 +8,10 @@ from typing import Any, Generic, Literal, Self, final
 
 from typing_extensions import TypeVar, disjoint_base
 
+from daemoneye_eventbus._bounds import Bounds
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._native import CorrelationMetadata
 from daemoneye_eventbus._types import CollectionEvent, EventSubscription, State
-from daemoneye_eventbus._ways import Bounds
 from daemoneye_eventbus.errors import EventBusError
 
 __all__ = [

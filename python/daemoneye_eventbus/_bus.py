@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterable
 from typing import Any, Final, Literal, Never, Self, TypeVar, overload
 
 from daemoneye_eventbus._border import Address
+from daemoneye_eventbus._bounds import Bounds
 from daemoneye_eventbus._broker import Broker
 from daemoneye_eventbus._changes import StateChanges
 from daemoneye_eventbus._checks import file_path, one_of, text, wrong
@@ -46,7 +47,7 @@ from daemoneye_eventbus._types import (
     EventSubscription,
     State,
 )
-from daemoneye_eventbus._ways import Bounds, Way
+from daemoneye_eventbus._ways import Way
 from daemoneye_eventbus.errors import (
     EventBusError,
     ForkedProcess,

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daemoneye_eventbus._border import PortHandle
+    from daemoneye_eventbus._bounds import Bounds
     from daemoneye_eventbus._broker import Broker
     from daemoneye_eventbus._config import ClientConfig
     from daemoneye_eventbus._loop import Bridge
     from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventSubscription, State
-    from daemoneye_eventbus._ways import Bounds
 
 __all__ = ["LocalWay"]
 

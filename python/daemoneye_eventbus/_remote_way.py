@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daemoneye_eventbus._border import Link, Source
+    from daemoneye_eventbus._bounds import Bounds
     from daemoneye_eventbus._types import EventSubscription, State
-    from daemoneye_eventbus._ways import Bounds
 
 __all__ = ["RemoteWay"]
 

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-from daemoneye_eventbus._checks import choice, integer
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from daemoneye_eventbus._border import Link, PortHandle, Source
+    from daemoneye_eventbus._bounds import Bounds
     from daemoneye_eventbus._config import ClientConfig
     from daemoneye_eventbus._loop import Bridge
     from daemoneye_eventbus._room import Room
     from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription, State
 
-__all__ = ["Bounds", "Opened", "Way"]
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """A subscription's queue: messages, bytes, and what it does when it is full."""
-
-    queue_messages: int
-    queue_bytes: int
-    overflow: Literal["drop_oldest", "drop_newest", "block"]
-
-    def check(self) -> None:
-        """Names what is out of range."""
-        integer("queue_messages", self.queue_messages, 1, 2**63 - 1)
-        integer("queue_bytes", self.queue_bytes, 1, 2**63 - 1)
-        choice("overflow", self.overflow, "drop_oldest", "drop_newest", "block")
+__all__ = ["Opened", "Way"]
 
 
 @dataclass(frozen=True, slots=True)

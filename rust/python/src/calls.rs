@@ -18,8 +18,6 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyMapping, PyString, PyTuple, PyType};
 
-use crate::operation::Sent;
-
 /// `next` and `repr`.
 type OfOne = unsafe extern "C-unwind" fn(*mut PyObject) -> *mut PyObject;
 type Update = unsafe extern "C-unwind" fn(*mut PyObject, *mut PyObject) -> c_int;
@@ -73,6 +71,13 @@ pub(crate) fn next<'py>(iterator: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'
         None => PyErr::take(py).map_or(Ok(None), Err),
         item => Ok(item),
     }
+}
+
+/// What one `send` gave.
+pub(crate) enum Sent {
+    /// For the loop.
+    Yielded(Py<PyAny>),
+    Returned(Py<PyAny>),
 }
 
 /// One `send` to a coroutine, without an exception object for its result.

@@ -250,7 +250,7 @@ pub(crate) fn seconds(field: &'static str, value: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(value).map_err(|_| Error::invalid(field, format!("{value} is not a number of seconds")))
 }
 
-/// `daemoneye_eventbus._ways.Bounds`: a subscription's own bounds, as `subscribe` was given them.
+/// `daemoneye_eventbus._bounds.Bounds`: a subscription's own bounds, as `subscribe` was given them.
 #[derive(FromPyObject)]
 pub(crate) struct Bounds {
     queue_messages: usize,

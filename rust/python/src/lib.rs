@@ -15,6 +15,7 @@ mod link;
 mod logs;
 mod loop_thread;
 mod mapping;
+mod objects;
 mod operation;
 mod outgoing;
 mod owned;
@@ -26,6 +27,7 @@ mod raised;
 mod samples;
 mod second_await;
 mod slots;
+mod source;
 mod statistics;
 mod stop;
 mod subscription;
@@ -85,7 +87,9 @@ mod _native {
     #[pymodule_export]
     use super::port::PortHandle;
     #[pymodule_export]
-    use super::subscription::{Source, SubscriptionCore};
+    use super::source::Source;
+    #[pymodule_export]
+    use super::subscription::SubscriptionCore;
     #[pymodule_export]
     use super::ticket::Ticket;
     #[pymodule_export]

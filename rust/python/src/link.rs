@@ -20,7 +20,7 @@ use crate::errors::raise;
 use crate::owned::Owned;
 use crate::pace::Scheduled;
 use crate::promise::Promise;
-use crate::subscription::{Source, Spring};
+use crate::source::{Source, Spring};
 use crate::ticket::Ticket;
 use crate::types;
 

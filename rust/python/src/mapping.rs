@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use crate::args::{Arg, Field, Origin};
 use crate::calls;
-use crate::slots;
+use crate::objects;
 
 /// Checked entries, as an event keeps them; few are no allocation of their own.
 pub(crate) type Entries = SmallVec<[(Py<PyString>, Py<PyString>); 2]>;
@@ -111,7 +111,7 @@ impl FrozenMap {
         for (key, value) in entries {
             dict.set_item(key, value)?;
         }
-        Py::new(py, Self { dict: dict.unbind() }).map(slots::untrack)
+        Py::new(py, Self { dict: dict.unbind() }).map(objects::untrack)
     }
 
     /// Of a repeated key the last value wins, at the first place.
@@ -120,7 +120,7 @@ impl FrozenMap {
         for (key, value) in entries {
             dict.set_item(PyString::from_bytes(py, key.0)?, PyString::from_bytes(py, value.0)?)?;
         }
-        Py::new(py, Self { dict: dict.unbind() }).map(slots::untrack)
+        Py::new(py, Self { dict: dict.unbind() }).map(objects::untrack)
     }
 
     pub(crate) fn of_map(py: Python<'_>, map: &Map<'_>) -> PyResult<Py<Self>> {
@@ -128,7 +128,7 @@ impl FrozenMap {
         for (key, value) in &map.0 {
             dict.set_item(key, value)?;
         }
-        Py::new(py, Self { dict: dict.unbind() }).map(slots::untrack)
+        Py::new(py, Self { dict: dict.unbind() }).map(objects::untrack)
     }
 }
 

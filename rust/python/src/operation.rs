@@ -20,10 +20,11 @@ use pyo3::prelude::*;
 pub(crate) use self::kind::Kind;
 
 use self::kind::Step;
-use crate::calls;
+use crate::calls::{self, Sent};
+use crate::objects;
 use crate::raised;
 use crate::second_await::{SecondAwait, running_task};
-use crate::slots;
+use crate::stop::Stop;
 use crate::waiter::Waiter;
 
 enum State {
@@ -35,13 +36,6 @@ enum State {
     /// Became this coroutine.
     Coroutine(Py<PyAny>),
     Done,
-}
-
-/// What one `send` gave.
-pub(crate) enum Sent {
-    /// For the loop.
-    Yielded(Py<PyAny>),
-    Returned(Py<PyAny>),
 }
 
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
@@ -61,7 +55,7 @@ impl Operation {
         let name = kind.name();
         let state = (State::New(kind), name);
         // Whoever still holds it may await it again, and is to be refused.
-        match SPARE.take().filter(slots::is_held_once) {
+        match SPARE.take().filter(objects::is_held_once) {
             Some(spare) => {
                 *spare.get().state.lock() = state;
                 spare.get().has_yielded.store(false, Ordering::Relaxed);
@@ -90,9 +84,13 @@ impl Operation {
         std::mem::replace(&mut self.state.lock().0, state)
     }
 
-    pub(crate) fn refused(&self, why: &str) -> PyErr {
+    fn refusal(&self, why: &str) -> String {
         let name = self.state.lock().1;
-        PyRuntimeError::new_err(format!("{name}() {why}; call it again for another"))
+        format!("{name}() {why}; call it again for another")
+    }
+
+    fn refused(&self, why: &str) -> PyErr {
+        PyRuntimeError::new_err(self.refusal(why))
     }
 
     /// An `await`. Only here a new one can be told from the one that goes on: what each of them sends is the same. Of an operation that
@@ -102,7 +100,7 @@ impl Operation {
         let py = slf.py();
         match slf.get().second_await(py) {
             Some((_, Some(task))) if task.is(&running_task(py)?) => Ok(slf.clone().into_any()),
-            Some((why, _)) => SecondAwait::of(slf, why),
+            Some((why, _)) => SecondAwait::of(slf.as_any(), slf.get().refusal(why)),
             None => Ok(slf.clone().into_any()),
         }
     }
@@ -185,6 +183,15 @@ impl Operation {
                 self.yield_in(State::Waiting(kind, waiter));
                 Ok(Sent::Yielded(yielded))
             }
+        }
+    }
+
+    /// One `send` to somebody who finds its result in an exception.
+    fn spoken(&self, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let (py, mut stop) = (value.py(), Stop::default());
+        match self.advance(py, value, |_| stop.prepare(py))? {
+            Sent::Yielded(value) => Ok(value),
+            Sent::Returned(value) => Err(stop.carrying(py, value)),
         }
     }
 

@@ -14,7 +14,6 @@ use pyo3::types::{PyBool, PyBytes, PyString};
 use uuid::Uuid;
 
 use crate::args::{Field, type_name};
-use crate::bus::BusCore;
 use crate::calls;
 use crate::events::{self, Correlation, Local, Stamp};
 use crate::owned::Owned;
@@ -53,7 +52,7 @@ impl Outgoing {
     }
 
     /// The coroutine that waits for room and goes on with `rest`.
-    pub(crate) fn become_slow(&self, bus: &Bound<'_, BusCore>, rest: Option<Pending>) -> PyResult<Py<PyAny>> {
+    pub(crate) fn become_slow(&self, bus: &Bound<'_, PyAny>, rest: Option<Pending>) -> PyResult<Py<PyAny>> {
         let py = bus.py();
         let (object, control) = match &self.what {
             What::Event(event) => (event, false),

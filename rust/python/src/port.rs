@@ -11,7 +11,7 @@ use crate::errors::raise;
 use crate::owned::Owned;
 use crate::pace::Scheduled;
 use crate::promise::Promise;
-use crate::subscription::{Source, Spring};
+use crate::source::{Source, Spring};
 use crate::types;
 
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]

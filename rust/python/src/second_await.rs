@@ -1,25 +1,25 @@
 //! An `await` of an operation that somebody awaits already, or has.
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyTuple;
 
 use crate::calls;
-use crate::operation::Operation;
 
 /// Stands for the operation: refuses what it is sent, and closes what it stands for. Only with the next step it shows whether it was a
 /// second await: of `anext` with a default it may be the first that is given up, by nobody's task.
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
 pub(crate) struct SecondAwait {
-    operation: Py<Operation>,
-    why: &'static str,
+    operation: Py<PyAny>,
+    refusal: String,
 }
 
 impl SecondAwait {
-    pub(crate) fn of<'py>(operation: &Bound<'py, Operation>, why: &'static str) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn of<'py>(operation: &Bound<'py, PyAny>, refusal: String) -> PyResult<Bound<'py, PyAny>> {
         let (py, operation) = (operation.py(), operation.clone().unbind());
-        Bound::new(py, Self { operation, why }).map(Bound::into_any)
+        Bound::new(py, Self { operation, refusal }).map(Bound::into_any)
     }
 }
 
@@ -30,7 +30,7 @@ impl SecondAwait {
     }
 
     fn __next__(&self) -> PyResult<()> {
-        Err(self.operation.get().refused(self.why))
+        Err(PyRuntimeError::new_err(self.refusal.clone()))
     }
 
     fn send(&self, _value: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -43,7 +43,7 @@ impl SecondAwait {
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        self.operation.get().close(py)
+        calls::method(intern!(py, "close"), [self.operation.bind(py)], None).map(drop)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

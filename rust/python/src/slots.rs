@@ -19,13 +19,14 @@ use pyo3::impl_::trampoline::{
 };
 use pyo3::prelude::*;
 use pyo3::type_object::PyTypeInfo;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::PyTuple;
 
+use crate::calls::Sent;
 use crate::events::construct::{self, Construct};
 use crate::events::{
     CorrelationMetadata, FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent, TriggerRequest,
 };
-use crate::operation::{Kind, Operation, Sent};
+use crate::operation::{Kind, Operation};
 use crate::stop::Stop;
 
 /// Fills the slots; called once, by the module's initialisation, when its classes exist.
@@ -206,29 +207,4 @@ unsafe fn finalize_operation(py: Python<'_>, slf: *mut ffi::PyObject, _: *mut ff
     // SAFETY: as for `send_operation`.
     let operation = unsafe { Borrowed::from_ptr(py, slf).cast_unchecked::<Operation>() };
     operation.get().finalize(py)
-}
-
-/// A copy of `bytes` in Python's memory; `MemoryError` where there is none.
-#[inline]
-pub(crate) fn copied(py: Python<'_>, bytes: &[u8]) -> PyResult<Py<PyBytes>> {
-    let length = ffi::Py_ssize_t::try_from(bytes.len())?;
-    // SAFETY: the bytes are there for the call, which copies them; it gives a new reference to a `bytes`, or null with an exception set.
-    unsafe {
-        let made = ffi::PyBytes_FromStringAndSize(bytes.as_ptr().cast(), length);
-        Bound::from_owned_ptr_or_err(py, made).map(|made| made.cast_into_unchecked().unbind())
-    }
-}
-
-/// True if the holder of this reference is the only one.
-pub(crate) fn is_held_once<T>(object: &Py<T>) -> bool {
-    // SAFETY: the object is alive as long as the reference, and its counter is read by a thread that is attached.
-    unsafe { ffi::Py_REFCNT(object.as_ptr()) == 1 }
-}
-
-/// Takes a new object off the garbage collector's list. PyO3 puts every object there; one that can be in no cycle has no business
-/// on it, and thousands that wait or are kept would have it visit them again and again.
-pub(crate) fn untrack<T>(object: Py<T>) -> Py<T> {
-    // SAFETY: the object is alive, and of a type whose instances all have the collector's header, as PyO3's have.
-    unsafe { ffi::PyObject_GC_UnTrack(object.as_ptr().cast()) };
-    object
 }

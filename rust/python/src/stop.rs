@@ -8,7 +8,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::calls;
-use crate::operation::{Operation, Sent};
 
 /// One that carries nothing yet.
 #[derive(Default)]
@@ -36,15 +35,4 @@ impl Stop {
 /// Made at its first use.
 fn value_name(py: Python<'_>) -> &Bound<'_, PyString> {
     intern!(py, "value")
-}
-
-impl Operation {
-    /// One `send` to somebody who finds its result in an exception.
-    pub(crate) fn spoken(&self, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        let (py, mut stop) = (value.py(), Stop::default());
-        match self.advance(py, value, |_| stop.prepare(py))? {
-            Sent::Yielded(value) => Ok(value),
-            Sent::Returned(value) => Err(stop.carrying(py, value)),
-        }
-    }
 }

@@ -11,13 +11,12 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::deliver::Delivery;
+use super::desk::Desk;
 use super::held_back::{HeldBack, Verdict};
 use super::local::{Held, LocalSubscription, ONLY};
-use super::numbers::Numbers;
 use super::outgoing::Outgoing;
 use super::rights::{self, Rights};
 use super::route::{Lane, Standing, Way};
-use super::routes::Routes;
 use super::shared::{Phase, Shared};
 use super::statistics::Refusal;
 use super::subscription::{self, Load};
@@ -26,7 +25,6 @@ use crate::error::{Error, Result};
 use crate::event::{EventSubscription, Timestamp};
 use crate::lock::Mutex;
 use crate::queue::{DropReason, Limits, Object, Overflow, Patience, Queue, Run, Sender, Wake};
-use crate::topic::Neighbours;
 use crate::transport::User;
 use crate::wire::frame::PREFIX;
 use crate::wire::text::{Congestion, Sub};
@@ -67,13 +65,6 @@ pub struct Port {
     published: Arc<AtomicU64>,
 }
 
-/// What one publish leaves for the next.
-pub(super) struct Desk {
-    topics: Neighbours,
-    routes: Routes,
-    pub(super) numbers: Numbers,
-}
-
 impl std::fmt::Debug for Port {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Port").field("id", &self.id).finish_non_exhaustive()
@@ -93,11 +84,7 @@ impl Port {
             rights: shared.rights(&User::own(), None),
             congestion: options.congestion,
             closed: AtomicBool::new(false),
-            desk: Arc::new(Mutex::new(Desk {
-                topics: Neighbours::new(shared.config.max_topic_depth),
-                routes: Routes::new(),
-                numbers: Numbers::default(),
-            })),
+            desk: Arc::new(Mutex::new(Desk::new(shared.config.max_topic_depth))),
             held_back: Arc::new(Mutex::new(HeldBack::new())),
             held: Arc::default(),
             published: Arc::default(),

@@ -1,32 +1,27 @@
-//! The register of who is there: connections, and buses of this process with their subscriptions.
-//!
-//! A queue leaves the register only together with its last numbers, under one lock, so that sums over the register and over what has
-//! gone count everything exactly once.
+//! The register of who is there: connections, and buses of this process with their subscriptions. [`members`](super::members) keeps it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use hashbrown::HashMap;
 use uuid::Uuid;
 
 use super::connection::Connection;
-use super::route::Sink;
-use super::shared::{Phase, Shared};
-use super::statistics::{ClientInfo, ClientKind, Totals, Undelivered};
-use crate::queue::{DropReason, Queue};
+use super::statistics::{Totals, Undelivered};
+use crate::queue::Queue;
 
 /// A bus of this process and its subscriptions.
-struct LocalClient {
-    name: String,
-    queues: HashMap<u64, Arc<Queue>>,
+pub(super) struct LocalClient {
+    pub(super) name: String,
+    pub(super) queues: HashMap<u64, Arc<Queue>>,
     /// Counted by its port.
-    published: Arc<AtomicU64>,
+    pub(super) published: Arc<AtomicU64>,
     /// Of subscriptions that have ended.
-    gone: Totals,
+    pub(super) gone: Totals,
 }
 
 impl LocalClient {
-    fn totals(&self) -> Totals {
+    pub(super) fn totals(&self) -> Totals {
         let mut totals = self.gone;
         for queue in self.queues.values() {
             totals.add(&queue.snapshot(), true);
@@ -37,187 +32,19 @@ impl LocalClient {
 
 #[derive(Default)]
 pub(super) struct Register {
-    connections: HashMap<Uuid, Arc<Connection>>,
-    locals: HashMap<Uuid, LocalClient>,
-    gone: Totals,
+    pub(super) connections: HashMap<Uuid, Arc<Connection>>,
+    pub(super) locals: HashMap<Uuid, LocalClient>,
+    pub(super) gone: Totals,
     /// What those who were connected when the broker ended have not got.
-    lost_at_end: Undelivered,
+    pub(super) lost_at_end: Undelivered,
 }
 
 impl Register {
     /// All of one connection, while the broker ends.
-    fn note_lost_at_end(&mut self, messages: u64) {
+    pub(super) fn note_lost_at_end(&mut self, messages: u64) {
         if messages > 0 {
             self.lost_at_end.messages += messages;
             self.lost_at_end.connections += 1;
         }
-    }
-}
-
-impl Shared {
-    pub(super) fn register(&self, connection: &Arc<Connection>) {
-        self.register
-            .lock()
-            .connections
-            .insert(connection.id, Arc::clone(connection));
-    }
-
-    /// Ends a connection's subscriptions, counts what it has not got as lost, for the `reason` of each, and keeps its numbers. `waited`:
-    /// messages of it that waited for others when the broker stopped waiting.
-    pub(super) fn retire(&self, connection: &Connection, waited: u64, reason: impl Fn(u64) -> DropReason) {
-        self.router.leave(&connection.sink);
-        let discarded = connection.queue.discard(reason);
-        let unsent = if self.phase() >= Phase::Leaving { discarded } else { 0 };
-        let mut register = self.register.lock();
-        register.note_lost_at_end(waited + unsent);
-        if register.connections.remove(&connection.id).is_some() {
-            register.gone.add(&connection.queue.snapshot(), false);
-        }
-        drop(register);
-        self.progress.notify_one();
-    }
-
-    /// A peer of the original goes on with another queue. What this one held is dropped as closed; gives all that it has come to.
-    pub(super) fn end_queue(&self, old: &Connection) -> Totals {
-        self.router.leave(&old.sink);
-        old.queue.discard(|_| DropReason::Closed);
-        let mut register = self.register.lock();
-        register.connections.remove(&old.id);
-        register.gone.add(&old.queue.snapshot(), false);
-        old.totals()
-    }
-
-    /// What those who were connected when the broker ended have not got.
-    pub(super) fn lost_at_end(&self) -> Undelivered {
-        self.register.lock().lost_at_end
-    }
-
-    pub(super) fn connection(&self, id: Uuid) -> Option<Arc<Connection>> {
-        self.register.lock().connections.get(&id).cloned()
-    }
-
-    pub(super) fn connections(&self) -> Vec<Arc<Connection>> {
-        self.register.lock().connections.values().cloned().collect()
-    }
-
-    pub(super) fn register_local(&self, id: Uuid, name: String, published: Arc<AtomicU64>) {
-        let client = LocalClient {
-            name,
-            queues: HashMap::new(),
-            published,
-            gone: Totals::default(),
-        };
-        self.register.lock().locals.insert(id, client);
-    }
-
-    /// False if that bus has been closed.
-    pub(super) fn register_queue(&self, client: Uuid, sink: &Sink) -> bool {
-        let mut register = self.register.lock();
-        let client = register.locals.get_mut(&client);
-        client.is_some_and(|client| client.queues.insert(sink.id, Arc::clone(&sink.queue)).is_none())
-    }
-
-    /// Ends one subscription of this process; what it has not handed over is dropped as closed.
-    pub(super) fn retire_queue(&self, client: Uuid, sink: &Sink) {
-        self.router.leave(sink);
-        sink.queue.discard(|_| DropReason::Closed);
-        let mut register = self.register.lock();
-        let Some(client) = register.locals.get_mut(&client) else {
-            return;
-        };
-        if let Some(queue) = client.queues.remove(&sink.id) {
-            client.gone.add(&queue.snapshot(), true);
-        }
-    }
-
-    /// Takes a bus of this process out; its subscriptions have been retired before.
-    pub(super) fn retire_local(&self, client: Uuid) {
-        let mut register = self.register.lock();
-        if let Some(local) = register.locals.remove(&client) {
-            register.gone.merge(&local.totals());
-        }
-    }
-
-    /// Nothing more comes into the subscriptions of this process; what is there can still be taken out.
-    pub(super) fn finish_locals(&self) {
-        let register = self.register.lock();
-        let queues: Vec<_> = register
-            .locals
-            .values()
-            .flat_map(|client| client.queues.values().cloned())
-            .collect();
-        drop(register);
-        for queue in queues {
-            queue.finish();
-        }
-    }
-
-    /// Over the register and what has gone.
-    pub(super) fn totals(&self) -> Totals {
-        let register = self.register.lock();
-        let mut totals = register.gone;
-        for connection in register.connections.values() {
-            totals.add(&connection.queue.snapshot(), false);
-        }
-        for client in register.locals.values() {
-            totals.merge(&client.totals());
-        }
-        totals
-    }
-
-    /// In no order.
-    pub(super) fn client_ids(&self) -> Vec<Uuid> {
-        let register = self.register.lock();
-        register
-            .connections
-            .keys()
-            .chain(register.locals.keys())
-            .copied()
-            .collect()
-    }
-
-    pub(super) fn clients(&self) -> Vec<ClientInfo> {
-        self.clients_where(|_| true)
-    }
-
-    pub(super) fn clients_where(&self, wanted: impl Fn(Uuid) -> bool) -> Vec<ClientInfo> {
-        let register = self.register.lock();
-        let remote = register.connections.values().filter(|connection| wanted(connection.id));
-        let remote = remote.map(|connection| {
-            let totals = connection.totals();
-            ClientInfo {
-                id: connection.id,
-                name: connection.name.clone(),
-                uid: connection.peer.uid,
-                pid: connection.peer.pid,
-                dialect: connection.sink.dialect,
-                kind: connection.kind(),
-                subscriptions: self.router.subscriptions_of(&connection.sink),
-                queued_messages: totals.messages,
-                queued_bytes: totals.bytes,
-                delivered: totals.delivered,
-                dropped: totals.dropped(),
-                published: connection.lasting.published.load(Ordering::Relaxed),
-            }
-        });
-        let local = register.locals.iter().filter(|(id, _)| wanted(**id));
-        let local = local.map(|(id, client)| {
-            let totals = client.totals();
-            ClientInfo {
-                id: *id,
-                name: client.name.clone(),
-                uid: self.own_uid,
-                pid: Some(std::process::id()),
-                dialect: self.config.dialect,
-                kind: ClientKind::Local,
-                subscriptions: client.queues.len(),
-                queued_messages: totals.messages,
-                queued_bytes: totals.bytes,
-                delivered: totals.delivered,
-                dropped: totals.dropped(),
-                published: client.published.load(Ordering::Relaxed),
-            }
-        });
-        remote.chain(local).collect()
     }
 }

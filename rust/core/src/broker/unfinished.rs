@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::deliver::{Delivery, Waiting};
-use super::port::Desk;
+use super::desk::Desk;
 use super::shared::Shared;
 use crate::lock::Mutex;
 use crate::queue::{Patience, Wake};

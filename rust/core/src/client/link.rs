@@ -12,7 +12,7 @@ use super::line::{Read, Reader, State};
 use super::outbox::{Fit, Sent, closed};
 use super::shared::{Shared, unsub};
 use super::ticket::{Answer, Ticket};
-use super::{original, runtime};
+use super::{runtime, unsupported};
 use crate::error::{Error, Result};
 use crate::event::Timestamp;
 use crate::queue::{DropReason, Wake};
@@ -224,7 +224,7 @@ impl Link {
         let line = self.shared.line.lock();
         match line.state {
             State::Connected | State::Reconnecting if self.shared.is_original() => {
-                ticket.resolve(Err(original::no_statistics()));
+                ticket.resolve(Err(unsupported::no_statistics()));
             }
             State::Connected => {
                 let mut inbound = self.shared.inbound.lock();

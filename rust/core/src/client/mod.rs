@@ -28,6 +28,7 @@ mod runtime;
 mod shared;
 mod supervisor;
 mod ticket;
+mod unsupported;
 
 pub use config::{ClientConfig, Peer};
 pub use inbox::{Inbox, InboxOptions};

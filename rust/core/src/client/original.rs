@@ -17,25 +17,11 @@ use super::shared::Shared;
 use crate::error::{Error, Result};
 use crate::transport::{Address, DialError, Readable, Retry, Stream};
 use crate::wire;
+use crate::wire::auth::ORIGINAL_REQUEST;
 use crate::wire::frame::PREFIX;
-use crate::wire::original::{self, Heard, REQUEST};
+use crate::wire::original::{self, Heard};
 
 const READ: usize = 64 * 1024;
-
-/// Why nothing can be published there.
-pub(super) fn no_publishing() -> Error {
-    Error::PublishNotSupported(
-        "a broker of the original reads nothing that its clients send, so it would be lost; publish through a native broker"
-            .to_owned(),
-    )
-}
-
-/// Why there are no statistics.
-pub(super) fn no_statistics() -> Error {
-    Error::Protocol(
-        "a broker of the original cannot be asked for its statistics; local_statistics() has this side's".to_owned(),
-    )
-}
 
 /// A connection to an original broker, and what it has sent already.
 pub(super) struct Dialled {
@@ -58,7 +44,7 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig, first: boo
     };
     if let Some(token) = &config.token {
         // The order that its broker wants; its own client has the other, which that refuses.
-        let text = format!("{}:{REQUEST}", token.original_proof());
+        let text = format!("{}:{ORIGINAL_REQUEST}", token.original_proof());
         let prefix = u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
         let frame = [&prefix, text.as_bytes()].concat();
         // A new connection takes as much at once, as soon as the runtime knows it.

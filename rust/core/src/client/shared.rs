@@ -13,8 +13,8 @@ use super::config::{ClientConfig, Peer};
 use super::inbound::Inbound;
 use super::inbox::Inbox;
 use super::line::{Line, Reader, State, Unused};
-use super::original;
 use super::outbox::{Outbox, Sent, closed};
+use super::unsupported;
 use crate::error::Error;
 use crate::lock::{Mutex, MutexGuard};
 use crate::log::Limiter;
@@ -62,7 +62,7 @@ impl Shared {
             inbound: Mutex::new(Inbound::new(config.dialect, config.max_frame, Arc::clone(&log))),
             outbox: Mutex::new(match config.peer {
                 Peer::Native => Outbox::new(config.send_buffer_bytes, config.max_frame),
-                Peer::Original => Outbox::closed(original::no_publishing(), config.max_frame),
+                Peer::Original => Outbox::closed(unsupported::no_publishing(), config.max_frame),
             }),
             notify: Notify::new(),
             heard: AtomicBool::new(false),

@@ -5,11 +5,13 @@
 use blake3::Hash;
 use zeroize::Zeroize;
 
-use super::original::REQUEST;
 use super::text::PROTOCOL;
 use crate::error::Error;
 
 const NONCE_BYTES: usize = 32;
+
+/// What the original's proofs are made for: its only request.
+pub const ORIGINAL_REQUEST: &str = "PING";
 
 /// Separates keys made from the same token for other purposes.
 const KEY_CONTEXT: &str = "daemoneye-eventbus 2026 connection authentication";
@@ -91,7 +93,7 @@ impl Token {
     fn original_hash(&self) -> Hash {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.secret);
-        hasher.update(REQUEST.as_bytes());
+        hasher.update(ORIGINAL_REQUEST.as_bytes());
         hasher.finalize()
     }
 

@@ -1,11 +1,8 @@
 //! The frames of the original, which has no tags: what one is, is found by looking.
 //!
 //! Either side of the original may send them: a client that dialled us, a broker that dialled us, a broker that we dialled.
-use super::auth::is_nonce;
+use super::auth::{ORIGINAL_REQUEST, is_nonce};
 use super::frame::{self, FrameError, Kind, MAX_TEXT, PREFIX};
-
-/// What the original's proofs are made for: its only request.
-pub const REQUEST: &str = "PING";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard<'a> {
@@ -36,7 +33,7 @@ impl<'a> Heard<'a> {
 fn proof(body: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(body).ok().filter(|text| text.len() <= MAX_TEXT)?;
     let (before, behind) = text.split_once(':')?;
-    if before == REQUEST {
+    if before == ORIGINAL_REQUEST {
         return Some(behind);
     }
     is_nonce(before).then_some(before)

@@ -44,7 +44,7 @@ pub(crate) use self::restore::_restore;
 pub(crate) use self::trigger::TriggerRequest;
 use crate::args::Field;
 use crate::errors::decode_error;
-use crate::slots;
+use crate::objects;
 use crate::text::{Frame, Text};
 
 /// Which of the five `ob` is.
@@ -148,7 +148,7 @@ pub(crate) fn received<'s>(
         let made = BusEvent::of_envelope(envelope, event, matched_pattern, subscriber_id, stamp);
         Ok(made.into_object(py)?.into_any())
     } else {
-        let payload = slots::copied(py, outline.payload)?;
+        let payload = objects::copied(py, outline.payload)?;
         envelope.frame = Some(frame);
         Ok(ControlMessage::of_envelope(envelope, payload, stamp)
             .into_object(py)?
@@ -210,7 +210,7 @@ pub(crate) fn made<T>(py: Python<'_>, value: T) -> PyResult<Py<T>>
 where
     T: PyClass<BaseType = Record>,
 {
-    Ok(slots::untrack(Py::new(
+    Ok(objects::untrack(Py::new(
         py,
         PyClassInitializer::from(Record).add_subclass(value),
     )?))

@@ -1,4 +1,5 @@
 //! Pickles: `_restore(class, values)` rebuilds what `__reduce__` took apart, without the limits that callers are held to.
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
@@ -6,7 +7,6 @@ use super::bus_event::BusEvent;
 use super::control::ControlMessage;
 use super::correlation::CorrelationMetadata;
 use super::message::Message;
-use super::record::unknown_class;
 use super::{FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent, TriggerRequest, object};
 use crate::args::{Arg, Field, Origin};
 
@@ -67,4 +67,12 @@ pub(crate) fn _restore(class: &Bound<'_, PyType>, values: &Bound<'_, PyTuple>) -
     } else {
         Err(unknown_class(class))
     }
+}
+
+/// For a class that is none of them.
+#[cold]
+fn unknown_class(class: &Bound<'_, PyAny>) -> PyErr {
+    PyTypeError::new_err(format!(
+        "{class} is not a class of daemoneye_eventbus that can be restored"
+    ))
 }

@@ -54,7 +54,7 @@ impl Kind {
         match self {
             Self::Publish { bus, outgoing } => match BusCore::offer_now(bus.bind(py), outgoing)? {
                 Offer::Taken => Ok(Step::Return(py.None())),
-                Offer::Full(rest) => outgoing.become_slow(bus.bind(py), rest).map(Step::Become),
+                Offer::Full(rest) => outgoing.become_slow(bus.bind(py).as_any(), rest).map(Step::Become),
             },
             Self::Get { subscription, timeout } => {
                 let odd = timeout.as_ref().is_some_and(|timeout| !is_number(timeout.bind(py)));
@@ -144,7 +144,7 @@ impl Kind {
     pub(super) fn pass_on(&self, py: Python<'_>) -> PyResult<()> {
         let Some(subscription) = self.line() else { return Ok(()) };
         let waiting = subscription.bind(py).getattr(intern!(py, "_waiting"))?;
-        subscription.get()._pass_on(&waiting.getattr(intern!(py, "line"))?)
+        subscription.get().pass_on(&waiting.getattr(intern!(py, "line"))?)
     }
 
     /// As Python warns of a coroutine: shown by default, since an event is missing.

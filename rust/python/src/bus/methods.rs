@@ -1,0 +1,272 @@
+//! What Python calls of a bus. It issues operations, which publish through the bus: so it is apart from that.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use daemoneye_eventbus_core::Error;
+use daemoneye_eventbus_core::broker::Published;
+use daemoneye_eventbus_core::lock::Mutex;
+use pyo3::exceptions::PyBaseException;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::offer::By;
+use super::{BusCore, Way};
+use crate::calls;
+use crate::doorbell::Doorbell;
+use crate::errors::to_py;
+use crate::lifecycle::is_exiting;
+use crate::link::Link;
+use crate::loop_thread::LoopThread;
+use crate::operation::{Kind, Operation};
+use crate::outgoing::{Offer, Outgoing, Pending, What};
+use crate::owned::Owned;
+use crate::pace::Pace;
+use crate::port::PortHandle;
+use crate::statistics;
+use crate::subscription::SubscriptionCore;
+
+/// Publishes taken without giving the loop a turn.
+const PUBLISHES_A_TURN: u32 = 256;
+
+#[pymethods]
+impl BusCore {
+    /// `way` is a `Link` or a `PortHandle`; `token` is rung when those who wait for room should offer again.
+    #[new]
+    #[pyo3(signature = (way, bell, token, *_args, **_kwargs))]
+    fn new(
+        py: Python<'_>,
+        way: &Bound<'_, PyAny>,
+        bell: &Doorbell,
+        token: u64,
+        _args: &Bound<'_, PyTuple>,
+        _kwargs: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let way = if let Ok(link) = way.cast::<Link>() {
+            let core = Arc::clone(link.get().core(py)?);
+            Way::Link(link.clone().unbind(), Owned::new(core))
+        } else {
+            let handle = way.cast::<PortHandle>()?;
+            let core = Arc::clone(handle.get().core(py)?);
+            Way::Port(handle.clone().unbind(), Owned::new(core))
+        };
+        Ok(Self {
+            way,
+            pace: Pace::new(PUBLISHES_A_TURN),
+            queue_of_waiters: AtomicUsize::new(0),
+            thread: LoopThread::current(),
+            room: bell.waker(py, token)?,
+            bell: bell.bell(py)?,
+            closed: AtomicBool::new(false),
+            published: AtomicU64::new(0),
+            account: Mutex::default(),
+        })
+    }
+
+    /// Publishes ``event``, one of the five, on ``topic``, by default that of its type.
+    ///
+    /// ``correlation`` is an id, metadata, or ``None`` for a new id. Returns when the message is in the bounded send buffer; waits
+    /// while there is no room, for at most ``publish_timeout`` seconds (`PublishTimeout`). Raises `TopicError`, `FrameTooLarge`,
+    /// `PermissionRefused` if it is refused in process (over a socket a refusal is only logged and counted, later),
+    /// `PublishNotSupported` with a broker of the original, `ConnectionClosed`, `ConnectionLost`, `WrongLoop`, ``TypeError``, and
+    /// ``ValueError`` for an id above 256 bytes.
+    #[pyo3(signature = (event, correlation=None, *, topic=None))]
+    fn publish(
+        slf: Bound<'_, Self>,
+        event: Py<PyAny>,
+        correlation: Option<Py<PyAny>>,
+        topic: Option<Py<PyAny>>,
+    ) -> PyResult<Py<Operation>> {
+        let outgoing = Outgoing {
+            what: What::Event(event),
+            correlation,
+            topic,
+        };
+        let py = slf.py();
+        let bus = slf.unbind();
+        Operation::issue(py, Kind::Publish { bus, outgoing })
+    }
+
+    /// Publishes ``payload``, raw bytes, as a control message on ``topic``, in the domain ``control`` or ``health``.
+    ///
+    /// It waits, fails and uses ``correlation`` as `publish` does.
+    #[pyo3(signature = (topic, payload, correlation=None))]
+    fn publish_control(
+        slf: Bound<'_, Self>,
+        topic: Py<PyAny>,
+        payload: Py<PyAny>,
+        correlation: Option<Py<PyAny>>,
+    ) -> PyResult<Py<Operation>> {
+        let outgoing = Outgoing {
+            what: What::Control(payload),
+            correlation,
+            topic: Some(topic),
+        };
+        let py = slf.py();
+        let bus = slf.unbind();
+        Operation::issue(py, Kind::Publish { bus, outgoing })
+    }
+
+    /// Publishes as `publish` does, but from any thread and without waiting.
+    ///
+    /// `WouldBlock` if there is no room, or if others of this bus are waiting for room; it does not overtake them.
+    #[pyo3(signature = (event, correlation=None, *, topic=None))]
+    fn publish_nowait(
+        slf: &Bound<'_, Self>,
+        event: Py<PyAny>,
+        correlation: Option<Py<PyAny>>,
+        topic: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        let outgoing = Outgoing {
+            what: What::Event(event),
+            correlation,
+            topic,
+        };
+        if is_exiting() {
+            return Ok(());
+        }
+        let on_loop = slf.get().thread.is_current();
+        match Self::offer(slf, &outgoing, By::Nowait { on_loop })? {
+            Offer::Taken => Ok(()),
+            Offer::Full(_) => Err(to_py(slf.py(), Error::WouldBlock("publish_nowait"))),
+        }
+    }
+
+    /// Offers again for a coroutine that waits. `None` = taken, `False` = no room yet, else what is still to be handed over.
+    #[pyo3(signature = (object, correlation, topic, control))]
+    fn _offer(
+        slf: &Bound<'_, Self>,
+        object: Py<PyAny>,
+        correlation: Option<Py<PyAny>>,
+        topic: Option<Py<PyAny>>,
+        control: bool,
+    ) -> PyResult<Py<PyAny>> {
+        let outgoing = Outgoing {
+            what: if control {
+                What::Control(object)
+            } else {
+                What::Event(object)
+            },
+            correlation,
+            topic,
+        };
+        Self::answer(slf.py(), Self::offer(slf, &outgoing, By::Task)?)
+    }
+
+    /// Goes on with what is still to be handed over; answers like `_offer`.
+    fn _resume(&self, py: Python<'_>, pending: &Pending) -> PyResult<Py<PyAny>> {
+        let waiting = pending.waiting.lock().take();
+        let (Some(waiting), Way::Port(_, port)) = (waiting, &self.way) else {
+            return Ok(py.None());
+        };
+        let Some(waiting) = waiting.into_inner() else {
+            return Ok(py.None());
+        };
+        let offer = match port.get(py)?.resume(waiting, &self.room) {
+            Published::Done | Published::HeldBack => Offer::Taken,
+            Published::Wait(waiting) => Offer::Full(Some(Pending::new(waiting))),
+        };
+        Self::answer(py, offer)
+    }
+
+    /// Counts what becomes of what `subscription` matches.
+    fn _track(&self, py: Python<'_>, subscription: &SubscriptionCore) -> PyResult<()> {
+        self.account.lock().track(subscription.tracked(py)?);
+        Ok(())
+    }
+
+    /// What this bus published, handed over and lost.
+    fn _own_statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        // First of all whether this is a forked child, where a thread that does not exist may have left a queue locked.
+        let published = match &self.way {
+            Way::Port(_, port) => port.get(py)?.published(),
+            Way::Link(_, link) => link.get(py).map(|_| self.published.load(Ordering::Relaxed))?,
+        };
+        let sum = self.account.lock().total();
+        let all = PyDict::new(py);
+        all.set_item("published", published)?;
+        all.set_item("delivered", sum.delivered)?;
+        all.set_item("dropped", statistics::dropped(py, &sum)?)?;
+        Ok(all)
+    }
+
+    /// Nothing is published through this bus any more.
+    fn _close_core(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// So many coroutines wait for room now.
+    fn _waiters(&self, count: usize) {
+        self.queue_of_waiters.store(count, Ordering::Relaxed);
+    }
+
+    /// So many publishes a turn at most: small queues of the same loop are not filled before their readers have had one.
+    fn _pace(&self, publishes: u32) {
+        self.pace.limit(publishes);
+    }
+
+    /// Publishes from the iterator until it ends, the loop is due a turn, or there is no room. Gives how many were taken, and what to do:
+    /// `None` = ended, `True` = turn, else the event that found no room with what is still to be handed over.
+    #[pyo3(signature = (events, correlation, topic))]
+    fn _offer_many(
+        slf: &Bound<'_, Self>,
+        events: &Bound<'_, PyAny>,
+        correlation: Option<Py<PyAny>>,
+        topic: Option<Py<PyAny>>,
+    ) -> PyResult<(usize, Py<PyAny>)> {
+        let py = slf.py();
+        let mut taken = 0;
+        let result: PyResult<_> = (|| {
+            slf.get().thread.check(py)?;
+            loop {
+                if slf.get().pace.turn_is_due() {
+                    return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
+                }
+                let Some(event) = calls::next(events)? else {
+                    return Ok(py.None());
+                };
+                let outgoing = Outgoing {
+                    what: What::Event(event.unbind()),
+                    correlation: correlation.as_ref().map(|value| value.clone_ref(py)),
+                    topic: topic.as_ref().map(|value| value.clone_ref(py)),
+                };
+                match Self::offer_now(slf, &outgoing)? {
+                    Offer::Taken => taken += 1,
+                    Offer::Full(rest) => {
+                        let What::Event(event) = outgoing.what else {
+                            return Ok(py.None());
+                        };
+                        let rest = Self::answer(py, Offer::Full(rest))?;
+                        return Ok((event, rest).into_pyobject(py)?.into_any().unbind());
+                    }
+                }
+            }
+        })();
+        match result {
+            Ok(next) => Ok((taken, next)),
+            Err(error) => {
+                // The caller reports how many were taken, whatever went wrong. Past what the class makes of setting an attribute: one
+                // that is frozen would put its refusal in the place of the error. One that has no place for it stays without.
+                let (base, taken) = (py.get_type::<PyBaseException>(), taken.into_pyobject(py)?);
+                let given = [
+                    base.as_any(),
+                    error.value(py).as_any(),
+                    intern!(py, "accepted").as_any(),
+                    taken.as_any(),
+                ];
+                let _untold = calls::method(intern!(py, "__setattr__"), given, None);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl BusCore {
+    fn answer(py: Python<'_>, offer: Offer) -> PyResult<Py<PyAny>> {
+        Ok(match offer {
+            Offer::Taken => py.None(),
+            Offer::Full(None) => false.into_pyobject(py)?.to_owned().into_any().unbind(),
+            Offer::Full(Some(pending)) => Py::new(py, pending)?.into_any(),
+        })
+    }
+}
