@@ -69,9 +69,10 @@ fuzz: ## Run the fuzz targets for SECONDS (60) of a core together; KEEP=1 adds w
 fuzz-planted: ## See that the fuzz targets find a planted defect within a minute each
 	$(PYTHON) rust/core/fuzz/run.py --seconds 120 --planted
 
+# Each case of a property takes seconds there.
 miri: ## Run the Rust tests beside unsafe code under miri, where it is installed
 	@if cargo +nightly miri --version >/dev/null 2>&1; then \
-		MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked -p daemoneye-eventbus-core --lib -- queue:: wire:: topic::; \
+		MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=2 cargo +nightly miri test --locked -p daemoneye-eventbus-core --lib -- queue:: wire:: topic::; \
 	else echo "miri: SKIPPED: it is not installed (rustup +nightly component add miri)"; fi
 
 sanitize: $(VENV)/.tools ## Run the tests beside unsafe code under the address sanitizer (x86_64 Linux; minutes)

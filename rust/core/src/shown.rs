@@ -30,6 +30,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "minutes there")]
     fn it_has_an_end() {
         let whole = "x".repeat(MOST);
         assert_eq!(shown(&whole), whole);

@@ -195,6 +195,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "minutes there")]
     fn very_many_readers_are_held_back_once_each_and_without_a_search_for_each() {
         let limits = Limits { messages: 1, bytes: 1 };
         let budget = Arc::new(Budget::new(1));

@@ -271,6 +271,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "minutes there")]
     fn a_burst_then_the_rate() {
         let mut meter = meter(LIMIT);
         let now = Instant::now();

@@ -194,6 +194,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "minutes there")]
     fn who_comes_first_has_it_first_and_small_frames_need_none() {
         let room = room();
         let mut claims: Vec<_> = (0..7).map(|_| Claim::new(&room)).collect();

@@ -189,6 +189,7 @@ fn a_frame_larger_than_the_queue_passes_when_nothing_waits() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes there")]
 fn a_part_of_a_run_keeps_no_more_memory_than_it_is_charged_for() {
     let queue = queue(limits(1000, 250), Overflow::DropNewest);
     let big = run(0..1000, 96);
@@ -320,6 +321,7 @@ fn a_lossless_queue_stays_within_the_budget_whoever_feeds_it() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes there")]
 fn a_gap_of_very_many_subscriptions_takes_several_frames() {
     let queue = queue(limits(9, usize::MAX), Overflow::DropOldest);
     let many: Vec<u64> = (0..3000).map(|id| u64::MAX - id).collect();

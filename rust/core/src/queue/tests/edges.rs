@@ -107,6 +107,7 @@ fn neither_a_closed_queue_nor_one_to_be_cut_takes_anything_in() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes there")]
 fn gaps_whose_message_between_them_is_dropped_become_one() {
     let queue = queue(limits(1, usize::MAX), Overflow::DropOldest);
     for number in 0..1000 {
@@ -130,6 +131,7 @@ fn gaps_whose_message_between_them_is_dropped_become_one() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes there")]
 fn answers_keep_only_so_many_long_gaps_apart() {
     let queue = queue(limits(10, usize::MAX), Overflow::DropOldest);
     let room: Arc<dyn Wake> = Arc::new(Bell::default());

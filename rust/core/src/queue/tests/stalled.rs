@@ -6,6 +6,7 @@ use super::*;
 const STALL: Duration = Duration::from_secs(1);
 
 #[test]
+#[cfg_attr(miri, ignore = "it goes by the clock")]
 fn a_queue_that_takes_no_byte_stalls_even_if_it_is_not_quite_full() {
     let queue = within(limits(100, 1000), Overflow::DropOldest, STALL, usize::MAX);
     let bell: Arc<dyn Wake> = Arc::new(Bell::default());

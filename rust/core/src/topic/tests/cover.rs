@@ -52,6 +52,7 @@ fn compiled(rules: &[(String, bool)]) -> Vec<Ruling> {
 
 proptest! {
     #[test]
+    #[cfg_attr(miri, ignore = "minutes there")]
     fn every_topic_is_tried(
         rules in prop::collection::vec((small(), any::<bool>()), 0..7),
         asked in small(),
@@ -96,6 +97,7 @@ fn what_people_write() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it goes by the clock")]
 fn rules_made_to_take_for_ever_do_not() {
     // Each names a word at another place: any subset of them can hold.
     let mut rules = Vec::new();
@@ -114,6 +116,7 @@ fn rules_made_to_take_for_ever_do_not() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes there")]
 fn rules_that_name_many_words_at_one_place_are_not_gone_through_for_each() {
     let denied = |number: usize| (pattern(&format!("events.+.w{number}")), false);
     let rules: Vec<_> = (0..2000).map(denied).collect();

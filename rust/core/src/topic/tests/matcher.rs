@@ -56,6 +56,7 @@ fn a_pair_stands_once_and_each_pattern_keeps_its_own_text() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes there")]
 fn many_keys_under_one_pattern() {
     let mut matcher = Matcher::default();
     let all = pattern("events.#");
@@ -85,6 +86,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
+    #[cfg_attr(miri, ignore = "minutes there")]
     fn a_history_agrees_with_a_list_of_pairs(
         pool in prop::collection::vec(patterns(), 1..12),
         history in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>(), 0_u32..4), 0..80),

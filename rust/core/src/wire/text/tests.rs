@@ -185,6 +185,7 @@ fn unknown_verbs_are_kept_short_and_whole() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes there")]
 fn a_subscription_too_large_for_a_text_is_refused_at_the_sender() {
     let patterns = vec![Text::from("events.process.new".repeat(10)); 1000];
     let sub = FromClient::Sub(Box::new(Sub {
