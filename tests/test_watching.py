@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import threading
 import uuid
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -155,9 +157,9 @@ async def test_others_are_told_the_five_alone(open_folder, program, caplog):
     assert (told.uid, told.levelname) == (NOBODY, "WARNING")
 
 
-@pytest.mark.parametrize("answers", ["five", "nothing", "clients"])
-def test_a_broker_that_tells_only_the_five(path, run, answers):
-    """As the releases before this one did: `detail` and `clients` are fields that they do not know."""
+@contextmanager
+def telling(path, statistics):
+    """A broker to one client at `path`, which answers each `STATS` with what `statistics()` gives."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen()
@@ -168,15 +170,8 @@ def test_a_broker_that_tells_only_the_five(path, run, answers):
             verb, said = wire.parse_text(body)
             if verb == "CONNECT":
                 peer.say("INFO", **wire.info())
-            elif verb == "STATS" and answers == "nothing":
-                peer.say("OK", id=said["id"])
-            elif verb == "STATS" and answers == "clients":
-                peer.say("OK", id=said["id"], clients=[])
             elif verb == "STATS":
-                five = dict.fromkeys(
-                    ("messages_published", "messages_delivered", "active_subscribers", "active_topics"), 3
-                )
-                peer.say("OK", id=said["id"], uptime_seconds=9, **five)
+                peer.say("OK", id=said["id"], **statistics())
             elif verb == "PING":
                 peer.send(b"PONG")
             elif verb == "BYE":
@@ -185,6 +180,18 @@ def test_a_broker_that_tells_only_the_five(path, run, answers):
 
     thread = threading.Thread(target=serve)
     thread.start()
+    try:
+        yield
+    finally:
+        listener.close()
+        thread.join(10)
+
+
+@pytest.mark.parametrize("answers", ["five", "nothing", "clients"])
+def test_a_broker_that_tells_only_the_five(path, run, answers):
+    """As the releases before this one did: `detail` and `clients` are fields that they do not know."""
+    counts = ("messages_published", "messages_delivered", "active_subscribers", "active_topics")
+    told = {"nothing": {}, "clients": {"clients": []}, "five": {"uptime_seconds": 9, **dict.fromkeys(counts, 3)}}
 
     async def main():
         async with EventBus.connect(path, config=SOLO) as bus:
@@ -202,11 +209,8 @@ def test_a_broker_that_tells_only_the_five(path, run, answers):
             with pytest.raises(ProtocolError, match="five totals only; update it"):
                 await bus.clients()
 
-    try:
+    with telling(path, lambda: told[answers]):
         run(main())
-    finally:
-        listener.close()
-        thread.join(10)
 
 
 @pytest.mark.parametrize(
@@ -219,45 +223,31 @@ def test_a_broker_that_tells_only_the_five(path, run, answers):
 )
 def test_a_broker_that_lists_clients_as_it_likes(path, run, fresh, peer_kind, said_so):
     """The same, new ones without end, and some of a kind that there is not."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen()
+    pages = itertools.count(1) if fresh else itertools.repeat(0)
 
-    def serve():
-        peer = wire.Raw.of(listener.accept()[0])
-        page = 0
-        while (body := peer.receive()) is not None:
-            verb, said = wire.parse_text(body)
-            if verb == "CONNECT":
-                peer.say("INFO", **wire.info())
-            elif verb == "STATS":
-                page += fresh
-                ids = (str(uuid.UUID(int=1000 * page + number)) for number in range(250))
-                clients = [
-                    {"id": one, "name": "", "dialect": "bincode", "peer": peer_kind, "subscriptions": 0, "published": 0}
-                    | {"queued_messages": 0, "queued_bytes": 0, "delivered": 0, "dropped": {}}
-                    for one in ids
-                ]
-                peer.say("OK", id=said["id"], clients=clients, more=True)
-            elif verb == "PING":
-                peer.send(b"PONG")
-            elif verb == "BYE":
-                break
-        peer.close()
-
-    thread = threading.Thread(target=serve)
-    thread.start()
+    def page():
+        first = 1000 * next(pages)
+        clients = [
+            {"id": str(uuid.UUID(int=number)), "name": "", "dialect": "bincode", "peer": peer_kind, "dropped": {}}
+            | {
+                "subscriptions": 0,
+                "published": 0,
+                "queued_messages": 0,
+                "queued_bytes": 0,
+                "delivered": 0,
+                "dropped": {},
+            }
+            for number in range(first, first + 250)
+        ]
+        return {"clients": clients, "more": True}
 
     async def main():
         async with EventBus.connect(path, config=SOLO) as bus:
             with pytest.raises(ProtocolError, match=said_so):
                 await bus.clients()
 
-    try:
+    with telling(path, page):
         run(main())
-    finally:
-        listener.close()
-        thread.join(10)
 
 
 async def test_a_bus_that_was_shut_down_does_not_ask(pair: Pair):
