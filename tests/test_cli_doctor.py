@@ -212,6 +212,34 @@ def test_somebody_who_answers_anything(cli, path, numbers, clients):
     assert "answers as no broker does" in found["broker"]["text"]
 
 
+def test_somebody_who_lists_one_client_after_the_other(cli, path):
+    """Each in time; all together they had hours."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        os.chmod(path, 0o600)
+        listener.listen()
+
+        def serve():
+            ids = itertools.count(1)
+            with contextlib.closing(raw_by_hand.Raw.of(listener.accept()[0])) as peer:
+                while (body := peer.receive()) is not None:
+                    verb, said = raw_by_hand.parse_text(body)
+                    if verb == "CONNECT":
+                        peer.say("INFO", protocol=1)
+                    elif said.get("clients"):
+                        time.sleep(0.2)
+                        with contextlib.suppress(BrokenPipeError):
+                            peer.say("OK", clients=[CLIENT | {"id": f"{next(ids):036}"}], more=True)
+                    else:
+                        peer.say("OK", **FIVE, detail=DETAIL)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        found = examined(cli, 5, "--connect-timeout", "0.5")
+        thread.join(DEADLINE)
+    assert "not in time" in found["broker"]["text"]
+
+
 def test_a_full_house(cli, path, raw):
     cli("broker", path, "--max-connections", "1").until("listening", "stdout")
     raw(str(path)).connect()

@@ -33,6 +33,8 @@ _ADVICE: Final = {
 _SHOWN: Final = 100
 """Characters of what a stranger's answer lacks."""
 _USUAL: Final = frozenset({"closed", "disconnected"})
+_LISTING: Final = 10
+"""All pages of the clients together have so many times what one answer has."""
 
 
 def broker(path: Path, token: bytes | None, trusted: Collection[int], timeout: float) -> list[Finding]:
@@ -67,7 +69,12 @@ def _asked(raw: Raw, token: bytes | None, trusted: Collection[int], timeout: flo
     passed = (time.monotonic() - began) * 1000
     pid = "" if peer.pid is None else f"pid {peer.pid}, "
     answers = Finding("ok", "broker", f"answers in {passed:.1f} ms as {pid}{user(peer.uid)}")
-    return [answers, _version(info), *_numbers(raw, info, timeout)]
+    try:
+        return [answers, _version(info), *_numbers(raw, info, timeout)]
+    except TimeoutError:
+        text = "answers CONNECT, and what it is asked then not in time"
+        advice = "one that hangs or has too much to do: look at its log, or give more time with --connect-timeout"
+        return [Finding("bad", "broker", text, advice, NO_BROKER)]
 
 
 def _unreachable(error: OSError, path: Path) -> Finding:
@@ -175,9 +182,10 @@ def _refusals(detail: dict[str, Any]) -> Finding:
 def _clients(raw: Raw, info: dict[str, Any], detail: dict[str, Any], timeout: float) -> list[Finding]:
     found: list[dict[str, Any]] = []
     listing = Listing()
+    end = time.monotonic() + _LISTING * timeout
     while True:
         raw.send("STATS", {"id": 3, "clients": True} | ({} if listing.after is None else {"after": listing.after}))
-        page = answer(raw, "OK", timeout)
+        page = answer(raw, "OK", min(timeout, end - time.monotonic()))
         found += page["clients"]
         if not listing.goes_on(page["clients"], bool(page.get("more"))):
             break
