@@ -1,6 +1,7 @@
 """Fault 28. Descriptors sent along with the bytes."""
 
 import array
+import asyncio
 import socket
 import struct
 import time
@@ -8,6 +9,7 @@ import time
 import pytest
 from harness import scaled, times
 
+from daemoneye_eventbus import Broker
 from support import NOBODY
 
 pytestmark = [
@@ -73,13 +75,34 @@ sys.stdin.readline()
 """
 
 
-def test_the_close_of_a_passed_descriptor_waits_for_nobody(bench, open_folder, seen, as_root):
-    """Whoever drops the last copy of a descriptor waits for its close: that must not be the broker."""
+def refusable():
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.getsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS)
         except OSError:
             pytest.skip("this kernel cannot refuse descriptors (Linux 6.16 can)")
+
+
+async def test_whoever_connected_before_the_broker_took_over_passes_none_either(path, raw, seen):
+    """A listener that is handed over may have connections that the kernel made while it still took descriptors."""
+    refusable()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        listening.listen()
+        early = raw(path)
+        async with Broker.from_listener(listening):
+            late = raw(path)
+            for peer in (early, late):
+                await asyncio.to_thread(peer.connect)
+                right = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listening.fileno()]))]
+                with pytest.raises(PermissionError):
+                    peer.sock.sendmsg([struct.pack("<I", 4) + b"PING"], right)
+    seen("refused at the sender")
+
+
+def test_the_close_of_a_passed_descriptor_waits_for_nobody(bench, open_folder, seen, as_root):
+    """Whoever drops the last copy of a descriptor waits for its close: that must not be the broker."""
+    refusable()
     config = {"allowed_uids": [NOBODY], "socket_mode": 0o660, "socket_group": NOBODY}
     b = bench(config, path=str(open_folder / "b.sock"))
     imports = "import array, contextlib, json, socket, struct, sys\n"

@@ -152,7 +152,7 @@ impl Listener {
         tell(self.log.overdue());
         loop {
             let mut guard = socket.readable().await?;
-            let Ok(accepted) = guard.try_io(|socket| accept_one(socket.get_ref())) else {
+            let Ok(accepted) = guard.try_io(|socket| accept_one(socket.get_ref(), self.file.is_none())) else {
                 continue;
             };
             match accepted {
@@ -291,9 +291,13 @@ fn tell(left_out: Vec<(&'static str, u64)>) {
     }
 }
 
-fn accept_one(listener: &Descriptor) -> io::Result<Stream> {
+/// `given`: somebody may have connected before the listener was ours.
+fn accept_one(listener: &Descriptor, given: bool) -> io::Result<Stream> {
     let fd = listener.get()?;
     let (socket, _) = SockRef::from(&fd).accept()?;
+    if given {
+        refuse_descriptors(socket.as_fd());
+    }
     socket.set_nonblocking(true)?;
     // "Would block" would be taken for an empty queue.
     Stream::adopt(socket.into()).map_err(|_| io::ErrorKind::ConnectionAborted.into())

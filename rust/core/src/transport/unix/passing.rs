@@ -12,9 +12,10 @@
 )]
 use std::os::fd::BorrowedFd;
 
-/// Of a listening socket, for all that connect from now on. Before Linux 6.16, which does not have the option, nothing changes.
+/// Of a socket for what is sent to it from now on, of a listening one for all that connect from now on. Before Linux 6.16, which does
+/// not have the option, nothing changes.
 #[cfg(target_os = "linux")]
-pub(super) fn refuse_descriptors(listener: BorrowedFd<'_>) {
+pub(super) fn refuse_descriptors(socket: BorrowedFd<'_>) {
     use std::os::fd::AsRawFd;
 
     /// SO_PASSRIGHTS of all architectures but SPARC.
@@ -25,10 +26,10 @@ pub(super) fn refuse_descriptors(listener: BorrowedFd<'_>) {
         return;
     }
     let size = libc::socklen_t::try_from(size_of_val(&NO)).unwrap_or_default();
-    // SAFETY: `listener` is open while it is borrowed, and the kernel reads `size` bytes of `NO`, which is as long.
+    // SAFETY: `socket` is open while it is borrowed, and the kernel reads `size` bytes of `NO`, which is as long.
     let _ = unsafe {
         libc::setsockopt(
-            listener.as_raw_fd(),
+            socket.as_raw_fd(),
             libc::SOL_SOCKET,
             PASS_RIGHTS,
             (&raw const NO).cast(),
