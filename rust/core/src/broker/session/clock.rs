@@ -4,6 +4,7 @@
 //! Time in which the broker does not read, or in which the peer has not taken what it was sent, counts as heard. So does the time by
 //! which the timer rings late: then it was the broker that slept (stopped, suspended, starved), and who could not be heard is no peer
 //! that was silent. If it rings very late, nothing is known of the time before either, of which the broker may have seen a moment.
+//! What is read before it rings, tells how late it is by then: a peer that keeps the session reading makes its own timer late.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ const SLEPT: Duration = Duration::from_millis(500);
 pub(super) struct Clock {
     sleep: Pin<Box<Sleep>>,
     armed: Instant,
-    /// When that was decided.
+    /// When that was decided, or, of one that is due, until when what was slept has been taken off.
     armed_at: Instant,
     heard: Instant,
     pinged: bool,
@@ -64,7 +65,7 @@ impl Clock {
     }
 
     pub(super) fn note_heard(&mut self) {
-        self.heard = Instant::now();
+        self.heard = self.awake();
         self.pinged = false;
     }
 
@@ -75,7 +76,15 @@ impl Clock {
 
     /// The peer has taken something, so it is there.
     pub(super) fn note_written(&mut self) {
-        self.heard = Instant::now();
+        self.heard = self.awake();
+    }
+
+    fn awake(&mut self) -> Instant {
+        let now = Instant::now();
+        if now > self.armed {
+            self.forgive(now);
+        }
+        now
     }
 
     /// `whole`: frames were completed by the last read; `partial`: another has begun.
@@ -89,7 +98,7 @@ impl Clock {
 
     /// Takes off what the broker has slept through.
     fn forgive(&mut self, now: Instant) {
-        let late = now.saturating_duration_since(self.armed);
+        let late = now.saturating_duration_since(self.armed.max(self.armed_at));
         let asleep = if late > SLEPT {
             now.saturating_duration_since(self.armed_at)
         } else {
@@ -99,6 +108,7 @@ impl Clock {
         self.heard = later(self.heard);
         self.frame_since = self.frame_since.map(later);
         self.leaving = self.leaving.map(|(since, taken)| (later(since), taken));
+        self.armed_at = now;
     }
 
     fn arm(&mut self, at: Instant) {
@@ -234,5 +244,39 @@ impl Session {
     /// then, and does nothing otherwise.
     fn is_gone(&self) -> bool {
         matches!(self.connection.stream.try_write(&[]), Err(error) if error.kind() != std::io::ErrorKind::WouldBlock)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_is_read_while_the_timer_is_due_has_not_been_slept_through() {
+        let mut clock = Clock::new();
+        let began = Instant::now();
+        clock.note_frames(false, true);
+        let quiet = Duration::from_millis(100);
+        clock.arm(began + quiet);
+        while began.elapsed() < quiet + SLEPT + quiet {
+            std::thread::sleep(Duration::from_millis(1));
+            clock.note_heard();
+            clock.note_frames(false, true);
+        }
+        clock.forgive(Instant::now());
+        // The time until it was due counts.
+        assert!(clock.frame_since.unwrap().elapsed() >= quiet);
+    }
+
+    #[tokio::test]
+    async fn what_is_read_after_a_sleep_does_not_hide_it() {
+        let mut clock = Clock::new();
+        clock.note_frames(false, true);
+        clock.arm(Instant::now() + Duration::from_millis(10));
+        std::thread::sleep(SLEPT + Duration::from_millis(100));
+        clock.note_heard();
+        clock.note_frames(false, true);
+        clock.forgive(Instant::now());
+        assert!(clock.frame_since.unwrap().elapsed() < SLEPT);
     }
 }
