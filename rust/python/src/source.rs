@@ -17,7 +17,7 @@ pub(crate) enum Spring {
     Local(LocalSubscription),
 }
 
-/// A queue on its way into a [`SubscriptionCore`].
+/// A queue on its way into a subscription.
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
 pub(crate) struct Source {
     spring: Mutex<Option<Owned<Spring>>>,
@@ -46,6 +46,7 @@ impl Source {
             None => Err(PyTypeError::new_err("this queue is in process")),
         }
     }
+
     /// For the one subscription that it is for.
     pub(crate) fn take(&self) -> PyResult<Owned<Spring>> {
         let spring = self.spring.lock().take();
