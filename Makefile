@@ -84,7 +84,7 @@ audit: $(VENV)/.dev ## Check licences, sources and advisories of all dependencie
 lint: $(VENV)/.dev ## Check formatting, lints and types, Rust and Python
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo doc --locked --workspace --no-deps --quiet
+	cargo doc --locked --workspace --no-deps --document-private-items --quiet
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
