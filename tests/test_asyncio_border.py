@@ -256,8 +256,8 @@ async def test_tasks_that_begin_at_once(pair: Pair):
         loop.set_task_factory(None)
 
 
-async def turns_of(publish):
-    """Turns of the loop that 200 publishes let others have."""
+async def turns_of(publish, publishes=200):
+    """Turns of the loop that so many publishes let others have."""
     turns, again = 0, []
 
     def turn():
@@ -266,10 +266,15 @@ async def turns_of(publish):
         again.append(asyncio.get_running_loop().call_soon(turn))
 
     turn()
-    for number in range(200):
+    for number in range(publishes):
         await publish(process(number))
     again[-1].cancel()
     return turns
+
+
+async def test_others_have_a_turn_every_64_publishes(pair: Pair):
+    """They had one every 256 for a while."""
+    assert await turns_of(pair.pub.publish, 6400) >= 100
 
 
 @pytest.mark.parametrize("end", ["closed", "forgotten", "collected by another thread"])

@@ -26,8 +26,8 @@ use crate::port::PortHandle;
 use crate::statistics;
 use crate::subscription::SubscriptionCore;
 
-/// Publishes taken without giving the loop a turn.
-const PUBLISHES_A_TURN: u32 = 256;
+/// Publishes taken without giving the loop a turn: promised, so more would not do.
+const PUBLISHES_A_TURN: u32 = 64;
 
 #[pymethods]
 impl BusCore {
