@@ -167,6 +167,41 @@ DETAIL = {"dropped": {}, "refused": {}, "connections": 1, "queued_messages": 0, 
 CLIENT = {"id": ID, "name": "", "pid": 1, "queued_messages": 0, "queued_bytes": 0}
 
 
+@contextlib.contextmanager
+def answering(path, answer, connections=1):
+    """Somebody at `path` who answers each verb with what `answer` gives for it, on so many connections."""
+
+    def serve():
+        for _ in range(connections):
+            with contextlib.closing(raw_by_hand.Raw.of(listener.accept()[0])) as peer:
+                while (body := peer.receive()) is not None:
+                    verb, said = raw_by_hand.parse_text(body)
+                    told = answer(verb, said)
+                    # Whoever asked may have given up.
+                    with contextlib.suppress(BrokenPipeError):
+                        peer.say("INFO" if verb == "CONNECT" else "OK", **told)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        os.chmod(path, 0o600)
+        listener.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield
+        thread.join(DEADLINE)
+
+
+def telling(path, numbers, clients):
+    """Somebody whose totals are `numbers`, and whose list of clients is what `clients()` gives each time."""
+
+    def answer(verb, said):
+        if verb == "CONNECT":
+            return {"protocol": 1}
+        return clients() if said.get("clients") else numbers
+
+    return answering(path, answer)
+
+
 @pytest.mark.parametrize(
     ("numbers", "clients"),
     [
@@ -183,60 +218,27 @@ CLIENT = {"id": ID, "name": "", "pid": 1, "queued_messages": 0, "queued_bytes": 
     ],
 )
 def test_somebody_who_answers_anything(cli, path, numbers, clients):
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        os.chmod(path, 0o600)
-        listener.listen()
+    pages = itertools.count(1)
 
-        pages = itertools.count(1)
+    def endless():
+        start = 1000 * next(pages)
+        return {"clients": [CLIENT | {"id": f"{start + at:036}"} for at in range(400)], "more": True}
 
-        def endless():
-            start = 1000 * next(pages)
-            return {"clients": [CLIENT | {"id": f"{start + at:036}"} for at in range(400)], "more": True}
-
-        def serve():
-            with contextlib.closing(raw_by_hand.Raw.of(listener.accept()[0])) as peer:
-                while (body := peer.receive()) is not None:
-                    verb, said = raw_by_hand.parse_text(body)
-                    if verb == "CONNECT":
-                        peer.say("INFO", protocol=1)
-                    elif said.get("clients"):
-                        peer.say("OK", **(endless() if clients is None else clients))
-                    else:
-                        peer.say("OK", **numbers)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
+    with telling(path, numbers, endless if clients is None else lambda: clients):
         found = examined(cli, 5, "--connect-timeout", "2")
-        thread.join(DEADLINE)
     assert "answers as no broker does" in found["broker"]["text"]
 
 
 def test_somebody_who_lists_one_client_after_the_other(cli, path):
     """Each in time; all together they had hours."""
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        os.chmod(path, 0o600)
-        listener.listen()
+    ids = itertools.count(1)
 
-        def serve():
-            ids = itertools.count(1)
-            with contextlib.closing(raw_by_hand.Raw.of(listener.accept()[0])) as peer:
-                while (body := peer.receive()) is not None:
-                    verb, said = raw_by_hand.parse_text(body)
-                    if verb == "CONNECT":
-                        peer.say("INFO", protocol=1)
-                    elif said.get("clients"):
-                        time.sleep(0.2)
-                        with contextlib.suppress(BrokenPipeError):
-                            peer.say("OK", clients=[CLIENT | {"id": f"{next(ids):036}"}], more=True)
-                    else:
-                        peer.say("OK", **FIVE, detail=DETAIL)
+    def one():
+        time.sleep(0.2)
+        return {"clients": [CLIENT | {"id": f"{next(ids):036}"}], "more": True}
 
-        thread = threading.Thread(target=serve)
-        thread.start()
+    with telling(path, FIVE | {"detail": DETAIL}, one):
         found = examined(cli, 5, "--connect-timeout", "0.5")
-        thread.join(DEADLINE)
     assert "not in time" in found["broker"]["text"]
 
 
@@ -370,26 +372,15 @@ def test_somebody_who_does_not_know_the_token_is_not_believed(cli, path, folder,
     token.chmod(0o600)
     verbs = []
 
-    def serve():
-        for _ in range(2):
-            with contextlib.closing(raw_by_hand.Raw.of(listener.accept()[0])) as peer:
-                while (body := peer.receive()) is not None:
-                    verb, asked = raw_by_hand.parse_text(body)
-                    verbs.append(verb)
-                    if verb == "CONNECT":
-                        peer.say("INFO", **raw_by_hand.info() | {"auth": auth, "nonce": "5" * 64})
-                    else:
-                        peer.say("OK", **({"proof": asked.get("proof")} if "echo" in said else said))
+    def answer(verb, asked):
+        verbs.append(verb)
+        if verb == "CONNECT":
+            return raw_by_hand.info() | {"auth": auth, "nonce": "5" * 64}
+        return {"proof": asked.get("proof")} if "echo" in said else said
 
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        os.chmod(path, 0o600)
-        listener.listen()
-        thread = threading.Thread(target=serve)
-        thread.start()
+    with answering(path, answer, connections=2):
         found = examined(cli, 4, "--token-file", token)["broker"]
         tapped = cli("decode", "--live", "--token-file", token).ends(4).stderr
-        thread.join(DEADLINE)
     assert found["level"] == "bad"
     assert all("prove" in text for text in (found["text"], tapped))
     assert set(verbs) <= {"CONNECT", "AUTH"}, "nothing is asked of it"
