@@ -133,7 +133,7 @@ impl Operation {
     ) -> PyResult<Sent> {
         let (kind, woken) = match self.take() {
             State::New(kind) => {
-                if kind.pace().turn_is_due() {
+                if kind.pace().must_yield() {
                     let iterates = matches!(kind, Kind::Next { .. });
                     let task = iterates.then(|| running_task(py)).transpose()?;
                     self.yield_in(State::Turned(kind, task));
@@ -142,7 +142,7 @@ impl Operation {
                 (kind, false)
             }
             State::Turned(kind, _) => {
-                kind.pace().count();
+                kind.pace().go_on();
                 (kind, false)
             }
             State::Waiting(kind, waiter) if !waiter.get().done() => {
@@ -256,7 +256,8 @@ impl Operation {
                 return Ok(thrown.unbind());
             }
             State::Waiting(kind, waiter) => kind.leave_line(py, &waiter)?,
-            State::New(_) | State::Turned(..) | State::Done => {}
+            State::Turned(kind, _) => kind.pace().give_up(),
+            State::New(_) | State::Done => {}
         }
         // Nothing more will happen: the exception is all there is.
         let error = match val {
@@ -315,7 +316,11 @@ impl Operation {
         match self.take() {
             State::Coroutine(coroutine) => calls::method(intern!(py, "close"), [coroutine.bind(py)], None).map(drop),
             State::Waiting(kind, waiter) => kind.leave_line(py, &waiter),
-            State::New(_) | State::Turned(..) | State::Done => Ok(()),
+            State::Turned(kind, _) => {
+                kind.pace().give_up();
+                Ok(())
+            }
+            State::New(_) | State::Done => Ok(()),
         }
     }
 }

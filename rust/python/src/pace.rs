@@ -26,6 +26,10 @@ impl Scheduled {
 }
 
 /// Counts steps taken without giving the loop a turn; used on the loop's thread only.
+///
+/// Operations of different tasks keep the order in which the loop first runs them (`gather` of many): while one has given the loop a
+/// turn, those behind it do too, and the loop goes on with each in its turn. That ends with the first to go on, so that a task which
+/// takes step after step still gets as many as it may.
 pub(crate) struct Pace {
     start: Instant,
     /// Nanoseconds from `start` to the last turn, and to the last look at the clock.
@@ -37,6 +41,8 @@ pub(crate) struct Pace {
     every: AtomicU32,
     /// The most that `every` may be.
     most: u32,
+    /// An operation gave the loop a turn, and none has gone on since.
+    yielded: AtomicBool,
 }
 
 impl Pace {
@@ -50,6 +56,7 @@ impl Pace {
             look: AtomicU32::new(0),
             every: AtomicU32::new(every),
             most: every,
+            yielded: AtomicBool::new(false),
         }
     }
 
@@ -61,12 +68,39 @@ impl Pace {
     /// Counts one step. True if the loop should have a turn first; then the count starts anew.
     #[inline]
     pub(crate) fn turn_is_due(&self) -> bool {
+        self.count_briefly().is_some_and(|steps| self.look(steps))
+    }
+
+    /// The same for an operation, which then calls [`go_on`](Self::go_on) after the turn; also true behind one that has yet to do so.
+    #[inline]
+    pub(crate) fn must_yield(&self) -> bool {
+        self.count_briefly().is_some_and(|steps| {
+            let must = self.yielded.load(Ordering::Relaxed) || self.look(steps);
+            self.yielded.store(must, Ordering::Relaxed);
+            must
+        })
+    }
+
+    /// The loop has had the turn, and the step that waited for it is taken now.
+    pub(crate) fn go_on(&self) {
+        self.give_up();
+        self.steps.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The step that waited is not taken after all. Where nobody tells, the next operation yields once in vain.
+    pub(crate) fn give_up(&self) {
+        self.yielded.store(false, Ordering::Relaxed);
+    }
+
+    /// Counts the step if it is one between two looks; otherwise gives the steps before it.
+    #[inline]
+    fn count_briefly(&self) -> Option<u32> {
         let steps = self.steps.load(Ordering::Relaxed);
-        if steps < self.look.load(Ordering::Relaxed) && steps < self.every.load(Ordering::Relaxed) {
+        let counted = steps < self.look.load(Ordering::Relaxed) && steps < self.every.load(Ordering::Relaxed);
+        if counted {
             self.steps.store(steps + 1, Ordering::Relaxed);
-            return false;
         }
-        self.look(steps)
+        (!counted).then_some(steps)
     }
 
     fn look(&self, steps: u32) -> bool {
@@ -75,7 +109,9 @@ impl Pace {
         if steps < self.every.load(Ordering::Relaxed)
             && now.saturating_sub(self.turned.load(Ordering::Relaxed)) < nanoseconds(SLICE)
         {
-            let stride = if since < nanoseconds(SHORT) { STRIDE } else { 1 };
+            // Not past those who see here that somebody yielded.
+            let is_short = since < nanoseconds(SHORT) && !self.yielded.load(Ordering::Relaxed);
+            let stride = if is_short { STRIDE } else { 1 };
             self.look.store(steps + stride, Ordering::Relaxed);
             self.steps.store(steps + 1, Ordering::Relaxed);
             return false;
@@ -86,11 +122,6 @@ impl Pace {
         let is_due = steps > 0;
         self.steps.store(u32::from(!is_due), Ordering::Relaxed);
         is_due
-    }
-
-    /// The loop has had the turn that was due, and the step that it was due before is taken now.
-    pub(crate) fn count(&self) {
-        self.steps.fetch_add(1, Ordering::Relaxed);
     }
 }
 

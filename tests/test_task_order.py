@@ -1,0 +1,90 @@
+"""Tasks that begin one after the other are served in that order, however often the loop gets a turn in between.
+
+What ``asyncio.gather`` of many calls promises with an ``asyncio.Queue``: results and events stand as the calls did.
+"""
+
+import asyncio
+
+import pytest_asyncio
+
+from daemoneye_eventbus import Broker, ClientConfig, EventBus, Subscription
+from support import collect, eventually, pids, process
+
+# Several times what a bus publishes, and a subscription hands over, without giving the loop a turn.
+MANY = 1500
+IN_ORDER = list(range(MANY))
+
+
+@pytest_asyncio.fixture
+async def bus(kind, path):
+    config = ClientConfig(pool=False, congestion="block", send_buffer_bytes=65_536)
+    async with (
+        Broker(path) as broker,
+        EventBus.from_broker(broker, config=config)
+        if kind == "inproc"
+        else EventBus.connect(path, config=config) as bus,
+    ):
+        yield bus
+
+
+async def publish_one_by_one(bus: EventBus, events: Subscription) -> None:
+    for number in IN_ORDER:
+        await bus.publish(process(number))
+    await bus.flush()
+    await eventually(lambda: events.pending == MANY)
+
+
+async def test_events_of_gathered_publishes_stand_in_their_order(bus):
+    async with bus.subscribe("events.#") as events:
+        await asyncio.gather(*(bus.publish(process(number)) for number in IN_ORDER))
+        got = await collect(events, MANY)
+        assert pids(got) == IN_ORDER
+        assert [item.sequence for item in got] == sorted(item.sequence for item in got)
+
+
+async def test_gathered_gets_of_what_is_there_stand_in_their_order(bus):
+    async with bus.subscribe("events.#") as events:
+        await publish_one_by_one(bus, events)
+        assert pids(await asyncio.gather(*(events.get(5) for _ in IN_ORDER))) == IN_ORDER
+
+
+async def test_gathered_gets_of_what_is_to_come_stand_in_their_order(bus):
+    async with bus.subscribe("events.#") as events:
+        waiting = asyncio.gather(*(events.get() for _ in IN_ORDER))
+        await asyncio.sleep(0.05)
+        await bus.publish_many(map(process, IN_ORDER))
+        assert pids(await waiting) == IN_ORDER
+
+
+async def test_who_gives_up_while_others_have_a_turn_leaves_the_order_of_the_rest(bus):
+    async with bus.subscribe("events.#") as events:
+        tasks = [asyncio.create_task(bus.publish(process(number))) for number in IN_ORDER]
+        await asyncio.sleep(0)
+        left = [number for number, task in enumerate(tasks) if not (number % 3 == 0 and task.cancel())]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert len(left) < MANY
+        assert pids(await collect(events, len(left))) == left
+        # Nor does it keep anybody from going on.
+        await publish_one_by_one(bus, events)
+
+
+async def test_tasks_that_go_on_and_on_keep_their_turns(bus):
+    """Each publishes as much in its turn as one alone would: fewer by far are the turns than the events."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def publish(begin: int) -> None:
+        for number in range(begin, MANY, 3):
+            await bus.publish(process(number))
+
+    async with bus.subscribe("events.#") as events:
+        counting = asyncio.create_task(count())
+        await asyncio.gather(*map(publish, range(3)))
+        counting.cancel()
+        assert turns < MANY / 2
+        assert sorted(pids(await collect(events, MANY))) == IN_ORDER
