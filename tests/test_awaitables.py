@@ -218,7 +218,7 @@ async def test_forgotten_warns_and_does_nothing(pair: Pair, maker):
         made = MAKERS[maker](pair)
         del made
         gc.collect()
-    assert [w.category for w in caught] == [RuntimeWarning]
+    assert [w.category for w in caught] == [ResourceWarning]
     assert len(remote(pair.broker)) <= (2 if pair.kind == "socket" else 0)
     assert (await pair.pub.statistics()).active_subscribers == 0
 
@@ -239,7 +239,9 @@ async def test_taking_it_for_what_it_makes_says_so(pair: Pair, maker):
 
 
 def test_a_forgotten_await_is_told_without_being_asked(path):
-    """As Python itself tells it of a coroutine: where nobody turned on warnings, too."""
+    """As Python itself tells it of a coroutine: where nobody turned on warnings, too. An object that was not made
+    is a resource, of which Python tells those who ask; who uses it gets an error.
+    """
     script = f"""
 import asyncio
 from daemoneye_eventbus import Broker, EventBus, ProcessEvent
@@ -248,6 +250,7 @@ async def main():
     async with Broker({str(path)!r}) as broker, EventBus.from_broker(broker) as bus:
         events = await bus.subscribe("events.#")
         bus.publish(ProcessEvent(pid=1, name="sh"))
+        EventBus.connect("nowhere")
         bus.subscribe("events.#")
         print(events.pending)
         await events.close()
@@ -255,12 +258,20 @@ async def main():
 asyncio.run(main())
 """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"}
-    done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=30, check=False
-    )
-    assert (done.returncode, done.stdout) == (0, "0\n")
-    assert "RuntimeWarning: publish was never awaited; nothing happened" in done.stderr
-    assert "RuntimeWarning: subscribe() was never awaited; nothing happened" in done.stderr
+    for options in ([], ["-W", "default"]):
+        done = subprocess.run(
+            [sys.executable, *options, "-c", script],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, "0\n")
+        assert "RuntimeWarning: publish was never awaited; nothing happened" in done.stderr
+        for call in ("connect", "subscribe"):
+            told = f"ResourceWarning: {call}() was never awaited; nothing happened"
+            assert (told in done.stderr) == bool(options)
 
 
 async def test_a_forgotten_await_hides_no_exception(pair: Pair):
@@ -422,7 +433,7 @@ async def test_what_is_awaited_says_what_it_is(pair: Pair):
                 assert repr(made) == f"<{name}() done>"
 
 
-@pytest.mark.filterwarnings("ignore:.*never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:.*never awaited")
 async def test_what_lives_in_one_process_is_neither_copied_nor_pickled(pair: Pair):
     """A copy of a broker would have been a second owner of its socket."""
     events = await pair.sub.subscribe("events.#")

@@ -92,4 +92,4 @@ class Opening(Coroutine[Any, Any, T], AbstractAsyncContextManager[T, None], Gene
 
     def __del__(self) -> None:
         if not self._used:
-            warnings.warn(f"{self.__name__}() was never awaited; nothing happened", RuntimeWarning, stacklevel=2)
+            warnings.warn(f"{self.__name__}() was never awaited; nothing happened", ResourceWarning, stacklevel=2)
