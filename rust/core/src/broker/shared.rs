@@ -1,7 +1,15 @@
 //! What all parts of one broker share: its settings, its limits, its numbers, and how far it has come.
 //!
-//! Locks, in this order: the patterns of a peer of the original, or the subscriptions of a bus of this process; the
-//! [`register`](super::register); a queue, or the routes that such a bus remembers; the router's table. All others are taken alone.
+//! Locks, outermost first; who holds one takes only those behind it:
+//!
+//! 1. the patterns of a peer of the original, or the subscriptions of a bus of this process;
+//! 2. the [`register`](super::register);
+//! 3. what such a bus keeps from one publish to the next ([`desk`](super::desk)), or the list of the [`Watch`];
+//! 4. what such a bus [holds back](super::held_back);
+//! 5. a queue;
+//! 6. the router's table.
+//!
+//! All others are innermost: nothing more is taken under one of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
