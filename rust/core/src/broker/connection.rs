@@ -239,7 +239,7 @@ impl Outlet for Connection {
         });
         match written {
             Ok(Written::All | Written::Armed) => return,
-            Ok(Written::Unwanted) => {}
+            Ok(Written::Disconnect) => {}
             Ok(Written::Blocked) => self.blocked.store(true, Ordering::Release),
             Err(_) => self.broken.store(true, Ordering::Release),
         }

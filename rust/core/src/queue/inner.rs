@@ -18,10 +18,10 @@ use super::{
     Budget, DropReason, Gap, Limits, MAX_ANSWER_BYTES, MAX_ANSWERS, Overflow, Run, Snapshot, Subscriptions, Wake,
 };
 
-/// Behind each run there is room for the gap that it may leave, for an answer, and for the part of it that is being written.
-const PLACES: usize = 4;
-/// Items looked back at for a run that matched the same subscriptions, whose list one more can have.
-const NEAR: usize = 16;
+/// Places reserved with each run: for itself, for the gap that it may leave, for an answer, and for the part that is being written.
+const RESERVED: usize = 4;
+/// How many of the last items are searched for a run with the same list of subscriptions, to share that list.
+const SHARE_WITHIN: usize = 16;
 /// Bytes of long lists in unsent gaps, above which a client is read no further.
 const MAX_GAP_LISTS: usize = 256 * 1024;
 
@@ -30,12 +30,6 @@ enum Item {
     Run(Run, Subscriptions, usize),
     Answer(Bytes),
     Gap(Gap),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Open,
-    Finished,
 }
 
 pub(super) struct Inner {
@@ -55,28 +49,29 @@ pub(super) struct Inner {
     answers: usize,
     answer_bytes: usize,
     /// So many answers were unsent that the connection is not read, and half of them are not gone yet.
-    crammed: bool,
+    answers_paused: bool,
     /// Bytes of the frame at the front that the kernel has already.
     partial: usize,
     /// Bytes that the kernel ever took.
     pub(super) written: u64,
     pub(super) epoch: u64,
-    state: State,
+    /// Nothing more comes in.
+    closed: bool,
     pub(super) wants_disconnect: bool,
     /// There was no memory for something that the reader must be told.
-    pub(super) starved: bool,
+    pub(super) out_of_memory: bool,
     pub(super) fed_by_block: bool,
     pub(super) armed: bool,
     /// The reader found nothing and waits to be woken.
     idle: bool,
     /// Those who have gone cost nobody anything, in however many queues they waited.
-    pub(super) waiting: SmallVec<[Weak<dyn Wake>; 1]>,
+    pub(super) waiters: SmallVec<[Weak<dyn Wake>; 1]>,
     /// The least that any of them waits for, in bytes.
-    wanted: usize,
+    smallest_wanted: usize,
     /// `None`: its reader is never counted as stalled, and no clock is read for it.
     stall: Option<Duration>,
     /// Since when a queue without room has not lost a byte to its reader; `None` once that has read it below half, or nothing is left.
-    crowded: Option<Instant>,
+    full_since: Option<Instant>,
     stalled: bool,
 }
 
@@ -96,20 +91,20 @@ impl Inner {
             dropped: [0; DropReason::ALL.len()],
             answers: 0,
             answer_bytes: 0,
-            crammed: false,
+            answers_paused: false,
             partial: 0,
             written: 0,
             epoch: 0,
-            state: State::Open,
+            closed: false,
             wants_disconnect: false,
-            starved: false,
+            out_of_memory: false,
             fed_by_block: false,
             armed: false,
             idle: true,
-            waiting: SmallVec::new(),
-            wanted: usize::MAX,
+            waiters: SmallVec::new(),
+            smallest_wanted: usize::MAX,
             stall,
-            crowded: None,
+            full_since: None,
             stalled: false,
         }
     }
@@ -121,12 +116,12 @@ impl Inner {
 
     /// Where there is no memory for its place, it is lost.
     pub(super) fn append(&mut self, run: Run, subscriptions: Subscriptions) {
-        if !self.has_place(PLACES) {
+        if !self.reserve(RESERVED) {
             return self.lose(&run, &subscriptions);
         }
         self.enter(&run, &subscriptions);
         let (subscriptions, list) = self.share(subscriptions);
-        self.hold(list);
+        self.charge_list(list);
         self.items.push_back(Item::Run(run, subscriptions, list));
     }
 
@@ -140,35 +135,35 @@ impl Inner {
             Item::Run(_, known, _) if *known == subscriptions => Some(Arc::clone(known)),
             _ => None,
         };
-        match self.items.iter().rev().take(NEAR).find_map(same) {
+        match self.items.iter().rev().take(SHARE_WITHIN).find_map(same) {
             Some(known) => (known, 0),
             None => (subscriptions, list),
         }
     }
 
     // Most lists are short and cost nothing, the step at everybody's counter included.
-    fn hold(&mut self, list: usize) {
+    fn charge_list(&mut self, list: usize) {
         if list > 0 {
             self.lists += list;
             self.budget.charge(0, list);
         }
     }
 
-    fn let_go(&mut self, list: usize) {
+    fn release_list(&mut self, list: usize) {
         if list > 0 {
             self.lists = self.lists.saturating_sub(list);
             self.budget.release(0, list);
         }
     }
 
-    fn hold_gap(&mut self, list: usize) {
+    fn charge_gap(&mut self, list: usize) {
         self.gap_lists += list;
-        self.hold(list);
+        self.charge_list(list);
     }
 
-    fn let_go_gap(&mut self, list: usize) {
+    fn release_gap(&mut self, list: usize) {
         self.gap_lists = self.gap_lists.saturating_sub(list);
-        self.let_go(list);
+        self.release_list(list);
     }
 
     /// Lets a gap grow, and charges for that.
@@ -179,8 +174,8 @@ impl Inner {
         let before = gap.charged();
         let added = add(gap);
         let grown = gap.charged().saturating_sub(before);
-        self.starved |= !added;
-        self.hold_gap(grown);
+        self.out_of_memory |= !added;
+        self.charge_gap(grown);
     }
 
     #[cold]
@@ -190,7 +185,7 @@ impl Inner {
 
     /// Whether there are, or can be had, so many places behind the items.
     #[inline]
-    fn has_place(&mut self, places: usize) -> bool {
+    fn reserve(&mut self, places: usize) -> bool {
         self.items.try_reserve(places).is_ok()
     }
 
@@ -202,7 +197,7 @@ impl Inner {
         self.budget.charge(run.messages as usize, run.bytes());
         self.pending += u64::from(run.messages) * subscriptions.len() as u64;
         if !was_full && self.is_full() && self.stall.is_some() {
-            self.crowded.get_or_insert_with(Instant::now);
+            self.full_since.get_or_insert_with(Instant::now);
         }
     }
 
@@ -218,7 +213,7 @@ impl Inner {
         let pairs = u64::from(messages) * subscriptions as u64;
         self.pending = self.pending.saturating_sub(pairs);
         if self.messages == 0 {
-            (self.fed_by_block, self.crowded, self.stalled) = (false, None, false);
+            (self.fed_by_block, self.full_since, self.stalled) = (false, None, false);
         }
         pairs
     }
@@ -240,7 +235,7 @@ impl Inner {
 
     fn has_stalled(&mut self) -> bool {
         if !self.stalled
-            && let (Some(since), Some(stall)) = (self.crowded, self.stall)
+            && let (Some(since), Some(stall)) = (self.full_since, self.stall)
         {
             self.stalled = since.elapsed() >= stall;
         }
@@ -250,13 +245,13 @@ impl Inner {
     /// The reader took something, which is off the books already: its stall clock starts anew, or ends. What was dropped is no
     /// progress of the reader's, however much room it makes.
     fn note_progress(&mut self) {
-        if self.crowded.is_none() {
+        if self.full_since.is_none() {
             return;
         }
         if self.below_half() {
-            (self.crowded, self.stalled) = (None, false);
+            (self.full_since, self.stalled) = (None, false);
         } else {
-            self.crowded = Some(Instant::now());
+            self.full_since = Some(Instant::now());
         }
     }
 
@@ -272,13 +267,13 @@ impl Inner {
                 _ => break,
             }
         }
-        let gap = Gap::new(reason, messages, subscriptions).filter(|_| self.has_place(1));
+        let gap = Gap::new(reason, messages, subscriptions).filter(|_| self.reserve(1));
         match gap {
             Some(gap) => {
-                self.hold_gap(gap.charged());
+                self.charge_gap(gap.charged());
                 self.items.insert(at, Item::Gap(gap));
             }
-            None => self.starved = true,
+            None => self.out_of_memory = true,
         }
     }
 
@@ -297,7 +292,7 @@ impl Inner {
             let Some(Item::Gap(gap)) = self.items.remove(look) else {
                 return;
             };
-            self.let_go_gap(gap.charged());
+            self.release_gap(gap.charged());
             self.grow(first + known, |before| before.join(&gap));
         }
     }
@@ -311,8 +306,8 @@ impl Inner {
         if self.is_closed() {
             return;
         }
-        if !self.has_place(1) {
-            self.starved = true;
+        if !self.reserve(1) {
+            self.out_of_memory = true;
             return;
         }
         self.answers += 1;
@@ -337,8 +332,8 @@ impl Inner {
         // Answers keep gaps apart, so that their lists are bounded by this alone.
         let full =
             self.answers >= MAX_ANSWERS || self.answer_bytes >= MAX_ANSWER_BYTES || self.gap_lists >= MAX_GAP_LISTS;
-        self.crammed = full || self.crammed && !self.answers_low();
-        self.crammed
+        self.answers_paused = full || self.answers_paused && !self.answers_low();
+        self.answers_paused
     }
 
     fn answers_low(&self) -> bool {
@@ -349,27 +344,27 @@ impl Inner {
 
     /// Has `waker` woken when `bytes` more fit.
     pub(super) fn wait_for_room(&mut self, waker: &Arc<dyn Wake>, bytes: usize) {
-        self.wanted = self.wanted.min(bytes);
+        self.smallest_wanted = self.smallest_wanted.min(bytes);
         // Publishers may come and go while the reader makes no room.
-        self.waiting.retain(|known| known.strong_count() > 0);
+        self.waiters.retain(|known| known.strong_count() > 0);
         let waker = Arc::downgrade(waker);
-        if !self.waiting.iter().any(|known| known.ptr_eq(&waker)) {
-            self.waiting.push(waker);
+        if !self.waiters.iter().any(|known| known.ptr_eq(&waker)) {
+            self.waiters.push(waker);
         }
     }
 
     /// Who waits for room, as soon as one of them fits: a publisher may be what its own reader waits for. Never for less, or those who
     /// do not fit would be woken without end.
     pub(super) fn take_room(&mut self) -> SmallVec<[Weak<dyn Wake>; 1]> {
-        if self.waiting.is_empty() || !self.fits(self.wanted) || !self.answers_low() {
+        if self.waiters.is_empty() || !self.fits(self.smallest_wanted) || !self.answers_low() {
             return SmallVec::new();
         }
-        self.take_all_waiting()
+        self.take_all_waiters()
     }
 
-    pub(super) fn take_all_waiting(&mut self) -> SmallVec<[Weak<dyn Wake>; 1]> {
-        self.wanted = usize::MAX;
-        std::mem::take(&mut self.waiting)
+    pub(super) fn take_all_waiters(&mut self) -> SmallVec<[Weak<dyn Wake>; 1]> {
+        self.smallest_wanted = usize::MAX;
+        std::mem::take(&mut self.waiters)
     }
 
     pub(super) fn arm_reader(&mut self) -> bool {
@@ -384,11 +379,11 @@ impl Inner {
 
     /// True once for a reader that waits and has something to read now.
     pub(super) fn take_idle(&mut self) -> bool {
-        self.idle && (!self.items.is_empty() || self.is_unwanted()) && std::mem::replace(&mut self.idle, false)
+        self.idle && (!self.items.is_empty() || self.must_disconnect()) && std::mem::replace(&mut self.idle, false)
     }
 
     pub(super) const fn finish(&mut self) {
-        self.state = State::Finished;
+        self.closed = true;
     }
 
     /// Drops everything, the messages of each subscription for its own `reason`.
@@ -434,9 +429,9 @@ impl Inner {
                     lost += u64::from(run.messages);
                     self.release(run, subscriptions.len());
                     self.count_each(run, subscriptions, &reason);
-                    self.let_go(*list);
+                    self.release_list(*list);
                 }
-                Item::Gap(gap) => self.let_go_gap(gap.charged()),
+                Item::Gap(gap) => self.release_gap(gap.charged()),
                 Item::Answer(_) => {}
             }
             matches!(item, Item::Answer(_))
@@ -453,16 +448,16 @@ impl Inner {
     }
 
     /// The connection of this reader is to be cut.
-    pub(super) const fn is_unwanted(&self) -> bool {
-        self.wants_disconnect || self.starved
+    pub(super) const fn must_disconnect(&self) -> bool {
+        self.wants_disconnect || self.out_of_memory
     }
 
     pub(super) const fn is_partial(&self) -> bool {
         self.partial > 0
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.state == State::Finished
+    pub(super) const fn is_closed(&self) -> bool {
+        self.closed
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -153,7 +153,7 @@ pub enum Written {
     /// Another flush waits for the kernel already; it will go on.
     Armed,
     /// The reader is to be cut, which its task must hear of also where it waits for a kernel that takes nothing.
-    Unwanted,
+    Disconnect,
 }
 
 /// What [`Queue::write_one`] has done.
@@ -408,14 +408,14 @@ impl Queue {
         self.inner.lock().is_closed()
     }
 
-    /// True once the reader is to be cut: an overflow with policy `disconnect` asked for that, or it [has starved](Self::has_starved).
+    /// True once the reader is to be cut: an overflow with policy `disconnect` asked for that, or it [is out of memory](Self::is_out_of_memory).
     pub fn wants_disconnect(&self) -> bool {
-        self.inner.lock().is_unwanted()
+        self.inner.lock().must_disconnect()
     }
 
     /// True once there was no memory for what the reader must be told.
-    pub fn has_starved(&self) -> bool {
-        self.inner.lock().starved
+    pub fn is_out_of_memory(&self) -> bool {
+        self.inner.lock().out_of_memory
     }
 
     pub fn is_empty(&self) -> bool {
@@ -442,10 +442,10 @@ impl Queue {
     #[inline]
     fn fill<R>(&self, put: impl FnOnce(&mut Inner) -> R) -> R {
         let mut inner = self.inner.lock();
-        let cut_before = inner.is_unwanted();
+        let cut_before = inner.must_disconnect();
         let result = put(&mut inner);
         // A reader to be cut is told also while it waits for the kernel.
-        let wake = inner.take_idle() || (inner.is_unwanted() && !cut_before);
+        let wake = inner.take_idle() || (inner.must_disconnect() && !cut_before);
         drop(inner);
         if wake {
             self.reader.wake();
@@ -470,7 +470,7 @@ impl Queue {
     fn end<R>(&self, end: impl FnOnce(&mut Inner) -> R) -> R {
         let mut inner = self.inner.lock();
         let result = end(&mut inner);
-        let room = inner.take_all_waiting();
+        let room = inner.take_all_waiters();
         drop(inner);
         for waker in room.iter().filter_map(Weak::upgrade) {
             waker.wake();

@@ -358,7 +358,7 @@ fn disconnect_tells_its_reader_even_while_that_waits_for_the_kernel() {
         "what comes until it is cut is lost to it as well"
     );
     // Whoever writes on passes it on, until it is cut.
-    assert_eq!(queue.write(usize::MAX, &mut Vec::new()), Written::Unwanted);
+    assert_eq!(queue.write(usize::MAX, &mut Vec::new()), Written::Disconnect);
     assert_eq!(queue.queue.end_with(None, |_| DropReason::Disconnected), 1);
     let snapshot = queue.queue.snapshot();
     assert_eq!((snapshot.dropped[0], snapshot.dropped[4], snapshot.pending), (4, 1, 1));
@@ -488,6 +488,6 @@ fn who_waited_for_room_and_has_gone_is_kept_no_longer_in_however_many_queues() {
         .collect();
     assert!(bells.iter().all(|bell| bell.strong_count() == 0));
     // Of the last one the place is left, since nobody has come after it.
-    let places = |fixture: &Fixture| fixture.queue.inner.lock().waiting.len();
+    let places = |fixture: &Fixture| fixture.queue.inner.lock().waiters.len();
     assert_eq!(fixtures.each_ref().map(places), [1, 1]);
 }

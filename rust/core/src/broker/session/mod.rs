@@ -205,7 +205,7 @@ impl Session {
             self.be_dismissed();
         }
         if self.connection.queue.wants_disconnect() && self.stage == Stage::Open {
-            if self.connection.queue.has_starved() {
+            if self.connection.queue.is_out_of_memory() {
                 self.starve("there is no memory for what this client must be told");
             } else {
                 self.cut(

@@ -26,8 +26,8 @@ impl Inner {
         &mut self,
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<Written> {
-        if self.is_unwanted() && !self.is_closed() {
-            return Ok(Written::Unwanted);
+        if self.must_disconnect() && !self.is_closed() {
+            return Ok(Written::Disconnect);
         }
         if self.armed {
             return Ok(Written::Armed);
@@ -39,19 +39,19 @@ impl Inner {
                 && let Item::Gap(gap) = front
             {
                 let Some(frame) = gap.frame() else {
-                    self.starved = true;
+                    self.out_of_memory = true;
                     // Who leaves is to be told nothing more than this, and the stream breaks off where it cannot be.
                     return if self.is_closed() {
                         Err(io::ErrorKind::OutOfMemory.into())
                     } else {
-                        Ok(Written::Unwanted)
+                        Ok(Written::Disconnect)
                     };
                 };
                 self.answers += 1;
                 self.answer_bytes += frame.len();
                 let list = gap.charged();
                 *front = Item::Answer(frame);
-                self.let_go_gap(list);
+                self.release_gap(list);
             }
             let mut slices: SmallVec<[IoSlice<'_>; MAX_SLICES]> = SmallVec::new();
             let mut len = 0;
@@ -107,7 +107,7 @@ impl Inner {
         while let Some(Item::Gap(gap)) = self.items.front() {
             let list = gap.charged();
             self.items.pop_front();
-            self.let_go_gap(list);
+            self.release_gap(list);
         }
         let bytes = match self.items.front() {
             Some(Item::Run(run, ..)) => match &run.content {
@@ -171,7 +171,7 @@ impl Inner {
                 Some(Item::Gap(_)) | None => break,
             }
             if let Some(Item::Run(_, _, list)) = self.items.pop_front() {
-                self.let_go(list);
+                self.release_list(list);
             }
         }
         self.partial = rest;
@@ -192,7 +192,7 @@ impl Inner {
         for _ in 0..next.unwrap_or(0) {
             if let Some(Item::Gap(gap)) = self.items.pop_front() {
                 dropped_before = gap.total().saturating_add(dropped_before);
-                self.let_go_gap(gap.charged());
+                self.release_gap(gap.charged());
             }
         }
         let taken = match self.items.front_mut() {
@@ -201,7 +201,7 @@ impl Inner {
                 let (content, sender) = if run.messages > 1 {
                     (run.take_first(made), run.sender.clone())
                 } else if let Some(Item::Run(last, _, list)) = self.items.pop_front() {
-                    self.let_go(list);
+                    self.release_list(list);
                     last.into_first(made)
                 } else {
                     (None, None)
@@ -239,7 +239,7 @@ impl Inner {
         self.items.push_front(Item::Run(run, Arc::clone(subscriptions), 0));
         let gap = (dropped_before > 0).then(|| Gap::new(DropReason::Overflow, dropped_before, subscriptions));
         if let Some(gap) = gap.flatten() {
-            self.hold_gap(gap.charged());
+            self.charge_gap(gap.charged());
             self.items.push_front(Item::Gap(gap));
         }
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Inner, Item, PLACES};
+use super::{Inner, Item, RESERVED};
 use crate::queue::budget::charged;
 use crate::queue::{DropReason, Overflow, Patience, Pushed, Run, Subscriptions};
 
@@ -40,10 +40,10 @@ impl Inner {
         }
         if matches!(patience, Patience::Try { .. }) {
             let taken = self.take_part(run, subscriptions, budget);
-            return self.taken(run, taken, self.crowded.unwrap_or_else(Instant::now));
+            return self.taken(run, taken, self.full_since.unwrap_or_else(Instant::now));
         }
-        let crowded = match self.stall {
-            Some(_) => *self.crowded.get_or_insert_with(Instant::now),
+        let full_since = match self.stall {
+            Some(_) => *self.full_since.get_or_insert_with(Instant::now),
             None => Instant::now(),
         };
         if let Some(waker) = waits {
@@ -51,7 +51,7 @@ impl Inner {
             if taken < run.messages {
                 self.wait_for_room(waker, run.clone().behind(taken).first_len());
             }
-            return self.taken(run, taken, crowded);
+            return self.taken(run, taken, full_since);
         }
         if run.charged() > budget {
             let taken = self.take_part(run, subscriptions, budget);
@@ -124,13 +124,13 @@ impl Inner {
             && run.charged() <= budget
     }
 
-    fn taken(&self, run: &Run, taken: u32, crowded: Instant) -> Pushed {
+    fn taken(&self, run: &Run, taken: u32, full_since: Instant) -> Pushed {
         if taken == run.messages {
             return Pushed::Done;
         }
         Pushed::Full {
             taken,
-            stalls_at: crowded + self.stall.unwrap_or(NEVER),
+            stalls_at: full_since + self.stall.unwrap_or(NEVER),
         }
     }
 
@@ -210,7 +210,7 @@ impl Inner {
         };
         // What the kernel has in part is not at our disposal.
         if at == 0 && self.partial > 0 {
-            let splits = self.has_place(PLACES / 2);
+            let splits = self.reserve(RESERVED / 2);
             let Some(Item::Run(run, subscriptions, _)) = self.items.front_mut() else {
                 return false;
             };
@@ -233,7 +233,7 @@ impl Inner {
         let is_whole = run.messages == 0;
         if is_whole {
             self.items.remove(at);
-            self.let_go(list);
+            self.release_list(list);
         }
         let pairs = self.release(&lost, subscriptions.len());
         self.count_dropped(reason, pairs);

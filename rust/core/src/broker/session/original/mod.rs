@@ -255,7 +255,7 @@ impl Original {
         if self.lasting.unwanted.load(Ordering::Acquire) {
             self.cut(Refusal::Operator, "an operator has disconnected this client");
         } else if connection.queue.wants_disconnect() {
-            let (reason, why) = if connection.queue.has_starved() {
+            let (reason, why) = if connection.queue.is_out_of_memory() {
                 (Refusal::NoMemory, "there is no memory for what this peer must be told")
             } else {
                 (
