@@ -1,6 +1,6 @@
 //! The DaemonEye event bus without Python: broker, client, routing and wire.
 //!
-//! Read the rooms in this order; each imports only from those before it:
+//! Read the modules in this order; each imports only from those before it:
 //!
 //! * `shown`: what others wrote, fit for a terminal
 //! * [`error`]: one enum, every kind with its facts

@@ -1,4 +1,4 @@
-//! Local sockets and pipes: bytes in, bytes out, and who is there. The only room that may hold `unsafe`: in `unix/descriptor.rs`, for
+//! Local sockets and pipes: bytes in, bytes out, and who is there. The only module that may hold `unsafe`: in `unix/descriptor.rs`, for
 //! closing what a fork inherits, for registering with the reactor, and for copying a descriptor that somebody else opened; in
 //! `unix/stream.rs`, for asking what a peer has not read yet and who it is; and in `windows`, for the system's calls about access lists
 //! and identities, which has no safe ones.
