@@ -45,9 +45,9 @@ pub struct BrokerConfig {
     pub write_timeout: Duration,
     /// How long a full queue may lose nothing to its reader before nobody waits for it.
     pub stall_timeout: Duration,
-    /// Silence after which a client is pinged.
+    /// ReadFailure after which a client is pinged.
     pub ping_interval: Duration,
-    /// Silence after which a client counts as dead.
+    /// ReadFailure after which a client counts as dead.
     pub ping_timeout: Duration,
     /// Messages in the queue of one connection; a connection may ask for less.
     pub queue_messages: usize,

@@ -72,17 +72,17 @@ pub(super) struct OriginalTerms {
     pub(super) bell: Arc<Bell>,
     pub(super) patterns: SharedPatterns,
     pub(super) past: Totals,
-    pub(super) lasting: Arc<Lasting>,
+    pub(super) client_state: Arc<ClientState>,
     pub(super) rights: Option<Arc<Rights>>,
 }
 
-/// What holds for a client whichever queue it has: a peer of the original goes on with others.
+/// The state of a client that outlives its queue: a peer of the original may go on with another.
 #[derive(Default)]
-pub(super) struct Lasting {
-    /// An operator wants it gone.
-    pub(super) unwanted: AtomicBool,
-    /// It has routed all that it has read, and reads no more.
-    pub(super) quiet: AtomicBool,
+pub(super) struct ClientState {
+    /// An operator wants it disconnected.
+    pub(super) disconnect_requested: AtomicBool,
+    /// The broker has routed all that was read of it, and reads no more.
+    pub(super) quiesced: AtomicBool,
     /// Messages of it that were accepted.
     pub(super) published: AtomicU64,
 }
@@ -106,7 +106,7 @@ pub(super) struct Connection {
     blocked: AtomicBool,
     /// Writing failed.
     broken: AtomicBool,
-    pub(super) lasting: Arc<Lasting>,
+    pub(super) client_state: Arc<ClientState>,
     /// Writes to its process.
     pub(super) sent: Arc<AtomicU64>,
 }
@@ -145,7 +145,7 @@ impl Connection {
             bell,
             patterns,
             past,
-            lasting,
+            client_state,
             rights,
         } = original;
         let queue = terms.queue(stall, budget, Arc::<Bell>::clone(&bell));
@@ -155,7 +155,7 @@ impl Connection {
             patterns: Some(patterns),
             rights,
             past,
-            lasting,
+            client_state,
             ..Self::of(id, terms.name, stream, sink, bell)
         })
     }
@@ -180,23 +180,23 @@ impl Connection {
             past: Totals::default(),
             blocked: AtomicBool::new(false),
             broken: AtomicBool::new(false),
-            lasting: Arc::default(),
+            client_state: Arc::default(),
             sent: Arc::default(),
         }
     }
 
-    /// Has its task end it.
-    pub(super) fn dismiss(&self) {
-        self.lasting.unwanted.store(true, Ordering::Release);
+    /// Has the connection's task end it.
+    pub(super) fn request_disconnect(&self) {
+        self.client_state.disconnect_requested.store(true, Ordering::Release);
         self.bell.wake();
     }
 
-    pub(super) fn is_quiet(&self) -> bool {
-        self.lasting.quiet.load(Ordering::Acquire)
+    pub(super) fn is_quiesced(&self) -> bool {
+        self.client_state.quiesced.load(Ordering::Acquire)
     }
 
-    pub(super) fn fall_quiet(&self) {
-        self.lasting.quiet.store(true, Ordering::Release);
+    pub(super) fn set_quiesced(&self) {
+        self.client_state.quiesced.store(true, Ordering::Release);
     }
 
     /// All that this client was sent and lost.

@@ -1,11 +1,11 @@
-//! From one publisher to the queues of a lane: whole runs where nothing speaks against it, message by message ([`sift`]) where a filter,
+//! From one publisher to the queues of a lane: whole runs where nothing speaks against it, message by message ([`per_message`]) where a filter,
 //! a smaller `max_frame` or another dialect does.
 //!
 //! What a full queue leaves with a publisher who waits is kept per reader, in order, as [`Waiting`]; the other readers have theirs
 //! already. A queue that refuses because its reader's subscriptions changed meanwhile gets its messages matched anew, one by one, while
 //! its lock keeps them as they are.
 
-mod sift;
+mod per_message;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-pub(super) use self::sift::unwritten;
+pub(super) use self::per_message::unwritten;
 
-use self::sift::Lens;
+use self::per_message::LazyMessage;
 use super::held_back::HeldBack;
-use super::route::{Lane, Sink, Standing, Target, Way};
+use super::route::{Lane, LaneKind, RouteStatus, Sink, Target};
 use super::router::Router;
 use crate::queue::{Content, DropReason, Patience, Pushed, Run, Sender, Subscriptions};
 use crate::wire::{self, Dialect, frame};
@@ -28,15 +28,15 @@ enum Piece {
     Gap(u64, Subscriptions, DropReason),
 }
 
-/// What one reader has still to get.
-struct Parcel {
+/// What full queues have left for one reader, in order.
+struct Backlog {
     sink: Arc<Sink>,
     /// Of the oldest match among them.
     epoch: u64,
     pieces: VecDeque<Piece>,
 }
 
-impl Parcel {
+impl Backlog {
     /// Behind what waits already. The queue takes none as it is once one of them is out of date, so that all are matched anew.
     fn add(&mut self, epoch: u64, piece: Piece) {
         self.epoch = self.epoch.min(epoch);
@@ -46,7 +46,7 @@ impl Parcel {
 
 /// What full queues have left with a publisher.
 pub(super) struct Waiting {
-    parcels: Vec<Parcel>,
+    backlogs: Vec<Backlog>,
     stalls_at: Instant,
 }
 
@@ -62,9 +62,9 @@ impl Waiting {
             Piece::Run(run, _) => u64::from(run.messages),
             Piece::Gap(..) => 0,
         };
-        self.parcels
+        self.backlogs
             .iter()
-            .flat_map(|parcel| &parcel.pieces)
+            .flat_map(|backlog| &backlog.pieces)
             .map(of_piece)
             .sum()
     }
@@ -90,7 +90,7 @@ pub(super) struct Delivery<'a> {
     held_back: Option<&'a mut HeldBack>,
     waiting: Option<Waiting>,
     handed_over: bool,
-    sifting: Duration,
+    per_message_time: Duration,
 }
 
 impl<'a> Delivery<'a> {
@@ -103,7 +103,7 @@ impl<'a> Delivery<'a> {
             held_back: None,
             waiting: None,
             handed_over: false,
-            sifting: Duration::ZERO,
+            per_message_time: Duration::ZERO,
         }
     }
 
@@ -128,48 +128,48 @@ impl<'a> Delivery<'a> {
         self.handed_over
     }
 
-    /// What messages took that were looked at one by one.
-    pub(super) const fn sifting(&self) -> Duration {
-        self.sifting
+    /// The time that messages took which were looked at one by one.
+    pub(super) const fn per_message_time(&self) -> Duration {
+        self.per_message_time
     }
 
     /// Nobody tries any more: what was left is a gap where it would have stood.
     pub(super) fn give_up(&mut self, waiting: Waiting) {
-        for parcel in waiting.parcels {
-            for piece in parcel.pieces {
+        for backlog in waiting.backlogs {
+            for piece in backlog.pieces {
                 let piece = match piece {
                     Piece::Run(run, ids) => Piece::Gap(u64::from(run.messages), ids, DropReason::Overflow),
                     gap @ Piece::Gap(..) => gap,
                 };
-                self.offer(&parcel.sink, parcel.epoch, piece);
+                self.offer(&backlog.sink, backlog.epoch, piece);
             }
         }
     }
 
     /// Tries again what was left.
     pub(super) fn resume(&mut self, waiting: Waiting) {
-        for parcel in waiting.parcels {
-            for piece in parcel.pieces {
-                self.offer(&parcel.sink, parcel.epoch, piece);
+        for backlog in waiting.backlogs {
+            for piece in backlog.pieces {
+                self.offer(&backlog.sink, backlog.epoch, piece);
             }
         }
     }
 
     /// Frames of one dialect for everyone in `lane`; `largest` is the largest body among them.
     pub(super) fn frames(&mut self, lane: &Lane, run: &Run, dialect: Dialect, largest: usize) {
-        let mut sifted: SmallVec<[&Target; 4]> = SmallVec::new();
+        let mut selective: SmallVec<[&Target; 4]> = SmallVec::new();
         for target in &lane.targets {
             let sink = &target.sink;
             if target.filtered.is_empty() && sink.dialect == dialect && largest <= sink.max_frame {
                 self.push(sink, target.epoch, run, &target.plain);
             } else {
-                sifted.push(target);
+                selective.push(target);
             }
         }
-        if !sifted.is_empty() {
+        if !selective.is_empty() {
             let began = Instant::now();
-            self.sift(&sifted, run, dialect);
-            self.sifting += began.elapsed();
+            self.deliver_each(&selective, run, dialect);
+            self.per_message_time += began.elapsed();
         }
     }
 
@@ -180,7 +180,7 @@ impl<'a> Delivery<'a> {
             Some(sender) if sink.is_local() => run.from(Some(sender)),
             _ => run,
         };
-        if self.parcel(sink).is_some() {
+        if self.backlog(sink).is_some() {
             return self.push(sink, target.epoch, &run, &subscriptions);
         }
         let (epoch, patience) = (target.epoch, self.first_try());
@@ -207,12 +207,12 @@ impl<'a> Delivery<'a> {
         self.offer(&target.sink, target.epoch, Piece::Gap(1, subscriptions, reason));
     }
 
-    fn parcel(&mut self, sink: &Sink) -> Option<&mut Parcel> {
+    fn backlog(&mut self, sink: &Sink) -> Option<&mut Backlog> {
         self.waiting
             .as_mut()?
-            .parcels
+            .backlogs
             .iter_mut()
-            .find(|parcel| parcel.sink.id == sink.id)
+            .find(|backlog| backlog.sink.id == sink.id)
     }
 
     fn offer(&mut self, sink: &Arc<Sink>, epoch: u64, piece: Piece) {
@@ -235,12 +235,12 @@ impl<'a> Delivery<'a> {
         } else {
             run
         };
-        if let Some(parcel) = self.parcel(sink) {
-            if parcel.pieces.try_reserve(1).is_err() {
+        if let Some(backlog) = self.backlog(sink) {
+            if backlog.pieces.try_reserve(1).is_err() {
                 let messages = u64::from(run.messages);
                 return self.tell_gap(sink, epoch, messages, subscriptions, DropReason::NoMemory);
             }
-            return parcel.add(epoch, Piece::Run(run.clone(), Arc::clone(subscriptions)));
+            return backlog.add(epoch, Piece::Run(run.clone(), Arc::clone(subscriptions)));
         }
         match sink.queue.push(run, subscriptions, epoch, self.first_try()) {
             Pushed::Done => self.handed_over = true,
@@ -281,11 +281,11 @@ impl<'a> Delivery<'a> {
             Pushed::Full { taken, stalls_at } => {
                 let rest = Piece::Run(rest.behind(taken), Arc::clone(subscriptions));
                 let waiting = self.waiting.get_or_insert_with(|| Waiting {
-                    parcels: Vec::new(),
+                    backlogs: Vec::new(),
                     stalls_at,
                 });
                 waiting.stalls_at = waiting.stalls_at.min(stalls_at);
-                waiting.parcels.push(Parcel {
+                waiting.backlogs.push(Backlog {
                     sink: Arc::clone(sink),
                     epoch,
                     pieces: VecDeque::from([rest]),
@@ -295,17 +295,17 @@ impl<'a> Delivery<'a> {
     }
 
     fn gap(&mut self, sink: &Arc<Sink>, epoch: u64, messages: u64, ids: Subscriptions, reason: DropReason) {
-        if let Some(parcel) = self.parcel(sink)
-            && parcel.pieces.try_reserve(1).is_ok()
+        if let Some(backlog) = self.backlog(sink)
+            && backlog.pieces.try_reserve(1).is_ok()
         {
-            return parcel.add(epoch, Piece::Gap(messages, ids, reason));
+            return backlog.add(epoch, Piece::Gap(messages, ids, reason));
         }
         self.tell_gap(sink, epoch, messages, &ids, reason);
     }
 
     fn tell_gap(&mut self, sink: &Arc<Sink>, epoch: u64, messages: u64, ids: &Subscriptions, reason: DropReason) {
         let still_live = || {
-            let live = self.router.standing(sink)?;
+            let live = self.router.subscription_ids(sink)?;
             let left: Subscriptions = ids.iter().copied().filter(|id| live.contains(id)).collect();
             (!left.is_empty()).then_some(left)
         };
@@ -321,30 +321,32 @@ impl<'a> Delivery<'a> {
             Content::Frames(frames) => frames,
             // A reader of this process has one subscription, which ends with its queue.
             Content::Object(..) => {
-                return self.push_found(sink, run, || router.standing(sink).map(|_| Arc::clone(subscriptions)));
+                return self.push_found(sink, run, || {
+                    router.subscription_ids(sink).map(|_| Arc::clone(subscriptions))
+                });
             }
         };
         for (frame, body) in frame::split(frames) {
             let Ok(summary) = wire::check(sink.dialect, body, self.max_depth) else {
                 continue;
             };
-            let lens = Lens::new(sink.dialect, body, &summary);
+            let message = LazyMessage::new(sink.dialect, body, &summary);
             let one = Run::frames(frames.slice_ref(frame), 1).unshared_from(run);
             let one = one.from(run.sender.as_ref());
             self.push_found(sink, &one, || {
                 let route = router.resolve(summary.topic.text());
-                if route.standing() == Standing::NoMemory {
+                if route.status() == RouteStatus::NoMemory {
                     return Some(Arc::clone(subscriptions));
                 }
-                let target = route.lane(Way::of(&summary)).target(sink.id)?;
-                target.accepted(|filters| lens.accepts(filters))
+                let target = route.lane(LaneKind::of(&summary)).target(sink.id)?;
+                target.accepted(|filters| message.accepts(filters))
             });
         }
     }
 
     /// For whom `look` finds while the reader's subscriptions stand still, so that a reader that changes them all the time loses nothing.
     fn push_found(&mut self, sink: &Arc<Sink>, run: &Run, look: impl FnOnce() -> Option<Subscriptions>) {
-        if self.parcel(sink).is_some() {
+        if self.backlog(sink).is_some() {
             // It is matched anew when its turn comes, if need be.
             if let Some(subscriptions) = look() {
                 self.push(sink, sink.queue.epoch(), run, &subscriptions);

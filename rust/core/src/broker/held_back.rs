@@ -42,7 +42,7 @@ pub(super) struct HeldBack {
 pub(super) enum Verdict {
     /// It waits for the end of the turn.
     Holds,
-    /// And the broker's thread is to [`watch`](Watch::begin) that it comes.
+    /// And the broker's thread is to [`watch`](FlushWatchdog::begin) that it comes.
     HoldsUnwatched,
     Write(Release),
 }
@@ -135,21 +135,21 @@ impl Release {
     }
 }
 
-/// The broker's thread, which sees to it that nothing is held back for long.
+/// Has the broker's thread write what was held back and not written by its own loop in time.
 #[derive(Default)]
-pub(super) struct Watch {
+pub(super) struct FlushWatchdog {
     watched: Mutex<Vec<Weak<Mutex<HeldBack>>>>,
     begun: Notify,
 }
 
-impl Watch {
+impl FlushWatchdog {
     pub(super) fn begin(&self, held_back: &Arc<Mutex<HeldBack>>) {
         self.watched.lock().push(Arc::downgrade(held_back));
         self.begun.notify_one();
     }
 
-    /// From when something is held back until nothing is any more. Goes on with what a defect has left unwatched.
-    pub(super) async fn keep(&self) {
+    /// From when something is held back until nothing is any more. Goes on with what a panic has left in the list.
+    pub(super) async fn run(&self) {
         let is_idle = self.watched.lock().is_empty();
         if is_idle {
             self.begun.notified().await;

@@ -1,6 +1,6 @@
-//! Who enters and leaves a broker, and what they have come to: the one who writes the [`register`](super::register).
+//! Who enters and leaves a broker, and what they have come to: what is done to the [`registry`](super::registry).
 //!
-//! A queue leaves the register only together with its last numbers, under one lock, so that sums over the register and over what has
+//! A queue leaves the registry only together with its last numbers, under one lock, so that sums over the registry and over what has
 //! gone count everything exactly once.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use uuid::Uuid;
 
 use super::connection::Connection;
-use super::register::LocalClient;
+use super::registry::LocalClient;
 use super::route::Sink;
 use super::shared::{Phase, Shared};
 use super::statistics::{ClientInfo, ClientKind, Totals, Undelivered};
@@ -18,7 +18,7 @@ use crate::queue::DropReason;
 
 impl Shared {
     pub(super) fn register(&self, connection: &Arc<Connection>) {
-        self.register
+        self.registry
             .lock()
             .connections
             .insert(connection.id, Arc::clone(connection));
@@ -30,12 +30,12 @@ impl Shared {
         self.router.leave(&connection.sink);
         let discarded = connection.queue.discard(reason);
         let unsent = if self.phase() >= Phase::Leaving { discarded } else { 0 };
-        let mut register = self.register.lock();
-        register.note_lost_at_end(waited + unsent);
-        if register.connections.remove(&connection.id).is_some() {
-            register.gone.add(&connection.queue.snapshot(), false);
+        let mut registry = self.registry.lock();
+        registry.note_lost_at_end(waited + unsent);
+        if registry.connections.remove(&connection.id).is_some() {
+            registry.gone.add(&connection.queue.snapshot(), false);
         }
-        drop(register);
+        drop(registry);
         self.progress.notify_one();
     }
 
@@ -43,23 +43,23 @@ impl Shared {
     pub(super) fn end_queue(&self, old: &Connection) -> Totals {
         self.router.leave(&old.sink);
         old.queue.discard(|_| DropReason::Closed);
-        let mut register = self.register.lock();
-        register.connections.remove(&old.id);
-        register.gone.add(&old.queue.snapshot(), false);
+        let mut registry = self.registry.lock();
+        registry.connections.remove(&old.id);
+        registry.gone.add(&old.queue.snapshot(), false);
         old.totals()
     }
 
     /// What those who were connected when the broker ended have not got.
     pub(super) fn lost_at_end(&self) -> Undelivered {
-        self.register.lock().lost_at_end
+        self.registry.lock().lost_at_end
     }
 
     pub(super) fn connection(&self, id: Uuid) -> Option<Arc<Connection>> {
-        self.register.lock().connections.get(&id).cloned()
+        self.registry.lock().connections.get(&id).cloned()
     }
 
     pub(super) fn connections(&self) -> Vec<Arc<Connection>> {
-        self.register.lock().connections.values().cloned().collect()
+        self.registry.lock().connections.values().cloned().collect()
     }
 
     pub(super) fn register_local(&self, id: Uuid, name: String, published: Arc<AtomicU64>) {
@@ -69,13 +69,13 @@ impl Shared {
             published,
             gone: Totals::default(),
         };
-        self.register.lock().locals.insert(id, client);
+        self.registry.lock().locals.insert(id, client);
     }
 
     /// False if that bus has been closed.
     pub(super) fn register_queue(&self, client: Uuid, sink: &Sink) -> bool {
-        let mut register = self.register.lock();
-        let client = register.locals.get_mut(&client);
+        let mut registry = self.registry.lock();
+        let client = registry.locals.get_mut(&client);
         client.is_some_and(|client| client.queues.insert(sink.id, Arc::clone(&sink.queue)).is_none())
     }
 
@@ -83,8 +83,8 @@ impl Shared {
     pub(super) fn retire_queue(&self, client: Uuid, sink: &Sink) {
         self.router.leave(sink);
         sink.queue.discard(|_| DropReason::Closed);
-        let mut register = self.register.lock();
-        let Some(client) = register.locals.get_mut(&client) else {
+        let mut registry = self.registry.lock();
+        let Some(client) = registry.locals.get_mut(&client) else {
             return;
         };
         if let Some(queue) = client.queues.remove(&sink.id) {
@@ -94,34 +94,34 @@ impl Shared {
 
     /// Takes a bus of this process out; its subscriptions have been retired before.
     pub(super) fn retire_local(&self, client: Uuid) {
-        let mut register = self.register.lock();
-        if let Some(local) = register.locals.remove(&client) {
-            register.gone.merge(&local.totals());
+        let mut registry = self.registry.lock();
+        if let Some(local) = registry.locals.remove(&client) {
+            registry.gone.merge(&local.totals());
         }
     }
 
     /// Nothing more comes into the subscriptions of this process; what is there can still be taken out.
     pub(super) fn finish_locals(&self) {
-        let register = self.register.lock();
-        let queues: Vec<_> = register
+        let registry = self.registry.lock();
+        let queues: Vec<_> = registry
             .locals
             .values()
             .flat_map(|client| client.queues.values().cloned())
             .collect();
-        drop(register);
+        drop(registry);
         for queue in queues {
             queue.finish();
         }
     }
 
-    /// Over the register and what has gone.
+    /// Over the registry and what has gone.
     pub(super) fn totals(&self) -> Totals {
-        let register = self.register.lock();
-        let mut totals = register.gone;
-        for connection in register.connections.values() {
+        let registry = self.registry.lock();
+        let mut totals = registry.gone;
+        for connection in registry.connections.values() {
             totals.add(&connection.queue.snapshot(), false);
         }
-        for client in register.locals.values() {
+        for client in registry.locals.values() {
             totals.merge(&client.totals());
         }
         totals
@@ -129,11 +129,11 @@ impl Shared {
 
     /// In no order.
     pub(super) fn client_ids(&self) -> Vec<Uuid> {
-        let register = self.register.lock();
-        register
+        let registry = self.registry.lock();
+        registry
             .connections
             .keys()
-            .chain(register.locals.keys())
+            .chain(registry.locals.keys())
             .copied()
             .collect()
     }
@@ -143,8 +143,8 @@ impl Shared {
     }
 
     pub(super) fn clients_where(&self, wanted: impl Fn(Uuid) -> bool) -> Vec<ClientInfo> {
-        let register = self.register.lock();
-        let remote = register.connections.values().filter(|connection| wanted(connection.id));
+        let registry = self.registry.lock();
+        let remote = registry.connections.values().filter(|connection| wanted(connection.id));
         let remote = remote.map(|connection| {
             let totals = connection.totals();
             ClientInfo {
@@ -159,10 +159,10 @@ impl Shared {
                 queued_bytes: totals.bytes,
                 delivered: totals.delivered,
                 dropped: totals.dropped(),
-                published: connection.lasting.published.load(Ordering::Relaxed),
+                published: connection.client_state.published.load(Ordering::Relaxed),
             }
         });
-        let local = register.locals.iter().filter(|(id, _)| wanted(**id));
+        let local = registry.locals.iter().filter(|(id, _)| wanted(**id));
         let local = local.map(|(id, client)| {
             let totals = client.totals();
             ClientInfo {

@@ -1,6 +1,6 @@
 //! The broker: listener, sessions, and the router between them.
 //!
-//! Model: a broker is one thread with an event loop of its own ([`server`]), and one that waits for the file system ([`aside`]). Each
+//! Model: a broker is one thread with an event loop of its own ([`server`]), and one that waits for the file system ([`file_thread`]). Each
 //! connection is a task of the loop ([`session`]) and owns one bounded queue ([`connection`]). Publishers, remote or of this process
 //! ([`port`]), look up who reads a topic ([`router`]) and put runs of frames into those readers' queues ([`deliver`]) on their own
 //! thread.
@@ -8,29 +8,29 @@
 //! Guarantees: no lock is held across a wait; a slow or hostile peer costs only itself; everything is counted ([`statistics`]); one
 //! publisher's messages reach each subscription in order.
 
-mod aside;
 mod config;
 mod connection;
+mod connection_limits;
 mod control;
 mod deliver;
-mod desk;
 mod failed_proofs;
+mod file_thread;
 mod held_back;
 mod local;
 mod members;
 mod memory;
-mod numbers;
+mod original_timing;
 mod outgoing;
-mod places;
 mod port;
+mod publish_state;
 mod rate;
 mod read_room;
-mod register;
-mod rhythm;
+mod registry;
 mod rights;
 mod route;
 mod router;
 mod routes;
+mod sequence;
 mod server;
 mod session;
 mod shared;
@@ -113,10 +113,14 @@ impl Broker {
 
     /// With peers of the original that check at other times, so that tests need not wait for theirs.
     #[cfg(all(test, unix))]
-    fn with_rhythm(address: Address, config: BrokerConfig, rhythm: rhythm::Rhythm) -> Result<Self> {
+    fn with_original_timing(
+        address: Address,
+        config: BrokerConfig,
+        timing: original_timing::OriginalTiming,
+    ) -> Result<Self> {
         config.validate()?;
         let mut shared = Shared::new(config);
-        shared.rhythm = rhythm;
+        shared.original_timing = timing;
         Ok(Self::of(address, None, shared))
     }
 
@@ -268,7 +272,7 @@ impl Broker {
         let Some(connection) = self.0.shared.connection(id) else {
             return false;
         };
-        connection.dismiss();
+        connection.request_disconnect();
         true
     }
 

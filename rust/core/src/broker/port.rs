@@ -11,12 +11,12 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::deliver::Delivery;
-use super::desk::Desk;
 use super::held_back::{HeldBack, Verdict};
 use super::local::{Held, LocalSubscription, ONLY};
 use super::outgoing::Outgoing;
+use super::publish_state::PublishState;
 use super::rights::{self, Rights};
-use super::route::{Lane, Standing, Way};
+use super::route::{Lane, LaneKind, RouteStatus};
 use super::shared::{Phase, Shared};
 use super::statistics::Refusal;
 use super::subscription::{self, Load};
@@ -58,7 +58,7 @@ pub struct Port {
     /// `None` unless a rule forbids the broker's own user something.
     rights: Option<Arc<Rights>>,
     closed: AtomicBool,
-    desk: Arc<Mutex<Desk>>,
+    publish_state: Arc<Mutex<PublishState>>,
     held_back: Arc<Mutex<HeldBack>>,
     held: Arc<Mutex<Held>>,
     /// Accepted publishes.
@@ -84,7 +84,7 @@ impl Port {
             rights: shared.rights(&User::own(), None),
             congestion: options.congestion,
             closed: AtomicBool::new(false),
-            desk: Arc::new(Mutex::new(Desk::new(shared.config.max_topic_depth))),
+            publish_state: Arc::new(Mutex::new(PublishState::new(shared.config.max_topic_depth))),
             held_back: Arc::new(Mutex::new(HeldBack::new())),
             held: Arc::default(),
             published: Arc::default(),
@@ -129,27 +129,27 @@ impl Port {
         let config = &self.shared.config;
         let router = &self.shared.router;
         let rights = self.rights.as_deref();
-        let mut desk = self.desk.lock();
-        let Desk {
+        let mut publish_state = self.publish_state.lock();
+        let PublishState {
             topics,
             routes,
             numbers,
-        } = &mut *desk;
+        } = &mut *publish_state;
         draft.sequence = numbers.next;
         let size = wire::encoded_len(config.dialect, draft, config.max_frame, topics)?;
         let route = routes.get_or(draft.topic, router.generation(), || {
             rights::look_up(router, rights, draft.topic)
         });
-        match route.standing() {
-            Standing::Usual => {}
-            Standing::Refused => return Err(self.refused(rights::publish_refusal(self.shared.own_uid))),
-            Standing::NoMemory => {
+        match route.status() {
+            RouteStatus::Usable => {}
+            RouteStatus::Refused => return Err(self.refused(rights::publish_refusal(self.shared.own_uid))),
+            RouteStatus::NoMemory => {
                 routes.forget();
                 return Err(Error::NoMemory(size));
             }
         }
         let outgoing = Outgoing::new(draft, config.dialect);
-        let lane = route.lane(Way::of(&outgoing.summary));
+        let lane = route.lane(LaneKind::of(&outgoing.summary));
         let patience = match (self.congestion, caller.waker) {
             (Congestion::Drop, _) => Patience::None,
             (Congestion::Block, Some(waker)) => Patience::Wait(waker),
@@ -163,8 +163,8 @@ impl Port {
         numbers.next += 1;
         let route = Arc::clone(route);
         // Making the object, and what is dropped for it, may run code that publishes.
-        drop(desk);
-        let lane = route.lane(Way::of(&outgoing.summary));
+        drop(publish_state);
+        let lane = route.lane(LaneKind::of(&outgoing.summary));
         if lane.targets.is_empty() {
             self.note_published();
             return Ok(Published::Done);
@@ -187,7 +187,7 @@ impl Port {
             None => false,
             Some(Verdict::Holds) => true,
             Some(Verdict::HoldsUnwatched) => {
-                self.shared.watch.begin(&self.held_back);
+                self.shared.flush_watchdog.begin(&self.held_back);
                 true
             }
             Some(Verdict::Write(release)) => {
@@ -202,12 +202,12 @@ impl Port {
             Some(waiting) => {
                 let number = outgoing.draft.sequence;
                 if !handed_over {
-                    self.desk.lock().numbers.wait(number);
+                    self.publish_state.lock().numbers.wait(number);
                 }
                 Published::Wait(Unfinished {
                     shared: Arc::clone(&self.shared),
                     published: Arc::clone(&self.published),
-                    desk: Arc::clone(&self.desk),
+                    publish_state: Arc::clone(&self.publish_state),
                     number,
                     waiting: Some(waiting),
                     counted: handed_over,

@@ -154,7 +154,7 @@ impl Claim {
     }
 
     /// Others wait for what this one has.
-    pub(super) fn is_in_the_way(&self) -> bool {
+    pub(super) fn blocks_others(&self) -> bool {
         self.has_room() && self.room.waiting.load(Ordering::Relaxed) > 0
     }
 
@@ -204,7 +204,7 @@ mod tests {
             .collect();
         assert_eq!(given, [true, true, true, true, false, false, false]);
         assert_eq!(room.used(), 4 * FRAME);
-        assert!(claims[0].is_in_the_way() && !claims[4].is_in_the_way());
+        assert!(claims[0].blocks_others() && !claims[4].blocks_others());
         assert!(Claim::new(&room).cover(&begun(FRAME, FREE)));
         assert_eq!(Claim::new(&room).most(0, 8 * FREE), FREE);
         assert_eq!(claims[0].most(FREE + 1, 4 * FREE), 4 * FREE);
@@ -219,7 +219,7 @@ mod tests {
         waiting[1].give_back();
         given[2].give_back();
         runtime.block_on(waiting[2].granted());
-        assert!(waiting[2].has_room() && !given[0].is_in_the_way());
+        assert!(waiting[2].has_room() && !given[0].blocks_others());
         drop(claims);
         assert_eq!(room.used(), 0);
     }

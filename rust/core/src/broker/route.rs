@@ -154,14 +154,14 @@ impl Lane {
 
 /// Which of a route's lanes a message takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum LaneKind {
     /// Events and trigger requests: whoever's pattern matches.
     Everyone,
     /// Other control messages: who asked for them besides.
     Control,
 }
 
-impl Way {
+impl LaneKind {
     pub(super) fn of(summary: &Summary<'_>) -> Self {
         match (summary.message_type, summary.event) {
             (MessageType::Event, _) | (_, Some(_)) => Self::Everyone,
@@ -175,14 +175,14 @@ impl Way {
 pub(super) struct Route {
     pub(super) everyone: Lane,
     pub(super) control: Lane,
-    standing: Standing,
+    status: RouteStatus,
 }
 
-/// What a route that was looked up is good for. Only one that is usual has readers.
+/// What a route that was looked up is good for. Only one that is usable has readers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Standing {
+pub(super) enum RouteStatus {
     #[default]
-    Usual,
+    Usable,
     /// Stands for topics that a publisher may not publish.
     Refused,
     /// There was no memory for the list of readers; not to be kept.
@@ -192,26 +192,26 @@ pub(super) enum Standing {
 impl Route {
     pub(super) fn refused() -> Self {
         Self {
-            standing: Standing::Refused,
+            status: RouteStatus::Refused,
             ..Self::default()
         }
     }
 
     pub(super) fn no_memory() -> Self {
         Self {
-            standing: Standing::NoMemory,
+            status: RouteStatus::NoMemory,
             ..Self::default()
         }
     }
 
-    pub(super) const fn standing(&self) -> Standing {
-        self.standing
+    pub(super) const fn status(&self) -> RouteStatus {
+        self.status
     }
 
-    pub(super) fn lane(&self, way: Way) -> &Lane {
-        match way {
-            Way::Everyone => &self.everyone,
-            Way::Control => &self.control,
+    pub(super) fn lane(&self, kind: LaneKind) -> &Lane {
+        match kind {
+            LaneKind::Everyone => &self.everyone,
+            LaneKind::Control => &self.control,
         }
     }
 

@@ -213,7 +213,7 @@ impl Router {
     }
 
     /// A reader's subscriptions by id, if it is still one.
-    pub(super) fn standing(&self, sink: &Sink) -> Option<HashSet<u64>> {
+    pub(super) fn subscription_ids(&self, sink: &Sink) -> Option<HashSet<u64>> {
         let table = self.table.lock();
         let reader = table.readers.get(&sink.id)?;
         Some(reader.interests.keys().copied().collect())

@@ -86,7 +86,7 @@ impl Routes {
 
 #[cfg(test)]
 mod tests {
-    use super::super::route::Way;
+    use super::super::route::LaneKind;
     use super::super::router::{Interest, Router};
     use super::super::tests::join;
     use super::*;
@@ -121,7 +121,7 @@ mod tests {
             .map(|id| {
                 let topic = format!("events.t{id}");
                 let route = routes.get_or(&topic, router.generation(), || router.resolve(&topic));
-                assert_eq!(route.lane(Way::Everyone).targets.len(), 5);
+                assert_eq!(route.lane(LaneKind::Everyone).targets.len(), 5);
                 Arc::downgrade(route)
             })
             .collect();

@@ -16,9 +16,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
 
-use super::aside::Aside;
 use super::config::BrokerConfig;
 use super::control::{Control, Order};
+use super::file_thread::FileThread;
 use super::memory;
 use super::shared::{Phase, Shared};
 use super::statistics::Refusal;
@@ -63,7 +63,7 @@ pub(super) fn run(
     started: Started,
 ) {
     let end = End(shared, control);
-    let (aside, runtime) = match begin() {
+    let (file_thread, runtime) = match begin() {
         Ok(begun) => begun,
         Err(error) => {
             drop(end);
@@ -72,35 +72,35 @@ pub(super) fn run(
     };
     // Nothing is dropped while it unwinds: a second panic would end the process.
     let ended = catch_unwind(AssertUnwindSafe(|| {
-        runtime.block_on(serve(shared, control, &aside, address, given, started))
+        runtime.block_on(serve(shared, control, &file_thread, address, given, started))
     }));
     if ended.is_err() {
         tracing::error!(target: "daemoneye_eventbus::broker", "the broker ended by a defect; please report it");
     }
     // Tasks are dropped here, and with them what they hold. A runtime that broke may not be able to.
     let _reported = catch_unwind(AssertUnwindSafe(|| drop(runtime)));
-    aside.finish();
+    file_thread.finish();
     drop(end);
     if let Ok(Err((started, error))) = ended {
         started(Err(error));
     }
 }
 
-fn begin() -> Result<(Aside, Runtime)> {
-    let aside = Aside::start()?;
+fn begin() -> Result<(FileThread, Runtime)> {
+    let file_thread = FileThread::start()?;
     let runtime = Builder::new_current_thread()
         .enable_all()
         .event_interval(TURNS_BETWEEN_LOOKS)
         .build()
         .map_err(|cause| Error::io("start the broker's event loop", &cause))?;
-    Ok((aside, runtime))
+    Ok((file_thread, runtime))
 }
 
 /// Listens, and serves until told to stop. Where it does not come to that, `started` has not been called and comes back with why.
 async fn serve(
     shared: &Arc<Shared>,
     control: &Arc<Control>,
-    aside: &Aside,
+    file_thread: &FileThread,
     address: &Address,
     given: Option<Given>,
     started: Started,
@@ -111,7 +111,7 @@ async fn serve(
         #[cfg(not(unix))]
         Some(never) => match never {},
         None => tokio::select! {
-            listener = listen(shared, aside, address) => listener,
+            listener = listen(shared, file_thread, address) => listener,
             () = control.overdue() => Err(Error::Lifecycle(ENDED)),
         },
     };
@@ -123,7 +123,7 @@ async fn serve(
         }
     };
     if !shared.advance(Phase::Running) || control.order().is_some() {
-        close(listener, aside);
+        close(listener, file_thread);
         return Err((started, Error::Lifecycle(ENDED)));
     }
     tracing::info!(target: "daemoneye_eventbus::broker", path = %address.path().display(), "listening");
@@ -136,25 +136,25 @@ async fn serve(
         back_off: BACK_OFF_FIRST,
     };
     let (watching, spinning) = (Arc::clone(shared), Arc::clone(shared));
-    tokio::spawn(async move { over_and_over(|| watching.watch.keep()).await });
-    tokio::spawn(async move { over_and_over(|| spinning.spin.keep()).await });
-    let order = server.serve(&listener, aside).await;
-    close(listener, aside);
+    tokio::spawn(async move { repeat_forever(|| watching.flush_watchdog.run()).await });
+    tokio::spawn(async move { repeat_forever(|| spinning.spin.run()).await });
+    let order = server.serve(&listener, file_thread).await;
+    close(listener, file_thread);
     if let Order::Stop(deadline) = order {
         server.stop(deadline).await;
     }
     Ok(())
 }
 
-fn close(listener: Listener, aside: &Aside) {
+fn close(listener: Listener, file_thread: &FileThread) {
     listener.refuse_newcomers();
-    aside.run(|| listener.close());
+    file_thread.run(|| listener.close());
 }
 
-async fn listen(shared: &Shared, aside: &Aside, address: &Address) -> Result<Listener> {
+async fn listen(shared: &Shared, file_thread: &FileThread, address: &Address) -> Result<Listener> {
     let (tell, told) = oneshot::channel();
     let (address, options) = (address.clone(), shared.config.listen_options());
-    aside.run(move || {
+    file_thread.run(move || {
         // Whoever gave up waiting has it closed here.
         let _ = tell.send(Listener::prepare(&address, &options));
     });
@@ -193,7 +193,7 @@ async fn caught<T>(work: impl Future<Output = T>) -> std::thread::Result<T> {
 }
 
 /// Does `work` again whenever it has ended, be it by a defect.
-async fn over_and_over<W: Future>(work: impl Fn() -> W) {
+async fn repeat_forever<W: Future>(work: impl Fn() -> W) {
     loop {
         let _reported = caught(work()).await;
     }
@@ -201,24 +201,24 @@ async fn over_and_over<W: Future>(work: impl Fn() -> W) {
 
 impl Server {
     /// Listens until told to stop, whatever defect there may be in listening.
-    async fn serve(&mut self, listener: &Listener, aside: &Aside) -> Order {
-        let mut rest_first = false;
+    async fn serve(&mut self, listener: &Listener, file_thread: &FileThread) -> Order {
+        let mut pause_first = false;
         loop {
             let work = async {
-                if rest_first {
-                    self.rest().await;
+                if pause_first {
+                    self.pause().await;
                 }
-                self.listen(listener, aside).await
+                self.listen(listener, file_thread).await
             };
             match caught(work).await {
                 Ok(order) => return order,
                 Err(_) => self.note_panic("a connection was not let in by a defect of the broker; please report it"),
             }
-            rest_first = true;
+            pause_first = true;
         }
     }
 
-    async fn listen(&mut self, listener: &Listener, aside: &Aside) -> Order {
+    async fn listen(&mut self, listener: &Listener, file_thread: &FileThread) -> Order {
         let mut look = tokio::time::interval(PATH_CHECK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -238,11 +238,11 @@ impl Server {
                             self.note_end(&ended);
                         }
                     }
-                    Err(cause) => self.wait_a_little(&cause).await,
+                    Err(cause) => self.back_off_from_accept(&cause).await,
                 },
                 Some(ended) = self.sessions.join_next() => self.note_end(&ended),
                 _ = look.tick() => {
-                    self.look_at_path(listener, aside);
+                    self.look_at_path(listener, file_thread);
                     log_left_out(self.shared.counters.log.overdue());
                 }
             }
@@ -263,29 +263,29 @@ impl Server {
             let message = "there is no memory for another connection; try again later".to_owned();
             (Refusal::NoMemory, Code::Busy, message)
         } else {
-            match shared.places.take(uid) {
-                Ok(place) => {
-                    self.sessions.spawn(session::serve(Arc::clone(shared), stream, place));
+            match shared.connection_limits.acquire(uid) {
+                Ok(permit) => {
+                    self.sessions.spawn(session::serve(Arc::clone(shared), stream, permit));
                     return;
                 }
-                Err(reason) => (reason, Code::Busy, shared.places.explain(reason)),
+                Err(reason) => (reason, Code::Busy, shared.connection_limits.explain(reason)),
             }
         };
         session::turn_away(shared, &stream, reason, ErrText::new(code, message));
     }
 
     /// Descriptors may be used up: those connected go on, and the loop must not spin.
-    async fn wait_a_little(&mut self, cause: &std::io::Error) {
+    async fn back_off_from_accept(&mut self, cause: &std::io::Error) {
         if let Some(suppressed) = self.shared.counters.note_and_log(Refusal::Accept) {
             tracing::warn!(
                 target: "daemoneye_eventbus::broker",
                 reason = Refusal::Accept.name(), %cause, suppressed, "cannot accept connections for now"
             );
         }
-        self.rest().await;
+        self.pause().await;
     }
 
-    async fn rest(&mut self) {
+    async fn pause(&mut self) {
         tokio::select! {
             () = self.control.changed.notified() => self.control.changed.notify_one(),
             // A connection that ends frees descriptors.
@@ -307,12 +307,12 @@ impl Server {
     }
 
     /// While a look does not come back, what the last one has seen holds.
-    fn look_at_path(&self, listener: &Listener, aside: &Aside) {
+    fn look_at_path(&self, listener: &Listener, file_thread: &FileThread) {
         if self.control.looking.swap(true, Ordering::AcqRel) {
             return;
         }
         let (watch, control) = (listener.path_watch(), Arc::clone(&self.control));
-        aside.run(move || {
+        file_thread.run(move || {
             control.note_path(watch.state() == PathState::Lost);
             control.looking.store(false, Ordering::Release);
         });
@@ -322,13 +322,13 @@ impl Server {
     async fn stop(&mut self, deadline: Instant) {
         self.shared.advance(Phase::Quiescing);
         self.ring_all();
-        let quiet = |shared: &Shared| shared.connections().iter().all(|connection| connection.is_quiet());
+        let quiesced = |shared: &Shared| shared.connections().iter().all(|connection| connection.is_quiesced());
         // A publisher who waits for somebody's queue must not take the others their goodbye.
         let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
-        self.wait_until(half, quiet).await;
+        self.wait_until(half, quiesced).await;
         self.shared.advance(Phase::Deciding);
         self.ring_all();
-        self.wait_until(deadline, quiet).await;
+        self.wait_until(deadline, quiesced).await;
         self.shared.advance(Phase::Leaving);
         self.shared.finish_locals();
         self.ring_all();

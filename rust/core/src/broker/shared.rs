@@ -3,8 +3,9 @@
 //! Locks, outermost first; who holds one takes only those behind it:
 //!
 //! 1. the patterns of a peer of the original, or the subscriptions of a bus of this process;
-//! 2. the [`register`](super::register);
-//! 3. what such a bus keeps from one publish to the next ([`desk`](super::desk)), or the list of the [`Watch`];
+//! 2. the [`registry`](super::registry);
+//! 3. what such a bus keeps from one publish to the next ([`publish_state`](super::publish_state)), or the list of the
+//!    [`FlushWatchdog`];
 //! 4. what such a bus [holds back](super::held_back);
 //! 5. a queue;
 //! 6. the router's table.
@@ -19,15 +20,15 @@ use tokio::sync::Notify;
 
 use super::config::BrokerConfig;
 use super::connection::batch;
+use super::connection_limits::ConnectionLimits;
 use super::deliver::unwritten;
 use super::failed_proofs::FailedProofs;
-use super::held_back::Watch;
+use super::held_back::FlushWatchdog;
 use super::memory;
-use super::places::Places;
+use super::original_timing::OriginalTiming;
 use super::rate::Rates;
 use super::read_room::ReadRoom;
-use super::register::Register;
-use super::rhythm::Rhythm;
+use super::registry::Registry;
 use super::rights::Rights;
 use super::router::Router;
 use super::spin::Spin;
@@ -67,17 +68,17 @@ pub(super) struct Shared {
     pub(super) read_room: Arc<ReadRoom>,
     pub(super) counters: Counters,
     /// When a peer of the original checks its connection.
-    pub(super) rhythm: Rhythm,
+    pub(super) original_timing: OriginalTiming,
     pub(super) rates: Rates,
     pub(super) failed_proofs: FailedProofs,
-    pub(super) places: Arc<Places>,
+    pub(super) connection_limits: Arc<ConnectionLimits>,
     /// Of what buses of this process hold back.
-    pub(super) watch: Watch,
+    pub(super) flush_watchdog: FlushWatchdog,
     pub(super) spin: Spin,
     /// Told when a connection came a step nearer to the end.
     pub(super) progress: Arc<Notify>,
     phase: AtomicU8,
-    pub(super) register: Mutex<Register>,
+    pub(super) registry: Mutex<Registry>,
     created: Instant,
 }
 
@@ -89,20 +90,20 @@ impl Shared {
         Self {
             budget: Arc::new(Budget::new(total_queue_bytes)),
             read_room: Arc::new(ReadRoom::new(total_queue_bytes, config.max_frame)),
-            places: Arc::new(Places::new(&config, own_uid, Arc::clone(&progress))),
+            connection_limits: Arc::new(ConnectionLimits::new(&config, own_uid, Arc::clone(&progress))),
             config,
             own_uid,
             headroom: Headroom::default(),
-            watch: Watch::default(),
+            flush_watchdog: FlushWatchdog::default(),
             spin: Spin::default(),
             router: Router::default(),
             counters: Counters::new(),
-            rhythm: Rhythm::default(),
+            original_timing: OriginalTiming::default(),
             rates: Rates::default(),
             failed_proofs: FailedProofs::default(),
             progress,
             phase: AtomicU8::new(Phase::New as u8),
-            register: Mutex::default(),
+            registry: Mutex::default(),
             created: Instant::now(),
         }
     }
@@ -139,7 +140,7 @@ impl Shared {
     /// Whether there is memory for another connection, or for what a verb may ask for: what is made of a text, and tables that grow.
     pub(super) fn has_memory(&self) -> bool {
         let (subscriptions, patterns) = self.router.subscriptions_and_patterns();
-        Headroom::is_there(subscriptions + patterns + self.places.taken())
+        Headroom::is_there(subscriptions + patterns + self.connection_limits.in_use())
     }
 
     /// Whether there is memory for another subscription.
@@ -233,7 +234,7 @@ impl Shared {
 
     pub(super) fn statistics(&self) -> BrokerStatistics {
         // Who is gone by these numbers has its account settled in the sums below.
-        let connections = self.places.taken();
+        let connections = self.connection_limits.in_use();
         let (subscriptions, patterns) = self.router.subscriptions_and_patterns();
         let published = self.counters.published();
         let totals = self.totals();

@@ -78,7 +78,7 @@ impl Spin {
     }
 
     /// Spins when it is worth it; each turn the runtime asks the kernel what is ready, without waiting.
-    pub(super) async fn keep(&self) {
+    pub(super) async fn run(&self) {
         loop {
             self.begun.notified().await;
             while self.goes_on(Instant::now()) {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::config::BrokerConfig;
 use super::deliver::Delivery;
-use super::route::{Sink, Way};
+use super::route::{LaneKind, Sink};
 use super::router::{Interest, Router};
 use crate::event::{CorrelationMetadata, Map, Timestamp};
 use crate::queue::{Budget, Content, DropReason, Limits, Overflow, Patience, Pushed, Queue, Run, Sender, Wake};
@@ -108,16 +108,16 @@ fn a_route_names_each_reader_once_with_all_that_match() {
     router.subscribe(&two, 1, interest(&["events.process.new"], false), None);
     assert_eq!(router.subscriptions_and_patterns(), (3, 3));
     let route = router.resolve("events.process.new");
-    let ids = |way| {
+    let ids = |kind| {
         route
-            .lane(way)
+            .lane(kind)
             .targets
             .iter()
             .map(|target| target.plain.to_vec())
             .collect::<Vec<_>>()
     };
     assert_eq!(
-        (ids(Way::Everyone), ids(Way::Control)),
+        (ids(LaneKind::Everyone), ids(LaneKind::Control)),
         (vec![vec![3, 5], vec![1]], vec![vec![3]])
     );
     // Topics with the same readers share a route, so that their messages share runs.
@@ -128,7 +128,7 @@ fn a_route_names_each_reader_once_with_all_that_match() {
     assert!(
         router
             .resolve("events.process.new")
-            .lane(Way::Everyone)
+            .lane(LaneKind::Everyone)
             .targets
             .is_empty()
     );
@@ -158,7 +158,7 @@ fn what_was_looked_up_before_a_change_does_not_come_in_after_it() {
     assert!(router.generation() > generation);
     let new = router.resolve("events.a");
     let push = |route: &super::route::Route| {
-        let target = &route.lane(Way::Everyone).targets[0];
+        let target = &route.lane(LaneKind::Everyone).targets[0];
         let run = Run::object(Arc::new(()), 10);
         target
             .sink
@@ -198,7 +198,7 @@ fn a_reader_whose_subscriptions_change_between_every_two_looks_loses_nothing() {
     let sink = join(&router);
     router.subscribe(&sink, 1, interest(&["control.#"], true), None);
     let route = router.resolve("control.a");
-    let lane = route.lane(Way::Control);
+    let lane = route.lane(LaneKind::Control);
     // Whatever is looked up from here on is out of date when it is used.
     sink.queue.change(|_| ((), None));
     let frame = control();

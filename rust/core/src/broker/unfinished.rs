@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::deliver::{Delivery, Waiting};
-use super::desk::Desk;
+use super::publish_state::PublishState;
 use super::shared::Shared;
 use crate::lock::Mutex;
 use crate::queue::{Patience, Wake};
@@ -30,7 +30,7 @@ pub struct Unfinished {
     /// Accepted publishes of its port.
     pub(super) published: Arc<AtomicU64>,
     /// That of its port.
-    pub(super) desk: Arc<Mutex<Desk>>,
+    pub(super) publish_state: Arc<Mutex<PublishState>>,
     pub(super) number: u64,
     pub(super) waiting: Option<Waiting>,
     pub(super) counted: bool,
@@ -75,7 +75,7 @@ impl Unfinished {
             self.counted = true;
             shared.counters.note_published(1);
             self.published.fetch_add(1, Ordering::Relaxed);
-            self.desk.lock().numbers.publish(self.number);
+            self.publish_state.lock().numbers.publish(self.number);
         }
         match self.waiting {
             None => Published::Done,
@@ -91,7 +91,7 @@ impl Drop for Unfinished {
             let depth = self.shared.config.max_topic_depth;
             Delivery::new(&self.shared.router, depth, Patience::None).give_up(waiting);
         } else {
-            self.desk.lock().numbers.give_up(self.number);
+            self.publish_state.lock().numbers.give_up(self.number);
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::time::{Sleep, sleep_until};
 
-use super::hearing::LOOK;
+use super::handshake_reader::LOOK;
 use super::{Session, Stage, Stop};
 use crate::broker::read_room::GRACE;
 use crate::broker::statistics::Refusal;
@@ -60,7 +60,7 @@ impl Clock {
         }
     }
 
-    pub(super) async fn rings(&mut self) {
+    pub(super) async fn fired(&mut self) {
         self.sleep.as_mut().await;
     }
 
@@ -120,14 +120,14 @@ impl Clock {
     }
 }
 
-/// Why somebody is cut who has used up the grace.
+/// Why somebody is cut whose frame has used up its [`GRACE`].
 pub(super) fn unfinished() -> String {
     format!("a frame was begun and not completed within {GRACE:?}, and others waited for the room that it took")
 }
 
 impl Session {
     /// From here on the peer is to take something every `write_timeout`, be it a part of one frame.
-    pub(super) fn expect_the_end(&mut self) {
+    pub(super) fn start_write_timeout(&mut self) {
         self.clock.leaving = Some((Instant::now(), self.taken()));
     }
 
@@ -138,8 +138,8 @@ impl Session {
         }
     }
 
-    /// True while the broker does not read this peer, or the peer does not take what it is sent.
-    fn stands_still(&self) -> bool {
+    /// True while silence says nothing: the broker does not read this peer, or the peer does not take what it is sent.
+    fn is_excused(&self) -> bool {
         self.stop.is_some() || self.writable.is_some()
     }
 
@@ -180,8 +180,8 @@ impl Session {
         Some(if end > now { end } else { now + GRACE }.min(now + LOOK))
     }
 
-    /// Does what is due.
-    pub(super) fn on_time(&mut self) {
+    /// The timer has fired: does what is due.
+    pub(super) fn on_timer(&mut self) {
         let now = Instant::now();
         self.clock.forgive(now);
         // The timer has fired; `set_clock` winds it up again.
@@ -204,7 +204,7 @@ impl Session {
         if self.stop.is_some() && !self.connection.queue.is_closed() && self.is_gone() {
             self.hang_up();
         }
-        if self.stands_still() {
+        if self.is_excused() {
             self.clock.heard = now;
             self.clock.pinged = false;
         }
@@ -224,7 +224,7 @@ impl Session {
             );
             return;
         }
-        if self.claim.is_in_the_way() && self.clock.frame_since.is_some_and(|since| now >= since + GRACE) {
+        if self.claim.blocks_others() && self.clock.frame_since.is_some_and(|since| now >= since + GRACE) {
             self.cut_for(Refusal::UnfinishedFrame, Code::FrameTimeout, &unfinished());
             return;
         }

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::last_look::Look;
+use super::final_read::FinalReadStep;
 use super::{Session, Stage, Stop, with_read};
 use crate::broker::statistics::Refusal;
 use crate::error::Error;
@@ -12,9 +12,9 @@ use crate::queue::DropReason;
 use crate::wire::text::{Bye, Code, Err as ErrText, FromBroker};
 
 impl Session {
-    /// An operator wants it gone. One that is leaving already has been told why, or has said goodbye itself: it is to read nothing more
-    /// than that.
-    pub(super) fn be_dismissed(&mut self) {
+    /// An operator wants this client disconnected. One that is leaving already has been told why, or has said goodbye itself; it is sent
+    /// nothing but that.
+    pub(super) fn disconnect_as_requested(&mut self) {
         if self.stage == Stage::Open {
             self.cut(Code::DisconnectedByOperator, "an operator has disconnected this client");
         } else {
@@ -70,12 +70,12 @@ impl Session {
         self.stage = Stage::Leaving;
         self.pending = Vec::new();
         self.claim.give_back();
-        self.connection.fall_quiet();
-        self.expect_the_end();
+        self.connection.set_quiesced();
+        self.start_write_timeout();
     }
 
-    /// The peer takes nothing any more: its subscriptions end now. What it has sent before is still read and routed; what the kernel has of
-    /// that now comes before the account, since it may be that the peer has closed them.
+    /// The peer takes nothing any more: its subscriptions end now. What it has sent before is still read and routed. What the kernel has of
+    /// that is read before the account is settled: an UNSUB or BYE in it makes what is lost `closed` instead of `disconnected`.
     pub(super) fn hang_up(&mut self) {
         if !self.connection.queue.is_closed() {
             self.shared.router.leave(&self.connection.sink);
@@ -84,7 +84,7 @@ impl Session {
         self.writable = None;
         while self.reads()
             && !self.connection.queue.is_empty()
-            && let Look::Read(len) = self.last_look.look(&self.connection.stream)
+            && let FinalReadStep::Read(len) = self.final_read.step(&self.connection.stream)
         {
             with_read(len, |data| self.take(data));
         }

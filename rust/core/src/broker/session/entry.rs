@@ -1,17 +1,17 @@
 //! From an accepted connection to who speaks: a native client, which says `CONNECT`, or a peer of the original, which says what it
 //! likes or nothing at all.
 //!
-//! Nothing is sent before the first frame, one `ERR` excepted; every wait for the peer has a deadline ([`super::hearing`]); nothing is
+//! Nothing is sent before the first frame, one `ERR` excepted; every wait for the peer has a deadline ([`super::handshake_reader`]); nothing is
 //! kept for it but its first frame.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::clock::unfinished;
-use super::hearing::{Hearing, Silence};
+use super::handshake_reader::{HandshakeReader, ReadFailure};
 use super::ingest::add;
 use super::with_read;
-use crate::broker::places::Seat;
+use crate::broker::connection_limits::OriginalPermit;
 use crate::broker::read_room::Claim;
 use crate::broker::shared::Shared;
 use crate::broker::statistics::Refusal;
@@ -23,28 +23,28 @@ use crate::wire::text::{Code, Connect, Err as ErrText, FromBroker, FromClient};
 
 /// Why there will be no session.
 pub(super) enum Fault {
-    /// It went away.
-    Gone,
-    Said(Box<ErrText>),
+    /// It closed the connection.
+    Closed,
+    Answer(Box<ErrText>),
     /// There are as many peers of the original as may be.
     Full,
     /// Others wait for the room that its frame takes.
-    InTheWay,
+    BlocksOthers,
     /// There is no memory for what it says.
     NoMemory(Error),
-    /// The system does not tell when it says something.
-    Deaf(std::io::Error),
+    /// The system cannot watch the connection for something to read.
+    CannotWatch(std::io::Error),
 }
 
 impl Fault {
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self::Said(Box::new(ErrText::new(code, message)))
+        Self::Answer(Box::new(ErrText::new(code, message)))
     }
 }
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        Self::Said(Box::new(ErrText::from(&error)))
+        Self::Answer(Box::new(ErrText::from(&error)))
     }
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Entry {
 pub(super) enum Newcomer {
     Native(Entry, Box<Connect>),
     /// What it has said, if anything, is still in the entry.
-    Original(Entry, Seat),
+    Original(Entry, OriginalPermit),
 }
 
 enum First {
@@ -70,11 +70,11 @@ enum First {
 }
 
 /// Finds out who has come; refuses whoever may not stay.
-pub(super) async fn meet(shared: &Arc<Shared>, stream: Arc<Stream>) -> Option<Newcomer> {
+pub(super) async fn identify(shared: &Arc<Shared>, stream: Arc<Stream>) -> Option<Newcomer> {
     let readable = match stream.readable() {
         Ok(readable) => readable,
         Err(cause) => {
-            refuse(shared, &stream, Fault::Deaf(cause));
+            refuse(shared, &stream, Fault::CannotWatch(cause));
             return None;
         }
     };
@@ -85,17 +85,17 @@ pub(super) async fn meet(shared: &Arc<Shared>, stream: Arc<Stream>) -> Option<Ne
         claim: Claim::new(&shared.read_room),
         since: Instant::now(),
     };
-    let seated = entry.first(shared).await.and_then(|first| match first {
+    let found = entry.first(shared).await.and_then(|first| match first {
         First::Connect(connect) => Ok((Some(connect), None)),
         First::Original => shared
-            .places
-            .take_seat(entry.stream.peer().uid)
-            .map(|seat| (None, Some(seat)))
+            .connection_limits
+            .acquire_original(entry.stream.peer().uid)
+            .map(|permit| (None, Some(permit)))
             .ok_or(Fault::Full),
     });
-    match seated {
+    match found {
         Ok((Some(connect), _)) => Some(Newcomer::Native(entry, connect)),
-        Ok((None, Some(seat))) => Some(Newcomer::Original(entry, seat)),
+        Ok((None, Some(permit))) => Some(Newcomer::Original(entry, permit)),
         Ok((None, None)) => None,
         Err(fault) => {
             refuse(shared, &entry.stream, fault);
@@ -109,7 +109,7 @@ impl Entry {
     /// all is the original's too.
     async fn first(&mut self, shared: &Shared) -> Result<First, Fault> {
         let (originals, limit) = (shared.config.serves_originals(), shared.config.handshake_timeout);
-        let mut hearing = Hearing::new(limit);
+        let mut reader = HandshakeReader::new(limit);
         loop {
             // The first byte of the first body says who speaks, before the rest is there.
             if !originals && self.pending.get(PREFIX) == Some(&0x10) {
@@ -127,18 +127,18 @@ impl Entry {
                 }
                 return Ok(first);
             }
-            match hearing.read(&self.stream, &self.readable, &mut self.claim).await {
+            match reader.read(&self.stream, &self.readable, &mut self.claim).await {
                 Ok(len) => {
                     let added = with_read(len, |data| add(&shared.headroom, &mut self.pending, data));
                     added.map_err(Fault::NoMemory)?;
                 }
-                Err(Silence::Late) if originals && self.pending.is_empty() => return Ok(First::Original),
-                Err(Silence::Late) => {
+                Err(ReadFailure::TimedOut) if originals && self.pending.is_empty() => return Ok(First::Original),
+                Err(ReadFailure::TimedOut) => {
                     let message = format!("nothing whole came within {limit:?}");
                     return Err(Fault::new(Code::HandshakeTimeout, message));
                 }
-                Err(Silence::InTheWay) => return Err(Fault::InTheWay),
-                Err(Silence::Gone) => return Err(Fault::Gone),
+                Err(ReadFailure::BlocksOthers) => return Err(Fault::BlocksOthers),
+                Err(ReadFailure::Closed) => return Err(Fault::Closed),
             }
             if !self.claim.cover(&self.pending) {
                 self.claim.granted().await;
@@ -181,14 +181,14 @@ fn judge(shared: &Shared, kind: Kind, body: &[u8]) -> Result<First, Fault> {
 /// Ends the attempt of a peer who comes no further.
 pub(super) fn refuse(shared: &Shared, stream: &Stream, fault: Fault) {
     let (reason, err) = match fault {
-        Fault::Gone => return shared.counters.note(Refusal::HandshakeIncomplete),
-        Fault::Said(err) => (Refusal::of(err.code), err),
-        Fault::InTheWay => (
+        Fault::Closed => return shared.counters.note(Refusal::HandshakeIncomplete),
+        Fault::Answer(err) => (Refusal::of(err.code), err),
+        Fault::BlocksOthers => (
             Refusal::UnfinishedFrame,
             Box::new(ErrText::new(Code::FrameTimeout, unfinished())),
         ),
         Fault::NoMemory(error) => (Refusal::NoMemory, Box::new(ErrText::new(Code::Busy, error.to_string()))),
-        Fault::Deaf(cause) => (
+        Fault::CannotWatch(cause) => (
             Refusal::Accept,
             Box::new(ErrText::new(
                 Code::Busy,

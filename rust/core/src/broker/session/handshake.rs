@@ -9,12 +9,12 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::entry::{Entry, Fault, refuse};
-use super::hearing::Hearing;
-use super::last_look::LastLook;
+use super::final_read::FinalRead;
+use super::handshake_reader::HandshakeReader;
 use super::{Session, Stage, blocks, with_read};
 use crate::broker::config::BrokerConfig;
 use crate::broker::connection::{Connection, Terms};
-use crate::broker::places::Place;
+use crate::broker::connection_limits::ConnectionPermit;
 use crate::broker::route::Outlet;
 use crate::broker::shared::Shared;
 use crate::broker::statistics::Refusal;
@@ -27,7 +27,12 @@ use crate::wire::text::{
 };
 
 /// Agrees with a peer who has said `CONNECT` on how to talk.
-pub(super) async fn greet(shared: Arc<Shared>, entry: Entry, connect: Connect, place: Place) -> Option<Session> {
+pub(super) async fn greet(
+    shared: Arc<Shared>,
+    entry: Entry,
+    connect: Connect,
+    permit: ConnectionPermit,
+) -> Option<Session> {
     let agreed = match agree(&shared, connect) {
         Ok(agreed) => agreed,
         Err(fault) => {
@@ -35,7 +40,7 @@ pub(super) async fn greet(shared: Arc<Shared>, entry: Entry, connect: Connect, p
             return None;
         }
     };
-    let session = Session::open(&shared, entry, agreed, place);
+    let session = Session::open(&shared, entry, agreed, permit);
     session.authenticate().await
 }
 
@@ -58,7 +63,7 @@ fn agree(shared: &Shared, connect: Connect) -> Result<Agreed, Fault> {
             format!("this broker speaks protocol {PROTOCOL}; use a client of that version"),
         );
         err.highest = Some(PROTOCOL);
-        return Err(Fault::Said(Box::new(err)));
+        return Err(Fault::Answer(Box::new(err)));
     }
     let dialect = Dialect::for_connection(&connect.dialect)
         .map_err(|known| Fault::new(Code::UnsupportedDialect, format!("this broker speaks {known}")))?;
@@ -112,7 +117,7 @@ struct Unproven {
 
 impl Session {
     /// Makes the queue; `INFO` is the first thing in it.
-    fn open(shared: &Arc<Shared>, entry: Entry, agreed: Agreed, place: Place) -> Unproven {
+    fn open(shared: &Arc<Shared>, entry: Entry, agreed: Agreed, permit: ConnectionPermit) -> Unproven {
         let config = &shared.config;
         let connect = &agreed.connect;
         let limits = config.queue_limits(connect.queue_messages, connect.queue_bytes);
@@ -152,8 +157,8 @@ impl Session {
             writable: None,
             read_this_turn: 0,
             spent_this_turn: Duration::ZERO,
-            last_look: LastLook::default(),
-            _place: place,
+            final_read: FinalRead::default(),
+            _permit: permit,
             connection,
             shared: Arc::clone(shared),
         };
@@ -175,7 +180,7 @@ impl Session {
 }
 
 impl Unproven {
-    /// Asks for the proof where one is due; whoever has passed is in the register.
+    /// Asks for the proof where one is due; whoever has passed is in the registry.
     async fn authenticate(self) -> Option<Session> {
         let Self { mut session, nonces } = self;
         if let Some((theirs, ours)) = nonces {
@@ -208,7 +213,7 @@ impl Unproven {
 impl Session {
     /// Our proof and the token's name, if theirs holds. Without memory for what it says the session is cut, and no failure of its proof.
     async fn proof(&mut self, theirs: &str, ours: &str) -> Option<(String, Option<String>)> {
-        let mut hearing = Hearing::new(self.shared.config.handshake_timeout);
+        let mut reader = HandshakeReader::new(self.shared.config.handshake_timeout);
         let said = loop {
             let asked = frame::next(&self.pending, 0).ok()?;
             if let Some((kind, body)) = asked {
@@ -220,7 +225,7 @@ impl Session {
                     _ => return None,
                 }
             }
-            let heard = hearing
+            let heard = reader
                 .read(&self.connection.stream, &self.readable, &mut self.claim)
                 .await;
             let len = heard.ok()?;

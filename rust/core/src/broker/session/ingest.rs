@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::{KEPT_PENDING, SLOW_TURN, Session, Stage, Stop, VERBS_TURN};
 use crate::broker::deliver::Delivery;
 use crate::broker::rights::{Rights, look_up};
-use crate::broker::route::{Route, Standing, Way};
+use crate::broker::route::{LaneKind, Route, RouteStatus};
 use crate::broker::router::Router;
 use crate::broker::routes::Routes;
 use crate::broker::statistics::Refusal as Cut;
@@ -37,7 +37,7 @@ pub(super) struct Ingest {
 /// Neighbouring frames for the same readers.
 struct Open {
     route: Arc<Route>,
-    way: Way,
+    lane_kind: LaneKind,
     bytes: Range<usize>,
     messages: u32,
     /// The largest body among them.
@@ -75,14 +75,14 @@ impl Ingest {
         at: usize,
         body: usize,
     ) -> Fit {
-        let way = Way::of(summary);
+        let lane_kind = LaneKind::of(summary);
         let len = PREFIX + body;
         let route = self.routes.get_or(summary.topic, router.generation(), || {
             look_up(router, rights, summary.topic.text())
         });
         match &mut self.open {
             Some(open) => {
-                if open.way != way || open.bytes.len() + len > RUN || !Arc::ptr_eq(&open.route, route) {
+                if open.lane_kind != lane_kind || open.bytes.len() + len > RUN || !Arc::ptr_eq(&open.route, route) {
                     return Fit::Other;
                 }
                 open.bytes.end = at + len;
@@ -90,14 +90,14 @@ impl Ingest {
                 open.largest = open.largest.max(body);
             }
             none => {
-                match route.standing() {
-                    Standing::Usual => {}
-                    Standing::Refused => return Fit::Refused,
-                    Standing::NoMemory => return Fit::NoMemory,
+                match route.status() {
+                    RouteStatus::Usable => {}
+                    RouteStatus::Refused => return Fit::Refused,
+                    RouteStatus::NoMemory => return Fit::NoMemory,
                 }
                 *none = Some(Open {
                     route: Arc::clone(route),
-                    way,
+                    lane_kind,
                     bytes: at..at + len,
                     messages: 1,
                     largest: body,
@@ -118,7 +118,7 @@ impl Session {
         if !self.pending.is_empty() {
             data = match top_up(&self.shared.headroom, &mut self.pending, data) {
                 Ok(rest) => rest,
-                Err(error) => return self.starve(&error.to_string()),
+                Err(error) => return self.cut_for_memory(&error.to_string()),
             };
             let pending = std::mem::take(&mut self.pending);
             let used = self.work_off(&pending);
@@ -161,13 +161,13 @@ impl Session {
     /// Keeps what cannot be worked off yet. Where there is no memory for it the connection ends: its bytes cannot be followed any more.
     pub(super) fn keep(&mut self, data: &[u8]) {
         if let Err(error) = self.shared.headroom.append(&mut self.pending, data) {
-            self.starve(&error.to_string());
+            self.cut_for_memory(&error.to_string());
         }
     }
 
-    /// There is no memory for what it sends.
+    /// Ends the connection: there is no memory for what it sends, or for what it must be told.
     #[cold]
-    pub(super) fn starve(&mut self, message: &str) {
+    pub(super) fn cut_for_memory(&mut self, message: &str) {
         self.cut_for(Cut::NoMemory, Code::Busy, message);
     }
 
@@ -237,7 +237,7 @@ impl Session {
                         return at;
                     }
                     let began = Instant::now();
-                    self.obey(body);
+                    self.handle_text(body);
                     self.spent_this_turn += began.elapsed();
                 }
                 Kind::AuthText => {
@@ -299,7 +299,7 @@ impl Session {
                     summary.sequence,
                 );
             }
-            Fit::NoMemory => self.starve("there is no memory for the list of readers of what it publishes"),
+            Fit::NoMemory => self.cut_for_memory("there is no memory for the list of readers of what it publishes"),
             Fit::Taken | Fit::Other => {}
         }
         true
@@ -313,8 +313,11 @@ impl Session {
         };
         let messages = u64::from(open.messages);
         self.shared.counters.note_published(messages);
-        self.connection.lasting.published.fetch_add(messages, Ordering::Relaxed);
-        let lane = open.route.lane(open.way);
+        self.connection
+            .client_state
+            .published
+            .fetch_add(messages, Ordering::Relaxed);
+        let lane = open.route.lane(open.lane_kind);
         if lane.targets.is_empty() {
             return true;
         }
@@ -329,15 +332,15 @@ impl Session {
                 delivery.lose(lane, frames, dialect);
             }
         }
-        let sifting = delivery.sifting();
+        let per_message_time = delivery.per_message_time();
         self.waiting = delivery.finish();
         self.shared.trim();
-        self.spent_this_turn += sifting;
+        self.spent_this_turn += per_message_time;
         if self.waiting.is_some() {
             self.stop = Some(Stop::Congested);
             return false;
         }
-        if !sifting.is_zero() && self.turn_is_over(SLOW_TURN) {
+        if !per_message_time.is_zero() && self.turn_is_over(SLOW_TURN) {
             self.stop = Some(Stop::Turn);
             return false;
         }

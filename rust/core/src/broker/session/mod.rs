@@ -8,10 +8,10 @@
 mod clock;
 mod ending;
 mod entry;
+mod final_read;
 mod handshake;
-mod hearing;
+mod handshake_reader;
 mod ingest;
-mod last_look;
 mod original;
 mod verbs;
 
@@ -30,13 +30,13 @@ pub(super) use self::original::subscribe;
 
 use self::clock::Clock;
 use self::entry::Newcomer;
+use self::final_read::{FinalRead, FinalReadStep};
 use self::ingest::Ingest;
-use self::last_look::{LastLook, Look};
 use self::original::Original;
 use self::verbs::Refusals;
 use super::connection::{Connection, batch};
+use super::connection_limits::ConnectionPermit;
 use super::deliver::{Delivery, Waiting};
-use super::places::Place;
 use super::rate::Meter;
 use super::read_room::Claim;
 use super::rights::Rights;
@@ -119,21 +119,21 @@ struct Session {
     read_this_turn: usize,
     /// On verbs, and on messages that take long.
     spent_this_turn: Duration,
-    last_look: LastLook,
-    _place: Place,
+    final_read: FinalRead,
+    _permit: ConnectionPermit,
 }
 
 /// Serves one accepted connection to its end.
-pub(super) async fn serve(shared: Arc<Shared>, stream: Stream, place: Place) {
-    let Some(newcomer) = entry::meet(&shared, Arc::new(stream)).await else {
+pub(super) async fn serve(shared: Arc<Shared>, stream: Stream, permit: ConnectionPermit) {
+    let Some(newcomer) = entry::identify(&shared, Arc::new(stream)).await else {
         return;
     };
     let native = match newcomer {
         Newcomer::Native(entry, connect) => Some((entry, connect)),
-        Newcomer::Original(entry, seat) => Original::new(Arc::clone(&shared), entry, seat).run().await,
+        Newcomer::Original(entry, permit) => Original::new(Arc::clone(&shared), entry, permit).run().await,
     };
     let Some((entry, connect)) = native else { return };
-    if let Some(session) = handshake::greet(shared, entry, *connect, place).await {
+    if let Some(session) = handshake::greet(shared, entry, *connect, permit).await {
         session.run().await;
     }
 }
@@ -143,7 +143,7 @@ fn read(stream: &Stream, most: usize) -> io::Result<usize> {
     READ.with_borrow_mut(|buffer| stream.try_read(buffer.get_mut(..most).unwrap_or_default()))
 }
 
-/// What the last [`read`] of this piece of work has brought.
+/// Works on what the last [`read`] of this thread has brought: `len` bytes.
 fn with_read<R>(len: usize, work: impl FnOnce(&[u8]) -> R) -> R {
     READ.with_borrow(|buffer| work(buffer.get(..len).unwrap_or_default()))
 }
@@ -160,7 +160,7 @@ impl Session {
                 batch::run(|| self.settle());
                 continue;
             }
-            let (reads, blocked, turning) = (self.reads(), self.writable.is_some(), self.last_look.is_turning());
+            let (reads, blocked, turning) = (self.reads(), self.writable.is_some(), self.final_read.is_turning());
             let (stream, waits) = (&self.connection.stream, self.claim.waits());
             let most = self.claim.most(self.pending.len(), SCRATCH);
             tokio::select! {
@@ -173,8 +173,8 @@ impl Session {
                 }
                 got = self.readable.read_with(|| read(stream, most)), if reads => self.on_read(got),
                 () = self.claim.granted(), if waits => {}
-                () = self.last_look.turned(), if turning => {}
-                () = self.clock.rings() => batch::run(|| self.on_time()),
+                () = self.final_read.turned(), if turning => {}
+                () = self.clock.fired() => batch::run(|| self.on_timer()),
             }
             batch::run(|| self.settle());
         }
@@ -201,12 +201,17 @@ impl Session {
 
     /// Brings the session in line with what others have done to it.
     fn settle(&mut self) {
-        if self.connection.lasting.unwanted.swap(false, Ordering::AcqRel) {
-            self.be_dismissed();
+        if self
+            .connection
+            .client_state
+            .disconnect_requested
+            .swap(false, Ordering::AcqRel)
+        {
+            self.disconnect_as_requested();
         }
         if self.connection.queue.wants_disconnect() && self.stage == Stage::Open {
             if self.connection.queue.is_out_of_memory() {
-                self.starve("there is no memory for what this client must be told");
+                self.cut_for_memory("there is no memory for what this client must be told");
             } else {
                 self.cut(
                     Code::SlowConsumer,
@@ -252,7 +257,7 @@ impl Session {
                     match self.waiting.take() {
                         Some(waiting) if self.shared.phase() >= Phase::Deciding => {
                             self.let_queues_decide(waiting);
-                            self.last_look.give_up();
+                            self.final_read.give_up();
                         }
                         Some(waiting) => {
                             let mut delivery =
@@ -323,14 +328,14 @@ impl Session {
         if self.shared.phase() >= Phase::Deciding && self.stop.is_some() {
             // What is stopped by answers that nobody reads stays where it is.
             self.stop = None;
-            self.last_look.give_up();
+            self.final_read.give_up();
         }
-        while self.stop.is_none() && !self.connection.is_quiet() {
-            match self.last_look.look(&self.connection.stream) {
-                Look::Read(len) => with_read(len, |data| self.take(data)),
-                Look::Later => break,
-                Look::Nothing => {
-                    self.connection.fall_quiet();
+        while self.stop.is_none() && !self.connection.is_quiesced() {
+            match self.final_read.step(&self.connection.stream) {
+                FinalReadStep::Read(len) => with_read(len, |data| self.take(data)),
+                FinalReadStep::Later => break,
+                FinalReadStep::Nothing => {
+                    self.connection.set_quiesced();
                     self.shared.progress.notify_one();
                 }
             }

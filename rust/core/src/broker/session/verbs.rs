@@ -24,10 +24,10 @@ pub(super) struct Refusals {
 }
 
 impl Session {
-    /// Does what a text frame says.
-    pub(super) fn obey(&mut self, body: &[u8]) {
+    /// Does what a control text asks for.
+    pub(super) fn handle_text(&mut self, body: &[u8]) {
         if body.len() > SHORT && !self.shared.has_memory() {
-            return self.disobey(body);
+            return self.refuse_for_memory(body);
         }
         match FromClient::parse(body) {
             Ok(FromClient::Sub(sub)) => self.subscribe(*sub),
@@ -52,7 +52,7 @@ impl Session {
                 let verb = verb.escape_debug();
                 let err = ErrText::new(Code::UnknownVerb, format!("this broker does not know the verb {verb}"));
                 self.note_refusal(&err);
-                self.complain(err);
+                self.send_error(err);
             }
             // Who can be answered is.
             Err(error) => match FromClient::subscription_of(body) {
@@ -68,16 +68,16 @@ impl Session {
         }
     }
 
-    /// There may be no memory for what it says.
+    /// Refuses a verb unread: there may be no memory for what it asks for.
     #[cold]
-    fn disobey(&mut self, body: &[u8]) {
+    fn refuse_for_memory(&mut self, body: &[u8]) {
         match FromClient::subscription_of(body) {
             Some(id) => {
                 let err = ErrText::from(&self.shared.no_memory_for_subscription());
                 self.log_refusal(Refusal::NoMemory, &err);
                 self.answer(&FromBroker::Err(ErrText { id: Some(id), ..err }));
             }
-            None => self.starve("there is no memory for it; make room, or try again later"),
+            None => self.cut_for_memory("there is no memory for it; make room, or try again later"),
         }
     }
 
@@ -93,7 +93,7 @@ impl Session {
                 self.shared
                     .router
                     .subscribe(&self.connection.sink, id, interest, Some(ok(id)));
-                self.mind_answers();
+                self.check_answers();
             }
             Err(error) => self.refuse_verb(id, ErrText::from(&error)),
         }
@@ -118,7 +118,7 @@ impl Session {
     fn unsubscribe(&mut self, id: u64) {
         if self.subscriptions.remove(&id).is_some() {
             self.shared.router.unsubscribe(&self.connection.sink, id, Some(ok(id)));
-            self.mind_answers();
+            self.check_answers();
         } else {
             let error = Error::SubscriptionClosed(format!("id {id} is not subscribed on this connection"));
             self.refuse_verb(id, ErrText::from(&error));
@@ -214,11 +214,11 @@ impl Session {
             ..ErrText::new(refusals.code, refusals.message)
         };
         self.log_refusal(Refusal::of(err.code), &err);
-        self.complain(err);
+        self.send_error(err);
     }
 
     /// An `ERR` that many may follow: it is counted into an unsent one of the same code.
-    fn complain(&mut self, err: ErrText) {
+    fn send_error(&mut self, err: ErrText) {
         let merged = self.connection.queue.merge_answer(|last| {
             let FromBroker::Err(before) = FromBroker::parse(last.get(PREFIX..)?).ok()? else {
                 return None;
@@ -239,11 +239,11 @@ impl Session {
 
     fn answer(&mut self, answer: &FromBroker) {
         self.connection.queue.answer(Bytes::from(answer.frame()));
-        self.mind_answers();
+        self.check_answers();
     }
 
     /// With too many answers unsent nothing more is read.
-    fn mind_answers(&mut self) {
+    fn check_answers(&mut self) {
         // What stops it already comes first; with the next answer it is looked at again.
         if self.stage == Stage::Open && self.stop.is_none() && self.connection.queue.answers_full(&self.room) {
             self.stop = Some(Stop::Answers);

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::{Original, Stage};
 use crate::broker::deliver::Delivery;
 use crate::broker::rights::look_up;
-use crate::broker::route::{Standing, Way};
+use crate::broker::route::{LaneKind, RouteStatus};
 use crate::broker::session::ingest::add;
 use crate::broker::session::{KEPT_PENDING, SLOW_TURN};
 use crate::broker::shared::Phase;
@@ -44,7 +44,7 @@ impl Original {
             match original::next(rest, self.shared.config.max_frame) {
                 Ok(Some(body)) => {
                     let frame = rest.get(..PREFIX + body.len()).unwrap_or_default();
-                    self.hear(frame, body);
+                    self.handle_frame(frame, body);
                     at += frame.len();
                     // The broker's end is over soon whatever it sends.
                     self.behind = began.elapsed() >= SLOW_TURN && self.shared.phase() == Phase::Running;
@@ -70,9 +70,9 @@ impl Original {
         }
     }
 
-    fn hear(&mut self, frame: &[u8], body: &[u8]) {
+    fn handle_frame(&mut self, frame: &[u8], body: &[u8]) {
         match Heard::of(body) {
-            Heard::Ping if self.is_proven() => self.check(),
+            Heard::Ping if self.is_proven() => self.note_health_check(),
             // Whoever has a token says it with the check; whoever has none is sent nothing.
             Heard::Ping | Heard::Pong => {}
             Heard::Proof(proof) => self.prove(proof),
@@ -87,8 +87,8 @@ impl Original {
         }
     }
 
-    /// Its health check: the answer is the next frame that it is sent.
-    fn check(&mut self) {
+    /// It checks the connection: the answer is the next frame that it is sent.
+    fn note_health_check(&mut self) {
         let now = Instant::now();
         self.pongs += 1;
         self.pace.note_check(now);
@@ -99,14 +99,14 @@ impl Original {
         let config = &self.shared.config;
         if !config.original_auth {
             // A broker without token has nothing to compare with, and the peer waits for its answer.
-            return self.check();
+            return self.note_health_check();
         }
         let proved = auth::proved(&config.tokens, |token| token.verify_original(proof));
         let Some(token) = proved.map(|token| token.name().map(str::to_owned)) else {
             self.refused = true;
             return self.cut(Refusal::AuthenticationFailed, "it did not prove the token");
         };
-        self.check();
+        self.note_health_check();
         if !self.is_proven() {
             self.join(token.as_deref());
         }
@@ -140,10 +140,10 @@ impl Original {
             return shared.counters.note(Refusal::RateLimit);
         }
         let route = look_up(&shared.router, self.rights.as_deref(), summary.topic.text());
-        match route.standing() {
-            Standing::Usual => {}
-            Standing::Refused => return shared.counters.note(Refusal::Rights),
-            Standing::NoMemory => {
+        match route.status() {
+            RouteStatus::Usable => {}
+            RouteStatus::Refused => return shared.counters.note(Refusal::Rights),
+            RouteStatus::NoMemory => {
                 return self.cut(
                     Refusal::NoMemory,
                     "there is no memory for the list of readers of what it publishes",
@@ -154,8 +154,8 @@ impl Original {
             meter.charge(frame.len());
         }
         shared.counters.note_published(1);
-        self.lasting.published.fetch_add(1, Ordering::Relaxed);
-        let lane = route.lane(Way::of(summary));
+        self.client_state.published.fetch_add(1, Ordering::Relaxed);
+        let lane = route.lane(LaneKind::of(summary));
         let Some(connection) = &self.reader.connection else {
             return;
         };

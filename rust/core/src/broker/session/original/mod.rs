@@ -34,10 +34,10 @@ use self::pace::Pace;
 use self::reader::Reader;
 use self::reading::Reading;
 use super::entry::Entry;
-use super::last_look::{LastLook, Look};
+use super::final_read::{FinalRead, FinalReadStep};
 use super::{Stage, Wait, batch, read, with_read};
-use crate::broker::connection::{Bell, Connection, Lasting, SharedPatterns};
-use crate::broker::places::Seat;
+use crate::broker::connection::{Bell, ClientState, Connection, SharedPatterns};
+use crate::broker::connection_limits::OriginalPermit;
 use crate::broker::rate::Meter;
 use crate::broker::read_room::{Claim, GRACE};
 use crate::broker::rights::Rights;
@@ -61,7 +61,7 @@ pub(super) struct Original {
     bell: Arc<Bell>,
     id: Uuid,
     patterns: SharedPatterns,
-    lasting: Arc<Lasting>,
+    client_state: Arc<ClientState>,
     reader: Reader,
     /// What it speaks, once that is known.
     dialect: Option<Dialect>,
@@ -82,7 +82,7 @@ pub(super) struct Original {
     waiting: Option<(Until, Wait)>,
     /// Until when it must be quiet with something to send.
     quiet_until: Option<Instant>,
-    last_look: LastLook,
+    final_read: FinalRead,
     /// It was read since others had their turn.
     had_turn: bool,
     /// Whole frames of it have been read and not worked off: others have their turn first.
@@ -97,11 +97,11 @@ pub(super) struct Original {
     rights: Option<Arc<Rights>>,
     /// `None`: as fast as it can.
     meter: Option<Meter>,
-    _seat: Seat,
+    _permit: OriginalPermit,
 }
 
 impl Original {
-    pub(super) fn new(shared: Arc<Shared>, entry: Entry, seat: Seat) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, entry: Entry, permit: OriginalPermit) -> Self {
         let uid = entry.stream.peer().uid;
         // Checked with the configuration, so there is nothing to refuse here.
         let patterns = subscription::of_original(&shared.config, &shared.config.original_patterns).unwrap_or_default();
@@ -110,7 +110,7 @@ impl Original {
             bell: Arc::default(),
             id: Uuid::new_v4(),
             patterns: Arc::new(Mutex::new(patterns)),
-            lasting: Arc::default(),
+            client_state: Arc::default(),
             reader: Reader {
                 shared: Arc::clone(&shared),
                 stream: Arc::clone(&entry.stream),
@@ -124,14 +124,14 @@ impl Original {
             claim: entry.claim,
             frame_since: None,
             since: entry.since,
-            pace: Pace::new(shared.rhythm, entry.since),
+            pace: Pace::new(shared.original_timing, entry.since),
             pongs: 0,
             pong_left: 0,
             clear: true,
-            reading: Reading::Untold,
+            reading: Reading::Unknown,
             waiting: None,
             quiet_until: None,
-            last_look: LastLook::default(),
+            final_read: FinalRead::default(),
             had_turn: false,
             behind: false,
             leave_by: None,
@@ -139,7 +139,7 @@ impl Original {
             connect: None,
             rights: None,
             meter: shared.rates.meter(&shared.config.rate_limits, uid),
-            _seat: seat,
+            _permit: permit,
             shared,
         };
         // The first message tells the dialect, so it is read before the queue is made.
@@ -161,14 +161,14 @@ impl Original {
             if std::mem::take(&mut self.had_turn) {
                 tokio::task::yield_now().await;
             }
-            let (reads, waits, turning) = (self.reads(), self.waiting.is_some(), self.last_look.is_turning());
+            let (reads, waits, turning) = (self.reads(), self.waiting.is_some(), self.final_read.is_turning());
             let (stream, due, unread) = (&self.stream, self.due(), self.claim.waits());
             tokio::select! {
                 biased;
                 until = ready(&mut self.waiting), if waits => self.go_on(until),
                 got = self.readable.read_with(|| read(stream, TURN)), if reads => batch::run(|| self.on_read(got)),
                 () = std::future::ready(()), if self.behind => batch::run(|| self.catch_up()),
-                () = self.last_look.turned(), if turning => {}
+                () = self.final_read.turned(), if turning => {}
                 () = self.claim.granted(), if unread => self.frame_since = Some(Instant::now()),
                 // Last: with its queue full it may ring all the time.
                 () = self.bell.rung() => {}
@@ -215,13 +215,13 @@ impl Original {
         }
         let now = Instant::now();
         self.check_time(now);
-        self.mind_reading(now);
+        self.check_reading(now);
         self.check_others();
         if self.shared.phase() >= Phase::Quiescing && self.stage != Stage::Ended {
             self.wind_up();
         }
         if self.stage != Stage::Ended {
-            self.mind_dialect();
+            self.check_dialect();
             self.pump();
         }
         let done = |connection: &Arc<Connection>| connection.queue.snapshot().messages == 0;
@@ -233,14 +233,14 @@ impl Original {
 
     fn check_time(&mut self, now: Instant) {
         let frame_timeout = self.shared.config.frame_timeout;
-        if !self.is_proven() && now >= self.since + self.shared.rhythm.proof {
+        if !self.is_proven() && now >= self.since + self.shared.original_timing.proof {
             self.cut(Refusal::AuthenticationFailed, "no proof of the token came in time");
         } else if self.frame_since.is_some_and(|since| now >= since + frame_timeout) {
             self.cut(
                 Refusal::FrameTimeout,
                 "a frame was begun and not completed within frame_timeout",
             );
-        } else if self.claim.is_in_the_way() && self.frame_since.is_some_and(|since| now >= since + GRACE) {
+        } else if self.claim.blocks_others() && self.frame_since.is_some_and(|since| now >= since + GRACE) {
             self.cut(
                 Refusal::UnfinishedFrame,
                 "a frame was begun and not completed soon, and others waited for the room that it took",
@@ -252,7 +252,7 @@ impl Original {
         let Some(connection) = &self.reader.connection else {
             return;
         };
-        if self.lasting.unwanted.load(Ordering::Acquire) {
+        if self.client_state.disconnect_requested.load(Ordering::Acquire) {
             self.cut(Refusal::Operator, "an operator has disconnected this client");
         } else if connection.queue.wants_disconnect() {
             let (reason, why) = if connection.queue.is_out_of_memory() {
@@ -276,39 +276,39 @@ impl Original {
         if self.behind {
             self.take(&[]);
         }
-        while !connection.is_quiet() && self.stage == Stage::Open {
-            match self.last_look.look(&self.stream) {
-                Look::Read(len) => with_read(len, |data| self.take(data)),
+        while !connection.is_quiesced() && self.stage == Stage::Open {
+            match self.final_read.step(&self.stream) {
+                FinalReadStep::Read(len) => with_read(len, |data| self.take(data)),
                 // What is left of the stop is done when it is quiet.
-                Look::Later => return,
-                Look::Nothing => break,
+                FinalReadStep::Later => return,
+                FinalReadStep::Nothing => break,
             }
         }
-        connection.fall_quiet();
+        connection.set_quiesced();
         self.shared.progress.notify_one();
         if self.shared.phase() >= Phase::Leaving && self.stage == Stage::Open {
             self.shared.router.leave(&connection.sink);
             connection.queue.finish();
             self.stage = Stage::Leaving;
             // Nobody waits to the end for one that may not read at all.
-            let patience = self.shared.rhythm.quiet_for;
-            self.leave_by = (self.reading != Reading::ByItself).then(|| Instant::now() + patience);
+            let patience = self.shared.original_timing.quiet_for;
+            self.leave_by = (self.reading != Reading::Continuous).then(|| Instant::now() + patience);
         }
     }
 
     /// When it is left, unless it has turned out to read by itself.
     fn leaves_at(&self) -> Option<Instant> {
-        self.leave_by.filter(|_| self.reading != Reading::ByItself)
+        self.leave_by.filter(|_| self.reading != Reading::Continuous)
     }
 
     /// When to look at the time again.
     fn due(&self) -> Instant {
-        let proof = (!self.is_proven()).then(|| self.since + self.shared.rhythm.proof);
+        let proof = (!self.is_proven()).then(|| self.since + self.shared.original_timing.proof);
         let frame = self.frame_since.map(|since| since + self.shared.config.frame_timeout);
         let reading = self
             .reading
             .due(self.shared.config.stall_timeout)
-            .filter(|_| self.minds_reading());
+            .filter(|_| self.reading_matters());
         let now = Instant::now();
         let grace = self.frame_since.filter(|_| self.claim.has_room());
         let grace = grace

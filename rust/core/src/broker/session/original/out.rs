@@ -13,7 +13,7 @@ use crate::queue::One;
 use crate::wire::text::FromBroker;
 
 /// Reads in a row before others have their turn. More than a client of the original can leave unread.
-const LISTENS: usize = 4;
+const MAX_READS: usize = 4;
 
 /// What is waited for before more is sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,11 +67,11 @@ impl Original {
             return Ok(());
         }
         if self.clear {
-            let heard_all = self.listen();
+            let read_all = self.read_pending();
             if self.stage == Stage::Ended || self.connect.is_some() {
                 return Ok(());
             }
-            self.answer_or_send(&connection, heard_all)?;
+            self.answer_or_send(&connection, read_all)?;
         }
         // With nothing sent and no room for what it says, room is what is waited for.
         if !(self.clear && self.claim.waits()) {
@@ -81,26 +81,26 @@ impl Original {
     }
 
     /// It has read everything.
-    fn answer_or_send(&mut self, connection: &Connection, heard_all: bool) -> Result<(), Blocked> {
+    fn answer_or_send(&mut self, connection: &Connection, read_all: bool) -> Result<(), Blocked> {
         if self.pongs > 0 {
             return self.send_pongs();
         }
         // Then no check comes any more that a message could be taken for the answer to.
         let ends = self.shared.phase() >= Phase::Quiescing;
         match self.reading {
-            Reading::ByItself => self.send_message(connection),
-            Reading::Untold if ends => {
-                self.reading = Reading::Asked { checked: None };
+            Reading::Continuous => self.send_message(connection),
+            Reading::Unknown if ends => {
+                self.reading = Reading::Probed { checked: None };
                 self.send_message(connection)
             }
             // The peer is read before anything else happens here.
-            _ if !heard_all && !ends => Ok(()),
-            Reading::Untold => {
-                self.reading = Reading::Asked { checked: None };
+            _ if !read_all && !ends => Ok(()),
+            Reading::Unknown => {
+                self.reading = Reading::Probed { checked: None };
                 self.pongs = 1;
                 self.send_pongs()
             }
-            Reading::Asked { .. } | Reading::Answers => {
+            Reading::Probed { .. } | Reading::AnswersOnly => {
                 self.note_reading();
                 self.send_message(connection)
             }
@@ -108,8 +108,8 @@ impl Original {
     }
 
     /// Hears what the peer has said up to now: if that is a check, the next frame must be its answer. Whether that was all.
-    fn listen(&mut self) -> bool {
-        for _ in 0..LISTENS {
+    fn read_pending(&mut self) -> bool {
+        for _ in 0..MAX_READS {
             if !self.reads() || self.connect.is_some() || self.pongs > 0 {
                 break;
             }

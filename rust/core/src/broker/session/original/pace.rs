@@ -5,17 +5,17 @@
 
 use std::time::Instant;
 
-use crate::broker::rhythm::Rhythm;
+use crate::broker::original_timing::OriginalTiming;
 
 pub(super) struct Pace {
-    rhythm: Rhythm,
+    timing: OriginalTiming,
     checked: Instant,
 }
 
 impl Pace {
-    pub(super) const fn new(rhythm: Rhythm, connected: Instant) -> Self {
+    pub(super) const fn new(timing: OriginalTiming, connected: Instant) -> Self {
         Self {
-            rhythm,
+            timing,
             checked: connected,
         }
     }
@@ -26,8 +26,8 @@ impl Pace {
 
     /// Until when nothing may be sent, if that is so now.
     pub(super) fn quiet_until(&self, now: Instant) -> Option<Instant> {
-        let from = self.checked + self.rhythm.quiet_after;
-        let until = from + self.rhythm.quiet_for;
+        let from = self.checked + self.timing.quiet_after;
+        let until = from + self.timing.quiet_for;
         (from <= now && now < until).then_some(until)
     }
 }
@@ -42,7 +42,7 @@ mod tests {
     fn it_is_quiet_around_a_check_and_at_no_other_time() {
         let start = Instant::now();
         let at = |seconds: f64| start + Duration::from_secs_f64(seconds);
-        let mut pace = Pace::new(Rhythm::default(), start);
+        let mut pace = Pace::new(OriginalTiming::default(), start);
         assert_eq!(pace.quiet_until(start), None);
         assert_eq!(pace.quiet_until(at(29.49)), None);
         assert_eq!(pace.quiet_until(at(29.5)), Some(at(30.5)));

@@ -59,7 +59,7 @@ impl Original {
             bell: Arc::clone(&self.bell),
             patterns: Arc::clone(&self.patterns),
             past,
-            lasting: Arc::clone(&self.lasting),
+            client_state: Arc::clone(&self.client_state),
             rights: self.rights.clone(),
         };
         Connection::original(
@@ -73,7 +73,7 @@ impl Original {
     }
 
     /// The peer turned out to speak another dialect than it was spoken to in: what waits for it in that one is of no use to it.
-    pub(super) fn mind_dialect(&mut self) {
+    pub(super) fn check_dialect(&mut self) {
         let Some(old) = &self.reader.connection else { return };
         if self.dialect.is_none_or(|dialect| dialect == old.sink.dialect) || old.queue.is_partial() {
             return;
@@ -86,7 +86,7 @@ impl Original {
         let patterns = self.patterns.lock();
         let past = self.shared.end_queue(old);
         let connection = self.connect_queue(past);
-        if self.reading != Reading::Answers {
+        if self.reading != Reading::AnswersOnly {
             subscribe(&self.shared.router, &connection, patterns.clone());
         }
         self.shared.register(&connection);
@@ -94,17 +94,17 @@ impl Original {
     }
 
     /// Whether it makes a difference that it leaves something unread.
-    pub(super) fn minds_reading(&self) -> bool {
+    pub(super) fn reading_matters(&self) -> bool {
         !self.clear && self.shared.phase() == Phase::Running
     }
 
     /// It has checked its connection and not read the answer: a broker, that would take a message for the next one.
-    pub(super) fn mind_reading(&mut self, now: Instant) {
+    pub(super) fn check_reading(&mut self, now: Instant) {
         let due = self.reading.due(self.shared.config.stall_timeout);
-        if !self.minds_reading() || due.is_none_or(|due| now < due) {
+        if !self.reading_matters() || due.is_none_or(|due| now < due) {
             return;
         }
-        self.reading = Reading::Answers;
+        self.reading = Reading::AnswersOnly;
         let peer = self.stream.peer();
         tracing::info!(
             target: "daemoneye_eventbus::broker",
@@ -120,8 +120,8 @@ impl Original {
 
     /// It has read everything, and has asked for nothing since.
     pub(super) fn note_reading(&mut self) {
-        let before = std::mem::replace(&mut self.reading, Reading::ByItself);
-        if before == Reading::Answers
+        let before = std::mem::replace(&mut self.reading, Reading::Continuous);
+        if before == Reading::AnswersOnly
             && let Some(connection) = &self.reader.connection
         {
             let patterns = self.patterns.lock();

@@ -13,22 +13,22 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
     /// It was sent no message yet, and nothing that would tell.
-    Untold,
+    Unknown,
     /// It was sent a `PONG` that it did not ask for, and has not read everything since.
-    Asked {
+    Probed {
         /// When it first checked since.
         checked: Option<Instant>,
     },
     /// It reads by itself, once and for all: a client that is slow later is still a client.
-    ByItself,
+    Continuous,
     /// It reads answers only, so it is subscribed to nothing.
-    Answers,
+    AnswersOnly,
 }
 
 impl Reading {
     /// It checks its connection.
     pub(super) fn note_check(&mut self, now: Instant) {
-        if let Self::Asked { checked } = self {
+        if let Self::Probed { checked } = self {
             checked.get_or_insert(now);
         }
     }
@@ -36,13 +36,13 @@ impl Reading {
     /// When it will have been given the time that a client needs at most: a check, and `patience` after that.
     pub(super) fn due(self, patience: Duration) -> Option<Instant> {
         match self {
-            Self::Asked { checked } => checked.map(|checked| checked + patience),
-            Self::Untold | Self::ByItself | Self::Answers => None,
+            Self::Probed { checked } => checked.map(|checked| checked + patience),
+            Self::Unknown | Self::Continuous | Self::AnswersOnly => None,
         }
     }
 
     /// Whether its reading would change something, also with nothing to send.
     pub(super) const fn is_waited_for(self) -> bool {
-        !matches!(self, Self::Untold | Self::ByItself)
+        !matches!(self, Self::Unknown | Self::Continuous)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::broker::rhythm::Rhythm;
+use crate::broker::original_timing::OriginalTiming;
 use crate::broker::{Broker, BrokerConfig, Caller, ClientInfo, PortOptions};
 use crate::event::{CollectionEvent, CorrelationMetadata, Map, ProcessEvent, Timestamp};
 use crate::transport::Address;
@@ -14,7 +14,7 @@ use crate::wire::auth::Token;
 use crate::wire::{self, Dialect, Draft, Payload};
 
 /// The same half second on either side of a check as in reality.
-const RHYTHM: Rhythm = Rhythm {
+const TIMING: OriginalTiming = OriginalTiming {
     quiet_after: Duration::from_millis(500),
     quiet_for: Duration::from_secs(1),
     proof: Duration::from_millis(700),
@@ -30,7 +30,7 @@ impl Bus {
     fn new(config: BrokerConfig) -> Self {
         let directory = tempfile::Builder::new().prefix("bus").tempdir_in("/tmp").unwrap();
         let address = Address::from_path(&directory.path().join("b.sock")).unwrap();
-        let broker = Broker::with_rhythm(address, config, RHYTHM).unwrap();
+        let broker = Broker::with_original_timing(address, config, TIMING).unwrap();
         let (done, wait) = mpsc::channel();
         broker.start(move |result| done.send(result).unwrap());
         wait.recv_timeout(Duration::from_secs(10)).unwrap().unwrap();
@@ -257,7 +257,7 @@ fn who_disconnects_a_peer_means_it_whichever_queue_it_has() {
         assert_eq!(read_like_the_original(&mut peer).unwrap(), b"PONG");
     }
     // Who has looked it up a moment before goes on with that.
-    found.dismiss();
+    found.request_disconnect();
     while peer.read(&mut [0; 64]).unwrap() > 0 {}
     assert_eq!(bus.broker.statistics().refused["disconnected_by_operator"], 1);
 }
@@ -353,6 +353,6 @@ fn a_token_that_nobody_proves_ends_the_connection() {
     let start = Instant::now();
     let mut peer = bus.dial();
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
-    assert!(start.elapsed() >= RHYTHM.proof);
+    assert!(start.elapsed() >= TIMING.proof);
     assert_eq!(bus.broker.statistics().refused["authentication_failed"], 1);
 }

@@ -1,6 +1,6 @@
-//! Reading a peer that is not known yet, for as long as it may take.
+//! Reads a peer that is not known yet, within a time limit.
 //!
-//! What counts is the time in which it is heard: not that in which the broker itself sleeps (stopped, suspended), nor that in which
+//! What counts is the time in which the broker listens to it: not that in which the broker itself sleeps (stopped, suspended), nor that in which
 //! others have all the room for what it sends. While others wait for room that it has, it is given [`GRACE`] like everybody.
 
 use std::time::{Duration, Instant};
@@ -16,21 +16,21 @@ const FIRST_READ: usize = FREE;
 /// How often somebody is looked at who has room: so much at most is taken for the peer's time that the broker has slept.
 pub(super) const LOOK: Duration = Duration::from_millis(50);
 
-/// Why nothing more comes of it.
-pub(super) enum Silence {
-    Gone,
-    Late,
+/// Why nothing was read.
+pub(super) enum ReadFailure {
+    Closed,
+    TimedOut,
     /// Others wait for the room that its frame takes.
-    InTheWay,
+    BlocksOthers,
 }
 
-pub(super) struct Hearing {
+pub(super) struct HandshakeReader {
     left: Duration,
     /// With room that others may wait for.
     grace: Duration,
 }
 
-impl Hearing {
+impl HandshakeReader {
     pub(super) const fn new(limit: Duration) -> Self {
         Self {
             left: limit,
@@ -44,13 +44,13 @@ impl Hearing {
         stream: &Stream,
         readable: &Readable,
         claim: &mut Claim,
-    ) -> Result<usize, Silence> {
+    ) -> Result<usize, ReadFailure> {
         loop {
             if self.left.is_zero() {
-                return Err(Silence::Late);
+                return Err(ReadFailure::TimedOut);
             }
-            if self.grace.is_zero() && claim.is_in_the_way() {
-                return Err(Silence::InTheWay);
+            if self.grace.is_zero() && claim.blocks_others() {
+                return Err(ReadFailure::BlocksOthers);
             }
             let look = if claim.has_room() {
                 LOOK.min(self.left)
@@ -66,7 +66,7 @@ impl Hearing {
             }
             match got {
                 Ok(Ok(len)) if len > 0 => return Ok(len),
-                Ok(_) => return Err(Silence::Gone),
+                Ok(_) => return Err(ReadFailure::Closed),
                 Err(_) => {}
             }
         }

@@ -1,4 +1,4 @@
-//! The register of who is there: connections, and buses of this process with their subscriptions. [`members`](super::members) keeps it.
+//! Who is there: connections, and buses of this process with their subscriptions. It is changed and summed in [`members`](super::members).
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -31,7 +31,7 @@ impl LocalClient {
 }
 
 #[derive(Default)]
-pub(super) struct Register {
+pub(super) struct Registry {
     pub(super) connections: HashMap<Uuid, Arc<Connection>>,
     pub(super) locals: HashMap<Uuid, LocalClient>,
     pub(super) gone: Totals,
@@ -39,7 +39,7 @@ pub(super) struct Register {
     pub(super) lost_at_end: Undelivered,
 }
 
-impl Register {
+impl Registry {
     /// All of one connection, while the broker ends.
     pub(super) fn note_lost_at_end(&mut self, messages: u64) {
         if messages > 0 {

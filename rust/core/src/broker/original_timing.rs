@@ -1,10 +1,10 @@
-//! The times of the original's programs, to which whoever serves them keeps. Tests have a faster one.
+//! The timing of the original's health checks, which whoever serves its programs keeps to. Tests use shorter times.
 
 use std::time::Duration;
 
 /// When the original checks its connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rhythm {
+pub(super) struct OriginalTiming {
     /// From one check, or the connect, to the time at which the next may come.
     pub(super) quiet_after: Duration,
     /// How long it is waited for.
@@ -13,7 +13,7 @@ pub(super) struct Rhythm {
     pub(super) proof: Duration,
 }
 
-impl Default for Rhythm {
+impl Default for OriginalTiming {
     fn default() -> Self {
         Self {
             quiet_after: Duration::from_millis(29_500),

@@ -15,9 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 type Work = Box<dyn FnOnce() + Send>;
 
-pub(super) struct Aside(Sender<Work>);
+pub(super) struct FileThread(Sender<Work>);
 
-impl Aside {
+impl FileThread {
     pub(super) fn start() -> Result<Self> {
         let (give, given) = mpsc::channel::<Work>();
         let work = move || {

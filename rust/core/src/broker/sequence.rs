@@ -1,4 +1,4 @@
-//! The numbers of one bus's messages: each is given out once, and given out again if nobody has got its message.
+//! The sequence numbers of one bus's messages: each is given out once, and given out again if nobody has got its message.
 //!
 //! Only a message that waits for full queues may be given up. Its number goes back together with those behind it, whoever gave up first;
 //! below one that was published nothing can go back any more.
@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 
 #[derive(Default)]
-pub(super) struct Numbers {
+pub(super) struct SequenceNumbers {
     pub(super) next: u64,
     /// Of messages that nobody has got yet, and whether they were given up.
     open: BTreeMap<u64, bool>,
 }
 
-impl Numbers {
+impl SequenceNumbers {
     /// Nobody has got `number` yet.
     pub(super) fn wait(&mut self, number: u64) {
         self.open.insert(number, false);
@@ -47,7 +47,7 @@ impl Numbers {
 mod tests {
     use super::*;
 
-    fn waiting(numbers: &mut Numbers) -> u64 {
+    fn waiting(numbers: &mut SequenceNumbers) -> u64 {
         let number = numbers.next;
         numbers.next += 1;
         numbers.wait(number);
@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn what_is_given_up_goes_back_in_any_order() {
         for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
-            let mut numbers = Numbers::default();
+            let mut numbers = SequenceNumbers::default();
             let given: Vec<_> = (0..3).map(|_| waiting(&mut numbers)).collect();
             for at in order {
                 numbers.give_up(given[at]);
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn nothing_goes_back_below_what_was_published() {
-        let mut numbers = Numbers::default();
+        let mut numbers = SequenceNumbers::default();
         let (first, second) = (waiting(&mut numbers), waiting(&mut numbers));
         // One that did not have to wait.
         numbers.next += 1;
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn what_cannot_go_back_is_not_kept() {
-        let mut numbers = Numbers::default();
+        let mut numbers = SequenceNumbers::default();
         let mut last = waiting(&mut numbers);
         for _ in 0..100 {
             let next = waiting(&mut numbers);

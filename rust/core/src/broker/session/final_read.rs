@@ -1,4 +1,4 @@
-//! When a stopping broker has read all that a client sent before.
+//! Reading what a client had sent before the broker began to stop, and when that is all.
 //!
 //! A socket says so itself: there is nothing more to read. A pipe of Windows says that nothing was told to the runtime, while what lies
 //! in the pipe is told only in the next turn of its event loop. There nothing more is nothing after a turn.
@@ -14,7 +14,7 @@ const MOST: usize = 4 * 1024 * 1024;
 const TURN: Duration = Duration::from_millis(2);
 
 #[derive(Default)]
-pub(super) struct LastLook {
+pub(super) struct FinalRead {
     read: usize,
     /// Under way: a turn in which something may be told.
     turn: Option<Wait>,
@@ -22,33 +22,33 @@ pub(super) struct LastLook {
     was_empty: bool,
 }
 
-pub(super) enum Look {
+pub(super) enum FinalReadStep {
     /// That many bytes, in the thread's buffer.
     Read(usize),
-    /// Look again after [`LastLook::turned`].
+    /// Try again after [`FinalRead::turned`].
     Later,
     Nothing,
 }
 
-impl LastLook {
-    pub(super) fn look(&mut self, stream: &Stream) -> Look {
+impl FinalRead {
+    pub(super) fn step(&mut self, stream: &Stream) -> FinalReadStep {
         if self.turn.is_some() {
-            return Look::Later;
+            return FinalReadStep::Later;
         }
         if self.read >= MOST {
-            return Look::Nothing;
+            return FinalReadStep::Nothing;
         }
         match read(stream, SCRATCH) {
             Ok(len) if len > 0 => {
                 self.read += len;
                 self.was_empty = false;
-                Look::Read(len)
+                FinalReadStep::Read(len)
             }
             Err(error) if cfg!(windows) && !self.was_empty && error.kind() == io::ErrorKind::WouldBlock => {
                 self.turn = Some(Box::pin(tokio::time::sleep(TURN)));
-                Look::Later
+                FinalReadStep::Later
             }
-            _ => Look::Nothing,
+            _ => FinalReadStep::Nothing,
         }
     }
 

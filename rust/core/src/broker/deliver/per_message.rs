@@ -1,7 +1,7 @@
 //! Message by message, for readers who do not take every message as it is.
 //!
-//! Neighbours that one reader takes for the same subscriptions still travel as one run ([`Sieve`]); a message is read whole at most once,
-//! and only if a filter or another dialect needs it ([`Lens`]).
+//! Neighbours that one reader takes for the same subscriptions still travel as one run ([`RunBuilder`]); a message is read whole at most once,
+//! and only if a filter or another dialect needs it ([`LazyMessage`]).
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -19,9 +19,10 @@ use crate::wire::frame::{self, PREFIX};
 use crate::wire::{self, Dialect, Message, Summary};
 
 impl Delivery<'_> {
-    pub(super) fn sift(&mut self, targets: &[&Target], run: &Run, dialect: Dialect) {
+    pub(super) fn deliver_each(&mut self, targets: &[&Target], run: &Run, dialect: Dialect) {
         let Content::Frames(frames) = &run.content else { return };
-        let mut sieves: SmallVec<[Sieve<'_>; 4]> = targets.iter().map(|target| Sieve::new(target)).collect();
+        let mut builders: SmallVec<[RunBuilder<'_>; 4]> =
+            targets.iter().map(|target| RunBuilder::new(target)).collect();
         let mut translations: SmallVec<[(Dialect, Result<Bytes, DropReason>); 2]> = SmallVec::new();
         let mut at = 0;
         for (frame, body) in frame::split(frames) {
@@ -29,11 +30,11 @@ impl Delivery<'_> {
             let Ok(summary) = wire::check(dialect, body, self.max_depth) else {
                 continue;
             };
-            let lens = Lens::new(dialect, body, &summary);
+            let message = LazyMessage::new(dialect, body, &summary);
             translations.clear();
-            for sieve in &mut sieves {
-                let target = sieve.target;
-                let Some(accepted) = target.accepted(|filters| lens.accepts(filters)) else {
+            for builder in &mut builders {
+                let target = builder.target;
+                let Some(accepted) = target.accepted(|filters| message.accepts(filters)) else {
                     continue;
                 };
                 let sink = &target.sink;
@@ -41,23 +42,23 @@ impl Delivery<'_> {
                     let lost = if body.len() > sink.max_frame {
                         Some(DropReason::TooLarge)
                     } else {
-                        lens.is_unreadable().then_some(DropReason::NoMemory)
+                        message.is_unreadable().then_some(DropReason::NoMemory)
                     };
                     if let Some(reason) = lost {
-                        self.empty(sieve, run);
+                        self.push_built(builder, run);
                         self.lost(target, accepted, reason);
                         continue;
                     }
-                    if !sieve.extend(at, frame.len(), &accepted) {
-                        self.empty(sieve, run);
-                        sieve.extend(at, frame.len(), &accepted);
+                    if !builder.extend(at, frame.len(), &accepted) {
+                        self.push_built(builder, run);
+                        builder.extend(at, frame.len(), &accepted);
                     }
                     continue;
                 }
                 let translated = match translations.iter().find(|(known, _)| *known == sink.dialect) {
                     Some((_, translated)) => translated.clone(),
                     None => {
-                        let translated = lens.translate(sink.dialect);
+                        let translated = message.translate(sink.dialect);
                         translations.push((sink.dialect, translated.clone()));
                         translated
                     }
@@ -72,8 +73,8 @@ impl Delivery<'_> {
             }
             at += frame.len();
         }
-        for sieve in &mut sieves {
-            self.empty(sieve, run);
+        for builder in &mut builders {
+            self.push_built(builder, run);
         }
     }
 
@@ -84,24 +85,24 @@ impl Delivery<'_> {
             let Ok(summary) = wire::check(dialect, body, self.max_depth) else {
                 continue;
             };
-            let lens = Lens::new(dialect, body, &summary);
+            let message = LazyMessage::new(dialect, body, &summary);
             for target in &lane.targets {
-                if let Some(accepted) = target.accepted(|filters| lens.accepts(filters)) {
+                if let Some(accepted) = target.accepted(|filters| message.accepts(filters)) {
                     self.lost(target, accepted, DropReason::NoMemory);
                 }
             }
         }
     }
 
-    /// Pushes what a sieve has gathered.
-    fn empty(&mut self, sieve: &mut Sieve<'_>, run: &Run) {
+    /// Pushes what a builder has gathered.
+    fn push_built(&mut self, builder: &mut RunBuilder<'_>, run: &Run) {
         let Content::Frames(frames) = &run.content else { return };
-        if let Some(subscriptions) = sieve.subscriptions.take() {
+        if let Some(subscriptions) = builder.subscriptions.take() {
             let part = Run::frames(
-                frames.slice(sieve.start..sieve.end),
-                std::mem::take(&mut sieve.messages),
+                frames.slice(builder.start..builder.end),
+                std::mem::take(&mut builder.messages),
             );
-            self.one(sieve.target, part.unshared_from(run), subscriptions);
+            self.one(builder.target, part.unshared_from(run), subscriptions);
         }
     }
 }
@@ -116,7 +117,7 @@ pub(in crate::broker) const fn unwritten(error: &Error) -> DropReason {
 }
 
 /// Neighbouring messages of a run that one reader takes for the same subscriptions.
-struct Sieve<'t> {
+struct RunBuilder<'t> {
     target: &'t Target,
     start: usize,
     end: usize,
@@ -124,7 +125,7 @@ struct Sieve<'t> {
     subscriptions: Option<Subscriptions>,
 }
 
-impl<'t> Sieve<'t> {
+impl<'t> RunBuilder<'t> {
     fn new(target: &'t Target) -> Self {
         Self {
             target,
@@ -154,14 +155,14 @@ impl<'t> Sieve<'t> {
 }
 
 /// One message as filters and other dialects see it.
-pub(super) struct Lens<'a> {
+pub(super) struct LazyMessage<'a> {
     dialect: Dialect,
     body: &'a [u8],
     summary: &'a Summary<'a>,
     read: OnceCell<Option<(Message<'a>, Option<CollectionEvent<'a>>)>>,
 }
 
-impl<'a> Lens<'a> {
+impl<'a> LazyMessage<'a> {
     pub(super) fn new(dialect: Dialect, body: &'a [u8], summary: &'a Summary<'a>) -> Self {
         Self {
             dialect,

@@ -1,0 +1,21 @@
+//! What a bus in the broker's process keeps from one publish to the next: the topic checked last, the routes looked up, and the next
+//! sequence number.
+use super::routes::Routes;
+use super::sequence::SequenceNumbers;
+use crate::topic::Neighbours;
+
+pub(super) struct PublishState {
+    pub(super) topics: Neighbours,
+    pub(super) routes: Routes,
+    pub(super) numbers: SequenceNumbers,
+}
+
+impl PublishState {
+    pub(super) fn new(max_topic_depth: usize) -> Self {
+        Self {
+            topics: Neighbours::new(max_topic_depth),
+            routes: Routes::new(),
+            numbers: SequenceNumbers::default(),
+        }
+    }
+}
