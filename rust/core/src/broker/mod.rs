@@ -7,6 +7,19 @@
 //!
 //! Guarantees: no lock is held across a wait; a slow or hostile peer costs only itself; everything is counted ([`statistics`]); one
 //! publisher's messages reach each subscription in order.
+//!
+//! Where to look:
+//!
+//! * life of a broker: [`server`] and its [`file_thread`], [`control`] (what its handles ask for), [`shared`] (phases and lock order),
+//!   [`config`]
+//! * who may come: [`connection_limits`], [`rate`], [`rights`], [`failed_proofs`]
+//! * one connection: [`session`], [`connection`]; [`original_timing`] for peers of the original; [`spin`] (whether the thread sleeps)
+//! * a bus of this process: [`port`] and [`local`] (its subscriptions), [`publish_state`] with [`sequence`], [`outgoing`] (a message as
+//!   filters see it), [`unfinished`] (a publish that waits), [`held_back`] (writes that wait for the end of a turn)
+//! * from a topic to its readers: [`router`], [`route`], [`routes`] (those that a publisher remembers), [`subscription`], [`deliver`]
+//! * memory: [`memory`] (what there is), [`read_room`] (frames that have not come whole); queues have a
+//!   [`Budget`](crate::queue::Budget)
+//! * what is counted and shown: [`registry`] and [`members`] (who is there), [`statistics`], [`watching`] (as other processes see it)
 
 mod config;
 mod connection;

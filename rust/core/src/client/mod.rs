@@ -8,6 +8,17 @@
 //!
 //! Guarantees: a publish that returned is sent in order unless the connection breaks; what breaks is counted (`unconfirmed`, gaps);
 //! nothing is sent twice; every wait ends when the link closes.
+//!
+//! Where to look:
+//!
+//! * for a host: [`link`] (every call), [`config`], [`inbox`] (one subscription), [`ticket`] (an answer that will come), [`line`](mod@line) (the
+//!   state)
+//! * out: [`outbox`], with [`pings`] (what the broker has confirmed)
+//! * in: [`reading`] (from the socket), [`inbound`] (from bytes to inboxes), with [`open`] (a run under construction), [`entries`] and
+//!   [`leaving`] (subscriptions asked for, and ended), [`questions`] (statistics)
+//! * the connection: [`supervisor`], [`handshake`], [`backoff`], on the thread of [`runtime`]; [`shared`] (what these do to each other, and
+//!   the lock order)
+//! * a broker of the original at the other end: [`original`], [`unsupported`]
 
 mod backoff;
 mod config;

@@ -4,6 +4,10 @@
 //! wait in between ([`batch::run`]), so that nothing is half done when the task is dropped at any time. While a queue that this
 //! connection feeds is full, or too many of its answers are unsent, it does not read: frames that it has read already stay in
 //! `pending`. Dropping a session ends its subscriptions and settles its account.
+//!
+//! In the order of a connection's life: [`entry`] (who has come) and [`handshake`], both with [`handshake_reader`]; [`ingest`] (messages)
+//! and [`verbs`] (control texts); [`clock`] (all deadlines); [`ending`], with [`final_read`] when the broker stops. A peer of the original
+//! has a task of another kind ([`original`]).
 
 mod clock;
 mod ending;
