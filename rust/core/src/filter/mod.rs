@@ -21,11 +21,11 @@ const SOURCE_TAG: &str = "source_process";
 
 /// A set of event kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KindSet(u8);
+struct KindSet(u8);
 
 impl KindSet {
-    pub const ALL: Self = Self(0b1_1111);
-    pub const NONE: Self = Self(0);
+    const ALL: Self = Self(0b1_1111);
+    const NONE: Self = Self(0);
 
     const fn bit(kind: EventKind) -> u8 {
         match kind {
@@ -38,17 +38,17 @@ impl KindSet {
     }
 
     #[must_use]
-    pub const fn with(self, kind: EventKind) -> Self {
+    const fn with(self, kind: EventKind) -> Self {
         Self(self.0 | Self::bit(kind))
     }
 
     #[must_use]
-    pub const fn and(self, other: Self) -> Self {
+    const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
     #[inline]
-    pub const fn contains(self, kind: EventKind) -> bool {
+    const fn contains(self, kind: EventKind) -> bool {
         self.0 & Self::bit(kind) != 0
     }
 }

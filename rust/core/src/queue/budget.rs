@@ -38,7 +38,7 @@ impl Budget {
     }
 
     /// A budget that never runs out and counts nothing, for a queue that stands alone.
-    pub const fn unlimited() -> Self {
+    pub(crate) const fn unlimited() -> Self {
         Self {
             counts: false,
             ..Self::new(usize::MAX)
@@ -66,7 +66,7 @@ impl Budget {
     }
 
     /// Bytes above the limit.
-    pub fn excess(&self) -> usize {
+    pub(crate) fn excess(&self) -> usize {
         self.used().saturating_sub(self.limit)
     }
 

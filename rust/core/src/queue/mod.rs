@@ -7,9 +7,10 @@
 //! Guarantees:
 //! * the unit of account is (message, subscription): `matched = delivered + dropped(by reason) + pending`, exactly;
 //! * a loss is told at its place in the stream by a [`Gap`]; neighbouring gaps of one reason are one;
-//! * answers are never dropped and stand where they were given; a subscription change and its answer are one step;
+//! * answers stand where they were given and are never dropped (without memory for one the reader is cut); a subscription change and its
+//!   answer are one step;
 //! * a frame that is being written is finished, never dropped; no lock is held across anything that can block;
-//! * nobody waits for a reader that took nothing for the stall timeout.
+//! * nobody waits for a reader that took nothing for the stall timeout, where the queue has one.
 
 mod budget;
 mod inner;
@@ -30,7 +31,8 @@ use crate::lock::Mutex;
 
 pub use crate::wire::text::Overflow;
 pub use budget::Budget;
-pub use run::{Content, Gap, Object, Run, Sender, Subscriptions};
+pub(crate) use run::Gap;
+pub use run::{Content, Object, Run, Sender, Subscriptions};
 pub use snapshot::Snapshot;
 
 use inner::Inner;
@@ -91,8 +93,8 @@ pub struct Limits {
 }
 
 /// Unsent answers at which a connection is no longer read, until half are gone.
-pub const MAX_ANSWERS: usize = 1024;
-pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
+pub(crate) const MAX_ANSWERS: usize = 1024;
+pub(crate) const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// What a producer does about a full queue.
 #[derive(Clone, Copy)]
@@ -158,7 +160,7 @@ pub enum Written {
 
 /// What [`Queue::write_one`] has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum One {
+pub(crate) enum One {
     /// One message is with the kernel, whole.
     Sent,
     /// The kernel has a part of it, or nothing: go on when it takes bytes again.
@@ -208,7 +210,7 @@ impl Queue {
     }
 
     /// The same for whom `look` finds, asked with the epoch and when nothing can change it any more. `Closed` also where it finds nobody.
-    pub fn push_found(
+    pub(crate) fn push_found(
         &self,
         run: &Run,
         patience: Patience<'_>,
@@ -221,7 +223,7 @@ impl Queue {
     }
 
     /// The usual case of [`push`](Self::push), without a copy: takes a run that fits. Gives back what there is more to decide about.
-    pub fn take_in(
+    pub(crate) fn take_in(
         &self,
         run: Run,
         subscriptions: Subscriptions,
@@ -233,7 +235,7 @@ impl Queue {
 
     /// The same for a producer who has the queue emptied soon by himself: a reader that waits is not woken, which is what is told. The
     /// next one who puts something in wakes it, unless he has made that promise too.
-    pub fn take_in_held(
+    pub(crate) fn take_in_held(
         &self,
         run: Run,
         subscriptions: Subscriptions,
@@ -248,12 +250,18 @@ impl Queue {
     }
 
     /// Wakes a reader that waits though there is something to read.
-    pub fn wake_reader(&self) {
+    pub(crate) fn wake_reader(&self) {
         self.fill(|_| ());
     }
 
     /// Says that `messages` matched messages will not come, at this place of the stream. False if closed or out of date (`epoch`).
-    pub fn push_gap(&self, messages: u64, subscriptions: &Subscriptions, epoch: u64, reason: DropReason) -> bool {
+    pub(crate) fn push_gap(
+        &self,
+        messages: u64,
+        subscriptions: &Subscriptions,
+        epoch: u64,
+        reason: DropReason,
+    ) -> bool {
         self.fill(|inner| {
             if inner.is_closed() || inner.epoch != epoch {
                 return false;
@@ -264,7 +272,7 @@ impl Queue {
     }
 
     /// The same for whom `look` finds when nothing can change that any more.
-    pub fn push_gap_found(
+    pub(crate) fn push_gap_found(
         &self,
         messages: u64,
         reason: DropReason,
@@ -308,12 +316,12 @@ impl Queue {
     }
 
     /// Lets `merge` rewrite the last unsent answer if that stands at the very end; false if there is none or `merge` declined.
-    pub fn merge_answer(&self, merge: impl FnOnce(&[u8]) -> Option<Bytes>) -> bool {
+    pub(crate) fn merge_answer(&self, merge: impl FnOnce(&[u8]) -> Option<Bytes>) -> bool {
         self.inner.lock().merge_answer(merge)
     }
 
     /// True while too many answers are unsent; then `waker` is woken when half are gone.
-    pub fn answers_full(&self, waker: &Arc<dyn Wake>) -> bool {
+    pub(crate) fn answers_full(&self, waker: &Arc<dyn Wake>) -> bool {
         let mut inner = self.inner.lock();
         let full = inner.answers_full();
         if full {
@@ -330,12 +338,12 @@ impl Queue {
 
     /// Hands the kernel one message, in one piece, for a reader who is told of no gaps. `write` must not block. Not to be mixed with
     /// [`write_to`](Self::write_to).
-    pub fn write_one(&self, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<One> {
+    pub(crate) fn write_one(&self, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<One> {
         self.drain(|inner| inner.write_one(write))
     }
 
     /// True if the kernel has a message in part, which must be finished before anything else is written.
-    pub fn is_partial(&self) -> bool {
+    pub(crate) fn is_partial(&self) -> bool {
         self.inner.lock().is_partial()
     }
 
@@ -374,7 +382,7 @@ impl Queue {
     }
 
     /// Drops from the oldest until `bytes` of the budget are freed or nothing droppable is left; gives what was freed.
-    pub fn trim(&self, bytes: usize, reason: DropReason) -> usize {
+    pub(crate) fn trim(&self, bytes: usize, reason: DropReason) -> usize {
         self.drain(|inner| inner.trim_oldest(bytes, reason))
     }
 
@@ -390,7 +398,7 @@ impl Queue {
 
     /// Drops what is pending, for the `reason` of each subscription, except a frame that is being written and unsent answers; then comes
     /// `last`, then the end. Gives how many messages were dropped.
-    pub fn end_with(&self, last: Option<Bytes>, reason: impl Fn(u64) -> DropReason) -> u64 {
+    pub(crate) fn end_with(&self, last: Option<Bytes>, reason: impl Fn(u64) -> DropReason) -> u64 {
         self.end(|inner| inner.end_with(last, reason))
     }
 
@@ -400,7 +408,7 @@ impl Queue {
     }
 
     /// Whether it holds more than it may: what came with [`Patience::Exceed`].
-    pub fn is_exceeded(&self) -> bool {
+    pub(crate) fn is_exceeded(&self) -> bool {
         self.inner.lock().is_exceeded()
     }
 
@@ -414,7 +422,7 @@ impl Queue {
     }
 
     /// True once there was no memory for what the reader must be told.
-    pub fn is_out_of_memory(&self) -> bool {
+    pub(crate) fn is_out_of_memory(&self) -> bool {
         self.inner.lock().out_of_memory
     }
 
@@ -422,13 +430,13 @@ impl Queue {
         self.inner.lock().is_empty()
     }
 
-    pub fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         self.inner.lock().epoch
     }
 
     /// True if a producer who waits has fed this queue since it was last empty, and its reader has not stalled: then it does not give way
     /// for the budget. A producer who does not wait still has its policy applied, whoever sent what that drops.
-    pub fn is_lossless(&self) -> bool {
+    pub(crate) fn is_lossless(&self) -> bool {
         self.inner.lock().is_lossless()
     }
 

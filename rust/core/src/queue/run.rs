@@ -71,7 +71,7 @@ impl Run {
     }
 
     /// A copy of such; `None` where there is no memory for it.
-    pub fn copy_of(frames: &[u8], messages: u32) -> Option<Self> {
+    pub(crate) fn copy_of(frames: &[u8], messages: u32) -> Option<Self> {
         let mut copy = Vec::new();
         copy.try_reserve_exact(frames.len()).ok()?;
         copy.extend_from_slice(frames);
@@ -106,7 +106,7 @@ impl Run {
     }
 
     /// Bytes of the first message.
-    pub fn first_len(&self) -> usize {
+    pub(crate) fn first_len(&self) -> usize {
         match &self.content {
             Content::Frames(bytes) => frame_len(bytes).min(bytes.len()),
             Content::Object(_, size) => *size,
@@ -161,7 +161,7 @@ impl Run {
 
     /// Takes off as many messages from the front as fit into `messages` and `bytes` (one more than fits in bytes if `at_least_one`).
     /// `None` if not even one fits.
-    pub fn split_fitting(&mut self, messages: usize, bytes: usize, at_least_one: bool) -> Option<Self> {
+    pub(crate) fn split_fitting(&mut self, messages: usize, bytes: usize, at_least_one: bool) -> Option<Self> {
         self.split_fitting_budget(messages, bytes, usize::MAX, at_least_one)
     }
 
@@ -209,7 +209,7 @@ impl Run {
 
     /// Takes off messages from the front, at least one and at most `most`, until `messages` and `bytes` are reached or the run is
     /// used up.
-    pub fn split_at_least(&mut self, messages: usize, bytes: usize, most: usize) -> Self {
+    pub(crate) fn split_at_least(&mut self, messages: usize, bytes: usize, most: usize) -> Self {
         let mut rest: &[u8] = match &self.content {
             Content::Frames(frames) => frames,
             Content::Object(..) => &[],
@@ -275,7 +275,7 @@ pub(super) fn frame_len(bytes: &[u8]) -> usize {
 
 /// So many messages are missing here, by subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gap {
+pub(crate) struct Gap {
     pub reason: DropReason,
     pub counts: SmallVec<[(u64, u64); 1]>,
 }
@@ -343,7 +343,7 @@ impl Gap {
     }
 
     /// Over all subscriptions.
-    pub fn total(&self) -> u64 {
+    pub(super) fn total(&self) -> u64 {
         self.counts.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 

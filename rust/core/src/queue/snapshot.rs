@@ -26,7 +26,7 @@ impl Snapshot {
     }
 
     /// What waits, as a [`Budget`](super::Budget) counts it.
-    pub const fn charged(&self) -> usize {
+    pub(crate) const fn charged(&self) -> usize {
         budget::charged(self.messages, self.bytes).saturating_add(self.lists)
     }
 

@@ -11,14 +11,14 @@ use super::name::DOMAINS;
 use super::pattern::{Pattern, Reach, Step, step};
 
 /// Work that one asker may cause, in rules looked at. Rules as people write them need a few dozen for each pattern.
-pub const MOST_WORK: usize = 2_000_000;
+pub(crate) const MOST_WORK: usize = 2_000_000;
 
 /// A pattern and whether what matches it is allowed.
-pub type Ruling = (Pattern, bool);
+pub(crate) type Ruling = (Pattern, bool);
 
 /// What [`allows_every`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cover {
+pub(crate) enum Cover {
     Every,
     NotEvery,
     /// Too many combinations; to be taken as no.
@@ -26,7 +26,7 @@ pub enum Cover {
 }
 
 /// Whether the first of `rules` that matches it allows `topic`, which is allowed where none does.
-pub fn allows(rules: &[Ruling], topic: &str) -> bool {
+pub(crate) fn allows(rules: &[Ruling], topic: &str) -> bool {
     rules
         .iter()
         .find(|(pattern, _)| pattern.matches(topic))
@@ -35,7 +35,7 @@ pub fn allows(rules: &[Ruling], topic: &str) -> bool {
 
 /// Whether [`allows`] holds for every topic that `asked` can match. Takes what it costs from `work`, of which there is at most
 /// [`MOST_WORK`].
-pub fn allows_every(rules: &[Ruling], asked: &Pattern, max_depth: usize, work: &mut usize) -> Cover {
+pub(crate) fn allows_every(rules: &[Ruling], asked: &Pattern, max_depth: usize, work: &mut usize) -> Cover {
     let mut walk = Walk {
         asked: Shape::of(asked),
         rules: rules

@@ -4,7 +4,7 @@
 //! a topic meets, [`Cache`] remembers the answer until the patterns change.
 
 mod cache;
-pub mod cover;
+pub(crate) mod cover;
 mod matcher;
 mod name;
 pub mod names;

@@ -91,6 +91,6 @@ pub const fn default_topic(kind: EventKind) -> &'static str {
 }
 
 /// The pattern that an event type stands for in a subscriber's capabilities. Not checked: `event_type` is a caller's.
-pub fn capability_pattern(event_type: &str) -> String {
+pub(crate) fn capability_pattern(event_type: &str) -> String {
     format!("events.{event_type}.*")
 }

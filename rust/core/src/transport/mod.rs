@@ -73,7 +73,7 @@ impl Retry {
 
 impl DialError {
     /// Whether the system says that this user may not.
-    pub fn is_denied(&self) -> bool {
+    pub(crate) fn is_denied(&self) -> bool {
         self.retry == Retry::OnceConnected && matches!(self.error, crate::Error::PermissionRefused { .. })
     }
 }

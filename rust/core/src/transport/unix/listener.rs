@@ -170,7 +170,7 @@ impl Listener {
         }
     }
 
-    pub fn path_watch(&self) -> PathWatch {
+    pub(crate) fn path_watch(&self) -> PathWatch {
         // A path of the service manager is its business.
         self.file.as_ref().map_or_else(PathWatch::of_others, SocketFile::watch)
     }
@@ -183,7 +183,7 @@ impl Listener {
     pub fn close(self) {}
 
     /// The first part of closing: refuses newcomers at once, also where a fork has left a copy of the socket behind.
-    pub fn refuse_newcomers(&self) {
+    pub(crate) fn refuse_newcomers(&self) {
         if self.file.is_some()
             && let Ok(socket) = self.socket.get()
             && socket.get_ref().is_own()

@@ -148,7 +148,7 @@ impl Stream {
 
     /// Lets nothing more come in. What has come can be read, and then the end of file; on Linux, elsewhere nothing is promised of it.
     #[cfg(target_os = "linux")]
-    pub fn stop_receiving(&self) {
+    pub(crate) fn stop_receiving(&self) {
         if self.fd.is_own()
             && let Ok(fd) = self.fd.get()
         {

@@ -136,7 +136,7 @@ impl Listener {
         }
     }
 
-    pub const fn path_watch(&self) -> PathWatch {
+    pub(crate) const fn path_watch(&self) -> PathWatch {
         PathWatch
     }
 
@@ -155,7 +155,7 @@ impl Listener {
     pub fn close(self) {}
 
     /// The first part of closing.
-    pub fn refuse_newcomers(&self) {
+    pub(crate) fn refuse_newcomers(&self) {
         self.waiting.lock().clear();
     }
 
