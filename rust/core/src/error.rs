@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use crate::shown::shown;
 
+/// The result of whatever the bus may refuse.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Why the bus says no.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
     /// The caller closed this bus itself.
@@ -126,6 +128,7 @@ impl Error {
         }
     }
 
+    /// Refuses a setting or argument; `reason` says what the limit is and what to do.
     pub fn invalid(field: &'static str, reason: impl Into<String>) -> Self {
         Self::Invalid {
             field,

@@ -3,6 +3,7 @@
 
 use std::sync::OnceLock;
 
+/// A value that a forked child replaces with one of its own.
 pub struct PerProcess<T: 'static> {
     value: T,
     /// Of the child that was forked off.

@@ -7,8 +7,10 @@
 use std::fmt;
 use std::sync::{PoisonError, TryLockError};
 
+/// As the standard library's; the lock ends with it.
 pub type MutexGuard<'a, T> = std::sync::MutexGuard<'a, T>;
 
+/// A mutex without poisoning.
 #[derive(Default)]
 pub struct Mutex<T>(std::sync::Mutex<T>);
 
@@ -17,6 +19,7 @@ impl<T> Mutex<T> {
         Self(std::sync::Mutex::new(value))
     }
 
+    /// Waits until nobody else holds it.
     #[inline]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -219,10 +219,12 @@ impl Broker {
         self.0.abandon();
     }
 
+    /// Whether clients are let in now; in a forked child never.
     pub fn is_running(&self) -> bool {
         self.0.shared.phase() == Phase::Running && self.0.process == std::process::id()
     }
 
+    /// Where it listens.
     pub fn address(&self) -> &Address {
         &self.0.address
     }
@@ -232,10 +234,12 @@ impl Broker {
         self.0.control.path_state()
     }
 
+    /// As it was given: what memory allows may be less.
     pub fn config(&self) -> &BrokerConfig {
         &self.0.shared.config
     }
 
+    /// What the broker and all of its queues have counted.
     pub fn statistics(&self) -> BrokerStatistics {
         self.0.shared.statistics()
     }
@@ -246,6 +250,7 @@ impl Broker {
         (now.bus, watching::detail(&now))
     }
 
+    /// Everybody connected, buses of this process included, in no order.
     pub fn clients(&self) -> Vec<ClientInfo> {
         self.0.shared.clients()
     }

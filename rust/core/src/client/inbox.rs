@@ -9,6 +9,7 @@ use crate::filter::Filters;
 use crate::queue::{Budget, DropReason, Limits, Overflow, Patience, Popped, Pushed, Queue, Run, Subscriptions, Wake};
 use crate::topic::Pattern;
 
+/// How much a subscription's queue holds, and what happens when it is full.
 #[derive(Debug, Clone, Copy)]
 pub struct InboxOptions {
     pub limits: Limits,

@@ -15,6 +15,7 @@ const READ: usize = 256 * 1024;
 /// One read has room for this much, or the connection is given up.
 const LEAST: usize = 4096;
 
+/// Where a link stands. `Closed` is final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     Connecting,

@@ -8,6 +8,7 @@ use crate::lock::Mutex;
 use crate::queue::Wake;
 use crate::wire::text::{Detail, Page};
 
+/// What the broker answered; `Done` to all that asks for no numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     Done,

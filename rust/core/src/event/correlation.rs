@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Map, Timestamp};
 
+/// The ids of one workflow that a message belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(bound(serialize = "M: Serialize", deserialize = "M: Deserialize<'de>"))]
 pub struct CorrelationMetadata<'a, M = Map<'a>> {

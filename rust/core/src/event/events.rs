@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Map, Timestamp};
 
+/// Something about a process; times and ids are the collector's word.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessEvent<T, M> {
     pub pid: u32,
@@ -14,6 +15,7 @@ pub struct ProcessEvent<T, M> {
     pub metadata: M,
 }
 
+/// Something about a network connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkEvent<T, M> {
     pub connection_id: T,
@@ -23,6 +25,7 @@ pub struct NetworkEvent<T, M> {
     pub metadata: M,
 }
 
+/// Something that happened to a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilesystemEvent<T, M> {
     pub path: T,
@@ -31,6 +34,7 @@ pub struct FilesystemEvent<T, M> {
     pub metadata: M,
 }
 
+/// One measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PerformanceEvent<T, M> {
     pub metric_name: T,
@@ -39,6 +43,7 @@ pub struct PerformanceEvent<T, M> {
     pub metadata: M,
 }
 
+/// Asks collectors for an analysis; travels as a Control message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TriggerRequest<'a, T = &'a str, M = Map<'a>> {
     pub request_id: T,
@@ -49,6 +54,7 @@ pub struct TriggerRequest<'a, T = &'a str, M = Map<'a>> {
     pub metadata: M,
 }
 
+/// The union of the five; the index of a variant is wire order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum CollectionEvent<'a, M = Map<'a>, T = &'a str> {
     Process(ProcessEvent<T, M>),

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use super::map::list;
 use super::{Text, TextMap};
 
+/// What an event must be; empty fields restrict nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EventFilter {
@@ -25,6 +26,7 @@ pub struct EventFilter {
     pub source_collectors: Vec<Text>,
 }
 
+/// What a message's correlation must be; empty fields restrict nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CorrelationFilter {

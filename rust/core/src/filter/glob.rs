@@ -11,6 +11,7 @@ pub const MAX_GLOB_BYTES: usize = 256;
 /// every id for every pattern. An id has a few dozen.
 const MAX_TEXT_BYTES: usize = 1024;
 
+/// A correlation pattern, taken apart at its stars.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob {
     head: Box<str>,
@@ -19,6 +20,7 @@ pub struct Glob {
 }
 
 impl Glob {
+    /// Refuses more than [`MAX_GLOB_BYTES`].
     pub fn parse(pattern: &str) -> Result<Self> {
         if pattern.len() > MAX_GLOB_BYTES {
             return Err(Error::SubscriptionRefused {

@@ -39,6 +39,7 @@ use inner::Inner;
 
 /// Something that can be told that there is work; must neither block nor take a queue's lock.
 pub trait Wake: Send + Sync {
+    /// May be called from any thread, also when nobody waits.
     fn wake(&self);
 }
 
@@ -72,6 +73,7 @@ impl DropReason {
         Self::NoMemory,
     ];
 
+    /// The word for it in statistics and on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Overflow => "overflow",
@@ -169,6 +171,7 @@ pub(crate) enum One {
     Nothing,
 }
 
+/// See the module's documentation.
 pub struct Queue {
     inner: Mutex<Inner>,
     reader: Arc<dyn Wake>,
@@ -412,6 +415,7 @@ impl Queue {
         self.inner.lock().is_exceeded()
     }
 
+    /// True once nothing more comes in; something may still be left to read.
     pub fn is_closed(&self) -> bool {
         self.inner.lock().is_closed()
     }
@@ -426,6 +430,7 @@ impl Queue {
         self.inner.lock().out_of_memory
     }
 
+    /// True if there is nothing left to read, answers and gaps included.
     pub fn is_empty(&self) -> bool {
         self.inner.lock().is_empty()
     }
@@ -440,6 +445,7 @@ impl Queue {
         self.inner.lock().is_lossless()
     }
 
+    /// One consistent look at what it holds and has done.
     pub fn snapshot(&self) -> Snapshot {
         self.inner.lock().snapshot()
     }

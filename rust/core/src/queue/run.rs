@@ -78,6 +78,7 @@ impl Run {
         Some(Self::frames(Bytes::from(copy), messages))
     }
 
+    /// One message of this process; `size`: of the frame that it would be.
     pub const fn object(object: Object, size: usize) -> Self {
         Self {
             content: Content::Object(object, size),
@@ -86,6 +87,7 @@ impl Run {
         }
     }
 
+    /// The same, published by `sender`.
     pub fn from(self, sender: Option<&Arc<Sender>>) -> Self {
         Self {
             sender: sender.map(Arc::clone),
@@ -93,6 +95,7 @@ impl Run {
         }
     }
 
+    /// Of all its frames, prefixes included.
     pub fn bytes(&self) -> usize {
         match &self.content {
             Content::Frames(bytes) => bytes.len(),

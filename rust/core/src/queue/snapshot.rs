@@ -35,6 +35,7 @@ impl Snapshot {
         self.dropped.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
+    /// Each reason with its count.
     pub fn dropped(&self) -> impl Iterator<Item = (DropReason, u64)> {
         DropReason::ALL.into_iter().zip(self.dropped)
     }

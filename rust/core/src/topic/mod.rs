@@ -23,4 +23,5 @@ pub use neighbours::{Checks, Neighbours};
 pub use pattern::Pattern;
 pub use subscribed::of_subscription;
 
+/// Segments that a topic or pattern may have unless a broker is set to another number.
 pub const DEFAULT_MAX_DEPTH: usize = 8;

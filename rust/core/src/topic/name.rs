@@ -6,6 +6,7 @@
 use crate::error::TopicError;
 use crate::event::Utf8;
 
+/// Of a topic, and of a pattern.
 pub const MAX_TOPIC_BYTES: usize = 256;
 
 /// The original keeps these for itself. Whole segments: `systemd` is merely an unknown domain.
@@ -17,6 +18,7 @@ pub(super) const DOMAINS: [(&str, Domain); 3] = [
     ("health", Domain::Health),
 ];
 
+/// The first segment of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Domain {
     Events,

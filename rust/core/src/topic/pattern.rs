@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::name::{MAX_TOPIC_BYTES, check_domain, check_segment, excerpt, too_deep, too_long};
 use crate::error::PatternError;
 
+/// A pattern that some topic can match.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pattern {
     text: Arc<str>,
@@ -16,6 +17,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
+    /// Of at most `max_depth` segments, wildcards included; refuses what no topic can match.
     pub fn parse(text: &str, max_depth: usize) -> Result<Self, PatternError> {
         match count_wildcards(text, max_depth) {
             Ok(wildcards) => Ok(Self {
@@ -37,6 +39,7 @@ impl Pattern {
         &self.text
     }
 
+    /// True if it has no wildcard.
     pub fn is_exact(&self) -> bool {
         self.wildcards == 0
     }

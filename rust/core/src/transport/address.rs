@@ -17,6 +17,7 @@ const LIMIT: usize = 103;
 
 const INSTANCE_LIMIT: usize = 64;
 
+/// The checked and absolute name of a bus.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {
     path: PathBuf,

@@ -78,6 +78,7 @@ impl DialError {
     }
 }
 
+/// Whether another try at dialling may succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
     /// It may pass: nobody is there yet, or is busy.

@@ -36,6 +36,7 @@ const GIVEN_BACKLOG: i32 = 4096;
 const GONE: &str = "gone_at_accept";
 const OWNER_AND_GROUP: Mode = OWNER_ONLY.union(Mode::RGRP).union(Mode::WGRP);
 
+/// A broker's listening socket, with its file and its lock.
 #[derive(Debug)]
 pub struct Listener {
     // In the order of dropping.

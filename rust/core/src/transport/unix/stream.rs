@@ -47,6 +47,7 @@ const RECHECK: Duration = Duration::from_millis(500);
 pub(super) const OTHER_TYPE: &str = "the socket there is of another type (for datagrams, for example), which is no broker's; \
      have its maker remove it, or choose another path";
 
+/// A connected socket; dropping it ends the connection.
 #[derive(Debug)]
 pub struct Stream {
     fd: Arc<Descriptor>,
@@ -83,6 +84,7 @@ impl Stream {
         })
     }
 
+    /// Who is at the other end, by the kernel's word.
     pub fn peer(&self) -> Peer {
         self.peer
     }
@@ -106,6 +108,7 @@ impl Stream {
         }
     }
 
+    /// How many bytes the kernel took. Of nothing (`&[]`): fails if nobody is left at the other end.
     pub fn try_write(&self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let fd = self.fd.get()?;
         let bufs = bufs.get(..MAX_SLICES).unwrap_or(bufs);
