@@ -5,13 +5,11 @@ use std::sync::Arc;
 use daemoneye_eventbus_core::client::{ClientConfig, Link, Reader, Sent, State};
 use daemoneye_eventbus_core::queue::Wake;
 
-use crate::native::with_draft;
-use crate::numbers::greet;
-use crate::support::{Bell, FarEnd};
+use crate::support::{Bell, ScriptedBroker, greet, with_draft};
 
 #[test]
 fn what_a_host_waited_to_write_is_written_though_it_never_comes_to_it() {
-    let broker = FarEnd::new();
+    let broker = ScriptedBroker::new();
     let bell = Arc::new(Bell::default());
     let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
     let config = ClientConfig {

@@ -9,10 +9,9 @@ use daemoneye_eventbus_core::wire::frame::DEFAULT_MAX_FRAME;
 use daemoneye_eventbus_core::wire::text::{Bye, Code, Err as ErrText, FromBroker, FromClient};
 use daemoneye_eventbus_core::wire::{self, Dialect};
 
-use crate::midway::{broken, said, yes};
-use crate::native::{pids, publish, with_draft};
-use crate::numbers::{greet, open};
-use crate::support::{Bell, FarEnd, answered, inbox};
+use crate::support::{
+    Bell, ScriptedBroker, answered, broken, greet, inbox, open, pids, publish, said, with_draft, yes,
+};
 
 fn refusal() -> ErrText {
     ErrText::new(Code::DisconnectedByOperator, "for good")
@@ -20,7 +19,7 @@ fn refusal() -> ErrText {
 
 #[test]
 fn a_last_refusal_behind_the_answers_of_a_new_connection_is_the_last() {
-    let broker = FarEnd::new();
+    let broker = ScriptedBroker::new();
     let (link, bell, _inbox, id) = broken(&broker);
     let client = greet(&broker, 30.0);
     assert!(matches!(said(&broker, &client, &mut Vec::new()), FromClient::Sub(sub) if sub.id == id));
@@ -31,7 +30,7 @@ fn a_last_refusal_behind_the_answers_of_a_new_connection_is_the_last() {
 
 #[test]
 fn a_ping_behind_the_answers_of_a_new_connection_is_answered() {
-    let broker = FarEnd::new();
+    let broker = ScriptedBroker::new();
     let (link, bell, _inbox, id) = broken(&broker);
     let client = greet(&broker, 30.0);
     let mut read = Vec::new();
@@ -43,7 +42,7 @@ fn a_ping_behind_the_answers_of_a_new_connection_is_answered() {
 
 #[test]
 fn a_last_refusal_before_a_frame_that_cannot_be_is_the_last() {
-    let broker = FarEnd::new();
+    let broker = ScriptedBroker::new();
     let (link, bell) = open(&broker);
     let client = greet(&broker, 30.0);
     bell.until("connected", || link.state() == State::Connected);
@@ -54,7 +53,7 @@ fn a_last_refusal_before_a_frame_that_cannot_be_is_the_last() {
 
 #[test]
 fn a_text_that_is_none_of_this_protocol_ends_the_connection() {
-    let broker = FarEnd::new();
+    let broker = ScriptedBroker::new();
     let (link, bell) = open(&broker);
     let client = greet(&broker, 30.0);
     bell.until("connected", || link.state() == State::Connected);
@@ -65,7 +64,7 @@ fn a_text_that_is_none_of_this_protocol_ends_the_connection() {
 #[test]
 fn what_came_whole_before_a_frame_that_cannot_be_is_delivered() {
     for block in [false, true] {
-        let broker = FarEnd::new();
+        let broker = ScriptedBroker::new();
         let (link, bell) = open(&broker);
         let client = greet(&broker, 30.0);
         let inbox = fed(&broker, &link, &bell, &client, block);
@@ -78,7 +77,7 @@ fn what_came_whole_before_a_frame_that_cannot_be_is_delivered() {
 #[test]
 fn what_a_broker_sent_before_it_ended_is_delivered_though_nobody_reads_for_a_full_subscription() {
     for (last, cause) in [(vec![], "closed the connection"), (bye(), "said goodbye: over")] {
-        let broker = FarEnd::new();
+        let broker = ScriptedBroker::new();
         let (link, bell) = open_once(&broker, Reader::Link);
         let client = greet(&broker, 30.0);
         let inbox = fed(&broker, &link, &bell, &client, true);
@@ -96,7 +95,7 @@ fn what_a_broker_sent_before_it_ended_is_delivered_though_nobody_reads_for_a_ful
 
 #[test]
 fn a_full_subscription_takes_the_last_of_one_broker_beyond_its_limits_and_counts_that_of_the_next() {
-    let broker = FarEnd::new();
+    let broker = ScriptedBroker::new();
     let (link, bell) = open(&broker);
     let client = greet(&broker, 30.0);
     let inbox = fed(&broker, &link, &bell, &client, true);
@@ -137,7 +136,7 @@ fn a_full_subscription_takes_the_last_of_one_broker_beyond_its_limits_and_counts
 
 #[test]
 fn what_a_broker_sent_before_it_ended_is_delivered_though_the_host_stands_still() {
-    let broker = FarEnd::new();
+    let broker = ScriptedBroker::new();
     let (link, bell) = open_once(&broker, Reader::Host);
     let client = greet(&broker, 30.0);
     bell.until("connected", || link.state() == State::Connected);
@@ -177,7 +176,7 @@ fn bye() -> Vec<u8> {
 }
 
 /// A link that dials no second time.
-fn open_once(broker: &FarEnd, reader: Reader) -> (Link, Arc<Bell>) {
+fn open_once(broker: &ScriptedBroker, reader: Reader) -> (Link, Arc<Bell>) {
     let bell = Arc::new(Bell::default());
     let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
     let config = ClientConfig {
@@ -189,7 +188,7 @@ fn open_once(broker: &FarEnd, reader: Reader) -> (Link, Arc<Bell>) {
 }
 
 /// The queue, of one message if it blocks, of a subscription that the broker has confirmed.
-fn fed(broker: &FarEnd, link: &Link, bell: &Arc<Bell>, client: &Stream, block: bool) -> Arc<Inbox> {
+fn fed(broker: &ScriptedBroker, link: &Link, bell: &Arc<Bell>, client: &Stream, block: bool) -> Arc<Inbox> {
     let inbox = inbox(bell, &["events.#"], if block { 1 } else { 10 }, block);
     let ticket = Ticket::new(Arc::<Bell>::clone(bell) as _);
     let id = link.subscribe(Arc::clone(&inbox), ticket.clone()).unwrap();

@@ -7,11 +7,11 @@
     reason = "clippy.toml frees test functions only, not what they call"
 )]
 
+mod blocked_host;
+mod impossible_numbers;
 mod last_words;
-mod midway;
 mod native;
-mod numbers;
 mod original;
-mod still;
+mod reconnecting;
 mod support;
 mod unanswered;

@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::broker::{Broker, BrokerConfig};
-use daemoneye_eventbus_core::client::{ClientConfig, Inbox, Link, Reader, Sent, State, Ticket};
-use daemoneye_eventbus_core::event::{CollectionEvent, CorrelationMetadata, Map, ProcessEvent, Timestamp};
+use daemoneye_eventbus_core::client::{ClientConfig, Inbox, Link, Reader, State, Ticket};
 use daemoneye_eventbus_core::queue::Wake;
 use daemoneye_eventbus_core::transport::Address;
 use daemoneye_eventbus_core::wire::text::Congestion;
-use daemoneye_eventbus_core::wire::{self, Dialect, Draft, Payload};
 
-use crate::support::{Bell, PATIENCE, Place, answered, frames, inbox};
+use crate::support::{Bell, PATIENCE, Place, answered, inbox, pids, publish};
 
 struct Home {
     broker: Broker,
@@ -63,57 +61,6 @@ fn flush(link: &Link, bell: &Arc<Bell>) {
     let ticket = Ticket::new(waker);
     link.ping(ticket.clone());
     answered(bell, &ticket);
-}
-
-pub(crate) fn with_draft<R>(pid: u32, work: impl FnOnce(&mut Draft<'_>) -> R) -> R {
-    let event = CollectionEvent::Process(ProcessEvent {
-        pid,
-        name: "sh",
-        command_line: None,
-        executable_path: None,
-        ppid: None,
-        start_time: None,
-        metadata: Map(vec![]),
-    });
-    let id = "0b6d2f0e-3f0f-4a27-9c34-0b6f4f0f8d11";
-    let mut draft = Draft {
-        id: uuid::Uuid::from_u128(u128::from(pid)),
-        topic: "events.process.new",
-        correlation_metadata: CorrelationMetadata {
-            correlation_id: id,
-            parent_correlation_id: None,
-            root_correlation_id: id,
-            sequence_number: 0,
-            workflow_stage: None,
-            correlation_tags: Map::default(),
-            created_at: Timestamp::now(),
-        },
-        payload: Payload::Event(&event),
-        sequence: 0,
-        timestamp: Timestamp::now(),
-    };
-    work(&mut draft)
-}
-
-pub(crate) fn publish(link: &Link, bell: &Bell, pid: u32) {
-    with_draft(pid, |draft| {
-        bell.until("taken", || match link.publish(draft, None).unwrap() {
-            Sent::Full => false,
-            Sent::Buffered | Sent::Blocked => {
-                link.flush_elsewhere();
-                true
-            }
-            Sent::Written | Sent::Waiting => true,
-        });
-    });
-}
-
-pub(crate) fn pids(inbox: &Inbox, bell: &Bell, count: usize) -> Vec<u32> {
-    let pid = |frame: Vec<u8>| match wire::read(Dialect::Bincode, &frame[4..]).unwrap() {
-        (_, Some(CollectionEvent::Process(event))) => event.pid,
-        _ => panic!("a process event"),
-    };
-    frames(inbox, bell, count).into_iter().map(pid).collect()
 }
 
 #[test]

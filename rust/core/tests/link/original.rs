@@ -9,7 +9,7 @@ use daemoneye_eventbus_core::queue::Wake;
 use daemoneye_eventbus_core::wire::auth::Token;
 use daemoneye_eventbus_core::wire::{self, Dialect};
 
-use crate::support::{Bell, FarEnd, frames, inbox};
+use crate::support::{Bell, ScriptedBroker, frames, inbox};
 
 const CHECK: &[u8] = b"\x04\0\0\0PING";
 const ANSWER: &[u8] = b"\x04\0\0\0PONG";
@@ -32,7 +32,7 @@ fn captured() -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn open(original: &FarEnd, token: Option<Token>) -> (Link, Arc<Bell>) {
+fn open(original: &ScriptedBroker, token: Option<Token>) -> (Link, Arc<Bell>) {
     let bell = Arc::new(Bell::default());
     let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
     let config = ClientConfig {
@@ -55,7 +55,7 @@ fn subscribe(link: &Link, bell: &Arc<Bell>) -> Arc<Inbox> {
 
 #[test]
 fn what_it_sends_arrives_and_its_checks_are_answered_also_after_a_loss() {
-    let mut original = FarEnd::new();
+    let mut original = ScriptedBroker::new();
     let sent = captured();
     assert!(!sent.is_empty());
     let (link, bell) = open(&original, None);
@@ -84,7 +84,7 @@ fn what_it_sends_arrives_and_its_checks_are_answered_also_after_a_loss() {
 
 #[test]
 fn a_message_above_the_limit_ends_the_connection_however_small_the_limit() {
-    let original = FarEnd::new();
+    let original = ScriptedBroker::new();
     let sent = captured();
     let longest = sent.iter().max_by_key(|frame| frame.len()).unwrap();
     let mut large = 4000_u32.to_le_bytes().to_vec();
@@ -112,7 +112,7 @@ fn a_message_above_the_limit_ends_the_connection_however_small_the_limit() {
 
 #[test]
 fn a_token_is_proved_before_it_is_connected() {
-    let original = FarEnd::new();
+    let original = ScriptedBroker::new();
     let (link, bell) = open(&original, Some(Token::new(b"token of at least sixteen bytes".to_vec())));
     let peer = original.accept();
     // BLAKE3 of the token and "PING", by another program.

@@ -3,62 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use daemoneye_eventbus_core::client::{Inbox, Link, State, Ticket};
-use daemoneye_eventbus_core::transport::Stream;
-use daemoneye_eventbus_core::wire::frame::{self, DEFAULT_MAX_FRAME, PREFIX};
-use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, Id, Ok};
+use daemoneye_eventbus_core::client::{State, Ticket};
+use daemoneye_eventbus_core::wire::frame::DEFAULT_MAX_FRAME;
+use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, Id};
 use daemoneye_eventbus_core::wire::{self, Dialect};
 
-use crate::native::{pids, with_draft};
-use crate::numbers::{greet, info, open};
-use crate::support::{Bell, FarEnd, answered, inbox};
-
-/// A subscribed link whose connection has just broken; its inbox, its number there.
-pub(crate) fn broken(broker: &FarEnd) -> (Link, Arc<Bell>, Arc<Inbox>, u64) {
-    let (link, bell) = open(broker);
-    let client = greet(broker, 30.0);
-    let inbox = inbox(&bell, &["events.#"], 10, false);
-    let ticket = Ticket::new(Arc::<Bell>::clone(&bell) as _);
-    let id = link.subscribe(Arc::clone(&inbox), ticket.clone()).unwrap();
-    assert!(matches!(said(broker, &client, &mut Vec::new()), FromClient::Sub(_)));
-    ok(broker, &client, id);
-    answered(&bell, &ticket);
-    drop(client);
-    broker.turn();
-    bell.until("lost", || link.state() == State::Reconnecting);
-    (link, bell, inbox, id)
-}
-
-/// The broker's answer to what has this number.
-pub(crate) fn yes(id: u64) -> Vec<u8> {
-    let ok = Ok {
-        id: Some(id),
-        ..Ok::default()
-    };
-    FromBroker::Ok(ok).frame()
-}
-
-fn ok(broker: &FarEnd, client: &Stream, id: u64) {
-    broker.send(client, &yes(id));
-}
-
-/// The next text of the client; what came behind it stays in `read`.
-pub(crate) fn said(broker: &FarEnd, client: &Stream, read: &mut Vec<u8>) -> FromClient {
-    loop {
-        if let Some((_, body)) = frame::next(read, 1 << 20).unwrap() {
-            let (said, len) = (FromClient::parse(body).unwrap(), PREFIX + body.len());
-            read.drain(..len);
-            return said;
-        }
-        let more = broker.read(client, 1);
-        assert!(!more.is_empty(), "the client hung up");
-        read.extend(more);
-    }
-}
+use crate::support::{Bell, ScriptedBroker, answered, broken, greet, inbox, info, open, pids, said, with_draft, yes};
 
 #[test]
 fn what_a_broker_had_sent_before_it_answered_is_skipped_and_counted() {
-    let broker = FarEnd::new();
+    let broker = ScriptedBroker::new();
     let (link, bell) = open(&broker);
     // To a broker that took it for a peer of the original. The first time it gets no further.
     for answer in [Vec::new(), info(30.0)] {
@@ -77,7 +31,7 @@ fn what_a_broker_had_sent_before_it_answered_is_skipped_and_counted() {
 
 #[test]
 fn a_subscription_that_ends_while_it_is_asked_for_again_is_ended_at_the_broker_too() {
-    let broker = FarEnd::new();
+    let broker = ScriptedBroker::new();
     let (link, bell, first, id) = broken(&broker);
     let client = greet(&broker, 30.0);
     let mut read = Vec::new();
@@ -87,22 +41,22 @@ fn a_subscription_that_ends_while_it_is_asked_for_again_is_ended_at_the_broker_t
     link.unsubscribe(id, ticket.clone(), None);
     answered(&bell, &ticket);
     assert!(first.queue.is_closed());
-    ok(&broker, &client, id);
+    broker.send(&client, &yes(id));
     assert_eq!(said(&broker, &client, &mut read), FromClient::Unsub(Id { id }));
     bell.until("connected", || link.state() == State::Connected);
-    ok(&broker, &client, id);
+    broker.send(&client, &yes(id));
     // The link is as good as any: others are asked for and answered.
     let second = inbox(&bell, &["events.#"], 10, false);
     let ticket = Ticket::new(Arc::<Bell>::clone(&bell) as _);
     let id = link.subscribe(second, ticket.clone()).unwrap();
     assert!(matches!(said(&broker, &client, &mut read), FromClient::Sub(sub) if sub.id == id));
-    ok(&broker, &client, id);
+    broker.send(&client, &yes(id));
     answered(&bell, &ticket);
 }
 
 #[test]
 fn a_connection_that_comes_no_further_is_closed_before_the_next_is_made() {
-    let mut broker = FarEnd::new();
+    let mut broker = ScriptedBroker::new();
     let (link, bell, _inbox, id) = broken(&broker);
     let client = greet(&broker, 30.0);
     let mut read = Vec::new();
@@ -117,13 +71,13 @@ fn a_connection_that_comes_no_further_is_closed_before_the_next_is_made() {
     broker.listen();
     let client = greet(&broker, 30.0);
     assert!(matches!(said(&broker, &client, &mut read), FromClient::Sub(sub) if sub.id == id));
-    ok(&broker, &client, id);
+    broker.send(&client, &yes(id));
     bell.until("connected", || link.state() == State::Connected);
 }
 
 #[test]
 fn a_subscription_that_was_fed_by_a_connection_that_came_no_further_is_interrupted_once_more() {
-    let broker = FarEnd::new();
+    let broker = ScriptedBroker::new();
     let (link, bell, first, id) = broken(&broker);
     assert_eq!(first.gaps(), 1);
     let second = inbox(&bell, &["events.#"], 10, false);
@@ -143,15 +97,15 @@ fn a_subscription_that_was_fed_by_a_connection_that_came_no_further_is_interrupt
     drop(client);
     broker.turn();
     let client = greet(&broker, 30.0);
-    ok(&broker, &client, id);
-    ok(&broker, &client, other);
+    broker.send(&client, &yes(id));
+    broker.send(&client, &yes(other));
     bell.until("connected", || link.state() == State::Connected);
     assert_eq!(first.gaps(), 2);
 }
 
 #[test]
 fn a_link_that_ends_while_it_is_greeted_lets_go_of_the_connection() {
-    let broker = FarEnd::new();
+    let broker = ScriptedBroker::new();
     let (link, _bell) = open(&broker);
     let client = broker.accept();
     assert!(broker.read(&client, 1)[4..].starts_with(b"CONNECT"));

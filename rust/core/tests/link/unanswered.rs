@@ -9,10 +9,7 @@ use daemoneye_eventbus_core::transport::Stream;
 use daemoneye_eventbus_core::wire::frame::{self, Kind, PREFIX};
 use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, Ok, Stats};
 
-use crate::midway::said;
-use crate::native::{pids, publish};
-use crate::numbers::{greet, open};
-use crate::support::{Bell, FarEnd, answered, inbox};
+use crate::support::{Bell, ScriptedBroker, answered, greet, inbox, open, pids, publish, said};
 
 /// As one who asks each second has asked within hours.
 const ASKED: usize = 5000;
@@ -20,8 +17,8 @@ const ASKED: usize = 5000;
 const FEW: usize = 300;
 
 /// A broker that has greeted its one client, which knows.
-fn connected() -> (FarEnd, Link, Arc<Bell>, Stream) {
-    let broker = FarEnd::new();
+fn connected() -> (ScriptedBroker, Link, Arc<Bell>, Stream) {
+    let broker = ScriptedBroker::new();
     let (link, bell) = open(&broker);
     let client = greet(&broker, 30.0);
     bell.until("connected", || link.state() == State::Connected);
@@ -46,7 +43,7 @@ fn ask(bell: &Arc<Bell>, ask: impl Fn(Ticket)) -> Ticket {
     last
 }
 
-fn answer(broker: &FarEnd, client: &Stream, id: u64) {
+fn answer(broker: &ScriptedBroker, client: &Stream, id: u64) {
     let ok = Ok {
         id: Some(id),
         ..Ok::default()
@@ -55,7 +52,7 @@ fn answer(broker: &FarEnd, client: &Stream, id: u64) {
 }
 
 /// The next frame of the client, which may be a message.
-fn heard(broker: &FarEnd, client: &Stream, read: &mut Vec<u8>) -> (Kind, Vec<u8>) {
+fn heard(broker: &ScriptedBroker, client: &Stream, read: &mut Vec<u8>) -> (Kind, Vec<u8>) {
     loop {
         if let Some((kind, body)) = frame::next(read, 1 << 20).unwrap() {
             let len = PREFIX + body.len();
@@ -69,7 +66,7 @@ fn heard(broker: &FarEnd, client: &Stream, read: &mut Vec<u8>) -> (Kind, Vec<u8>
 
 #[test]
 fn flushes_that_were_given_up_in_an_outage_leave_nothing() {
-    let mut broker = FarEnd::new();
+    let mut broker = ScriptedBroker::new();
     let (link, bell) = open(&broker);
     let client = greet(&broker, 30.0);
     bell.until("connected", || link.state() == State::Connected);
@@ -265,7 +262,7 @@ fn a_new_connection_is_asked_for_no_more_at_once() {
 }
 
 /// A link with so many subscriptions that the broker has confirmed, whose connection has broken.
-fn broken_with(broker: &FarEnd, patterns: &[&str], count: usize) -> (Link, Arc<Bell>) {
+fn broken_with(broker: &ScriptedBroker, patterns: &[&str], count: usize) -> (Link, Arc<Bell>) {
     let (link, bell) = open(broker);
     let client = greet(broker, 30.0);
     bell.until("connected", || link.state() == State::Connected);
@@ -288,7 +285,7 @@ fn broken_with(broker: &FarEnd, patterns: &[&str], count: usize) -> (Link, Arc<B
 #[test]
 fn a_new_connection_is_kept_while_its_broker_answers_however_long_that_takes() {
     // More than are asked for at once.
-    let (broker, count) = (FarEnd::new(), 180);
+    let (broker, count) = (ScriptedBroker::new(), 180);
     let (link, bell) = broken_with(&broker, &["events.#"], count);
     let client = greet(&broker, 30.0);
     let mut read = Vec::new();
@@ -304,7 +301,7 @@ fn a_new_connection_is_kept_while_its_broker_answers_however_long_that_takes() {
 
 #[test]
 fn a_broker_that_reads_no_more_until_it_is_read_is_read() {
-    let broker = FarEnd::new();
+    let broker = ScriptedBroker::new();
     let patterns: Vec<String> = (0..200)
         .map(|number| format!("events.t{number}.{}", "x".repeat(200)))
         .collect();

@@ -1,16 +1,20 @@
-//! What the links of these tests are given: a place to dial, somebody to ring for, a queue, and an end that does as it is told.
+//! What these tests share: an address to dial, a waker to wait with, the queue of a subscription, [messages](self::messages), and a
+//! [broker](self::scripted_broker) that says what a test tells it to.
 
-use std::io::{self, IoSlice};
+mod messages;
+mod scripted_broker;
+
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use daemoneye_eventbus_core::client::{Answer, Inbox, InboxOptions, Ticket};
 use daemoneye_eventbus_core::event::EventSubscription;
-use daemoneye_eventbus_core::queue::{Content, Limits, Overflow, Wake};
+use daemoneye_eventbus_core::queue::{Limits, Overflow, Wake};
 use daemoneye_eventbus_core::topic;
-use daemoneye_eventbus_core::transport::{Address, ListenOptions, Listener, Stream};
-use tokio::runtime::Runtime;
-use tokio::time::timeout;
+use daemoneye_eventbus_core::transport::Address;
+
+pub(crate) use self::messages::{frames, pids, publish, with_draft};
+pub(crate) use self::scripted_broker::{ScriptedBroker, broken, greet, info, open, said, subscribed, yes};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -104,96 +108,4 @@ pub(crate) fn inbox(bell: &Arc<Bell>, patterns: &[&str], messages: usize, block:
 pub(crate) fn answered(bell: &Bell, ticket: &Ticket) {
     bell.until("answered", || ticket.poll().is_some());
     assert_eq!(ticket.poll(), Some(Ok(Answer::Done)));
-}
-
-/// The next `count` messages, as their frames.
-pub(crate) fn frames(inbox: &Inbox, bell: &Bell, count: usize) -> Vec<Vec<u8>> {
-    let mut got = Vec::new();
-    bell.until("delivered", || {
-        while got.len() < count
-            && let Ok(popped) = inbox.queue.pop()
-        {
-            let Content::Frames(frame) = &popped.content else {
-                panic!("a message in frames")
-            };
-            got.push(frame.to_vec());
-        }
-        got.len() == count
-    });
-    got
-}
-
-/// A broker's end that does what a test says: it listens, writes what it is told to, and reads.
-pub(crate) struct FarEnd {
-    runtime: Runtime,
-    pub(crate) listener: Option<Listener>,
-    pub(crate) place: Place,
-}
-
-impl FarEnd {
-    pub(crate) fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let mut end = Self {
-            listener: None,
-            runtime,
-            place: Place::new(),
-        };
-        end.listen();
-        end
-    }
-
-    pub(crate) fn listen(&mut self) {
-        let options = ListenOptions::default();
-        let bound = self.runtime.block_on(Listener::bind(&self.place.address, &options));
-        self.listener = Some(bound.unwrap());
-    }
-
-    pub(crate) fn turn(&self) {
-        self.runtime
-            .block_on(async { tokio::time::sleep(Duration::from_millis(100)).await });
-    }
-
-    pub(crate) fn accept(&self) -> Stream {
-        let accept = self.listener.as_ref().unwrap().accept();
-        let accepted = self.runtime.block_on(async { timeout(PATIENCE, accept).await });
-        accepted.expect("nobody dials").unwrap().0
-    }
-
-    pub(crate) fn send(&self, stream: &Stream, mut bytes: &[u8]) {
-        let send = async {
-            while !bytes.is_empty() {
-                match stream.try_write(&[IoSlice::new(bytes)]) {
-                    Ok(written) => bytes = &bytes[written..],
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await.unwrap(),
-                    Err(error) => panic!("{error}"),
-                }
-            }
-            // Written is not sent yet where somebody has to turn the event loop.
-            stream.writable().await.unwrap();
-        };
-        self.runtime
-            .block_on(async { timeout(PATIENCE, send).await })
-            .expect("nobody reads");
-    }
-
-    pub(crate) fn read(&self, stream: &Stream, wanted: usize) -> Vec<u8> {
-        let mut got = Vec::new();
-        let read = async {
-            let readable = stream.readable().unwrap();
-            while got.len() < wanted {
-                let mut chunk = [0; 4096];
-                match readable.read_with(|| stream.try_read(&mut chunk)).await.unwrap() {
-                    0 => break,
-                    len => got.extend_from_slice(&chunk[..len]),
-                }
-            }
-        };
-        self.runtime
-            .block_on(async { timeout(PATIENCE, read).await })
-            .expect("nothing is sent");
-        got
-    }
 }
