@@ -65,7 +65,12 @@ impl Clock {
     }
 
     pub(super) fn note_heard(&mut self) {
-        self.heard = self.awake();
+        self.note_heard_at(Instant::now());
+    }
+
+    fn note_heard_at(&mut self, now: Instant) {
+        self.note_awake(now);
+        self.heard = now;
         self.pinged = false;
     }
 
@@ -76,15 +81,15 @@ impl Clock {
 
     /// The peer has taken something, so it is there.
     pub(super) fn note_written(&mut self) {
-        self.heard = self.awake();
+        let now = Instant::now();
+        self.note_awake(now);
+        self.heard = now;
     }
 
-    fn awake(&mut self) -> Instant {
-        let now = Instant::now();
+    fn note_awake(&mut self, now: Instant) {
         if now > self.armed {
             self.forgive(now);
         }
-        now
     }
 
     /// `whole`: frames were completed by the last read; `partial`: another has begun.
@@ -111,10 +116,10 @@ impl Clock {
         self.armed_at = now;
     }
 
-    fn arm(&mut self, at: Instant) {
+    fn arm(&mut self, at: Instant, now: Instant) {
         if at < self.armed {
             self.armed = at;
-            self.armed_at = Instant::now();
+            self.armed_at = now;
             self.sleep.as_mut().reset(at.into());
         }
     }
@@ -145,12 +150,13 @@ impl Session {
 
     pub(super) fn set_clock(&mut self) {
         let config = &self.shared.config;
+        let now = Instant::now();
         let next = match self.stage {
             Stage::Ended => return,
             Stage::Leaving => self.clock.leaving.map(|(since, _)| since + config.write_timeout),
             Stage::Open if self.stop.is_some() => {
                 let stalls = self.waiting.as_ref().map(|waiting| waiting.stalls_at());
-                let mut next = Instant::now() + PROBE;
+                let mut next = now + PROBE;
                 if let Some(Stop::Paced(ready)) = self.stop {
                     next = next.min(ready);
                 }
@@ -164,12 +170,12 @@ impl Session {
                 };
                 let silence = self.clock.heard + quiet;
                 let frame = self.clock.frame_since.map(|since| since + config.frame_timeout);
-                let grace = self.grace(Instant::now());
+                let grace = self.grace(now);
                 [frame, grace].into_iter().flatten().chain([silence]).min()
             }
         };
         if let Some(next) = next {
-            self.clock.arm(next);
+            self.clock.arm(next, now);
         }
     }
 
@@ -257,26 +263,28 @@ mod tests {
         let began = Instant::now();
         clock.note_frames(false, true);
         let quiet = Duration::from_millis(100);
-        clock.arm(began + quiet);
-        while began.elapsed() < quiet + SLEPT + quiet {
-            std::thread::sleep(Duration::from_millis(1));
-            clock.note_heard();
+        clock.arm(began + quiet, began);
+        let mut now = began;
+        while now < began + quiet + SLEPT + quiet {
+            now += Duration::from_millis(1);
+            clock.note_heard_at(now);
             clock.note_frames(false, true);
         }
-        clock.forgive(Instant::now());
+        clock.forgive(now);
         // The time until it was due counts.
-        assert!(clock.frame_since.unwrap().elapsed() >= quiet);
+        assert!(now - clock.frame_since.unwrap() >= quiet);
     }
 
     #[tokio::test]
     async fn what_is_read_after_a_sleep_does_not_hide_it() {
         let mut clock = Clock::new();
+        let began = Instant::now();
         clock.note_frames(false, true);
-        clock.arm(Instant::now() + Duration::from_millis(10));
-        std::thread::sleep(SLEPT + Duration::from_millis(100));
-        clock.note_heard();
+        clock.arm(began + Duration::from_millis(10), began);
+        let now = began + SLEPT + Duration::from_millis(100);
+        clock.note_heard_at(now);
         clock.note_frames(false, true);
-        clock.forgive(Instant::now());
-        assert!(clock.frame_since.unwrap().elapsed() < SLEPT);
+        clock.forgive(now);
+        assert!(now - clock.frame_since.unwrap() < SLEPT);
     }
 }
