@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "minutes there")]
-    fn it_has_an_end() {
+    fn what_is_longer_is_cut() {
         let whole = "x".repeat(MOST);
         assert_eq!(shown(&whole), whole);
         assert_eq!(shown(&"x".repeat(MOST + 1)), format!("{whole}…"));

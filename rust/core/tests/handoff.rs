@@ -102,7 +102,7 @@ impl Connection {
     }
 }
 
-fn every_order(disarm_first: bool) {
+fn check_every_order(disarm_first: bool) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(move || {
@@ -128,22 +128,22 @@ fn every_order(disarm_first: bool) {
 
 #[test]
 fn nothing_stays_in_a_queue_whose_socket_has_room() {
-    every_order(false);
+    check_every_order(false);
 }
 
 /// Run by the test below, in a process of its own: loom ends it with a panic while it unwinds.
 #[test]
 #[ignore = "ends its process"]
-fn the_other_order() {
-    every_order(true);
+fn disarming_first() {
+    check_every_order(true);
 }
 
 /// The model sees the defect that the order avoids: whoever is blocked right after the disarming is forgotten.
 #[test]
-fn the_other_order_forgets_somebody() {
+fn disarming_first_loses_a_wake_up() {
     let this = std::env::current_exe().unwrap();
     let ended = std::process::Command::new(this)
-        .args(["--exact", "the_other_order", "--ignored", "--nocapture"])
+        .args(["--exact", "disarming_first", "--ignored", "--nocapture"])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&ended.stderr);

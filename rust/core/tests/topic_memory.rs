@@ -1,4 +1,4 @@
-//! What the topic room allocates: nothing per message, a few hundred bytes per pattern, nothing after the last one.
+//! What the topic module allocates: nothing per message, a few hundred bytes per pattern, nothing after the last one.
 #![expect(unsafe_code, reason = "an allocator is unsafe to write")]
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

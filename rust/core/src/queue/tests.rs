@@ -3,8 +3,8 @@
 mod edges;
 mod mixed;
 mod model;
+mod put_back;
 mod stalled;
-mod unmade;
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -11,11 +11,11 @@
 mod delivery;
 mod flow;
 mod handshake;
-mod held;
 mod held_back;
 mod life;
 mod limits;
 mod local;
+mod memory_bounds;
 mod original;
 mod rights;
 mod support;

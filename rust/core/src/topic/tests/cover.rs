@@ -67,7 +67,7 @@ proptest! {
 }
 
 #[test]
-fn what_people_write() {
+fn rules_as_people_write_them() {
     let rules = |list: &[(&str, bool)]| {
         list.iter()
             .map(|(text, allow)| (pattern(text), *allow))

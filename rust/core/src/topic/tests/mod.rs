@@ -1,4 +1,4 @@
-//! The topic room against a model written from the grammar's words alone: split at dots, recurse.
+//! The topic module against a model written from the grammar's words alone: split at dots, recurse.
 mod cache;
 mod cover;
 mod matcher;
