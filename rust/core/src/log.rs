@@ -23,7 +23,10 @@ struct Reason {
 impl Limiter {
     /// Whether a line about `reason` is due: then how many were left out since the last.
     pub(crate) fn due(&self, reason: &'static str) -> Option<u64> {
-        let now = Instant::now();
+        self.due_at(reason, Instant::now())
+    }
+
+    fn due_at(&self, reason: &'static str, now: Instant) -> Option<u64> {
         let mut reasons = self.0.lock();
         let Some(known) = reasons.get_mut(reason) else {
             let first = Reason {
@@ -43,7 +46,10 @@ impl Limiter {
 
     /// Reasons with lines left out and none written for a second: their counts, which no later line may ever tell.
     pub(crate) fn overdue(&self) -> Vec<(&'static str, u64)> {
-        let now = Instant::now();
+        self.overdue_at(Instant::now())
+    }
+
+    fn overdue_at(&self, now: Instant) -> Vec<(&'static str, u64)> {
         self.take(|reason| {
             let due = now.duration_since(reason.last) >= EVERY;
             if due {
@@ -81,32 +87,40 @@ mod tests {
     #[test]
     fn every_line_is_written_or_counted() {
         let limiter = Limiter::default();
-        assert_eq!(limiter.due("other"), Some(0));
         let start = Instant::now();
-        let (mut written, mut told, mut asked) = (0_u64, 0_u64, 0_u64);
-        while start.elapsed() < EVERY * 5 / 2 {
-            asked += 1;
-            if let Some(suppressed) = limiter.due("flood") {
-                written += 1;
+        assert_eq!(limiter.due_at("other", start), Some(0));
+        let (mut written, mut told) = (Vec::new(), 0);
+        for millis in 0..2500 {
+            if let Some(suppressed) = limiter.due_at("flood", start + Duration::from_millis(millis)) {
+                written.push(millis);
                 told += suppressed;
             }
         }
-        assert!((2..=3).contains(&written), "{written} lines in 2.5 s");
-        std::thread::sleep(EVERY);
-        let overdue = limiter.overdue();
-        assert!(limiter.overdue().is_empty());
-        told += overdue.iter().map(|(_, suppressed)| suppressed).sum::<u64>();
-        assert_eq!(overdue.first().map(|(reason, _)| *reason), Some("flood"));
-        assert_eq!(written + told, asked);
+        assert_eq!((written, told), (vec![0, 1000, 2000], 2 * 999));
+        // The last was written at 2 s.
+        assert_eq!(limiter.next(), Some(start + 3 * EVERY));
+        assert_eq!(limiter.overdue_at(start + 3 * EVERY - Duration::from_nanos(1)), []);
+        assert_eq!(limiter.overdue_at(start + 3 * EVERY), [("flood", 499)]);
+        assert_eq!(limiter.overdue_at(start + 4 * EVERY), []);
+        // What was told late counts as a line.
+        assert_eq!(
+            limiter.due_at("flood", start + 4 * EVERY - Duration::from_nanos(1)),
+            None
+        );
+        assert_eq!(limiter.due_at("flood", start + 4 * EVERY), Some(1));
     }
 
     #[test]
     fn the_end_waits_for_nothing() {
         let limiter = Limiter::default();
-        assert_eq!((limiter.due("flood"), limiter.next()), (Some(0), None));
-        assert_eq!((limiter.due("flood"), limiter.due("flood")), (None, None));
-        assert!(limiter.next().is_some_and(|at| at <= Instant::now() + EVERY));
-        assert_eq!((limiter.overdue(), limiter.rest()), (vec![], vec![("flood", 2)]));
+        let now = Instant::now();
+        assert_eq!((limiter.due_at("flood", now), limiter.next()), (Some(0), None));
+        assert_eq!(
+            (limiter.due_at("flood", now), limiter.due_at("flood", now)),
+            (None, None)
+        );
+        assert_eq!(limiter.next(), Some(now + EVERY));
+        assert_eq!((limiter.overdue_at(now), limiter.rest()), (vec![], vec![("flood", 2)]));
         assert_eq!((limiter.rest(), limiter.next()), (vec![], None));
     }
 }
