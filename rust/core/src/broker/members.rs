@@ -39,14 +39,18 @@ impl Shared {
         self.progress.notify_one();
     }
 
-    /// A peer of the original goes on with another queue. What this one held is dropped as closed; gives all that it has come to.
+    /// A peer of the original will go on with another queue. What this one held is dropped as closed; gives all that it has come to.
     pub(super) fn end_queue(&self, old: &Connection) -> Totals {
         self.router.leave(&old.sink);
         old.queue.discard(|_| DropReason::Closed);
-        let mut registry = self.registry.lock();
-        registry.connections.remove(&old.id);
-        registry.gone.add(&old.queue.snapshot(), false);
         old.totals()
+    }
+
+    /// Puts `new` in the place of `old`, whose queue has ended. In one step: whoever looks for the peer meanwhile finds it.
+    pub(super) fn replace(&self, old: &Connection, new: &Arc<Connection>) {
+        let mut registry = self.registry.lock();
+        registry.connections.insert(new.id, Arc::clone(new));
+        registry.gone.add(&old.queue.snapshot(), false);
     }
 
     /// What those who were connected when the broker ended have not got.

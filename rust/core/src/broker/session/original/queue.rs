@@ -89,7 +89,7 @@ impl Original {
         if self.reading != Reading::AnswersOnly {
             subscribe(&self.shared.router, &connection, patterns.clone());
         }
-        self.shared.register(&connection);
+        self.shared.replace(old, &connection);
         connection
     }
 

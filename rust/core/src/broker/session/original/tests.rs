@@ -43,40 +43,45 @@ impl Bus {
         stream
     }
 
-    /// Publishes events whose pids count up from `first`.
+    /// Publishes events of these pids.
     fn publish(&self, pids: std::ops::Range<u32>) {
         let port = self.broker.port(PortOptions::default()).unwrap();
         for pid in pids {
-            let event = CollectionEvent::Process(ProcessEvent {
-                pid,
-                name: "sh",
-                command_line: None,
-                executable_path: None,
-                ppid: None,
-                start_time: None,
-                metadata: Map::default(),
+            with_draft(pid, |draft| {
+                port.publish(draft, |_| std::sync::Arc::new(()), Caller::default())
+                    .unwrap();
             });
-            let now = Timestamp::now();
-            let mut draft = Draft {
-                id: uuid::Uuid::from_u128(u128::from(pid)),
-                topic: "events.process.new",
-                correlation_metadata: CorrelationMetadata {
-                    correlation_id: "c",
-                    parent_correlation_id: None,
-                    root_correlation_id: "c",
-                    sequence_number: 0,
-                    workflow_stage: None,
-                    correlation_tags: Map::default(),
-                    created_at: now,
-                },
-                payload: Payload::Event(&event),
-                sequence: 0,
-                timestamp: now,
-            };
-            port.publish(&mut draft, |_| std::sync::Arc::new(()), Caller::default())
-                .unwrap();
         }
     }
+}
+
+fn with_draft<R>(pid: u32, work: impl FnOnce(&mut Draft<'_>) -> R) -> R {
+    let event = CollectionEvent::Process(ProcessEvent {
+        pid,
+        name: "sh",
+        command_line: None,
+        executable_path: None,
+        ppid: None,
+        start_time: None,
+        metadata: Map::default(),
+    });
+    let now = Timestamp::now();
+    work(&mut Draft {
+        id: uuid::Uuid::from_u128(u128::from(pid)),
+        topic: "events.process.new",
+        correlation_metadata: CorrelationMetadata {
+            correlation_id: "c",
+            parent_correlation_id: None,
+            root_correlation_id: "c",
+            sequence_number: 0,
+            workflow_stage: None,
+            correlation_tags: Map::default(),
+            created_at: now,
+        },
+        payload: Payload::Event(&event),
+        sequence: 0,
+        timestamp: now,
+    })
 }
 
 /// One frame, as the original reads: a read for the length, a read for the body, each of which must give all of it.
@@ -260,6 +265,42 @@ fn who_disconnects_a_peer_means_it_whichever_queue_it_has() {
     found.request_disconnect();
     while peer.read(&mut [0; 64]).unwrap() > 0 {}
     assert_eq!(bus.broker.statistics().refused["disconnected_by_operator"], 1);
+}
+
+#[test]
+fn a_peer_is_found_also_while_its_queue_is_replaced() {
+    let bus = Bus::new(BrokerConfig::default());
+    let mut message = Vec::new();
+    with_draft(1, |draft| {
+        wire::write(Dialect::Bincode, draft, 1 << 20, 8, &mut message).unwrap()
+    });
+    let shared = &bus.broker.0.shared;
+    for _ in 0..100 {
+        let mut peer = bus.dial();
+        check(&mut peer);
+        assert_eq!(read_like_the_original(&mut peer).unwrap(), b"PONG");
+        let id = only(&bus).id;
+        let over = AtomicBool::new(false);
+        std::thread::scope(|threads| {
+            let looking = threads.spawn(|| {
+                let found = std::iter::repeat_with(|| shared.connection(id).is_some());
+                found.take_while(|_| !over.load(Ordering::Relaxed)).all(|found| found)
+            });
+            // It turns out to speak another dialect than it was spoken to in, which takes another queue.
+            peer.write_all(&message).unwrap();
+            check(&mut peer);
+            assert_eq!(read_like_the_original(&mut peer).unwrap(), b"PONG");
+            over.store(true, Ordering::Relaxed);
+            assert!(looking.join().unwrap(), "it was gone for a moment");
+        });
+        assert_eq!(only(&bus).dialect, Dialect::Bincode);
+        drop(peer);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !bus.broker.clients().is_empty() {
+            assert!(Instant::now() < deadline, "not gone");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 #[test]
