@@ -125,8 +125,13 @@ impl Clock {
     }
 }
 
-/// Why somebody is cut whose frame has used up its [`GRACE`].
-pub(super) fn unfinished() -> String {
+/// Why somebody is cut whose frame has used up its time.
+pub(super) fn late_frame(frame_timeout: Duration) -> String {
+    format!("a frame was begun and not completed within {frame_timeout:?}")
+}
+
+/// The same where it has used up its [`GRACE`].
+pub(super) fn unfinished_frame() -> String {
     format!("a frame was begun and not completed within {GRACE:?}, and others waited for the room that it took")
 }
 
@@ -223,15 +228,11 @@ impl Session {
             .frame_since
             .is_some_and(|since| now >= since + config.frame_timeout)
         {
-            let limit = config.frame_timeout;
-            self.cut(
-                Code::FrameTimeout,
-                &format!("a frame was begun and not completed within {limit:?}"),
-            );
+            self.cut(Code::FrameTimeout, &late_frame(config.frame_timeout));
             return;
         }
         if self.claim.blocks_others() && self.clock.frame_since.is_some_and(|since| now >= since + GRACE) {
-            self.cut_for(Refusal::UnfinishedFrame, Code::FrameTimeout, &unfinished());
+            self.cut_for(Refusal::UnfinishedFrame, Code::FrameTimeout, &unfinished_frame());
             return;
         }
         if now >= self.clock.heard + config.ping_timeout {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::clock::unfinished;
+use super::clock::unfinished_frame;
 use super::handshake_reader::{HandshakeReader, ReadFailure};
 use super::ingest::add;
 use super::with_read;
@@ -185,7 +185,7 @@ pub(super) fn refuse(shared: &Shared, stream: &Stream, fault: Fault) {
         Fault::Answer(err) => (Refusal::of(err.code), err),
         Fault::BlocksOthers => (
             Refusal::UnfinishedFrame,
-            Box::new(ErrText::new(Code::FrameTimeout, unfinished())),
+            Box::new(ErrText::new(Code::FrameTimeout, unfinished_frame())),
         ),
         Fault::NoMemory(error) => (Refusal::NoMemory, Box::new(ErrText::new(Code::Busy, error.to_string()))),
         Fault::CannotWatch(cause) => (

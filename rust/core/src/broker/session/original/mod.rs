@@ -33,6 +33,7 @@ use self::out::{Blocked, Until, ready};
 use self::pace::Pace;
 use self::reader::Reader;
 use self::reading::Reading;
+use super::clock::{late_frame, unfinished_frame};
 use super::entry::Entry;
 use super::final_read::{FinalRead, FinalReadStep};
 use super::{Stage, Wait, batch, read, with_read};
@@ -236,15 +237,9 @@ impl Original {
         if !self.is_proven() && now >= self.since + self.shared.original_timing.proof {
             self.cut(Refusal::AuthenticationFailed, "no proof of the token came in time");
         } else if self.frame_since.is_some_and(|since| now >= since + frame_timeout) {
-            self.cut(
-                Refusal::FrameTimeout,
-                "a frame was begun and not completed within frame_timeout",
-            );
+            self.cut(Refusal::FrameTimeout, &late_frame(frame_timeout));
         } else if self.claim.blocks_others() && self.frame_since.is_some_and(|since| now >= since + GRACE) {
-            self.cut(
-                Refusal::UnfinishedFrame,
-                "a frame was begun and not completed soon, and others waited for the room that it took",
-            );
+            self.cut(Refusal::UnfinishedFrame, &unfinished_frame());
         }
     }
 
