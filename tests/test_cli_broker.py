@@ -80,6 +80,7 @@ def test_options_are_obeyed(cli, path, arguments):
         (("--original-auth",), "--original-auth: needs a token"),
         (("--ping-interval", "100"), "--ping-timeout: must be above --ping-interval"),
         (("--drain", "nan"), "no number of seconds"),
+        (("--stall-timeout", "5s"), "'5s' is no number of seconds"),
         (("--path", "/tmp/other"), "not allowed with argument"),
         (("--unknown",), "unrecognized arguments"),
         (("--max-conn", "5"), "unrecognized arguments"),
@@ -230,7 +231,11 @@ def test_tokens(cli, path, folder):
     assert "No such file" in cli("stats", "--token-file", folder / "none").ends(4).stderr
     (folder / "short").write_bytes(b"x")
     (folder / "short").chmod(0o600)
-    assert "token" in cli("broker", folder / "c.sock", "--token-file", folder / "short").ends(2).stderr
+    for command in (("broker", folder / "c.sock"), ("stats",), ("doctor", path)):
+        refused = cli(*command, "--token-file", folder / "short").ends(2)
+        assert refused.stderr.endswith(
+            f": token file {folder}/short: 1 bytes are too few, at least 16 are needed; use 32 random ones\n"
+        )
     child.signal(signal.SIGTERM).ends(0)
     assert "0" * 32 not in child.stderr + child.stdout
 
@@ -315,7 +320,7 @@ def test_rate_limits(cli, path):
     for limit, said in {
         "messages": "none of per, messages, bytes, connects, burst",
         "host=1": "none of per",
-        "messages=x": "no size",
+        "messages=x": "'x' is no number; K, M and G",
         "per=uid": "no rate at all",
         "connects=1": 'needs per="uid"',
         "messages=0": "must be between",

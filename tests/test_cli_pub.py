@@ -160,7 +160,7 @@ def test_a_live_pipe_passes_events_on_at_once(cli, cli_broker, path, folder):
         ('{"fields":{}}', "type: must be one of process, network"),
         ('{"type":["x"],"fields":{}}', "type: must be one of"),
         ('{"type":"process"}', "fields: expected an object, got nothing"),
-        ('{"type":"process","fields":{"pid":1}}', "name"),
+        ('{"type":"process","fields":{"pid":1}}', "fields.name: missing, and it has no default"),
         ('{"type":"process","fields":{"pid":-1,"name":"x"}}', "fields.pid: must be between 0"),
         ('{"type":"process","fields":{"pid":true,"name":"x"}}', "fields.pid: expected int"),
         ('{"type":"process","fields":{"pid":1,"name":null}}', "fields.name: expected str"),
@@ -180,7 +180,7 @@ def test_a_live_pipe_passes_events_on_at_once(cli, cli_broker, path, folder):
         ('{"type":"process","topic":"events..x","fields":{"pid":1,"name":"x"}}', "events..x"),
         ('{"type":"process","topic":5,"fields":{"pid":1,"name":"x"}}', "topic: expected a string, got a number"),
         ('{"type":"process","correlation":5,"fields":{"pid":1,"name":"x"}}', "correlation: expected a string"),
-        ('{"type":"process","correlation":{},"fields":{"pid":1,"name":"x"}}', "correlation"),
+        ('{"type":"process","correlation":{},"fields":{"pid":1,"name":"x"}}', "correlation.correlation_id: missing"),
         (
             '{"type":"process","correlation":{"correlation_id":"x","sequence_number":-1},"fields":{"pid":1,"name":"x"}}',
             "correlation.sequence_number: ",
@@ -292,6 +292,10 @@ def test_progress_of_a_large_file(cli, cli_broker, folder):
         ("process --name x --pid 4294967296", "pub: --pid: must be between 0 and 4294967295, got 4294967296"),
         ("process --name x --pid -1", "pub: --pid: must be between 0 and 4294967295, got -1"),
         ("process --name x --pid 1 --ppid " + 60 * "9", "pub: --ppid: must be between 0 and 4294967295"),
+        (
+            "performance --metric-name m --unit s --value high",
+            "pub performance: argument --value: 'high' is no number;",
+        ),
         ("process --name x --pid 1_0", "pub process: argument --pid: '1_0' is no integer"),
         (
             "filesystem --file-path /x --event-type y --size -1",

@@ -439,6 +439,21 @@ async def test_what_the_hosts_records_have_already_stays(path, records):
     assert f"pid={os.getpid()}" in refused.message
 
 
+@pytest.mark.parametrize(
+    ("style", "text"),
+    [
+        ("%", "%(module)s %(process)d %(thread)d %(funcName)-8s %(lineno)d %(threadName)-8s %(relativeCreated)d|"),
+        ("{", "{module} {process:d} {thread:d} {funcName:<8} {lineno:d} {threadName:<8} {relativeCreated:.0f}|"),
+    ],
+)
+async def test_a_line_has_what_formats_ask_for(path, records, style, text):
+    """Each line was an error of the handler, with formats such as the verbose one that Django's documentation shows."""
+    records.setFormatter(logging.Formatter(text, style=style))
+    async with Broker(path):
+        await eventually(lambda: records.all)
+    assert records.all[0].text.startswith(f"(rust) {os.getpid()} 0 (rust)   0 (rust)   ")
+
+
 async def test_a_filter_that_raises_costs_its_own_line(path, records):
     """All lines that had come together with it were lost."""
     told = []

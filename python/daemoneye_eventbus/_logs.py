@@ -20,6 +20,9 @@ _AREAS: Final = ("broker", "client", "transport")
 _LOGGERS: Final = tuple(logging.getLogger(name) for name in (_PACKAGE, *(f"{_PACKAGE}.{area}" for area in _AREAS)))
 _LEVELS: Final = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 _NOTHING: Final = logging.CRITICAL + 1
+_PLACE: Final = "(rust)"
+_THREAD: Final = 0
+"""No thread's number. Formats of hosts, Django's among them, ask for a number here and for text elsewhere."""
 _waiting: Final[deque[tuple[int, str, str, dict[str, Any], float | None]]] = deque()
 """Lines on their way, each taken out before it is handed over."""
 
@@ -56,7 +59,7 @@ def _record(level: int, area: str, text: str, fields: dict[str, Any], time: floa
     logger = logging.getLogger(f"{_PACKAGE}.{area}" if area else _PACKAGE)
     if not logger.isEnabledFor(level):
         return
-    record = logger.makeRecord(logger.name, level, "(rust)", 0, text, (), None)
+    record = logger.makeRecord(logger.name, level, _PLACE, 0, text, (), None, _PLACE)
     for field, value in fields.items():
         # Not by `extra`, which raises where the host's factory of records has set one of these: that stays, and the
         # text has ours.
@@ -67,5 +70,5 @@ def _record(level: int, area: str, text: str, fields: dict[str, Any], time: floa
         record.created = time
         record.msecs = time % 1 * 1000
         record.relativeCreated += shift * 1000
-        record.thread = record.threadName = None
+        record.thread, record.threadName = _THREAD, _PLACE
     logger.handle(record)

@@ -162,6 +162,11 @@ def token_from(name: str) -> bytes:
     token = token.rstrip(b"\r\n")
     if len(token) > _LONGEST_TOKEN:
         raise CliError(f"token file {name}: more than {_LONGEST_TOKEN} bytes; 32 random ones are good", USAGE)
+    try:
+        ClientConfig(token=token)
+    except ValueError as error:
+        # Here it is known which of several files it is.
+        raise CliError(f"token file {name}: {str(error).removeprefix('ClientConfig.token: ')}", USAGE) from None
     return token
 
 

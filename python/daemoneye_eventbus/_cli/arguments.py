@@ -12,7 +12,7 @@ from daemoneye_eventbus._cli.exits import USAGE, CliError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["check_patterns", "integer", "mapping", "number", "pair", "text", "timestamp"]
+__all__ = ["check_patterns", "integer", "mapping", "number", "pair", "real", "text", "timestamp"]
 
 _U64: Final = 2**64 - 1
 # Python reads none that is much longer.
@@ -40,6 +40,18 @@ def integer(said: str) -> int:
     if _INTEGER.fullmatch(said):
         return int(said)
     raise argparse.ArgumentTypeError(f"{said[:_SHOWN]!r} is no integer")
+
+
+def real(what: str) -> Callable[[str], float]:
+    """A converter of numbers with a fraction; ``what`` says of what, for whoever knows its limits better."""
+
+    def convert(said: str) -> float:
+        try:
+            return float(said)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{said[:_SHOWN]!r} is no {what}") from None
+
+    return convert
 
 
 def text(said: str) -> str:

@@ -11,7 +11,7 @@ import binascii
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final, cast
 
 from daemoneye_eventbus import CollectionEvent, ControlMessage, CorrelationMetadata, Timestamp
@@ -144,6 +144,9 @@ def _made(where: str, kind: Any, said: dict[str, Any]) -> Any:
             names = ", ".join(_JSON_NAMES.get(one, one) for one in known)
             raise LineError(f"{where}.{name}: no such field; the fields are {names}")
         values[field] = _value(f"{where}.{name}", field, item)
+    for field, described in known.items():
+        if field not in values and described.default is MISSING and described.default_factory is MISSING:
+            raise LineError(f"{where}.{_JSON_NAMES.get(field, field)}: missing, and it has no default")
     try:
         return kind(**values)
     except (TypeError, ValueError, OverflowError) as error:

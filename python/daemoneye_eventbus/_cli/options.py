@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
 
-from daemoneye_eventbus._cli.arguments import integer
+from daemoneye_eventbus._cli.arguments import integer, real
 from daemoneye_eventbus._cli.exits import USAGE, CliError
 from daemoneye_eventbus._cli.users import group, user
 
@@ -38,7 +38,13 @@ def number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
+        pass
+    try:
         return float(_size(text))
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number; K, M and G at its end stand for powers of 1024"
+        ) from None
 
 
 def _octal(text: str) -> int:
@@ -63,6 +69,10 @@ _NAMED: Final[dict[str, dict[str, Any]]] = {
     "allowed_uids": {"type": _list_of(user), "action": "extend", "metavar": "USER,..."},
     "socket_group": {"type": group, "metavar": "GROUP"},
     "socket_mode": {"type": _octal, "metavar": "MODE"},
+}
+_NUMBERS: Final[dict[Any, tuple[Callable[[str], Any], str]]] = {
+    int: (integer, "N"),
+    float: (real("number of seconds"), "SECONDS"),
 }
 _TEXTS: Final = {"allowed_sids": "SID", "original_patterns": "PATTERN"}
 """What each text of a list is."""
@@ -151,7 +161,8 @@ def _settings(name: str, hint: Any) -> dict[str, Any]:
         return {"action": argparse.BooleanOptionalAction}
     if hint is int and (name.endswith("_bytes") or name == "max_frame"):
         return {"type": _size, "metavar": "BYTES"}
-    return {"type": integer if hint is int else hint, "metavar": {int: "N", float: "SECONDS"}.get(hint, "NAME")}
+    convert, metavar = _NUMBERS.get(hint, (hint, "NAME"))
+    return {"type": convert, "metavar": metavar}
 
 
 def _shown(name: str, default: Any) -> str:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from daemoneye_eventbus import FrameTooLarge, TopicError
 from daemoneye_eventbus._cli import jsonlines, output
 from daemoneye_eventbus._cli.address import add_client, connect
-from daemoneye_eventbus._cli.arguments import integer, mapping, pair, text, timestamp
+from daemoneye_eventbus._cli.arguments import integer, mapping, pair, real, text, timestamp
 from daemoneye_eventbus._cli.commands import FieldFormatter, command
 from daemoneye_eventbus._cli.exits import ERROR, NO_BROKER, OK, USAGE, CliError
 from daemoneye_eventbus._cli.kinds import CONTROL, KINDS, Kind, fields_of
@@ -102,7 +102,7 @@ def _add_kind(kinds: Any, kind: str, cls: Kind) -> None:
             case "int":
                 parser.add_argument(option, type=integer, metavar="N", **settings)
             case "float":
-                parser.add_argument(option, type=float, metavar="X", **settings)
+                parser.add_argument(option, type=real("number"), metavar="X", **settings)
             case "Timestamp":
                 settings["help"] = "ISO 8601 with an offset, as in 2026-01-31T12:00:00Z, or nanoseconds since 1970."
                 parser.add_argument(option, type=timestamp, metavar="TIME", **settings)
