@@ -256,6 +256,24 @@ async def test_collector_begins_with_what_runs(events, collector):
     assert received.correlation_metadata.workflow_stage == "snapshot"
 
 
+async def test_collector_tells_a_new_broker_everything_again(run, broker, collector, events, path):
+    """As an agent that embeds the broker and is restarted: it knows nothing of what was published before."""
+    await first(events, lambda one: one.event.pid == os.getpid())
+    with child(SLEEP, "4711.5") as process:
+        await story(events, process.pid, "start")
+        # It shall not be back before there is a subscription.
+        collector.process.send_signal(signal.SIGSTOP)
+        broker.process.kill()
+        broker.process.wait(DEADLINE)
+        run("broker.py", path).until("listening")
+        async with EventBus.connect(path) as bus, bus.subscribe(ProcessEvent) as new:
+            collector.process.send_signal(signal.SIGCONT)
+            again = await first(new, lambda one: one.event.pid == process.pid)
+            assert again.topic == "events.process.start"
+            assert again.correlation_metadata.workflow_stage == "snapshot"
+    assert collector.stop() == 0
+
+
 async def test_collector_tells_start_and_stop_of_a_real_process(events, collector):
     await first(events, lambda one: one.event.pid == os.getpid())
     before = datetime.now(UTC)

@@ -1,8 +1,9 @@
 """Publishes the processes of this machine as they come, change and go.
 
 The first scan publishes everything that runs (correlation stage ``snapshot``), each later one what differs from the one
-before (stage ``watch``), as ``events.process.start``, ``.modify`` and ``.stop``. A process that lives between two
-scans is not seen. All events of one scan share a correlation id.
+before (stage ``watch``), as ``events.process.start``, ``.modify`` and ``.stop``. A scan after a reconnect publishes
+everything once more, since an agent that was restarted knows nothing of what was published before. A process that lives
+between two scans is not seen. All events of one scan share a correlation id.
 """
 
 from __future__ import annotations
@@ -77,12 +78,12 @@ def scan(known: Processes) -> Processes:
     return found
 
 
-def changes(before: Processes, after: Processes) -> Iterator[tuple[str, ProcessEvent]]:
+def changes(before: Processes, after: Processes, *, everything: bool = False) -> Iterator[tuple[str, ProcessEvent]]:
     for process, event in before.items():
         if process not in after:
             yield "stop", event
     for process, event in after.items():
-        if process not in before:
+        if everything or process not in before:
             yield "start", event
         elif event != before[process]:
             yield "modify", event
@@ -92,13 +93,15 @@ async def collect(path: str | None, instance: str | None, interval: float) -> No
     config = ClientConfig(client="process_collector")
     async with EventBus.connect(path, instance=instance, config=config) as bus:
         known: Processes = {}
-        stage = "snapshot"
+        told: int | None = None
         while True:
+            connection = bus.local_statistics()["reconnects"]
+            everything, told = connection != told, connection
             found = await asyncio.to_thread(scan, known)
-            correlation = CorrelationMetadata(str(uuid.uuid4())).with_stage(stage)
-            for kind, event in changes(known, found):
+            correlation = CorrelationMetadata(str(uuid.uuid4())).with_stage("snapshot" if everything else "watch")
+            for kind, event in changes(known, found, everything=everything):
                 await bus.publish(event, correlation, topic=f"events.process.{kind}")
-            known, stage = found, "watch"
+            known = found
             await asyncio.sleep(interval)
 
 
