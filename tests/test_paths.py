@@ -353,10 +353,18 @@ async def test_length_of_the_path(length):
         shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("path", ["", "a\0b", "/tmp/x\0y.sock"], ids=repr)
-async def test_impossible_paths(path):
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("", '^refused to use "": it is empty; give the path of the broker\'s socket'),
+        ("a\0b", "NUL"),
+        ("/tmp/x\0y.sock", "NUL"),
+        ("/tmp/deb-no-such/", "refused to use /tmp/deb-no-such/: it names a directory; add the name of a socket file"),
+    ],
+)
+async def test_impossible_paths(path, said):
     for call in (lambda: Broker(path).start(), lambda: EventBus.connect(path)):
-        with pytest.raises((ValueError, PathRefused)):
+        with pytest.raises((ValueError, PathRefused), match=said):
             await call()
 
 

@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 __all__ = [
@@ -193,7 +192,8 @@ def file_path(given: object) -> str:
         os.fsencode(text)
     except UnicodeEncodeError:
         raise ValueError(f"path: {short(text)} is no file name of this system") from None
-    return str(Path(text))
+    # As it is: a `Path` of it would hide from native code that it is empty, or ends with a slash.
+    return text
 
 
 def _text_of(given: object) -> str | None:

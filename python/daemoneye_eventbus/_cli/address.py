@@ -142,7 +142,7 @@ def _said(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
 
 def _address(path: str | None, instance: str | None) -> Address:
     try:
-        return Address(instance=instance) if path is None else Address(path=Path(path))
+        return Address(instance=instance) if path is None else Address(path=path)
     except (ValueError, TypeError) as error:
         raise CliError(str(error), USAGE) from None
 

@@ -137,8 +137,11 @@ impl Error {
     }
 }
 
-/// A path may hold what a terminal obeys.
+/// A path may hold what a terminal obeys, or nothing that can be seen.
 fn name(path: &Path) -> String {
+    if path.as_os_str().is_empty() {
+        return "\"\"".to_owned();
+    }
     shown(&path.display().to_string())
 }
 
