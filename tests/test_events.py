@@ -154,7 +154,32 @@ def test_defaults():
         (
             lambda: ProcessEvent(1, "sh", metadata={1: "a"}),
             TypeError,
-            r"ProcessEvent\.metadata: expected str, got int",
+            r"ProcessEvent\.metadata: a key: expected str, got int",
+        ),
+        (
+            lambda: CorrelationMetadata("c", correlation_tags={"k" * 129: "v"}),
+            ValueError,
+            r"CorrelationMetadata\.correlation_tags: a key: 129 bytes.*128",
+        ),
+        (
+            lambda: CorrelationMetadata("c").with_tag("k" * 129, "v"),
+            ValueError,
+            r"CorrelationMetadata\.correlation_tags: a key: 129 bytes.*128",
+        ),
+        (
+            lambda: CorrelationMetadata("c").with_tag("host", 5),
+            TypeError,
+            r"CorrelationMetadata\.correlation_tags\['host'\]: expected str, got int",
+        ),
+        (
+            lambda: bus.EventFilter(metadata_filters={"user": 0}),
+            TypeError,
+            r"EventFilter\.metadata_filters\['user'\]: expected str, got int",
+        ),
+        (
+            lambda: bus.EventFilter(metadata_filters={0: "root"}),
+            TypeError,
+            r"EventFilter\.metadata_filters: a key: expected str, got int",
         ),
         (
             lambda: ProcessEvent(1, "sh", metadata={"a": "\ud800"}),

@@ -126,6 +126,16 @@ def test_each_has_a_text_for_help(name):
         assert (inspect.getdoc(value) or "").strip()
 
 
+async def test_the_program_in_the_packages_text_runs(path):
+    """What `help(daemoneye_eventbus)` begins with."""
+    text = inspect.getdoc(daemoneye_eventbus)
+    lines = [line for line in text.splitlines() if line.startswith("    ")]
+    names = {name: getattr(daemoneye_eventbus, name) for name in NAMES} | {"path": path}
+    exec("async def program():\n" + "\n".join(lines) + "\n    return received", names)
+    received = await names["program"]()
+    assert received.event == daemoneye_eventbus.ProcessEvent(pid=1234, name="sh")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_each_method_and_property_has_a_text_and_a_signature(name):
     """For `help` and whatever shows them while one types. A field of a dataclass has its text in the source."""

@@ -1,4 +1,11 @@
-"""A local security event bus.
+"""A local event bus for security monitoring: collectors publish events, an agent and its tools subscribe to them.
+
+    async with Broker(path) as broker, EventBus.from_broker(broker) as bus, bus.subscribe(ProcessEvent) as events:
+        await bus.publish(ProcessEvent(pid=1234, name="sh"))
+        received = await events.get()
+
+In any other process, ``EventBus.connect(path)`` takes the place of ``from_broker``. ``daemoneye-eventbus --help`` lists
+what there is for a shell.
 
 Importing this loads little; each name loads what it needs when it is first asked for, asyncio included.
 """

@@ -6,11 +6,11 @@ become read-only mappings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence  # noqa: TC003  # tools that resolve the fields' types look for it here
+from collections.abc import Iterable, Iterator, Mapping, Sequence  # noqa: TC003  # tools that resolve the fields' types look for it here
 from dataclasses import dataclass, field
 from typing import Final, Literal, Self, TypeAlias
 
-from daemoneye_eventbus._checks import choice, flags, integer, items, pairs, place, store, text, wrong
+from daemoneye_eventbus._checks import choice, flags, integer, items, pairs, place, short, store, text, wrong
 from daemoneye_eventbus._native import (
     FilesystemEvent,
     FrozenMap,
@@ -54,6 +54,13 @@ def _text(where: str, value: object) -> str:
     return given
 
 
+def _placed(where: str, entries: Iterable[tuple[object, object]]) -> Iterator[tuple[str, str, object]]:
+    """Each key, where its value stands, and the value."""
+    for given, item in entries:
+        key = _text(f"{where}: a key", given)
+        yield key, f"{where}[{short(key)}]", item
+
+
 def _integers(owner: object, maximum: int, *names: str) -> None:
     for name in names:
         store(owner, name, integer(place(owner, name), getattr(owner, name), 0, maximum))
@@ -83,7 +90,7 @@ def _maps(owner: object, *names: str) -> None:
         value = getattr(owner, name)
         where = place(owner, name)
         entries = pairs(where, value, "a mapping of str to str")
-        store(owner, name, FrozenMap({_text(where, key): _text(where, item) for key, item in entries}))
+        store(owner, name, FrozenMap({key: _text(at, item) for key, at, item in _placed(where, entries)}))
 
 
 def _counters(owner: object, *names: str) -> None:
@@ -91,7 +98,7 @@ def _counters(owner: object, *names: str) -> None:
         value = getattr(owner, name)
         where = place(owner, name)
         entries = pairs(where, value, "a mapping of str to int")
-        store(owner, name, FrozenMap({_text(where, key): integer(where, item, 0, _U64) for key, item in entries}))
+        store(owner, name, FrozenMap({key: integer(at, item, 0, _U64) for key, at, item in _placed(where, entries)}))
 
 
 class _Value:

@@ -61,17 +61,16 @@ pub(crate) fn take(field: Field, arg: Arg<'_, '_>, limits: Limits, origin: Origi
     if origin == Origin::Caller && dict.len() > limits.entries {
         return Err(too_many(field, "", dict.len(), limits));
     }
+    let py = dict.py();
     let mut entries = Entries::with_capacity(dict.len());
     for (key, value) in &dict {
         let (key, value) = (key.as_borrowed(), value.as_borrowed());
         let (name, text) = if origin == Origin::Caller && limits.key != usize::MAX {
-            (
-                field.short_text(key, limits.key)?,
-                field.short_text(value, limits.value),
-            )
+            (field.short_text(key, limits.key), field.short_text(value, limits.value))
         } else {
-            (field.text(key)?, field.text(value))
+            (field.text(key), field.text(value))
         };
+        let name = name.map_err(|error| of_key(field, py, &error))?;
         entries.push((name, text.map_err(|error| at_key(field, &key, &error))?));
     }
     Ok(entries)
@@ -87,13 +86,23 @@ fn too_many(field: Field, least: &str, entries: usize, limits: Limits) -> PyErr 
 
 /// The refusal of a value, with its key behind the name of the field.
 #[cold]
-fn at_key(field: Field, key: &Bound<'_, PyAny>, refusal: &PyErr) -> PyErr {
-    let py = key.py();
+pub(crate) fn at_key(field: Field, key: &Bound<'_, PyAny>, refusal: &PyErr) -> PyErr {
+    let shown = calls::repr(key).map_or_else(|_| "?".to_owned(), |shown| shown.to_string());
+    within(field, &format!("[{shown}]"), key.py(), refusal)
+}
+
+/// The refusal of a key, which may be of any type and length, so that it is not shown.
+#[cold]
+pub(crate) fn of_key(field: Field, py: Python<'_>, refusal: &PyErr) -> PyErr {
+    within(field, ": a key", py, refusal)
+}
+
+/// A refusal with `place` behind the name of the field.
+fn within(field: Field, place: &str, py: Python<'_>, refusal: &PyErr) -> PyErr {
     let text = refusal.value(py).to_string();
     let named = format!("{}.{}", field.0, field.1);
     let reason = text.strip_prefix(&named).unwrap_or(&text);
-    let key = calls::repr(key).map_or_else(|_| "?".to_owned(), |shown| shown.to_string());
-    PyErr::from_type(refusal.get_type(py), format!("{named}[{key}]{reason}"))
+    PyErr::from_type(refusal.get_type(py), format!("{named}{place}{reason}"))
 }
 
 /// The entries as the encoder takes them.

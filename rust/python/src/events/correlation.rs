@@ -10,7 +10,7 @@ use super::frame::Metadata;
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
 use crate::errors::raise;
-use crate::mapping::{Entries, FrozenMap, Limits};
+use crate::mapping::{self, Entries, FrozenMap, Limits};
 use crate::timestamp;
 
 pub(crate) const MAX_ID: usize = 256;
@@ -252,8 +252,13 @@ impl CorrelationMetadata {
     /// A copy with one more tag, or with another value for it.
     fn with_tag(&self, py: Python<'_>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
         let tag = field("correlation_tags");
-        let key = tag.short_text(key.as_borrowed(), TAGS.key)?;
-        let value = tag.short_text(value.as_borrowed(), TAGS.value)?;
+        let given = key;
+        let key = tag
+            .short_text(key.as_borrowed(), TAGS.key)
+            .map_err(|error| mapping::of_key(tag, py, &error))?;
+        let value = tag
+            .short_text(value.as_borrowed(), TAGS.value)
+            .map_err(|error| mapping::at_key(tag, given, &error))?;
         let mut tags = self.tags(py);
         let wanted = key.bind(py).to_str()?;
         let mut found = None;
