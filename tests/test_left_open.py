@@ -96,6 +96,40 @@ def test_what_was_closed_says_nothing(path, when):
     assert [list(lines) for lines in leave(path, "stopped", when)] == [[], []]
 
 
+UNSENT = """
+import asyncio, logging, sys
+from daemoneye_eventbus import Broker, EventBus, ProcessEvent
+
+async def main(path, closed):
+    async with Broker(path):
+        bus = await EventBus.connect(path)
+    while bus.state == "connected":
+        await asyncio.sleep(0.01)
+    await bus.publish(ProcessEvent(pid=1, name="sh"))
+    if closed:
+        await bus.shutdown()
+    return bus
+
+logging.basicConfig(level=logging.WARNING)
+kept = asyncio.run(main(sys.argv[1], sys.argv[2] == "closed"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("closed", "published messages were not sent before the bus was closed"),
+        ("open", "published messages were not sent when the interpreter ended"),
+    ],
+)
+def test_what_was_not_sent_is_told_once(path, state, said):
+    """A bus that told it when it was closed had the end of the interpreter tell it again."""
+    command = [sys.executable, "-W", "always::ResourceWarning", "-c", UNSENT, path, state]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    (line,) = [line for line in done.stderr.splitlines() if "not sent" in line]
+    assert line.endswith(f"1 {said}")
+
+
 @pytest.mark.parametrize("what", ["broker", "subscription"])
 def test_warnings_that_are_errors_leave_nothing_running(path, what):
     done = subprocess.run(

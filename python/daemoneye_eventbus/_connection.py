@@ -50,7 +50,7 @@ class Connection:
         with left_to_the_host():
             self.link = Link(address, config, bridge.bell, self._state_token, bridge.watches)
         self._reading = reading(bridge, self.link)
-        watch_link(self.link)
+        self.unsent_is_told = watch_link(self.link)
 
     @classmethod
     def shared(cls, bridge: Bridge, address: Address, config: ClientConfig) -> Connection:

@@ -36,10 +36,12 @@ class _Watched(Generic[T]):
         self._numbers = itertools.count()
         self._references: dict[int, weakref.ref[T]] = {}
 
-    def add(self, one: T) -> None:
+    def add(self, one: T) -> Callable[[], object]:
+        """Watches ``one``. The result ends that."""
         number, references = next(self._numbers), self._references
         # No code of Python's: it runs below native code, where the interpreter's end cannot unwind a daemon thread.
         references[number] = weakref.ref(one, functools.partial(references.pop, number))
+        return functools.partial(references.pop, number, None)
 
     def all(self) -> list[T]:
         found = (reference() for reference in self._references.copy().values())
@@ -59,9 +61,9 @@ def watch_broker(broker: _native.BrokerCore) -> None:
     _brokers.add(broker)
 
 
-def watch_link(link: _native.Link) -> None:
-    """Counts at exit what it has not sent then."""
-    _links.add(link)
+def watch_link(link: _native.Link) -> Callable[[], object]:
+    """Counts at exit what it has not sent then. The result ends that, for whoever has told it before."""
+    return _links.add(link)
 
 
 def is_forked(pid: int) -> bool:

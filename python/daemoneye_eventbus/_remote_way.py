@@ -210,6 +210,7 @@ class RemoteWay:
         unsent = self.native.unsent
         if unsent:
             _log.warning("%d published messages were not sent before the bus was closed", unsent)
+        self._connection.unsent_is_told()
 
 
 def _told(kind: type, answer: Any) -> Any:
