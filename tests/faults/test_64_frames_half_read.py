@@ -1,5 +1,6 @@
 """Fault 64, beyond the catalogue. Frames that are begun at full size, and never end."""
 
+import contextlib
 import selectors
 import socket
 import struct
@@ -18,8 +19,9 @@ pytestmark = [
     pytest.mark.fault(
         64,
         "H",
-        "beyond the catalogue: 500 connections each send all but one byte of the largest frame",
-        "together they take a quarter of total_queue_bytes and 32 KiB each; frames that come whole wait and are not lost",
+        "beyond the catalogue: 500 connections each send all but one byte of the largest frame; large frames above a rate_limit",
+        "together they take a quarter of total_queue_bytes and 32 KiB each; frames that come whole wait and are not lost; "
+        "who waits for his rate takes no room",
     ),
     pytest.mark.quick,
     pytest.mark.limit(180),
@@ -153,6 +155,31 @@ def test_before_connect_it_is_bounded_too(bench, seen):
         holders.stop()
     assert most < allowed(count), most
     seen(f"{count} before CONNECT: {most:+.0f} MiB at most, all cut; {how}")
+
+
+def test_who_waits_for_his_rate_takes_no_room(bench, seen):
+    """Frames above `rate_limit` wait for minutes, and nobody else waits for them who is within it."""
+    rate = {"bytes_per_second": 10_000.0, "burst": 20.0}
+    b = bench({"total_queue_bytes": MIB, "rate_limit": rate}, canary=False)
+    frame = framed(Message("events.process.new", process_event(1, "x" * (LARGEST - 200))).encode())
+    greedy = [b.connected(congestion="block") for _ in range(4)]
+    for peer in greedy:
+        peer.write(frame)
+    until(lambda: b.statistics()["messages_published"] == len(greedy), 5, "each has spent more than it may")
+    for peer in greedy:
+        peer.sock.settimeout(0.3)
+        with contextlib.suppress(TimeoutError):
+            peer.write(frame)
+    modest = b.connected(congestion="block")
+    began = time.monotonic()
+    modest.write(framed(Message("events.process.new", process_event(2, "x" * 60_000)).encode()))
+    modest.barrier()
+    took, now = time.monotonic() - began, b.statistics()
+    assert took < 1, took
+    assert (now["messages_published"], now["refused"]) == (len(greedy) + 1, {}), now
+    seen(
+        f"{len(greedy)} wait with {now['unfinished_bytes'] / MIB:.1f} MiB set aside; another's 60 kB take {took * 1000:.0f} ms"
+    )
 
 
 @pytest.mark.parametrize("connects", [True, False])

@@ -156,12 +156,17 @@ impl Buckets {
 pub(super) struct Meter {
     own: Option<Buckets>,
     of_uid: Option<Arc<Mutex<Buckets>>>,
+    /// The next frame is charged already.
+    paid: bool,
 }
 
 impl Meter {
     /// Whether a frame of so many bytes may pass at `now`: if not, when it may.
     #[expect(clippy::cast_precision_loss, reason = "frames are far below 2^52 bytes")]
     pub(super) fn admit(&mut self, now: Instant, bytes: usize) -> Result<(), Instant> {
+        if self.paid {
+            return Ok(());
+        }
         let bytes = bytes as f64;
         let own = self.own.as_mut().map_or(0.0, |buckets| buckets.wait(now, bytes));
         let of_uid = self.of_uid.as_ref();
@@ -177,6 +182,9 @@ impl Meter {
     /// Charges a frame that was admitted a moment ago.
     #[expect(clippy::cast_precision_loss, reason = "frames are far below 2^52 bytes")]
     pub(super) fn charge(&mut self, bytes: usize) {
+        if self.settle() {
+            return;
+        }
         let bytes = bytes as f64;
         if let Some(buckets) = &mut self.own {
             buckets.charge(bytes);
@@ -184,6 +192,21 @@ impl Meter {
         if let Some(buckets) = &self.of_uid {
             buckets.lock().charge(bytes);
         }
+    }
+
+    /// The same for a frame that has not come whole, once: it passes when it has. If it may not, when it may.
+    pub(super) fn pay_ahead(&mut self, now: Instant, bytes: usize) -> Result<(), Instant> {
+        if !self.paid {
+            self.admit(now, bytes)?;
+            self.charge(bytes);
+            self.paid = true;
+        }
+        Ok(())
+    }
+
+    /// That frame is done with. True if it was charged ahead.
+    pub(super) const fn settle(&mut self) -> bool {
+        std::mem::replace(&mut self.paid, false)
     }
 }
 
@@ -204,6 +227,7 @@ impl Rates {
         let meter = Meter {
             own: of(Per::Client).and_then(Buckets::of),
             of_uid: of(Per::Uid).and_then(|limit| self.with(limit, uid, |known| known.publishing.clone())),
+            paid: false,
         };
         (meter.own.is_some() || meter.of_uid.is_some()).then_some(meter)
     }
@@ -318,6 +342,19 @@ mod tests {
         assert!((4.9..=5.1).contains(&wait), "{wait}");
         let many = passed(&mut meter, ready, Duration::from_secs(100), 5000);
         assert!((20..=21).contains(&many), "{many}");
+    }
+
+    #[test]
+    fn a_frame_that_is_paid_for_ahead_is_charged_once_and_the_next_anew() {
+        let mut meter = meter(LIMIT);
+        let now = Instant::now();
+        assert_eq!(meter.pay_ahead(now, 1), Ok(()));
+        assert_eq!(passed(&mut meter, now, Duration::from_millis(1), 1), 1, "that one");
+        let left = (0..200)
+            .filter(|_| meter.pay_ahead(now, 1).is_ok() && meter.settle())
+            .count();
+        assert_eq!(left, 49);
+        assert!(meter.admit(now, 1).is_err() && meter.pay_ahead(now, 1).is_err());
     }
 
     #[test]

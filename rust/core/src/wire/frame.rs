@@ -57,6 +57,11 @@ pub fn claimed(buf: &[u8]) -> Option<usize> {
     Some(usize::try_from(size).unwrap_or(usize::MAX).saturating_add(PREFIX))
 }
 
+/// Whether the first frame of `buf` is a message, as its first byte says; false while that has not come.
+pub fn is_message(buf: &[u8]) -> bool {
+    buf.get(PREFIX).copied().and_then(Kind::of) == Some(Kind::Message)
+}
+
 /// The frames of `run`, all of them whole: each with its prefix, and its body alone.
 #[inline]
 pub fn split(run: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {

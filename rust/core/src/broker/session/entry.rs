@@ -112,7 +112,7 @@ impl Entry {
         let mut reader = HandshakeReader::new(limit);
         loop {
             // The first byte of the first body says who speaks, before the rest is there.
-            if !originals && self.pending.get(PREFIX) == Some(&0x10) {
+            if !originals && frame::is_message(&self.pending) {
                 return Err(Fault::new(
                     Code::Protocol,
                     "a message came before CONNECT; connect first",

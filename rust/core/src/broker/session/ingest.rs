@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::{KEPT_PENDING, SLOW_TURN, Session, Stage, Stop, VERBS_TURN};
 use crate::broker::deliver::Delivery;
+use crate::broker::read_room::FREE;
 use crate::broker::rights::{Rights, look_up};
 use crate::broker::route::{LaneKind, Route, RouteStatus};
 use crate::broker::router::Router;
@@ -149,6 +150,9 @@ impl Session {
         if self.pending.is_empty() && self.pending.capacity() > KEPT_PENDING {
             self.pending = Vec::new();
         }
+        if let Err(ready) = self.pay_ahead() {
+            self.stop = Some(Stop::Paced(ready));
+        }
         if self.stop.is_some() {
             self.claim.keep(self.pending.len());
         } else if !self.claim.cover(&self.pending) {
@@ -156,6 +160,19 @@ impl Session {
         }
         self.clock
             .note_frames(whole, !self.pending.is_empty() && self.stop.is_none());
+    }
+
+    /// A frame that takes room is paid for before it has any: who waits for his rate would keep it from others for as long.
+    fn pay_ahead(&mut self) -> std::result::Result<(), Instant> {
+        match &mut self.meter {
+            Some(meter) if self.block && self.stop.is_none() && self.pending.len() > FREE => {
+                match frame::claimed(&self.pending) {
+                    Some(len) if frame::is_message(&self.pending) => meter.pay_ahead(Instant::now(), len),
+                    _ => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Keeps what cannot be worked off yet. Where there is no memory for it the connection ends: its bytes cannot be followed any more.
@@ -223,6 +240,9 @@ impl Session {
                     Err(refusal) => {
                         if !self.ship(data) {
                             return at;
+                        }
+                        if let Some(meter) = &mut self.meter {
+                            meter.settle();
                         }
                         self.refuse(refusal);
                     }
