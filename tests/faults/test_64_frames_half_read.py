@@ -19,9 +19,9 @@ pytestmark = [
     pytest.mark.fault(
         64,
         "H",
-        "beyond the catalogue: 500 connections each send all but one byte of the largest frame; large frames above a rate_limit",
+        "beyond the catalogue: 500 connections each send all but one byte of the largest frame; publishers wait with large frames",
         "together they take a quarter of total_queue_bytes and 32 KiB each; frames that come whole wait and are not lost; "
-        "who waits for his rate takes no room",
+        "publishers who wait take as much again, and nothing from others",
     ),
     pytest.mark.quick,
     pytest.mark.limit(180),
@@ -39,8 +39,8 @@ def allowed(count):
 class Holders:
     """Connections that send, as far as they are read, all of a frame but its last byte; a thread of their own does it."""
 
-    def __init__(self, peers, size=LARGEST):
-        frame = memoryview(struct.pack("<I", size) + b"\x10" * (size - 1))
+    def __init__(self, peers, size=LARGEST, frame=None):
+        frame = memoryview(frame or struct.pack("<I", size) + b"\x10" * (size - 1))
         self.left = dict.fromkeys((peer.sock for peer in peers), frame)
         self.cut = 0
         self.selector = selectors.DefaultSelector()
@@ -92,9 +92,7 @@ def test_what_all_hold_together_is_bounded(bench, seen):
             most = max(most, b.grown())
             held = max(held, b.statistics()["unfinished_bytes"])
         # Frames of the same size that come whole have their turn.
-        done = b.flood(
-            count=5, size=900_000, config={"congestion": "block", "publish_timeout": 60 * max(1, TIMES)}
-        ).json(60 * max(1, TIMES))
+        done = b.flood(count=5, size=900_000, config={"publish_timeout": 60 * max(1, TIMES)}).json(60 * max(1, TIMES))
         got = reader.ask(expect=5, within=10, timeout=30)
         most = max(most, b.grown())
         assert (done["errors"], got["received"], got["missing"]) == ({}, 5, 0), (done, got)
@@ -155,6 +153,41 @@ def test_before_connect_it_is_bounded_too(bench, seen):
         holders.stop()
     assert most < allowed(count), most
     seen(f"{count} before CONNECT: {most:+.0f} MiB at most, all cut; {how}")
+
+
+def test_who_waits_for_a_full_queue_takes_no_more_and_nothing_from_others(bench, seen):
+    """Publishers of large frames whose reader takes a little now and then, so that it does not count as stalled."""
+    count = times(scaled(100, 200))
+    b = bench({"total_queue_bytes": MIB, "max_connections": 16384})
+    slow = b.connected(queue_messages=1)
+    slow.subscribe(1, "events.slow.#")
+    frame = framed(Message("events.slow.x", process_event(1, "x" * (LARGEST - 200))).encode())
+    before = b.grown()
+    holders = Holders([b.connected(congestion="block") for _ in range(count)], frame=frame * 2)
+    try:
+        most = 0.0
+        end = time.monotonic() + 4.0
+        while time.monotonic() < end:
+            slow.sock.recv(1 << 18)
+            for _ in range(20):
+                most = max(most, b.grown())
+                time.sleep(0.02)
+        held = b.statistics()["unfinished_bytes"]
+        other = b.connected()
+        other.subscribe(1, "events.process.#")
+        began = time.monotonic()
+        other.write(framed(Message("events.process.new", process_event(2, "x" * 60_000)).encode()))
+        assert other.message().topic == "events.process.new"
+        took = time.monotonic() - began
+        how = b.undisturbed(allowed=BESIDE_HUNDREDS_MS)
+    finally:
+        holders.stop()
+    # One in the queue, and the room twice, which is two frames where there is so little.
+    most -= before
+    assert most < 1.5 * (5 * MIB + count * 2 * 16384) / MIB + 32, most
+    assert held > MIB, held
+    assert took < 1, took
+    seen(f"{count} wait with 1 MiB each: {most:+.0f} MiB; another's 60 kB take {took * 1000:.0f} ms; {how}")
 
 
 def test_who_waits_for_his_rate_takes_no_room(bench, seen):

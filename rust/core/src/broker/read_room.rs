@@ -3,9 +3,10 @@
 //! Model: the first [`FREE`] bytes of a frame are anybody's. For more there has to be room for all of it, which is given in the order in
 //! which it was asked for; who waits for room is not read. Who has room while others wait has [`GRACE`] to send the rest.
 //!
-//! Guarantee: what has been read and is not worked off takes at most [`limit`] and twice [`FREE`] for each connection, whatever is sent.
-//! A peer that sends its frames whole is never cut for what others hold. Frames that are whole and wait for full queues keep their room
-//! until those have some.
+//! Guarantee: what has been read and is not worked off, or waits for full queues, takes at most [`limit`] in each room and twice [`FREE`]
+//! for each connection, whatever is sent. A peer that sends its frames whole is never cut for what others hold. Frames that are whole
+//! and wait for full queues keep their room until those have some, which may be long; so publishers who wait have a room of their own,
+//! and nobody else waits for it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -100,13 +101,24 @@ impl Claim {
         self.take(frame::claimed(pending).unwrap_or(0).max(pending.len()), true)
     }
 
-    /// Keeps what was given for what has been read and cannot be worked off yet, or sets it aside; the last half is for frames that have
-    /// to be completed.
+    /// Keeps what was given for what has been read and cannot be worked off yet, and sets aside what that takes besides; the last half is
+    /// for frames that have to be completed.
     pub(super) fn keep(&mut self, bytes: usize) {
         if bytes <= FREE {
             self.give_back();
-        } else if !self.has_room() && self.room.is_plenty() {
-            self.take(bytes, false);
+        } else if self.room.is_plenty() {
+            match &mut self.given {
+                Some(given) => {
+                    let more = u32::try_from(bytes.saturating_sub(self.bytes)).unwrap_or(u32::MAX);
+                    if let Ok(more) = Arc::clone(&self.room.free).try_acquire_many_owned(more) {
+                        given.merge(more);
+                        self.bytes = self.bytes.max(bytes);
+                    }
+                }
+                None => {
+                    self.take(bytes, false);
+                }
+            }
         }
     }
 
@@ -229,7 +241,14 @@ mod tests {
         let room = room();
         let mut whole = Claim::new(&room);
         assert!(whole.cover(&begun(FRAME, FREE + 1)));
-        whole.keep(FRAME + FREE);
+        whole.keep(FRAME - FREE);
+        assert_eq!(room.used(), FRAME);
+        // With frames behind it that were read together with its end.
+        let mut small = Claim::new(&room);
+        assert!(small.cover(&begun(2 * FREE, FREE + 1)));
+        small.keep(10 * FREE);
+        assert_eq!(room.used(), FRAME + 10 * FREE);
+        drop(small);
         assert_eq!(room.used(), FRAME);
         let mut read: Vec<_> = (0..40).map(|_| Claim::new(&room)).collect();
         for claim in &mut read {

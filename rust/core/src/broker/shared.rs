@@ -66,6 +66,8 @@ pub(super) struct Shared {
     pub(super) budget: Arc<Budget>,
     pub(super) headroom: Headroom,
     pub(super) read_room: Arc<ReadRoom>,
+    /// The same for publishers who wait for full queues.
+    pub(super) wait_room: Arc<ReadRoom>,
     pub(super) counters: Counters,
     /// When a peer of the original checks its connection.
     pub(super) original_timing: OriginalTiming,
@@ -90,6 +92,7 @@ impl Shared {
         Self {
             budget: Arc::new(Budget::new(total_queue_bytes)),
             read_room: Arc::new(ReadRoom::new(total_queue_bytes, config.max_frame)),
+            wait_room: Arc::new(ReadRoom::new(total_queue_bytes, config.max_frame)),
             connection_limits: Arc::new(ConnectionLimits::new(&config, own_uid, Arc::clone(&progress))),
             config,
             own_uid,
@@ -247,7 +250,7 @@ impl Shared {
             connections,
             queued_messages: totals.messages,
             queued_bytes: totals.bytes,
-            unfinished_bytes: self.read_room.used() as u64,
+            unfinished_bytes: (self.read_room.used() + self.wait_room.used()) as u64,
         }
     }
 }

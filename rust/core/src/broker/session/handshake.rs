@@ -15,6 +15,7 @@ use super::{Session, Stage, blocks, with_read};
 use crate::broker::config::BrokerConfig;
 use crate::broker::connection::{Connection, Terms};
 use crate::broker::connection_limits::ConnectionPermit;
+use crate::broker::read_room::Claim;
 use crate::broker::route::Outlet;
 use crate::broker::shared::Shared;
 use crate::broker::statistics::Refusal;
@@ -137,15 +138,22 @@ impl Session {
             shared.spin.sent_to(entry.stream.peer().pid),
         );
         let room: Arc<dyn Wake> = Arc::clone(&connection.bell) as _;
+        let block = blocks(connect.congestion);
+        let claim = if block {
+            Claim::new(&shared.wait_room)
+        } else {
+            entry.claim
+        };
         let session = Self {
-            block: blocks(connect.congestion),
+            block,
             room,
             readable: entry.readable,
             stage: Stage::Open,
             pending: entry.pending,
-            claim: entry.claim,
+            claim,
             stop: None,
             waiting: None,
+            waits_with: 0,
             lost_at_end: 0,
             ingest: super::Ingest::new(shared.config.max_topic_depth),
             rights: shared.rights(&connection.stream.user(), None),

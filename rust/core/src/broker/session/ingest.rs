@@ -154,7 +154,7 @@ impl Session {
             self.stop = Some(Stop::Paced(ready));
         }
         if self.stop.is_some() {
-            self.claim.keep(self.pending.len());
+            self.claim.keep(self.pending.len() + self.waits_with);
         } else if !self.claim.cover(&self.pending) {
             self.stop = Some(Stop::Room);
         }
@@ -357,6 +357,7 @@ impl Session {
         self.shared.trim();
         self.spent_this_turn += per_message_time;
         if self.waiting.is_some() {
+            self.waits_with = frames.len();
             self.stop = Some(Stop::Congested);
             return false;
         }

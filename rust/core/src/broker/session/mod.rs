@@ -105,6 +105,8 @@ struct Session {
     claim: Claim,
     stop: Option<Stop>,
     waiting: Option<Waiting>,
+    /// Bytes that it holds.
+    waits_with: usize,
     /// Messages that waited for room when the broker stopped waiting.
     lost_at_end: u64,
     ingest: Ingest,
@@ -274,6 +276,7 @@ impl Session {
                     if self.waiting.is_some() {
                         return;
                     }
+                    self.waits_with = 0;
                 }
                 Stop::Answers => {
                     self.connection.flush();
