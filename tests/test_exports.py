@@ -138,7 +138,7 @@ async def test_the_program_in_the_packages_text_runs(path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_method_and_property_has_a_text_and_a_signature(name):
-    """For `help` and whatever shows them while one types. A field of a dataclass has its text in the source."""
+    """For `help` and whatever shows them while one types. A dataclass has the texts of its fields in its own."""
     value = getattr(daemoneye_eventbus, name)
     fields = {field.name for field in dataclasses.fields(value)} if dataclasses.is_dataclass(value) else set()
     for attribute in set(dir(value)) - fields if isinstance(value, type) else ():
@@ -149,6 +149,17 @@ def test_each_method_and_property_has_a_text_and_a_signature(name):
         assert (inspect.getdoc(found) or "").strip(), f"{name}.{attribute}"
         if callable(found):
             inspect.signature(found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_field_of_a_dataclass_has_a_text_for_help(name):
+    """A native one has it at the field, one in Python in the text of the class."""
+    value = getattr(daemoneye_eventbus, name)
+    if isinstance(value, type) and dataclasses.is_dataclass(value):
+        text = inspect.getdoc(value)
+        for field in dataclasses.fields(value):
+            own = inspect.getdoc(inspect.getattr_static(value, field.name))
+            assert own or f"\n    {field.name}: " in text, field.name
 
 
 def fields_in_the_stub():

@@ -1,7 +1,7 @@
 """Whether the API reference is whole: every public name and every parameter with a text, and on the site.
 
 A parameter has its text where the docstring names it in backquotes, a parameter of a constructor also where the
-attribute of the same name has a docstring of its own.
+attribute of the same name has a docstring of its own, or stands in the section ``Attributes`` of its class.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ def _text(item: griffe.Object | griffe.Alias) -> str:
     return item.docstring.value if item.docstring else ""
 
 
+def _attributes(item: griffe.Class) -> Iterator[str]:
+    for section in item.docstring.parse("google") if item.docstring else ():
+        if isinstance(section, griffe.DocstringSectionAttributes):
+            yield from (attribute.name for attribute in section.value if attribute.description)
+
+
 def _parameters(function: griffe.Function) -> Iterator[str]:
     known = ROUTINE | STANDARD.get(function.parent.name if function.parent else "", set())
     for parameter in function.parameters:
@@ -56,7 +62,7 @@ def _class(item: griffe.Class) -> Iterator[str]:
     if not _text(item):
         yield f"{item.path}: no text"
     family = [item, *item.mro()]
-    named = set().union(*(_named(_text(one)) for one in family))
+    named = set().union(*(_named(_text(one)) for one in family), *map(_attributes, family))
     members = {name: _target(member) for name, member in {**item.inherited_members, **item.members}.items()}
     for name, member in members.items():
         if isinstance(member, griffe.Function):

@@ -130,73 +130,77 @@ class BrokerConfig:
 
     ``daemoneye-eventbus broker --help`` and the page on operations explain each setting. A refused setting raises
     ``ValueError`` or ``TypeError``, which names it.
+
+    Attributes:
+        max_frame: Largest frame body in bytes, 1 KiB to 64 MiB; a body of exactly this size is accepted.
+        max_connections: Connections at once; further ones are told that the broker is busy.
+        max_connections_per_uid: Connections at once of one uid other than the broker's own, which is exempt. No such
+            uid gets the last place.
+        allowed_uids: Uids that may connect besides the broker's own.
+        socket_mode: Mode of the socket file: 0o600, or 0o660 with `socket_group`.
+        socket_group: Gid of the socket file; needed if `allowed_uids` lists uids other than root.
+        allowed_sids: Windows: SIDs of users and groups that may connect besides the broker's own user and SYSTEM.
+        handshake_timeout: Seconds from accept to CONNECT, and from INFO to the proof of a token.
+        frame_timeout: Seconds from the first byte of a frame to its last.
+        write_timeout: Seconds within which a connection that is being closed must take some of what is left for it.
+        stall_timeout: Seconds after which publishers no longer wait for a full queue whose reader takes nothing.
+        ping_interval: Seconds of silence after which a client is pinged.
+        ping_timeout: Seconds of silence after which a client is cut.
+        queue_messages: Messages queued for one connection, at most.
+        queue_bytes: Bytes queued for one connection, at most.
+        total_queue_bytes: Bytes in all queues, plus 160 for the entry of each message; above it the largest queue is
+            trimmed first.
+        overflow: What a full queue does, unless the client asked for something else.
+        max_patterns_per_client: Patterns over all subscriptions of one connection.
+        max_filter_terms: Terms over both filters of one subscription; 16 times as many over all of a client, with 1
+            MiB of text.
+        max_topic_depth: Segments of a topic.
+        dialect: Encoding between native peers.
+        original_peers: Whether peers of the Rust original are served; with a token only if ``original_auth`` is on.
+        max_original_peers: Peers of the original at once; a connection that sends nothing for ``handshake_timeout``
+            counts as one. A uid other than the broker's own cannot take the last place.
+        original_patterns: What a peer of the original is sent unless `Broker.subscribe_client` says otherwise.
+            Patterns of its own grammar: ``+`` for one segment, ``#`` at the end, domains ``events`` and ``control``.
+        original_dialect: Dialect in which a peer of the original is sent messages until it has sent one.
+        original_auth: Whether peers of the original must prove the token, within 35 s; requires `token`.
+        token: Shared secret of at least 16 bytes, or several during rotation: each client must prove one. A mapping
+            gives them names for `rules`. Never shown, but a pickle contains it in clear.
+        rules: Who may publish and subscribe to what; of the rules for a client, the first that matches a topic
+            decides.
+        rate_limit: How fast clients may publish and connect: one limit for each client, one for each uid, or both.
     """
 
     max_frame: int = 1024 * 1024
-    """Largest frame body in bytes, 1 KiB to 64 MiB; a body of exactly this size is accepted."""
     max_connections: int = 256
-    """Connections at once; further ones are told that the broker is busy."""
     max_connections_per_uid: int = 64
-    """Connections at once of one uid other than the broker's own, which is exempt. No such uid gets the last place."""
     allowed_uids: Sequence[int] = ()
-    """Uids that may connect besides the broker's own."""
     socket_mode: int = 0o600
-    """Mode of the socket file: 0o600, or 0o660 with `socket_group`."""
     socket_group: int | None = None
-    """Gid of the socket file; needed if `allowed_uids` lists uids other than root."""
     allowed_sids: Sequence[str] = ()
-    """Windows: SIDs of users and groups that may connect besides the broker's own user and SYSTEM."""
     handshake_timeout: float = 2.0
-    """Seconds from accept to CONNECT, and from INFO to the proof of a token."""
     frame_timeout: float = 10.0
-    """Seconds from the first byte of a frame to its last."""
     write_timeout: float = 5.0
-    """Seconds within which a connection that is being closed must take some of what is left for it."""
     stall_timeout: float = 5.0
-    """Seconds after which publishers no longer wait for a full queue whose reader takes nothing."""
     ping_interval: float = 30.0
-    """Seconds of silence after which a client is pinged."""
     ping_timeout: float = 90.0
-    """Seconds of silence after which a client is cut."""
     queue_messages: int = 65_536
-    """Messages queued for one connection, at most."""
     queue_bytes: int = 8 * 1024 * 1024
-    """Bytes queued for one connection, at most."""
     total_queue_bytes: int = 256 * 1024 * 1024
-    """Bytes in all queues, plus 160 for the entry of each message; above it the largest queue is trimmed first."""
     overflow: Literal["drop_oldest", "drop_newest", "disconnect"] = "drop_oldest"
-    """What a full queue does, unless the client asked for something else."""
     max_patterns_per_client: int = 1024
-    """Patterns over all subscriptions of one connection."""
     max_filter_terms: int = 256
-    """Terms over both filters of one subscription; 16 times as many over all of a client, with 1 MiB of text."""
     max_topic_depth: int = 8
-    """Segments of a topic."""
     dialect: Literal["bincode", "postcard"] = "bincode"
-    """Encoding between native peers."""
     original_peers: bool = True
-    """Whether peers of the Rust original are served; with a token only if ``original_auth`` is on."""
     max_original_peers: int = 16
-    """Peers of the original at once; a connection that sends nothing for ``handshake_timeout`` counts as one. A uid
-    other than the broker's own cannot take the last place."""
     original_patterns: Sequence[str] = ("events.#",)
-    """What a peer of the original is sent unless `Broker.subscribe_client` says otherwise.
-
-    Patterns of its own grammar: ``+`` for one segment, ``#`` at the end, domains ``events`` and ``control``.
-    """
     original_dialect: Literal["bincode", "postcard"] = "postcard"
-    """Dialect in which a peer of the original is sent messages until it has sent one."""
     original_auth: bool = False
-    """Whether peers of the original must prove the token, within 35 s; requires `token`."""
     token: bytes | Sequence[bytes | tuple[str, bytes]] | Mapping[str, bytes | Sequence[bytes]] | None = field(
         default=None, repr=False
     )
-    """Shared secret of at least 16 bytes, or several during rotation: each client must prove one. A mapping gives them
-    names for `rules`. Never shown, but a pickle contains it in clear."""
     rules: Sequence[Rule] = ()
-    """Who may publish and subscribe to what; of the rules for a client, the first that matches a topic decides."""
     rate_limit: RateLimit | Sequence[RateLimit] | None = None
-    """How fast clients may publish and connect: one limit for each client, one for each uid, or both."""
 
     def __post_init__(self) -> None:
         _integer(self, "max_frame", _SMALLEST_FRAME, _LARGEST_FRAME)
@@ -310,49 +314,54 @@ class ClientConfig:
 
     The page on operations explains each setting. A refused setting raises ``ValueError`` or ``TypeError``, which
     names it.
+
+    Attributes:
+        client: A name for operators, at most 256 bytes.
+        dialect: Encoding requested from the broker.
+        peer: What is expected at the other end: a broker of this package, or one of the Rust original. It is not
+            detected. With ``"original"`` nothing can be published (`PublishNotSupported`: that broker reads nothing
+            from its clients), ``overflow="block"`` is refused, and what the broker's own program sends is matched and
+            filtered by this client, in whichever dialect it comes.
+        congestion: ``"block"``: this publisher waits for readers whose queues are full. ``"drop"``: their own policy
+            applies.
+        broker_overflow: What the broker's queue for this connection does when it is full.
+        broker_queue_messages: Messages queued at the broker for this connection; ``None`` = the broker's limit, which
+            also caps this.
+        broker_queue_bytes: Bytes queued at the broker for this connection; ``None`` = the broker's limit, which also
+            caps this.
+        send_buffer_bytes: Bytes published and not yet handed to the kernel; above it publish waits.
+        max_frame: Largest frame body in bytes; the smaller value of both sides applies.
+        connect_timeout: Seconds for the first connection, retries included.
+        publish_timeout: Seconds that a publish waits for room.
+        reconnect: Whether the bus reconnects after the connection breaks.
+        reconnect_initial: Longest first wait before reconnecting, in seconds. It doubles each time; each wait is
+            random below it.
+        reconnect_max: Longest later wait, in seconds.
+        server_uids: Uids the broker may run as; ``None`` = our own and root.
+        server_sids: Windows: SIDs the broker's pipe may belong to; ``None`` = our own, SYSTEM, and Administrators.
+        token: Shared secret of at least 16 bytes that both sides prove. Never shown, but a pickle contains it in
+            clear.
+        pool: Whether buses of the same process, loop, address and config share one connection.
     """
 
     client: str | None = None
-    """A name for operators, at most 256 bytes."""
     dialect: Literal["bincode", "postcard"] = "bincode"
-    """Encoding requested from the broker."""
     peer: Literal["native", "original"] = "native"
-    """What is expected at the other end: a broker of this package, or one of the Rust original.
-
-    It is not detected. With ``"original"`` nothing can be published (`PublishNotSupported`: that broker reads nothing
-    from its clients), ``overflow="block"`` is refused, and what the broker's own program sends is matched and filtered
-    by this client, in whichever dialect it comes.
-    """
     congestion: Literal["drop", "block"] = "drop"
-    """``"block"``: this publisher waits for readers whose queues are full. ``"drop"``: their own policy applies."""
     broker_overflow: Literal["drop_oldest", "drop_newest", "disconnect"] = "drop_oldest"
-    """What the broker's queue for this connection does when it is full."""
     broker_queue_messages: int | None = None
-    """Messages queued at the broker for this connection; ``None`` = the broker's limit, which also caps this."""
     broker_queue_bytes: int | None = None
-    """Bytes queued at the broker for this connection; ``None`` = the broker's limit, which also caps this."""
     send_buffer_bytes: int = 4 * 1024 * 1024
-    """Bytes published and not yet handed to the kernel; above it publish waits."""
     max_frame: int = 1024 * 1024
-    """Largest frame body in bytes; the smaller value of both sides applies."""
     connect_timeout: float = 5.0
-    """Seconds for the first connection, retries included."""
     publish_timeout: float = 10.0
-    """Seconds that a publish waits for room."""
     reconnect: bool = True
-    """Whether the bus reconnects after the connection breaks."""
     reconnect_initial: float = 0.05
-    """Longest first wait before reconnecting, in seconds. It doubles each time; each wait is random below it."""
     reconnect_max: float = 5.0
-    """Longest later wait, in seconds."""
     server_uids: Sequence[int] | None = None
-    """Uids the broker may run as; ``None`` = our own and root."""
     server_sids: Sequence[str] | None = None
-    """Windows: SIDs the broker's pipe may belong to; ``None`` = our own, SYSTEM, and Administrators."""
     token: bytes | None = field(default=None, repr=False)
-    """Shared secret of at least 16 bytes that both sides prove. Never shown, but a pickle contains it in clear."""
     pool: bool = True
-    """Whether buses of the same process, loop, address and config share one connection."""
 
     def __post_init__(self) -> None:
         if self.client is not None:

@@ -29,21 +29,24 @@ class Rule:
     Of the rules in `BrokerConfig.rules` that apply to a client, the first with a pattern that matches a topic decides.
     A subscription is allowed if every topic that it can match is. If no rule decides, the broker's own uid may do
     everything, and others everything but ``control.#``.
+
+    Attributes:
+        uids: The rule applies to these uids; ``None`` = to all, buses in the broker's own process included. Unix
+            only.
+        sids: The same on Windows, where rules use the whole SID of a user: ``S-1-5-21-...-1001``.
+        tokens: The rule applies only to those who proved a token with one of these names (`BrokerConfig.token`);
+            ``None`` = to all.
+        publish: Patterns of topics that the rule allows or forbids to publish to.
+        subscribe: Patterns of topics that the rule allows or forbids to subscribe to.
+        allow: Whether the rule allows or forbids.
     """
 
     uids: Sequence[int] | None = None
-    """The rule applies to these uids; ``None`` = to all, buses in the broker's own process included. Unix only."""
     sids: Sequence[str] | None = None
-    """The same on Windows, where rules use the whole SID of a user: ``S-1-5-21-...-1001``."""
     tokens: Sequence[str] | None = None
-    """The rule applies only to those who proved a token with one of these names (`BrokerConfig.token`); ``None`` = to
-    all."""
     publish: Sequence[str] = ()
-    """Patterns of topics that the rule allows or forbids to publish to."""
     subscribe: Sequence[str] = ()
-    """Patterns of topics that the rule allows or forbids to subscribe to."""
     allow: bool = True
-    """Whether the rule allows or forbids."""
 
     def __post_init__(self) -> None:
         if self.uids is not None:
@@ -74,18 +77,20 @@ class RateLimit:
     A publisher with ``congestion="block"`` that exceeds its rate is not read until it is below the rate again, and
     loses nothing. One with ``"drop"`` has its excess messages refused and counted as ``rate_limit``. A connection above
     the limit is told that the broker is busy, and counted as ``connect_rate``.
+
+    Attributes:
+        per: What is counted together: one connection, or all of one uid.
+        messages_per_second: Messages published; ``None`` = not limited.
+        bytes_per_second: Bytes of the frames published; ``None`` = not limited.
+        connects_per_second: Connections opened, for ``per="uid"`` only; ``None`` = not limited.
+        burst: Seconds' worth of each rate that may come at once after a pause, 0.05 to 3600; at least one message.
     """
 
     per: Literal["client", "uid"] = "client"
-    """What is counted together: one connection, or all of one uid."""
     messages_per_second: float | None = None
-    """Messages published; ``None`` = not limited."""
     bytes_per_second: float | None = None
-    """Bytes of the frames published; ``None`` = not limited."""
     connects_per_second: float | None = None
-    """Connections opened, for ``per="uid"`` only; ``None`` = not limited."""
     burst: float = 1.0
-    """Seconds' worth of each rate that may come at once after a pause, 0.05 to 3600; at least one message."""
 
     def __post_init__(self) -> None:
         choice("RateLimit.per", self.per, "client", "uid")

@@ -125,14 +125,16 @@ class SourceCaps(_Value):
 
     Capabilities filter nothing. A subscription without patterns subscribes to ``events.{type}.*`` of each of
     ``event_types``.
+
+    Attributes:
+        event_types: Any of process, network, filesystem, performance, trigger.
+        collectors: Names of collectors; informative, the bus does not use them.
+        max_priority: 0 to 255; informative, the bus does not use it.
     """
 
     event_types: Sequence[str] = ()
-    """Any of process, network, filesystem, performance, trigger."""
     collectors: Sequence[str] = ()
-    """Names of collectors; informative, the bus does not use them."""
     max_priority: int = 0
-    """0 to 255; informative, the bus does not use it."""
 
     def __post_init__(self) -> None:
         _text_tuples(self, "event_types", "collectors")
@@ -145,20 +147,23 @@ class EventFilter(_Value):
 
     An empty field restricts nothing. If several fields are set, an event must satisfy all of them; of a list it must
     match one entry. An event that does not have the restricted field is excluded.
+
+    Attributes:
+        event_types: The event is of one of these kinds: process, network, filesystem, performance, trigger.
+        pids: The event is a process event with one of these pids.
+        min_priority: The event is a trigger request of at least this priority, 0 to 255.
+        metadata_filters: All of these pairs are in the event's metadata.
+        topic_filters: One of these patterns matches the topic.
+        source_collectors: It is from one of these collectors: metadata key ``collector``, else correlation tag
+            ``source_process``.
     """
 
     event_types: Sequence[str] = ()
-    """The event is of one of these kinds: process, network, filesystem, performance, trigger."""
     pids: Sequence[int] = ()
-    """The event is a process event with one of these pids."""
     min_priority: int | None = None
-    """The event is a trigger request of at least this priority, 0 to 255."""
     metadata_filters: Mapping[str, str] = field(default_factory=_no_texts)
-    """All of these pairs are in the event's metadata."""
     topic_filters: Sequence[str] = ()
-    """One of these patterns matches the topic."""
     source_collectors: Sequence[str] = ()
-    """It is from one of these collectors: metadata key ``collector``, else correlation tag ``source_process``."""
 
     def __post_init__(self) -> None:
         _text_tuples(self, "event_types", "topic_filters", "source_collectors")
@@ -174,26 +179,30 @@ class CorrelationFilter(_Value):
     """Which of the matching messages a subscription receives, by their correlation metadata.
 
     The rules are those of `EventFilter`.
+
+    Attributes:
+        correlation_ids: The correlation id is one of these.
+        correlation_patterns: One of these, of up to 256 bytes, matches the id, the parent's or the root's; ``*`` is
+            any run of characters.
+        parent_correlation_ids: The parent's id is one of these.
+        root_correlation_ids: The root's id is one of these.
+        workflow_stages: The workflow stage is one of these.
+        required_tags: All of these pairs are among the tags.
+        any_tags: At least one of these pairs is among the tags.
+        min_sequence: Lowest sequence number, inclusive; one above `max_sequence` is refused at `subscribe`, since
+            nothing matches.
+        max_sequence: Highest sequence number, inclusive.
     """
 
     correlation_ids: Sequence[str] = ()
-    """The correlation id is one of these."""
     correlation_patterns: Sequence[str] = ()
-    """One of these, of up to 256 bytes, matches the id, the parent's or the root's; ``*`` is any run of characters."""
     parent_correlation_ids: Sequence[str] = ()
-    """The parent's id is one of these."""
     root_correlation_ids: Sequence[str] = ()
-    """The root's id is one of these."""
     workflow_stages: Sequence[str] = ()
-    """The workflow stage is one of these."""
     required_tags: Mapping[str, str] = field(default_factory=_no_texts)
-    """All of these pairs are among the tags."""
     any_tags: Mapping[str, str] = field(default_factory=_no_texts)
-    """At least one of these pairs is among the tags."""
     min_sequence: int | None = None
-    """Lowest sequence number, inclusive; one above `max_sequence` is refused at `subscribe`, since nothing matches."""
     max_sequence: int | None = None
-    """Highest sequence number, inclusive."""
 
     def __post_init__(self) -> None:
         _text_tuples(
@@ -210,22 +219,25 @@ class CorrelationFilter(_Value):
 
 @dataclass(frozen=True)
 class EventSubscription(_Value):
-    """A complete request for a subscription."""
+    """A complete request for a subscription.
+
+    Attributes:
+        subscriber_id: Name of the subscription, unique on its bus.
+        capabilities: Gives the patterns if there are no ``topic_patterns``.
+        event_filter: Which of the matching events it receives; ``None`` = all.
+        correlation_filter: Which of the matching messages it receives, by their correlation; ``None`` = all.
+        topic_patterns: Topics and patterns; an event is delivered once, however many of them match.
+        enable_wildcards: Whether patterns may have wildcards; if not, one with a wildcard raises `PatternError`.
+        include_control: Whether control messages are delivered too.
+    """
 
     subscriber_id: str
-    """Name of the subscription, unique on its bus."""
     capabilities: SourceCaps = field(default_factory=SourceCaps)
-    """Gives the patterns if there are no ``topic_patterns``."""
     event_filter: EventFilter | None = None
-    """Which of the matching events it receives; ``None`` = all."""
     correlation_filter: CorrelationFilter | None = None
-    """Which of the matching messages it receives, by their correlation; ``None`` = all."""
     topic_patterns: Sequence[str] | None = None
-    """Topics and patterns; an event is delivered once, however many of them match."""
     enable_wildcards: bool = True
-    """Whether patterns may have wildcards; if not, one with a wildcard raises `PatternError`."""
     include_control: bool = False
-    """Whether control messages are delivered too."""
 
     def __post_init__(self) -> None:
         _texts(self, "subscriber_id")
@@ -242,14 +254,17 @@ class EventSubscription(_Value):
 
 @dataclass(frozen=True)
 class Sender(_Value):
-    """Who published a message, as reported by the kernel, whatever the message claims."""
+    """Who published a message, as reported by the kernel, whatever the message claims.
+
+    Attributes:
+        uid: User id; on Windows the last number of the SID.
+        pid: Process id when it connected, which may be another process's by now; ``None`` if the kernel reports none.
+        client_id: The connection's id, as in `ClientInfo.id`.
+    """
 
     uid: int
-    """User id; on Windows the last number of the SID."""
     pid: int | None
-    """Process id when it connected, which may be another process's by now; ``None`` if the kernel reports none."""
     client_id: str
-    """The connection's id, as in `ClientInfo.id`."""
 
     def __post_init__(self) -> None:
         _integers(self, _U32, "uid")
@@ -259,18 +274,21 @@ class Sender(_Value):
 
 @dataclass(frozen=True)
 class EventBusStatistics(_Value):
-    """The broker's totals since it started."""
+    """The broker's totals since it started.
+
+    Attributes:
+        messages_published: Accepted publishes, whether or not anybody subscribed.
+        messages_delivered: (message, subscription) pairs handed to the kernel or to an in-process queue.
+        active_subscribers: Current subscriptions, plus peers of the original.
+        active_topics: Distinct patterns now subscribed.
+        uptime_seconds: Whole seconds since it started.
+    """
 
     messages_published: int = 0
-    """Accepted publishes, whether or not anybody subscribed."""
     messages_delivered: int = 0
-    """(message, subscription) pairs handed to the kernel or to an in-process queue."""
     active_subscribers: int = 0
-    """Current subscriptions, plus peers of the original."""
     active_topics: int = 0
-    """Distinct patterns now subscribed."""
     uptime_seconds: int = 0
-    """Whole seconds since it started."""
 
     def __post_init__(self) -> None:
         _integers(
@@ -286,32 +304,37 @@ class EventBusStatistics(_Value):
 
 @dataclass(frozen=True)
 class BrokerStatistics(_Value):
-    """The broker's totals since it started, with what it dropped and refused by reason."""
+    """The broker's totals since it started, with what it dropped and refused by reason.
+
+    Attributes:
+        messages_published: Accepted publishes, whether or not anybody subscribed.
+        messages_delivered: (message, subscription) pairs handed to the kernel or to an in-process queue.
+        active_subscribers: Current subscriptions, plus peers of the original.
+        active_topics: Distinct patterns now subscribed.
+        uptime_seconds: Whole seconds since it started.
+        dropped: (message, subscription) pairs that matched and were not delivered, by reason.
+        refused: Publishes, frames and connections that were not accepted, by reason.
+        connections: Current connections, of every kind.
+        queued_messages: Messages in all queues now.
+        queued_bytes: Bytes in all queues now.
+        refused_uids: Connects of users who may not connect, by uid in decimal; for the first 64 users (``refused``
+            counts all).
+        unfinished_bytes: Bytes reserved for frames that are incomplete or wait for full queues, not counting 16 KiB
+            per connection.
+    """
 
     messages_published: int = 0
-    """Accepted publishes, whether or not anybody subscribed."""
     messages_delivered: int = 0
-    """(message, subscription) pairs handed to the kernel or to an in-process queue."""
     active_subscribers: int = 0
-    """Current subscriptions, plus peers of the original."""
     active_topics: int = 0
-    """Distinct patterns now subscribed."""
     uptime_seconds: int = 0
-    """Whole seconds since it started."""
     dropped: Mapping[str, int] = field(default_factory=_no_counts)
-    """(message, subscription) pairs that matched and were not delivered, by reason."""
     refused: Mapping[str, int] = field(default_factory=_no_counts)
-    """Publishes, frames and connections that were not accepted, by reason."""
     connections: int = 0
-    """Current connections, of every kind."""
     queued_messages: int = 0
-    """Messages in all queues now."""
     queued_bytes: int = 0
-    """Bytes in all queues now."""
     refused_uids: Mapping[str, int] = field(default_factory=_no_counts)
-    """Connects of users who may not connect, by uid in decimal; for the first 64 users (``refused`` counts all)."""
     unfinished_bytes: int = 0
-    """Bytes reserved for frames that are incomplete or wait for full queues, not counting 16 KiB per connection."""
 
     def __post_init__(self) -> None:
         _integers(
@@ -332,32 +355,35 @@ class BrokerStatistics(_Value):
 
 @dataclass(frozen=True)
 class ClientInfo(_Value):
-    """One connection, as the broker sees it."""
+    """One connection, as the broker sees it.
+
+    Attributes:
+        id: UUID of the connection, for `Broker.disconnect_client`.
+        name: What the client calls itself; not to be trusted.
+        uid: User id reported by the kernel; ``None`` if it reports none.
+        pid: Process id reported by the kernel; ``None`` if it reports none.
+        dialect: Encoding that the client uses.
+        peer: ``local`` is a bus in the broker's own process, ``original`` a peer of the Rust original.
+        subscriptions: Its current subscriptions.
+        queued_messages: Messages queued for it now.
+        queued_bytes: Bytes queued for it now.
+        delivered: (message, subscription) pairs handed to the kernel or to its in-process queues.
+        dropped: (message, subscription) pairs that matched and were not delivered, by reason.
+        published: Accepted publishes, whether or not anybody subscribed.
+    """
 
     id: str
-    """UUID of the connection, for `Broker.disconnect_client`."""
     name: str
-    """What the client calls itself; not to be trusted."""
     uid: int | None
-    """User id reported by the kernel; ``None`` if it reports none."""
     pid: int | None
-    """Process id reported by the kernel; ``None`` if it reports none."""
     dialect: str
-    """Encoding that the client uses."""
     peer: Literal["native", "original", "local"]
-    """``local`` is a bus in the broker's own process, ``original`` a peer of the Rust original."""
     subscriptions: int = 0
-    """Its current subscriptions."""
     queued_messages: int = 0
-    """Messages queued for it now."""
     queued_bytes: int = 0
-    """Bytes queued for it now."""
     delivered: int = 0
-    """(message, subscription) pairs handed to the kernel or to its in-process queues."""
     dropped: Mapping[str, int] = field(default_factory=_no_counts)
-    """(message, subscription) pairs that matched and were not delivered, by reason."""
     published: int = 0
-    """Accepted publishes, whether or not anybody subscribed."""
 
     def __post_init__(self) -> None:
         _texts(self, "id", "name", "dialect")
