@@ -12,8 +12,6 @@ use crate::lock::Mutex;
 const FIRST: Duration = Duration::from_millis(100);
 /// Short enough for a client to learn why it was refused.
 const LONGEST: Duration = Duration::from_millis(1600);
-/// Failures in a row beyond which counting changes nothing.
-const MOST_COUNTED: u32 = 16;
 /// Without another failure for so long a uid begins anew.
 const FORGIVEN: Duration = Duration::from_secs(60);
 const MOST_UIDS: usize = 1024;
@@ -40,7 +38,7 @@ impl FailedProofs {
         }
         let of_uid = failures.entry(uid).or_insert(Failures { count: 0, last: now });
         let delay = (FIRST * 2_u32.saturating_pow(of_uid.count)).min(LONGEST);
-        of_uid.count = of_uid.count.saturating_add(1).min(MOST_COUNTED);
+        of_uid.count = of_uid.count.saturating_add(1);
         of_uid.last = now;
         delay
     }
@@ -58,6 +56,8 @@ mod tests {
         assert_eq!(taken, [100, 200, 400, 800, 1600, 1600, 1600]);
         assert_eq!(failed.note_at(8, now), FIRST);
         assert_eq!(failed.note_at(7, now + FORGIVEN / 2), LONGEST);
+        // Quiet since the last of them, not since the first.
+        assert_eq!(failed.note_at(7, now + FORGIVEN), LONGEST);
         assert_eq!(failed.note_at(7, now + FORGIVEN * 2), FIRST);
     }
 

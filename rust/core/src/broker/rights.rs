@@ -173,3 +173,90 @@ pub(super) fn look_up(router: &Router, rights: Option<&Rights>, topic: &str) -> 
         _ => router.resolve(topic),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: u32 = 1;
+    const OTHER: u32 = 2;
+
+    /// Whether `uid`, who has proved `token`, may publish on a topic under these rules.
+    fn may(rules: &[Rule], max_depth: usize, uid: u32, token: Option<&str>, topic: &str) -> bool {
+        let user = User { uid, sid: None };
+        Rights::of(rules, max_depth, OWN, &user, token).is_none_or(|rights| rights.may_publish(topic))
+    }
+
+    fn forbids(uids: Option<&[u32]>, tokens: Option<&[&str]>) -> Rule {
+        Rule {
+            uids: uids.map(<[u32]>::to_vec),
+            sids: None,
+            tokens: tokens.map(|names| names.iter().map(|&name| name.to_owned()).collect()),
+            publish: vec!["#".to_owned()],
+            subscribe: Vec::new(),
+            allow: false,
+        }
+    }
+
+    #[test]
+    fn a_rule_names_whom_both_of_its_lists_name() {
+        let topic = "events.x";
+        // Of the rule: uids and tokens. Of the client: uid and token. Whether it is named.
+        for (uids, tokens, uid, token, named) in [
+            (None, None, OTHER, None, true),
+            (Some(&[OTHER][..]), None, OTHER, None, true),
+            (Some(&[7, OTHER]), None, OTHER, Some("agent"), true),
+            (Some(&[7]), None, OTHER, Some("agent"), false),
+            (None, Some(&["agent"][..]), OTHER, Some("agent"), true),
+            (None, Some(&["other", "agent"]), OTHER, Some("agent"), true),
+            (None, Some(&["other"]), OTHER, Some("agent"), false),
+            (None, Some(&["agent"]), OTHER, None, false),
+            (Some(&[OTHER]), Some(&["agent"]), OTHER, Some("agent"), true),
+            (Some(&[7]), Some(&["agent"]), OTHER, Some("agent"), false),
+            (Some(&[OTHER]), Some(&["other"]), OTHER, Some("agent"), false),
+        ] {
+            let rules = [forbids(uids, tokens)];
+            assert_eq!(!may(&rules, 8, uid, token, topic), named, "{rules:?}, {uid}, {token:?}");
+        }
+        // On Unix nobody has a SID, so a rule that asks for one names nobody.
+        let sids = Some(Vec::new());
+        assert!(may(
+            &[Rule {
+                sids,
+                ..forbids(None, None)
+            }],
+            8,
+            OTHER,
+            None,
+            topic
+        ));
+    }
+
+    #[test]
+    fn control_is_closed_to_others_however_deep_topics_may_be() {
+        for depth in [1, 2, 8] {
+            assert!(!may(&[], depth, OTHER, None, "control"), "{depth}");
+            assert!(may(&[], depth, OWN, None, "control"), "{depth}");
+            assert!(may(&[], depth, OTHER, None, "events"), "{depth}");
+        }
+        assert!(!may(&[], 8, OTHER, None, "control.x"));
+        let allows = Rule {
+            allow: true,
+            ..forbids(Some(&[OTHER]), None)
+        };
+        assert!(may(&[allows], 8, OTHER, None, "control.x"), "a rule lets them");
+    }
+
+    #[test]
+    fn who_may_not_subscribe_control_is_told_what_for() {
+        let user = User { uid: OTHER, sid: None };
+        let rights = Rights::of(&[], 8, OWN, &user, None).unwrap();
+        let refused = |text| rights.refuse_subscription(&[Pattern::parse(text, 8).unwrap()]);
+        assert!(refused("events.#").is_none());
+        for pattern in ["control.x", "#", "+.x"] {
+            let why = refused(pattern).unwrap();
+            assert!(why.contains("uid 2 ") && why.contains(pattern), "{why}");
+        }
+        assert!(rights.publish_refusal().contains("uid 2 "));
+    }
+}

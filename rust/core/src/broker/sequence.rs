@@ -91,4 +91,51 @@ mod tests {
         }
         assert_eq!((numbers.next, numbers.open.len()), (201, 1));
     }
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum Fate {
+        Open,
+        GivenUp,
+        Published,
+    }
+
+    /// Every order of so many steps, beside a list of what became of each number.
+    fn every_order(numbers: &SequenceNumbers, fates: &[Fate], steps: u32) {
+        assert_eq!(numbers.next, fates.len() as u64);
+        if !fates.contains(&Fate::Open) {
+            assert!(numbers.open.is_empty(), "nothing is left that can go back");
+        }
+        if steps == 0 {
+            return;
+        }
+        let copy = || SequenceNumbers {
+            next: numbers.next,
+            open: numbers.open.clone(),
+        };
+        let mut new = copy();
+        waiting(&mut new);
+        every_order(&new, &[fates, &[Fate::Open]].concat(), steps - 1);
+        let mut new = copy();
+        new.next += 1;
+        every_order(&new, &[fates, &[Fate::Published]].concat(), steps - 1);
+        for at in (0..fates.len()).filter(|&at| fates[at] == Fate::Open) {
+            let (mut new, mut then) = (copy(), fates.to_vec());
+            new.publish(at as u64);
+            then[at] = Fate::Published;
+            every_order(&new, &then, steps - 1);
+            let (mut new, mut then) = (copy(), fates.to_vec());
+            new.give_up(at as u64);
+            then[at] = Fate::GivenUp;
+            while then.last() == Some(&Fate::GivenUp) {
+                then.pop();
+            }
+            every_order(&new, &then, steps - 1);
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "minutes there")]
+    fn each_number_goes_back_exactly_if_all_behind_it_do() {
+        every_order(&SequenceNumbers::default(), &[], 7);
+    }
 }

@@ -364,11 +364,13 @@ fn settings_are_checked_together() {
         "original_patterns"
     );
     let mut config = BrokerConfig {
-        socket_mode: 0o660,
-        socket_group: Some(1),
-        allowed_uids: vec![1234],
+        allowed_uids: vec![0, daemoneye_eventbus_core::transport::Peer::own_uid()],
         ..BrokerConfig::default()
     };
+    config.validate().expect("both pass every mode");
+    config.socket_mode = 0o660;
+    config.socket_group = Some(1);
+    config.allowed_uids = vec![1234];
     config.validate().unwrap();
     config.socket_mode = 0o666;
     config.validate().unwrap_err();

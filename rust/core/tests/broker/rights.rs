@@ -253,3 +253,91 @@ fn a_rule_that_says_nothing_or_cannot_be_met_is_refused() {
     assert!(refused(&|rule| rule.publish = vec!["#.x".to_owned()]));
     assert!(refused(&|rule| rule.subscribe = vec!["a..b".to_owned()]));
 }
+
+#[test]
+fn a_rate_that_limits_nothing_or_cannot_be_kept_is_refused() {
+    let limit = RateLimit {
+        per: Per::Uid,
+        messages_per_second: Some(1.0),
+        bytes_per_second: None,
+        connects_per_second: None,
+        burst: 1.0,
+    };
+    let verdict = |rate_limits: &[RateLimit]| {
+        let config = BrokerConfig {
+            rate_limits: rate_limits.to_vec(),
+            ..BrokerConfig::default()
+        };
+        match config.validate() {
+            Ok(()) => None,
+            Err(daemoneye_eventbus_core::Error::Invalid { field, .. }) => Some(field),
+            Err(other) => panic!("expected a refusal, got {other:?}"),
+        }
+    };
+    let client = RateLimit {
+        per: Per::Client,
+        ..limit
+    };
+    let connects = |per| RateLimit {
+        per,
+        connects_per_second: Some(1.0),
+        ..limit
+    };
+    assert_eq!(verdict(&[limit, client]), None);
+    assert_eq!(verdict(&[connects(Per::Uid)]), None);
+    for wrong in [
+        vec![RateLimit {
+            messages_per_second: None,
+            ..limit
+        }],
+        vec![connects(Per::Client)],
+        vec![limit, client, limit],
+        vec![client, client],
+    ] {
+        assert_eq!(verdict(&wrong), Some("rate_limit"), "{wrong:?}");
+    }
+    for rate in [0.001, 1e12] {
+        let set = Some(rate);
+        for limit in [
+            RateLimit {
+                messages_per_second: set,
+                ..limit
+            },
+            RateLimit {
+                bytes_per_second: set,
+                ..limit
+            },
+            RateLimit {
+                connects_per_second: set,
+                ..limit
+            },
+        ] {
+            assert_eq!(verdict(&[limit]), None, "{limit:?}");
+        }
+    }
+    for rate in [-1.0, 0.0, 0.000_999, 1.001e12, f64::INFINITY, f64::NAN] {
+        let set = Some(rate);
+        for limit in [
+            RateLimit {
+                messages_per_second: set,
+                ..limit
+            },
+            RateLimit {
+                bytes_per_second: set,
+                ..limit
+            },
+            RateLimit {
+                connects_per_second: set,
+                ..limit
+            },
+        ] {
+            assert_eq!(verdict(&[limit]), Some("rate_limit"), "{limit:?}");
+        }
+    }
+    for burst in [0.05, 3600.0] {
+        assert_eq!(verdict(&[RateLimit { burst, ..limit }]), None, "{burst}");
+    }
+    for burst in [-1.0, 0.0, 0.0499, 3600.1, f64::NAN] {
+        assert_eq!(verdict(&[RateLimit { burst, ..limit }]), Some("rate_limit"), "{burst}");
+    }
+}

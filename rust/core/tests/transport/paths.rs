@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use daemoneye_eventbus_core::Error;
-use daemoneye_eventbus_core::transport::{Address, Retry};
+use daemoneye_eventbus_core::transport::{Address, Retry, is_trusted};
 
 use crate::support::*;
 
@@ -74,6 +74,60 @@ fn fault_03_directories_that_others_can_write_are_refused() {
             run(bind(&home.dir.path().join("below/bus.sock"))),
             "belongs to uid 65534",
         );
+    }
+}
+
+/// A broker of another user would be asked for in its name; nothing is made on the way.
+#[test]
+fn whom_a_directory_is_trusted_for_and_why_not() {
+    if !is_root("whom_a_directory_is_trusted_for_and_why_not") {
+        return;
+    }
+    let home = Home::shared();
+    let place = home.dir.path().join("place");
+    assert!(!is_trusted(&place, NOBODY).unwrap(), "it is missing");
+    assert!(!place.exists());
+    std::fs::create_dir(&place).unwrap();
+    chown(&place, Some(NOBODY), None).unwrap();
+    assert!(is_trusted(&place, NOBODY).unwrap());
+    for (mode, uid, words) in [
+        (0o700, 1234, "only uid 1234 and root are trusted"),
+        (0o700, 0, "only root is trusted"),
+        (0o770, NOBODY, "chmod go-w"),
+        // Sticky saves a directory of root's alone.
+        (0o1777, NOBODY, "uid 65534's and not root's"),
+    ] {
+        chmod(&place, mode);
+        assert_refused(is_trusted(&place, uid), words);
+    }
+    chmod(&place, 0o700);
+    // Whose directory it is moves any link there.
+    symlink(home.dir.path(), place.join("link")).unwrap();
+    assert_refused(is_trusted(&place.join("link"), NOBODY), "symbolic link");
+}
+
+#[test]
+fn forty_links_are_followed_and_what_is_refused_behind_them_is_named() {
+    if !is_root("forty_links_are_followed_and_what_is_refused_behind_them_is_named") {
+        return;
+    }
+    let home = Home::new();
+    let at = |name: String| home.dir.path().join(name);
+    std::fs::create_dir(at("link0".to_owned())).unwrap();
+    for number in 1..=41 {
+        let target = format!(
+            "../{}/link{}",
+            home.dir.path().file_name().unwrap().display(),
+            number - 1
+        );
+        symlink(target, at(format!("link{number}"))).unwrap();
+    }
+    assert!(is_trusted(&at("link40".to_owned()), 0).unwrap());
+    assert_refused(is_trusted(&at("link41".to_owned()), 0), "more than 40");
+    chmod(&at("link0".to_owned()), 0o777);
+    match is_trusted(&at("link3/below".to_owned()), 0) {
+        Err(Error::PathRefused { path, .. }) => assert_eq!(path, at("link0".to_owned())),
+        other => panic!("expected a refusal, got {other:?}"),
     }
 }
 
