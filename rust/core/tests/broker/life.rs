@@ -122,6 +122,59 @@ fn shutdown_ends_at_its_deadline_and_reports_what_is_left() {
 }
 
 #[test]
+fn of_several_deadlines_the_nearest_holds() {
+    guarded(|| {
+        let far = Duration::from_secs(3600);
+        for (first, second) in [(far, Duration::from_millis(300)), (Duration::from_millis(300), far)] {
+            // Nothing but a deadline ends who does not read.
+            let bus = Bus::with(BrokerConfig {
+                write_timeout: far,
+                ..BrokerConfig::default()
+            });
+            let mut reader = bus.connect();
+            reader.subscribe(1, &["events.#"]);
+            let mut publisher = bus.connect();
+            publisher.send(&frames(NEW, 0..10_000));
+            publisher.flush();
+            let (done, wait) = mpsc::channel();
+            for deadline in [first, second] {
+                let done = done.clone();
+                bus.broker
+                    .shutdown(deadline, move |undelivered| done.send(undelivered).unwrap());
+                // The second finds it stopping.
+                while bus.broker.is_running() {
+                    std::thread::yield_now();
+                }
+            }
+            let results = [wait.recv().unwrap(), wait.recv().unwrap()];
+            assert!(results.iter().all(|result| result.connections == 1), "{results:?}");
+        }
+    });
+}
+
+#[test]
+fn what_was_lost_with_a_client_that_left_before_is_nothing_a_shutdown_lost() {
+    guarded(|| {
+        let bus = Bus::with(BrokerConfig {
+            write_timeout: Duration::from_millis(200),
+            ..BrokerConfig::default()
+        });
+        let mut reader = bus.connect();
+        reader.subscribe(1, &["events.#"]);
+        let mut publisher = bus.connect();
+        publisher.send(&frames(NEW, 0..10_000));
+        publisher.flush();
+        // It is given what is queued, and takes nothing of it.
+        reader.text("BYE");
+        let statistics = bus.settled(|statistics| statistics.connections == 1);
+        assert_eq!(statistics.refused["write_timeout"], 1);
+        assert!(statistics.dropped.values().sum::<u64>() > 0);
+        let undelivered = shut_down(&bus.broker, Duration::from_secs(5));
+        assert_eq!((undelivered.messages, undelivered.connections), (0, 0));
+    });
+}
+
+#[test]
 fn a_blocked_publisher_does_not_take_the_others_their_goodbye() {
     guarded(|| {
         let bus = Bus::new();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use daemoneye_eventbus_core::broker::BrokerConfig;
+use daemoneye_eventbus_core::broker::{BrokerConfig, PortOptions};
 use daemoneye_eventbus_core::wire::frame::MAX_TEXT;
 use daemoneye_eventbus_core::wire::text::{Client as Told, Code, FromBroker};
 use uuid::Uuid;
@@ -16,6 +16,22 @@ fn page(client: &mut Client, id: u64, after: Option<Uuid>) -> (Vec<Told>, bool) 
     assert_eq!(ok.id, Some(id));
     assert!(FromBroker::Ok(ok.clone()).try_frame().is_ok(), "above {MAX_TEXT} bytes");
     (ok.clients.unwrap(), ok.more)
+}
+
+/// Everybody, page by page, and how many pages that were.
+fn all(client: &mut Client) -> (Vec<Uuid>, u64) {
+    let (mut seen, mut after, mut pages) = (Vec::new(), None, 0);
+    loop {
+        let (clients, more) = page(client, pages, after);
+        assert!(!clients.is_empty());
+        seen.extend(clients.iter().map(|client| client.id));
+        after = seen.last().copied();
+        pages += 1;
+        if !more {
+            break;
+        }
+    }
+    (seen, pages)
 }
 
 #[test]
@@ -65,21 +81,27 @@ fn pages_hold_everybody_once_however_long_the_names_are() {
             })
             .collect();
         let mut client = bus.connect();
-        let (mut seen, mut after, mut pages) = (Vec::new(), None, 0);
-        loop {
-            let (clients, more) = page(&mut client, pages, after);
-            assert!(!clients.is_empty());
-            seen.extend(clients.iter().map(|client| client.id));
-            after = seen.last().copied();
-            pages += 1;
-            if !more {
-                break;
-            }
-        }
+        let (seen, pages) = all(&mut client);
         assert!(pages > 3, "{pages} pages");
         assert!(seen.is_sorted());
         assert_eq!(seen.len(), crowd.len() + 1);
-        assert!(page(&mut client, 1000, after).0.is_empty());
+        assert!(page(&mut client, 1000, seen.last().copied()).0.is_empty());
+    });
+}
+
+/// More than are looked at for one page.
+#[test]
+fn pages_hold_everybody_once_however_many_there_are() {
+    guarded(|| {
+        let bus = Bus::new();
+        let crowd: Vec<_> = (0..600)
+            .map(|_| bus.broker.port(PortOptions::default()).unwrap())
+            .collect();
+        let mut client = bus.connect();
+        let (seen, pages) = all(&mut client);
+        assert!(pages > 2, "{pages} pages");
+        assert!(seen.is_sorted());
+        assert_eq!(seen.len(), crowd.len() + 1);
     });
 }
 

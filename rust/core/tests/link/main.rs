@@ -12,6 +12,7 @@ mod impossible_numbers;
 mod last_words;
 mod native;
 mod original;
+mod proof;
 mod reconnecting;
 mod support;
 mod unanswered;

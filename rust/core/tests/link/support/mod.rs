@@ -14,7 +14,7 @@ use daemoneye_eventbus_core::topic;
 use daemoneye_eventbus_core::transport::Address;
 
 pub(crate) use self::messages::{frames, pids, publish, with_draft};
-pub(crate) use self::scripted_broker::{ScriptedBroker, broken, greet, info, open, said, subscribed, yes};
+pub(crate) use self::scripted_broker::{ScriptedBroker, broken, greet, info, open, said, subscribed, told, yes};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -101,9 +101,9 @@ pub(crate) fn open(broker: &ScriptedBroker) -> (Link, Arc<Bell>) {
     (link, bell)
 }
 
-/// The answer to CONNECT, with `ping_interval` in it.
-pub(crate) fn info(ping_interval: f64) -> Vec<u8> {
-    let info = Info {
+/// What is told to whoever has said CONNECT, with `ping_interval` in it.
+pub(crate) fn told(ping_interval: f64) -> Info {
+    Info {
         protocol: PROTOCOL,
         version: "0".to_owned(),
         client_id: uuid::Uuid::nil(),
@@ -117,8 +117,12 @@ pub(crate) fn info(ping_interval: f64) -> Vec<u8> {
         ping_interval,
         nonce: None,
         auth: "none".to_owned(),
-    };
-    FromBroker::Info(Box::new(info)).frame()
+    }
+}
+
+/// The frame of it.
+pub(crate) fn info(ping_interval: f64) -> Vec<u8> {
+    FromBroker::Info(Box::new(told(ping_interval))).frame()
 }
 
 /// Answers CONNECT.

@@ -1,0 +1,124 @@
+//! Brokers that are to prove a token, and what a client makes of those that do not.
+
+use std::sync::Arc;
+
+use daemoneye_eventbus_core::Error;
+use daemoneye_eventbus_core::client::{ClientConfig, Link, Reader, State};
+use daemoneye_eventbus_core::queue::Wake;
+use daemoneye_eventbus_core::wire::auth::{Role, Token};
+use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, Info, Ok};
+
+use crate::support::{Bell, ScriptedBroker, said, told};
+
+const NONCE: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+fn token() -> Token {
+    Token::new(b"token of at least sixteen bytes".to_vec())
+}
+
+fn open(broker: &ScriptedBroker, token: Option<Token>) -> (Link, Arc<Bell>) {
+    let bell = Arc::new(Bell::default());
+    let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
+    let config = ClientConfig {
+        token,
+        ..ClientConfig::default()
+    };
+    let link = Link::open(broker.place.address.clone(), config, Reader::Link, host).unwrap();
+    (link, bell)
+}
+
+/// What becomes of a link whose broker answers CONNECT and then, if it is asked, AUTH.
+fn met(token: Option<Token>, info: Info, prove: impl Fn(&str, &str) -> Option<String>) -> (State, Option<Error>) {
+    let broker = ScriptedBroker::new();
+    let asks = token.is_some() && info.auth == "token" && info.nonce.is_some();
+    let (link, bell) = open(&broker, token);
+    let client = broker.accept();
+    let mut read = Vec::new();
+    let FromClient::Connect(connect) = said(&broker, &client, &mut read) else {
+        panic!("CONNECT is first")
+    };
+    broker.send(&client, &FromBroker::Info(Box::new(info)).frame());
+    if asks {
+        let FromClient::Auth(auth) = said(&broker, &client, &mut read) else {
+            panic!("AUTH is next")
+        };
+        assert_eq!(link.state(), State::Connecting);
+        let nonce = connect.nonce.unwrap();
+        assert!(self::token().verify(Role::Client, &nonce, NONCE, &auth.proof));
+        let ok = Ok {
+            proof: prove(&nonce, &auth.proof),
+            ..Ok::default()
+        };
+        broker.send(&client, &FromBroker::Ok(ok).frame());
+    }
+    bell.until("decided", || link.state() != State::Connecting);
+    (link.state(), link.cause())
+}
+
+fn asking() -> Info {
+    Info {
+        nonce: Some(NONCE.to_owned()),
+        auth: "token".to_owned(),
+        ..told(30.0)
+    }
+}
+
+#[test]
+fn a_client_with_a_token_stays_with_no_broker_that_does_not_prove_it() {
+    type Prove = fn(&str, &str) -> Option<String>;
+    let right = |nonce: &str, _: &str| Some(token().proof(Role::Broker, nonce, NONCE));
+    assert_eq!(met(Some(token()), asking(), right), (State::Connected, None));
+    let wrong: [(&str, Prove); 5] = [
+        ("none", |_, _| None),
+        ("no hash", |_, _| Some("yes".to_owned())),
+        ("of the client, sent back", |_, own| Some(own.to_owned())),
+        ("of another token", |nonce, _| {
+            Some(Token::new(b"another of sixteen bytes".to_vec()).proof(Role::Broker, nonce, NONCE))
+        }),
+        ("of another connection", |_, _| {
+            Some(token().proof(Role::Broker, NONCE, NONCE))
+        }),
+    ];
+    for (what, prove) in wrong {
+        let (state, cause) = met(Some(token()), asking(), prove);
+        assert_eq!(state, State::Closed, "{what}");
+        assert!(
+            matches!(cause, Some(Error::AuthenticationFailed(_))),
+            "{what}: {cause:?}"
+        );
+    }
+}
+
+#[test]
+fn a_token_on_one_side_alone_connects_nobody() {
+    let without_nonce = Info {
+        nonce: None,
+        ..asking()
+    };
+    for (token, info) in [
+        (Some(token()), told(30.0)),
+        (Some(token()), without_nonce),
+        (None, asking()),
+    ] {
+        let (state, cause) = met(token, info, |_, _| None);
+        assert_eq!(state, State::Closed);
+        assert!(matches!(cause, Some(Error::AuthenticationFailed(_))), "{cause:?}");
+    }
+}
+
+#[test]
+fn who_answers_with_another_protocol_or_dialect_than_was_asked_is_no_broker() {
+    let newer = Info {
+        protocol: 2,
+        ..told(30.0)
+    };
+    let other = Info {
+        dialect: "postcard".to_owned(),
+        ..told(30.0)
+    };
+    for info in [newer, other] {
+        let (state, cause) = met(None, info, |_, _| None);
+        assert_eq!(state, State::Closed);
+        assert!(matches!(cause, Some(Error::Protocol(_))), "{cause:?}");
+    }
+}
