@@ -3,9 +3,11 @@
 import copy
 import dataclasses
 import enum
+import os
 import pickle
 import pprint
 import re
+import sys
 import traceback
 
 import pytest
@@ -14,6 +16,7 @@ from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus, Eve
 from support import process
 
 HUGE = 10**400
+UNIX = pytest.mark.skipif(sys.platform == "win32", reason="pipes have access lists")
 
 
 class Sly(int):
@@ -162,6 +165,38 @@ def test_a_time_may_be_each_of_its_bounds(name: str):
     assert ClientConfig(connect_timeout=0, publish_timeout=0.0).connect_timeout == 0, "at once"
 
 
+@pytest.mark.parametrize(
+    ("config", "name", "low", "high"),
+    [
+        (BrokerConfig, "max_frame", 1024, 64 << 20),
+        (BrokerConfig, "max_connections", 1, 2**16),
+        (BrokerConfig, "max_connections_per_uid", 1, 2**16),
+        (BrokerConfig, "queue_messages", 1, 2**30),
+        (BrokerConfig, "queue_bytes", 1, 2**40),
+        (BrokerConfig, "total_queue_bytes", 1, 2**40),
+        (BrokerConfig, "max_patterns_per_client", 1, 2**20),
+        (BrokerConfig, "max_filter_terms", 0, 2**20),
+        (BrokerConfig, "max_original_peers", 0, 2**16),
+        (BrokerConfig, "max_topic_depth", 1, 128),
+        (ClientConfig, "max_frame", 1024, 64 << 20),
+        (ClientConfig, "send_buffer_bytes", 1, 2**63 - 1),
+        (ClientConfig, "broker_queue_messages", 1, 2**63 - 1),
+        (ClientConfig, "broker_queue_bytes", 1, 2**63 - 1),
+    ],
+)
+def test_a_number_may_be_each_of_its_bounds(path, config, name, low, high):
+    # The pattern that it has otherwise needs a depth of two.
+    rest = {"original_patterns": ()} if config is BrokerConfig else {}
+    for value in (low, high):
+        made = config(**{name: value, **rest})
+        assert getattr(made, name) == value
+        if config is BrokerConfig:
+            Broker(path, config=made)
+    for value in (low - 1, high + 1):
+        with pytest.raises(ValueError, match=rf"^{config.__name__}\.{name}: must be between {low} and {high}\b"):
+            config(**{name: value, **rest})
+
+
 async def test_odd_bounds_and_timeouts(path):
     broker = Broker(path)
     await broker.start()
@@ -225,11 +260,68 @@ def test_what_goes_together_is_said_at_once():
             {"original_patterns": ["events.a", "events.b"], "max_patterns_per_client": 1},
             "BrokerConfig.original_patterns: 2 are above max_patterns_per_client",
         ),
+        ({"original_auth": True}, "BrokerConfig.original_auth: needs a token"),
+        (
+            {"ping_interval": 5, "ping_timeout": 5},
+            "BrokerConfig.ping_timeout: must be above ping_interval (5 s), got 5",
+        ),
+        ({"token": b"s" * 15}, "BrokerConfig.token: 15 bytes are too few, at least 16"),
+        ({"token": {"agent": [b"s" * 16, b"s" * 15]}}, "BrokerConfig.token: 15 bytes are too few"),
+        ({"token": []}, "BrokerConfig.token: an empty list would ask for no proof"),
+        (
+            {"rate_limit": [RateLimit(messages_per_second=1), RateLimit(bytes_per_second=1)]},
+            "BrokerConfig.rate_limit: two limits of the same kind",
+        ),
+        pytest.param({"socket_mode": 0o660}, "BrokerConfig.socket_group: a socket of mode 0o660 needs", marks=UNIX),
+        pytest.param({"allowed_uids": [54321]}, "BrokerConfig.allowed_uids: others cannot open", marks=UNIX),
+        pytest.param({"allowed_sids": ["S-1-5-18"]}, "BrokerConfig.allowed_sids: has no effect on Unix", marks=UNIX),
+        pytest.param({"socket_group": 2**32 - 1}, "BrokerConfig.socket_group: must be between", marks=UNIX),
     ],
 )
 def test_what_no_broker_would_take_is_no_configuration(settings, said):
     with pytest.raises(ValueError, match=re.escape(said)):
         BrokerConfig(**settings)
+
+
+def test_what_goes_together_is_taken(path):
+    limits = [RateLimit(messages_per_second=1), RateLimit(per="uid", connects_per_second=1)]
+    rules = [Rule(tokens=["agent"], publish=["events.#"])]
+    for settings in (
+        {"token": b"s" * 16, "original_auth": True},
+        {"original_peers": False},
+        {"original_patterns": ["events.a", "events.b"], "max_patterns_per_client": 2},
+        {"ping_interval": 5, "ping_timeout": 5.001},
+        {"token": {"agent": b"s" * 16}, "rules": rules},
+        {"rate_limit": limits},
+    ):
+        config = BrokerConfig(**settings)
+        # A list that is changed afterwards changes nothing of it.
+        assert hash(config) == hash(BrokerConfig(**settings))
+        Broker(path, config=config)
+
+
+@UNIX
+def test_a_uid_may_be_each_of_its_bounds(path):
+    ends = (0, 2**32 - 2)
+    for config in (
+        BrokerConfig(rules=[Rule(uids=ends, publish=["events.#"])]),
+        BrokerConfig(socket_mode=0o660, socket_group=2**32 - 2, allowed_uids=ends),
+        BrokerConfig(allowed_uids=[0, os.geteuid()]),
+    ):
+        Broker(path, config=config)
+    assert ClientConfig(server_uids=ends).server_uids == ends
+    for uid in (-1, 2**32 - 1):
+        with pytest.raises(ValueError, match=r"^Rule\.uids: must be between"):
+            Rule(uids=[uid], publish=["events.#"])
+        with pytest.raises(ValueError, match=r"^BrokerConfig\.allowed_uids: must be between"):
+            BrokerConfig(allowed_uids=[uid])
+        with pytest.raises(ValueError, match=r"^ClientConfig\.server_uids: must be between"):
+            ClientConfig(server_uids=[uid])
+
+
+def test_the_name_of_a_token_is_text():
+    with pytest.raises(TypeError, match=r"BrokerConfig\.token: expected names as str, got int"):
+        BrokerConfig(token={5: b"s" * 16})
 
 
 def test_a_configuration_is_shown_as_it_is_written():
