@@ -1,7 +1,7 @@
-//! Local sockets and pipes: bytes in, bytes out, and who is there. The only module that may hold `unsafe`: in `unix/descriptor.rs`, for
+//! Local sockets and pipes: bytes in, bytes out, and who is there. The only module that may hold `unsafe`: in `unix/descriptor`, for
 //! closing what a fork inherits, for registering with the reactor, and for copying a descriptor that somebody else opened; in
-//! `unix/stream.rs`, for asking what a peer has not read yet and who it is; and in `windows`, for the system's calls about access lists
-//! and identities, which has no safe ones.
+//! `unix/stream.rs`, for asking what a peer has not read yet and who it is; in `unix/passing.rs`, for an option that no library knows;
+//! and in `windows`, for the system's calls about access lists and identities, which has no safe ones.
 //!
 //! [`Stream`] is a connection whose `try_read` and `try_write` work from any thread and never block. On Unix it is a close-on-exec
 //! descriptor without a reactor, never raises SIGPIPE, and never relies on the descriptor's O_NONBLOCK flag (a foreign event loop may

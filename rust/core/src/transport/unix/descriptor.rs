@@ -1,64 +1,28 @@
 //! Descriptors that know which process they belong to.
 //!
-//! A forked child inherits copies of every descriptor, and with them the listener, the lock and the life of each connection. Here
-//! each descriptor of the bus is noted in a bitmap by its number, which a child can read whatever its parent's other threads held
-//! at the moment of the fork (a locked map could not be). [`close_in_forked_child`] closes what is noted; from then on every
-//! [`Descriptor`] of the parent refuses to work in the child, and its drop does nothing there.
+//! Each is noted while it lives ([`held`]). Once a forked child has closed what is noted, every [`Descriptor`] of the parent
+//! refuses to work in the child, and its drop does nothing there.
 #![expect(
     unsafe_code,
-    reason = "descriptors that a fork left behind, or somebody else opened, are known by their number alone"
+    reason = "the reactor trusts a descriptor to keep its number, and one that somebody else opened is known by its number alone"
 )]
+mod held;
+
 use std::io;
 use std::mem;
 use std::os::fd::AsFd;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::lock::Mutex;
+use held::HELD;
+pub use held::close_in_forked_child;
 
-const WORDS: usize = 16_384;
 /// Of stdin, stdout and stderr.
 const LAST_STANDARD: RawFd = 2;
-
-/// One bit per descriptor number, up to 1,048,575 (the kernel's default ceiling). Zero pages until used.
-static HELD: [AtomicU64; WORDS] = [const { AtomicU64::new(0) }; WORDS];
-static HIGHEST_WORD: AtomicUsize = AtomicUsize::new(0);
-/// The process whose descriptors are noted; 0 before the first.
-static OWNER: AtomicU32 = AtomicU32::new(0);
-/// Counts the forks seen, so that a reused pid is not taken for the owner.
-static GENERATION: AtomicU32 = AtomicU32::new(0);
-/// Held only by a child that cleans up, never by a process that merely forks.
-static CLEANING: Mutex<()> = Mutex::new(());
-
-/// In a forked child: closes every inherited socket, listener and lock descriptor, so that the child keeps none of them alive.
-/// Never unlocks, never unlinks. Does nothing in the process that opened them.
-pub fn close_in_forked_child() {
-    let _one_at_a_time = CLEANING.lock();
-    let current = process::id();
-    let owner = OWNER.load(Ordering::Acquire);
-    if owner == current || owner == 0 {
-        return;
-    }
-    GENERATION.fetch_add(1, Ordering::AcqRel);
-    let words = HIGHEST_WORD.load(Ordering::Acquire).saturating_add(1);
-    for (index, word) in HELD.iter().enumerate().take(words) {
-        let mut bits = word.swap(0, Ordering::AcqRel);
-        while bits != 0 {
-            let Ok(raw) = RawFd::try_from(index * 64 + bits.trailing_zeros() as usize) else {
-                break;
-            };
-            bits &= bits - 1;
-            // SAFETY: the bit says that a live `Descriptor` of the parent owned this number when it forked, so it is open here.
-            // That `Descriptor` will neither use nor close it in this process: the generation has just moved on.
-            drop(unsafe { OwnedFd::from_raw_fd(raw) });
-        }
-    }
-    OWNER.store(current, Ordering::Release);
-}
 
 /// In a process that was started without standard streams the first descriptors have their numbers, and what anybody prints would go
 /// into a connection. Where no other number is free, the one it has is better than none.
@@ -67,12 +31,6 @@ fn above_standard(fd: OwnedFd) -> OwnedFd {
         return fd;
     }
     rustix::io::fcntl_dupfd_cloexec(&fd, LAST_STANDARD + 1).unwrap_or(fd)
-}
-
-fn bit_of(raw: RawFd) -> Option<(usize, &'static AtomicU64, u64)> {
-    let number = usize::try_from(raw).ok()?;
-    let word = HELD.get(number / 64)?;
-    Some((number / 64, word, 1 << (number % 64)))
 }
 
 /// An open descriptor, noted for the fork.
@@ -88,31 +46,24 @@ impl Descriptor {
     pub(super) fn new(fd: OwnedFd) -> Self {
         let fd = above_standard(fd);
         let process = process::id();
-        if OWNER.load(Ordering::Acquire) != process
-            && OWNER
-                .compare_exchange(0, process, Ordering::AcqRel, Ordering::Acquire)
-                .is_err()
-        {
+        if !HELD.are_of(process) {
             // The first descriptor after a fork that called no hook.
             close_in_forked_child();
         }
         let raw = fd.as_raw_fd();
-        if let Some((index, word, bit)) = bit_of(raw) {
-            HIGHEST_WORD.fetch_max(index, Ordering::AcqRel);
-            word.fetch_or(bit, Ordering::AcqRel);
-        }
+        HELD.note(raw);
         Self {
             fd: Some(fd),
             raw,
             process,
-            generation: GENERATION.load(Ordering::Acquire),
+            generation: HELD.generation.load(Ordering::Acquire),
         }
     }
 
     /// Fails in a forked child that has closed what it inherited.
     pub(super) fn get(&self) -> io::Result<BorrowedFd<'_>> {
         match &self.fd {
-            Some(fd) if self.generation == GENERATION.load(Ordering::Relaxed) => Ok(fd.as_fd()),
+            Some(fd) if self.generation == HELD.generation.load(Ordering::Relaxed) => Ok(fd.as_fd()),
             _ => Err(io::Error::new(
                 io::ErrorKind::NotConnected,
                 "this descriptor belongs to the process before the fork",
@@ -122,7 +73,7 @@ impl Descriptor {
 
     /// Whether this process opened it. Asks the kernel, so it also tells a child that called no hook.
     pub(super) fn is_own(&self) -> bool {
-        self.generation == GENERATION.load(Ordering::Relaxed) && self.process == process::id()
+        self.generation == HELD.generation.load(Ordering::Relaxed) && self.process == process::id()
     }
 
     /// A second number for the same socket, because one number can be registered only once per reactor.
@@ -147,9 +98,7 @@ impl Drop for Descriptor {
             return;
         }
         // The bit goes first: a child must never close a number that has been given to somebody else meanwhile.
-        if let Some((_, word, bit)) = bit_of(self.raw) {
-            word.fetch_and(!bit, Ordering::AcqRel);
-        }
+        HELD.forget(self.raw);
         drop(fd);
     }
 }
@@ -194,4 +143,59 @@ pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the number is not -1. It is borrowed for this one call, which gives an error where nothing is open under it, and else a
     // descriptor of our own; nothing is closed and nothing is kept.
     unsafe { BorrowedFd::borrow_raw(number) }.try_clone_to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _, pipe};
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[test]
+    fn a_descriptor_is_closed_once_and_its_copies_are_their_own() {
+        let (end, kept) = pipe().unwrap();
+        let first = Descriptor::new(kept.into());
+        let second = first.duplicate().unwrap();
+        let third = Descriptor::new(duplicate(first.as_raw_fd()).unwrap());
+        for descriptor in [first, second] {
+            let raw = descriptor.as_raw_fd();
+            assert!(descriptor.is_own() && descriptor.get().unwrap().as_raw_fd() == raw);
+            drop(descriptor);
+            assert_eq!(rustix::io::write(third.get().unwrap(), b"x"), Ok(1));
+        }
+        drop(third);
+        let mut all = Vec::new();
+        let mut end = end;
+        assert_eq!(end.read_to_end(&mut all).unwrap(), 2);
+        assert!(duplicate(-1).is_err());
+    }
+
+    #[test]
+    fn what_is_watched_outlives_its_owner_and_says_when_it_is_ready() {
+        let (end, mut writer) = pipe().unwrap();
+        let fd = Arc::new(Descriptor::new(end.into()));
+        assert!(Watched::new(Arc::clone(&fd), Interest::READABLE).is_err(), "no runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let watched = Watched::new(Arc::clone(&fd), Interest::READABLE).unwrap();
+            assert!(
+                Watched::new(Arc::clone(&fd), Interest::READABLE).is_err(),
+                "one number, one registration"
+            );
+            drop(fd);
+            {
+                let ready = watched.get().unwrap().readable();
+                assert!(pin!(ready).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            }
+            writer.write_all(b"x").unwrap();
+            let guard = watched.get().unwrap().readable().await.unwrap();
+            assert!(guard.ready().is_readable());
+        });
+        drop(runtime);
+    }
 }
