@@ -6,6 +6,7 @@ SECONDS ?=
 
 ARGS ?=
 PYTEST ?=
+CARGO_MIRI ?= cargo +nightly miri
 # The tests mostly wait: alone they would use a quarter of two cores. A file belongs to one worker; PYTEST="-n 0" does without.
 WORKERS := -n logical --maxprocesses 4 --dist loadfile
 
@@ -69,10 +70,10 @@ fuzz: ## Run the fuzz targets for SECONDS (60) of a core together; KEEP=1 adds w
 fuzz-planted: ## See that the fuzz targets find a planted defect within a minute each
 	$(PYTHON) rust/core/fuzz/run.py --seconds 120 --planted
 
-# Each case of a property takes seconds there.
-miri: ## Run the Rust tests beside unsafe code under miri, where it is installed
-	@if cargo +nightly miri --version >/dev/null 2>&1; then \
-		MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=2 cargo +nightly miri test --locked -p daemoneye-eventbus-core --lib -- queue:: wire:: topic::; \
+# Each case of a property takes seconds there, and so does a backtrace of a panic that is meant.
+miri: ## Run the Rust unit tests of the core under miri, where it is installed (CARGO_MIRI="cargo +nightly miri")
+	@if $(CARGO_MIRI) --version >/dev/null 2>&1; then \
+		RUST_BACKTRACE=0 MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=2 $(CARGO_MIRI) test --locked -p daemoneye-eventbus-core --lib; \
 	else echo "miri: SKIPPED: it is not installed (rustup +nightly component add miri)"; fi
 
 sanitize: $(VENV)/.tools ## Run the tests beside unsafe code under the address sanitizer (x86_64 Linux; minutes)

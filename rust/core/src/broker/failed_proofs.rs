@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "minutes there")]
+    #[cfg_attr(miri, ignore = "a full table takes minutes there")]
     fn who_comes_when_the_table_is_full_waits_longest() {
         let failed = FailedProofs::default();
         let now = Instant::now();

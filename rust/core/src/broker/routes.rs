@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "minutes there")]
+    #[cfg_attr(miri, ignore = "thousands of subscriptions take minutes there")]
     fn topics_with_long_lists_of_their_own_are_not_all_remembered() {
         let router = Router::default();
         for _ in 0..4 {

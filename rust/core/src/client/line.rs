@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "minutes there")]
+    #[cfg_attr(miri, ignore = "a buffer of 256 KiB is filled there byte by byte, for minutes")]
     fn what_is_not_used_stays_in_front_of_what_is_read_next() {
         let mut unused = Unused::default();
         read(&mut unused, b"abcdef");
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "minutes there")]
+    #[cfg_attr(miri, ignore = "a buffer of 256 KiB is filled there byte by byte, for minutes")]
     fn a_large_frame_has_room_and_its_memory_goes_with_it() {
         let mut unused = Unused::default();
         let part = [7; READ / 4];

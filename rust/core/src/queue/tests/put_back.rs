@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::*;
 
 #[test]
-#[cfg_attr(miri, ignore = "minutes there")]
 fn what_cannot_be_made_stays_in_its_place_and_in_the_account() {
     let queue = queue(limits(4, usize::MAX), Overflow::DropOldest);
     for at in 0..2 {

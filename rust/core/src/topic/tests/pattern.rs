@@ -113,7 +113,7 @@ fn clones_share_their_text() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 20 } else { 2_000 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 5 } else { 2_000 }))]
 
     #[test]
     fn agrees_with_the_model(text in patterns(), topic in topics()) {

@@ -318,6 +318,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    #[cfg_attr(miri, ignore = "no sockets there")]
     async fn connections_that_nobody_follows_are_told_too() {
         let folder = tempfile::tempdir().unwrap();
         let address = Address::from_path(&folder.path().join("b.sock")).unwrap();

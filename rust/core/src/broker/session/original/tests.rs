@@ -110,6 +110,7 @@ fn check(stream: &mut UnixStream) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a broker needs getrlimit, which is missing there")]
 fn a_backlog_and_a_stream_of_events_leave_every_check_its_answer() {
     let bus = Bus::new(BrokerConfig {
         handshake_timeout: Duration::from_millis(100),
@@ -164,6 +165,7 @@ fn live_like_the_original(peer: &mut UnixStream) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a broker needs getrlimit, which is missing there")]
 fn around_a_check_there_is_quiet_but_not_for_ever() {
     let bus = Bus::new(BrokerConfig::default());
     let mut peer = bus.dial();
@@ -216,6 +218,7 @@ fn only(bus: &Bus) -> ClientInfo {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a broker needs getrlimit, which is missing there")]
 fn whoever_reads_answers_only_keeps_its_connection_and_is_sent_nothing_else() {
     let (bus, mut peer) = met_and_asked(BrokerConfig {
         stall_timeout: Duration::from_millis(200),
@@ -243,6 +246,7 @@ fn whoever_reads_answers_only_keeps_its_connection_and_is_sent_nothing_else() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a broker needs getrlimit, which is missing there")]
 fn who_disconnects_a_peer_means_it_whichever_queue_it_has() {
     let (bus, mut peer) = met_and_asked(BrokerConfig {
         stall_timeout: Duration::from_millis(200),
@@ -268,6 +272,7 @@ fn who_disconnects_a_peer_means_it_whichever_queue_it_has() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a broker needs getrlimit, which is missing there")]
 fn a_peer_is_found_also_while_its_queue_is_replaced() {
     let bus = Bus::new(BrokerConfig::default());
     let mut message = Vec::new();
@@ -304,6 +309,7 @@ fn a_peer_is_found_also_while_its_queue_is_replaced() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a broker needs getrlimit, which is missing there")]
 fn whoever_proves_a_token_with_each_check_is_found_out_as_well() {
     const PROOF: &[u8] = b"PING:54169902e229d87a48e6656c4bc4f5f318c70971e7a1d1795d059dd97aa46623";
     let bus = Bus::new(BrokerConfig {
@@ -323,6 +329,7 @@ fn whoever_proves_a_token_with_each_check_is_found_out_as_well() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a broker needs getrlimit, which is missing there")]
 fn a_client_that_comes_late_to_reading_loses_nothing() {
     let (bus, mut peer) = met_and_asked(BrokerConfig {
         stall_timeout: Duration::from_millis(200),
@@ -357,6 +364,7 @@ fn a_client_that_comes_late_to_reading_loses_nothing() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a broker needs getrlimit, which is missing there")]
 fn a_check_behind_a_heap_of_frames_is_heard_before_a_message_goes_out() {
     let (_bus, mut peer) = met_and_asked(BrokerConfig::default());
     for _ in 0..20 {
@@ -372,6 +380,7 @@ fn a_check_behind_a_heap_of_frames_is_heard_before_a_message_goes_out() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a broker needs getrlimit, which is missing there")]
 fn the_end_of_the_broker_waits_for_no_peer_that_does_not_read() {
     let (bus, peer) = met_and_asked(BrokerConfig::default());
     let (done, wait) = mpsc::channel();
@@ -384,6 +393,7 @@ fn the_end_of_the_broker_waits_for_no_peer_that_does_not_read() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a broker needs getrlimit, which is missing there")]
 fn a_token_that_nobody_proves_ends_the_connection() {
     let bus = Bus::new(BrokerConfig {
         handshake_timeout: Duration::from_millis(100),
