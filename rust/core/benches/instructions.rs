@@ -71,7 +71,7 @@ fn connect(broker: &Broker) -> Link {
 
 fn subscribe(link: &Link) -> Arc<Inbox> {
     let asked = subscription("events.process.*");
-    let patterns = topic::of_subscription(&asked, 8).unwrap();
+    let patterns = topic::subscription_patterns(&asked, 8).unwrap();
     let options = InboxOptions {
         limits: LIMITS,
         overflow: Overflow::DropOldest,

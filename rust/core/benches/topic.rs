@@ -86,14 +86,14 @@ fn benches(c: &mut Criterion) {
         c.bench_function(name, |b| {
             b.iter(|| {
                 next.next()
-                    .map(|topic| *cache.get_or(topic, 1, || count(matcher, topic)))
+                    .map(|topic| *cache.get_or_insert_with(topic, 1, || count(matcher, topic)))
             })
         });
     }
     for (name, matcher) in [("cached/1", &one), ("cached/100000", &many)] {
         let mut cache = Cache::new(4_096);
         c.bench_function(name, |b| {
-            b.iter(|| *cache.get_or(black_box(TOPIC), 1, || count(matcher, TOPIC)))
+            b.iter(|| *cache.get_or_insert_with(black_box(TOPIC), 1, || count(matcher, TOPIC)))
         });
     }
 

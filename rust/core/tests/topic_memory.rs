@@ -47,12 +47,12 @@ fn the_path_of_a_message_allocates_nothing() {
         matcher.insert(&pattern(text), key);
     }
     let mut cache = Cache::new(16);
-    cache.get_or("events.process.new", 1, || 4_usize);
+    cache.get_or_insert_with("events.process.new", 1, || 4_usize);
     let before = ALLOCATIONS.get();
     let mut found = 0;
     for _ in 0..1_000 {
         check("events.process.new", 8).unwrap();
-        found += *cache.get_or("events.process.new", 1, || 0);
+        found += *cache.get_or_insert_with("events.process.new", 1, || 0);
         matcher.find("events.process.new", |_, _| found += 1);
     }
     assert_eq!(ALLOCATIONS.get() - before, 0);

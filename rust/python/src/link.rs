@@ -167,7 +167,7 @@ impl Link {
         let (limits, overflow, block) = raise(py, bounds.into_core())?;
         let asked = types::subscription(spec)?;
         let depth = link.max_topic_depth();
-        let patterns = raise(py, topic::of_subscription(&asked, depth))?;
+        let patterns = raise(py, topic::subscription_patterns(&asked, depth))?;
         let filters = raise(
             py,
             Filters::compile(

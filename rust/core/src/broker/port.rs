@@ -137,7 +137,7 @@ impl Port {
         } = &mut *publish_state;
         draft.sequence = numbers.next;
         let size = wire::encoded_len(config.dialect, draft, config.max_frame, topics)?;
-        let route = routes.get_or(draft.topic, router.generation(), || {
+        let route = routes.get_or_insert_with(draft.topic, router.generation(), || {
             rights::look_up(router, rights, draft.topic)
         });
         match route.status() {

@@ -2,10 +2,10 @@
 //! sequence number.
 use super::routes::Routes;
 use super::sequence::SequenceNumbers;
-use crate::topic::Neighbours;
+use crate::topic::LastTopic;
 
 pub(super) struct PublishState {
-    pub(super) topics: Neighbours,
+    pub(super) topics: LastTopic,
     pub(super) routes: Routes,
     pub(super) numbers: SequenceNumbers,
 }
@@ -13,7 +13,7 @@ pub(super) struct PublishState {
 impl PublishState {
     pub(super) fn new(max_topic_depth: usize) -> Self {
         Self {
-            topics: Neighbours::new(max_topic_depth),
+            topics: LastTopic::new(max_topic_depth),
             routes: Routes::new(),
             numbers: SequenceNumbers::default(),
         }

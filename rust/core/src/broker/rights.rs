@@ -10,7 +10,7 @@ use super::route::Route;
 use super::router::Router;
 use crate::error::{Error, Result};
 use crate::topic::Pattern;
-use crate::topic::cover::{self, Cover, Ruling};
+use crate::topic::cover::{self, Cover, TopicRule};
 use crate::transport::{Sid, User};
 use crate::wire::auth::Token;
 
@@ -90,8 +90,8 @@ impl Rule {
 /// What one client may not do.
 pub(super) struct Rights {
     uid: u32,
-    publish: Vec<Ruling>,
-    subscribe: Vec<Ruling>,
+    publish: Vec<TopicRule>,
+    subscribe: Vec<TopicRule>,
     max_depth: usize,
     /// The route of what may not be published.
     refused: Arc<Route>,
@@ -128,7 +128,7 @@ impl Rights {
             rights.publish.extend(closed.clone().map(|pattern| (pattern, false)));
             rights.subscribe.extend(closed.map(|pattern| (pattern, false)));
         }
-        let restricts = |rulings: &[Ruling]| rulings.iter().any(|(_, allow)| !allow);
+        let restricts = |rulings: &[TopicRule]| rulings.iter().any(|(_, allow)| !allow);
         (restricts(&rights.publish) || restricts(&rights.subscribe)).then(|| Arc::new(rights))
     }
 
@@ -143,7 +143,7 @@ impl Rights {
 
     /// Why one of these patterns may not be subscribed.
     pub(super) fn refuse_subscription(&self, patterns: &[Pattern]) -> Option<String> {
-        let mut work = cover::MOST_WORK;
+        let mut work = cover::MAX_WORK;
         patterns.iter().find_map(|pattern| {
             let why = match cover::allows_every(&self.subscribe, pattern, self.max_depth, &mut work) {
                 Cover::Every => return None,

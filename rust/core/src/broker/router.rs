@@ -286,7 +286,7 @@ impl Table {
         keys.sort_unstable();
         keys.dedup();
         let mut route = Route::default();
-        let original = topic::original::reads(topic);
+        let original = topic::original::accepts(topic);
         for of_one in keys.chunk_by(|one, two| one.sink == two.sink) {
             let Some(reader) = of_one.first().and_then(|key| self.readers.get(&key.sink)) else {
                 continue;

@@ -37,7 +37,7 @@ impl Routes {
 
     /// What is remembered for `topic` of this `generation`, or what `look_up` gives.
     #[inline]
-    pub(super) fn get_or(
+    pub(super) fn get_or_insert_with(
         &mut self,
         topic: impl AsRef<[u8]>,
         generation: u64,
@@ -54,7 +54,7 @@ impl Routes {
             bytes,
             looked_up,
         } = self;
-        by_topic.get_or(topic, generation, || {
+        by_topic.get_or_insert_with(topic, generation, || {
             let began = Instant::now();
             let route = look_up();
             if *of_known != generation {
@@ -120,7 +120,7 @@ mod tests {
         let found: Vec<_> = (0..200)
             .map(|id| {
                 let topic = format!("events.t{id}");
-                let route = routes.get_or(&topic, router.generation(), || router.resolve(&topic));
+                let route = routes.get_or_insert_with(&topic, router.generation(), || router.resolve(&topic));
                 assert_eq!(route.lane(LaneKind::Everyone).targets.len(), 5);
                 Arc::downgrade(route)
             })
@@ -137,9 +137,9 @@ mod tests {
         // What topics share counts once.
         for id in 0..200 {
             let topic = format!("events.other.t{id}");
-            routes.get_or(&topic, router.generation(), || router.resolve(&topic));
+            routes.get_or_insert_with(&topic, router.generation(), || router.resolve(&topic));
         }
-        routes.get_or("events.other.t0", router.generation(), || {
+        routes.get_or_insert_with("events.other.t0", router.generation(), || {
             unreachable!("it was remembered")
         });
     }

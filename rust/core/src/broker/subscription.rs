@@ -77,7 +77,7 @@ impl std::iter::Sum for Load {
 
 /// Checks a subscription of a client that has others already, which come to `held`.
 pub(super) fn compile(config: &BrokerConfig, asked: &EventSubscription, held: Load) -> Result<Interest> {
-    let patterns = topic::of_subscription(asked, config.max_topic_depth)?;
+    let patterns = topic::subscription_patterns(asked, config.max_topic_depth)?;
     let filters = Filters::compile(
         asked.event_filter.as_ref(),
         asked.correlation_filter.as_ref(),

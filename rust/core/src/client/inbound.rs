@@ -17,7 +17,7 @@ use crate::event::Utf8;
 use crate::headroom::Headroom;
 use crate::log::Limiter;
 use crate::queue::{DropReason, Patience, Pushed, Run, Wake};
-use crate::topic::{Cache, DEFAULT_MAX_DEPTH, Matcher, Neighbours};
+use crate::topic::{Cache, DEFAULT_MAX_DEPTH, LastTopic, Matcher};
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{self, FromBroker, Stats};
 use crate::wire::{self, Dialect, Refusal, Summary};
@@ -51,7 +51,7 @@ enum Last {
 pub(super) struct Inbound {
     pub(super) dialect: Dialect,
     pub(super) max_frame: usize,
-    pub(super) topics: Neighbours,
+    pub(super) topics: LastTopic,
     pub(super) entries: Entries,
     /// How many of them block.
     blocking: usize,
@@ -79,7 +79,7 @@ impl Inbound {
         Self {
             dialect,
             max_frame,
-            topics: Neighbours::new(DEFAULT_MAX_DEPTH),
+            topics: LastTopic::new(DEFAULT_MAX_DEPTH),
             entries: Entries::default(),
             blocking: 0,
             questions: Questions::default(),
@@ -286,7 +286,7 @@ impl Inbound {
 
     pub(super) fn route(&mut self, topic: Utf8<'_>) -> Arc<[Arc<Inbox>]> {
         let (matcher, entries, leaving) = (&self.matcher, &self.entries, &self.leaving);
-        let route = self.routes.get_or(topic, self.generation, || {
+        let route = self.routes.get_or_insert_with(topic, self.generation, || {
             let mut ids = Vec::new();
             matcher.find(topic.text(), |_, id| ids.push(id));
             ids.sort_unstable();

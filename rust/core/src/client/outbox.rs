@@ -14,7 +14,7 @@ use crate::cork::Cork;
 use crate::error::{Error, Result};
 use crate::event::Timestamp;
 use crate::queue::Wake;
-use crate::topic::{DEFAULT_MAX_DEPTH, Neighbours};
+use crate::topic::{DEFAULT_MAX_DEPTH, LastTopic};
 use crate::transport::Stream;
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::FromClient;
@@ -72,7 +72,7 @@ pub(super) struct Outbox {
     /// The connection that takes the bytes, and what it allows.
     pub(super) stream: Option<Arc<Stream>>,
     pub(super) max_frame: usize,
-    pub(super) topics: Neighbours,
+    pub(super) topics: LastTopic,
     /// A write failed on the present connection.
     failed: bool,
     closed: Option<Error>,
@@ -100,7 +100,7 @@ impl Outbox {
             sequence: 0,
             stream: None,
             max_frame,
-            topics: Neighbours::new(DEFAULT_MAX_DEPTH),
+            topics: LastTopic::new(DEFAULT_MAX_DEPTH),
             failed: false,
             closed: None,
         }
@@ -126,7 +126,7 @@ impl Outbox {
     /// A new connection, not live yet.
     pub(super) fn adopt(&mut self, stream: Arc<Stream>, max_frame: usize, max_depth: usize) {
         self.stream = Some(stream);
-        (self.max_frame, self.topics) = (max_frame, Neighbours::new(max_depth));
+        (self.max_frame, self.topics) = (max_frame, LastTopic::new(max_depth));
         self.failed = false;
     }
 
@@ -147,7 +147,7 @@ impl Outbox {
     /// needs.
     pub(super) fn message(
         &mut self,
-        encode: impl FnOnce(&mut Vec<u8>, &mut Neighbours) -> Result<usize>,
+        encode: impl FnOnce(&mut Vec<u8>, &mut LastTopic) -> Result<usize>,
     ) -> Result<Fit> {
         self.compact();
         let before = self.buf.len();

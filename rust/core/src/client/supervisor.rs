@@ -19,7 +19,7 @@ use super::outbox::Sent;
 use super::shared::{Shared, subs};
 use crate::error::Error;
 use crate::limits::LONGEST;
-use crate::topic::{DEFAULT_MAX_DEPTH, Neighbours};
+use crate::topic::{DEFAULT_MAX_DEPTH, LastTopic};
 use crate::transport::{DialError, Readable, Retry, Stream};
 use crate::wire::text::FromClient;
 
@@ -154,7 +154,7 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live,
             .min(shared.config.max_frame);
         let max_depth = usize::try_from(info.max_topic_depth).unwrap_or(DEFAULT_MAX_DEPTH);
         let mut inbound = shared.inbound.lock();
-        inbound.topics = Neighbours::new(max_depth);
+        inbound.topics = LastTopic::new(max_depth);
         shared
             .outbox
             .lock()

@@ -27,7 +27,7 @@ impl<V: Clone> Cache<V> {
 
     /// The cached value for `topic` if it was stored under this `generation`, else what `look_up` gives, stored.
     #[inline]
-    pub fn get_or(&mut self, topic: impl AsRef<[u8]>, generation: u64, look_up: impl FnOnce() -> V) -> &V {
+    pub fn get_or_insert_with(&mut self, topic: impl AsRef<[u8]>, generation: u64, look_up: impl FnOnce() -> V) -> &V {
         let topic = topic.as_ref();
         let last = match self.last.take() {
             Some(last) if last.0 == topic && self.generation == generation && self.keeps(topic) => last,

@@ -8,8 +8,8 @@ use crate::error::PatternError;
 /// Segments of the longest topic that the original reads.
 const MAX_DEPTH: usize = 5;
 
-/// Whether the original takes `topic`, which [`check`](super::check) accepts.
-pub fn reads(topic: &str) -> bool {
+/// Whether the original accepts `topic`, which [`check`](super::check) accepts.
+pub fn accepts(topic: &str) -> bool {
     !topic.starts_with("health") && topic.split('.').count() <= MAX_DEPTH
 }
 
@@ -68,10 +68,10 @@ mod tests {
     #[test]
     fn topics_are_those_of_the_original() {
         for topic in ["events", "events.process.new", "control.a.b.c.d", "events.health"] {
-            assert!(reads(topic), "{topic}");
+            assert!(accepts(topic), "{topic}");
         }
         for topic in ["health", "health.x", "events.a.b.c.d.e"] {
-            assert!(!reads(topic), "{topic}");
+            assert!(!accepts(topic), "{topic}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Patterns: `*` and `+` one segment, a last `*` one or more, a last `#` zero or more.
 //!
-//! A pattern that no topic can meet is refused when it is made, so that a mistyped subscription fails at its caller
+//! A pattern that no topic can match is refused when it is made, so that a mistyped subscription fails at its caller
 //! instead of staying silent. One that was made matches in one pass: a wildcard of open length stands only at the
 //! end, so nothing is ever tried twice. Cloning shares the text.
 use std::cmp::Reverse;
@@ -49,7 +49,7 @@ impl Pattern {
         (self.wildcards, Reverse(self.text.len()))
     }
 
-    /// Whether `topic`, which [`check`](super::check) accepts, meets this pattern.
+    /// Whether this pattern matches `topic`, which [`check`](super::check) accepts.
     pub fn matches(&self, topic: &str) -> bool {
         let mut pattern = Some(self.as_str());
         let mut topic = Some(topic);

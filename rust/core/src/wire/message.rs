@@ -7,7 +7,7 @@ use super::{Dialect, envelope};
 use crate::error::{DecodeError, Error, Result, TopicError};
 use crate::event::{CollectionEvent, CorrelationMetadata, EventKind, Map, Timestamp, Utf8};
 use crate::topic::names::trigger;
-use crate::topic::{Checks, Domain};
+use crate::topic::{Domain, TopicCheck};
 
 /// The index is wire order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ pub fn write(
     dialect: Dialect,
     draft: &Draft<'_>,
     max_frame: usize,
-    topics: impl Checks,
+    topics: impl TopicCheck,
     out: &mut Vec<u8>,
 ) -> Result<usize> {
     let message_type = admit(draft, topics)?;
@@ -121,7 +121,7 @@ pub fn write(
 }
 
 /// The length of the frame that [`write()`] would append, without writing it; the same errors.
-pub fn encoded_len(dialect: Dialect, draft: &Draft<'_>, max_frame: usize, topics: impl Checks) -> Result<usize> {
+pub fn encoded_len(dialect: Dialect, draft: &Draft<'_>, max_frame: usize, topics: impl TopicCheck) -> Result<usize> {
     let message_type = admit(draft, topics)?;
     frame_len(dialect, draft, message_type, max_frame)
 }
@@ -134,7 +134,7 @@ fn frame_len(dialect: Dialect, draft: &Draft<'_>, message_type: MessageType, max
 
 /// Checks a whole body without allocating: full consumption of envelope and Event payload, topic grammar, type against domain.
 #[inline]
-pub fn check(dialect: Dialect, body: &[u8], topics: impl Checks) -> Result<Summary<'_>, Refusal<'_>> {
+pub fn check(dialect: Dialect, body: &[u8], topics: impl TopicCheck) -> Result<Summary<'_>, Refusal<'_>> {
     let outline = dialect.outline(body).map_err(Refusal::Malformed)?;
     let (topic, sequence, message_type) = (outline.topic, outline.sequence, outline.message_type);
     let kind = match carries(message_type, topic.0) {
@@ -225,7 +225,7 @@ fn in_payload(error: DecodeError, body: &[u8], payload: &[u8]) -> DecodeError {
 
 /// The message type that follows from the payload, if the topic takes it.
 #[inline]
-fn admit(draft: &Draft<'_>, topics: impl Checks) -> Result<MessageType> {
+fn admit(draft: &Draft<'_>, topics: impl TopicCheck) -> Result<MessageType> {
     let domain = topics.check(draft.topic.into())?;
     let (message_type, taken, rule) = match draft.payload {
         Payload::Event(CollectionEvent::TriggerRequest(_)) => (

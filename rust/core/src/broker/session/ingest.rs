@@ -19,7 +19,7 @@ use crate::broker::routes::Routes;
 use crate::broker::statistics::Refusal as Cut;
 use crate::error::Result;
 use crate::headroom::Headroom;
-use crate::topic::Neighbours;
+use crate::topic::LastTopic;
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::Code;
 use crate::wire::{self, Refusal, Summary};
@@ -31,7 +31,7 @@ const TOO_FAST: &str = "above the broker's rate_limit; publish more slowly, or w
 /// What one publisher remembers of the routes to its readers.
 pub(super) struct Ingest {
     routes: Routes,
-    topics: Neighbours,
+    topics: LastTopic,
     open: Option<Open>,
 }
 
@@ -61,7 +61,7 @@ impl Ingest {
     pub(super) fn new(max_depth: usize) -> Self {
         Self {
             routes: Routes::new(),
-            topics: Neighbours::new(max_depth),
+            topics: LastTopic::new(max_depth),
             open: None,
         }
     }
@@ -78,7 +78,7 @@ impl Ingest {
     ) -> Fit {
         let lane_kind = LaneKind::of(summary);
         let len = PREFIX + body;
-        let route = self.routes.get_or(summary.topic, router.generation(), || {
+        let route = self.routes.get_or_insert_with(summary.topic, router.generation(), || {
             look_up(router, rights, summary.topic.text())
         });
         match &mut self.open {

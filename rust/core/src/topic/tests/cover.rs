@@ -2,7 +2,7 @@
 use proptest::prelude::*;
 
 use super::{computed, model_matches, pattern};
-use crate::topic::cover::{Cover, MOST_WORK, Ruling, allows, allows_every};
+use crate::topic::cover::{Cover, MAX_WORK, TopicRule, allows, allows_every};
 
 const DEPTH: usize = if cfg!(miri) { 3 } else { 4 };
 /// Patterns name the first two only, so that the third is one that nobody names.
@@ -46,7 +46,7 @@ fn small() -> impl Strategy<Value = String> {
     prop_oneof![12 => general, 1 => Just("#".to_owned())]
 }
 
-fn compiled(rules: &[(String, bool)]) -> Vec<Ruling> {
+fn compiled(rules: &[(String, bool)]) -> Vec<TopicRule> {
     rules.iter().map(|(text, allow)| (pattern(text), *allow)).collect()
 }
 
@@ -57,7 +57,7 @@ proptest! {
         asked in small(),
     ) {
         let expected = if model(&rules, &asked) { Cover::Every } else { Cover::NotEvery };
-        prop_assert_eq!(allows_every(&compiled(&rules), &pattern(&asked), DEPTH, &mut MOST_WORK.clone()), expected);
+        prop_assert_eq!(allows_every(&compiled(&rules), &pattern(&asked), DEPTH, &mut MAX_WORK.clone()), expected);
         for topic in every_topic() {
             let first = rules.iter().find(|(text, _)| model_matches(text, &topic));
             prop_assert_eq!(allows(&compiled(&rules), &topic), first.is_none_or(|(_, allow)| *allow));
@@ -73,7 +73,7 @@ fn rules_as_people_write_them() {
             .collect::<Vec<_>>()
     };
     let check =
-        |list: &[(&str, bool)], asked: &str| allows_every(&rules(list), &pattern(asked), 8, &mut MOST_WORK.clone());
+        |list: &[(&str, bool)], asked: &str| allows_every(&rules(list), &pattern(asked), 8, &mut MAX_WORK.clone());
     let no_control = [("control.#", false)];
     assert_eq!(check(&no_control, "events.#"), Cover::Every);
     assert_eq!(check(&no_control, "#"), Cover::NotEvery);
@@ -110,7 +110,7 @@ fn rules_made_to_take_for_ever_do_not() {
     rules.push((crate::topic::Pattern::parse("#", 64).unwrap(), false));
     let asked = crate::topic::Pattern::parse("events.#", 64).unwrap();
     let start = computed();
-    assert_ne!(allows_every(&rules, &asked, 64, &mut MOST_WORK.clone()), Cover::Every);
+    assert_ne!(allows_every(&rules, &asked, 64, &mut MAX_WORK.clone()), Cover::Every);
     assert!(computed() - start < std::time::Duration::from_secs(5));
 }
 
@@ -119,7 +119,7 @@ fn rules_made_to_take_for_ever_do_not() {
 fn rules_that_name_many_words_at_one_place_are_not_gone_through_for_each() {
     let denied = |number: usize| (pattern(&format!("events.+.w{number}")), false);
     let rules: Vec<_> = (0..2000).map(denied).collect();
-    let mut work = MOST_WORK;
+    let mut work = MAX_WORK;
     let start = computed();
     let mut decided = 0;
     for number in 0..1024 {

@@ -44,7 +44,7 @@ fn model_matches(pattern: &str, topic: &str) -> bool {
     )
 }
 
-/// Few words, so that independent topics and patterns often meet.
+/// Few words, so that independent topics and patterns often match.
 fn word() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["process", "new", "events", "x-1"])
 }

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use crate::topic::{Checks, Domain, MAX_TOPIC_BYTES, Neighbours, check};
+use crate::topic::{Domain, LastTopic, MAX_TOPIC_BYTES, TopicCheck, check};
 
 fn kind(topic: &str) -> String {
     check(topic, 8).unwrap_err().kind
@@ -94,13 +94,13 @@ fn model_accepts(topic: &str, max_depth: usize) -> bool {
 
 proptest! {
     #[test]
-    fn neighbours_change_no_verdict(
+    fn the_remembered_topic_changes_no_verdict(
         topics in prop::collection::vec("(events|control|health|system)?[.]?[a-zA.]{0,3}[.]?[a-z]{0,2}", 1..30),
         depth in 0_usize..4,
     ) {
-        let mut neighbours = Neighbours::new(depth);
+        let mut last_topic = LastTopic::new(depth);
         for topic in topics.iter().flat_map(|topic| [topic, topic]) {
-            prop_assert_eq!((&mut neighbours).check(topic.as_str().into()), check(topic, depth));
+            prop_assert_eq!((&mut last_topic).check(topic.as_str().into()), check(topic, depth));
         }
     }
 

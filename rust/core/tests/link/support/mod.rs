@@ -92,7 +92,7 @@ pub(crate) fn inbox(bell: &Arc<Bell>, patterns: &[&str], messages: usize, block:
         include_control: true,
         ..EventSubscription::default()
     };
-    let patterns = topic::of_subscription(&asked, 8).unwrap();
+    let patterns = topic::subscription_patterns(&asked, 8).unwrap();
     let options = InboxOptions {
         limits: Limits {
             messages,

@@ -1,4 +1,4 @@
-//! What a subscription subscribes to.
+//! The patterns of a subscription.
 use hashbrown::HashSet;
 
 use super::{Pattern, names};
@@ -6,7 +6,7 @@ use crate::error::{Error, PatternError, Result};
 use crate::event::EventSubscription;
 
 /// The patterns of `asked`: its own, or without any those of its capabilities; each once. The same at client and broker.
-pub fn of_subscription(asked: &EventSubscription, max_depth: usize) -> Result<Vec<Pattern>> {
+pub fn subscription_patterns(asked: &EventSubscription, max_depth: usize) -> Result<Vec<Pattern>> {
     let named = asked.topic_patterns.as_deref().unwrap_or_default();
     let mut patterns: Vec<Pattern> = Vec::with_capacity(named.len());
     for text in named {

@@ -1,31 +1,31 @@
-//! Checking topics one after the other, where neighbours are most often the same.
+//! Topic checks that remember the last valid topic: consecutive messages mostly have the same one.
 use super::Domain;
 use super::name::check_utf8;
 use crate::error::TopicError;
 use crate::event::Utf8;
 
-/// What says whether a topic is right: a greatest depth, or [`Neighbours`] that remember.
-pub trait Checks {
+/// Checks a topic: against a greatest depth alone, or with a [`LastTopic`] that skips repeats.
+pub trait TopicCheck {
     fn check(self, topic: Utf8<'_>) -> Result<Domain, TopicError>;
 }
 
-impl Checks for usize {
+impl TopicCheck for usize {
     #[inline]
     fn check(self, topic: Utf8<'_>) -> Result<Domain, TopicError> {
         check_utf8(topic, self)
     }
 }
 
-/// The last topic that was right, which is not looked at again when it comes again.
+/// The last valid topic, which is not checked again when it is repeated.
 #[derive(Debug)]
-pub struct Neighbours {
+pub struct LastTopic {
     max_depth: usize,
     /// Empty, which no topic is, before the first.
     last: Vec<u8>,
     domain: Domain,
 }
 
-impl Neighbours {
+impl LastTopic {
     pub const fn new(max_depth: usize) -> Self {
         Self {
             max_depth,
@@ -47,7 +47,7 @@ impl Neighbours {
     }
 }
 
-impl Checks for &mut Neighbours {
+impl TopicCheck for &mut LastTopic {
     #[inline]
     fn check(self, topic: Utf8<'_>) -> Result<Domain, TopicError> {
         if !topic.0.is_empty() && topic.0 == self.last {
