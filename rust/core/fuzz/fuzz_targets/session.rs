@@ -29,7 +29,7 @@ fn accepted(stream: &[u8]) -> Vec<&[u8]> {
             (Kind::Text, Some(_)) => match FromClient::parse(body) {
                 Ok(FromClient::Bye | FromClient::Connect(_) | FromClient::Auth(_)) => return found,
                 // A subscription that can be answered is, and costs no connection.
-                Err(_) if FromClient::subscription_of(body).is_none() => return found,
+                Err(_) if FromClient::sub_id(body).is_none() => return found,
                 _ => {}
             },
             (Kind::Message, Some(dialect)) => match wire::check(dialect, body, 8) {

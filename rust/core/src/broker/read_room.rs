@@ -98,7 +98,7 @@ impl Claim {
             self.give_back();
             return true;
         }
-        self.take(frame::claimed(pending).unwrap_or(0).max(pending.len()), true)
+        self.take(frame::claimed_len(pending).unwrap_or(0).max(pending.len()), true)
     }
 
     /// Keeps what was given for what has been read and cannot be worked off yet, and sets aside what that takes besides; the last half is

@@ -26,7 +26,7 @@ use super::{Given, session};
 use crate::error::{Error, Result};
 use crate::queue::{DropReason, Wake};
 use crate::transport::{Address, Listener, PathState, Peer, Stream};
-use crate::wire::text::{Code, Err as ErrText};
+use crate::wire::text::{Code, ErrText};
 
 /// Turns of sessions between two looks at the kernel. One that is flat out takes some hundred microseconds for a turn, and others must
 /// not wait for the 61 of them that tokio has by default.

@@ -191,7 +191,7 @@ pub(super) fn unread(cause: &io::Error) -> DialError {
 }
 
 /// The broker's `ERR`, which says whether another try may help.
-pub(super) fn said(err: text::Err) -> DialError {
+pub(super) fn said(err: text::ErrText) -> DialError {
     let retry = if err.code.is_final() { Retry::No } else { Retry::Yes };
     retry.because(err.into_error())
 }

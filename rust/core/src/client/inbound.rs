@@ -35,9 +35,9 @@ pub(super) enum Happening {
     /// An answer came, and there is room for subscriptions that wait to be asked for.
     Room,
     /// An `ERR` about the connection.
-    Error(text::Err),
+    Error(text::ErrText),
     /// An `ERR` about refused publishes.
-    Refused(text::Err),
+    Refused(text::ErrText),
 }
 
 /// What becomes of the last of a connection for a blocking inbox that is full.
@@ -403,7 +403,7 @@ impl Inbound {
         Ok(())
     }
 
-    fn answered(&mut self, ok: text::Ok) {
+    fn answered(&mut self, ok: text::OkText) {
         let Some(id) = ok.id else { return };
         if self.has_left(id) {
             return;
@@ -435,7 +435,7 @@ impl Inbound {
         true
     }
 
-    fn refused(&mut self, id: u64, err: text::Err) {
+    fn refused(&mut self, id: u64, err: text::ErrText) {
         if self.has_left(id) {
             return;
         }

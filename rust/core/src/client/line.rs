@@ -123,7 +123,7 @@ impl Unused {
     /// To twice the size or, where there is no memory for that, to what the frame under way needs.
     fn grow(&mut self) -> Result<()> {
         let twice = (self.buf.len() * 2).max(READ);
-        let least = frame::claimed(self.bytes())
+        let least = frame::claimed_len(self.bytes())
             .unwrap_or(0)
             .min(twice)
             .max(self.filled + LEAST);

@@ -19,7 +19,7 @@ use crate::transport::{Address, DialError, Readable, Retry, Stream};
 use crate::wire;
 use crate::wire::auth::ORIGINAL_REQUEST;
 use crate::wire::frame::PREFIX;
-use crate::wire::original::{self, Heard};
+use crate::wire::original::{self, OriginalFrame};
 
 const READ: usize = 64 * 1024;
 
@@ -67,7 +67,10 @@ impl Dialled {
         loop {
             let found = original::next(&self.leftover, max_frame).map_err(|error| handshake::foreign(error.into()))?;
             if let Some(body) = found {
-                let (answered, len) = (Heard::of(body) == Heard::Pong, PREFIX + body.len());
+                let (answered, len) = (
+                    OriginalFrame::classify(body) == OriginalFrame::Pong,
+                    PREFIX + body.len(),
+                );
                 self.leftover.drain(..len);
                 if answered {
                     return Ok(());
@@ -143,10 +146,10 @@ impl Inbound {
         while let Some(body) = original::next(data.get(at..).unwrap_or_default(), self.max_frame)? {
             let frame = data.get(at..at + PREFIX + body.len()).unwrap_or_default();
             at += frame.len();
-            match Heard::of(body) {
-                Heard::Ping => happened.push(Happening::Ping),
-                Heard::Pong => {}
-                Heard::Message if self.deliver_original(frame, body).is_some() => {}
+            match OriginalFrame::classify(body) {
+                OriginalFrame::Ping => happened.push(Happening::Ping),
+                OriginalFrame::Pong => {}
+                OriginalFrame::Message if self.deliver_original(frame, body).is_some() => {}
                 _ => self.undecodable += 1,
             }
         }

@@ -97,7 +97,7 @@ impl Questions {
 }
 
 /// What the broker says, as far as it says it.
-pub(super) fn answer(ok: text::Ok) -> Result<Answer> {
+pub(super) fn answer(ok: text::OkText) -> Result<Answer> {
     Ok(match (ok.statistics, ok.detail, ok.clients) {
         (_, _, Some(clients)) => Answer::Clients(Page { clients, more: ok.more }),
         (Some(five), Some(detail), None) => Answer::Detail(five, detail),

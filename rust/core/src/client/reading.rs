@@ -177,7 +177,7 @@ impl Shared {
                 let (code, reason) = (err.code, err.code.name());
                 let error = err.into_error();
                 if let Some(suppressed) = self.log.due(reason) {
-                    let does = if code.is_last_word() {
+                    let does = if code.ends_connection() {
                         "ends this connection"
                     } else {
                         "says"
@@ -193,7 +193,7 @@ impl Shared {
                     error => Error::ConnectionLost(error.to_string()),
                 };
                 // What would be read behind it is the end of file, which says less.
-                code.is_last_word().then_some((cause, code.is_final()))
+                code.ends_connection().then_some((cause, code.is_final()))
             }
         }
     }

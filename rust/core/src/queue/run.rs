@@ -273,7 +273,7 @@ impl Popped<&[u8]> {
 
 /// Length of the frame at the head of `bytes`, prefix included; runs hold whole frames only.
 pub(super) fn frame_len(bytes: &[u8]) -> usize {
-    frame::claimed(bytes).unwrap_or(usize::MAX)
+    frame::claimed_len(bytes).unwrap_or(usize::MAX)
 }
 
 /// So many messages are missing here, by subscription.

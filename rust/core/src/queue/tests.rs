@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::budget::charged;
 use super::*;
 use crate::wire::frame::PREFIX;
-use crate::wire::text::{Err as ErrText, FromBroker};
+use crate::wire::text::{ErrText, FromBroker};
 
 #[derive(Default)]
 struct Bell(AtomicUsize);

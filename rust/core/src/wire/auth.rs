@@ -120,10 +120,10 @@ impl Token {
     }
 }
 
-/// The first of `tokens` that `holds`. Every one is tried, so that the time does not tell which it was.
-pub fn proved(tokens: &[Token], holds: impl Fn(&Token) -> bool) -> Option<&Token> {
-    let held: Vec<_> = tokens.iter().filter(|token| holds(token)).collect();
-    held.first().copied()
+/// The first of `tokens` that `is_proved`. Every one is tried, so that the time does not tell which it was.
+pub fn find_token(tokens: &[Token], is_proved: impl Fn(&Token) -> bool) -> Option<&Token> {
+    let found: Vec<_> = tokens.iter().filter(|token| is_proved(token)).collect();
+    found.first().copied()
 }
 
 /// Whether `text` has the form of a nonce: 64 lower-case hex digits.

@@ -56,47 +56,53 @@ impl Serialize for Nested<'_> {
     }
 }
 
-/// Events up to this size are encoded aside, so that their length is known when it is their turn in the envelope.
-const EVENT: usize = 16 * 1024;
+/// Events up to this size are encoded into the scratch buffer, since their length stands before them in the envelope.
+const SCRATCH_LEN: usize = 16 * 1024;
 
-/// Payloads up to this size are put into room made ahead; above, making it costs more than it saves.
-const PAYLOAD: usize = 2048;
+/// Payloads up to this size are written into room made ahead; above, zeroing it costs more than it saves.
+const MAX_PAYLOAD_IN_PLACE: usize = 2048;
 
 /// Room made ahead for all of an envelope but its payload.
-const AROUND: usize = 320;
+const ENVELOPE_ROOM: usize = 320;
 
 thread_local! {
-    /// Where events are encoded aside: made once, since zeroing it each time would cost as much as the encoding.
-    static ASIDE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// Where events are encoded first: made once, since zeroing it each time would cost as much as the encoding.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Appends the body of `draft`; on error `out` is as before.
 ///
-/// In one pass if it is of the usual size: the event aside, then the envelope around it into room made ahead. What does not
-/// fit is measured first and then appended; what must not be written fails in both and is named by the second.
+/// In one pass if it is of the usual size: the event into the scratch buffer, then the envelope around it into room made ahead. What does
+/// not fit is measured first and then appended; what must not be written fails both ways, and the second gives the reason.
 #[inline]
 pub(super) fn encode(dialect: Dialect, draft: &Draft<'_>, message_type: MessageType, out: &mut Vec<u8>) -> Result<()> {
     let event = match draft.payload {
-        Payload::Control(payload) => return around(dialect, draft, message_type, payload, out),
+        Payload::Control(payload) => return encode_envelope(dialect, draft, message_type, payload, out),
         Payload::Event(event) => event,
     };
-    let in_one_pass = ASIDE.try_with(|aside| {
-        let mut aside = aside.try_borrow_mut().ok()?;
-        if aside.is_empty() {
-            growth::make_room(&mut aside, EVENT).ok()?;
-            aside.resize(EVENT, 0);
+    let in_one_pass = SCRATCH.try_with(|scratch| {
+        let mut scratch = scratch.try_borrow_mut().ok()?;
+        if scratch.is_empty() {
+            growth::make_room(&mut scratch, SCRATCH_LEN).ok()?;
+            scratch.resize(SCRATCH_LEN, 0);
         }
-        let length = dialect.encode_into(event, &mut aside)?;
-        Some(around(dialect, draft, message_type, aside.get(..length)?, out))
+        let length = dialect.encode_into(event, &mut scratch)?;
+        Some(encode_envelope(
+            dialect,
+            draft,
+            message_type,
+            scratch.get(..length)?,
+            out,
+        ))
     });
     match in_one_pass {
         Ok(Some(done)) => done,
-        _ => measured(dialect, draft, message_type, event, out),
+        _ => encode_measured(dialect, draft, message_type, event, out),
     }
 }
 
 #[inline]
-fn around(
+fn encode_envelope(
     dialect: Dialect,
     draft: &Draft<'_>,
     message_type: MessageType,
@@ -104,10 +110,10 @@ fn around(
     out: &mut Vec<u8>,
 ) -> Result<()> {
     let envelope = Envelope::new(draft, message_type, Bytes::new(payload));
-    if payload.len() <= PAYLOAD {
-        make_room(out, payload.len())?;
+    if payload.len() <= MAX_PAYLOAD_IN_PLACE {
+        reserve(out, payload.len())?;
         let before = out.len();
-        out.resize(before + AROUND + payload.len(), 0);
+        out.resize(before + ENVELOPE_ROOM + payload.len(), 0);
         let written = out
             .get_mut(before..)
             .and_then(|room| dialect.encode_into(&envelope, room));
@@ -116,18 +122,18 @@ fn around(
             return Ok(());
         }
     }
-    make_room(out, len_around(dialect, draft, message_type, payload.len())?)?;
+    reserve(out, body_len(dialect, draft, message_type, payload.len())?)?;
     dialect.encode(&envelope, out)
 }
 
 /// What is published may be large, and a process out of memory is told so; growing as it is written would end it.
 #[inline]
-fn make_room(out: &mut Vec<u8>, bytes: usize) -> Result<()> {
+fn reserve(out: &mut Vec<u8>, bytes: usize) -> Result<()> {
     // The length of the next one and a short text find room behind it.
-    growth::make_room(out, bytes.saturating_add(AROUND))
+    growth::make_room(out, bytes.saturating_add(ENVELOPE_ROOM))
 }
 
-fn measured(
+fn encode_measured(
     dialect: Dialect,
     draft: &Draft<'_>,
     message_type: MessageType,
@@ -135,7 +141,7 @@ fn measured(
     out: &mut Vec<u8>,
 ) -> Result<()> {
     let bytes = dialect.event_len(event)?;
-    make_room(out, len_around(dialect, draft, message_type, bytes)?)?;
+    reserve(out, body_len(dialect, draft, message_type, bytes)?)?;
     let event = Some(event);
     dialect.encode(&Envelope::new(draft, message_type, Nested { bytes, event }), out)
 }
@@ -146,14 +152,14 @@ pub(super) fn encoded_len(dialect: Dialect, draft: &Draft<'_>, message_type: Mes
         Payload::Control(payload) => payload.len(),
         Payload::Event(event) => dialect.event_len(event)?,
     };
-    len_around(dialect, draft, message_type, bytes)
+    body_len(dialect, draft, message_type, bytes)
 }
 
 /// The same for a payload of `bytes`.
-fn len_around(dialect: Dialect, draft: &Draft<'_>, message_type: MessageType, bytes: usize) -> Result<usize> {
-    let around = match dialect.envelope_len(draft, bytes) {
-        Some(around) => around,
+fn body_len(dialect: Dialect, draft: &Draft<'_>, message_type: MessageType, bytes: usize) -> Result<usize> {
+    let envelope = match dialect.envelope_len(draft, bytes) {
+        Some(envelope) => envelope,
         None => dialect.encoded_len(&Envelope::new(draft, message_type, Nested { bytes, event: None }))?,
     };
-    Ok(around.saturating_add(bytes))
+    Ok(envelope.saturating_add(bytes))
 }

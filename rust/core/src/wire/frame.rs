@@ -52,7 +52,7 @@ impl Kind {
 
 /// Bytes of the first frame of `buf`, prefix included, as its sender says; `None` while that has not come.
 #[inline]
-pub fn claimed(buf: &[u8]) -> Option<usize> {
+pub fn claimed_len(buf: &[u8]) -> Option<usize> {
     let size = u32::from_le_bytes(*buf.first_chunk::<PREFIX>()?);
     Some(usize::try_from(size).unwrap_or(usize::MAX).saturating_add(PREFIX))
 }
@@ -67,7 +67,7 @@ pub fn is_message(buf: &[u8]) -> bool {
 pub fn split(run: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut rest = run;
     std::iter::from_fn(move || {
-        let (frame, behind) = rest.split_at_checked(claimed(rest)?)?;
+        let (frame, behind) = rest.split_at_checked(claimed_len(rest)?)?;
         rest = behind;
         Some((frame, frame.get(PREFIX..)?))
     })

@@ -54,7 +54,7 @@ pub enum Payload<'a> {
 impl Payload<'_> {
     /// A size that the encoded payload is not below.
     #[inline]
-    const fn least(&self) -> usize {
+    const fn min_len(&self) -> usize {
         match self {
             Self::Control(payload) => payload.len(),
             Self::Event(CollectionEvent::TriggerRequest(trigger)) => trigger.payload.len(),
@@ -99,8 +99,8 @@ pub fn write(
     topics: impl TopicCheck,
     out: &mut Vec<u8>,
 ) -> Result<usize> {
-    let message_type = admit(draft, topics)?;
-    if draft.payload.least() > max_frame {
+    let message_type = message_type_of(draft, topics)?;
+    if draft.payload.min_len() > max_frame {
         // Not worth copying; only the exact size is still needed, for the error.
         return frame_len(dialect, draft, message_type, max_frame);
     }
@@ -108,7 +108,7 @@ pub fn write(
     out.extend_from_slice(&[0; PREFIX]);
     let written = envelope::encode(dialect, draft, message_type, out).and_then(|()| {
         let size = out.len().saturating_sub(before + PREFIX);
-        let prefix = fitting(size, max_frame)?.to_le_bytes();
+        let prefix = length_prefix(size, max_frame)?.to_le_bytes();
         if let Some(place) = out.get_mut(before..before + PREFIX) {
             place.copy_from_slice(&prefix);
         }
@@ -122,13 +122,13 @@ pub fn write(
 
 /// The length of the frame that [`write()`] would append, without writing it; the same errors.
 pub fn encoded_len(dialect: Dialect, draft: &Draft<'_>, max_frame: usize, topics: impl TopicCheck) -> Result<usize> {
-    let message_type = admit(draft, topics)?;
+    let message_type = message_type_of(draft, topics)?;
     frame_len(dialect, draft, message_type, max_frame)
 }
 
 fn frame_len(dialect: Dialect, draft: &Draft<'_>, message_type: MessageType, max_frame: usize) -> Result<usize> {
     let size = envelope::encoded_len(dialect, draft, message_type)?;
-    fitting(size, max_frame)?;
+    length_prefix(size, max_frame)?;
     Ok(PREFIX + size)
 }
 
@@ -137,16 +137,16 @@ fn frame_len(dialect: Dialect, draft: &Draft<'_>, message_type: MessageType, max
 pub fn check(dialect: Dialect, body: &[u8], topics: impl TopicCheck) -> Result<Summary<'_>, Refusal<'_>> {
     let outline = dialect.outline(body).map_err(Refusal::Malformed)?;
     let (topic, sequence, message_type) = (outline.topic, outline.sequence, outline.message_type);
-    let kind = match carries(message_type, topic.0) {
-        Carries::Event => match dialect.event_kind(outline.payload) {
+    let kind = match payload_kind(message_type, topic.0) {
+        PayloadKind::Event => match dialect.event_kind(outline.payload) {
             Ok(kind) => Some(kind),
             Err(error) => return Err(Refusal::Malformed(in_payload(error, body, outline.payload))),
         },
-        Carries::PerhapsTrigger => dialect
+        PayloadKind::MaybeTrigger => dialect
             .event_kind(outline.payload)
             .ok()
             .filter(|kind| *kind == EventKind::Trigger),
-        Carries::Bytes => None,
+        PayloadKind::Bytes => None,
     };
     let domain = topics
         .check(topic)
@@ -180,35 +180,35 @@ pub fn check(dialect: Dialect, body: &[u8], topics: impl TopicCheck) -> Result<S
 #[inline]
 pub fn read(dialect: Dialect, body: &[u8]) -> Result<(Message<'_>, Option<CollectionEvent<'_>>), DecodeError> {
     let message: Message<'_> = dialect.decode(body)?;
-    let event = match carries(message.message_type, message.topic.as_bytes()) {
-        Carries::Event => match dialect.decode(message.payload) {
+    let event = match payload_kind(message.message_type, message.topic.as_bytes()) {
+        PayloadKind::Event => match dialect.decode(message.payload) {
             Ok(event) => Some(event),
             Err(error) => return Err(in_payload(error, body, message.payload)),
         },
-        Carries::PerhapsTrigger => dialect
+        PayloadKind::MaybeTrigger => dialect
             .decode(message.payload)
             .ok()
             .filter(|event: &CollectionEvent<'_>| event.kind() == EventKind::Trigger),
-        Carries::Bytes => None,
+        PayloadKind::Bytes => None,
     };
     Ok((message, event))
 }
 
 /// What the payload of a message is.
-enum Carries {
+enum PayloadKind {
     /// One whole event, or the message is malformed.
     Event,
     /// A trigger request if it decodes as one, else bytes.
-    PerhapsTrigger,
+    MaybeTrigger,
     Bytes,
 }
 
 #[inline]
-fn carries(message_type: MessageType, topic: &[u8]) -> Carries {
+fn payload_kind(message_type: MessageType, topic: &[u8]) -> PayloadKind {
     match message_type {
-        MessageType::Event => Carries::Event,
-        MessageType::Control if topic == trigger::REQUEST.as_bytes() => Carries::PerhapsTrigger,
-        _ => Carries::Bytes,
+        MessageType::Event => PayloadKind::Event,
+        MessageType::Control if topic == trigger::REQUEST.as_bytes() => PayloadKind::MaybeTrigger,
+        _ => PayloadKind::Bytes,
     }
 }
 
@@ -225,7 +225,7 @@ fn in_payload(error: DecodeError, body: &[u8], payload: &[u8]) -> DecodeError {
 
 /// The message type that follows from the payload, if the topic takes it.
 #[inline]
-fn admit(draft: &Draft<'_>, topics: impl TopicCheck) -> Result<MessageType> {
+fn message_type_of(draft: &Draft<'_>, topics: impl TopicCheck) -> Result<MessageType> {
     let domain = topics.check(draft.topic.into())?;
     let (message_type, taken, rule) = match draft.payload {
         Payload::Event(CollectionEvent::TriggerRequest(_)) => (
@@ -261,7 +261,7 @@ fn wrong_domain(topic: &str, rule: &str) -> Error {
 
 /// The prefix for a body of `size` bytes.
 #[inline]
-fn fitting(size: usize, max_frame: usize) -> Result<u32> {
+fn length_prefix(size: usize, max_frame: usize) -> Result<u32> {
     match u32::try_from(size) {
         Ok(prefix) if size <= max_frame => Ok(prefix),
         _ => Err(Error::FrameTooLarge { size, limit: max_frame }),

@@ -4,8 +4,9 @@
 use super::auth::{ORIGINAL_REQUEST, is_nonce};
 use super::frame::{self, FrameError, Kind, MAX_TEXT, PREFIX};
 
+/// What a frame of the original is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard<'a> {
+pub enum OriginalFrame<'a> {
     Ping,
     Pong,
     /// The proof of a token, in either order (`PING:HEX`, or `HEX:` and anything): the 64 hex digits.
@@ -15,17 +16,17 @@ pub enum Heard<'a> {
     /// A native verb: the peer is no original, or no longer.
     Connect,
     /// A payload without envelope, which the original's broker sends by `route_one_to_one`. May be empty.
-    Bare,
+    BarePayload,
 }
 
-impl<'a> Heard<'a> {
-    pub fn of(body: &'a [u8]) -> Self {
+impl<'a> OriginalFrame<'a> {
+    pub fn classify(body: &'a [u8]) -> Self {
         match body {
             b"PING" => Self::Ping,
             b"PONG" => Self::Pong,
             [0x10, ..] => Self::Message,
             [b'C', b'O', b'N', b'N', b'E', b'C', b'T', ..] => Self::Connect,
-            _ => proof(body).map_or(Self::Bare, Self::Proof),
+            _ => proof(body).map_or(Self::BarePayload, Self::Proof),
         }
     }
 }
@@ -61,21 +62,21 @@ mod tests {
     fn a_frame_is_what_it_looks_like() {
         let hex = "54169902e229d87a48e6656c4bc4f5f318c70971e7a1d1795d059dd97aa46623";
         let (ours, theirs) = (format!("{hex}:anything"), format!("PING:{hex}"));
-        let cases: [(&[u8], Heard<'_>); 11] = [
-            (b"PING", Heard::Ping),
-            (b"PONG", Heard::Pong),
-            (b"PING ", Heard::Bare),
-            (b"\x10xyz", Heard::Message),
-            (b"CONNECT {}", Heard::Connect),
-            (b"direct-bytes", Heard::Bare),
-            (b"", Heard::Bare),
-            (b"abc:PING", Heard::Bare),
-            (ours.as_bytes(), Heard::Proof(hex)),
-            (theirs.as_bytes(), Heard::Proof(hex)),
-            (b"PING:", Heard::Proof("")),
+        let cases: [(&[u8], OriginalFrame<'_>); 11] = [
+            (b"PING", OriginalFrame::Ping),
+            (b"PONG", OriginalFrame::Pong),
+            (b"PING ", OriginalFrame::BarePayload),
+            (b"\x10xyz", OriginalFrame::Message),
+            (b"CONNECT {}", OriginalFrame::Connect),
+            (b"direct-bytes", OriginalFrame::BarePayload),
+            (b"", OriginalFrame::BarePayload),
+            (b"abc:PING", OriginalFrame::BarePayload),
+            (ours.as_bytes(), OriginalFrame::Proof(hex)),
+            (theirs.as_bytes(), OriginalFrame::Proof(hex)),
+            (b"PING:", OriginalFrame::Proof("")),
         ];
-        for (body, heard) in cases {
-            assert_eq!(Heard::of(body), heard, "{body:?}");
+        for (body, expected) in cases {
+            assert_eq!(OriginalFrame::classify(body), expected, "{body:?}");
         }
     }
 

@@ -120,7 +120,7 @@ fn what_does_not_decode_ends_the_connection_after_what_came_before() {
     });
 }
 
-fn refused_sub(client: &mut Client, json: &str) -> daemoneye_eventbus_core::wire::text::Err {
+fn refused_sub(client: &mut Client, json: &str) -> daemoneye_eventbus_core::wire::text::ErrText {
     client.text(&format!("SUB {json}"));
     client.err()
 }

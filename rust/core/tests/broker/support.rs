@@ -10,7 +10,7 @@ use daemoneye_eventbus_core::event::{
     CollectionEvent, CorrelationMetadata, Map, ProcessEvent, Timestamp, TriggerRequest,
 };
 use daemoneye_eventbus_core::transport::Address;
-use daemoneye_eventbus_core::wire::text::{Code, Dropped, Err as ErrText, FromBroker, Info, Ok as OkText};
+use daemoneye_eventbus_core::wire::text::{Code, Dropped, ErrText, FromBroker, Info, OkText};
 use daemoneye_eventbus_core::wire::{self, Dialect, Draft, Payload};
 use uuid::Uuid;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use daemoneye_eventbus_core::client::State;
-use daemoneye_eventbus_core::wire::text::{Code, Dropped, Err as ErrText, FromBroker};
+use daemoneye_eventbus_core::wire::text::{Code, Dropped, ErrText, FromBroker};
 
 use crate::support::{ScriptedBroker, greet, open, subscribed};
 

@@ -6,7 +6,7 @@ use daemoneye_eventbus_core::client::{ClientConfig, Inbox, Link, Read, Reader, S
 use daemoneye_eventbus_core::queue::{DropReason, Wake};
 use daemoneye_eventbus_core::transport::Stream;
 use daemoneye_eventbus_core::wire::frame::DEFAULT_MAX_FRAME;
-use daemoneye_eventbus_core::wire::text::{Bye, Code, Err as ErrText, FromBroker, FromClient};
+use daemoneye_eventbus_core::wire::text::{Bye, Code, ErrText, FromBroker, FromClient};
 use daemoneye_eventbus_core::wire::{self, Dialect};
 
 use crate::support::{

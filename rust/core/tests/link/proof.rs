@@ -6,7 +6,7 @@ use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::client::{ClientConfig, Link, Reader, State};
 use daemoneye_eventbus_core::queue::Wake;
 use daemoneye_eventbus_core::wire::auth::{Role, Token};
-use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, Info, Ok};
+use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, Info, OkText};
 
 use crate::support::{Bell, ScriptedBroker, said, told};
 
@@ -45,9 +45,9 @@ fn met(token: Option<Token>, info: Info, prove: impl Fn(&str, &str) -> Option<St
         assert_eq!(link.state(), State::Connecting);
         let nonce = connect.nonce.unwrap();
         assert!(self::token().verify(Role::Client, &nonce, NONCE, &auth.proof));
-        let ok = Ok {
+        let ok = OkText {
             proof: prove(&nonce, &auth.proof),
-            ..Ok::default()
+            ..OkText::default()
         };
         broker.send(&client, &FromBroker::Ok(ok).frame());
     }

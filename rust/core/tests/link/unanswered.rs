@@ -7,7 +7,7 @@ use daemoneye_eventbus_core::client::{Answer, Link, State, Ticket};
 use daemoneye_eventbus_core::queue::{DropReason, Snapshot};
 use daemoneye_eventbus_core::transport::Stream;
 use daemoneye_eventbus_core::wire::frame::{self, Kind, PREFIX};
-use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, Ok, Stats};
+use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, OkText, Stats};
 
 use crate::support::{Bell, ScriptedBroker, answered, greet, inbox, open, pids, publish, said};
 
@@ -44,9 +44,9 @@ fn ask(bell: &Arc<Bell>, ask: impl Fn(Ticket)) -> Ticket {
 }
 
 fn answer(broker: &ScriptedBroker, client: &Stream, id: u64) {
-    let ok = Ok {
+    let ok = OkText {
         id: Some(id),
-        ..Ok::default()
+        ..OkText::default()
     };
     broker.send(client, &FromBroker::Ok(ok).frame());
 }

@@ -9,7 +9,7 @@ use super::{Session, Stage, Stop, with_read};
 use crate::broker::statistics::Refusal;
 use crate::error::Error;
 use crate::queue::DropReason;
-use crate::wire::text::{Bye, Code, Err as ErrText, FromBroker};
+use crate::wire::text::{Bye, Code, ErrText, FromBroker};
 
 impl Session {
     /// An operator wants this client disconnected. One that is leaving already has been told why, or has said goodbye itself; it is sent

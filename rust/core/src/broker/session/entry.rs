@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::transport::{Readable, Stream};
 use crate::wire;
 use crate::wire::frame::{self, Kind, PREFIX};
-use crate::wire::text::{Code, Connect, Err as ErrText, FromBroker, FromClient};
+use crate::wire::text::{Code, Connect, ErrText, FromBroker, FromClient};
 
 /// Why there will be no session.
 pub(super) enum Fault {

@@ -23,9 +23,7 @@ use crate::queue::{DropReason, Limits, Wake};
 use crate::wire::Dialect;
 use crate::wire::auth::{self, Role};
 use crate::wire::frame::{self, Kind, PREFIX};
-use crate::wire::text::{
-    Code, Connect, Err as ErrText, FromBroker, FromClient, Info, MAX_CLIENT_NAME, Ok as OkText, PROTOCOL,
-};
+use crate::wire::text::{Code, Connect, ErrText, FromBroker, FromClient, Info, MAX_CLIENT_NAME, OkText, PROTOCOL};
 
 /// Agrees with a peer who has said `CONNECT` on how to talk.
 pub(super) async fn greet(
@@ -245,7 +243,7 @@ impl Session {
                 self.claim.granted().await;
             }
         };
-        let token = auth::proved(&self.shared.config.tokens, |token| {
+        let token = auth::find_token(&self.shared.config.tokens, |token| {
             token.verify(Role::Client, theirs, ours, &said.proof)
         })?;
         let name = token.name().map(str::to_owned);

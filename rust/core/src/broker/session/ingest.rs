@@ -166,7 +166,7 @@ impl Session {
     fn pay_ahead(&mut self) -> std::result::Result<(), Instant> {
         match &mut self.meter {
             Some(meter) if self.block && self.stop.is_none() && self.pending.len() > FREE => {
-                match frame::claimed(&self.pending) {
+                match frame::claimed_len(&self.pending) {
                     Some(len) if frame::is_message(&self.pending) => meter.pay_ahead(Instant::now(), len),
                     _ => Ok(()),
                 }
@@ -392,7 +392,7 @@ pub(super) fn add(headroom: &Headroom, pending: &mut Vec<u8>, data: &[u8]) -> Re
 /// Moves from `data` to `pending` what its first frame still lacks; gives the rest. A forged length moves no more than was read.
 fn top_up<'d>(headroom: &Headroom, pending: &mut Vec<u8>, data: &'d [u8]) -> Result<&'d [u8]> {
     let data = fill(headroom, pending, PREFIX, data)?;
-    match frame::claimed(pending) {
+    match frame::claimed_len(pending) {
         Some(len) => fill(headroom, pending, len, data),
         None => Ok(data),
     }

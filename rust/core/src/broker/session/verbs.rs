@@ -9,7 +9,7 @@ use crate::broker::subscription::Load;
 use crate::broker::{subscription, watching};
 use crate::error::{Error, Result};
 use crate::wire::frame::PREFIX;
-use crate::wire::text::{Bye, Code, Err as ErrText, FromBroker, FromClient, Ok as OkText, Stats, Sub};
+use crate::wire::text::{Bye, Code, ErrText, FromBroker, FromClient, OkText, Stats, Sub};
 
 /// Bytes of a verb that asks for nothing: `PING`.
 const SHORT: usize = 4;
@@ -55,7 +55,7 @@ impl Session {
                 self.send_error(err);
             }
             // Who can be answered is.
-            Err(error) => match FromClient::subscription_of(body) {
+            Err(error) => match FromClient::sub_id(body) {
                 Some(id) => {
                     let error = Error::SubscriptionRefused {
                         reason: ErrText::from(&error).message,
@@ -71,7 +71,7 @@ impl Session {
     /// Refuses a verb unread: there may be no memory for what it asks for.
     #[cold]
     fn refuse_for_memory(&mut self, body: &[u8]) {
-        match FromClient::subscription_of(body) {
+        match FromClient::sub_id(body) {
             Some(id) => {
                 let err = ErrText::from(&self.shared.no_memory_for_subscription());
                 self.log_refusal(Refusal::NoMemory, &err);

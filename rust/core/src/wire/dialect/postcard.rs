@@ -36,12 +36,12 @@ pub(super) fn encoded_len<T: Serialize + ?Sized>(value: &T) -> Result<usize> {
 pub(super) fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Ok(value),
-        _ => refused(bytes),
+        _ => decode_plain(bytes),
     }
 }
 
 #[cold]
-fn refused<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
+fn decode_plain<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
     plain::decode::<Integers, T>(bytes)
 }
 

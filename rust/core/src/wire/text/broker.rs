@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::detail::{Client, Detail, is_false};
-use super::{Code, Parts, fitting, frame};
+use super::{Code, Parts, check_size, frame};
 use crate::error::{Error, Result};
 use crate::event::EventBusStatistics;
 
@@ -39,7 +39,7 @@ pub struct Info {
 
 /// `OK`: to a SUB or UNSUB the id, to STATS also the numbers, to AUTH the broker's proof.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ok {
+pub struct OkText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,7 +57,7 @@ pub struct Ok {
 
 /// `ERR`: about the request `id`, about a refused publish (`topic`, `sequence`), or about the connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Err {
+pub struct ErrText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<u64>,
     pub code: Code,
@@ -81,7 +81,7 @@ pub struct Err {
     pub limit: Option<u64>,
 }
 
-impl Err {
+impl ErrText {
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             id: None,
@@ -115,8 +115,8 @@ pub struct Bye {
 #[derive(Debug, Clone, PartialEq)]
 pub enum FromBroker {
     Info(Box<Info>),
-    Ok(Ok),
-    Err(Err),
+    Ok(OkText),
+    Err(ErrText),
     Dropped(Dropped),
     Ping,
     Pong,
@@ -134,10 +134,10 @@ impl FromBroker {
             "OK" => parts.object_or_default().map(Self::Ok),
             "ERR" => parts.object().map(Self::Err),
             "DROPPED" => parts.object().map(Self::Dropped),
-            "PING" => parts.bare(Self::Ping),
-            "PONG" => parts.bare(Self::Pong),
+            "PING" => parts.without_object(Self::Ping),
+            "PONG" => parts.without_object(Self::Pong),
             "BYE" => parts.object_or_default().map(Self::Bye),
-            _ => Result::Ok(Self::Unknown(parts.unknown())),
+            _ => Ok(Self::Unknown(parts.unknown())),
         }
     }
 
@@ -158,6 +158,6 @@ impl FromBroker {
 
     /// The whole frame, unless it is above what the other side takes ([`MAX_TEXT`](crate::wire::frame::MAX_TEXT)).
     pub fn try_frame(&self) -> Result<Vec<u8>, Error> {
-        fitting(self.frame())
+        check_size(self.frame())
     }
 }

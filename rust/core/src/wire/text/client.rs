@@ -1,7 +1,7 @@
 //! What a client sends.
 use serde::{Deserialize, Serialize};
 
-use super::{Bye, PROTOCOL, Parts, Stats, fitting, frame, rendered};
+use super::{Bye, PROTOCOL, Parts, Stats, check_size, frame, render};
 use crate::error::{Error, Result};
 use crate::event::map::{MAX_ENTRIES, optional_list};
 use crate::event::{CorrelationFilter, EventFilter, EventSubscription, SourceCaps, Text};
@@ -110,14 +110,14 @@ pub struct Sub {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "optional_list")]
     pub topic_patterns: Option<Vec<Text>>,
     /// Default true; false: a wildcard in `topic_patterns` is refused.
-    #[serde(default = "yes")]
+    #[serde(default = "default_true")]
     pub enable_wildcards: bool,
     /// Default false.
     #[serde(default)]
     pub include_control: bool,
 }
 
-fn yes() -> bool {
+fn default_true() -> bool {
     true
 }
 
@@ -210,8 +210,8 @@ impl FromClient {
             "SUB" => parts.object().map(|sub| Self::Sub(Box::new(sub))),
             "UNSUB" => parts.object().map(Self::Unsub),
             "STATS" => parts.object().map(Self::Stats),
-            "PING" => parts.bare(Self::Ping),
-            "PONG" => parts.bare(Self::Pong),
+            "PING" => parts.without_object(Self::Ping),
+            "PONG" => parts.without_object(Self::Pong),
             "BYE" => parts.object_or_default::<Bye>().map(|_| Self::Bye),
             verb => Ok(match (verb.strip_prefix("PING:"), parts.object) {
                 (Some(proof), None) => Self::PingProof(proof.to_owned()),
@@ -221,7 +221,7 @@ impl FromClient {
     }
 
     /// The id of a SUB whose other fields are not what they should be: it can be answered all the same.
-    pub fn subscription_of(body: &[u8]) -> Option<u64> {
+    pub fn sub_id(body: &[u8]) -> Option<u64> {
         let parts = Parts::of(body).ok()?;
         let id: Id = (parts.verb == "SUB").then(|| parts.object().ok()).flatten()?;
         Some(id.id)
@@ -248,8 +248,8 @@ impl FromClient {
     /// map.
     pub fn try_frame(&self) -> Result<Vec<u8>> {
         match self {
-            Self::Sub(sub) => rendered("SUB", Some(sub)).and_then(fitting),
-            _ => fitting(self.frame()),
+            Self::Sub(sub) => render("SUB", Some(sub)).and_then(check_size),
+            _ => check_size(self.frame()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The reason codes of `ERR`, and how they become errors of the caller and back.
 use serde::{Deserialize, Serialize};
 
-use super::Err;
+use super::ErrText;
 use crate::error::{Error, PatternError, TopicError};
 use crate::shown::shown;
 use crate::topic::excerpt;
@@ -76,8 +76,8 @@ impl Code {
         }
     }
 
-    /// Said as the last word of a connection; the others are about one publish, subscription or verb.
-    pub const fn is_last_word(self) -> bool {
+    /// Whether it is the last text of a connection; the others are about one publish, subscription or verb.
+    pub const fn ends_connection(self) -> bool {
         !matches!(
             self,
             Self::Topic
@@ -102,7 +102,7 @@ impl Code {
 }
 
 /// The broker's own message says no more, so that nobody learns anything from it.
-pub(super) const NOT_TAKEN: &str = "the broker did not take our token; give both sides the same one";
+pub(super) const TOKEN_REJECTED: &str = "the broker did not take our token; give both sides the same one";
 
 impl Error {
     /// The code that tells a peer; kinds that never leave their own process are [`Code::Unknown`].
@@ -135,7 +135,7 @@ impl Error {
     }
 }
 
-impl From<&Error> for Err {
+impl From<&Error> for ErrText {
     fn from(error: &Error) -> Self {
         let mut err = Self::new(error.code(), error.to_string());
         match error {
@@ -165,7 +165,7 @@ impl From<&Error> for Err {
     }
 }
 
-impl Err {
+impl ErrText {
     /// What the caller is told. Kinds whose facts only the sender has keep them in the message, which is made fit to be shown.
     pub fn into_error(self) -> Error {
         let Self {
@@ -184,7 +184,7 @@ impl Err {
                 uid: own_uid(),
                 reason: message,
             },
-            Code::AuthenticationFailed => Error::AuthenticationFailed(NOT_TAKEN),
+            Code::AuthenticationFailed => Error::AuthenticationFailed(TOKEN_REJECTED),
             Code::UnsupportedVersion => Error::Protocol(match highest {
                 Some(highest) => {
                     format!("{message}; the highest protocol that the broker speaks is {highest}")

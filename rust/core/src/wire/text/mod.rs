@@ -17,7 +17,7 @@ use super::frame::{FrameError, MAX_TEXT, PREFIX};
 use crate::error::{Error, Result};
 use crate::shown::shown;
 
-pub use broker::{Bye, Dropped, Err, FromBroker, Info, Ok};
+pub use broker::{Bye, Dropped, ErrText, FromBroker, Info, OkText};
 pub use client::{Auth, Congestion, Connect, FromClient, Id, MAX_CLIENT_NAME, Overflow, Sub};
 pub use code::Code;
 pub use detail::{Client, Detail, Page, Stats};
@@ -39,14 +39,14 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn of(body: &'a [u8]) -> Result<Self> {
         if body.len() > MAX_TEXT {
-            return Result::Err(FrameError::TextTooLarge { size: body.len() }.into());
+            return Err(FrameError::TextTooLarge { size: body.len() }.into());
         }
         if !body.first().is_some_and(u8::is_ascii_uppercase) {
-            return Result::Err(Error::Protocol("control text does not begin with a verb".to_owned()));
+            return Err(Error::Protocol("control text does not begin with a verb".to_owned()));
         }
         let text = std::str::from_utf8(body)
             .map_err(|error| Error::Protocol(format!("control text is not UTF-8 from byte {}", error.valid_up_to())))?;
-        Result::Ok(match text.split_once(' ') {
+        Ok(match text.split_once(' ') {
             Some((verb, object)) => Self {
                 verb,
                 object: Some(object),
@@ -62,18 +62,18 @@ impl<'a> Parts<'a> {
     fn object<T: Deserialize<'a>>(&self) -> Result<T> {
         match self.object {
             Some(object) => self.parse(object),
-            None => Result::Err(self.refuse("needs one space and a JSON object")),
+            None => Err(self.refuse("needs one space and a JSON object")),
         }
     }
 
     /// The object of a verb that may stand alone.
     fn object_or_default<T: Deserialize<'a> + Default>(&self) -> Result<T> {
         self.object
-            .map_or_else(|| Result::Ok(T::default()), |object| self.parse(object))
+            .map_or_else(|| Ok(T::default()), |object| self.parse(object))
     }
 
-    /// A verb that has nothing to say may still bring an object.
-    fn bare<T>(&self, value: T) -> Result<T> {
+    /// `value`, for a verb that takes no object; one is ignored, since a newer peer may send it.
+    fn without_object<T>(&self, value: T) -> Result<T> {
         #[derive(Default, Deserialize)]
         struct Nothing {}
         self.object_or_default::<Nothing>().map(|_| value)
@@ -81,10 +81,10 @@ impl<'a> Parts<'a> {
 
     fn parse<T: Deserialize<'a>>(&self, object: &'a str) -> Result<T> {
         if !object.starts_with('{') {
-            return Result::Err(self.refuse("takes one space and a JSON object"));
+            return Err(self.refuse("takes one space and a JSON object"));
         }
         if too_deep(object) {
-            return Result::Err(self.refuse(&format!("nests deeper than the limit of {MAX_NESTING}")));
+            return Err(self.refuse(&format!("nests deeper than the limit of {MAX_NESTING}")));
         }
         serde_json::from_str(object).map_err(|error| self.refuse(&error.to_string()))
     }
@@ -122,7 +122,7 @@ fn too_deep(json: &str) -> bool {
 }
 
 /// A whole frame: prefix, verb, and the object if there is one. Refused is what no reader takes: a map with too many entries.
-fn rendered(verb: &str, object: Option<&impl Serialize>) -> Result<Vec<u8>> {
+fn render(verb: &str, object: Option<&impl Serialize>) -> Result<Vec<u8>> {
     let mut out = vec![0; PREFIX];
     out.extend_from_slice(verb.as_bytes());
     if let Some(object) = object {
@@ -133,19 +133,19 @@ fn rendered(verb: &str, object: Option<&impl Serialize>) -> Result<Vec<u8>> {
     if let Some(prefix) = out.first_chunk_mut::<PREFIX>() {
         *prefix = size.to_le_bytes();
     }
-    Result::Ok(out)
+    Ok(out)
 }
 
 /// The same for texts without maps of a caller, which cannot be refused.
 fn frame(verb: &str, object: Option<&impl Serialize>) -> Vec<u8> {
-    rendered(verb, object).unwrap_or_default()
+    render(verb, object).unwrap_or_default()
 }
 
 /// Refuses a frame that the other side would refuse.
-fn fitting(frame: Vec<u8>) -> Result<Vec<u8>> {
+fn check_size(frame: Vec<u8>) -> Result<Vec<u8>> {
     let size = frame.len().saturating_sub(PREFIX);
     if size > MAX_TEXT {
-        return Result::Err(FrameError::TextTooLarge { size }.into());
+        return Err(FrameError::TextTooLarge { size }.into());
     }
-    Result::Ok(frame)
+    Ok(frame)
 }

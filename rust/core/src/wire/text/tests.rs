@@ -8,7 +8,7 @@ fn client(body: &str) -> Result<FromClient> {
 
 fn refusal(body: &str) -> String {
     match client(body) {
-        Result::Err(Error::Protocol(text)) => text,
+        Err(Error::Protocol(text)) => text,
         other => panic!("{body:?} gave {other:?}"),
     }
 }
@@ -57,7 +57,7 @@ fn every_verb_of_a_client_comes_back() {
         FromClient::Bye,
         FromClient::Unknown("LATER".into()),
     ] {
-        assert_eq!(FromClient::parse(body(&verb.try_frame().unwrap())), Result::Ok(verb));
+        assert_eq!(FromClient::parse(body(&verb.try_frame().unwrap())), Ok(verb));
     }
 }
 
@@ -82,12 +82,12 @@ fn every_verb_of_a_broker_comes_back() {
         messages_published: u64::MAX,
         ..Default::default()
     };
-    let ok = |id, statistics| Ok {
+    let ok = |id, statistics| OkText {
         id,
         statistics,
-        ..Ok::default()
+        ..OkText::default()
     };
-    let told = Ok {
+    let told = OkText {
         detail: Some(Box::new(Detail {
             dropped: [("overflow".to_owned(), 3)].into(),
             connections: 4,
@@ -115,7 +115,7 @@ fn every_verb_of_a_broker_comes_back() {
         FromBroker::Ok(ok(Some(1), None)),
         FromBroker::Ok(ok(Some(2), Some(statistics))),
         FromBroker::Ok(told),
-        FromBroker::Err(Err::new(Code::UnknownVerb, "no")),
+        FromBroker::Err(ErrText::new(Code::UnknownVerb, "no")),
         FromBroker::Dropped(Dropped {
             subscriptions: [(1, 2), (u64::MAX, 1)].into(),
             reason: "overflow".into(),
@@ -127,27 +127,27 @@ fn every_verb_of_a_broker_comes_back() {
             reason: Some("shutdown".into()),
         }),
     ] {
-        assert_eq!(FromBroker::parse(body(&verb.try_frame().unwrap())), Result::Ok(verb));
+        assert_eq!(FromBroker::parse(body(&verb.try_frame().unwrap())), Ok(verb));
     }
     assert_eq!(body(&FromBroker::Bye(Bye::default()).frame()), b"BYE");
 }
 
 #[test]
 fn what_may_be_left_out_has_its_default() {
-    let Result::Ok(FromClient::Connect(connect)) = client(r#"CONNECT {"protocol":1,"later":[{}]}"#) else {
+    let Ok(FromClient::Connect(connect)) = client(r#"CONNECT {"protocol":1,"later":[{}]}"#) else {
         panic!("refused")
     };
     assert_eq!(connect, Connect::default());
-    let Result::Ok(FromClient::Sub(sub)) = client(r#"SUB {"id":5,"capabilities":{"event_types":["process"]}}"#) else {
+    let Ok(FromClient::Sub(sub)) = client(r#"SUB {"id":5,"capabilities":{"event_types":["process"]}}"#) else {
         panic!("refused")
     };
     assert!(sub.enable_wildcards && !sub.include_control && sub.topic_patterns.is_none());
-    assert_eq!(client("PING {}"), Result::Ok(FromClient::Ping));
-    assert_eq!(client(r#"BYE {"reason":"x"}"#), Result::Ok(FromClient::Bye));
+    assert_eq!(client("PING {}"), Ok(FromClient::Ping));
+    assert_eq!(client(r#"BYE {"reason":"x"}"#), Ok(FromClient::Bye));
     let code = FromBroker::parse(br#"ERR {"code":"from_the_future"}"#);
     assert!(matches!(
         code,
-        Result::Ok(FromBroker::Err(Err {
+        Ok(FromBroker::Err(ErrText {
             code: Code::Unknown,
             ..
         }))
@@ -171,14 +171,14 @@ fn bad_texts_name_their_verb() {
     let long = vec![b'A'; MAX_TEXT + 1];
     assert!(matches!(
         FromClient::parse(&long),
-        Result::Err(Error::TextTooLarge { size, .. }) if size == MAX_TEXT + 1
+        Err(Error::TextTooLarge { size, .. }) if size == MAX_TEXT + 1
     ));
 }
 
 #[test]
 fn unknown_verbs_are_kept_short_and_whole() {
-    assert_eq!(client("GET / HTTP/1.1"), Result::Ok(FromClient::Unknown("GET".into())));
-    let Result::Ok(FromClient::Unknown(verb)) = client(&format!("A{}", "é".repeat(500))) else {
+    assert_eq!(client("GET / HTTP/1.1"), Ok(FromClient::Unknown("GET".into())));
+    let Ok(FromClient::Unknown(verb)) = client(&format!("A{}", "é".repeat(500))) else {
         panic!("refused")
     };
     assert_eq!(verb.len(), 63);
@@ -194,7 +194,7 @@ fn a_subscription_too_large_for_a_text_is_refused_at_the_sender() {
     }));
     assert!(matches!(
         sub.try_frame(),
-        Result::Err(Error::TextTooLarge { size, .. }) if size > MAX_TEXT
+        Err(Error::TextTooLarge { size, .. }) if size > MAX_TEXT
     ));
 }
 
@@ -226,7 +226,7 @@ fn a_subscription_whose_filter_no_reader_takes_is_refused_at_the_sender() {
 fn errors_that_cross_the_wire_come_back_as_their_kind() {
     for error in [
         Error::BrokerBusy("full".into()),
-        Error::AuthenticationFailed(super::code::NOT_TAKEN),
+        Error::AuthenticationFailed(super::code::TOKEN_REJECTED),
         Error::Protocol("bad".into()),
         Error::SubscriptionClosed("s".into()),
         Error::SubscriptionRefused {
@@ -242,7 +242,7 @@ fn errors_that_cross_the_wire_come_back_as_their_kind() {
             kind: "k".into(),
         }),
     ] {
-        assert_eq!(Err::from(&error).into_error(), error);
-        assert_eq!(Err::from(&error).code, error.code());
+        assert_eq!(ErrText::from(&error).into_error(), error);
+        assert_eq!(ErrText::from(&error).code, error.code());
     }
 }

@@ -8,7 +8,7 @@ use daemoneye_eventbus_core::client::{ClientConfig, Inbox, Link, Reader, State, 
 use daemoneye_eventbus_core::queue::Wake;
 use daemoneye_eventbus_core::transport::{ListenOptions, Listener, Stream};
 use daemoneye_eventbus_core::wire::frame::{self, PREFIX};
-use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, Info, Ok, PROTOCOL};
+use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, Info, OkText, PROTOCOL};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
@@ -135,9 +135,9 @@ pub(crate) fn greet(broker: &ScriptedBroker, ping_interval: f64) -> Stream {
 
 /// The broker's answer to what has this number.
 pub(crate) fn yes(id: u64) -> Vec<u8> {
-    let ok = Ok {
+    let ok = OkText {
         id: Some(id),
-        ..Ok::default()
+        ..OkText::default()
     };
     FromBroker::Ok(ok).frame()
 }

@@ -17,7 +17,7 @@ use crate::broker::statistics::Refusal;
 use crate::queue::Patience;
 use crate::wire::auth;
 use crate::wire::frame::PREFIX;
-use crate::wire::original::{self, Heard};
+use crate::wire::original::{self, OriginalFrame};
 use crate::wire::text::FromClient;
 use crate::wire::{self, Dialect};
 
@@ -25,7 +25,7 @@ impl Original {
     /// Learns the dialect of a peer whose first frame is a message.
     pub(super) fn look_at_dialect(&mut self) {
         if let Ok(Some(body)) = original::next(&self.pending, self.shared.config.max_frame)
-            && Heard::of(body) == Heard::Message
+            && OriginalFrame::classify(body) == OriginalFrame::Message
         {
             wire::learn(&mut self.dialect, body, self.shared.config.original_dialect);
         }
@@ -71,19 +71,19 @@ impl Original {
     }
 
     fn handle_frame(&mut self, frame: &[u8], body: &[u8]) {
-        match Heard::of(body) {
-            Heard::Ping if self.is_proven() => self.note_health_check(),
+        match OriginalFrame::classify(body) {
+            OriginalFrame::Ping if self.is_proven() => self.note_health_check(),
             // Whoever has a token says it with the check; whoever has none is sent nothing.
-            Heard::Ping | Heard::Pong => {}
-            Heard::Proof(proof) => self.prove(proof),
-            Heard::Message => self.message(frame, body),
-            Heard::Connect => match FromClient::parse(body) {
+            OriginalFrame::Ping | OriginalFrame::Pong => {}
+            OriginalFrame::Proof(proof) => self.prove(proof),
+            OriginalFrame::Message => self.message(frame, body),
+            OriginalFrame::Connect => match FromClient::parse(body) {
                 Ok(FromClient::Connect(connect)) => self.connect = Some(Box::new(connect)),
                 Ok(_) => self.shared.counters.note(Refusal::UnknownVerb),
                 Err(error) => self.cut(Refusal::Protocol, &error.to_string()),
             },
-            Heard::Bare if body.is_empty() => self.cut(Refusal::Protocol, "empty frame"),
-            Heard::Bare => self.shared.counters.note(Refusal::Bare),
+            OriginalFrame::BarePayload if body.is_empty() => self.cut(Refusal::Protocol, "empty frame"),
+            OriginalFrame::BarePayload => self.shared.counters.note(Refusal::Bare),
         }
     }
 
@@ -101,7 +101,7 @@ impl Original {
             // A broker without token has nothing to compare with, and the peer waits for its answer.
             return self.note_health_check();
         }
-        let proved = auth::proved(&config.tokens, |token| token.verify_original(proof));
+        let proved = auth::find_token(&config.tokens, |token| token.verify_original(proof));
         let Some(token) = proved.map(|token| token.name().map(str::to_owned)) else {
             self.refused = true;
             return self.cut(Refusal::AuthenticationFailed, "it did not prove the token");

@@ -8,7 +8,7 @@ mod walk;
 
 use bincode::de::Decode;
 use bincode::enc::write::{SizeWriter, Writer};
-use bincode::error::{DecodeError as Refused, EncodeError};
+use bincode::error::{DecodeError as CrateError, EncodeError};
 use bincode::serde::{borrow_decode_from_slice, encode_into_slice, encode_into_writer};
 use bincode::{config, decode_from_slice};
 use serde::{Deserialize, Serialize};
@@ -62,12 +62,12 @@ pub(super) fn envelope_len(draft: &Draft<'_>, payload: usize) -> Option<usize> {
 pub(super) fn decode<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
     match borrow_decode_from_slice(bytes, config::standard()) {
         Ok((value, used)) if used == bytes.len() => Ok(value),
-        _ => refused(bytes),
+        _ => decode_plain(bytes),
     }
 }
 
 #[cold]
-fn refused<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
+fn decode_plain<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
     plain::decode::<Integers, T>(bytes)
 }
 
@@ -151,8 +151,8 @@ impl Codec for Integers {
 
 pub(super) fn integer<T: Decode<()>>(bytes: &[u8]) -> Result<(T, usize), String> {
     decode_from_slice(bytes, config::standard()).map_err(|refused| match refused {
-        Refused::UnexpectedEnd { .. } => "integer is cut short".to_owned(),
-        Refused::InvalidIntegerType { found, .. } => {
+        CrateError::UnexpectedEnd { .. } => "integer is cut short".to_owned(),
+        CrateError::InvalidIntegerType { found, .. } => {
             format!("integer tag {found:?} is too wide here, or reserved")
         }
         other => format!("{other:?}"),

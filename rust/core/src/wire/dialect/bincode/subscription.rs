@@ -8,7 +8,7 @@ use crate::event::{CorrelationFilter, EventFilter, EventSubscription, SourceCaps
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "EventSubscription")]
-struct Earlier {
+struct BincodeSubscription {
     subscriber_id: Text,
     capabilities: SourceCaps,
     event_filter: Option<EventFilter>,
@@ -33,7 +33,7 @@ pub(in super::super) fn encode_subscription(value: &EventSubscription, out: &mut
             "EventSubscription.include_control is not in bincode, so it must be left empty; or use another dialect";
         return Err(Error::invalid("value", reason));
     }
-    let earlier = Earlier {
+    let encoded = BincodeSubscription {
         subscriber_id,
         capabilities,
         event_filter,
@@ -41,18 +41,18 @@ pub(in super::super) fn encode_subscription(value: &EventSubscription, out: &mut
         topic_patterns,
         enable_wildcards,
     };
-    super::encode(&earlier, out)
+    super::encode(&encoded, out)
 }
 
 pub(in super::super) fn decode_subscription(bytes: &[u8]) -> Result<EventSubscription, DecodeError> {
-    let earlier: Earlier = super::decode(bytes)?;
+    let encoded: BincodeSubscription = super::decode(bytes)?;
     Ok(EventSubscription {
-        subscriber_id: earlier.subscriber_id,
-        capabilities: earlier.capabilities,
-        event_filter: earlier.event_filter,
-        correlation_filter: earlier.correlation_filter,
-        topic_patterns: earlier.topic_patterns,
-        enable_wildcards: earlier.enable_wildcards,
+        subscriber_id: encoded.subscriber_id,
+        capabilities: encoded.capabilities,
+        event_filter: encoded.event_filter,
+        correlation_filter: encoded.correlation_filter,
+        topic_patterns: encoded.topic_patterns,
+        enable_wildcards: encoded.enable_wildcards,
         include_control: false,
     })
 }

@@ -15,145 +15,145 @@ use crate::error::{Error, Result};
 pub(super) fn value<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<()> {
     value
         .serialize(&mut Writer(out))
-        .map_err(|Unwritable(reason)| Error::invalid("value", reason))
+        .map_err(|WriteError(reason)| Error::invalid("value", reason))
 }
 
 #[derive(Debug)]
-struct Unwritable(String);
+struct WriteError(String);
 
-impl Display for Unwritable {
+impl Display for WriteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Unwritable {}
+impl std::error::Error for WriteError {}
 
-impl serde::ser::Error for Unwritable {
+impl serde::ser::Error for WriteError {
     fn custom<T: Display>(reason: T) -> Self {
         Self(reason.to_string())
     }
 }
 
-type Written = Result<(), Unwritable>;
+type WriteResult = Result<(), WriteError>;
 
-/// No type of the bus is like this.
-fn foreign<T>() -> Result<T, Unwritable> {
-    Err(Unwritable::custom("no type of the bus is written like this"))
+/// No type of the bus needs this.
+fn unsupported<T>() -> Result<T, WriteError> {
+    Err(WriteError::custom("no type of the bus is written like this"))
 }
 
 struct Writer<'a>(&'a mut Vec<u8>);
 
 impl Writer<'_> {
-    fn number(&mut self, number: impl Encode) -> Written {
+    fn number(&mut self, number: impl Encode) -> WriteResult {
         bincode::encode_into_std_write(number, self.0, config::standard())
             .map(|_| ())
-            .map_err(Unwritable::custom)
+            .map_err(WriteError::custom)
     }
 
-    fn length(&mut self, length: Option<usize>) -> Written {
+    fn length(&mut self, length: Option<usize>) -> WriteResult {
         match length {
             Some(length) => self.number(length),
-            None => Err(Unwritable::custom("the length of a list or map must be known")),
+            None => Err(WriteError::custom("the length of a list or map must be known")),
         }
     }
 }
 
 impl<'w, 'a> Serializer for &'w mut Writer<'a> {
     type Ok = ();
-    type Error = Unwritable;
+    type Error = WriteError;
     type SerializeSeq = Self;
     type SerializeTuple = Self;
-    type SerializeTupleStruct = Impossible<(), Unwritable>;
-    type SerializeTupleVariant = Impossible<(), Unwritable>;
+    type SerializeTupleStruct = Impossible<(), WriteError>;
+    type SerializeTupleVariant = Impossible<(), WriteError>;
     type SerializeMap = Self;
     type SerializeStruct = Fields<'w, 'a>;
-    type SerializeStructVariant = Impossible<(), Unwritable>;
+    type SerializeStructVariant = Impossible<(), WriteError>;
 
     fn is_human_readable(&self) -> bool {
         false
     }
 
-    fn serialize_bool(self, value: bool) -> Written {
+    fn serialize_bool(self, value: bool) -> WriteResult {
         self.number(value)
     }
 
-    fn serialize_i8(self, _: i8) -> Written {
-        foreign()
+    fn serialize_i8(self, _: i8) -> WriteResult {
+        unsupported()
     }
 
-    fn serialize_i16(self, _: i16) -> Written {
-        foreign()
+    fn serialize_i16(self, _: i16) -> WriteResult {
+        unsupported()
     }
 
-    fn serialize_i32(self, _: i32) -> Written {
-        foreign()
+    fn serialize_i32(self, _: i32) -> WriteResult {
+        unsupported()
     }
 
-    fn serialize_i64(self, _: i64) -> Written {
-        foreign()
+    fn serialize_i64(self, _: i64) -> WriteResult {
+        unsupported()
     }
 
-    fn serialize_u8(self, value: u8) -> Written {
+    fn serialize_u8(self, value: u8) -> WriteResult {
         self.number(value)
     }
 
-    fn serialize_u16(self, _: u16) -> Written {
-        foreign()
+    fn serialize_u16(self, _: u16) -> WriteResult {
+        unsupported()
     }
 
-    fn serialize_u32(self, value: u32) -> Written {
+    fn serialize_u32(self, value: u32) -> WriteResult {
         self.number(value)
     }
 
-    fn serialize_u64(self, value: u64) -> Written {
+    fn serialize_u64(self, value: u64) -> WriteResult {
         self.number(value)
     }
 
-    fn serialize_f32(self, _: f32) -> Written {
-        foreign()
+    fn serialize_f32(self, _: f32) -> WriteResult {
+        unsupported()
     }
 
-    fn serialize_f64(self, value: f64) -> Written {
+    fn serialize_f64(self, value: f64) -> WriteResult {
         self.number(value)
     }
 
-    fn serialize_char(self, _: char) -> Written {
-        foreign()
+    fn serialize_char(self, _: char) -> WriteResult {
+        unsupported()
     }
 
-    fn serialize_str(self, value: &str) -> Written {
+    fn serialize_str(self, value: &str) -> WriteResult {
         self.serialize_bytes(value.as_bytes())
     }
 
-    fn serialize_bytes(self, value: &[u8]) -> Written {
+    fn serialize_bytes(self, value: &[u8]) -> WriteResult {
         self.length(Some(value.len()))?;
         self.0.extend_from_slice(value);
         Ok(())
     }
 
-    fn serialize_none(self) -> Written {
+    fn serialize_none(self) -> WriteResult {
         self.number(0_u8)
     }
 
-    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Written {
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> WriteResult {
         self.number(1_u8)?;
         value.serialize(self)
     }
 
-    fn serialize_unit(self) -> Written {
-        foreign()
+    fn serialize_unit(self) -> WriteResult {
+        unsupported()
     }
 
-    fn serialize_unit_struct(self, _name: &'static str) -> Written {
-        foreign()
+    fn serialize_unit_struct(self, _name: &'static str) -> WriteResult {
+        unsupported()
     }
 
-    fn serialize_unit_variant(self, _name: &'static str, index: u32, _variant: &'static str) -> Written {
+    fn serialize_unit_variant(self, _name: &'static str, index: u32, _variant: &'static str) -> WriteResult {
         self.number(index)
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> Written {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _name: &'static str, value: &T) -> WriteResult {
         value.serialize(self)
     }
 
@@ -163,17 +163,17 @@ impl<'w, 'a> Serializer for &'w mut Writer<'a> {
         index: u32,
         _variant: &'static str,
         value: &T,
-    ) -> Written {
+    ) -> WriteResult {
         self.number(index)?;
         value.serialize(self)
     }
 
-    fn serialize_seq(self, length: Option<usize>) -> Result<Self, Unwritable> {
+    fn serialize_seq(self, length: Option<usize>) -> Result<Self, WriteError> {
         self.length(length)?;
         Ok(self)
     }
 
-    fn serialize_tuple(self, _length: usize) -> Result<Self, Unwritable> {
+    fn serialize_tuple(self, _length: usize) -> Result<Self, WriteError> {
         Ok(self)
     }
 
@@ -181,8 +181,8 @@ impl<'w, 'a> Serializer for &'w mut Writer<'a> {
         self,
         _name: &'static str,
         _length: usize,
-    ) -> Result<Self::SerializeTupleStruct, Unwritable> {
-        foreign()
+    ) -> Result<Self::SerializeTupleStruct, WriteError> {
+        unsupported()
     }
 
     fn serialize_tuple_variant(
@@ -191,16 +191,16 @@ impl<'w, 'a> Serializer for &'w mut Writer<'a> {
         _index: u32,
         _variant: &'static str,
         _length: usize,
-    ) -> Result<Self::SerializeTupleVariant, Unwritable> {
-        foreign()
+    ) -> Result<Self::SerializeTupleVariant, WriteError> {
+        unsupported()
     }
 
-    fn serialize_map(self, length: Option<usize>) -> Result<Self, Unwritable> {
+    fn serialize_map(self, length: Option<usize>) -> Result<Self, WriteError> {
         self.length(length)?;
         Ok(self)
     }
 
-    fn serialize_struct(self, name: &'static str, _length: usize) -> Result<Fields<'w, 'a>, Unwritable> {
+    fn serialize_struct(self, name: &'static str, _length: usize) -> Result<Fields<'w, 'a>, WriteError> {
         Ok(Fields {
             writer: self,
             name,
@@ -214,50 +214,50 @@ impl<'w, 'a> Serializer for &'w mut Writer<'a> {
         _index: u32,
         _variant: &'static str,
         _length: usize,
-    ) -> Result<Self::SerializeStructVariant, Unwritable> {
-        foreign()
+    ) -> Result<Self::SerializeStructVariant, WriteError> {
+        unsupported()
     }
 }
 
 impl SerializeSeq for &mut Writer<'_> {
     type Ok = ();
-    type Error = Unwritable;
+    type Error = WriteError;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> WriteResult {
         value.serialize(&mut **self)
     }
 
-    fn end(self) -> Written {
+    fn end(self) -> WriteResult {
         Ok(())
     }
 }
 
 impl SerializeTuple for &mut Writer<'_> {
     type Ok = ();
-    type Error = Unwritable;
+    type Error = WriteError;
 
-    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
+    fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> WriteResult {
         value.serialize(&mut **self)
     }
 
-    fn end(self) -> Written {
+    fn end(self) -> WriteResult {
         Ok(())
     }
 }
 
 impl SerializeMap for &mut Writer<'_> {
     type Ok = ();
-    type Error = Unwritable;
+    type Error = WriteError;
 
-    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Written {
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> WriteResult {
         key.serialize(&mut **self)
     }
 
-    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Written {
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> WriteResult {
         value.serialize(&mut **self)
     }
 
-    fn end(self) -> Written {
+    fn end(self) -> WriteResult {
         Ok(())
     }
 }
@@ -272,9 +272,9 @@ struct Fields<'w, 'a> {
 
 impl SerializeStruct for Fields<'_, '_> {
     type Ok = ();
-    type Error = Unwritable;
+    type Error = WriteError;
 
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Written {
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> WriteResult {
         let start = self.writer.0.len();
         value.serialize(&mut *self.writer)?;
         let first = self.first.get_or_insert(start..self.writer.0.len()).clone();
@@ -291,14 +291,14 @@ impl SerializeStruct for Fields<'_, '_> {
         self.writer.0.truncate(start);
         match rule {
             None => Ok(()),
-            Some(rule) => Err(Unwritable(format!(
+            Some(rule) => Err(WriteError(format!(
                 "{}.{key} is not in bincode-v0, so it {rule}; or use another dialect",
                 self.name
             ))),
         }
     }
 
-    fn end(self) -> Written {
+    fn end(self) -> WriteResult {
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
-//! Decoding by serde for codecs of the family that bincode and postcard belong to: values one after another, nothing said
-//! about their types. They are alike but for how an integer is written, which is left to the codec's own crate.
+//! A serde deserializer for codecs that do not describe their types, as bincode and postcard: values one after another. They differ only in
+//! how an integer is written, which is left to the codec's own crate.
 //!
 //! Two things need this: naming what was wrong and where in bytes that a codec's crate has refused, whose errors do not say;
 //! and a generation whose structs lacked fields that they have now. The reader borrows everything, knows where it stands, and
@@ -45,38 +45,38 @@ pub(super) enum Field {
 /// Decodes `bytes` whole: trailing bytes are refused.
 pub(super) fn decode<'de, C: Codec, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, DecodeError> {
     let mut reader = Reader::<C>::new(bytes);
-    let refused = match T::deserialize(&mut reader) {
+    let error = match T::deserialize(&mut reader) {
         Ok(value) if reader.rest.is_empty() => return Ok(value),
-        Ok(_) => Refused {
+        Ok(_) => ReadError {
             to_end: Some(reader.rest.len()),
             reason: format!("{} bytes too many behind the value", reader.rest.len()),
         },
-        Err(refused) => refused,
+        Err(error) => error,
     };
     Err(DecodeError {
         dialect: C::NAME,
-        offset: bytes.len().saturating_sub(refused.to_end.unwrap_or(reader.item)),
-        reason: refused.reason,
+        offset: bytes.len().saturating_sub(error.to_end.unwrap_or(reader.item)),
+        reason: error.reason,
     })
 }
 
 /// Why a value was not decoded. Places are kept as the number of bytes from there to the end.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub(super) struct ReadError {
     /// `None`: where the item last begun begins; a length begins the text, bytes or map that it announces.
     to_end: Option<usize>,
     reason: String,
 }
 
-impl Display for Refused {
+impl Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for ReadError {}
 
-impl serde::de::Error for Refused {
+impl serde::de::Error for ReadError {
     #[cold]
     fn custom<T: Display>(reason: T) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! The reader: serde's questions answered from the bytes, in the order asked.
+//! The reader: what serde asks for is read from the bytes, in that order.
 use std::marker::PhantomData;
 
 use serde::de::value::U32Deserializer;
@@ -8,7 +8,7 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
-use super::{Codec, Field, Refused};
+use super::{Codec, Field, ReadError};
 
 /// What fields that are not there are read from: to this family of codecs zero bytes are whatever is empty, zero or none,
 /// and no field of ours needs more of them to be so.
@@ -35,40 +35,40 @@ impl<'de, C: Codec> Reader<'de, C> {
         self.item = self.rest.len();
     }
 
-    fn take(&mut self, wanted: usize) -> Result<&'de [u8], Refused> {
+    fn take(&mut self, wanted: usize) -> Result<&'de [u8], ReadError> {
         let (taken, rest) = self.rest.split_at_checked(wanted).ok_or_else(|| {
             let more = wanted.saturating_sub(self.rest.len());
-            Refused::custom(format_args!("{more} more bytes announced than there are"))
+            ReadError::custom(format_args!("{more} more bytes announced than there are"))
         })?;
         self.rest = rest;
         Ok(taken)
     }
 
-    fn byte(&mut self) -> Result<u8, Refused> {
+    fn byte(&mut self) -> Result<u8, ReadError> {
         self.begin();
         self.take(1).map(|taken| taken.first().copied().unwrap_or_default())
     }
 
-    fn integer<T>(&mut self, read: impl FnOnce(&[u8]) -> Result<(T, usize), String>) -> Result<T, Refused> {
+    fn integer<T>(&mut self, read: impl FnOnce(&[u8]) -> Result<(T, usize), String>) -> Result<T, ReadError> {
         self.begin();
-        let (value, used) = read(self.rest).map_err(Refused::custom)?;
+        let (value, used) = read(self.rest).map_err(ReadError::custom)?;
         self.rest = self.rest.get(used..).unwrap_or_default();
         Ok(value)
     }
 
-    fn length(&mut self) -> Result<usize, Refused> {
+    fn length(&mut self) -> Result<usize, ReadError> {
         let length = self.integer(C::u64)?;
-        usize::try_from(length).map_err(|_| Refused::custom("length is above what this machine can address"))
+        usize::try_from(length).map_err(|_| ReadError::custom("length is above what this machine can address"))
     }
 
-    fn bytes(&mut self) -> Result<&'de [u8], Refused> {
+    fn bytes(&mut self) -> Result<&'de [u8], ReadError> {
         let length = self.length()?;
         self.take(length)
     }
 
-    fn text(&mut self) -> Result<&'de str, Refused> {
+    fn text(&mut self) -> Result<&'de str, ReadError> {
         let bytes = self.bytes()?;
-        std::str::from_utf8(bytes).map_err(|error| Refused {
+        std::str::from_utf8(bytes).map_err(|error| ReadError {
             to_end: bytes
                 .len()
                 .checked_add(self.rest.len())
@@ -79,15 +79,15 @@ impl<'de, C: Codec> Reader<'de, C> {
 }
 
 impl<'de, C: Codec> Deserializer<'de> for &mut Reader<'de, C> {
-    type Error = Refused;
+    type Error = ReadError;
 
     fn is_human_readable(&self) -> bool {
         false
     }
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         let _ = visitor;
-        Err(Refused::custom("no type of the bus is written like this"))
+        Err(ReadError::custom("no type of the bus is written like this"))
     }
 
     // The types of the bus have none of these.
@@ -95,66 +95,70 @@ impl<'de, C: Codec> Deserializer<'de> for &mut Reader<'de, C> {
         i8 i16 i32 i64 i128 u16 u128 f32 char unit unit_struct identifier ignored_any
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match self.byte()? {
             0 => visitor.visit_bool(false),
             1 => visitor.visit_bool(true),
-            found => Err(Refused::custom(format_args!("bool {found} is neither 0 nor 1"))),
+            found => Err(ReadError::custom(format_args!("bool {found} is neither 0 nor 1"))),
         }
     }
 
-    fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_u8(self.byte()?)
     }
 
-    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_u32<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_u32(self.integer(C::u32)?)
     }
 
-    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_u64(self.integer(C::u64)?)
     }
 
-    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         self.begin();
         let bytes = self.take(size_of::<f64>())?;
-        visitor.visit_f64(f64::from_le_bytes(bytes.try_into().map_err(Refused::custom)?))
+        visitor.visit_f64(f64::from_le_bytes(bytes.try_into().map_err(ReadError::custom)?))
     }
 
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_borrowed_str(self.text()?)
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         self.deserialize_str(visitor)
     }
 
-    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_borrowed_bytes(self.bytes()?)
     }
 
-    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         self.deserialize_bytes(visitor)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         match self.byte()? {
             0 => visitor.visit_none(),
             1 => visitor.visit_some(self),
-            found => Err(Refused::custom(format_args!("option tag {found} is neither 0 nor 1"))),
+            found => Err(ReadError::custom(format_args!("option tag {found} is neither 0 nor 1"))),
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         let left = self.length()?;
         visitor.visit_seq(Items { reader: self, left })
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, ReadError> {
         visitor.visit_seq(Items {
             reader: self,
             left: len,
@@ -166,11 +170,11 @@ impl<'de, C: Codec> Deserializer<'de> for &mut Reader<'de, C> {
         _name: &'static str,
         len: usize,
         visitor: V,
-    ) -> Result<V::Value, Refused> {
+    ) -> Result<V::Value, ReadError> {
         self.deserialize_tuple(len, visitor)
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Refused> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ReadError> {
         let left = self.length()?;
         visitor.visit_map(Items { reader: self, left })
     }
@@ -180,7 +184,7 @@ impl<'de, C: Codec> Deserializer<'de> for &mut Reader<'de, C> {
         name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Refused> {
+    ) -> Result<V::Value, ReadError> {
         visitor.visit_seq(Fields {
             first: self.rest,
             reader: self,
@@ -194,7 +198,7 @@ impl<'de, C: Codec> Deserializer<'de> for &mut Reader<'de, C> {
         _name: &'static str,
         _variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Refused> {
+    ) -> Result<V::Value, ReadError> {
         visitor.visit_enum(self)
     }
 }
@@ -206,7 +210,7 @@ struct Items<'r, 'de, C> {
 }
 
 impl<'de, C: Codec> Items<'_, 'de, C> {
-    fn next<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Refused> {
+    fn next<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
         let Some(left) = self.left.checked_sub(1) else {
             return Ok(None);
         };
@@ -216,9 +220,9 @@ impl<'de, C: Codec> Items<'_, 'de, C> {
 }
 
 impl<'de, C: Codec> SeqAccess<'de> for Items<'_, 'de, C> {
-    type Error = Refused;
+    type Error = ReadError;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Refused> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
         self.next(seed)
     }
 
@@ -228,13 +232,13 @@ impl<'de, C: Codec> SeqAccess<'de> for Items<'_, 'de, C> {
 }
 
 impl<'de, C: Codec> MapAccess<'de> for Items<'_, 'de, C> {
-    type Error = Refused;
+    type Error = ReadError;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Refused> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ReadError> {
         self.next(seed)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Refused> {
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ReadError> {
         seed.deserialize(&mut *self.reader)
     }
 
@@ -253,9 +257,9 @@ struct Fields<'r, 'de, C> {
 }
 
 impl<'de, C: Codec> SeqAccess<'de> for Fields<'_, 'de, C> {
-    type Error = Refused;
+    type Error = ReadError;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Refused> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
         let Some(field) = self.fields.next() else {
             return Ok(None);
         };
@@ -269,31 +273,35 @@ impl<'de, C: Codec> SeqAccess<'de> for Fields<'_, 'de, C> {
 }
 
 impl<'de, C: Codec> EnumAccess<'de> for &mut Reader<'de, C> {
-    type Error = Refused;
+    type Error = ReadError;
     type Variant = Self;
 
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Refused> {
-        let index: U32Deserializer<Refused> = self.integer(C::u32)?.into_deserializer();
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), ReadError> {
+        let index: U32Deserializer<ReadError> = self.integer(C::u32)?.into_deserializer();
         Ok((seed.deserialize(index)?, self))
     }
 }
 
 impl<'de, C: Codec> VariantAccess<'de> for &mut Reader<'de, C> {
-    type Error = Refused;
+    type Error = ReadError;
 
-    fn unit_variant(self) -> Result<(), Refused> {
+    fn unit_variant(self) -> Result<(), ReadError> {
         Ok(())
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Refused> {
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, ReadError> {
         seed.deserialize(self)
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Refused> {
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, ReadError> {
         self.deserialize_tuple(len, visitor)
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Refused> {
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ReadError> {
         self.deserialize_tuple(fields.len(), visitor)
     }
 }
