@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use daemoneye_eventbus_core::queue::{Budget, Limits, Overflow, Patience, Queue, Run, Subscriptions};
+use daemoneye_eventbus_core::queue::{Budget, Limits, OnFull, Overflow, Queue, Run, Subscriptions};
 use support::Nobody;
 
 const FRAME: usize = 230;
@@ -44,20 +44,20 @@ fn benches(criterion: &mut Criterion) {
     let single = queue(65_536);
     group.bench_function("push_pop", |bencher| {
         bencher.iter(|| {
-            single.push(&one, &subscriptions, 0, Patience::None);
+            single.push(&one, &subscriptions, 0, OnFull::Overflow);
             single.pop()
         });
     });
     let full = queue(1_000);
     group.bench_function("push_into_full_drops_oldest", |bencher| {
-        bencher.iter(|| full.push(&one, &subscriptions, 0, Patience::None));
+        bencher.iter(|| full.push(&one, &subscriptions, 0, OnFull::Overflow));
     });
 
     group.throughput(Throughput::Elements(RUN as u64));
     let runs = queue(65_536);
     group.bench_function("push_run_write", |bencher| {
         bencher.iter(|| {
-            runs.push(&many, &subscriptions, 0, Patience::None);
+            runs.push(&many, &subscriptions, 0, OnFull::Overflow);
             runs.write_to(|slices| Ok(slices.iter().map(|slice| slice.len()).sum()))
         });
     });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use daemoneye_eventbus_core::event::Utf8;
 use daemoneye_eventbus_core::lock::Mutex;
-use daemoneye_eventbus_core::queue::{Content, Empty, Popped, Queue};
+use daemoneye_eventbus_core::queue::{Content, PopError, Popped, Queue};
 use daemoneye_eventbus_core::topic::Pattern;
 use daemoneye_eventbus_core::wire::Dialect;
 use daemoneye_eventbus_core::wire::frame::PREFIX;
@@ -71,7 +71,7 @@ impl SubscriptionCore {
     }
 
     /// The copy is the event's own: one that is kept pins nothing else. Where there is no memory for it, the message stays in the queue.
-    fn pop(&self, py: Python<'_>) -> PyResult<Result<Popped<Py<PyBytes>>, Empty>> {
+    fn pop(&self, py: Python<'_>) -> PyResult<Result<Popped<Py<PyBytes>>, PopError>> {
         self.queue(py)?
             .pop_as(|frame| objects::copied(py, frame.get(PREFIX..).unwrap_or_default()))
     }
@@ -81,8 +81,8 @@ impl SubscriptionCore {
         self.thread.check(py)?;
         match self.pop(py)? {
             Ok(popped) => self.hand_over(py, popped, Ok).map(Taken::Message),
-            Err(Empty::Yet) => Ok(Taken::Empty),
-            Err(Empty::Ended) => Ok(Taken::Ended),
+            Err(PopError::Empty) => Ok(Taken::Empty),
+            Err(PopError::Ended) => Ok(Taken::Ended),
         }
     }
 

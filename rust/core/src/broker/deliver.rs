@@ -19,7 +19,7 @@ use self::per_message::LazyMessage;
 use super::held_back::HeldBack;
 use super::route::{Lane, LaneKind, RouteStatus, Sink, Target};
 use super::router::Router;
-use crate::queue::{Content, DropReason, Patience, Pushed, Run, Sender, Subscriptions};
+use crate::queue::{Content, DropReason, OnFull, Pushed, Run, Sender, Subscriptions};
 use crate::wire::{self, Dialect, frame};
 
 enum Piece {
@@ -83,7 +83,7 @@ impl std::fmt::Debug for Waiting {
 pub(super) struct Delivery<'a> {
     router: &'a Router,
     max_depth: usize,
-    patience: Patience<'a>,
+    on_full: OnFull<'a>,
     /// Told to readers of this process.
     sender: Option<&'a Arc<Sender>>,
     /// Takes it on to have connections written to at the end of a turn.
@@ -94,11 +94,11 @@ pub(super) struct Delivery<'a> {
 }
 
 impl<'a> Delivery<'a> {
-    pub(super) fn new(router: &'a Router, max_depth: usize, patience: Patience<'a>) -> Self {
+    pub(super) fn new(router: &'a Router, max_depth: usize, on_full: OnFull<'a>) -> Self {
         Self {
             router,
             max_depth,
-            patience,
+            on_full,
             sender: None,
             held_back: None,
             waiting: None,
@@ -183,9 +183,9 @@ impl<'a> Delivery<'a> {
         if self.backlog(sink).is_some() {
             return self.push(sink, target.epoch, &run, &subscriptions);
         }
-        let (epoch, patience) = (target.epoch, self.first_try());
+        let (epoch, on_full) = (target.epoch, self.first_try());
         let left = match self.held_back.as_deref_mut().filter(|_| !sink.is_local()) {
-            Some(held_back) => match sink.queue.take_in_held(run, subscriptions, epoch, patience) {
+            Some(held_back) => match sink.queue.try_push_unwoken(run, subscriptions, epoch, on_full) {
                 Ok(waits) => {
                     if waits {
                         held_back.add(sink);
@@ -194,7 +194,7 @@ impl<'a> Delivery<'a> {
                 }
                 Err(left) => Some(left),
             },
-            None => sink.queue.take_in(run, subscriptions, epoch, patience),
+            None => sink.queue.try_push(run, subscriptions, epoch, on_full),
         };
         match left {
             None => self.handed_over = true,
@@ -245,20 +245,20 @@ impl<'a> Delivery<'a> {
         match sink.queue.push(run, subscriptions, epoch, self.first_try()) {
             Pushed::Done => self.handed_over = true,
             Pushed::Closed => {}
-            Pushed::Full { taken, .. } => self.push_rest(sink, epoch, run.clone().behind(taken), subscriptions),
+            Pushed::Full { taken, .. } => self.push_rest(sink, epoch, run.clone().skip_first(taken), subscriptions),
             Pushed::Stale => self.rematch(sink, run, subscriptions),
         }
     }
 
-    fn first_try(&self) -> Patience<'a> {
-        match self.patience {
-            Patience::Wait(_) => Patience::Try { block: true },
-            Patience::Exceed => Patience::Exceed,
-            Patience::None | Patience::Try { .. } => Patience::Try { block: false },
+    fn first_try(&self) -> OnFull<'a> {
+        match self.on_full {
+            OnFull::Wait(_) => OnFull::Try { block: true },
+            OnFull::Exceed => OnFull::Exceed,
+            OnFull::Overflow | OnFull::Try { .. } => OnFull::Try { block: false },
         }
     }
 
-    /// The queue is full: the kernel is asked first; then patience decides.
+    /// The queue is full: the kernel is asked first; then [`OnFull`] decides.
     #[cold]
     fn push_rest(&mut self, sink: &Arc<Sink>, epoch: u64, mut rest: Run, subscriptions: &Subscriptions) {
         loop {
@@ -271,15 +271,15 @@ impl<'a> Delivery<'a> {
                 Pushed::Closed => return,
                 Pushed::Stale => return self.rematch(sink, &rest, subscriptions),
                 Pushed::Full { taken: 0, .. } => break,
-                Pushed::Full { taken, .. } => rest = rest.behind(taken),
+                Pushed::Full { taken, .. } => rest = rest.skip_first(taken),
             }
         }
-        match sink.queue.push(&rest, subscriptions, epoch, self.patience) {
+        match sink.queue.push(&rest, subscriptions, epoch, self.on_full) {
             Pushed::Done => self.handed_over = true,
             Pushed::Closed => {}
             Pushed::Stale => self.rematch(sink, &rest, subscriptions),
             Pushed::Full { taken, stalls_at } => {
-                let rest = Piece::Run(rest.behind(taken), Arc::clone(subscriptions));
+                let rest = Piece::Run(rest.skip_first(taken), Arc::clone(subscriptions));
                 let waiting = self.waiting.get_or_insert_with(|| Waiting {
                     backlogs: Vec::new(),
                     stalls_at,
@@ -310,7 +310,7 @@ impl<'a> Delivery<'a> {
             (!left.is_empty()).then_some(left)
         };
         self.handed_over |= sink.queue.push_gap(messages, ids, epoch, reason)
-            || sink.queue.push_gap_found(messages, reason, still_live);
+            || sink.queue.push_gap_looked_up(messages, reason, still_live);
     }
 
     /// The reader's subscriptions are not those that `run` was matched with: each message is matched with what holds now.
@@ -321,7 +321,7 @@ impl<'a> Delivery<'a> {
             Content::Frames(frames) => frames,
             // A reader of this process has one subscription, which ends with its queue.
             Content::Object(..) => {
-                return self.push_found(sink, run, || {
+                return self.push_looked_up(sink, run, || {
                     router.subscription_ids(sink).map(|_| Arc::clone(subscriptions))
                 });
             }
@@ -333,7 +333,7 @@ impl<'a> Delivery<'a> {
             let message = LazyMessage::new(sink.dialect, body, &summary);
             let one = Run::frames(frames.slice_ref(frame), 1).unshared_from(run);
             let one = one.from(run.sender.as_ref());
-            self.push_found(sink, &one, || {
+            self.push_looked_up(sink, &one, || {
                 let route = router.resolve(summary.topic.text());
                 if route.status() == RouteStatus::NoMemory {
                     return Some(Arc::clone(subscriptions));
@@ -345,24 +345,24 @@ impl<'a> Delivery<'a> {
     }
 
     /// For whom `look` finds while the reader's subscriptions stand still, so that a reader that changes them all the time loses nothing.
-    fn push_found(&mut self, sink: &Arc<Sink>, run: &Run, look: impl FnOnce() -> Option<Subscriptions>) {
+    fn push_looked_up(&mut self, sink: &Arc<Sink>, run: &Run, look_up: impl FnOnce() -> Option<Subscriptions>) {
         if self.backlog(sink).is_some() {
             // It is matched anew when its turn comes, if need be.
-            if let Some(subscriptions) = look() {
+            if let Some(subscriptions) = look_up() {
                 self.push(sink, sink.queue.epoch(), run, &subscriptions);
             }
             return;
         }
         let mut found = None;
-        let pushed = sink.queue.push_found(run, self.first_try(), |epoch| {
-            let subscriptions = look()?;
+        let pushed = sink.queue.push_looked_up(run, self.first_try(), |epoch| {
+            let subscriptions = look_up()?;
             found = Some((epoch, Arc::clone(&subscriptions)));
             Some(subscriptions)
         });
         match (pushed, found) {
             (Pushed::Done, _) => self.handed_over = true,
             (Pushed::Full { taken, .. }, Some((epoch, subscriptions))) => {
-                self.push_rest(sink, epoch, run.clone().behind(taken), &subscriptions);
+                self.push_rest(sink, epoch, run.clone().skip_first(taken), &subscriptions);
             }
             _ => {}
         }

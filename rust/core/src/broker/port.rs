@@ -24,7 +24,7 @@ use super::unfinished::{Published, Unfinished};
 use crate::error::{Error, Result};
 use crate::event::{EventSubscription, Timestamp};
 use crate::lock::Mutex;
-use crate::queue::{DropReason, Limits, Object, Overflow, Patience, Queue, Run, Sender, Wake};
+use crate::queue::{DropReason, Limits, Object, OnFull, Overflow, Queue, Run, Sender, Wake};
 use crate::transport::User;
 use crate::wire::frame::PREFIX;
 use crate::wire::text::{Congestion, Sub};
@@ -150,14 +150,14 @@ impl Port {
         }
         let outgoing = Outgoing::new(draft, config.dialect);
         let lane = route.lane(LaneKind::of(&outgoing.summary));
-        let patience = match (self.congestion, caller.waker) {
-            (Congestion::Drop, _) => Patience::None,
-            (Congestion::Block, Some(waker)) => Patience::Wait(waker),
+        let on_full = match (self.congestion, caller.waker) {
+            (Congestion::Drop, _) => OnFull::Overflow,
+            (Congestion::Block, Some(waker)) => OnFull::Wait(waker),
             (Congestion::Block, None) => {
                 if !self.has_room(lane, &outgoing, size) {
                     return Err(Error::WouldBlock("publish_nowait"));
                 }
-                Patience::Exceed
+                OnFull::Exceed
             }
         };
         numbers.next += 1;
@@ -172,7 +172,7 @@ impl Port {
         let object = lane.has_local().then(|| object(outgoing.draft.sequence));
         // Readers of this process are told at once, and cost nobody a write.
         let mut held_back = (caller.flushes && lane.has_remote()).then(|| self.held_back.lock());
-        let mut delivery = Delivery::new(router, config.max_topic_depth, patience)
+        let mut delivery = Delivery::new(router, config.max_topic_depth, on_full)
             .from(&self.sender)
             .holding_back(held_back.as_deref_mut());
         self.deliver(&mut delivery, lane, &outgoing, size, object);
@@ -249,12 +249,12 @@ impl Port {
 
     fn has_room(&self, lane: &Lane, outgoing: &Outgoing<'_>, size: usize) -> bool {
         lane.targets.iter().all(|target| {
-            if target.sink.queue.takes(size) || target.accepted(|filters| outgoing.accepts(filters)).is_none() {
+            if target.sink.queue.accepts(size) || target.accepted(|filters| outgoing.accepts(filters)).is_none() {
                 return true;
             }
             // The kernel may have room for what waits.
             target.sink.flush();
-            target.sink.queue.takes(size)
+            target.sink.queue.accepts(size)
         })
     }
 

@@ -10,7 +10,7 @@ use super::deliver::Delivery;
 use super::route::{LaneKind, Sink};
 use super::router::{Interest, Router};
 use crate::event::{CorrelationMetadata, Map, Timestamp};
-use crate::queue::{Budget, Content, DropReason, Limits, Overflow, Patience, Pushed, Queue, Run, Sender, Wake};
+use crate::queue::{Budget, Content, DropReason, Limits, OnFull, Overflow, Pushed, Queue, Run, Sender, Wake};
 use crate::topic::Pattern;
 use crate::transport::Sid;
 use crate::wire::frame::PREFIX;
@@ -163,7 +163,7 @@ fn what_was_looked_up_before_a_change_does_not_come_in_after_it() {
         target
             .sink
             .queue
-            .push(&run, &target.plain, target.epoch, Patience::None)
+            .push(&run, &target.plain, target.epoch, OnFull::Overflow)
     };
     assert_eq!((push(&old), push(&new)), (Pushed::Stale, Pushed::Done));
     assert_eq!(sink.queue.snapshot().pending, 2);
@@ -208,7 +208,7 @@ fn a_reader_whose_subscriptions_change_between_every_two_looks_loses_nothing() {
         pid: None,
         client_id: uuid::Uuid::nil(),
     });
-    let mut delivery = Delivery::new(&router, 8, Patience::None);
+    let mut delivery = Delivery::new(&router, 8, OnFull::Overflow);
     let run = Run::frames(Bytes::from(frame.clone()), 1).from(Some(&sender));
     delivery.frames(lane, &run, Dialect::Bincode, largest);
     delivery.lost(&lane.targets[0], Arc::from([1, 2]), DropReason::TooLarge);
@@ -223,7 +223,7 @@ fn a_reader_whose_subscriptions_change_between_every_two_looks_loses_nothing() {
     }
     // Full, and the publisher waits: the rest is left with him, for those who are there now.
     let waker: Arc<dyn Wake> = Arc::new(Nobody);
-    let mut delivery = Delivery::new(&router, 8, Patience::Wait(&waker));
+    let mut delivery = Delivery::new(&router, 8, OnFull::Wait(&waker));
     for _ in 0..11 {
         delivery.frames(lane, &run, Dialect::Bincode, largest);
     }
@@ -231,7 +231,7 @@ fn a_reader_whose_subscriptions_change_between_every_two_looks_loses_nothing() {
     let left = waiting.messages();
     assert!(left > 0 && sink.queue.snapshot().pending + left == 11);
     while sink.queue.pop().is_ok() {}
-    let mut delivery = Delivery::new(&router, 8, Patience::Wait(&waker));
+    let mut delivery = Delivery::new(&router, 8, OnFull::Wait(&waker));
     delivery.resume(waiting);
     assert!(delivery.finish().is_none() && sink.queue.snapshot().pending == left);
 }

@@ -12,7 +12,7 @@ use super::deliver::{Delivery, Waiting};
 use super::publish_state::PublishState;
 use super::shared::Shared;
 use crate::lock::Mutex;
-use crate::queue::{Patience, Wake};
+use crate::queue::{OnFull, Wake};
 
 /// What became of a publish.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Unfinished {
     pub(super) fn resume(mut self, waker: &Arc<dyn Wake>) -> Published {
         let shared = Arc::clone(&self.shared);
         let depth = shared.config.max_topic_depth;
-        let mut delivery = Delivery::new(&shared.router, depth, Patience::Wait(waker));
+        let mut delivery = Delivery::new(&shared.router, depth, OnFull::Wait(waker));
         if let Some(waiting) = self.waiting.take() {
             delivery.resume(waiting);
         }
@@ -89,7 +89,7 @@ impl Drop for Unfinished {
         let Some(waiting) = self.waiting.take() else { return };
         if self.counted {
             let depth = self.shared.config.max_topic_depth;
-            Delivery::new(&self.shared.router, depth, Patience::None).give_up(waiting);
+            Delivery::new(&self.shared.router, depth, OnFull::Overflow).give_up(waiting);
         } else {
             self.publish_state.lock().numbers.give_up(self.number);
         }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::event::Utf8;
 use crate::headroom::Headroom;
 use crate::log::Limiter;
-use crate::queue::{DropReason, Patience, Pushed, Run, Wake};
+use crate::queue::{DropReason, OnFull, Pushed, Run, Wake};
 use crate::topic::{Cache, DEFAULT_MAX_DEPTH, LastTopic, Matcher};
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{self, FromBroker, Stats};
@@ -210,7 +210,7 @@ impl Inbound {
     pub(super) fn settle(&mut self, inbox: &Inbox, discard: Option<DropReason>) {
         // It came in and stays in the account, over the limit this once.
         if let Some((_, run)) = self.held.take_if(|(held, _)| std::ptr::eq(&raw const **held, inbox)) {
-            inbox.queue.push(&run, &inbox.account, 0, Patience::Exceed);
+            inbox.queue.push(&run, &inbox.account, 0, OnFull::Exceed);
         }
         match discard {
             Some(reason) => {
@@ -329,7 +329,7 @@ impl Inbound {
                 // A blocking subscription has the connection for itself: nobody else is to have this.
                 return self.push_blocking(inbox, run, resume);
             }
-            inbox.take(&run, Patience::None);
+            inbox.take(&run, OnFull::Overflow);
         }
         false
     }
@@ -340,10 +340,10 @@ impl Inbound {
             take_last(inbox, &run, last);
             return false;
         }
-        let Pushed::Full { taken, .. } = inbox.take(&run, Patience::Wait(resume)) else {
+        let Pushed::Full { taken, .. } = inbox.take(&run, OnFull::Wait(resume)) else {
             return false;
         };
-        self.held = Some((Arc::clone(inbox), run.behind(taken)));
+        self.held = Some((Arc::clone(inbox), run.skip_first(taken)));
         true
     }
 
@@ -360,7 +360,7 @@ impl Inbound {
                     .is_none_or(|filters| filters.accept(&message, event.as_ref()))
                 {
                     match &run {
-                        Some(run) => drop(inbox.take(run, Patience::None)),
+                        Some(run) => drop(inbox.take(run, OnFull::Overflow)),
                         None => inbox.miss(1, DropReason::NoMemory),
                     }
                 }
@@ -389,7 +389,7 @@ impl Inbound {
                             .queue
                             .push_gap(count, &entry.inbox.account, 0, DropReason::AtBroker);
                     } else if let Some(inbox) = self.leaving.fed(id) {
-                        inbox.queue.lose(count, DropReason::AtBroker);
+                        inbox.queue.count_lost(count, DropReason::AtBroker);
                     }
                 }
             }
@@ -466,11 +466,11 @@ impl Inbound {
 }
 
 fn take_last(inbox: &Inbox, run: &Run, last: Last) {
-    let patience = match last {
-        Last::Taken => Patience::Exceed,
-        Last::Lost => Patience::Try { block: true },
+    let on_full = match last {
+        Last::Taken => OnFull::Exceed,
+        Last::Lost => OnFull::Try { block: true },
     };
-    if let Pushed::Full { taken, .. } = inbox.take(run, patience) {
+    if let Pushed::Full { taken, .. } = inbox.take(run, on_full) {
         inbox.miss(u64::from(run.messages - taken), DropReason::Disconnected);
     }
 }

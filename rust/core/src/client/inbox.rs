@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::error::Error;
 use crate::event::EventSubscription;
 use crate::filter::Filters;
-use crate::queue::{Budget, DropReason, Limits, Overflow, Patience, Popped, Pushed, Queue, Run, Subscriptions, Wake};
+use crate::queue::{Budget, DropReason, Limits, OnFull, Overflow, Popped, Pushed, Queue, Run, Subscriptions, Wake};
 use crate::topic::Pattern;
 
 /// How much a subscription's queue holds, and what happens when it is full.
@@ -92,10 +92,10 @@ impl Inbox {
     }
 
     /// Offers it `run`; what comes after its end is counted.
-    pub(super) fn take(&self, run: &Run, patience: Patience<'_>) -> Pushed {
-        let pushed = self.queue.push(run, &self.account, 0, patience);
+    pub(super) fn take(&self, run: &Run, on_full: OnFull<'_>) -> Pushed {
+        let pushed = self.queue.push(run, &self.account, 0, on_full);
         if matches!(pushed, Pushed::Closed) {
-            self.queue.lose(u64::from(run.messages), DropReason::Closed);
+            self.queue.count_lost(u64::from(run.messages), DropReason::Closed);
         }
         pushed
     }
@@ -103,7 +103,7 @@ impl Inbox {
     /// So many came for it and could not be kept.
     pub(super) fn miss(&self, messages: u64, reason: DropReason) {
         if !self.queue.push_gap(messages, &self.account, 0, reason) {
-            self.queue.lose(messages, DropReason::Closed);
+            self.queue.count_lost(messages, DropReason::Closed);
         }
     }
 

@@ -12,11 +12,11 @@ pub(super) const fn charged(messages: usize, bytes: usize) -> usize {
 }
 
 /// Subscriptions of a message, or in a gap, that are paid for with that.
-const FEW_LISTED: usize = 8;
+const FREE_LISTED: usize = 8;
 
 /// What a list of so many entries of type `T` is charged.
-pub(super) const fn listed<T>(entries: usize) -> usize {
-    entries.saturating_sub(FEW_LISTED).saturating_mul(size_of::<T>())
+pub(super) const fn list_charge<T>(entries: usize) -> usize {
+    entries.saturating_sub(FREE_LISTED).saturating_mul(size_of::<T>())
 }
 
 /// Charged by every queue for what it holds and given back when that leaves.
@@ -24,8 +24,8 @@ pub(super) const fn listed<T>(entries: usize) -> usize {
 pub struct Budget {
     used: AtomicUsize,
     limit: usize,
-    /// False where nobody asks what is used: counting has its price.
-    counts: bool,
+    /// False where nobody asks what is used: counting costs an atomic operation.
+    is_counted: bool,
 }
 
 impl Budget {
@@ -33,26 +33,26 @@ impl Budget {
         Self {
             used: AtomicUsize::new(0),
             limit,
-            counts: true,
+            is_counted: true,
         }
     }
 
     /// A budget that never runs out and counts nothing, for a queue that stands alone.
     pub(crate) const fn unlimited() -> Self {
         Self {
-            counts: false,
+            is_counted: false,
             ..Self::new(usize::MAX)
         }
     }
 
     pub(super) fn charge(&self, messages: usize, bytes: usize) {
-        if self.counts {
+        if self.is_counted {
             self.used.fetch_add(charged(messages, bytes), Ordering::Relaxed);
         }
     }
 
     pub(super) fn release(&self, messages: usize, bytes: usize) {
-        if self.counts {
+        if self.is_counted {
             self.used.fetch_sub(charged(messages, bytes), Ordering::Relaxed);
         }
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::budget::listed;
+use super::budget::list_charge;
 use super::{
     Budget, DropReason, Gap, Limits, MAX_ANSWER_BYTES, MAX_ANSWERS, Overflow, Run, Snapshot, Subscriptions, Wake,
 };
@@ -60,11 +60,11 @@ pub(super) struct Inner {
     pub(super) wants_disconnect: bool,
     /// There was no memory for something that the reader must be told.
     pub(super) out_of_memory: bool,
-    pub(super) fed_by_block: bool,
+    pub(super) fed_by_blocking: bool,
     pub(super) armed: bool,
     /// The reader found nothing and waits to be woken.
     idle: bool,
-    /// Those who have gone cost nobody anything, in however many queues they waited.
+    /// Weak, so that a waiter that has gone costs nothing, in however many queues it waited.
     pub(super) waiters: SmallVec<[Weak<dyn Wake>; 1]>,
     /// The least that any of them waits for, in bytes.
     smallest_wanted: usize,
@@ -98,7 +98,7 @@ impl Inner {
             closed: false,
             wants_disconnect: false,
             out_of_memory: false,
-            fed_by_block: false,
+            fed_by_blocking: false,
             armed: false,
             idle: true,
             waiters: SmallVec::new(),
@@ -111,15 +111,15 @@ impl Inner {
 
     /// True if a producer who waits has fed this queue since it was last empty, and its reader has not stalled.
     pub(super) fn is_lossless(&self) -> bool {
-        self.fed_by_block && !self.stalled
+        self.fed_by_blocking && !self.stalled
     }
 
-    /// Where there is no memory for its place, it is lost.
+    /// Appends `run`; without memory for another item it is lost.
     pub(super) fn append(&mut self, run: Run, subscriptions: Subscriptions) {
         if !self.reserve(RESERVED) {
-            return self.lose(&run, &subscriptions);
+            return self.lose_run(&run, &subscriptions);
         }
-        self.enter(&run, &subscriptions);
+        self.charge_run(&run, &subscriptions);
         let (subscriptions, list) = self.share(subscriptions);
         self.charge_list(list);
         self.items.push_back(Item::Run(run, subscriptions, list));
@@ -127,7 +127,7 @@ impl Inner {
 
     /// The list of a run near the end if it is the same, and what there is to charge for it.
     fn share(&self, subscriptions: Subscriptions) -> (Subscriptions, usize) {
-        let list = listed::<u64>(subscriptions.len());
+        let list = list_charge::<u64>(subscriptions.len());
         if list == 0 {
             return (subscriptions, 0);
         }
@@ -179,18 +179,18 @@ impl Inner {
     }
 
     #[cold]
-    fn lose(&mut self, run: &Run, subscriptions: &[u64]) {
+    fn lose_run(&mut self, run: &Run, subscriptions: &[u64]) {
         self.gap_at_tail(u64::from(run.messages), subscriptions, DropReason::NoMemory);
     }
 
-    /// Whether there are, or can be had, so many places behind the items.
+    /// Whether there is room for so many items more.
     #[inline]
     fn reserve(&mut self, places: usize) -> bool {
         self.items.try_reserve(places).is_ok()
     }
 
-    /// Puts `run` on the books; the caller says where it stands.
-    fn enter(&mut self, run: &Run, subscriptions: &Subscriptions) {
+    /// Adds `run` to the counts; the caller adds it to the items.
+    fn charge_run(&mut self, run: &Run, subscriptions: &Subscriptions) {
         let was_full = self.is_full();
         self.messages += run.messages as usize;
         self.bytes += run.bytes();
@@ -201,7 +201,7 @@ impl Inner {
         }
     }
 
-    /// Takes `run` off the books; the caller says where it went. Gives its (message, subscription) pairs.
+    /// Takes `run` off the counts; the caller counts where it went. Gives its (message, subscription) pairs.
     fn release(&mut self, run: &Run, subscriptions: usize) -> u64 {
         self.release_part(run.messages, run.bytes(), subscriptions)
     }
@@ -213,7 +213,7 @@ impl Inner {
         let pairs = u64::from(messages) * subscriptions as u64;
         self.pending = self.pending.saturating_sub(pairs);
         if self.messages == 0 {
-            (self.fed_by_block, self.full_since, self.stalled) = (false, None, false);
+            (self.fed_by_blocking, self.full_since, self.stalled) = (false, None, false);
         }
         pairs
     }
@@ -242,7 +242,7 @@ impl Inner {
         self.stalled
     }
 
-    /// The reader took something, which is off the books already: its stall clock starts anew, or ends. What was dropped is no
+    /// The reader took something, which is off the counts already: its stall clock starts anew, or ends. What was dropped is no
     /// progress of the reader's, however much room it makes.
     fn note_progress(&mut self) {
         if self.full_since.is_none() {

@@ -100,18 +100,18 @@ pub(crate) const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// What a producer does about a full queue.
 #[derive(Clone, Copy)]
-pub enum Patience<'a> {
+pub enum OnFull<'a> {
     /// The queue's policy applies at once.
-    None,
+    Overflow,
     /// Nothing is dropped: what does not fit is left with the producer, who is woken when there is room again. A stalled queue's
     /// policy applies all the same.
     Wait(&'a Arc<dyn Wake>),
     /// What fits is taken; the rest is left with the producer, whom nobody wakes. Nothing is dropped, and no stall clock starts.
     /// `block`: for a producer who will wait for the rest, and so minds the budget.
     Try { block: bool },
-    /// Taken whatever the limits say, unless the queue has stalled: for a producer that asked [`Queue::takes`] of several queues a moment
-    /// ago and must not be left with half a delivery; then they are exceeded by at most one message per racing producer. Also for the last
-    /// of a connection, which its kernel has bounded, and which comes now or never: once, until the queue is within its limits again.
+    /// Taken whatever the limits say, unless the queue has stalled: for a producer that asked [`Queue::accepts`] of several queues a moment
+    /// ago and must not be left with half a delivery; then they are exceeded by at most one message per racing producer. Also for what a
+    /// connection that is over has left in the kernel, which is bounded: once, until the queue is within its limits again.
     Exceed,
 }
 
@@ -140,10 +140,10 @@ pub struct Popped<F = Bytes> {
 
 /// Why [`Queue::pop`] has nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Empty {
-    /// The reader will be woken.
-    Yet,
-    /// Finished and read to the end, or to be cut and read to there.
+pub enum PopError {
+    /// Nothing is queued; the reader will be woken.
+    Empty,
+    /// Closed and read to the end, or the reader is to be cut and has read all.
     Ended,
 }
 
@@ -162,7 +162,7 @@ pub enum Written {
 
 /// What [`Queue::write_one`] has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum One {
+pub(crate) enum WrittenOne {
     /// One message is with the kernel, whole.
     Sent,
     /// The kernel has a part of it, or nothing: go on when it takes bytes again.
@@ -202,51 +202,52 @@ impl Queue {
     }
 
     /// Offers `run`, matched by `subscriptions` as they stood at `epoch`.
-    pub fn push(&self, run: &Run, subscriptions: &Subscriptions, epoch: u64, patience: Patience<'_>) -> Pushed {
+    pub fn push(&self, run: &Run, subscriptions: &Subscriptions, epoch: u64, on_full: OnFull<'_>) -> Pushed {
         self.fill(|inner| {
             if inner.epoch == epoch {
-                inner.push(run, subscriptions, patience)
+                inner.push(run, subscriptions, on_full)
             } else {
                 Pushed::Stale
             }
         })
     }
 
-    /// The same for whom `look` finds, asked with the epoch and when nothing can change it any more. `Closed` also where it finds nobody.
-    pub(crate) fn push_found(
+    /// As [`push`](Self::push), for the subscriptions that `look_up` finds for the epoch, under the lock that keeps them as they are. `Closed`
+    /// also where it finds none.
+    pub(crate) fn push_looked_up(
         &self,
         run: &Run,
-        patience: Patience<'_>,
-        look: impl FnOnce(u64) -> Option<Subscriptions>,
+        on_full: OnFull<'_>,
+        look_up: impl FnOnce(u64) -> Option<Subscriptions>,
     ) -> Pushed {
-        self.fill(|inner| match look(inner.epoch) {
-            Some(subscriptions) => inner.push(run, &subscriptions, patience),
+        self.fill(|inner| match look_up(inner.epoch) {
+            Some(subscriptions) => inner.push(run, &subscriptions, on_full),
             None => Pushed::Closed,
         })
     }
 
-    /// The usual case of [`push`](Self::push), without a copy: takes a run that fits. Gives back what there is more to decide about.
-    pub(crate) fn take_in(
+    /// The usual case of [`push`](Self::push), without a copy: takes a run that fits whole, and gives back any other.
+    pub(crate) fn try_push(
         &self,
         run: Run,
         subscriptions: Subscriptions,
         epoch: u64,
-        patience: Patience<'_>,
+        on_full: OnFull<'_>,
     ) -> Option<(Run, Subscriptions)> {
-        self.fill(|inner| inner.take_in(run, subscriptions, epoch, patience))
+        self.fill(|inner| inner.try_push(run, subscriptions, epoch, on_full))
     }
 
-    /// The same for a producer who has the queue emptied soon by himself: a reader that waits is not woken, which is what is told. The
-    /// next one who puts something in wakes it, unless he has made that promise too.
-    pub(crate) fn take_in_held(
+    /// As [`try_push`](Self::try_push), for a producer who flushes the queue itself soon: a waiting reader is not woken, and `true` says that
+    /// it waits. The next producer wakes it, unless that one has made the same promise.
+    pub(crate) fn try_push_unwoken(
         &self,
         run: Run,
         subscriptions: Subscriptions,
         epoch: u64,
-        patience: Patience<'_>,
+        on_full: OnFull<'_>,
     ) -> Result<bool, (Run, Subscriptions)> {
         let mut inner = self.inner.lock();
-        match inner.take_in(run, subscriptions, epoch, patience) {
+        match inner.try_push(run, subscriptions, epoch, on_full) {
             None => Ok(inner.is_idle()),
             Some(left) => Err(left),
         }
@@ -274,15 +275,15 @@ impl Queue {
         })
     }
 
-    /// The same for whom `look` finds when nothing can change that any more.
-    pub(crate) fn push_gap_found(
+    /// As [`push_gap`](Self::push_gap), for the subscriptions that `look_up` finds under the lock that keeps them as they are.
+    pub(crate) fn push_gap_looked_up(
         &self,
         messages: u64,
         reason: DropReason,
-        look: impl FnOnce() -> Option<Subscriptions>,
+        look_up: impl FnOnce() -> Option<Subscriptions>,
     ) -> bool {
         self.fill(|inner| {
-            let found = if inner.is_closed() { None } else { look() };
+            let found = if inner.is_closed() { None } else { look_up() };
             let Some(subscriptions) = found else { return false };
             inner.gap_at_tail(messages, &subscriptions, reason);
             true
@@ -290,7 +291,7 @@ impl Queue {
     }
 
     /// Counts what matched after its only subscription was closed here.
-    pub fn lose(&self, messages: u64, reason: DropReason) {
+    pub fn count_lost(&self, messages: u64, reason: DropReason) {
         let mut inner = self.inner.lock();
         if inner.is_closed() {
             inner.count_dropped(reason, messages);
@@ -341,7 +342,7 @@ impl Queue {
 
     /// Hands the kernel one message, in one piece, for a reader who is told of no gaps. `write` must not block. Not to be mixed with
     /// [`write_to`](Self::write_to).
-    pub(crate) fn write_one(&self, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<One> {
+    pub(crate) fn write_one(&self, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<WrittenOne> {
         self.drain(|inner| inner.write_one(write))
     }
 
@@ -366,20 +367,19 @@ impl Queue {
     }
 
     /// Takes one message out, a frame as a copy.
-    pub fn pop(&self) -> Result<Popped, Empty> {
+    pub fn pop(&self) -> Result<Popped, PopError> {
         let Ok(popped) = self.pop_as(|frame| Ok::<_, Infallible>(Bytes::copy_from_slice(frame)));
         popped
     }
 
     /// Takes one message out, a frame as what `make` makes of it; that happens under the lock and must be short. Where `make` fails,
     /// with its error, or panics, the message stays where it is.
-    pub fn pop_as<F, E>(&self, make: impl FnOnce(&[u8]) -> Result<F, E>) -> Result<Result<Popped<F>, Empty>, E> {
+    pub fn pop_as<F, E>(&self, make: impl FnOnce(&[u8]) -> Result<F, E>) -> Result<Result<Popped<F>, PopError>, E> {
         self.drain(|inner| inner.pop(make))
     }
 
-    /// The reader can do nothing with what it has just taken out, for now: it stands first again, with what was lost before it, and as if
-    /// it had not been delivered. Where there is no memory to keep it, it is counted as lost. A frame comes back as its body alone.
-    /// For a queue of one subscription.
+    /// Undoes a [`pop`](Self::pop): the message is first again, with what was lost before it, and not delivered. Where there is no memory to
+    /// keep it, it is counted as lost. A frame comes back as its body alone. For a queue of one subscription.
     pub fn put_back(&self, popped: Popped<&[u8]>, subscriptions: &Subscriptions) {
         self.inner.lock().put_back(popped, subscriptions);
     }
@@ -406,11 +406,11 @@ impl Queue {
     }
 
     /// True if a message of `bytes` would come in now without a drop and without a wait.
-    pub fn takes(&self, bytes: usize) -> bool {
-        self.inner.lock().takes(bytes)
+    pub fn accepts(&self, bytes: usize) -> bool {
+        self.inner.lock().accepts(bytes)
     }
 
-    /// Whether it holds more than it may: what came with [`Patience::Exceed`].
+    /// Whether it holds more than it may: what came with [`OnFull::Exceed`].
     pub(crate) fn is_exceeded(&self) -> bool {
         self.inner.lock().is_exceeded()
     }

@@ -8,17 +8,17 @@ use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::budget::{charged, listed};
+use super::budget::{charged, list_charge};
 use super::{DropReason, Popped};
 use crate::growth;
 use crate::wire::frame::{self, PREFIX};
 
 /// Subscriptions in one `DROPPED`, so that it stays under the 64 KiB of a text whatever their numbers are.
 const COUNTS_PER_FRAME: usize = 1024;
-/// Subscriptions in a `DROPPED` that is too short to ask whether there is memory for it.
-const FEW_COUNTS: usize = 32;
+/// Up to so many subscriptions a `DROPPED` is written without asking whether there is memory for it.
+const MAX_UNCHECKED_COUNTS: usize = 32;
 /// Bytes that writing one of them may take, with what grows by doubling and is copied.
-const COUNT: usize = 512;
+const BYTES_PER_COUNT: usize = 512;
 
 /// The ids of one reader's subscriptions that matched, shared by every run that they match.
 pub type Subscriptions = Arc<[u64]>;
@@ -189,8 +189,8 @@ impl Run {
         Some(part.from(self.sender.as_ref()))
     }
 
-    /// What stands behind the first `taken` messages.
-    pub(crate) fn behind(mut self, taken: u32) -> Self {
+    /// Without its first `taken` messages.
+    pub(crate) fn skip_first(mut self, taken: u32) -> Self {
         if taken > 0 {
             self.split_fitting(taken as usize, usize::MAX, true);
         }
@@ -326,7 +326,7 @@ impl Gap {
 
     /// What it takes of a [`Budget`](super::Budget).
     pub(super) fn charged(&self) -> usize {
-        listed::<(u64, u64)>(self.counts.len())
+        list_charge::<(u64, u64)>(self.counts.len())
     }
 
     /// Takes in what another says of the same reason. False where there is no memory for it.
@@ -353,7 +353,7 @@ impl Gap {
     /// As the wire says it: one frame, or several where one could not hold so many subscriptions. `None` where there is no memory for it.
     pub(super) fn frame(&self) -> Option<Bytes> {
         use crate::wire::text::{Dropped, FromBroker};
-        if self.counts.len() > FEW_COUNTS && !growth::is_there(self.counts.len() * COUNT) {
+        if self.counts.len() > MAX_UNCHECKED_COUNTS && !growth::is_there(self.counts.len() * BYTES_PER_COUNT) {
             return None;
         }
         let told = |counts: &[(u64, u64)]| {

@@ -16,16 +16,16 @@ use crate::wire::frame::PREFIX;
 use crate::wire::text::{ErrText, FromBroker};
 
 #[derive(Default)]
-struct Bell(AtomicUsize);
+struct WakeCounter(AtomicUsize);
 
-impl Wake for Bell {
+impl Wake for WakeCounter {
     fn wake(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-impl Bell {
-    fn rung(&self) -> usize {
+impl WakeCounter {
+    fn take_count(&self) -> usize {
         self.0.swap(0, Ordering::SeqCst)
     }
 }
@@ -55,7 +55,7 @@ fn limits(messages: usize, bytes: usize) -> Limits {
 
 struct Fixture {
     queue: Queue,
-    reader: Arc<Bell>,
+    reader: Arc<WakeCounter>,
     budget: Arc<Budget>,
 }
 
@@ -64,7 +64,7 @@ fn queue(limits: Limits, overflow: Overflow) -> Fixture {
 }
 
 fn within(limits: Limits, overflow: Overflow, stall: Duration, budget: usize) -> Fixture {
-    let reader = Arc::new(Bell::default());
+    let reader = Arc::new(WakeCounter::default());
     let budget = Arc::new(Budget::new(budget));
     let queue = Queue::new(
         limits,
@@ -106,7 +106,7 @@ impl Fixture {
     }
 
     fn push(&self, run: &Run) -> Pushed {
-        self.queue.push(run, &ids(&[1]), self.queue.epoch(), Patience::None)
+        self.queue.push(run, &ids(&[1]), self.queue.epoch(), OnFull::Overflow)
     }
 }
 
@@ -215,7 +215,7 @@ fn a_change_and_its_answer_are_one_step() {
         ((), Some(answer("OK {}")))
     });
     assert_eq!(
-        queue.queue.push(&run(1..2, 20), &ids(&[1]), before, Patience::None),
+        queue.queue.push(&run(1..2, 20), &ids(&[1]), before, OnFull::Overflow),
         Pushed::Stale
     );
     assert!(!queue.queue.push_gap(1, &ids(&[1]), before, DropReason::TooLarge));
@@ -229,18 +229,18 @@ fn a_change_and_its_answer_are_one_step() {
 #[test]
 fn a_waiting_producer_is_woken_by_the_first_room() {
     let queue = queue(limits(4, usize::MAX), Overflow::DropOldest);
-    let bell = Arc::new(Bell::default());
-    let waker: Arc<dyn Wake> = Arc::clone(&bell) as _;
-    let push = |run: &Run| queue.queue.push(run, &ids(&[1]), 0, Patience::Wait(&waker));
+    let wakes = Arc::new(WakeCounter::default());
+    let waker: Arc<dyn Wake> = Arc::clone(&wakes) as _;
+    let push = |run: &Run| queue.queue.push(run, &ids(&[1]), 0, OnFull::Wait(&waker));
     let Pushed::Full { taken: 4, .. } = push(&run(0..6, 21)) else {
         panic!("not full")
     };
-    assert!(queue.queue.is_lossless() && !queue.queue.takes(25));
+    assert!(queue.queue.is_lossless() && !queue.queue.accepts(25));
     let mut out = Vec::new();
     queue.write(10, &mut out);
-    assert_eq!(bell.rung(), 0);
+    assert_eq!(wakes.take_count(), 0);
     queue.write(15, &mut out);
-    assert_eq!(bell.rung(), 1);
+    assert_eq!(wakes.take_count(), 1);
     queue.write(25, &mut out);
     assert_eq!(push(&run(4..6, 21)), Pushed::Done);
     queue.write(usize::MAX, &mut out);
@@ -251,18 +251,18 @@ fn a_waiting_producer_is_woken_by_the_first_room() {
 #[test]
 fn nobody_is_woken_for_room_too_small_to_use() {
     let queue = queue(limits(100, 100), Overflow::DropOldest);
-    let bell = Arc::new(Bell::default());
-    let waker: Arc<dyn Wake> = Arc::clone(&bell) as _;
-    let push = |run: &Run| queue.queue.push(run, &ids(&[1]), 0, Patience::Wait(&waker));
+    let wakes = Arc::new(WakeCounter::default());
+    let waker: Arc<dyn Wake> = Arc::clone(&wakes) as _;
+    let push = |run: &Run| queue.queue.push(run, &ids(&[1]), 0, OnFull::Wait(&waker));
     assert_eq!(push(&run(0..3, 21)), Pushed::Done);
     // 75 of 100 bytes are held: there is room, but not for this one.
     assert!(matches!(push(&run(3..4, 60)), Pushed::Full { taken: 0, .. }));
     let mut out = Vec::new();
     queue.write(0, &mut out);
     queue.write(25, &mut out);
-    assert_eq!(bell.rung(), 0);
+    assert_eq!(wakes.take_count(), 0);
     queue.write(25, &mut out);
-    assert_eq!(bell.rung(), 1);
+    assert_eq!(wakes.take_count(), 1);
     assert_eq!(push(&run(3..4, 60)), Pushed::Done);
 }
 
@@ -274,16 +274,16 @@ fn a_used_up_budget_holds_back_those_who_wait_but_starves_nobody() {
         Overflow::DropOldest,
         Some(Duration::ZERO),
         Arc::clone(&queue.budget),
-        Arc::new(Bell::default()),
+        Arc::new(WakeCounter::default()),
     );
-    other.push(&run(0..1, 200), &ids(&[1]), 0, Patience::None);
+    other.push(&run(0..1, 200), &ids(&[1]), 0, OnFull::Overflow);
     assert!(queue.budget.room() == 0 && queue.budget.excess() == charged(1, 104));
-    for patience in [
-        Patience::Wait(&(Arc::new(Bell::default()) as Arc<dyn Wake>)),
-        Patience::Try { block: true },
+    for on_full in [
+        OnFull::Wait(&(Arc::new(WakeCounter::default()) as Arc<dyn Wake>)),
+        OnFull::Try { block: true },
     ] {
         assert!(matches!(
-            queue.queue.push(&run(0..3, 20), &ids(&[1]), 0, patience),
+            queue.queue.push(&run(0..3, 20), &ids(&[1]), 0, on_full),
             Pushed::Full { taken: 1, .. }
         ));
         assert_eq!(queue.all(), [Item::Message(0)]);
@@ -305,12 +305,12 @@ fn a_lossless_queue_stays_within_the_budget_whoever_feeds_it() {
         Duration::from_secs(60),
         charged(5, 100),
     );
-    let waker: Arc<dyn Wake> = Arc::new(Bell::default());
+    let waker: Arc<dyn Wake> = Arc::new(WakeCounter::default());
     // 24 bytes each, with the prefix.
-    let pushed = queue.queue.push(&run(0..6, 20), &ids(&[1]), 0, Patience::Wait(&waker));
+    let pushed = queue.queue.push(&run(0..6, 20), &ids(&[1]), 0, OnFull::Wait(&waker));
     assert!(matches!(pushed, Pushed::Full { taken: 4, .. }), "{pushed:?}");
     assert_eq!((queue.budget.used(), queue.budget.excess()), (charged(4, 96), 0));
-    assert!(!queue.queue.takes(24) && queue.queue.takes(4));
+    assert!(!queue.queue.accepts(24) && queue.queue.accepts(4));
     // A publisher that does not wait loses its own message, and nobody else's.
     assert_eq!(queue.push(&run(6..7, 20)), Pushed::Done);
     assert_eq!(queue.budget.excess(), 0);
@@ -347,11 +347,11 @@ fn disconnect_tells_its_reader_even_while_that_waits_for_the_kernel() {
     let queue = queue(limits(2, usize::MAX), Overflow::Disconnect);
     queue.push(&run(0..2, 20));
     queue.write(10, &mut Vec::new());
-    queue.reader.rung();
+    queue.reader.take_count();
     assert_eq!(queue.push(&run(2..5, 20)), Pushed::Closed);
-    assert!(queue.queue.wants_disconnect() && queue.reader.rung() == 1);
+    assert!(queue.queue.wants_disconnect() && queue.reader.take_count() == 1);
     assert_eq!(queue.push(&run(5..6, 20)), Pushed::Closed);
-    assert_eq!(queue.reader.rung(), 0);
+    assert_eq!(queue.reader.take_count(), 0);
     assert_eq!(
         queue.queue.snapshot().dropped[0],
         4,
@@ -371,7 +371,7 @@ fn whoever_pops_has_what_waits_and_then_the_end() {
     queue.push(&run(0..2, 20));
     assert!(matches!(queue.push(&run(2..5, 20)), Pushed::Closed));
     assert!(queue.queue.pop().is_ok() && queue.queue.pop().is_ok());
-    assert_eq!(queue.queue.pop().unwrap_err(), Empty::Ended);
+    assert_eq!(queue.queue.pop().unwrap_err(), PopError::Ended);
     assert!(queue.queue.arm_reader(), "and need not be woken to be told");
 }
 
@@ -427,8 +427,8 @@ fn refusals_merge_only_while_they_are_last_and_unsent() {
 #[test]
 fn too_many_answers_are_full_until_half_are_gone() {
     let queue = queue(limits(100, usize::MAX), Overflow::DropOldest);
-    let bell = Arc::new(Bell::default());
-    let waker: Arc<dyn Wake> = Arc::clone(&bell) as _;
+    let wakes = Arc::new(WakeCounter::default());
+    let waker: Arc<dyn Wake> = Arc::clone(&wakes) as _;
     for _ in 1..MAX_ANSWERS {
         assert!(!queue.queue.answer(answer("PONG")));
     }
@@ -436,9 +436,9 @@ fn too_many_answers_are_full_until_half_are_gone() {
     let mut out = Vec::new();
     queue.write(8 * (MAX_ANSWERS / 2 - 1), &mut out);
     // Whoever asks before that, for whatever reason, is told the same.
-    assert_eq!((bell.rung(), queue.queue.answers_full(&waker)), (0, true));
+    assert_eq!((wakes.take_count(), queue.queue.answers_full(&waker)), (0, true));
     queue.write(8, &mut out);
-    assert_eq!((bell.rung(), queue.queue.answers_full(&waker)), (1, false));
+    assert_eq!((wakes.take_count(), queue.queue.answers_full(&waker)), (1, false));
 }
 
 #[test]
@@ -447,7 +447,7 @@ fn objects_are_popped_one_by_one_with_what_was_lost_before() {
     for number in 0..5_u64 {
         queue
             .queue
-            .push(&Run::object(Arc::new(number), 10), &ids(&[0]), 0, Patience::None);
+            .push(&Run::object(Arc::new(number), 10), &ids(&[0]), 0, OnFull::Overflow);
     }
     let pop = || {
         let popped = queue.queue.pop()?;
@@ -458,13 +458,13 @@ fn objects_are_popped_one_by_one_with_what_was_lost_before() {
     };
     assert_eq!(
         [pop(), pop(), pop(), pop()],
-        [Ok((2, 2)), Ok((3, 0)), Ok((4, 0)), Err(Empty::Yet)]
+        [Ok((2, 2)), Ok((3, 0)), Ok((4, 0)), Err(PopError::Empty)]
     );
     queue
         .queue
-        .push(&Run::object(Arc::new(5_u64), 10), &ids(&[0]), 0, Patience::None);
+        .push(&Run::object(Arc::new(5_u64), 10), &ids(&[0]), 0, OnFull::Overflow);
     queue.queue.finish();
-    assert_eq!([pop(), pop()], [Ok((5, 0)), Err(Empty::Ended)]);
+    assert_eq!([pop(), pop()], [Ok((5, 0)), Err(PopError::Ended)]);
 }
 
 #[test]
@@ -473,20 +473,18 @@ fn who_waited_for_room_and_has_gone_is_kept_no_longer_in_however_many_queues() {
     for fixture in &fixtures {
         fixture.push(&run(0..1, 20));
     }
-    let bells: Vec<_> = (0..100)
+    let counters: Vec<_> = (0..100)
         .map(|_| {
-            let bell = Arc::new(Bell::default());
-            let waker: Arc<dyn Wake> = Arc::clone(&bell) as _;
+            let wakes = Arc::new(WakeCounter::default());
+            let waker: Arc<dyn Wake> = Arc::clone(&wakes) as _;
             for fixture in &fixtures {
-                let pushed = fixture
-                    .queue
-                    .push(&run(1..2, 20), &ids(&[1]), 0, Patience::Wait(&waker));
+                let pushed = fixture.queue.push(&run(1..2, 20), &ids(&[1]), 0, OnFull::Wait(&waker));
                 assert!(matches!(pushed, Pushed::Full { taken: 0, .. }));
             }
-            Arc::downgrade(&bell)
+            Arc::downgrade(&wakes)
         })
         .collect();
-    assert!(bells.iter().all(|bell| bell.strong_count() == 0));
+    assert!(counters.iter().all(|counter| counter.strong_count() == 0));
     // Of the last one the place is left, since nobody has come after it.
     let places = |fixture: &Fixture| fixture.queue.inner.lock().waiters.len();
     assert_eq!(fixtures.each_ref().map(places), [1, 1]);

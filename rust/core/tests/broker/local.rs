@@ -9,7 +9,7 @@ use daemoneye_eventbus_core::broker::{
     Broker, BrokerConfig, Caller, ClientKind, LocalSubscription, Port, PortOptions, Published,
 };
 use daemoneye_eventbus_core::event::{EventFilter, EventSubscription, SourceCaps};
-use daemoneye_eventbus_core::queue::{Content, Empty, Limits, Object, Overflow, Wake};
+use daemoneye_eventbus_core::queue::{Content, Limits, Object, Overflow, PopError, Wake};
 use daemoneye_eventbus_core::wire::Payload;
 use daemoneye_eventbus_core::wire::text::Congestion;
 
@@ -332,12 +332,12 @@ fn closing_and_stopping_end_the_iteration() {
         let stopped = subscribe(&two, 10, Overflow::DropOldest);
         publish(&one, 1, None).unwrap();
         one.close();
-        assert_eq!(closed.queue.pop().unwrap_err(), Empty::Ended);
+        assert_eq!(closed.queue.pop().unwrap_err(), PopError::Ended);
         assert!(matches!(publish(&one, 2, None), Err(Error::Lifecycle(_))));
         assert_eq!(bus.broker.statistics().dropped["closed"], 1);
         shut_down(&bus.broker, Duration::from_secs(1));
         assert_eq!(pop(&stopped), Some((1, 0)));
-        assert_eq!(stopped.queue.pop().unwrap_err(), Empty::Ended);
+        assert_eq!(stopped.queue.pop().unwrap_err(), PopError::Ended);
         assert!(matches!(publish(&two, 3, None), Err(Error::Lifecycle(_))));
         drop(stopped);
         drop(two);
@@ -413,7 +413,7 @@ fn whoever_subscribes_while_the_bus_is_closed_has_no_bus_or_an_end() {
                 threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
             });
             for subscription in &subscribed {
-                assert_eq!(subscription.queue.pop().unwrap_err(), Empty::Ended);
+                assert_eq!(subscription.queue.pop().unwrap_err(), PopError::Ended);
             }
             assert_eq!(bus.broker.statistics().bus.active_subscribers, 0);
         }

@@ -1,6 +1,6 @@
 //! What Python calls of a subscription. It issues operations, which read the subscription: so it is apart from that.
 use daemoneye_eventbus_core::lock::Mutex;
-use daemoneye_eventbus_core::queue::Empty;
+use daemoneye_eventbus_core::queue::PopError;
 use hashbrown::HashMap;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple, PyType};
@@ -137,8 +137,8 @@ impl SubscriptionCore {
             });
             match next {
                 Ok(Ok(())) => {}
-                Ok(Err(Empty::Yet)) => break,
-                Ok(Err(Empty::Ended)) => return Ok(false),
+                Ok(Err(PopError::Empty)) => break,
+                Ok(Err(PopError::Ended)) => return Ok(false),
                 // It is there for the next call to fail on; those before it are not to be lost for it.
                 Err(_) if taken > 0 => break,
                 Err(error) => return Err(error),

@@ -343,7 +343,7 @@ impl Session {
         }
         let frames = data.get(open.bytes).unwrap_or_default();
         let dialect = self.connection.sink.dialect;
-        let mut delivery = Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, self.patience())
+        let mut delivery = Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, self.on_full())
             .from(&self.connection.sender);
         match self.shared.headroom.copy(frames, open.messages) {
             Some(run) => delivery.frames(lane, &run, dialect, open.largest),

@@ -47,7 +47,7 @@ use super::rights::Rights;
 use super::route::Outlet;
 use super::shared::{Phase, Shared};
 use super::subscription::Load;
-use crate::queue::{Patience, Wake};
+use crate::queue::{OnFull, Wake};
 use crate::transport::{Readable, Stream};
 use crate::wire::text::{Bye, Code, Congestion};
 
@@ -267,7 +267,7 @@ impl Session {
                         }
                         Some(waiting) => {
                             let mut delivery =
-                                Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, self.patience());
+                                Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, self.on_full());
                             delivery.resume(waiting);
                             self.waiting = delivery.finish();
                         }
@@ -314,7 +314,7 @@ impl Session {
             self.lost_at_end += waiting.messages();
         }
         let depth = self.shared.config.max_topic_depth;
-        Delivery::new(&self.shared.router, depth, Patience::None).resume(waiting);
+        Delivery::new(&self.shared.router, depth, OnFull::Overflow).resume(waiting);
     }
 
     /// Not while the broker stops, which is over soon whatever a client asks.
@@ -322,11 +322,11 @@ impl Session {
         self.spent_this_turn >= most && self.shared.phase() == Phase::Running
     }
 
-    fn patience(&self) -> Patience<'_> {
+    fn on_full(&self) -> OnFull<'_> {
         if self.block {
-            Patience::Wait(&self.room)
+            OnFull::Wait(&self.room)
         } else {
-            Patience::None
+            OnFull::Overflow
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::{Inner, Item};
-use crate::queue::{Content, DropReason, Empty, Gap, One, Popped, Run, Subscriptions, Written};
+use crate::queue::{Content, DropReason, Gap, PopError, Popped, Run, Subscriptions, Written, WrittenOne};
 
 /// Slices handed to the kernel in one call, and the bytes after which no more are collected.
 const MAX_SLICES: usize = 64;
@@ -103,7 +103,10 @@ impl Inner {
         }
     }
 
-    pub(in crate::queue) fn write_one(&mut self, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<One> {
+    pub(in crate::queue) fn write_one(
+        &mut self,
+        write: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<WrittenOne> {
         while let Some(Item::Gap(gap)) = self.items.front() {
             let list = gap.charged();
             self.items.pop_front();
@@ -120,16 +123,20 @@ impl Inner {
         let Some(rest) = bytes.and_then(|bytes| bytes.get(self.partial..)) else {
             self.idle = true;
             self.shrink();
-            return Ok(One::Nothing);
+            return Ok(WrittenOne::Nothing);
         };
         match write(rest) {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
                 self.advance(written);
                 self.note_progress();
-                Ok(if self.is_partial() { One::Blocked } else { One::Sent })
+                Ok(if self.is_partial() {
+                    WrittenOne::Blocked
+                } else {
+                    WrittenOne::Sent
+                })
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(One::Blocked),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(WrittenOne::Blocked),
             Err(error) => Err(error),
         }
     }
@@ -180,7 +187,7 @@ impl Inner {
     pub(in crate::queue) fn pop<F, E>(
         &mut self,
         make: impl FnOnce(&[u8]) -> Result<F, E>,
-    ) -> Result<Result<Popped<F>, Empty>, E> {
+    ) -> Result<Result<Popped<F>, PopError>, E> {
         // A gap without a message behind it waits for one to tell it.
         let next = self.items.iter().position(|item| matches!(item, Item::Run(..)));
         let made = match next.and_then(|at| self.items.get(at)) {
@@ -221,11 +228,11 @@ impl Inner {
         }
         // Who reads here is cut by being told.
         if self.is_closed() || self.wants_disconnect {
-            return Ok(Err(Empty::Ended));
+            return Ok(Err(PopError::Ended));
         }
         self.idle = true;
         self.shrink();
-        Ok(Err(Empty::Yet))
+        Ok(Err(PopError::Empty))
     }
 
     pub(in crate::queue) fn put_back(&mut self, popped: Popped<&[u8]>, subscriptions: &Subscriptions) {
@@ -235,7 +242,7 @@ impl Inner {
         let Some((run, dropped_before)) = run else {
             return self.count_dropped(DropReason::NoMemory, pairs);
         };
-        self.enter(&run, subscriptions);
+        self.charge_run(&run, subscriptions);
         self.items.push_front(Item::Run(run, Arc::clone(subscriptions), 0));
         let gap = (dropped_before > 0).then(|| Gap::new(DropReason::Overflow, dropped_before, subscriptions));
         if let Some(gap) = gap.flatten() {

@@ -8,18 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::{Inner, Item, RESERVED};
 use crate::queue::budget::charged;
-use crate::queue::{DropReason, Overflow, Patience, Pushed, Run, Subscriptions};
+use crate::queue::{DropReason, OnFull, Overflow, Pushed, Run, Subscriptions};
 
 /// Beyond the life of any process.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl Inner {
-    pub(in crate::queue) fn push(
-        &mut self,
-        run: &Run,
-        subscriptions: &Subscriptions,
-        patience: Patience<'_>,
-    ) -> Pushed {
+    pub(in crate::queue) fn push(&mut self, run: &Run, subscriptions: &Subscriptions, on_full: OnFull<'_>) -> Pushed {
         if self.is_closed() {
             return Pushed::Closed;
         }
@@ -28,19 +23,19 @@ impl Inner {
             self.gap_at_tail(u64::from(run.messages), subscriptions, DropReason::Overflow);
             return Pushed::Closed;
         }
-        let waits = match patience {
-            Patience::Wait(waker) if !self.has_stalled() => Some(waker),
+        let waits = match on_full {
+            OnFull::Wait(waker) if !self.has_stalled() => Some(waker),
             _ => None,
         };
-        let budget = self.budget_of(patience);
+        let budget = self.budget_for(on_full);
         // The usual case first: everything fits.
-        if self.fits_whole(run, budget) || (matches!(patience, Patience::Exceed) && !self.has_stalled()) {
+        if self.fits_whole(run, budget) || (matches!(on_full, OnFull::Exceed) && !self.has_stalled()) {
             self.append(run.clone(), Arc::clone(subscriptions));
             return Pushed::Done;
         }
-        if matches!(patience, Patience::Try { .. }) {
+        if matches!(on_full, OnFull::Try { .. }) {
             let taken = self.take_part(run, subscriptions, budget);
-            return self.taken(run, taken, self.full_since.unwrap_or_else(Instant::now));
+            return self.push_result(run, taken, self.full_since.unwrap_or_else(Instant::now));
         }
         let full_since = match self.stall {
             Some(_) => *self.full_since.get_or_insert_with(Instant::now),
@@ -49,9 +44,9 @@ impl Inner {
         if let Some(waker) = waits {
             let taken = self.take_part(run, subscriptions, budget);
             if taken < run.messages {
-                self.wait_for_room(waker, run.clone().behind(taken).first_len());
+                self.wait_for_room(waker, run.clone().skip_first(taken).first_len());
             }
-            return self.taken(run, taken, full_since);
+            return self.push_result(run, taken, full_since);
         }
         if run.charged() > budget {
             let taken = self.take_part(run, subscriptions, budget);
@@ -67,7 +62,7 @@ impl Inner {
             }
             Overflow::DropNewest => {
                 let mut rest = run.clone();
-                if let Some(part) = self.split_room(&mut rest, usize::MAX) {
+                if let Some(part) = self.split_what_fits(&mut rest, usize::MAX) {
                     self.append(part.unshared_from(run), Arc::clone(subscriptions));
                 }
                 if rest.messages > 0 {
@@ -83,15 +78,15 @@ impl Inner {
         Pushed::Done
     }
 
-    /// Takes a run that fits; gives back what there is more to decide about.
-    pub(in crate::queue) fn take_in(
+    /// Takes a run that fits whole; gives back any other.
+    pub(in crate::queue) fn try_push(
         &mut self,
         run: Run,
         subscriptions: Subscriptions,
         epoch: u64,
-        patience: Patience<'_>,
+        on_full: OnFull<'_>,
     ) -> Option<(Run, Subscriptions)> {
-        if self.epoch != epoch || !self.takes_all(&run, patience) {
+        if self.epoch != epoch || !self.appends_as_is(&run, on_full) {
             return Some((run, subscriptions));
         }
         self.append(run, subscriptions);
@@ -99,17 +94,17 @@ impl Inner {
     }
 
     /// True if `push` would append `run` as it is and do nothing else.
-    fn takes_all(&mut self, run: &Run, patience: Patience<'_>) -> bool {
+    fn appends_as_is(&mut self, run: &Run, on_full: OnFull<'_>) -> bool {
         if self.is_closed() || self.wants_disconnect {
             return false;
         }
-        let budget = self.budget_of(patience);
+        let budget = self.budget_for(on_full);
         self.fits_whole(run, budget)
     }
 
-    /// How many bytes a producer of this patience may add for all queues together.
-    fn budget_of(&mut self, patience: Patience<'_>) -> usize {
-        self.fed_by_block |= matches!(patience, Patience::Wait(_) | Patience::Try { block: true });
+    /// How many bytes of the budget a producer who does this when it is full may take.
+    fn budget_for(&mut self, on_full: OnFull<'_>) -> usize {
+        self.fed_by_blocking |= matches!(on_full, OnFull::Wait(_) | OnFull::Try { block: true });
         // What is to be lossless is never trimmed for the budget; so it must not grow beyond it either, whoever feeds it.
         if self.is_lossless() {
             self.budget.room()
@@ -124,7 +119,7 @@ impl Inner {
             && run.charged() <= budget
     }
 
-    fn taken(&self, run: &Run, taken: u32, full_since: Instant) -> Pushed {
+    fn push_result(&self, run: &Run, taken: u32, full_since: Instant) -> Pushed {
         if taken == run.messages {
             return Pushed::Done;
         }
@@ -135,10 +130,10 @@ impl Inner {
     }
 
     /// Takes what fits into the queue and into `budget` bytes; an empty queue takes one message whatever it holds, so that no reader
-    /// starves for the others.
+    /// is starved by the others.
     fn take_part(&mut self, run: &Run, subscriptions: &Subscriptions, budget: usize) -> u32 {
         let mut rest = run.clone();
-        let Some(part) = self.split_room(&mut rest, budget) else {
+        let Some(part) = self.split_what_fits(&mut rest, budget) else {
             return 0;
         };
         let taken = part.messages;
@@ -147,7 +142,7 @@ impl Inner {
     }
 
     /// True if a message of `bytes` would come in now without a drop and without a wait.
-    pub(in crate::queue) fn takes(&mut self, bytes: usize) -> bool {
+    pub(in crate::queue) fn accepts(&mut self, bytes: usize) -> bool {
         self.is_closed() || self.wants_disconnect || self.fits(bytes) || self.has_stalled()
     }
 
@@ -159,7 +154,7 @@ impl Inner {
                 && self.budget.room() >= charged(1, bytes))
     }
 
-    fn split_room(&self, run: &mut Run, budget: usize) -> Option<Run> {
+    fn split_what_fits(&self, run: &mut Run, budget: usize) -> Option<Run> {
         run.split_fitting_budget(
             self.limits.messages.saturating_sub(self.messages),
             self.limits.bytes.saturating_sub(self.bytes),

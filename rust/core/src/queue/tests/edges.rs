@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn pop(queue: &Fixture) -> Result<(), Empty> {
+fn pop(queue: &Fixture) -> Result<(), PopError> {
     queue.queue.pop().map(drop)
 }
 
@@ -12,16 +12,16 @@ fn a_single_write_says_how_far_it_came() {
     queue.push(&run(0..2, 20));
     let write = |takes: io::Result<usize>| queue.queue.write_one(|_| takes).unwrap();
     let would_block = || Err(io::ErrorKind::WouldBlock.into());
-    assert_eq!(write(Ok(24)), One::Sent);
-    assert_eq!(write(would_block()), One::Blocked);
-    assert_eq!(write(Ok(10)), One::Blocked);
+    assert_eq!(write(Ok(24)), WrittenOne::Sent);
+    assert_eq!(write(would_block()), WrittenOne::Blocked);
+    assert_eq!(write(Ok(10)), WrittenOne::Blocked);
     assert!(queue.queue.is_partial());
-    assert_eq!(write(would_block()), One::Blocked);
-    assert_eq!(write(Ok(14)), One::Sent);
-    assert_eq!(write(Ok(1)), One::Nothing);
-    queue.reader.rung();
+    assert_eq!(write(would_block()), WrittenOne::Blocked);
+    assert_eq!(write(Ok(14)), WrittenOne::Sent);
+    assert_eq!(write(Ok(1)), WrittenOne::Nothing);
+    queue.reader.take_count();
     queue.push(&run(2..3, 20));
-    assert_eq!(queue.reader.rung(), 1);
+    assert_eq!(queue.reader.take_count(), 1);
 }
 
 #[test]
@@ -29,9 +29,9 @@ fn who_has_popped_everything_is_woken_by_the_next() {
     let queue = queue(limits(10, usize::MAX), Overflow::DropOldest);
     for number in 0..3 {
         queue.push(&run(number..number + 1, 20));
-        assert_eq!(queue.reader.rung(), 1);
+        assert_eq!(queue.reader.take_count(), 1);
         assert_eq!(pop(&queue), Ok(()));
-        assert_eq!(pop(&queue), Err(Empty::Yet));
+        assert_eq!(pop(&queue), Err(PopError::Empty));
     }
 }
 
@@ -51,14 +51,14 @@ fn full_in_messages_in_bytes_or_in_budget_there_is_no_room() {
         (limits(10, usize::MAX), charged(1, 24)),
     ] {
         let queue = within(limits, Overflow::DropOldest, Duration::from_secs(3600), budget);
-        let bell = Arc::new(Bell::default());
-        let waker: Arc<dyn Wake> = Arc::clone(&bell) as _;
-        let push = || queue.queue.push(&run(0..1, 20), &ids(&[1]), 0, Patience::Wait(&waker));
-        assert!(queue.queue.takes(24));
+        let wakes = Arc::new(WakeCounter::default());
+        let waker: Arc<dyn Wake> = Arc::clone(&wakes) as _;
+        let push = || queue.queue.push(&run(0..1, 20), &ids(&[1]), 0, OnFull::Wait(&waker));
+        assert!(queue.queue.accepts(24));
         assert_eq!(push(), Pushed::Done);
-        assert!(!queue.queue.takes(24) && matches!(push(), Pushed::Full { taken: 0, .. }));
-        assert_eq!((pop(&queue), bell.rung()), (Ok(()), 1));
-        assert!(queue.queue.takes(24));
+        assert!(!queue.queue.accepts(24) && matches!(push(), Pushed::Full { taken: 0, .. }));
+        assert_eq!((pop(&queue), wakes.take_count()), (Ok(()), 1));
+        assert!(queue.queue.accepts(24));
     }
 }
 
@@ -66,17 +66,17 @@ fn full_in_messages_in_bytes_or_in_budget_there_is_no_room() {
 fn beside_what_waits_there_may_be_room() {
     let queue = queue(limits(2, 3 * 24), Overflow::DropOldest);
     queue.push(&run(0..1, 20));
-    assert!(queue.queue.takes(24));
+    assert!(queue.queue.accepts(24));
 }
 
 #[test]
 fn a_stall_is_over_once_half_is_read_in_messages_and_in_bytes() {
     for limits in [limits(4, usize::MAX), limits(100, 4 * 24)] {
         let queue = within(limits, Overflow::DropOldest, Duration::ZERO, usize::MAX);
-        let waker: Arc<dyn Wake> = Arc::new(Bell::default());
-        let pushed = queue.queue.push(&run(0..4, 20), &ids(&[1]), 0, Patience::Wait(&waker));
+        let waker: Arc<dyn Wake> = Arc::new(WakeCounter::default());
+        let pushed = queue.queue.push(&run(0..4, 20), &ids(&[1]), 0, OnFull::Wait(&waker));
         // Full, and for as long as this queue allows.
-        assert!(pushed == Pushed::Done && queue.queue.takes(24));
+        assert!(pushed == Pushed::Done && queue.queue.accepts(24));
         let lossless = [(); 2].map(|()| {
             pop(&queue).unwrap();
             queue.queue.is_lossless()
@@ -87,20 +87,20 @@ fn a_stall_is_over_once_half_is_read_in_messages_and_in_bytes() {
 
 #[test]
 fn neither_a_closed_queue_nor_one_to_be_cut_takes_anything_in() {
-    let take_in = |queue: &Fixture| {
+    let try_push = |queue: &Fixture| {
         queue
             .queue
-            .take_in(run(2..3, 20), ids(&[1]), 0, Patience::None)
+            .try_push(run(2..3, 20), ids(&[1]), 0, OnFull::Overflow)
             .is_none()
     };
     let closed = queue(limits(1, usize::MAX), Overflow::Disconnect);
     closed.queue.finish();
-    assert!(!take_in(&closed));
+    assert!(!try_push(&closed));
     let cut = queue(limits(1, usize::MAX), Overflow::Disconnect);
     cut.push(&run(0..1, 20));
     assert_eq!(cut.push(&run(1..2, 20)), Pushed::Closed);
     assert_eq!(pop(&cut), Ok(()));
-    assert!(!take_in(&cut));
+    assert!(!try_push(&cut));
     for queue in [closed, cut] {
         assert_eq!(queue.queue.snapshot().pending, 0);
     }
@@ -134,7 +134,7 @@ fn gaps_whose_message_between_them_is_dropped_become_one() {
 #[cfg_attr(miri, ignore = "lists of a thousand subscriptions take minutes there")]
 fn answers_keep_only_so_many_long_gaps_apart() {
     let queue = queue(limits(10, usize::MAX), Overflow::DropOldest);
-    let room: Arc<dyn Wake> = Arc::new(Bell::default());
+    let room: Arc<dyn Wake> = Arc::new(WakeCounter::default());
     let many = ids(&(0..1000).collect::<Vec<u64>>());
     let mut answers = 0;
     while !queue.queue.answers_full(&room) {

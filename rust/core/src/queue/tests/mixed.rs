@@ -5,14 +5,17 @@ use super::*;
 /// What is left of three messages of one who waits when another, who does not, has brought a fourth.
 fn left(overflow: Overflow) -> Vec<u64> {
     let queue = queue(limits(3, usize::MAX), overflow);
-    let waker: Arc<dyn Wake> = Arc::new(Bell::default());
+    let waker: Arc<dyn Wake> = Arc::new(WakeCounter::default());
     let one = ids(&[1]);
     assert_eq!(
-        queue.queue.push(&run(0..3, 20), &one, 0, Patience::Wait(&waker)),
+        queue.queue.push(&run(0..3, 20), &one, 0, OnFull::Wait(&waker)),
         Pushed::Done
     );
     assert!(queue.queue.is_lossless());
-    assert_eq!(queue.queue.push(&run(3..4, 20), &one, 0, Patience::None), Pushed::Done);
+    assert_eq!(
+        queue.queue.push(&run(3..4, 20), &one, 0, OnFull::Overflow),
+        Pushed::Done
+    );
     assert_eq!(queue.queue.snapshot().lost(), 1);
     let mut out = Vec::new();
     queue.write(usize::MAX, &mut out);

@@ -63,7 +63,7 @@ proptest! {
     ) {
         let overflow = if newest { Overflow::DropNewest } else { Overflow::DropOldest };
         let queue = queue(limits(messages, bytes), overflow);
-        let waker: Arc<dyn Wake> = Arc::new(Bell::default());
+        let waker: Arc<dyn Wake> = Arc::new(WakeCounter::default());
         let (mut next, mut answers, mut matched) = (0_u64, 0, 0_u64);
         let mut expected: Vec<Expected> = Vec::new();
         let mut sets: Vec<&[u64]> = Vec::new();
@@ -72,11 +72,11 @@ proptest! {
             match *step {
                 Step::Push { messages, size, subscriptions, waits } => {
                     let run = run(next..next + messages, size);
-                    let patience = if waits { Patience::Wait(&waker) } else { Patience::None };
+                    let on_full = if waits { OnFull::Wait(&waker) } else { OnFull::Overflow };
                     let epoch = queue.queue.epoch();
                     // Whatever goes in the short way goes in whole.
-                    let offered = queue.queue.take_in(run, ids(SETS[subscriptions]), epoch, patience);
-                    let pushed = offered.map_or(Pushed::Done, |(run, ids)| queue.queue.push(&run, &ids, epoch, patience));
+                    let offered = queue.queue.try_push(run, ids(SETS[subscriptions]), epoch, on_full);
+                    let pushed = offered.map_or(Pushed::Done, |(run, ids)| queue.queue.push(&run, &ids, epoch, on_full));
                     let taken = match pushed {
                         Pushed::Done => messages,
                         Pushed::Full { taken, .. } => {

@@ -11,7 +11,7 @@ fn what_cannot_be_made_stays_in_its_place_and_in_the_account() {
         // Two runs, of which the first has lost its first two messages.
         let numbers = 3 * at..3 * at + 3;
         assert_eq!(
-            queue.queue.push(&run(numbers, 20), &ids(&[1]), 0, Patience::None),
+            queue.queue.push(&run(numbers, 20), &ids(&[1]), 0, OnFull::Overflow),
             Pushed::Done
         );
     }
@@ -34,7 +34,7 @@ fn what_cannot_be_made_stays_in_its_place_and_in_the_account() {
         assert_eq!(*got, frame(number, 20));
         assert_eq!(Some(popped.dropped_before), lost_before.next());
     }
-    assert_eq!(queue.queue.pop().unwrap_err(), Empty::Yet);
+    assert_eq!(queue.queue.pop().unwrap_err(), PopError::Empty);
     let after = queue.queue.snapshot();
     assert_eq!(
         (after.messages, after.bytes, after.pending, after.delivered),
@@ -58,7 +58,7 @@ fn what_is_put_back_stands_first_with_what_was_lost_before_it() {
     let one = ids(&[1]);
     let push = |numbers| {
         assert_eq!(
-            queue.queue.push(&run(numbers, 20), &one, 0, Patience::None),
+            queue.queue.push(&run(numbers, 20), &one, 0, OnFull::Overflow),
             Pushed::Done
         )
     };
@@ -85,7 +85,7 @@ fn what_is_put_back_stands_first_with_what_was_lost_before_it() {
     let object: Object = Arc::new(7_u8);
     queue
         .queue
-        .push(&Run::object(Arc::clone(&object), 9), &one, 0, Patience::None);
+        .push(&Run::object(Arc::clone(&object), 9), &one, 0, OnFull::Overflow);
     let taken = queue.queue.pop().unwrap();
     // Nothing is lost between the two, and what came meanwhile stands behind it.
     push(4..5);

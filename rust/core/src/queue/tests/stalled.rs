@@ -9,8 +9,8 @@ const STALL: Duration = Duration::from_secs(1);
 #[cfg_attr(miri, ignore = "it goes by the clock")]
 fn a_queue_that_takes_no_byte_stalls_even_if_it_is_not_quite_full() {
     let queue = within(limits(100, 1000), Overflow::DropOldest, STALL, usize::MAX);
-    let bell: Arc<dyn Wake> = Arc::new(Bell::default());
-    let push = |run: &Run| queue.queue.push(run, &ids(&[1]), 0, Patience::Wait(&bell));
+    let waker: Arc<dyn Wake> = Arc::new(WakeCounter::default());
+    let push = |run: &Run| queue.queue.push(run, &ids(&[1]), 0, OnFull::Wait(&waker));
     assert_eq!(push(&run(0..1, 590)), Pushed::Done);
     let Pushed::Full { taken: 0, stalls_at } = push(&run(1..2, 590)) else {
         panic!("not full")
@@ -31,8 +31,8 @@ fn a_queue_that_takes_no_byte_stalls_even_if_it_is_not_quite_full() {
 #[test]
 fn a_stalled_queue_that_is_trimmed_for_the_others_is_not_waited_for_again() {
     let queue = within(limits(100, 10_000), Overflow::DropOldest, STALL, 1000);
-    let bell: Arc<dyn Wake> = Arc::new(Bell::default());
-    let push = || queue.queue.push(&run(0..1, 90), &ids(&[1]), 0, Patience::Wait(&bell));
+    let waker: Arc<dyn Wake> = Arc::new(WakeCounter::default());
+    let push = || queue.queue.push(&run(0..1, 90), &ids(&[1]), 0, OnFull::Wait(&waker));
     while push() == Pushed::Done {}
     std::thread::sleep(STALL);
     for _ in 0..50 {
@@ -48,13 +48,13 @@ fn a_stalled_queue_that_is_trimmed_for_the_others_is_not_waited_for_again() {
 #[test]
 fn room_that_was_asked_for_is_given_but_not_by_a_stalled_queue() {
     let queue = within(limits(2, usize::MAX), Overflow::DropOldest, STALL, usize::MAX);
-    let push = || queue.queue.push(&run(0..1, 20), &ids(&[1]), 0, Patience::Exceed);
+    let push = || queue.queue.push(&run(0..1, 20), &ids(&[1]), 0, OnFull::Exceed);
     for _ in 0..3 {
         assert_eq!(push(), Pushed::Done);
     }
-    assert!(queue.queue.snapshot().messages == 3 && !queue.queue.takes(24));
+    assert!(queue.queue.snapshot().messages == 3 && !queue.queue.accepts(24));
     std::thread::sleep(STALL);
-    assert!(queue.queue.takes(24));
+    assert!(queue.queue.accepts(24));
     for _ in 0..9 {
         assert_eq!(push(), Pushed::Done);
     }

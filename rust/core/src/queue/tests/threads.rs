@@ -20,7 +20,7 @@ fn who_waits_for_room_is_woken_and_loses_nothing() {
         let waker: Arc<dyn Wake> = Arc::new(Parked(thread::current()));
         for number in first..first + EACH {
             let run = run(number..number + 1, 20);
-            while queue.queue.push(&run, &ids(&[1]), 0, Patience::Wait(&waker)) != Pushed::Done {
+            while queue.queue.push(&run, &ids(&[1]), 0, OnFull::Wait(&waker)) != Pushed::Done {
                 thread::park();
             }
         }

@@ -14,7 +14,7 @@ use crate::broker::session::ingest::add;
 use crate::broker::session::{KEPT_PENDING, SLOW_TURN};
 use crate::broker::shared::Phase;
 use crate::broker::statistics::Refusal;
-use crate::queue::Patience;
+use crate::queue::OnFull;
 use crate::wire::auth;
 use crate::wire::frame::PREFIX;
 use crate::wire::original::{self, OriginalFrame};
@@ -166,7 +166,7 @@ impl Original {
         }
         // It has no way to say that it would wait, so each queue's own policy applies.
         let mut delivery =
-            Delivery::new(&shared.router, shared.config.max_topic_depth, Patience::None).from(&connection.sender);
+            Delivery::new(&shared.router, shared.config.max_topic_depth, OnFull::Overflow).from(&connection.sender);
         match shared.headroom.copy(frame, 1) {
             Some(run) => delivery.frames(lane, &run, dialect, frame.len().saturating_sub(PREFIX)),
             None => {

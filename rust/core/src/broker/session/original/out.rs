@@ -9,7 +9,7 @@ use super::reading::Reading;
 use crate::broker::connection::Connection;
 use crate::broker::session::{SCRATCH, Stage, Wait, read};
 use crate::broker::shared::Phase;
-use crate::queue::One;
+use crate::queue::WrittenOne;
 use crate::wire::text::FromBroker;
 
 /// Reads in a row before others have their turn. More than a client of the original can leave unread.
@@ -127,8 +127,8 @@ impl Original {
             .queue
             .write_one(|bytes| self.stream.try_write(&[IoSlice::new(bytes)]));
         match sent {
-            Ok(One::Sent | One::Nothing) => Ok(()),
-            Ok(One::Blocked) => Err(self.wait(Until::Writable)),
+            Ok(WrittenOne::Sent | WrittenOne::Nothing) => Ok(()),
+            Ok(WrittenOne::Blocked) => Err(self.wait(Until::Writable)),
             Err(_) => Err(Blocked::Broken),
         }
     }
