@@ -147,7 +147,7 @@ async fn serve(
 }
 
 fn close(listener: Listener, file_thread: &FileThread) {
-    listener.refuse_newcomers();
+    listener.stop_accepting();
     file_thread.run(|| listener.close());
 }
 

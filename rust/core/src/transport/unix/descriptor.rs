@@ -105,14 +105,14 @@ impl Drop for Descriptor {
 
 /// A descriptor registered with the current tokio runtime.
 #[derive(Debug)]
-pub(super) struct Watched(Option<AsyncFd<Arc<Descriptor>>>);
+pub(super) struct Registered(Option<AsyncFd<Arc<Descriptor>>>);
 
-impl Watched {
+impl Registered {
     pub(super) fn new(fd: Arc<Descriptor>, interest: Interest) -> io::Result<Self> {
         // Registering without a runtime would panic.
         tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
-        // SAFETY: a `Descriptor` keeps its number open until it is dropped (the registration holds it), and gives the same number always. In a forked child that
-        // has closed it, `get` below lets nobody reach the registration.
+        // SAFETY: a `Descriptor` keeps its number open until it is dropped (the registration holds it), and gives the same number always.
+        // In a forked child that has closed it, `get` below lets nobody reach the registration.
         let watched = unsafe { AsyncFd::register_with_interest(fd, interest)? };
         Ok(Self(Some(watched)))
     }
@@ -124,7 +124,7 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for Registered {
     fn drop(&mut self) {
         if let Some(watched) = self.0.take()
             && !watched.get_ref().is_own()
@@ -176,15 +176,18 @@ mod tests {
     fn what_is_watched_outlives_its_owner_and_says_when_it_is_ready() {
         let (end, mut writer) = pipe().unwrap();
         let fd = Arc::new(Descriptor::new(end.into()));
-        assert!(Watched::new(Arc::clone(&fd), Interest::READABLE).is_err(), "no runtime");
+        assert!(
+            Registered::new(Arc::clone(&fd), Interest::READABLE).is_err(),
+            "no runtime"
+        );
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .build()
             .unwrap();
         runtime.block_on(async {
-            let watched = Watched::new(Arc::clone(&fd), Interest::READABLE).unwrap();
+            let watched = Registered::new(Arc::clone(&fd), Interest::READABLE).unwrap();
             assert!(
-                Watched::new(Arc::clone(&fd), Interest::READABLE).is_err(),
+                Registered::new(Arc::clone(&fd), Interest::READABLE).is_err(),
                 "one number, one registration"
             );
             drop(fd);

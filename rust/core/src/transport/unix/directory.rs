@@ -19,11 +19,11 @@ use crate::transport::Peer;
 
 const MAX_LINKS: usize = 40;
 
-/// Only search permission is needed to pass through a directory; not every system can open one with just that.
+/// Only search permission is needed to traverse a directory; not every system can open one with just that.
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
-const PASS: OFlags = OFlags::PATH;
+const TRAVERSE: OFlags = OFlags::PATH;
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
-const PASS: OFlags = OFlags::RDONLY;
+const TRAVERSE: OFlags = OFlags::RDONLY;
 
 /// Opens `path` (absolute) after checking every part of it, making the parts that are missing.
 pub(super) fn open_trusted(path: &Path) -> Result<OwnedFd> {
@@ -41,7 +41,7 @@ pub fn is_trusted(directory: &Path, uid: u32) -> Result<bool> {
 
 /// `None`: a part is missing, and nobody asked for it to be made.
 fn walk(path: &Path, uid: u32, make: bool) -> Result<Option<OwnedFd>> {
-    let mut walk = Walk::from_root(uid)?;
+    let mut walk = PathWalk::from_root(uid)?;
     let mut pending = names(path);
     let mut links = 0;
     while let Some(name) = pending.pop_front() {
@@ -51,7 +51,7 @@ fn walk(path: &Path, uid: u32, make: bool) -> Result<Option<OwnedFd>> {
             continue;
         }
         walk.here.push(&name);
-        let Some(found) = walk.look_or_make(&name, make)? else {
+        let Some(found) = walk.stat_or_create(&name, make)? else {
             return Ok(None);
         };
         match found {
@@ -70,7 +70,7 @@ fn walk(path: &Path, uid: u32, make: bool) -> Result<Option<OwnedFd>> {
                     pending.push_front(part);
                 }
                 if target.is_absolute() {
-                    walk = Walk::from_root(uid)?;
+                    walk = PathWalk::from_root(uid)?;
                 }
             }
             _ => {
@@ -94,7 +94,7 @@ fn names(path: &Path) -> VecDeque<OsString> {
         .collect()
 }
 
-struct Walk {
+struct PathWalk {
     at: OwnedFd,
     /// The mode and owner of `at`.
     stat: Stat,
@@ -104,7 +104,7 @@ struct Walk {
     uid: u32,
 }
 
-impl Walk {
+impl PathWalk {
     fn from_root(uid: u32) -> Result<Self> {
         let here = PathBuf::from("/");
         let (at, stat) = open(CWD, here.as_os_str(), &here, uid)?;
@@ -118,7 +118,7 @@ impl Walk {
         Ok(())
     }
 
-    fn look_or_make(&self, name: &OsStr, make: bool) -> Result<Option<FileType>> {
+    fn stat_or_create(&self, name: &OsStr, make: bool) -> Result<Option<FileType>> {
         match fs::statat(&self.at, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
             Err(Errno::NOENT) if make => self.make(name).map(Some),
@@ -169,7 +169,7 @@ impl Walk {
 }
 
 fn open(at: impl std::os::fd::AsFd, name: &OsStr, here: &Path, uid: u32) -> Result<(OwnedFd, Stat)> {
-    let flags = PASS | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = TRAVERSE | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = fs::openat(at, name, flags, Mode::empty()).map_err(|errno| system("open the directory", here, errno))?;
     let stat = fs::fstat(&fd).map_err(|errno| system("look at", here, errno))?;
     check(&stat, here, uid)?;
@@ -201,7 +201,7 @@ fn check(stat: &Stat, here: &Path, own: u32) -> Result<()> {
                 Some(_) => "choose a directory of your own elsewhere",
                 None => "every path begins here: start the broker where root is mapped",
             };
-            format!("{}, and only {trusted} trusted; {advice}", nobodys(owner))
+            format!("{}, and only {trusted} trusted; {advice}", unmapped_owner(owner))
         };
         return Err(refused(here, reason));
     }
@@ -212,7 +212,7 @@ fn check(stat: &Stat, here: &Path, own: u32) -> Result<()> {
             // It may be root's, and nobody here can change it.
             format!(
                 "{writable}, and {}; choose a directory of your own elsewhere",
-                nobodys(owner)
+                unmapped_owner(owner)
             )
         } else if is_sticky {
             // It is meant for others, as /tmp is.
@@ -225,7 +225,7 @@ fn check(stat: &Stat, here: &Path, own: u32) -> Result<()> {
     Ok(())
 }
 
-fn nobodys(owner: u32) -> String {
+fn unmapped_owner(owner: u32) -> String {
     format!("its owner, shown as uid {owner}, is not mapped in this user namespace")
 }
 

@@ -21,10 +21,10 @@ use rustix::net::{self, Shutdown};
 use socket2::SockRef;
 use tokio::io::Interest;
 
-use super::descriptor::{Descriptor, Watched};
+use super::descriptor::{Descriptor, Registered};
 use super::lock::Lock;
 use super::passing::refuse_descriptors;
-use super::place::{PathWatch, Place, SocketFile};
+use super::socket_file::{PathWatch, SocketFile, SocketPath};
 use super::stream::Stream;
 use crate::error::{Error, Result};
 use crate::log::Limiter;
@@ -41,7 +41,7 @@ const OWNER_AND_GROUP: Mode = OWNER_ONLY.union(Mode::RGRP).union(Mode::WGRP);
 pub struct Listener {
     // In the order of dropping.
     file: Option<SocketFile>,
-    socket: Watched,
+    socket: Registered,
     _lock: Option<Lock>,
     log: Limiter,
 }
@@ -58,7 +58,7 @@ pub struct Prepared {
 enum Found {
     Free(SocketFile, Descriptor),
     /// A connection to them, and how long they may take to answer.
-    Taken(Place, OwnedFd, Duration),
+    Taken(SocketPath, OwnedFd, Duration),
 }
 
 impl Prepared {
@@ -67,9 +67,11 @@ impl Prepared {
         let Self { path, found, lock } = self;
         let (file, socket) = match found {
             Found::Free(file, socket) => (file, socket),
-            Found::Taken(place, socket, timeout) => return Err(place.of_whoever_listens(socket, timeout).await),
+            Found::Taken(socket_path, socket, timeout) => {
+                return Err(socket_path.occupied_error(socket, timeout).await);
+            }
         };
-        let socket = Watched::new(Arc::new(socket), Interest::READABLE)
+        let socket = Registered::new(Arc::new(socket), Interest::READABLE)
             .map_err(|cause| Error::io(format!("watch the listener at {}", path.display()), &cause))?;
         Ok(Listener {
             file: Some(file),
@@ -89,16 +91,16 @@ impl Listener {
     /// All of it that needs the file system and no runtime.
     pub fn prepare(address: &Address, options: &ListenOptions) -> Result<Prepared> {
         let mode = requested_mode(options)?;
-        let place = Place::open(address)?;
-        let lock = Lock::take(&place)?;
+        let socket_path = SocketPath::open(address)?;
+        let lock = Lock::take(&socket_path)?;
         let path = address.path();
         let prepared = |found| Prepared {
             path: path.to_path_buf(),
             found,
             lock,
         };
-        if let Some(socket) = place.clear()? {
-            return Ok(prepared(Found::Taken(place, socket, options.probe_timeout)));
+        if let Some(socket) = socket_path.clear()? {
+            return Ok(prepared(Found::Taken(socket_path, socket, options.probe_timeout)));
         }
         let socket = match listen(path) {
             // Noted at once: whoever forks while the file system takes its time leaves no copy behind.
@@ -106,12 +108,12 @@ impl Listener {
             Err(cause) => {
                 // It may have got its name and no more; then that is ours to remove, unless the name is what somebody else has taken.
                 if cause.kind() != io::ErrorKind::AddrInUse {
-                    drop(SocketFile::claim(place));
+                    drop(SocketFile::claim(socket_path));
                 }
                 return Err(Error::io(format!("listen at {}", path.display()), &cause));
             }
         };
-        let file = SocketFile::claim(place)?;
+        let file = SocketFile::claim(socket_path)?;
         if options.group.is_some() {
             // Before the first of them can connect.
             refuse_descriptors(
@@ -120,7 +122,7 @@ impl Listener {
                     .map_err(|cause| Error::io(format!("listen at {}", path.display()), &cause))?,
             );
         }
-        file.open_up(mode, options.group)?;
+        file.set_access(mode, options.group)?;
         Ok(prepared(Found::Free(file, socket)))
     }
 
@@ -136,7 +138,7 @@ impl Listener {
         // Its mode is the manager's, and may let others in.
         refuse_descriptors(fd.as_fd());
         net::listen(&fd, GIVEN_BACKLOG).map_err(|errno| failed(errno.into()))?;
-        let socket = Watched::new(Arc::new(Descriptor::new(fd)), Interest::READABLE).map_err(failed)?;
+        let socket = Registered::new(Arc::new(Descriptor::new(fd)), Interest::READABLE).map_err(failed)?;
         Ok(Self {
             file: None,
             socket,
@@ -150,7 +152,7 @@ impl Listener {
     /// log has left out.
     pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
         let socket = self.socket.get()?;
-        tell(self.log.overdue());
+        log_suppressed(self.log.overdue());
         loop {
             let mut guard = socket.readable().await?;
             let Ok(accepted) = guard.try_io(|socket| accept_one(socket.get_ref(), self.file.is_none())) else {
@@ -161,7 +163,7 @@ impl Listener {
                     let peer = stream.peer();
                     return Ok((stream, peer));
                 }
-                Err(cause) if is_of_the_peer(&cause) => {
+                Err(cause) if is_peer_error(&cause) => {
                     if let Some(suppressed) = self.log.due(GONE) {
                         tracing::debug!(reason = GONE, %cause, suppressed, "a connection ended before it was accepted");
                     }
@@ -173,7 +175,7 @@ impl Listener {
 
     pub(crate) fn path_watch(&self) -> PathWatch {
         // A path of the service manager is its business.
-        self.file.as_ref().map_or_else(PathWatch::of_others, SocketFile::watch)
+        self.file.as_ref().map_or_else(PathWatch::unwatched, SocketFile::watch)
     }
 
     pub fn path_state(&self) -> PathState {
@@ -184,7 +186,7 @@ impl Listener {
     pub fn close(self) {}
 
     /// The first part of closing: refuses newcomers at once, also where a fork has left a copy of the socket behind.
-    pub(crate) fn refuse_newcomers(&self) {
+    pub(crate) fn stop_accepting(&self) {
         if self.file.is_some()
             && let Ok(socket) = self.socket.get()
             && socket.get_ref().is_own()
@@ -197,8 +199,8 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        tell(self.log.rest());
-        self.refuse_newcomers();
+        log_suppressed(self.log.rest());
+        self.stop_accepting();
     }
 }
 
@@ -286,7 +288,7 @@ fn listen(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// What the log left out, as quietly as the line that it would have been in.
-fn tell(left_out: Vec<(&'static str, u64)>) {
+fn log_suppressed(left_out: Vec<(&'static str, u64)>) {
     for (reason, suppressed) in left_out {
         tracing::debug!(reason, suppressed, "more of the same, not logged");
     }
@@ -305,7 +307,7 @@ fn accept_one(listener: &Descriptor, given: bool) -> io::Result<Stream> {
 }
 
 /// Not the listener's trouble: the next connection may be fine.
-fn is_of_the_peer(cause: &io::Error) -> bool {
+fn is_peer_error(cause: &io::Error) -> bool {
     cause.kind() == io::ErrorKind::ConnectionAborted
         || matches!(
             Errno::from_io_error(cause),

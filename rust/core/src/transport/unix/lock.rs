@@ -10,7 +10,7 @@ use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::{self, Errno};
 
 use super::descriptor::Descriptor;
-use super::place::{Place, same_file};
+use super::socket_file::{SocketPath, same_file};
 use super::{refused, system};
 use crate::error::{Error, Result};
 use crate::transport::Peer;
@@ -18,18 +18,18 @@ use crate::transport::Peer;
 /// How often the file may change under our hands before we give up.
 const ATTEMPTS: usize = 16;
 /// Bytes: a pid and a newline are fewer.
-const MOST_CONTENT: usize = 32;
+const MAX_CONTENT: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Lock(Descriptor);
 
 impl Lock {
     /// Never waits: a lock that is held means that a broker is running.
-    pub(super) fn take(place: &Place) -> Result<Self> {
+    pub(super) fn take(socket_path: &SocketPath) -> Result<Self> {
         let file = LockFile {
-            place,
-            name: with_suffix(place.name.clone()),
-            path: with_suffix(place.path.clone().into_os_string()).into(),
+            socket_path,
+            name: lock_name(socket_path.name.clone()),
+            path: lock_name(socket_path.path.clone().into_os_string()).into(),
         };
         for _ in 0..ATTEMPTS {
             if let Some(lock) = file.try_take()? {
@@ -54,13 +54,13 @@ impl Drop for Lock {
     }
 }
 
-fn with_suffix(mut name: OsString) -> OsString {
+fn lock_name(mut name: OsString) -> OsString {
     name.push(".lock");
     name
 }
 
 struct LockFile<'a> {
-    place: &'a Place,
+    socket_path: &'a SocketPath,
     name: OsString,
     path: PathBuf,
 }
@@ -77,7 +77,7 @@ impl LockFile<'_> {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
                 return Err(Error::BrokerAlreadyRunning {
-                    path: self.place.path.clone(),
+                    path: self.socket_path.path.clone(),
                     pid: read_pid(&fd),
                     silent: false,
                 });
@@ -109,7 +109,7 @@ impl LockFile<'_> {
     }
 
     fn stat(&self) -> Result<Option<Stat>> {
-        match fs::statat(self.place.dir()?, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
+        match fs::statat(self.socket_path.dir()?, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT) => Ok(None),
             Err(errno) => Err(system("look at", &self.path, errno)),
@@ -118,7 +118,7 @@ impl LockFile<'_> {
 
     /// `None` if the file came or went meanwhile.
     fn open(&self) -> Result<Option<OwnedFd>> {
-        let dir = self.place.dir()?;
+        let dir = self.socket_path.dir()?;
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let Some(found) = self.stat()? else {
@@ -179,11 +179,11 @@ fn check(stat: &Stat, path: &Path) -> Result<()> {
 
 /// Only what a broker can have left there is written over: a pid, nothing, or the zeros that a file system leaves after a power failure.
 fn check_content(fd: &OwnedFd, path: &Path) -> Result<()> {
-    let mut text = [0; MOST_CONTENT + 1];
+    let mut text = [0; MAX_CONTENT + 1];
     let length = io::pread(fd, &mut text[..], 0).map_err(|errno| system("read", path, errno))?;
     let left = text.get(..length).unwrap_or_default();
     let ours = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'\n' | 0);
-    if length > MOST_CONTENT || !left.iter().all(ours) {
+    if length > MAX_CONTENT || !left.iter().all(ours) {
         return Err(refused(
             path,
             "the lock file holds something else than the pid of a broker, and writing to it would lose that; move it away, or choose another socket path",

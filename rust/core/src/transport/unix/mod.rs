@@ -1,14 +1,14 @@
 //! Unix domain sockets.
 //!
 //! Read in this order: [`descriptor`] (what a fork may not keep), [`stream`], then what a broker needs to listen: [`directory`]
-//! (whom the way there belongs to), [`lock`] (one broker per path), [`place`] (the socket file), [`passing`] (what peers may not send
-//! along), [`listener`] (the order of it all).
+//! (whom the way there belongs to), [`lock`] (one broker per path), [`socket_file`], [`passing`] (what peers may not
+//! send along), [`listener`] (the order of it all).
 mod descriptor;
 mod directory;
 mod listener;
 mod lock;
 mod passing;
-mod place;
+mod socket_file;
 mod stream;
 
 use std::io;
@@ -20,7 +20,7 @@ use rustix::io::Errno;
 pub use descriptor::{close_in_forked_child, duplicate};
 pub use directory::is_trusted;
 pub use listener::{Listener, Prepared, given_path};
-pub use place::PathWatch;
+pub use socket_file::PathWatch;
 #[cfg(target_os = "linux")]
 pub(super) use stream::peer_credentials;
 pub use stream::{Readable, Stream};

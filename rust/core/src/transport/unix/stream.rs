@@ -22,7 +22,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::time::timeout;
 
-use super::descriptor::{Descriptor, Watched};
+use super::descriptor::{Descriptor, Registered};
 use super::refused;
 use crate::error::{Error, Result};
 use crate::transport::{Address, DialError, Peer, Retry, User};
@@ -37,14 +37,14 @@ const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT;
 
 /// How long a reader is given where the kernel does not say what it has read.
-const UNTOLD: Duration = Duration::from_millis(10);
+const DRAIN_GUESS: Duration = Duration::from_millis(10);
 /// What cannot be waited for, for lack of a descriptor, is tried again no sooner.
-const UNWATCHED: Duration = Duration::from_millis(20);
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// A kernel that forgets to say that something was read is asked again.
 const RECHECK: Duration = Duration::from_millis(500);
 
 /// Of a socket that streams cannot connect to; its maker may be there or not.
-pub(super) const OTHER_TYPE: &str = "the socket there is of another type (for datagrams, for example), which is no broker's; \
+pub(super) const NOT_A_STREAM: &str = "the socket there is of another type (for datagrams, for example), which is no broker's; \
      have its maker remove it, or choose another path";
 
 /// A connected socket; dropping it ends the connection.
@@ -127,12 +127,12 @@ impl Stream {
         self.watch_writing().await?.get()?.writable().await.map(drop)
     }
 
-    async fn watch_writing(&self) -> io::Result<Watched> {
+    async fn watch_writing(&self) -> io::Result<Registered> {
         let fd = self.fd.duplicate();
-        let watched = fd.and_then(|fd| Watched::new(Arc::new(fd), Interest::WRITABLE));
+        let watched = fd.and_then(|fd| Registered::new(Arc::new(fd), Interest::WRITABLE));
         if watched.is_err() {
             // Whoever tries again at once would only spin.
-            tokio::time::sleep(UNWATCHED).await;
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
         watched
     }
@@ -140,9 +140,9 @@ impl Stream {
     /// Registers for reading with the current tokio runtime.
     pub fn readable(&self) -> io::Result<Readable> {
         // Its own number as long as that is free in this reactor, so that a connection costs one descriptor and not two.
-        match Watched::new(Arc::clone(&self.fd), Interest::READABLE) {
+        match Registered::new(Arc::clone(&self.fd), Interest::READABLE) {
             Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
-                Watched::new(Arc::new(self.fd.duplicate()?), Interest::READABLE)
+                Registered::new(Arc::new(self.fd.duplicate()?), Interest::READABLE)
             }
             registered => registered,
         }
@@ -178,7 +178,7 @@ impl Stream {
     }
 
     /// Waits until the peer has read everything that was written, or the connection has ended. Where the kernel does not say,
-    /// for [`UNTOLD`]. Registers for the wait only; where it cannot, it fails after a pause.
+    /// for [`DRAIN_GUESS`]. Registers for the wait only; where it cannot, it fails after a pause.
     pub async fn drained(&self) -> io::Result<()> {
         let watched = self.watch_writing().await?;
         loop {
@@ -191,7 +191,7 @@ impl Stream {
                 Some(0) => return Ok(()),
                 Some(_) => {}
                 None => {
-                    tokio::time::sleep(UNTOLD).await;
+                    tokio::time::sleep(DRAIN_GUESS).await;
                     return Ok(());
                 }
             }
@@ -219,7 +219,7 @@ impl Drop for Stream {
 
 /// A registration for read readiness.
 #[derive(Debug)]
-pub struct Readable(Watched);
+pub struct Readable(Registered);
 
 impl Readable {
     /// Waits until `read` (normally [`Stream::try_read`]) gives something else than `WouldBlock`.
@@ -293,7 +293,7 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
         return Retry::OnceConnected.because(refused(path, "what is there is not a socket; check the path"));
     }
     if errno == Some(Errno::PROTOTYPE) {
-        return Retry::OnceConnected.because(refused(path, OTHER_TYPE));
+        return Retry::OnceConnected.because(refused(path, NOT_A_STREAM));
     }
     if let Some(Errno::ACCESS | Errno::PERM) = errno {
         let uid = Peer::own_uid();

@@ -155,7 +155,7 @@ impl Listener {
     pub fn close(self) {}
 
     /// The first part of closing.
-    pub(crate) fn refuse_newcomers(&self) {
+    pub(crate) fn stop_accepting(&self) {
         self.waiting.lock().clear();
     }
 

@@ -169,7 +169,7 @@ impl Pipe {
     }
 
     /// Closes this end: no other write begins. What is being written may still arrive, for a while: closing at once would take it back.
-    pub(super) fn let_go(self: Arc<Self>) {
+    pub(super) fn close(self: Arc<Self>) {
         let mut written = self.written.lock();
         written.ended = true;
         let unsent = self.under_way(&written);
@@ -178,7 +178,7 @@ impl Pipe {
             return;
         }
         let runtime = self.runtime.clone();
-        let last = Last(self);
+        let last = CancelOnDrop(self);
         // On a runtime that has ended the task is dropped at once.
         runtime.spawn(async move {
             // However it ends, there is nothing more to do about it.
@@ -196,9 +196,9 @@ impl AsHandle for Pipe {
 }
 
 /// The last holder of a pipe whose write may never end: its peer does not read.
-struct Last(Arc<Pipe>);
+struct CancelOnDrop(Arc<Pipe>);
 
-impl Drop for Last {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         // A write under way keeps the pipe open, whoever drops it.
         // SAFETY: the handle is open; a null pointer stands for every operation on it, and those are told of the end as of any other.

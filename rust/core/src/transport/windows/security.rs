@@ -31,9 +31,9 @@ use crate::transport::{Peer, Sid};
 pub(super) const READ_AND_WRITE: u32 = 0x0012_019b;
 
 /// Memory that the system has allocated for an answer.
-struct Local(*mut c_void);
+struct LocalMemory(*mut c_void);
 
-impl Drop for Local {
+impl Drop for LocalMemory {
     fn drop(&mut self) {
         // SAFETY: the pointer came from a function that says to free it so, and this is its only owner.
         unsafe { LocalFree(self.0) };
@@ -41,12 +41,12 @@ impl Drop for Local {
 }
 
 // SAFETY: plain memory of the process's heap, which any thread may read and free.
-unsafe impl Send for Local {}
+unsafe impl Send for LocalMemory {}
 // SAFETY: nothing writes to it after it was made.
-unsafe impl Sync for Local {}
+unsafe impl Sync for LocalMemory {}
 
 /// What a new pipe is made with.
-pub(super) struct Descriptor(Local);
+pub(super) struct Descriptor(LocalMemory);
 
 impl Descriptor {
     /// For a broker of `owner` that also lets in `clients`.
@@ -69,7 +69,7 @@ impl Descriptor {
         if made == 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(Self(Local(descriptor)))
+        Ok(Self(LocalMemory(descriptor)))
     }
 
     /// To be used while `self` lives. Handles made with it are not inherited by child processes.
@@ -124,8 +124,8 @@ pub(super) fn sid_of_process(pid: u32) -> io::Result<Sid> {
 
 /// The user who opened the other end of a server's pipe: the system keeps that with the connection, whatever has become of the process.
 pub(super) fn sid_of_client(pipe: BorrowedHandle<'_>) -> io::Result<Sid> {
-    struct Back;
-    impl Drop for Back {
+    struct RevertOnDrop;
+    impl Drop for RevertOnDrop {
         fn drop(&mut self) {
             // SAFETY: takes nothing.
             if unsafe { RevertToSelf() } == 0 {
@@ -139,7 +139,7 @@ pub(super) fn sid_of_client(pipe: BorrowedHandle<'_>) -> io::Result<Sid> {
     if unsafe { ImpersonateNamedPipeClient(pipe.as_raw_handle()) } == 0 {
         return Err(io::Error::last_os_error());
     }
-    let back = Back;
+    let impersonating = RevertOnDrop;
     let mut token: HANDLE = ptr::null_mut();
     // SAFETY: the first argument stands for this thread and is not to be closed; the answer goes to a pointer of ours. That this process
     // asks, and not the client, is said by the 1.
@@ -150,7 +150,7 @@ pub(super) fn sid_of_client(pipe: BorrowedHandle<'_>) -> io::Result<Sid> {
     } else {
         Ok(())
     };
-    drop(back);
+    drop(impersonating);
     outcome?;
     // SAFETY: a handle that was just opened, and that nobody else has.
     user_of(&unsafe { OwnedHandle::from_raw_handle(token) })
@@ -204,7 +204,7 @@ unsafe fn text_of(sid: PSID) -> io::Result<Sid> {
 /// # Safety
 /// `text` ends in NUL and is to be freed with `LocalFree` by us.
 unsafe fn take_text(text: *mut u16) -> io::Result<String> {
-    let _owner = Local(text.cast());
+    let _owner = LocalMemory(text.cast());
     let mut units = Vec::new();
     let mut at = text;
     loop {
@@ -223,7 +223,7 @@ unsafe fn take_text(text: *mut u16) -> io::Result<String> {
 /// The owner of an open pipe: whoever made its first instance. Nobody can name an owner but themselves and groups of theirs that may
 /// own things, unless they may restore backups, which is as good as being SYSTEM.
 pub(super) fn owner_of(pipe: BorrowedHandle<'_>) -> io::Result<Sid> {
-    let (owner, _descriptor) = read_back(pipe, OWNER_SECURITY_INFORMATION)?;
+    let (owner, _descriptor) = security_info(pipe, OWNER_SECURITY_INFORMATION)?;
     if owner.is_null() {
         return Err(io::Error::other("the pipe has no owner"));
     }
@@ -234,7 +234,7 @@ pub(super) fn owner_of(pipe: BorrowedHandle<'_>) -> io::Result<Sid> {
 /// Owner and access list of an open pipe, in the descriptor language.
 pub(super) fn sddl_of(pipe: BorrowedHandle<'_>) -> io::Result<String> {
     let wanted = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION;
-    let (_, descriptor) = read_back(pipe, wanted)?;
+    let (_, descriptor) = security_info(pipe, wanted)?;
     let mut text = ptr::null_mut();
     // SAFETY: the descriptor came from the system and is still held; the answer goes to a pointer of ours; no length is asked for.
     let made = unsafe {
@@ -253,7 +253,7 @@ pub(super) fn sddl_of(pipe: BorrowedHandle<'_>) -> io::Result<String> {
     unsafe { take_text(text) }
 }
 
-fn read_back(pipe: BorrowedHandle<'_>, wanted: u32) -> io::Result<(PSID, Local)> {
+fn security_info(pipe: BorrowedHandle<'_>, wanted: u32) -> io::Result<(PSID, LocalMemory)> {
     let mut owner: PSID = ptr::null_mut();
     let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
     // SAFETY: the handle is open for the call; the answers go to pointers of ours, and what is not wanted is null.
@@ -272,7 +272,7 @@ fn read_back(pipe: BorrowedHandle<'_>, wanted: u32) -> io::Result<(PSID, Local)>
     if result != ERROR_SUCCESS {
         return Err(io::Error::from_raw_os_error(result.cast_signed()));
     }
-    Ok((owner, Local(descriptor)))
+    Ok((owner, LocalMemory(descriptor)))
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ use crate::transport::{Address, DialError, Peer, Retry, Sid, User};
 /// Everything that "generic write" means but the right to make an instance, which a broker gives to nobody.
 const ACCESS: u32 = GENERIC_READ | FILE_WRITE_DATA | FILE_WRITE_ATTRIBUTES;
 /// How long a peer is given to read what is in the pipe.
-const UNTOLD: Duration = Duration::from_millis(10);
+const DRAIN_GUESS: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub struct Stream {
@@ -173,7 +173,7 @@ impl Stream {
         let pipe = self.shared.pipe.lock().take();
         self.shared.ended.notify_waiters();
         if let Some(pipe) = pipe {
-            pipe.let_go();
+            pipe.close();
         }
     }
 
@@ -183,13 +183,13 @@ impl Stream {
         Some(self.shared.pipe().map_or(0, |pipe| pipe.unsent()))
     }
 
-    /// Waits until all that was written is with the peer or in the pipe, and then for [`UNTOLD`], since nobody says when the peer has
+    /// Waits until all that was written is with the peer or in the pipe, and then for [`DRAIN_GUESS`], since nobody says when the peer has
     /// read it; or until the connection has ended.
     pub async fn drained(&self) -> io::Result<()> {
         self.writable().await?;
         self.shared
             .wait(async |_| {
-                tokio::time::sleep(UNTOLD).await;
+                tokio::time::sleep(DRAIN_GUESS).await;
                 Ok(())
             })
             .await

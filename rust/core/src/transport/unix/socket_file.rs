@@ -10,7 +10,7 @@ use rustix::fs::{self, AtFlags, FileType, Mode, Stat};
 use rustix::io::Errno;
 
 use super::descriptor::Descriptor;
-use super::stream::{OTHER_TYPE, Stream, connect};
+use super::stream::{NOT_A_STREAM, Stream, connect};
 use super::{directory, refused, system};
 use crate::error::{Error, Result};
 use crate::transport::{Address, PathState, Peer};
@@ -18,7 +18,7 @@ use crate::transport::{Address, PathState, Peer};
 /// A text frame that every dialect's broker answers.
 const PING: &[u8] = b"\x04\0\0\0PING";
 /// No broker may be set to send larger frames; words of other protocols, read as a length, are.
-const MOST_FRAME: u32 = 64 * 1024 * 1024;
+const MAX_FRAME: u32 = 64 * 1024 * 1024;
 
 /// What comes back from whoever listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,16 +31,16 @@ enum Answer {
     Foreign,
 }
 
-/// A name in a trusted directory.
+/// The path of a socket, in a trusted directory.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct SocketPath {
     dir: Descriptor,
     pub(super) name: OsString,
     pub(super) path: PathBuf,
 }
 
-/// As people call it.
-const fn named(kind: FileType) -> &'static str {
+/// The kind of a file, for messages.
+const fn kind_name(kind: FileType) -> &'static str {
     match kind {
         FileType::RegularFile => "a file",
         FileType::Directory => "a directory",
@@ -51,7 +51,7 @@ const fn named(kind: FileType) -> &'static str {
     }
 }
 
-impl Place {
+impl SocketPath {
     pub(super) fn open(address: &Address) -> Result<Self> {
         let path = address.path();
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
@@ -92,7 +92,7 @@ impl Place {
         match Errno::from_io_error(&cause) {
             Some(Errno::NOENT) => Ok(None),
             Some(Errno::CONNREFUSED) => self.remove_stale(&found).map(|()| None),
-            Some(Errno::PROTOTYPE) => Err(refused(&self.path, OTHER_TYPE)),
+            Some(Errno::PROTOTYPE) => Err(refused(&self.path, NOT_A_STREAM)),
             // A full backlog.
             Some(Errno::AGAIN) => Err(self.taken(None, true)),
             // No descriptor, no memory, no permission: that says nothing of who listens, and is no clear no.
@@ -103,8 +103,8 @@ impl Place {
         }
     }
 
-    /// Why there is no room beside them.
-    pub(super) async fn of_whoever_listens(&self, socket: OwnedFd, timeout: Duration) -> Error {
+    /// Why the path is taken, judged by what the listener at `socket` answers to a PING.
+    pub(super) async fn occupied_error(&self, socket: OwnedFd, timeout: Duration) -> Error {
         let Ok(stream) = Stream::adopt(socket) else {
             // The kernel does not say who it is; of a broker it would.
             return self.taken(None, true);
@@ -142,7 +142,7 @@ impl Place {
                 &self.path,
                 format!(
                     "{} is there, not a socket; move it away, or choose another path",
-                    named(kind)
+                    kind_name(kind)
                 ),
             ));
         }
@@ -178,7 +178,7 @@ async fn answer(stream: &Stream, timeout: Duration) -> Answer {
     };
     match tokio::time::timeout(timeout, exchange).await {
         Err(_) => Answer::Nothing,
-        Ok(Ok(Some(prefix))) if !(1..=MOST_FRAME).contains(&u32::from_le_bytes(prefix)) => Answer::Foreign,
+        Ok(Ok(Some(prefix))) if !(1..=MAX_FRAME).contains(&u32::from_le_bytes(prefix)) => Answer::Foreign,
         // Too little to tell, too.
         Ok(_) => Answer::Plausible,
     }
@@ -192,27 +192,27 @@ pub(super) fn same_file(a: &Stat, b: &Stat) -> bool {
 /// another file, so that the comparison cannot be fooled.
 #[derive(Debug)]
 pub(super) struct SocketFile {
-    place: Place,
+    socket_path: SocketPath,
     made: Stat,
 }
 
 impl SocketFile {
     /// To be called right after binding.
-    pub(super) fn claim(place: Place) -> Result<Self> {
-        let Some(made) = place.stat()? else {
+    pub(super) fn claim(socket_path: SocketPath) -> Result<Self> {
+        let Some(made) = socket_path.stat()? else {
             return Err(refused(
-                &place.path,
+                &socket_path.path,
                 "the socket vanished right after it was made; find out who removes files there",
             ));
         };
-        place.check(&made)?;
-        Ok(Self { place, made })
+        socket_path.check(&made)?;
+        Ok(Self { socket_path, made })
     }
 
     /// Gives it the mode that was asked for and, before that opens anything to a group, the group.
-    pub(super) fn open_up(&self, mode: Mode, group: Option<u32>) -> Result<()> {
-        let Place { name, path, .. } = &self.place;
-        let dir = self.place.dir()?;
+    pub(super) fn set_access(&self, mode: Mode, group: Option<u32>) -> Result<()> {
+        let SocketPath { name, path, .. } = &self.socket_path;
+        let dir = self.socket_path.dir()?;
         if let Some(gid) = group {
             fs::chownat(dir, name, None, Some(fs::Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| {
                 match errno {
@@ -241,17 +241,17 @@ impl SocketFile {
     }
 
     fn current(&self) -> Result<Stat> {
-        match self.place.stat()? {
+        match self.socket_path.stat()? {
             Some(now) if same_file(&now, &self.made) => Ok(now),
             _ => Err(refused(
-                &self.place.path,
+                &self.socket_path.path,
                 "the socket was replaced right after it was made; find out who changes files there",
             )),
         }
     }
 
     pub(super) fn watch(&self) -> PathWatch {
-        PathWatch(Some((self.place.path.clone(), self.made)))
+        PathWatch(Some((self.socket_path.path.clone(), self.made)))
     }
 }
 
@@ -261,7 +261,7 @@ pub struct PathWatch(Option<(PathBuf, Stat)>);
 
 impl PathWatch {
     /// Of a path that is somebody else's business.
-    pub(super) const fn of_others() -> Self {
+    pub(super) const fn unwatched() -> Self {
         Self(None)
     }
 
@@ -281,12 +281,12 @@ fn permissions(stat: &Stat) -> Mode {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // What cannot be removed stays, as after a crash; the next start deals with it.
-        if self.place.dir.is_own()
-            && let Ok(dir) = self.place.dir()
+        if self.socket_path.dir.is_own()
+            && let Ok(dir) = self.socket_path.dir()
             && self.current().is_ok()
-            && let Err(errno) = fs::unlinkat(dir, &self.place.name, AtFlags::empty())
+            && let Err(errno) = fs::unlinkat(dir, &self.socket_path.name, AtFlags::empty())
         {
-            let (path, cause) = (self.place.path.display(), std::io::Error::from(errno));
+            let (path, cause) = (self.socket_path.path.display(), std::io::Error::from(errno));
             tracing::warn!(%path, %cause, "the socket file stays: this process may not remove it any more");
         }
     }
