@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub const MAX_ENTRIES: usize = 4096;
 
 /// Room made ahead for the entries of a list or map, whatever number the bytes announce.
-const FIRST_ROOM: usize = 16;
+const MAX_PREALLOCATED: usize = 16;
 
 /// The entries of a map, borrowed, in wire order. A repeated key is kept here; readers let the last one win.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,10 +80,10 @@ pub(super) fn too_many(count: usize) -> String {
 
 /// Refuses an announced count before the first entry is read.
 #[inline]
-pub(super) fn announced<'de, A: MapAccess<'de>>(access: &A) -> Result<usize, A::Error> {
+pub(super) fn preallocated<'de, A: MapAccess<'de>>(access: &A) -> Result<usize, A::Error> {
     match access.size_hint() {
         Some(count) if count > MAX_ENTRIES => Err(A::Error::custom(too_many(count))),
-        Some(count) => Ok(count.min(FIRST_ROOM)),
+        Some(count) => Ok(count.min(MAX_PREALLOCATED)),
         None => Ok(0),
     }
 }
@@ -100,7 +100,7 @@ impl<'de, K: Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for Entries<(K,
 
     #[inline]
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-        let mut entries = Vec::with_capacity(announced(&access)?);
+        let mut entries = Vec::with_capacity(preallocated(&access)?);
         while let Some(entry) = access.next_entry()? {
             // Self-describing formats announce no count, so it is counted too.
             if entries.len() == MAX_ENTRIES {
@@ -125,7 +125,7 @@ impl<'de> Visitor<'de> for WalkVisitor {
 
     #[inline]
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Walk, A::Error> {
-        announced(&access)?;
+        preallocated(&access)?;
         let mut count = 0;
         while access.next_entry::<&str, &str>()?.is_some() {
             count += 1;
@@ -149,7 +149,7 @@ pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer:
         }
 
         fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Vec<T>, A::Error> {
-            let mut items = Vec::with_capacity(access.size_hint().unwrap_or(0).min(FIRST_ROOM));
+            let mut items = Vec::with_capacity(access.size_hint().unwrap_or(0).min(MAX_PREALLOCATED));
             while let Some(item) = access.next_element()? {
                 items.push(item);
             }

@@ -42,13 +42,13 @@ struct Raw {
     nanos: u32,
 }
 
-const BEYOND: &str = "seconds beyond the clock's range";
+const OUT_OF_RANGE: &str = "seconds beyond the clock's range";
 
 #[inline]
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     match u64::deserialize(deserializer)? {
         secs if secs <= MAX_SECS => Ok(secs),
-        _ => Err(D::Error::custom(BEYOND)),
+        _ => Err(D::Error::custom(OUT_OF_RANGE)),
     }
 }
 
@@ -61,7 +61,7 @@ impl TryFrom<Raw> for Timestamp {
             .secs
             .checked_add(u64::from(raw.nanos / NANOS_PER_SEC))
             .filter(|secs| *secs <= MAX_SECS)
-            .ok_or(BEYOND)?;
+            .ok_or(OUT_OF_RANGE)?;
         Ok(Self {
             secs,
             nanos: raw.nanos % NANOS_PER_SEC,
