@@ -30,7 +30,7 @@ OPERATIONS = [
     ("by uid; the first {} users", f"{CORE}/broker/statistics.rs", "MAX_UIDS", 64),
     ("waits in a ring of {} lines", f"{BORDER}/logs.rs", "MOST", 1024),
     ("is cut to {} characters", f"{BORDER}/logs.rs", "MOST_TEXT", 300),
-    ("a time has {} days at most", f"{CORE}/limits.rs", "LONGEST", 7),
+    ("a time has {} days at most", f"{CORE}/limits.rs", "MAX_DURATION", 7),
     ("a frame {} KiB to", f"{PYTHON}/_config.py", "_SMALLEST_FRAME", 1),
     ("KiB to {} MiB", f"{PYTHON}/_config.py", "_LARGEST_FRAME", 64),
     ("| topic | {} bytes |", f"{CORE}/topic/name.rs", "MAX_TOPIC_BYTES", 256),

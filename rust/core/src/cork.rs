@@ -1,4 +1,4 @@
-//! When what is to be written waits for company: one write, one wake-up of whoever reads.
+//! When small writes are held back to share one system call and one wake-up of the reader.
 //!
 //! A write some time after the last one goes out at once, from whoever has it. Closer ones share the next flush, which the host's loop
 //! does at the end of its turn. While turn after turn is full, the writes between two flushes are rarer.
@@ -13,9 +13,9 @@ const CORK: Duration = Duration::from_micros(50);
 /// one of each reader.
 const STREAM_CORK: Duration = Duration::from_micros(250);
 /// Messages between two flushes from which on it counts as doing so.
-const STREAM: u64 = 48;
+const STREAM_MESSAGES: u64 = 48;
 /// Bytes that are written without waiting for the flush.
-const FULL_CORK: usize = 128 * 1024;
+const MAX_CORKED: usize = 128 * 1024;
 
 pub(crate) struct Cork {
     /// By the wall clock, which a publish has read anyway; if that is set back or forth, one write comes early.
@@ -38,12 +38,12 @@ impl Cork {
     /// True if `pending` bytes wait for the end of the turn.
     pub(crate) fn holds(&self, now: Timestamp, pending: usize) -> bool {
         let cork = if self.streaming { STREAM_CORK } else { CORK };
-        pending < FULL_CORK && now.since(self.last_write).is_some_and(|passed| passed < cork)
+        pending < MAX_CORKED && now.since(self.last_write).is_some_and(|passed| passed < cork)
     }
 
     /// The end of a turn, with `taken` messages so far. True if it was full of them.
     pub(crate) const fn end_turn(&mut self, taken: u64) -> bool {
-        self.streaming = taken - self.taken_before >= STREAM;
+        self.streaming = taken - self.taken_before >= STREAM_MESSAGES;
         self.taken_before = taken;
         self.streaming
     }

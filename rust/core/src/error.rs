@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::shown::shown;
+use crate::printable::printable;
 
 /// The result of whatever the bus may refuse.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -25,7 +25,7 @@ pub enum Error {
     ConnectionLost(String),
     #[error("the subscription {0:?} is closed")]
     SubscriptionClosed(String),
-    #[error("{}", unreached(.path, *.timeout, .cause, *.busy))]
+    #[error("{}", connect_timeout_text(.path, *.timeout, .cause, *.busy))]
     ConnectTimeout {
         path: PathBuf,
         timeout: Duration,
@@ -36,17 +36,17 @@ pub enum Error {
     /// What the broker says; that ends in what to do.
     #[error("the broker is busy: {0}")]
     BrokerBusy(String),
-    #[error("{}", running(.path, *.pid, *.silent))]
+    #[error("{}", already_running_text(.path, *.pid, *.silent))]
     BrokerAlreadyRunning {
         path: PathBuf,
         pid: Option<u32>,
         /// It takes connections, or has too many waiting, and does not say that it is one.
         silent: bool,
     },
-    #[error("refused to use {}: {}", name(.path), shown(.reason))]
+    #[error("refused to use {}: {}", printable_path(.path), printable(.reason))]
     PathRefused { path: PathBuf, reason: String },
     /// `reason` names the uid where it is about one.
-    #[error("not permitted: {}", shown(.reason))]
+    #[error("not permitted: {}", printable(.reason))]
     PermissionRefused { uid: u32, reason: String },
     /// Why, and what to do, as this side knows it; a broker tells nobody more than that it failed.
     #[error("authentication failed: {0}")]
@@ -82,7 +82,7 @@ pub enum Error {
     #[error("{field}: {reason}")]
     Invalid { field: &'static str, reason: String },
     /// What the operating system said, with what was being done.
-    #[error("{}: {cause}", shown(.action))]
+    #[error("{}: {cause}", printable(.action))]
     Io {
         action: String,
         cause: String,
@@ -138,15 +138,15 @@ impl Error {
 }
 
 /// A path may hold what a terminal obeys, or nothing that can be seen.
-fn name(path: &Path) -> String {
+fn printable_path(path: &Path) -> String {
     if path.as_os_str().is_empty() {
         return "\"\"".to_owned();
     }
-    shown(&path.display().to_string())
+    printable(&path.display().to_string())
 }
 
-fn unreached(path: &Path, timeout: Duration, cause: &str, busy: bool) -> String {
-    let path = name(path);
+fn connect_timeout_text(path: &Path, timeout: Duration, cause: &str, busy: bool) -> String {
+    let path = printable_path(path);
     if busy {
         format!("no connection to the broker at {path} within {timeout:?}; last cause: {cause}")
     } else {
@@ -156,9 +156,9 @@ fn unreached(path: &Path, timeout: Duration, cause: &str, busy: bool) -> String 
     }
 }
 
-fn running(path: &Path, pid: Option<u32>, silent: bool) -> String {
+fn already_running_text(path: &Path, pid: Option<u32>, silent: bool) -> String {
     let who = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-    let path = name(path);
+    let path = printable_path(path);
     if silent {
         format!(
             "something listens at {path}{who} and does not answer: a broker that is stopped or hangs, or another program; \

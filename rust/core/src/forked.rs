@@ -1,12 +1,12 @@
-//! What each process has for itself. A forked child has the memory of its parent and none of its threads, which may have left a lock held
-//! for ever; so it begins with another, and the parent's is forgotten there, never dropped.
+//! State that a forked child must not share. It has the memory of its parent and none of its threads, one of which may have held a lock; so
+//! it starts with a new value, and the parent's is leaked there, never dropped.
 
 use std::sync::OnceLock;
 
 /// A value that a forked child replaces with one of its own.
 pub struct PerProcess<T: 'static> {
     value: T,
-    /// Of the child that was forked off.
+    /// The value of a forked child.
     next: OnceLock<&'static Self>,
 }
 
@@ -18,13 +18,13 @@ impl<T: 'static> PerProcess<T> {
         }
     }
 
-    /// That of this process.
-    pub fn here(&self) -> &T {
+    /// The value of this process.
+    pub fn get(&self) -> &T {
         &self.last().value
     }
 
-    /// Called in a forked child, which has one thread: from now on this is the one.
-    pub fn begin_anew(&self, value: T) {
+    /// Called in a forked child while it has one thread: from now on `value` is its own.
+    pub fn reset(&self, value: T) {
         // Whoever else could set it does not exist here.
         let _set = self.last().next.set(Box::leak(Box::new(Self::new(value))));
     }
@@ -43,13 +43,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_and_its_own_child_begin_anew() {
+    fn a_child_and_its_own_child_have_values_of_their_own() {
         static NUMBER: PerProcess<u32> = PerProcess::new(1);
 
-        assert_eq!(*NUMBER.here(), 1);
-        NUMBER.begin_anew(2);
-        assert_eq!(*NUMBER.here(), 2);
-        NUMBER.begin_anew(3);
-        assert_eq!(*NUMBER.here(), 3);
+        assert_eq!(*NUMBER.get(), 1);
+        NUMBER.reset(2);
+        assert_eq!(*NUMBER.get(), 2);
+        NUMBER.reset(3);
+        assert_eq!(*NUMBER.get(), 3);
     }
 }

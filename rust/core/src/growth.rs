@@ -1,13 +1,13 @@
-//! Growing what others choose the size of. An allocation that fails ends the process, so whoever grows by what a peer sends, or with
-//! traffic, asks here and can do without.
+//! Fallible growth of buffers whose size others choose. A failed allocation ends the process, so whatever grows with a peer's data or with
+//! traffic reserves here and handles the refusal.
 
 use std::hint::black_box;
 
 use crate::error::{Error, Result};
 
-/// Makes room for `bytes` more: for twice the whole, or where there is no memory for that for what is needed.
+/// Makes room for `bytes` more: by doubling, or where there is no memory for that by what is needed.
 #[inline]
-pub(crate) fn make_room(buf: &mut Vec<u8>, bytes: usize) -> Result<()> {
+pub(crate) fn reserve(buf: &mut Vec<u8>, bytes: usize) -> Result<()> {
     if buf.capacity() - buf.len() < bytes && buf.try_reserve(bytes).is_err() {
         return buf.try_reserve_exact(bytes).map_err(|_| Error::NoMemory(bytes));
     }
@@ -17,16 +17,16 @@ pub(crate) fn make_room(buf: &mut Vec<u8>, bytes: usize) -> Result<()> {
 /// Appends `data`; without memory for it nothing changes.
 #[inline]
 pub(crate) fn append(buf: &mut Vec<u8>, data: &[u8]) -> Result<()> {
-    make_room(buf, data.len())?;
+    reserve(buf, data.len())?;
     buf.extend_from_slice(data);
     Ok(())
 }
 
-/// Whether there are so many bytes now, in one piece: for what grows where nobody can refuse it.
-pub(crate) fn is_there(bytes: usize) -> bool {
+/// Whether so many bytes can be allocated now, in one piece: for code that cannot handle a failed allocation.
+pub(crate) fn is_available(bytes: usize) -> bool {
     let mut probe: Vec<u8> = Vec::new();
-    let there = probe.try_reserve_exact(bytes).is_ok();
-    // An allocation that nobody looks at may be left out, as one that succeeds.
+    let available = probe.try_reserve_exact(bytes).is_ok();
+    // Without this the compiler may leave out the allocation and assume that it succeeds.
     black_box(&probe);
-    there
+    available
 }

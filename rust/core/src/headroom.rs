@@ -1,7 +1,7 @@
-//! Memory that is left alone, for everything small that nobody can refuse to make: a line of the log, an answer, a place in a list.
+//! A reserve of memory for everything small that cannot be refused: a log line, an answer, an entry in a list.
 //!
-//! Model: what others send is kept only while [`HEADROOM`] would still be there behind it. To look costs a system call or two, so
-//! it is looked once for every half of that.
+//! Model: what others send is kept only while [`HEADROOM`] would still be available besides. A probe costs a system call or two, so there is
+//! one for every half of that.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,8 +12,8 @@ use crate::queue::Run;
 /// With less memory than this nothing more is taken: no message, by a broker no connection either, and no verb that may need memory. A
 /// client needs it to read what is queued.
 const HEADROOM: usize = 1024 * 1024;
-/// A buffer that grows no further may do so without a look: what a publisher of usual messages has begun.
-const SMALL: usize = 4 * 1024;
+/// Buffers up to this size grow without a probe: it is what ordinary publishers leave unfinished.
+const MAX_UNCHECKED: usize = 4 * 1024;
 /// What keeping a run takes besides its bytes.
 const PER_RUN: usize = 512;
 /// What the largest table takes for each entry when it grows to twice its size.
@@ -21,7 +21,7 @@ const PER_ENTRY: usize = 256;
 
 #[derive(Debug, Default)]
 pub(crate) struct Headroom {
-    /// What may be taken before the next look. Two threads at once may take the same; there is as much again behind it.
+    /// What may be taken before the next probe. Two threads at once may take the same bytes: the other half is still there.
     left: AtomicUsize,
 }
 
@@ -33,15 +33,16 @@ impl Headroom {
                 self.left.store(left, Ordering::Relaxed);
                 Ok(())
             }
-            None => self.look(bytes),
+            None => self.probe(bytes),
         }
     }
 
     #[cold]
-    fn look(&self, bytes: usize) -> Result<()> {
-        let there = growth::is_there(bytes.saturating_add(HEADROOM));
-        self.left.store(if there { HEADROOM / 2 } else { 0 }, Ordering::Relaxed);
-        if there { Ok(()) } else { Err(Error::NoMemory(bytes)) }
+    fn probe(&self, bytes: usize) -> Result<()> {
+        let available = growth::is_available(bytes.saturating_add(HEADROOM));
+        self.left
+            .store(if available { HEADROOM / 2 } else { 0 }, Ordering::Relaxed);
+        if available { Ok(()) } else { Err(Error::NoMemory(bytes)) }
     }
 
     /// A copy of `messages` whole frames.
@@ -52,30 +53,30 @@ impl Headroom {
     }
 
     /// Room for `bytes` more.
-    pub(crate) fn make_room(&self, buf: &mut Vec<u8>, bytes: usize) -> Result<()> {
+    pub(crate) fn reserve(&self, buf: &mut Vec<u8>, bytes: usize) -> Result<()> {
         let needed = buf.len() + bytes;
-        if needed > buf.capacity().max(SMALL) {
+        if needed > buf.capacity().max(MAX_UNCHECKED) {
             self.take(bytes.max(buf.capacity()))?;
         }
-        growth::make_room(buf, bytes)
+        growth::reserve(buf, bytes)
     }
 
     /// Room for `bytes` that may still come, if there is memory for them.
-    pub(crate) fn expect(&self, buf: &mut Vec<u8>, bytes: usize) {
+    pub(crate) fn try_reserve(&self, buf: &mut Vec<u8>, bytes: usize) {
         if self.take(bytes).is_ok() {
             let _enough = buf.try_reserve_exact(bytes);
         }
     }
 
     pub(crate) fn append(&self, buf: &mut Vec<u8>, data: &[u8]) -> Result<()> {
-        self.make_room(buf, data.len())?;
+        self.reserve(buf, data.len())?;
         buf.extend_from_slice(data);
         Ok(())
     }
 
     /// Whether there is memory for another connection, or for what a verb may ask for, where tables have so many entries that may
     /// have to grow.
-    pub(crate) fn is_there(entries: usize) -> bool {
-        growth::is_there(entries.saturating_mul(PER_ENTRY).saturating_add(HEADROOM))
+    pub(crate) fn is_available(entries: usize) -> bool {
+        growth::is_available(entries.saturating_mul(PER_ENTRY).saturating_add(HEADROOM))
     }
 }

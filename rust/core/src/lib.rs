@@ -2,12 +2,12 @@
 //!
 //! Read the modules in this order; each imports only from those before it:
 //!
-//! * `shown`: what others wrote, fit for a terminal
+//! * `printable`: text of others, made safe for a terminal
 //! * [`error`]: one enum, every kind with its facts
-//! * [`lock`]: the one lock, which a panic of its holder leaves usable
-//! * [`forked`]: what a forked child begins anew with
-//! * `log`: lines that a flood must not multiply
-//! * `growth`: growing what others choose the size of
+//! * [`lock`]: a mutex without poisoning
+//! * [`forked`]: state that a forked child starts anew
+//! * `log`: rate-limited log lines
+//! * `growth`: fallible growth of buffers whose size others choose
 //! * `limits`: what a setting may be
 //! * [`event`]: what travels: the five events, correlation, what subscribers ask for
 //! * [`topic`]: topics, patterns, and the trie that matches them
@@ -15,7 +15,7 @@
 //! * [`filter`]: which of the matching messages a subscription takes
 //! * [`transport`]: local sockets: bytes in, bytes out, and who is there
 //! * [`queue`]: the bounded, accounted queue in front of every reader
-//! * `headroom`: memory that is left alone
+//! * `headroom`: a reserve of memory for what cannot be refused
 //! * `cork`: when small writes share one
 //! * [`client`]: one connection to a broker
 //! * [`broker`]: the listener, its sessions and the router between them
@@ -32,8 +32,8 @@ mod headroom;
 mod limits;
 pub mod lock;
 mod log;
+mod printable;
 pub mod queue;
-mod shown;
 pub mod topic;
 pub mod transport;
 pub mod wire;

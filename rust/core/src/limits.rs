@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// Nobody means to wait longer, and clocks can be added to it without a care.
-pub(crate) const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A longer wait is a mistake, and adding this to a clock does not overflow.
+pub(crate) const MAX_DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Bytes that `max_frame` may be, at either end.
-pub(crate) const MAX_FRAMES: RangeInclusive<usize> = 1024..=64 * 1024 * 1024;
+pub(crate) const MAX_FRAME_RANGE: RangeInclusive<usize> = 1024..=64 * 1024 * 1024;
 
 /// Bytes of the stack of each of our threads. Said for each, or the environment (`RUST_MIN_STACK`) would, and one page is no stack.
-pub(crate) const STACK: usize = 2 * 1024 * 1024;
+pub(crate) const STACK_SIZE: usize = 2 * 1024 * 1024;
 
-pub(crate) fn between(field: &'static str, value: usize, bounds: RangeInclusive<usize>) -> Result<()> {
+pub(crate) fn check_range(field: &'static str, value: usize, bounds: RangeInclusive<usize>) -> Result<()> {
     if bounds.contains(&value) {
         return Ok(());
     }
@@ -25,20 +25,20 @@ pub(crate) fn between(field: &'static str, value: usize, bounds: RangeInclusive<
     ))
 }
 
-/// A time above zero, and at most [`LONGEST`].
-pub(crate) fn time(field: &'static str, value: Duration) -> Result<()> {
+/// A time above zero, and at most [`MAX_DURATION`].
+pub(crate) fn check_positive_time(field: &'static str, value: Duration) -> Result<()> {
     if value.is_zero() {
         return Err(Error::invalid(
             field,
             "0 s is not above 0 and at most 7 days; choose a time in between",
         ));
     }
-    deadline(field, value)
+    check_time(field, value)
 }
 
-/// A time of at most [`LONGEST`]; zero is "at once".
-pub(crate) fn deadline(field: &'static str, value: Duration) -> Result<()> {
-    if value > LONGEST {
+/// A time of at most [`MAX_DURATION`]; zero is "at once".
+pub(crate) fn check_time(field: &'static str, value: Duration) -> Result<()> {
+    if value > MAX_DURATION {
         let seconds = value.as_secs_f64();
         return Err(Error::invalid(
             field,

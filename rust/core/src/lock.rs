@@ -1,8 +1,7 @@
-//! The one lock: the standard library's, whose holder may unwind.
+//! The mutex of this crate: the standard library's, without poisoning.
 //!
-//! Guarantees: neither taking it nor letting go of it can panic, so that a defect of whoever holds it never keeps it locked; and whoever
-//! comes next is not made to panic in turn. What a lock guards is therefore whole at each place that can panic, or belongs to somebody
-//! who is ended for it.
+//! Guarantees: neither locking nor unlocking panics, so a holder that panics does not leave it locked, and whoever comes next is not made to
+//! panic in turn. What a mutex guards must therefore be consistent wherever its holder can panic, or belong to something that the panic ends.
 
 use std::fmt;
 use std::sync::{PoisonError, TryLockError};

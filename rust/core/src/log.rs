@@ -1,4 +1,4 @@
-//! Lines in the log that a flood must not multiply: one per second and reason, with the number of those left out in the next one.
+//! Rate limiting of log lines: one per second and reason, with the number of suppressed ones in the next.
 //!
 //! What is suppressed is not formatted either, so that being refused ten thousand times costs ten thousand counts.
 
@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 
 use crate::lock::Mutex;
 
-const EVERY: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reasons are words of this program, so there are few.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ struct Reason {
 }
 
 impl Limiter {
-    /// Whether a line about `reason` is due: then how many were left out since the last.
+    /// Whether a line about `reason` is due: then how many were suppressed since the last.
     pub(crate) fn due(&self, reason: &'static str) -> Option<u64> {
         self.due_at(reason, Instant::now())
     }
@@ -36,7 +36,7 @@ impl Limiter {
             reasons.insert(reason, first);
             return Some(0);
         };
-        if now.duration_since(known.last) < EVERY {
+        if now.duration_since(known.last) < INTERVAL {
             known.suppressed += 1;
             return None;
         }
@@ -44,14 +44,14 @@ impl Limiter {
         Some(std::mem::take(&mut known.suppressed))
     }
 
-    /// Reasons with lines left out and none written for a second: their counts, which no later line may ever tell.
-    pub(crate) fn overdue(&self) -> Vec<(&'static str, u64)> {
-        self.overdue_at(Instant::now())
+    /// Reasons with suppressed lines and none written for a second: their counts, which no later line may ever report.
+    pub(crate) fn take_overdue(&self) -> Vec<(&'static str, u64)> {
+        self.take_overdue_at(Instant::now())
     }
 
-    fn overdue_at(&self, now: Instant) -> Vec<(&'static str, u64)> {
+    fn take_overdue_at(&self, now: Instant) -> Vec<(&'static str, u64)> {
         self.take(|reason| {
-            let due = now.duration_since(reason.last) >= EVERY;
+            let due = now.duration_since(reason.last) >= INTERVAL;
             if due {
                 reason.last = now;
             }
@@ -59,16 +59,16 @@ impl Limiter {
         })
     }
 
-    /// The same at the end, when nothing is waited for any more; whatever the end came from, even a clock that failed.
-    pub(crate) fn rest(&self) -> Vec<(&'static str, u64)> {
+    /// All counts of suppressed lines, at the end. Asks no clock: a failed one may have caused the end.
+    pub(crate) fn take_rest(&self) -> Vec<(&'static str, u64)> {
         self.take(|_| true)
     }
 
     /// When something will be overdue.
-    pub(crate) fn next(&self) -> Option<Instant> {
+    pub(crate) fn next_overdue(&self) -> Option<Instant> {
         let reasons = self.0.lock();
         let left_out = reasons.values().filter(|reason| reason.suppressed > 0);
-        left_out.map(|reason| reason.last + EVERY).min()
+        left_out.map(|reason| reason.last + INTERVAL).min()
     }
 
     fn take(&self, mut is_due: impl FnMut(&mut Reason) -> bool) -> Vec<(&'static str, u64)> {
@@ -98,29 +98,35 @@ mod tests {
         }
         assert_eq!((written, told), (vec![0, 1000, 2000], 2 * 999));
         // The last was written at 2 s.
-        assert_eq!(limiter.next(), Some(start + 3 * EVERY));
-        assert_eq!(limiter.overdue_at(start + 3 * EVERY - Duration::from_nanos(1)), []);
-        assert_eq!(limiter.overdue_at(start + 3 * EVERY), [("flood", 499)]);
-        assert_eq!(limiter.overdue_at(start + 4 * EVERY), []);
+        assert_eq!(limiter.next_overdue(), Some(start + 3 * INTERVAL));
+        assert_eq!(
+            limiter.take_overdue_at(start + 3 * INTERVAL - Duration::from_nanos(1)),
+            []
+        );
+        assert_eq!(limiter.take_overdue_at(start + 3 * INTERVAL), [("flood", 499)]);
+        assert_eq!(limiter.take_overdue_at(start + 4 * INTERVAL), []);
         // What was told late counts as a line.
         assert_eq!(
-            limiter.due_at("flood", start + 4 * EVERY - Duration::from_nanos(1)),
+            limiter.due_at("flood", start + 4 * INTERVAL - Duration::from_nanos(1)),
             None
         );
-        assert_eq!(limiter.due_at("flood", start + 4 * EVERY), Some(1));
+        assert_eq!(limiter.due_at("flood", start + 4 * INTERVAL), Some(1));
     }
 
     #[test]
     fn the_end_waits_for_nothing() {
         let limiter = Limiter::default();
         let now = Instant::now();
-        assert_eq!((limiter.due_at("flood", now), limiter.next()), (Some(0), None));
+        assert_eq!((limiter.due_at("flood", now), limiter.next_overdue()), (Some(0), None));
         assert_eq!(
             (limiter.due_at("flood", now), limiter.due_at("flood", now)),
             (None, None)
         );
-        assert_eq!(limiter.next(), Some(now + EVERY));
-        assert_eq!((limiter.overdue_at(now), limiter.rest()), (vec![], vec![("flood", 2)]));
-        assert_eq!((limiter.rest(), limiter.next()), (vec![], None));
+        assert_eq!(limiter.next_overdue(), Some(now + INTERVAL));
+        assert_eq!(
+            (limiter.take_overdue_at(now), limiter.take_rest()),
+            (vec![], vec![("flood", 2)])
+        );
+        assert_eq!((limiter.take_rest(), limiter.next_overdue()), (vec![], None));
     }
 }

@@ -99,7 +99,7 @@ impl Hub {
 
 /// Called in a forked child.
 pub(crate) fn begin_anew() {
-    HUB.begin_anew(Hub::new());
+    HUB.reset(Hub::new());
 }
 
 const fn python_level(level: Level) -> i32 {
@@ -152,7 +152,7 @@ impl Subscriber for Collector {
         let mut words = Words::default();
         event.record(&mut words);
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        HUB.here().push(Line {
+        HUB.get().push(Line {
             level: python_level(*metadata.level()),
             area: area(metadata.target()),
             text: words.text(),
@@ -294,7 +294,7 @@ pub(crate) fn _set_log_level(level: i32) {
 #[pyfunction]
 pub(crate) fn _ring_for_logs(py: Python<'_>, bell: &Doorbell, token: u64) -> PyResult<()> {
     let bell = bell.weak(py)?;
-    let mut loops = HUB.here().loops.lock();
+    let mut loops = HUB.get().loops.lock();
     loops.retain(|(bell, _)| bell.strong_count() > 0);
     loops.push((bell, token));
     Ok(())
@@ -306,7 +306,7 @@ type Taken<'py> = (i32, &'static str, String, Bound<'py, PyDict>, f64);
 #[pyfunction]
 pub(crate) fn _take_logs(py: Python<'_>) -> PyResult<(Vec<Taken<'_>>, u64)> {
     let (lines, lost) = {
-        let mut ring = HUB.here().ring.lock();
+        let mut ring = HUB.get().ring.lock();
         ring.announced = false;
         (std::mem::take(&mut ring.lines), std::mem::take(&mut ring.lost))
     };

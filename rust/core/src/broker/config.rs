@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::rate::{Per, RateLimit};
 use super::rights::Rule;
 use crate::error::{Error, Result};
-use crate::limits::{MAX_FRAMES, between, time};
+use crate::limits::{MAX_FRAME_RANGE, check_positive_time, check_range};
 use crate::queue::{Limits, Overflow};
 use crate::topic::{self, DEFAULT_MAX_DEPTH, MAX_TOPIC_BYTES};
 use crate::transport::{ListenOptions, Peer, Sid};
@@ -45,9 +45,9 @@ pub struct BrokerConfig {
     pub write_timeout: Duration,
     /// How long a full queue may lose nothing to its reader before nobody waits for it.
     pub stall_timeout: Duration,
-    /// ReadFailure after which a client is pinged.
+    /// Silence after which a client is pinged.
     pub ping_interval: Duration,
-    /// ReadFailure after which a client counts as dead.
+    /// Silence after which a client counts as dead.
     pub ping_timeout: Duration,
     /// Messages in the queue of one connection; a connection may ask for less.
     pub queue_messages: usize,
@@ -122,23 +122,23 @@ impl Default for BrokerConfig {
 impl BrokerConfig {
     /// Checks every field, and the fields against each other.
     pub fn validate(&self) -> Result<()> {
-        between("max_frame", self.max_frame, MAX_FRAMES)?;
-        between("max_connections", self.max_connections, 1..=65_536)?;
-        between("max_connections_per_uid", self.max_connections_per_uid, 1..=65_536)?;
-        between("queue_messages", self.queue_messages, 1..=1 << 30)?;
-        between("queue_bytes", self.queue_bytes, 1..=1 << 40)?;
-        between("total_queue_bytes", self.total_queue_bytes, 1..=1 << 40)?;
-        between("max_patterns_per_client", self.max_patterns_per_client, 1..=1 << 20)?;
-        between("max_filter_terms", self.max_filter_terms, 0..=1 << 20)?;
+        check_range("max_frame", self.max_frame, MAX_FRAME_RANGE)?;
+        check_range("max_connections", self.max_connections, 1..=65_536)?;
+        check_range("max_connections_per_uid", self.max_connections_per_uid, 1..=65_536)?;
+        check_range("queue_messages", self.queue_messages, 1..=1 << 30)?;
+        check_range("queue_bytes", self.queue_bytes, 1..=1 << 40)?;
+        check_range("total_queue_bytes", self.total_queue_bytes, 1..=1 << 40)?;
+        check_range("max_patterns_per_client", self.max_patterns_per_client, 1..=1 << 20)?;
+        check_range("max_filter_terms", self.max_filter_terms, 0..=1 << 20)?;
         // A segment takes two bytes with its dot.
-        between("max_topic_depth", self.max_topic_depth, 1..=MAX_TOPIC_BYTES / 2)?;
-        between("max_original_peers", self.max_original_peers, 0..=65_536)?;
-        time("handshake_timeout", self.handshake_timeout)?;
-        time("frame_timeout", self.frame_timeout)?;
-        time("write_timeout", self.write_timeout)?;
-        time("stall_timeout", self.stall_timeout)?;
-        time("ping_interval", self.ping_interval)?;
-        time("ping_timeout", self.ping_timeout)?;
+        check_range("max_topic_depth", self.max_topic_depth, 1..=MAX_TOPIC_BYTES / 2)?;
+        check_range("max_original_peers", self.max_original_peers, 0..=65_536)?;
+        check_positive_time("handshake_timeout", self.handshake_timeout)?;
+        check_positive_time("frame_timeout", self.frame_timeout)?;
+        check_positive_time("write_timeout", self.write_timeout)?;
+        check_positive_time("stall_timeout", self.stall_timeout)?;
+        check_positive_time("ping_interval", self.ping_interval)?;
+        check_positive_time("ping_timeout", self.ping_timeout)?;
         if self.ping_timeout <= self.ping_interval {
             return Err(Error::invalid(
                 "ping_timeout",
@@ -251,7 +251,7 @@ impl BrokerConfig {
             topic::original::pattern(pattern, self.max_topic_depth)
                 .map_err(|error| Error::invalid("original_patterns", error.to_string()))?;
         }
-        between(
+        check_range(
             "original_patterns",
             self.original_patterns.len(),
             0..=self.max_patterns_per_client,

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::limits::STACK;
+use crate::limits::STACK_SIZE;
 
 /// For the last pieces of work, however short the time for a shutdown is: a socket file should be gone when its broker is.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ impl FileThread {
         };
         std::thread::Builder::new()
             .name("daemoneye-files".to_owned())
-            .stack_size(STACK)
+            .stack_size(STACK_SIZE)
             .spawn(work)
             .map_err(|cause| Error::io("start the broker's thread for files", &cause))?;
         Ok(Self(give))

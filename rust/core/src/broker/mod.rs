@@ -73,7 +73,7 @@ use self::control::Control;
 use self::shared::{Phase, Shared};
 use crate::error::{Error, Result};
 use crate::event::EventBusStatistics;
-use crate::limits::STACK;
+use crate::limits::STACK_SIZE;
 use crate::lock::Mutex;
 use crate::transport::{Address, PathState};
 use crate::wire::text::Detail;
@@ -194,7 +194,7 @@ impl Broker {
         };
         if let Err(cause) = std::thread::Builder::new()
             .name("daemoneye-broker".to_owned())
-            .stack_size(STACK)
+            .stack_size(STACK_SIZE)
             .spawn(work)
         {
             shared.advance(Phase::Stopped);

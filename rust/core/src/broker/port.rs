@@ -302,7 +302,7 @@ impl Port {
         let (headroom, config) = (&self.shared.headroom, &self.shared.config);
         let mut frame = Vec::new();
         headroom
-            .make_room(&mut frame, size)
+            .reserve(&mut frame, size)
             .and_then(|()| wire::write(dialect, draft, config.max_frame, config.max_topic_depth, &mut frame))
             .map_err(|error| self.shared.note_unwritten(&error))?;
         frame.shrink_to_fit();

@@ -279,7 +279,7 @@ impl Table {
             }
         });
         // Each match stands in lists that nobody can refuse to make.
-        if keys.len() < matching || matching > FEW_MATCHES && !growth::is_there(matching * MATCH) {
+        if keys.len() < matching || matching > FEW_MATCHES && !growth::is_available(matching * MATCH) {
             return None;
         }
         // In order of reader and id, each subscription once, however many of its patterns match.

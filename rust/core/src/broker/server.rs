@@ -243,7 +243,7 @@ impl Server {
                 Some(ended) = self.sessions.join_next() => self.note_end(&ended),
                 _ = look.tick() => {
                     self.look_at_path(listener, file_thread);
-                    log_left_out(self.shared.counters.log.overdue());
+                    log_left_out(self.shared.counters.log.take_overdue());
                 }
             }
         }
@@ -335,7 +335,7 @@ impl Server {
         self.wait_until(deadline, |shared| shared.connections().is_empty())
             .await;
         self.sessions.shutdown().await;
-        log_left_out(self.shared.counters.log.rest());
+        log_left_out(self.shared.counters.log.take_rest());
         tracing::info!(target: "daemoneye_eventbus::broker", "stopped");
     }
 

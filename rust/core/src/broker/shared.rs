@@ -143,7 +143,7 @@ impl Shared {
     /// Whether there is memory for another connection, or for what a verb may ask for: what is made of a text, and tables that grow.
     pub(super) fn has_memory(&self) -> bool {
         let (subscriptions, patterns) = self.router.subscriptions_and_patterns();
-        Headroom::is_there(subscriptions + patterns + self.connection_limits.in_use())
+        Headroom::is_available(subscriptions + patterns + self.connection_limits.in_use())
     }
 
     /// Whether there is memory for another subscription.

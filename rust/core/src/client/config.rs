@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::limits::{MAX_FRAMES, between, deadline, time};
+use crate::limits::{MAX_FRAME_RANGE, check_positive_time, check_range, check_time};
 use crate::transport::Sid;
 use crate::wire::auth::Token;
 use crate::wire::text::{Congestion, MAX_CLIENT_NAME, Overflow};
@@ -89,13 +89,13 @@ impl ClientConfig {
                 return Err(Error::invalid(field, "must be at least 1"));
             }
         }
-        between("max_frame", self.max_frame, MAX_FRAMES)?;
+        check_range("max_frame", self.max_frame, MAX_FRAME_RANGE)?;
         self.dialect.must_be_on_connections("dialect")?;
-        between("client", self.client.len(), 0..=MAX_CLIENT_NAME)?;
-        deadline("connect_timeout", self.connect_timeout)?;
-        deadline("publish_timeout", self.publish_timeout)?;
-        time("reconnect_initial", self.reconnect_initial)?;
-        time("reconnect_max", self.reconnect_max)?;
+        check_range("client", self.client.len(), 0..=MAX_CLIENT_NAME)?;
+        check_time("connect_timeout", self.connect_timeout)?;
+        check_time("publish_timeout", self.publish_timeout)?;
+        check_positive_time("reconnect_initial", self.reconnect_initial)?;
+        check_positive_time("reconnect_max", self.reconnect_max)?;
         if self.reconnect_max < self.reconnect_initial {
             return Err(Error::invalid("reconnect_initial", "must be at most reconnect_max"));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::config::ClientConfig;
 use super::line::keep;
 use crate::error::Error;
-use crate::shown::shown;
+use crate::printable::printable;
 use crate::transport::{Address, DialError, Readable, Retry, Stream};
 use crate::wire::auth::{self, Role};
 use crate::wire::frame::{self, Kind, PREFIX};
@@ -66,7 +66,7 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig, skipped: &
         return Err(foreign(Error::Protocol(format!(
             "the broker answered with protocol {} and dialect {}, asked were {PROTOCOL} and {}",
             info.protocol,
-            shown(&info.dialect),
+            printable(&info.dialect),
             config.dialect.name()
         ))));
     }

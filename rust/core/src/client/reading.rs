@@ -13,7 +13,7 @@ use super::shared::Shared;
 use super::ticket::Answer;
 use crate::error::Error;
 use crate::lock::MutexGuard;
-use crate::shown::shown;
+use crate::printable::printable;
 use crate::transport::Stream;
 use crate::wire::text::{FromClient, Overflow};
 
@@ -167,7 +167,9 @@ impl Shared {
                 None
             }
             Happening::Bye(reason) => {
-                let said = reason.map(|reason| format!(": {}", shown(&reason))).unwrap_or_default();
+                let said = reason
+                    .map(|reason| format!(": {}", printable(&reason)))
+                    .unwrap_or_default();
                 Some((
                     Error::ConnectionLost(format!("the broker said goodbye{said}")),
                     line.leaving,

@@ -16,7 +16,7 @@ use super::shared::Shared;
 use super::supervisor;
 use crate::error::{Error, Result};
 use crate::forked::PerProcess;
-use crate::limits::STACK;
+use crate::limits::STACK_SIZE;
 use crate::lock::Mutex;
 
 struct Running {
@@ -32,7 +32,7 @@ static RUNNING: PerProcess<Mutex<Option<Running>>> = PerProcess::new(Mutex::new(
 
 /// Has the thread attend to `shared`; starts it if need be.
 pub(super) fn attend(shared: &Arc<Shared>) -> Result<()> {
-    let mut slot = RUNNING.here().lock();
+    let mut slot = RUNNING.get().lock();
     let pid = std::process::id();
     let running = match slot.take() {
         Some(running) if running.pid == pid => running,
@@ -64,7 +64,7 @@ fn start(pid: u32) -> Result<Running> {
     let stopped = Arc::clone(&stop);
     let thread = std::thread::Builder::new()
         .name("daemoneye-client".to_owned())
-        .stack_size(STACK)
+        .stack_size(STACK_SIZE)
         .spawn(move || {
             let tasks = LocalSet::new();
             let work = tasks.run_until(async {
@@ -97,7 +97,7 @@ fn start(pid: u32) -> Result<Running> {
 /// On the thread, when a defect has ended what it runs.
 fn give_up_links() {
     let here = std::thread::current().id();
-    let over = RUNNING.here().lock().take_if(|running| {
+    let over = RUNNING.get().lock().take_if(|running| {
         running
             .thread
             .as_ref()
@@ -112,7 +112,7 @@ fn give_up_links() {
 
 /// Stops the thread and waits for it, `timeout` at most; for process exit, after the links were closed.
 pub fn shut_down(timeout: Duration) {
-    let Some(mut running) = RUNNING.here().lock().take() else {
+    let Some(mut running) = RUNNING.get().lock().take() else {
         return;
     };
     if running.pid != std::process::id() {
@@ -134,5 +134,5 @@ pub fn shut_down(timeout: Duration) {
 
 /// In a forked child, before anything else of this crate is used there.
 pub fn abandon_after_fork() {
-    RUNNING.begin_anew(Mutex::new(None));
+    RUNNING.reset(Mutex::new(None));
 }

@@ -267,7 +267,7 @@ impl Shared {
         self.host.wake();
         self.notify.notify_one();
         // Last, when all have been told: a log may panic.
-        Self::log_left_out(self.log.rest());
+        Self::log_left_out(self.log.take_rest());
     }
 
     pub(super) fn write(&self, outbox: &mut Outbox) -> Sent {

@@ -18,7 +18,7 @@ use super::original::{self, Dialled};
 use super::outbox::Sent;
 use super::shared::{Shared, subs};
 use crate::error::Error;
-use crate::limits::LONGEST;
+use crate::limits::MAX_DURATION;
 use crate::topic::{DEFAULT_MAX_DEPTH, LastTopic};
 use crate::transport::{DialError, Readable, Retry, Stream};
 use crate::wire::text::FromClient;
@@ -268,7 +268,7 @@ fn write(stream: &Stream, out: &mut Vec<u8>) -> bool {
 
 /// How often to speak for a host that does not read, by a broker's number, which may be any.
 fn ping_interval(told: f64) -> Duration {
-    Duration::try_from_secs_f64(told).map_or(PING_INTERVAL, |told| told.clamp(LEAST_PING_INTERVAL, LONGEST))
+    Duration::try_from_secs_f64(told).map_or(PING_INTERVAL, |told| told.clamp(LEAST_PING_INTERVAL, MAX_DURATION))
 }
 
 /// What is due on a live connection from time to time.
@@ -354,8 +354,8 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
         if may_pause {
             due = due.min(Instant::now() + PROBE);
         }
-        Shared::log_left_out(shared.log.overdue());
-        if let Some(next) = shared.log.next() {
+        Shared::log_left_out(shared.log.take_overdue());
+        if let Some(next) = shared.log.next_overdue() {
             due = due.min(next.into());
         }
         if failed {

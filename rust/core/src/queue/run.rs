@@ -353,7 +353,7 @@ impl Gap {
     /// As the wire says it: one frame, or several where one could not hold so many subscriptions. `None` where there is no memory for it.
     pub(super) fn frame(&self) -> Option<Bytes> {
         use crate::wire::text::{Dropped, FromBroker};
-        if self.counts.len() > MAX_UNCHECKED_COUNTS && !growth::is_there(self.counts.len() * BYTES_PER_COUNT) {
+        if self.counts.len() > MAX_UNCHECKED_COUNTS && !growth::is_available(self.counts.len() * BYTES_PER_COUNT) {
             return None;
         }
         let told = |counts: &[(u64, u64)]| {

@@ -83,7 +83,7 @@ pub(super) fn encode(dialect: Dialect, draft: &Draft<'_>, message_type: MessageT
     let in_one_pass = SCRATCH.try_with(|scratch| {
         let mut scratch = scratch.try_borrow_mut().ok()?;
         if scratch.is_empty() {
-            growth::make_room(&mut scratch, SCRATCH_LEN).ok()?;
+            growth::reserve(&mut scratch, SCRATCH_LEN).ok()?;
             scratch.resize(SCRATCH_LEN, 0);
         }
         let length = dialect.encode_into(event, &mut scratch)?;
@@ -130,7 +130,7 @@ fn encode_envelope(
 #[inline]
 fn reserve(out: &mut Vec<u8>, bytes: usize) -> Result<()> {
     // The length of the next one and a short text find room behind it.
-    growth::make_room(out, bytes.saturating_add(ENVELOPE_ROOM))
+    growth::reserve(out, bytes.saturating_add(ENVELOPE_ROOM))
 }
 
 fn encode_measured(

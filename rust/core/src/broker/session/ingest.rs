@@ -406,7 +406,7 @@ fn fill<'d>(headroom: &Headroom, pending: &mut Vec<u8>, len: usize, data: &'d [u
     let needed = pending.len() + missing.len();
     if needed > pending.capacity() && len > KEPT_PENDING {
         let capacity = needed.max(pending.capacity().saturating_mul(2).min(len));
-        headroom.expect(pending, capacity - pending.len());
+        headroom.try_reserve(pending, capacity - pending.len());
     }
     headroom.append(pending, missing)?;
     Ok(rest)

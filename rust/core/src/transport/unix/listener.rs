@@ -152,7 +152,7 @@ impl Listener {
     /// log has left out.
     pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
         let socket = self.socket.get()?;
-        log_suppressed(self.log.overdue());
+        log_suppressed(self.log.take_overdue());
         loop {
             let mut guard = socket.readable().await?;
             let Ok(accepted) = guard.try_io(|socket| accept_one(socket.get_ref(), self.file.is_none())) else {
@@ -199,7 +199,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        log_suppressed(self.log.rest());
+        log_suppressed(self.log.take_rest());
         self.stop_accepting();
     }
 }
@@ -327,8 +327,8 @@ mod tests {
         let listener = Listener::bind(&address, &ListenOptions::default()).await.unwrap();
         assert_eq!((listener.log.due(GONE), listener.log.due(GONE)), (Some(0), None));
         let look = async || tokio::time::timeout(std::time::Duration::from_millis(1), listener.accept()).await;
-        assert!(look().await.is_err() && listener.log.next().is_some());
+        assert!(look().await.is_err() && listener.log.next_overdue().is_some());
         tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
-        assert!(look().await.is_err() && listener.log.next().is_none());
+        assert!(look().await.is_err() && listener.log.next_overdue().is_none());
     }
 }

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ErrText;
 use crate::error::{Error, PatternError, TopicError};
-use crate::shown::shown;
+use crate::printable::printable;
 use crate::topic::excerpt;
 
 /// The reason codes of `ERR`, one to one with [`Error`] kinds; lower_snake_case on the wire.
@@ -176,7 +176,7 @@ impl ErrText {
             limit,
             ..
         } = self;
-        let message = shown(&message);
+        let message = printable(&message);
         let topic = topic.as_deref().map(excerpt);
         match code {
             Code::Busy | Code::RateLimit => Error::BrokerBusy(message),

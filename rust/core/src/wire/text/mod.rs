@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::{FrameError, MAX_TEXT, PREFIX};
 use crate::error::{Error, Result};
-use crate::shown::shown;
+use crate::printable::printable;
 
 pub use broker::{Bye, Dropped, ErrText, FromBroker, Info, OkText};
 pub use client::{Auth, Congestion, Connect, FromClient, Id, MAX_CLIENT_NAME, Overflow, Sub};
@@ -90,7 +90,7 @@ impl<'a> Parts<'a> {
     }
 
     fn refuse(&self, what: &str) -> Error {
-        Error::Protocol(format!("{}: {}", self.verb, shown(what)))
+        Error::Protocol(format!("{}: {}", self.verb, printable(what)))
     }
 
     fn unknown(&self) -> String {
