@@ -16,7 +16,7 @@ impl Tracked {
     /// It may lose what is on its way to it for a moment after it was closed.
     fn is_fed_no_more(&self) -> bool {
         match self {
-            Self::Inbox(inbox) => inbox.queue.is_closed() && inbox.is_starved(),
+            Self::Inbox(inbox) => inbox.queue.is_closed() && inbox.is_detached(),
             Self::Local(queue) => queue.is_closed(),
         }
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::config::ClientConfig;
-use super::line::keep;
+use super::read_buffer::append_read;
 use crate::error::Error;
 use crate::printable::printable;
 use crate::transport::{Address, DialError, Readable, Retry, Stream};
@@ -12,26 +12,31 @@ use crate::wire::auth::{self, Role};
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{self, Auth, Connect, FromBroker, FromClient, Info, PROTOCOL};
 
-const ASKED: &str = "the broker asks for a token and this client has none; set ClientConfig.token to the broker's";
-const NOT_ASKED: &str =
+const TOKEN_REQUIRED: &str =
+    "the broker asks for a token and this client has none; set ClientConfig.token to the broker's";
+const TOKEN_NOT_REQUIRED: &str =
     "the broker does not ask for the token that this client has, so that it proves nothing; set BrokerConfig.token too";
-const NOT_PROVED: &str = "the broker did not prove that it holds our token; check who listens there";
+const PROOF_MISSING: &str = "the broker did not prove that it holds our token; check who listens there";
 
-/// A connection whose broker answered, and what it sent beyond its answer.
-pub(super) struct Greeted {
+/// A connection after its handshake, with the bytes that came behind that.
+pub(super) struct Established {
     pub(super) stream: Arc<Stream>,
     pub(super) readable: Readable,
     pub(super) info: Info,
     pub(super) leftover: Vec<u8>,
 }
 
-/// `skipped`: counts what comes before the broker has answered.
-pub(super) async fn connect(address: &Address, config: &ClientConfig, skipped: &mut u64) -> Result<Greeted, DialError> {
+/// `skipped` counts the frames that come before the broker's answer.
+pub(super) async fn connect(
+    address: &Address,
+    config: &ClientConfig,
+    skipped: &mut u64,
+) -> Result<Established, DialError> {
     let stream = Arc::new(dial(address, config)?);
     let readable = stream
         .readable()
         .map_err(|error| Retry::Yes.because(Error::io("watching the connection", &error)))?;
-    let mut talk = Talk {
+    let mut texts = TextStream {
         stream,
         readable,
         buf: Vec::new(),
@@ -40,21 +45,22 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig, skipped: &
         Some(_) => Some(auth::nonce().map_err(|error| Retry::OnceConnected.because(error))?),
         None => None,
     };
-    talk.send(&FromClient::Connect(Connect {
-        protocol: PROTOCOL,
-        min_protocol: None,
-        client: config.client.clone(),
-        dialect: config.dialect.name().to_owned(),
-        congestion: config.congestion,
-        overflow: config.broker_overflow,
-        queue_messages: config.broker_queue_messages,
-        queue_bytes: config.broker_queue_bytes,
-        max_frame: Some(config.max_frame as u64),
-        nonce: nonce.clone(),
-    }))
-    .await?;
+    texts
+        .send(&FromClient::Connect(Connect {
+            protocol: PROTOCOL,
+            min_protocol: None,
+            client: config.client.clone(),
+            dialect: config.dialect.name().to_owned(),
+            congestion: config.congestion,
+            overflow: config.broker_overflow,
+            queue_messages: config.broker_queue_messages,
+            queue_bytes: config.broker_queue_bytes,
+            max_frame: Some(config.max_frame as u64),
+            nonce: nonce.clone(),
+        }))
+        .await?;
     let info = loop {
-        match talk.receive(config.max_frame).await? {
+        match texts.receive(config.max_frame).await? {
             Some(FromBroker::Info(info)) => break *info,
             Some(FromBroker::Bye(_)) => {
                 return Err(Retry::Yes.because(Error::ConnectionLost("the broker is stopping".to_owned())));
@@ -63,7 +69,7 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig, skipped: &
         }
     };
     if info.protocol != PROTOCOL || info.dialect != config.dialect.name() {
-        return Err(foreign(Error::Protocol(format!(
+        return Err(not_a_broker(Error::Protocol(format!(
             "the broker answered with protocol {} and dialect {}, asked were {PROTOCOL} and {}",
             info.protocol,
             printable(&info.dialect),
@@ -74,25 +80,25 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig, skipped: &
         (None, _, _, "none") => {}
         (Some(token), Some(own), Some(theirs), "token") => {
             let proof = token.proof(Role::Client, &own, theirs);
-            talk.send(&FromClient::Auth(Auth { proof })).await?;
+            texts.send(&FromClient::Auth(Auth { proof })).await?;
             let proved = loop {
-                if let Some(FromBroker::Ok(ok)) = talk.receive(config.max_frame).await? {
+                if let Some(FromBroker::Ok(ok)) = texts.receive(config.max_frame).await? {
                     break ok.proof;
                 }
             };
             if !proved.is_some_and(|proof| token.verify(Role::Broker, &own, theirs, &proof)) {
-                return Err(Retry::No.because(Error::AuthenticationFailed(NOT_PROVED)));
+                return Err(Retry::No.because(Error::AuthenticationFailed(PROOF_MISSING)));
             }
         }
         // A token on one side only, or a broker that will not prove itself: never go on without.
-        (None, ..) => return Err(Retry::No.because(Error::AuthenticationFailed(ASKED))),
-        (Some(_), ..) => return Err(Retry::No.because(Error::AuthenticationFailed(NOT_ASKED))),
+        (None, ..) => return Err(Retry::No.because(Error::AuthenticationFailed(TOKEN_REQUIRED))),
+        (Some(_), ..) => return Err(Retry::No.because(Error::AuthenticationFailed(TOKEN_NOT_REQUIRED))),
     }
-    Ok(Greeted {
-        stream: talk.stream,
-        readable: talk.readable,
+    Ok(Established {
+        stream: texts.stream,
+        readable: texts.readable,
         info,
-        leftover: talk.buf,
+        leftover: texts.buf,
     })
 }
 
@@ -123,14 +129,14 @@ pub(super) fn dial(address: &Address, config: &ClientConfig) -> Result<Stream, D
     )
 }
 
-/// Texts in turn, before the connection is anybody's.
-struct Talk {
+/// A connection during its handshake: control texts, one at a time.
+struct TextStream {
     stream: Arc<Stream>,
     readable: Readable,
     buf: Vec<u8>,
 }
 
-impl Talk {
+impl TextStream {
     /// A write error is not judged here: an ERR that explains it may be waiting to be read.
     async fn send(&self, text: &FromClient) -> Result<(), DialError> {
         let frame = text.frame();
@@ -152,33 +158,33 @@ impl Talk {
     /// The next text; `None` for a message, which nobody asked for yet.
     async fn receive(&mut self, max_frame: usize) -> Result<Option<FromBroker>, DialError> {
         loop {
-            let found = frame::next(&self.buf, max_frame).map_err(|error| foreign(error.into()))?;
+            let found = frame::next(&self.buf, max_frame).map_err(|error| not_a_broker(error.into()))?;
             if let Some((kind, body)) = found {
                 let text = if kind == Kind::Message {
                     None
                 } else {
-                    Some(FromBroker::parse(body).map_err(foreign)?)
+                    Some(FromBroker::parse(body).map_err(not_a_broker)?)
                 };
                 let len = PREFIX + body.len();
                 self.buf.drain(..len);
                 if let Some(FromBroker::Err(err)) = text {
-                    return Err(said(err));
+                    return Err(refused(err));
                 }
                 return Ok(text);
             }
             let mut chunk = [0; 4096];
             match self.readable.read_with(|| self.stream.try_read(&mut chunk)).await {
                 Ok(0) => return Err(hung_up()),
-                Ok(n) => keep(&mut self.buf, chunk.get(..n).unwrap_or_default())
+                Ok(n) => append_read(&mut self.buf, chunk.get(..n).unwrap_or_default())
                     .map_err(|error| Retry::Yes.because(error))?,
-                Err(error) => return Err(unread(&error)),
+                Err(error) => return Err(read_failed(&error)),
             }
         }
     }
 }
 
-/// Whoever answers is no broker of ours: a mistake of whoever named the path, or somebody who has it while the broker is away.
-pub(super) const fn foreign(error: Error) -> DialError {
+/// The peer does not speak this protocol: the path is wrong, or another program has it while the broker is away.
+pub(super) const fn not_a_broker(error: Error) -> DialError {
     Retry::OnceConnected.because(error)
 }
 
@@ -186,12 +192,12 @@ pub(super) fn hung_up() -> DialError {
     Retry::Yes.because(Error::ConnectionLost("the broker closed the connection".to_owned()))
 }
 
-pub(super) fn unread(cause: &io::Error) -> DialError {
+pub(super) fn read_failed(cause: &io::Error) -> DialError {
     Retry::Yes.because(Error::io("reading from the broker", cause))
 }
 
 /// The broker's `ERR`, which says whether another try may help.
-pub(super) fn said(err: text::ErrText) -> DialError {
+pub(super) fn refused(err: text::ErrText) -> DialError {
     let retry = if err.code.is_final() { Retry::No } else { Retry::Yes };
     retry.because(err.into_error())
 }

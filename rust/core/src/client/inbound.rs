@@ -1,17 +1,17 @@
-//! The receiving half of a link: bytes in; messages for inboxes and happenings out. Does no I/O.
+//! The receiving half of a link: bytes in; messages for inboxes and control events out. Does no I/O.
 //!
-//! The broker sends a message once per connection; here it is handed to each subscription that matches, with the same matcher and
-//! filters. Consecutive messages of one topic are handed over as one run. A subscription gets what stands behind the answer to its SUB,
+//! The broker sends a message once per connection; here it is delivered to each subscription that matches, with the same matcher and
+//! filters. Consecutive messages of one topic are delivered as one run. A subscription gets what stands behind the answer to its SUB,
 //! and nothing that was sent before for others of the connection.
 
 use std::sync::Arc;
 
-use super::entries::{Entries, Entry};
 use super::inbox::Inbox;
-use super::leaving::{Answered, Leavers, Leaving};
-use super::open::Open;
-use super::questions::{self, MAX_ASKED, Questions};
+use super::requests::{self, MAX_IN_FLIGHT, StatsRequests};
+use super::run_builder::RunBuilder;
+use super::subscriptions::{Entry, SubscriptionTable};
 use super::ticket::{Answer, Ticket};
+use super::unsubscribes::{Answered, Unsubscribe, UnsubscribeTable};
 use crate::error::{Error, Result};
 use crate::event::Utf8;
 use crate::headroom::Headroom;
@@ -24,52 +24,53 @@ use crate::wire::{self, Dialect, Refusal, Summary};
 
 const CACHED_TOPICS: usize = 1024;
 
-/// What the stream said besides messages and answers.
+/// What the link has to act on: texts that are no answers, and what an answer has made possible.
 #[derive(Debug)]
-pub(super) enum Happening {
+pub(super) enum ControlEvent {
     Ping,
     Pong,
     Bye(Option<String>),
-    /// An answer came, and in its place this is to be asked.
-    Asks(Stats),
-    /// An answer came, and there is room for subscriptions that wait to be asked for.
-    Room,
+    /// A request was answered, so that the next one can be sent: this.
+    SendStats(Stats),
+    /// An answer came, so that SUBs which wait can be sent.
+    SubscribeMore,
     /// An `ERR` about the connection.
     Error(text::ErrText),
     /// An `ERR` about refused publishes.
     Refused(text::ErrText),
 }
 
-/// What becomes of the last of a connection for a blocking inbox that is full.
+/// What becomes of the last messages of a connection that is over where a blocking inbox is full: nobody can wait for it.
 #[derive(Clone, Copy)]
-enum Last {
-    Taken,
-    /// The inbox is beyond its limits already, by the connection before.
-    Lost,
+enum FinalPush {
+    /// They are taken beyond its limits.
+    Exceed,
+    /// They are lost: it is beyond its limits already, by the connection before.
+    Drop,
 }
 
 pub(super) struct Inbound {
     pub(super) dialect: Dialect,
     pub(super) max_frame: usize,
     pub(super) topics: LastTopic,
-    pub(super) entries: Entries,
+    pub(super) subscriptions: SubscriptionTable,
     /// How many of them block.
     blocking: usize,
-    pub(super) questions: Questions,
-    pub(super) leaving: Leavers,
+    pub(super) requests: StatsRequests,
+    pub(super) unsubscribes: UnsubscribeTable,
     next_id: u64,
     matcher: Matcher<u64>,
     generation: u64,
     routes: Cache<Arc<[Arc<Inbox>]>>,
-    pub(super) undecodable: u64,
+    pub(super) decode_errors: u64,
     /// What an original broker was found to speak on the present connection.
-    pub(super) spoken: Option<Dialect>,
+    pub(super) original_dialect: Option<Dialect>,
     /// Bytes consumed so far; tells whether anybody reads.
     pub(super) consumed: u64,
-    /// What a full blocking inbox has still to take before anything else is looked at.
+    /// What a full blocking inbox has still to take before anything else is processed.
     held: Option<(Arc<Inbox>, Run)>,
-    /// The connection is over, and what came of it is handed over now or never.
-    last: Option<Last>,
+    /// Set when the connection is over: what came of it is delivered now or never.
+    final_push: Option<FinalPush>,
     headroom: Headroom,
     log: Arc<Limiter>,
 }
@@ -80,19 +81,19 @@ impl Inbound {
             dialect,
             max_frame,
             topics: LastTopic::new(DEFAULT_MAX_DEPTH),
-            entries: Entries::default(),
+            subscriptions: SubscriptionTable::default(),
             blocking: 0,
-            questions: Questions::default(),
-            leaving: Leavers::default(),
+            requests: StatsRequests::default(),
+            unsubscribes: UnsubscribeTable::default(),
             next_id: 1,
             matcher: Matcher::default(),
             generation: 0,
             routes: Cache::new(CACHED_TOPICS),
-            undecodable: 0,
-            spoken: None,
+            decode_errors: 0,
+            original_dialect: None,
             consumed: 0,
             held: None,
-            last: None,
+            final_push: None,
             headroom: Headroom::default(),
             log,
         }
@@ -109,11 +110,11 @@ impl Inbound {
             self.matcher.insert(pattern, id);
         }
         self.blocking += usize::from(inbox.block);
-        self.entries.insert(id, inbox, ticket);
+        self.subscriptions.insert(id, inbox, ticket);
     }
 
     pub(super) fn remove(&mut self, id: u64) -> Option<Entry> {
-        let entry = self.entries.remove(id)?;
+        let entry = self.subscriptions.remove(id)?;
         self.blocking -= usize::from(entry.inbox.block);
         self.unmatch(id, &entry.inbox);
         Some(entry)
@@ -126,79 +127,80 @@ impl Inbound {
         self.generation += 1;
     }
 
-    /// UNSUB is being written for an entry that was removed and settled. It matches until the broker has confirmed.
-    pub(super) fn leave(&mut self, id: u64, entry: Entry, ticket: Option<Ticket>) {
+    /// The caller sends UNSUB for an entry that was removed and whose inbox is closed. It matches until the broker has confirmed.
+    pub(super) fn begin_unsubscribe(&mut self, id: u64, entry: Entry, ticket: Option<Ticket>) {
         let Entry { inbox, live, .. } = entry;
         for pattern in &inbox.patterns {
             self.matcher.insert(pattern, id);
         }
-        let subscribing = !live;
-        self.leaving.insert(
+        let awaits_sub_answer = !live;
+        self.unsubscribes.insert(
             id,
-            Leaving {
+            Unsubscribe {
                 ticket,
                 inbox,
-                subscribing,
+                awaits_sub_answer,
             },
         );
     }
 
-    fn has_gone(&mut self, id: u64, leaving: Leaving) -> Option<Ticket> {
-        self.unmatch(id, &leaving.inbox);
-        leaving.inbox.starve();
-        leaving.ticket
+    fn finish_unsubscribe(&mut self, id: u64, unsubscribe: Unsubscribe) -> Option<Ticket> {
+        self.unmatch(id, &unsubscribe.inbox);
+        unsubscribe.inbox.detach();
+        unsubscribe.ticket
     }
 
-    /// The same for one that was asked for on a connection which is not live yet.
-    pub(super) fn leave_later(&mut self, id: u64, entry: Entry) {
-        self.leave(id, entry, None);
-        self.leaving.tell_later(id);
+    /// As [`begin_unsubscribe`](Self::begin_unsubscribe), on a connection that is not live yet: UNSUB is sent once it is.
+    pub(super) fn begin_deferred_unsubscribe(&mut self, id: u64, entry: Entry) {
+        self.begin_unsubscribe(id, entry, None);
+        self.unsubscribes.defer(id);
     }
 
-    /// Everybody who waits for an answer that the present connection can no longer give.
-    pub(super) fn give_up_answers(&mut self) -> Vec<Ticket> {
-        let mut tickets: Vec<Ticket> = self.questions.take();
-        for (id, leaving) in self.leaving.take_all() {
-            tickets.extend(self.has_gone(id, leaving));
+    /// The tickets of all requests that the present connection can no longer answer.
+    pub(super) fn take_unanswered(&mut self) -> Vec<Ticket> {
+        let mut tickets: Vec<Ticket> = self.requests.take_all();
+        for (id, unsubscribe) in self.unsubscribes.take_all() {
+            tickets.extend(self.finish_unsubscribe(id, unsubscribe));
         }
         tickets
     }
 
-    /// The connection is over; what came of it and was not looked at yet is handed over next.
-    pub(super) fn begin_last(&mut self) {
-        self.last = Some(self.last());
+    /// The connection is over; what came of it and was not processed yet is delivered next.
+    pub(super) fn begin_final_read(&mut self) {
+        self.final_push = Some(self.final_push());
     }
 
-    fn last(&self) -> Last {
+    fn final_push(&self) -> FinalPush {
         let is_exceeded = |entry: &Entry| entry.inbox.block && entry.inbox.queue.is_exceeded();
-        if self.entries.iter().any(is_exceeded) {
-            Last::Lost
+        if self.subscriptions.iter().any(is_exceeded) {
+            FinalPush::Drop
         } else {
-            Last::Taken
+            FinalPush::Exceed
         }
     }
 
-    /// The connection that knew of them is gone.
-    pub(super) fn unsend_all(&mut self) {
+    /// The connection is gone, and with it what it was told and had begun.
+    pub(super) fn forget_connection(&mut self) {
         if let Some((inbox, run)) = self.held.take() {
-            let last = self.last.unwrap_or_else(|| self.last());
-            take_last(&inbox, &run, last);
+            let final_push = self.final_push.unwrap_or_else(|| self.final_push());
+            push_final(&inbox, &run, final_push);
         }
-        self.last = None;
+        self.final_push = None;
         self.generation += 1;
-        self.entries.unsend_all();
-        for (id, leaving) in self.leaving.take_unawaited() {
-            self.has_gone(id, leaving);
+        self.subscriptions.forget_connection();
+        for (id, unsubscribe) in self.unsubscribes.take_unawaited() {
+            self.finish_unsubscribe(id, unsubscribe);
         }
     }
 
-    /// Those that the present connection does not know, as many as it has room for.
-    pub(super) fn send_some(&mut self) -> Vec<(u64, Arc<Inbox>)> {
-        self.entries.send(self.room())
+    /// The subscriptions whose SUB is to be sent now.
+    pub(super) fn take_unsent(&mut self) -> Vec<(u64, Arc<Inbox>)> {
+        self.subscriptions.take_unsent(self.room())
     }
 
+    /// How many more SUBs may be unanswered.
     fn room(&self) -> usize {
-        MAX_ASKED.saturating_sub(self.entries.unanswered() + self.leaving.len())
+        MAX_IN_FLIGHT.saturating_sub(self.subscriptions.unanswered() + self.unsubscribes.len())
     }
 
     /// Whether a full inbox may keep the connection from being read.
@@ -207,8 +209,8 @@ impl Inbound {
     }
 
     /// Closes an inbox that left the table.
-    pub(super) fn settle(&mut self, inbox: &Inbox, discard: Option<DropReason>) {
-        // It came in and stays in the account, over the limit this once.
+    pub(super) fn close_inbox(&mut self, inbox: &Inbox, discard: Option<DropReason>) {
+        // It has come and is counted, so it is taken beyond the limits this once.
         if let Some((_, run)) = self.held.take_if(|(held, _)| std::ptr::eq(&raw const **held, inbox)) {
             inbox.queue.push(&run, &inbox.account, 0, OnFull::Exceed);
         }
@@ -220,13 +222,13 @@ impl Inbound {
         }
     }
 
-    /// Takes whole frames off the front of `data`. Gives how many bytes were used and whether a full inbox stopped it (its waker is woken
-    /// when it goes on). What came before a frame that cannot be is handed over all the same.
+    /// Processes the whole frames at the front of `data`. Gives how many bytes they have and whether a full inbox stopped it (`resume` is
+    /// woken when there is room again). What came before an invalid frame is delivered all the same.
     pub(super) fn ingest(
         &mut self,
         data: &[u8],
         resume: &Arc<dyn Wake>,
-        happened: &mut Vec<Happening>,
+        events: &mut Vec<ControlEvent>,
     ) -> Result<(usize, bool)> {
         if let Some((inbox, run)) = self.held.take()
             && self.push_blocking(&inbox, run, resume)
@@ -234,7 +236,7 @@ impl Inbound {
             return Ok((0, true));
         }
         let mut at = 0;
-        let mut run: Option<Open<'_>> = None;
+        let mut run: Option<RunBuilder<'_>> = None;
         let mut stopped = false;
         let whole = loop {
             let rest = data.get(at..).unwrap_or_default();
@@ -250,32 +252,32 @@ impl Inbound {
                     Err(error) => break Err(error),
                 };
                 match &mut run {
-                    Some(open) if open.takes(&summary, len) => open.add(len),
+                    Some(builder) if builder.accepts(&summary, len) => builder.add(len),
                     _ => {
-                        if self.hand_over(data, run.take(), resume) {
+                        if self.deliver(data, run.take(), resume) {
                             stopped = true;
                             break Ok(());
                         }
-                        run = Some(Open::new(summary, at, len, self.route(summary.topic)));
+                        run = Some(RunBuilder::new(summary, at, len, self.route(summary.topic)));
                     }
                 }
             } else {
-                if self.hand_over(data, run.take(), resume) {
+                if self.deliver(data, run.take(), resume) {
                     stopped = true;
                     break Ok(());
                 }
-                self.text(body, happened)?;
+                self.handle_text(body, events)?;
             }
             at += len;
         };
-        stopped |= self.hand_over(data, run.take(), resume);
+        stopped |= self.deliver(data, run.take(), resume);
         self.consumed += at as u64;
         whole.map(|()| (at, stopped))
     }
 
     fn check<'d>(&mut self, body: &'d [u8]) -> Result<Summary<'d>> {
         wire::check(self.dialect, body, &mut self.topics).map_err(|refusal| {
-            self.undecodable += 1;
+            self.decode_errors += 1;
             match refusal {
                 Refusal::Malformed(error) => Error::Decode(error),
                 Refusal::Topic { error, .. } => Error::Topic(error),
@@ -285,16 +287,16 @@ impl Inbound {
     }
 
     pub(super) fn route(&mut self, topic: Utf8<'_>) -> Arc<[Arc<Inbox>]> {
-        let (matcher, entries, leaving) = (&self.matcher, &self.entries, &self.leaving);
+        let (matcher, subscriptions, unsubscribes) = (&self.matcher, &self.subscriptions, &self.unsubscribes);
         let route = self.routes.get_or_insert_with(topic, self.generation, || {
             let mut ids = Vec::new();
             matcher.find(topic.text(), |_, id| ids.push(id));
             ids.sort_unstable();
             ids.dedup();
             ids.iter()
-                .filter_map(|id| match entries.get(*id) {
+                .filter_map(|id| match subscriptions.get(*id) {
                     Some(entry) => entry.live.then_some(&entry.inbox),
-                    None => leaving.fed(*id),
+                    None => unsubscribes.receiving_inbox(*id),
                 })
                 .map(Arc::clone)
                 .collect()
@@ -302,93 +304,94 @@ impl Inbound {
         Arc::clone(route)
     }
 
-    /// Pushes a finished run to its inboxes. True if a blocking inbox is full; then it is held for it.
-    fn hand_over(&mut self, data: &[u8], run: Option<Open<'_>>, resume: &Arc<dyn Wake>) -> bool {
-        let Some(open) = run else { return false };
-        let takers = || {
-            open.route
+    /// Pushes a finished run to its inboxes. True if a blocking inbox is full; then what it has not taken is held.
+    fn deliver(&mut self, data: &[u8], run: Option<RunBuilder<'_>>, resume: &Arc<dyn Wake>) -> bool {
+        let Some(builder) = run else { return false };
+        let receivers = || {
+            builder
+                .route
                 .iter()
-                .filter(|inbox| open.summary.event.is_some() || inbox.subscription.include_control)
+                .filter(|inbox| builder.summary.event.is_some() || inbox.subscription.include_control)
         };
-        let bytes = data.get(open.start..open.end).unwrap_or_default();
+        let bytes = data.get(builder.start..builder.end).unwrap_or_default();
         // With one subscription the broker has applied its filters; with several it may have sent this for another, and for one that was
         // ended here until the broker says so.
-        if self.entries.len() + self.leaving.len() > 1 && takers().any(|inbox| inbox.filters.is_some()) {
-            self.hand_over_filtered(bytes, takers());
+        if self.subscriptions.len() + self.unsubscribes.len() > 1 && receivers().any(|inbox| inbox.filters.is_some()) {
+            self.deliver_filtered(bytes, receivers());
             return false;
         }
-        if takers().next().is_none() {
+        if receivers().next().is_none() {
             return false;
         }
-        let Some(run) = self.headroom.copy(bytes, open.messages) else {
-            takers().for_each(|inbox| inbox.miss(u64::from(open.messages), DropReason::NoMemory));
+        let Some(run) = self.headroom.copy(bytes, builder.messages) else {
+            receivers().for_each(|inbox| inbox.push_gap(u64::from(builder.messages), DropReason::NoMemory));
             return false;
         };
-        for inbox in takers() {
+        for inbox in receivers() {
             if inbox.block {
-                // A blocking subscription has the connection for itself: nobody else is to have this.
+                // A blocking subscription has the connection to itself, so nobody else gets this.
                 return self.push_blocking(inbox, run, resume);
             }
-            inbox.take(&run, OnFull::Overflow);
+            inbox.push(&run, OnFull::Overflow);
         }
         false
     }
 
     /// True if the inbox is full; then what it has not taken is held.
     fn push_blocking(&mut self, inbox: &Arc<Inbox>, run: Run, resume: &Arc<dyn Wake>) -> bool {
-        if let Some(last) = self.last {
-            take_last(inbox, &run, last);
+        if let Some(final_push) = self.final_push {
+            push_final(inbox, &run, final_push);
             return false;
         }
-        let Pushed::Full { taken, .. } = inbox.take(&run, OnFull::Wait(resume)) else {
+        let Pushed::Full { taken, .. } = inbox.push(&run, OnFull::Wait(resume)) else {
             return false;
         };
         self.held = Some((Arc::clone(inbox), run.skip_first(taken)));
         true
     }
 
-    pub(super) fn hand_over_filtered<'i>(&self, bytes: &[u8], takers: impl Iterator<Item = &'i Arc<Inbox>> + Clone) {
+    pub(super) fn deliver_filtered<'i>(&self, bytes: &[u8], receivers: impl Iterator<Item = &'i Arc<Inbox>> + Clone) {
         for (frame, body) in frame::split(bytes) {
             let run = self.headroom.copy(frame, 1);
             let Ok((message, event)) = wire::read(self.dialect, body) else {
                 continue;
             };
-            for inbox in takers.clone() {
+            for inbox in receivers.clone() {
                 if inbox
                     .filters
                     .as_ref()
                     .is_none_or(|filters| filters.accept(&message, event.as_ref()))
                 {
                     match &run {
-                        Some(run) => drop(inbox.take(run, OnFull::Overflow)),
-                        None => inbox.miss(1, DropReason::NoMemory),
+                        Some(run) => drop(inbox.push(run, OnFull::Overflow)),
+                        None => inbox.push_gap(1, DropReason::NoMemory),
                     }
                 }
             }
         }
     }
 
-    fn text(&mut self, body: &[u8], happened: &mut Vec<Happening>) -> Result<()> {
+    fn handle_text(&mut self, body: &[u8], events: &mut Vec<ControlEvent>) -> Result<()> {
         match FromBroker::parse(body)? {
-            FromBroker::Ping => happened.push(Happening::Ping),
-            FromBroker::Pong => happened.push(Happening::Pong),
-            FromBroker::Bye(bye) => happened.push(Happening::Bye(bye.reason)),
-            FromBroker::Ok(ok) => self.answered(ok),
+            FromBroker::Ping => events.push(ControlEvent::Ping),
+            FromBroker::Pong => events.push(ControlEvent::Pong),
+            FromBroker::Bye(bye) => events.push(ControlEvent::Bye(bye.reason)),
+            FromBroker::Ok(ok) => self.handle_ok(ok),
             FromBroker::Err(err) => match err.id {
-                Some(id) => self.refused(id, err),
+                Some(id) => self.handle_err(id, err),
                 None if err.topic.is_some() || err.sequence.is_some() => {
-                    happened.push(Happening::Refused(err));
+                    events.push(ControlEvent::Refused(err));
                 }
-                None => happened.push(Happening::Error(err)),
+                None => events.push(ControlEvent::Error(err)),
             },
             FromBroker::Dropped(dropped) => {
                 for (id, count) in dropped.subscriptions {
-                    if let Some(entry) = self.entries.get(id) {
+                    if let Some(entry) = self.subscriptions.get(id) {
                         entry
                             .inbox
                             .queue
                             .push_gap(count, &entry.inbox.account, 0, DropReason::AtBroker);
-                    } else if let Some(inbox) = self.leaving.fed(id) {
+                    } else if let Some(inbox) = self.unsubscribes.receiving_inbox(id) {
                         inbox.queue.count_lost(count, DropReason::AtBroker);
                     }
                 }
@@ -396,38 +399,38 @@ impl Inbound {
             // INFO belongs to the handshake; verbs of a newer broker are not for us.
             FromBroker::Info(_) | FromBroker::Unknown(_) => {}
         }
-        happened.extend(self.questions.next().map(Happening::Asks));
-        if self.entries.has_unsent() && self.room() > 0 {
-            happened.push(Happening::Room);
+        events.extend(self.requests.next().map(ControlEvent::SendStats));
+        if self.subscriptions.has_unsent() && self.room() > 0 {
+            events.push(ControlEvent::SubscribeMore);
         }
         Ok(())
     }
 
-    fn answered(&mut self, ok: text::OkText) {
+    fn handle_ok(&mut self, ok: text::OkText) {
         let Some(id) = ok.id else { return };
-        if self.has_left(id) {
+        if self.answer_unsubscribe(id) {
             return;
         }
-        if let Some(ticket) = self.questions.answered(id) {
-            ticket.resolve(questions::answer(ok));
-        } else if self.entries.answered(id) {
-            self.became_live();
+        if let Some(ticket) = self.requests.answered(id) {
+            ticket.resolve(requests::answer_from(ok));
+        } else if self.subscriptions.confirm(id) {
+            self.invalidate_routes();
         }
     }
 
-    /// Routes that were looked up before lack it.
-    pub(super) const fn became_live(&mut self) {
+    /// A subscription is new: routes that were looked up before lack it.
+    pub(super) const fn invalidate_routes(&mut self) {
         self.generation += 1;
     }
 
-    /// Takes the answer to the SUB or the UNSUB of a subscription that is being ended. False if `id` is none. A refusal says that the
+    /// Takes the answer to the SUB or the UNSUB of a subscription that is being ended. False if `id` is not one. A refusal says that the
     /// broker has no such subscription, which is what was asked for.
-    fn has_left(&mut self, id: u64) -> bool {
-        match self.leaving.answer(id) {
-            Answered::Nobody => return false,
-            Answered::Sub => self.became_live(),
-            Answered::Unsub(leaving) => {
-                if let Some(ticket) = self.has_gone(id, leaving) {
+    fn answer_unsubscribe(&mut self, id: u64) -> bool {
+        match self.unsubscribes.answer(id) {
+            Answered::Other => return false,
+            Answered::Sub => self.invalidate_routes(),
+            Answered::Unsub(unsubscribe) => {
+                if let Some(ticket) = self.finish_unsubscribe(id, unsubscribe) {
                     ticket.resolve(Ok(Answer::Done));
                 }
             }
@@ -435,20 +438,20 @@ impl Inbound {
         true
     }
 
-    fn refused(&mut self, id: u64, err: text::ErrText) {
-        if self.has_left(id) {
+    fn handle_err(&mut self, id: u64, err: text::ErrText) {
+        if self.answer_unsubscribe(id) {
             return;
         }
         let error = err.into_error();
-        if let Some(ticket) = self.questions.answered(id) {
+        if let Some(ticket) = self.requests.answered(id) {
             ticket.resolve(Err(error));
         } else if let Some(entry) = self.remove(id) {
             entry.inbox.refuse(&error);
-            self.settle(&entry.inbox, None);
-            entry.inbox.starve();
+            self.close_inbox(&entry.inbox, None);
+            entry.inbox.detach();
             match entry.ticket {
                 Some(ticket) => ticket.resolve(Err(error)),
-                // It was open before the connection broke, and its reader may not look for long.
+                // It was open before the connection broke, and its reader may not notice for long.
                 None => {
                     if let Some(suppressed) = self.log.due("subscription_ended") {
                         tracing::warn!(
@@ -465,12 +468,12 @@ impl Inbound {
     }
 }
 
-fn take_last(inbox: &Inbox, run: &Run, last: Last) {
-    let on_full = match last {
-        Last::Taken => OnFull::Exceed,
-        Last::Lost => OnFull::Try { block: true },
+fn push_final(inbox: &Inbox, run: &Run, final_push: FinalPush) {
+    let on_full = match final_push {
+        FinalPush::Exceed => OnFull::Exceed,
+        FinalPush::Drop => OnFull::Try { block: true },
     };
-    if let Pushed::Full { taken, .. } = inbox.take(run, on_full) {
-        inbox.miss(u64::from(run.messages - taken), DropReason::Disconnected);
+    if let Pushed::Full { taken, .. } = inbox.push(run, on_full) {
+        inbox.push_gap(u64::from(run.messages - taken), DropReason::Disconnected);
     }
 }

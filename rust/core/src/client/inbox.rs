@@ -14,7 +14,7 @@ use crate::topic::Pattern;
 pub struct InboxOptions {
     pub limits: Limits,
     pub overflow: Overflow,
-    /// Full means that the connection is not read, instead of `overflow`.
+    /// When it is full the connection is not read; `overflow` does not apply.
     pub block: bool,
 }
 
@@ -26,10 +26,10 @@ pub struct Inbox {
     pub(super) patterns: Vec<Pattern>,
     pub(super) filters: Option<Filters>,
     pub(super) block: bool,
-    /// The queue's view of itself: one subscription.
+    /// The list of subscriptions that the queue counts for: one.
     pub(super) account: Subscriptions,
     gaps: AtomicU64,
-    starved: AtomicBool,
+    detached: AtomicBool,
     refusal: OnceLock<Error>,
 }
 
@@ -45,7 +45,7 @@ impl Inbox {
             queue: Queue::new(
                 options.limits,
                 options.overflow,
-                // Its own consumer is waited for; the broker judges the connection instead.
+                // No stall timeout: the broker has one for the connection.
                 None,
                 Arc::new(Budget::unlimited()),
                 reader,
@@ -56,7 +56,7 @@ impl Inbox {
             block: options.block,
             account: Arc::from([0]),
             gaps: AtomicU64::new(0),
-            starved: AtomicBool::new(false),
+            detached: AtomicBool::new(false),
             refusal: OnceLock::new(),
         }
     }
@@ -66,12 +66,12 @@ impl Inbox {
         self.gaps.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing comes any more, not even to be counted: it was ended, and the broker has confirmed or is gone.
-    pub fn is_starved(&self) -> bool {
-        self.starved.load(Ordering::Acquire)
+    /// Whether nothing comes any more, not even to be counted as lost: it was ended, and the broker has confirmed that or is gone.
+    pub fn is_detached(&self) -> bool {
+        self.detached.load(Ordering::Acquire)
     }
 
-    /// What the broker said when it did not take it, at first or after a break of the connection.
+    /// Why the broker refused the subscription, at first or after a reconnect.
     pub fn refusal(&self) -> Option<&Error> {
         self.refusal.get()
     }
@@ -81,18 +81,18 @@ impl Inbox {
         self.queue.put_back(popped, &self.account);
     }
 
-    /// Comes before its end, so that whoever sees that finds out why.
+    /// To be called before the queue is closed, so that whoever sees the end finds the reason.
     pub(super) fn refuse(&self, error: &Error) {
         self.refusal.get_or_init(|| error.clone());
     }
 
-    /// It was settled, and nothing comes for it any more.
-    pub(super) fn starve(&self) {
-        self.starved.store(true, Ordering::Release);
+    /// The queue is closed, and nothing is pushed any more.
+    pub(super) fn detach(&self) {
+        self.detached.store(true, Ordering::Release);
     }
 
-    /// Offers it `run`; what comes after its end is counted.
-    pub(super) fn take(&self, run: &Run, on_full: OnFull<'_>) -> Pushed {
+    /// Pushes `run`; what comes after the end is counted as lost.
+    pub(super) fn push(&self, run: &Run, on_full: OnFull<'_>) -> Pushed {
         let pushed = self.queue.push(run, &self.account, 0, on_full);
         if matches!(pushed, Pushed::Closed) {
             self.queue.count_lost(u64::from(run.messages), DropReason::Closed);
@@ -100,14 +100,14 @@ impl Inbox {
         pushed
     }
 
-    /// So many came for it and could not be kept.
-    pub(super) fn miss(&self, messages: u64, reason: DropReason) {
+    /// `messages` came and could not be kept.
+    pub(super) fn push_gap(&self, messages: u64, reason: DropReason) {
         if !self.queue.push_gap(messages, &self.account, 0, reason) {
             self.queue.count_lost(messages, DropReason::Closed);
         }
     }
 
-    pub(super) fn interrupted(&self) {
+    pub(super) fn count_interruption(&self) {
         self.gaps.fetch_add(1, Ordering::Relaxed);
     }
 }

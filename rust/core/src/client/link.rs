@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::config::ClientConfig;
+use super::connection::{Read, Reader, State};
 use super::inbox::Inbox;
-use super::line::{Read, Reader, State};
 use super::outbox::{Fit, Sent, closed};
-use super::shared::{Shared, unsub};
+use super::shared::{Shared, unsub_frame};
 use super::ticket::{Answer, Ticket};
 use super::{runtime, unsupported};
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ use crate::transport::{Address, Stream};
 use crate::wire::text::{FromClient, Stats, Sub};
 use crate::wire::{self, Draft};
 
-/// What befell one connection at this end, since it was opened. What its subscriptions handed over and lost their queues know.
+/// What a link has counted since it was opened. What its subscriptions delivered and lost is counted by their queues.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LocalStatistics {
     /// Messages that were ever accepted.
@@ -29,7 +29,7 @@ pub struct LocalStatistics {
     pub refused: u64,
     /// Written to connections, never confirmed.
     pub unconfirmed: u64,
-    /// Connections that came to be used again.
+    /// How often a lost connection was replaced.
     pub reconnects: u64,
     /// Frames of the broker that are no message, and those that it had sent before it answered CONNECT.
     pub decode_errors: u64,
@@ -47,7 +47,7 @@ impl Link {
     pub fn open(address: Address, config: ClientConfig, reader: Reader, host: Arc<dyn Wake>) -> Result<Self> {
         config.validate()?;
         let shared = Shared::new(address, config, reader, host);
-        runtime::attend(&shared)?;
+        runtime::supervise(&shared)?;
         Ok(Self { shared })
     }
 
@@ -60,7 +60,7 @@ impl Link {
     }
 
     pub fn state(&self) -> State {
-        self.shared.line.lock().state
+        self.shared.connection.lock().state
     }
 
     /// Segments that a topic may have here, as the broker last said.
@@ -70,38 +70,38 @@ impl Link {
 
     /// The oldest state change nobody has seen yet.
     pub fn next_change(&self) -> Option<State> {
-        self.shared.line.lock().changes.pop_front()
+        self.shared.connection.lock().changes.pop_front()
     }
 
     /// Why the link is closed, if it was not the owner's doing.
     pub fn cause(&self) -> Option<Error> {
-        self.shared.line.lock().cause.clone()
+        self.shared.connection.lock().cause.clone()
     }
 
     /// The connection that the host should watch for reading now, with the number of that connection.
     pub fn watch(&self) -> Option<(u64, Arc<Stream>)> {
-        let line = self.shared.line.lock();
+        let connection = self.shared.connection.lock();
         // An original broker is read by the supervisor.
-        let stream = line
+        let stream = connection
             .stream
             .as_ref()
-            .filter(|_| !line.paused && !self.shared.is_original())?;
-        Some((line.generation, Arc::clone(stream)))
+            .filter(|_| !connection.paused && !self.shared.is_original())?;
+        Some((connection.generation, Arc::clone(stream)))
     }
 
-    /// Reads once and hands over what came; for [`Reader::Host`].
+    /// Reads once and processes what came; for [`Reader::Host`].
     pub fn on_readable(&self) -> Read {
         self.shared.read()
     }
 
     /// Goes on after [`Read::Paused`] with what was read already. `Open`: watch again.
     pub fn resume(&self) -> Read {
-        let mut line = self.shared.line.lock();
-        if line.stream.is_none() {
+        let mut connection = self.shared.connection.lock();
+        if connection.stream.is_none() {
             return Read::Ended;
         }
-        line.paused = false;
-        let read = self.shared.use_up(line);
+        connection.paused = false;
+        let read = self.shared.process_read(connection);
         if self.shared.reader == Reader::Link {
             self.shared.notify.notify_one();
         }
@@ -115,17 +115,19 @@ impl Link {
         outbox.is_open()?;
         let (dialect, max_frame) = (shared.config.dialect, outbox.max_frame);
         draft.sequence = outbox.sequence;
-        if let Fit::Needs(bytes) = outbox.message(|out, topics| wire::write(dialect, draft, max_frame, topics, out))? {
+        if let Fit::Needs(bytes) =
+            outbox.append_message(|out, topics| wire::write(dialect, draft, max_frame, topics, out))?
+        {
             if let Some(waker) = waker {
                 outbox.wait_for_room(waker, bytes);
             }
             return Ok(Sent::Full);
         }
         outbox.sequence += 1;
-        // An answer does not wait for company; where nothing is read this is one look.
-        let answers = shared.heard.load(Ordering::Relaxed);
+        // What may be a reply to what was just read is not held back.
+        let answers = shared.received.load(Ordering::Relaxed);
         if answers {
-            shared.heard.store(false, Ordering::Relaxed);
+            shared.received.store(false, Ordering::Relaxed);
         }
         let sent = match outbox.after_append(draft.timestamp, answers) {
             Sent::Written => shared.write(&mut outbox),
@@ -162,20 +164,20 @@ impl Link {
 
     /// Subscribes now, and again after every reconnect, until [`unsubscribe`](Self::unsubscribe).
     pub fn subscribe(&self, inbox: Arc<Inbox>, ticket: Ticket) -> Result<u64> {
-        let line = self.shared.line.lock();
-        if line.state == State::Closed {
-            return Err(closed(line.cause.as_ref()));
+        let connection = self.shared.connection.lock();
+        if connection.state == State::Closed {
+            return Err(closed(connection.cause.as_ref()));
         }
         let mut inbound = self.shared.inbound.lock();
         let id = inbound.next_id();
         // The broker would cut the connection for it, and again each time it is dialled.
         Sub::frame_of(id, &inbox.subscription)?;
         inbound.insert(id, inbox, Some(ticket));
-        if line.state == State::Connected {
+        if connection.state == State::Connected {
             self.shared.send_subs(&mut inbound);
         }
-        self.shared.push_out();
-        // The supervisor looks after a connection that this subscription may keep from being read.
+        self.shared.flush();
+        // While this subscription keeps the connection from being read, the supervisor checks whether its broker is still there.
         self.shared.notify.notify_one();
         Ok(id)
     }
@@ -183,62 +185,62 @@ impl Link {
     /// Ends a subscription; `ticket` is resolved when the broker has confirmed or the connection is gone. What is in the inbox can still be
     /// read unless `discard` is given.
     pub fn unsubscribe(&self, id: u64, ticket: Ticket, discard: Option<DropReason>) {
-        let line = self.shared.line.lock();
+        let connection = self.shared.connection.lock();
         let mut inbound = self.shared.inbound.lock();
         let Some(entry) = inbound.remove(id) else {
             return ticket.resolve(Ok(Answer::Done));
         };
-        inbound.settle(&entry.inbox, discard);
+        inbound.close_inbox(&entry.inbox, discard);
         let asked = entry.sent && !self.shared.is_original();
-        if asked && line.state == State::Connected {
-            inbound.leave(id, entry, Some(ticket));
-            self.shared.outbox.lock().text(&unsub(id));
+        if asked && connection.state == State::Connected {
+            inbound.begin_unsubscribe(id, entry, Some(ticket));
+            self.shared.outbox.lock().append_text(&unsub_frame(id));
         } else {
             // A connection that is being made may have been asked for it already.
             if asked {
-                inbound.leave_later(id, entry);
+                inbound.begin_deferred_unsubscribe(id, entry);
             } else {
-                entry.inbox.starve();
+                entry.inbox.detach();
             }
             ticket.resolve(Ok(Answer::Done));
         }
-        self.shared.push_out();
+        self.shared.flush();
     }
 
     /// Asks the broker to answer behind everything published so far, over a reconnect if need be.
     pub fn ping(&self, ticket: Ticket) {
-        let line = self.shared.line.lock();
-        if line.state == State::Closed {
-            return ticket.resolve(Err(closed(line.cause.as_ref())));
+        let connection = self.shared.connection.lock();
+        if connection.state == State::Closed {
+            return ticket.resolve(Err(closed(connection.cause.as_ref())));
         }
         if self.shared.is_original() {
             // Nothing was published, so everything was routed.
             return ticket.resolve(Ok(Answer::Done));
         }
         self.shared.outbox.lock().ping(Some(ticket));
-        self.shared.push_out();
+        self.shared.flush();
     }
 
-    /// Asks for what `asked` says; its id is chosen here. A broker that does not know `detail` and `clients` answers with the five numbers.
-    pub fn statistics(&self, asked: Stats, ticket: Ticket) {
-        let line = self.shared.line.lock();
-        match line.state {
+    /// Sends `request`; its id is chosen here. A broker that does not know `detail` and `clients` answers with the five numbers.
+    pub fn statistics(&self, request: Stats, ticket: Ticket) {
+        let connection = self.shared.connection.lock();
+        match connection.state {
             State::Connected | State::Reconnecting if self.shared.is_original() => {
                 ticket.resolve(Err(unsupported::no_statistics()));
             }
             State::Connected => {
                 let mut inbound = self.shared.inbound.lock();
                 let id = inbound.next_id();
-                if let Some(now) = inbound.questions.ask(Stats { id, ..asked }, ticket) {
-                    self.shared.outbox.lock().text(&FromClient::Stats(now).frame());
+                if let Some(now) = inbound.requests.submit(Stats { id, ..request }, ticket) {
+                    self.shared.outbox.lock().append_text(&FromClient::Stats(now).frame());
                 }
             }
-            State::Closed => ticket.resolve(Err(closed(line.cause.as_ref()))),
+            State::Closed => ticket.resolve(Err(closed(connection.cause.as_ref()))),
             _ => ticket.resolve(Err(Error::ConnectionLost(
                 "reconnecting; ask again when connected".to_owned(),
             ))),
         }
-        self.shared.push_out();
+        self.shared.flush();
     }
 
     /// Says BYE behind everything published so far: the broker sends what is queued and closes; then the state is `Closed`.
@@ -247,24 +249,24 @@ impl Link {
             // It knows no goodbye, and there is nothing to wait for.
             return self.close();
         }
-        let mut line = self.shared.line.lock();
-        if line.state == State::Connected && !line.leaving {
-            line.leaving = true;
-            self.shared.outbox.lock().text(&FromClient::Bye.frame());
+        let mut connection = self.shared.connection.lock();
+        if connection.state == State::Connected && !connection.closing {
+            connection.closing = true;
+            self.shared.outbox.lock().append_text(&FromClient::Bye.frame());
         }
-        self.shared.push_out();
+        self.shared.flush();
     }
 
     /// Ends the link as [`close`](Self::close) does; what has come already is counted as lost by the subscriptions that were ended before.
     pub fn close_counted(&self) {
-        let mut line = self.shared.line.lock();
-        // Its end, which may be found here, is our own doing.
-        line.leaving = true;
+        let mut connection = self.shared.connection.lock();
+        // If its end is found here, this side has caused it.
+        connection.closing = true;
         #[cfg(target_os = "linux")]
-        if let Some(stream) = &line.stream {
+        if let Some(stream) = &connection.stream {
             stream.stop_receiving();
         }
-        self.shared.read_rest(line);
+        self.shared.read_rest(connection);
         self.close();
     }
 
@@ -280,7 +282,7 @@ impl Link {
     }
 
     pub fn local_statistics(&self) -> LocalStatistics {
-        let decode_errors = self.shared.inbound.lock().undecodable;
+        let decode_errors = self.shared.inbound.lock().decode_errors;
         let outbox = self.shared.outbox.lock();
         LocalStatistics {
             published: outbox.published(),

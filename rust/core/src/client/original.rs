@@ -2,7 +2,7 @@
 //! told it to.
 //!
 //! Model: a connection is there when it was dialled, or, with a token, when the broker has answered the proof. From then on this side
-//! sends nothing but `PONG`; what arrives is matched and filtered here, in whatever dialect it comes, and handed over in the
+//! sends nothing but `PONG`; what arrives is matched and filtered here, in whatever dialect it comes, and delivered in the
 //! configured one. The supervisor reads, not the host: the broker waits 5 s for its `PONG`, however busy the host's event loop is.
 
 use std::borrow::Cow;
@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use super::config::ClientConfig;
 use super::handshake;
-use super::inbound::{Happening, Inbound};
-use super::line::keep;
+use super::inbound::{ControlEvent, Inbound};
+use super::read_buffer::append_read;
 use super::shared::Shared;
 use crate::error::{Error, Result};
 use crate::transport::{Address, DialError, Readable, Retry, Stream};
@@ -43,7 +43,7 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig, first: boo
         leftover: Vec::new(),
     };
     if let Some(token) = &config.token {
-        // The order that its broker wants; its own client has the other, which that refuses.
+        // The order that the original's broker accepts; the original's client sends the other, which that broker refuses.
         let text = format!("{}:{ORIGINAL_REQUEST}", token.original_proof());
         let prefix = u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
         let frame = [&prefix, text.as_bytes()].concat();
@@ -65,7 +65,8 @@ impl Dialled {
     /// Waits for the answer to the proof; whoever did not accept it closes without a word.
     async fn pong(&mut self, max_frame: usize, first: bool) -> Result<(), DialError> {
         loop {
-            let found = original::next(&self.leftover, max_frame).map_err(|error| handshake::foreign(error.into()))?;
+            let found =
+                original::next(&self.leftover, max_frame).map_err(|error| handshake::not_a_broker(error.into()))?;
             if let Some(body) = found {
                 let (answered, len) = (
                     OriginalFrame::classify(body) == OriginalFrame::Pong,
@@ -79,18 +80,18 @@ impl Dialled {
             }
             let mut chunk = [0; 4096];
             match self.readable.read_with(|| self.stream.try_read(&mut chunk)).await {
-                Ok(0) => return Err(not_taken(first)),
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(not_taken(first)),
-                Ok(n) => keep(&mut self.leftover, chunk.get(..n).unwrap_or_default())
+                Ok(0) => return Err(proof_rejected(first)),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(proof_rejected(first)),
+                Ok(n) => append_read(&mut self.leftover, chunk.get(..n).unwrap_or_default())
                     .map_err(|error| Retry::Yes.because(error))?,
-                Err(error) => return Err(handshake::unread(&error)),
+                Err(error) => return Err(handshake::read_failed(&error)),
             }
         }
     }
 }
 
-/// Later it may as well be a broker that stops.
-const fn not_taken(first: bool) -> DialError {
+/// After the first connection it may as well be a broker that stops.
+const fn proof_rejected(first: bool) -> DialError {
     let retry = if first { Retry::No } else { Retry::Yes };
     retry.because(Error::AuthenticationFailed(
         "the broker ended the connection at our proof; give both sides the same token",
@@ -98,59 +99,62 @@ const fn not_taken(first: bool) -> DialError {
 }
 
 /// Reads a live connection until it is lost.
-pub(super) async fn attend(shared: &Arc<Shared>, stream: &Arc<Stream>, readable: &Readable) {
+pub(super) async fn maintain(shared: &Arc<Shared>, stream: &Arc<Stream>, readable: &Readable) {
     let mut chunk = vec![0; READ];
     loop {
-        if !shared.line.lock().is_of(stream) {
+        if !shared.connection.lock().is_of(stream) {
             return;
         }
-        let wants = shared.write_pongs();
+        let blocked = shared.write_pongs();
         tokio::select! {
             () = shared.notify.notified() => {}
-            writable = stream.writable(), if wants => {
+            writable = stream.writable(), if blocked => {
                 drop(writable);
                 shared.outbox.lock().disarm();
             }
             got = readable.read_with(|| stream.try_read(&mut chunk)) => {
-                let line = shared.line.lock();
-                if !line.is_of(stream) {
+                let connection = shared.connection.lock();
+                if !connection.is_of(stream) {
                     return;
                 }
                 match got {
                     Ok(0) => {
                         let cause = Error::ConnectionLost("the broker closed the connection".to_owned());
-                        return shared.lost(line, cause, false);
+                        return shared.connection_lost(connection, cause, false);
                     }
-                    Ok(n) => shared.feed(line, chunk.get(..n).unwrap_or_default()),
-                    Err(error) => return shared.lost(line, Error::io("reading from the broker", &error), false),
+                    Ok(n) => shared.feed(connection, chunk.get(..n).unwrap_or_default()),
+                    Err(error) => {
+                        let cause = Error::io("reading from the broker", &error);
+                        return shared.connection_lost(connection, cause, false);
+                    }
                 }
             }
         }
-        if wants {
+        if blocked {
             shared.outbox.lock().disarm();
         }
     }
 }
 
 impl Inbound {
-    /// Nobody is asked: what is subscribed here is matched here.
+    /// The broker knows no subscriptions: what is subscribed here is matched here.
     pub(super) fn confirm_all(&mut self) {
-        self.became_live();
-        self.entries.answer_all();
+        self.invalidate_routes();
+        self.subscriptions.confirm_all();
     }
 
     /// Takes whole frames off the front of `data`; gives how many bytes were used. What is no message, or one that no native client
     /// could have published, is counted and skipped.
-    pub(super) fn ingest_original(&mut self, data: &[u8], happened: &mut Vec<Happening>) -> Result<usize> {
+    pub(super) fn ingest_original(&mut self, data: &[u8], events: &mut Vec<ControlEvent>) -> Result<usize> {
         let mut at = 0;
         while let Some(body) = original::next(data.get(at..).unwrap_or_default(), self.max_frame)? {
             let frame = data.get(at..at + PREFIX + body.len()).unwrap_or_default();
             at += frame.len();
             match OriginalFrame::classify(body) {
-                OriginalFrame::Ping => happened.push(Happening::Ping),
+                OriginalFrame::Ping => events.push(ControlEvent::Ping),
                 OriginalFrame::Pong => {}
                 OriginalFrame::Message if self.deliver_original(frame, body).is_some() => {}
-                _ => self.undecodable += 1,
+                _ => self.decode_errors += 1,
             }
         }
         self.consumed += at as u64;
@@ -158,19 +162,19 @@ impl Inbound {
     }
 
     fn deliver_original(&mut self, frame: &[u8], body: &[u8]) -> Option<()> {
-        let spoken = wire::learn(&mut self.spoken, body, self.dialect)?;
-        let frame = if spoken == self.dialect {
+        let original_dialect = wire::learn(&mut self.original_dialect, body, self.dialect)?;
+        let frame = if original_dialect == self.dialect {
             Cow::Borrowed(frame)
         } else {
-            Cow::Owned(wire::translate(spoken, self.dialect, body).ok()?)
+            Cow::Owned(wire::translate(original_dialect, self.dialect, body).ok()?)
         };
         let summary = wire::check(self.dialect, frame.get(PREFIX..)?, &mut self.topics).ok()?;
         let route = self.route(summary.topic);
         let is_event = summary.event.is_some();
-        let takers = route
+        let receivers = route
             .iter()
             .filter(|inbox| is_event || inbox.subscription.include_control);
-        self.hand_over_filtered(&frame, takers);
+        self.deliver_filtered(&frame, receivers);
         Some(())
     }
 }

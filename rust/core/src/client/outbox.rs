@@ -65,9 +65,9 @@ pub(super) struct Outbox {
     unpinged_bytes: usize,
     confirmation_due: bool,
     pings: Pings,
-    waiting: SmallVec<[Arc<dyn Wake>; 1]>,
+    waiters: SmallVec<[Arc<dyn Wake>; 1]>,
     /// The least that any of them waits for, in bytes.
-    wanted: usize,
+    smallest_wanted: usize,
     pub(super) sequence: u64,
     /// The connection that takes the bytes, and what it allows.
     pub(super) stream: Option<Arc<Stream>>,
@@ -95,8 +95,8 @@ impl Outbox {
             unpinged_bytes: 0,
             confirmation_due: false,
             pings: Pings::default(),
-            waiting: SmallVec::new(),
-            wanted: usize::MAX,
+            waiters: SmallVec::new(),
+            smallest_wanted: usize::MAX,
             sequence: 0,
             stream: None,
             max_frame,
@@ -124,14 +124,14 @@ impl Outbox {
     }
 
     /// A new connection, not live yet.
-    pub(super) fn adopt(&mut self, stream: Arc<Stream>, max_frame: usize, max_depth: usize) {
+    pub(super) fn attach(&mut self, stream: Arc<Stream>, max_frame: usize, max_depth: usize) {
         self.stream = Some(stream);
         (self.max_frame, self.topics) = (max_frame, LastTopic::new(max_depth));
         self.failed = false;
     }
 
-    /// The connection that was adopted comes to nothing; whoever holds it keeps it open.
-    pub(super) fn forsake(&mut self) {
+    /// The attached connection did not become live; a reference to it would keep it open.
+    pub(super) fn detach(&mut self) {
         self.stream = None;
     }
 
@@ -145,7 +145,7 @@ impl Outbox {
 
     /// Appends the message that `encode` writes, if it fits; one message always fits into an empty buffer. Else says how many bytes it
     /// needs.
-    pub(super) fn message(
+    pub(super) fn append_message(
         &mut self,
         encode: impl FnOnce(&mut Vec<u8>, &mut LastTopic) -> Result<usize>,
     ) -> Result<Fit> {
@@ -166,7 +166,7 @@ impl Outbox {
     }
 
     /// Appends a control text; these are few and never refused.
-    pub(super) fn text(&mut self, frame: &[u8]) {
+    pub(super) fn append_text(&mut self, frame: &[u8]) {
         self.compact();
         // Where there is no memory for twice the buffer there may be for these few bytes.
         if self.buf.try_reserve(frame.len()).is_err() {
@@ -175,33 +175,33 @@ impl Outbox {
         self.buf.extend_from_slice(frame);
     }
 
-    /// Appends a PONG, unless something waits that is a sign of life as well: a broker that asks on and reads nothing is not answered
-    /// into ever more memory.
-    pub(super) fn sign_of_life(&mut self) {
+    /// Appends a PONG, unless there are unsent bytes, which show as well that we are alive: a broker that pings and does not read must not
+    /// make the buffer grow.
+    pub(super) fn keep_alive(&mut self) {
         if self.pending() == 0 {
-            self.text(&FromClient::Pong.frame());
+            self.append_text(&FromClient::Pong.frame());
         }
     }
 
     /// Appends a PING if one is needed; its PONG confirms everything before it and resolves `ticket`.
     pub(super) fn ping(&mut self, ticket: Option<Ticket>) {
         self.unpinged_bytes = 0;
-        if self.pings.ask(self.appended, ticket) {
-            self.text(&FromClient::Ping.frame());
+        if self.pings.request(self.appended, ticket) {
+            self.append_text(&FromClient::Ping.frame());
         }
     }
 
-    /// The oldest PING was answered; gives whom to tell, and whether another was appended in its place.
+    /// The oldest PING was answered; gives the tickets to resolve, and whether another was appended in its place.
     pub(super) fn pong(&mut self) -> (impl Iterator<Item = Ticket> + use<>, bool) {
         let answered = self.pings.answered();
         if let Some((mark, _)) = &answered {
             self.confirmed = self.confirmed.max(*mark);
         }
-        let owed = self.pings.is_owed();
-        if owed {
+        let deferred = self.pings.has_deferred();
+        if deferred {
             self.ping(None);
         }
-        (answered.into_iter().flat_map(|(_, waiting)| waiting), owed)
+        (answered.into_iter().flat_map(|(_, tickets)| tickets), deferred)
     }
 
     /// True once, when messages were appended and nobody has been asked yet to have them confirmed: the supervisor is to be told.
@@ -239,25 +239,25 @@ impl Outbox {
 
     /// Has `waker` woken when a message of `bytes` fits.
     pub(super) fn wait_for_room(&mut self, waker: &Arc<dyn Wake>, bytes: usize) {
-        self.wanted = self.wanted.min(bytes);
-        if !self.waiting.iter().any(|known| Arc::ptr_eq(known, waker)) {
-            self.waiting.push(Arc::clone(waker));
+        self.smallest_wanted = self.smallest_wanted.min(bytes);
+        if !self.waiters.iter().any(|known| Arc::ptr_eq(known, waker)) {
+            self.waiters.push(Arc::clone(waker));
         }
     }
 
-    /// Who waits for room, as soon as one of them fits: a publisher may be what its own reader waits for. Never for less, since a try
-    /// encodes the whole message.
+    /// All waiters, as soon as the message of one of them fits, however full the buffer is: the reader may be waiting for that publisher.
+    /// Not before, since each try encodes the whole message.
     pub(super) fn take_room(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
         let pending = self.pending();
-        if self.waiting.is_empty() || pending > 0 && pending.saturating_add(self.wanted) > self.limit {
+        if self.waiters.is_empty() || pending > 0 && pending.saturating_add(self.smallest_wanted) > self.limit {
             return SmallVec::new();
         }
-        self.take_waiting()
+        self.take_all_waiters()
     }
 
-    pub(super) fn take_waiting(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
-        self.wanted = usize::MAX;
-        std::mem::take(&mut self.waiting)
+    pub(super) fn take_all_waiters(&mut self) -> SmallVec<[Arc<dyn Wake>; 1]> {
+        self.smallest_wanted = usize::MAX;
+        std::mem::take(&mut self.waiters)
     }
 
     /// What to do with what was appended at `now`: write at once (`urgent`, or none went out lately), or leave it to the next flush.
@@ -278,8 +278,8 @@ impl Outbox {
         !(full && self.cork.holds(now, self.pending()))
     }
 
-    /// What was kept goes out next, but for messages that the broker would end the connection for: it may take less than the one before.
-    /// Gives how many those were.
+    /// What was kept is sent next, except messages for which this broker would end the connection: its `max_frame` may be less than that of
+    /// the one before. Gives how many those were.
     pub(super) fn go_live(&mut self) -> u64 {
         (self.live, self.armed) = (true, false);
         let max_frame = self.max_frame;
@@ -339,9 +339,9 @@ impl Outbox {
         }
     }
 
-    /// The connection broke: a frame sent in part is lost, whole unsent messages are kept, control texts are forgotten. Gives the
+    /// The connection broke: a frame sent in part is lost, whole unsent messages are kept, control texts are dropped. Gives the
     /// flush tickets that a later connection must answer.
-    pub(super) fn lose(&mut self) -> Vec<Ticket> {
+    pub(super) fn connection_lost(&mut self) -> Vec<Ticket> {
         (self.live, self.armed) = (false, false);
         self.stream = None;
         if self.head > self.frame
@@ -358,9 +358,9 @@ impl Outbox {
         self.confirmed = self.written;
         (self.head, self.frame) = (0, 0);
         self.unpinged_bytes = self.buf.len();
-        // Nobody may publish any more, and what was kept is to be confirmed all the same.
+        // What was kept is to be confirmed even if nothing is published any more.
         self.confirmation_due |= !self.buf.is_empty();
-        self.pings.take()
+        self.pings.take_all()
     }
 
     /// Keeps of the frames from `start` on those that `keep` says, by kind and length of body. Gives how many went.

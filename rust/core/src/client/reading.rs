@@ -1,14 +1,14 @@
-//! What came from the broker, on its way to the subscriptions and to those who asked: whoever reads the connection, a host, a supervisor or
-//! somebody who has found its end, does it here.
+//! From the socket to the subscriptions and to those who wait for answers: whoever reads the connection (the host, the supervisor, or
+//! whoever has found its end) does it here.
 //!
-//! Guarantee: all that came is handed over, in order, before the connection is lost for what came behind it.
+//! Guarantee: all that came is delivered, in order, before the connection is given up for what came behind it.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::inbound::Happening;
-use super::line::{Line, Read};
+use super::connection::{Connection, Read};
+use super::inbound::ControlEvent;
 use super::shared::Shared;
 use super::ticket::Answer;
 use crate::error::Error;
@@ -18,7 +18,7 @@ use crate::transport::Stream;
 use crate::wire::text::{FromClient, Overflow};
 
 /// Reads of a connection that is over: more than a kernel holds of it.
-const MOST_LAST_READS: usize = 64;
+const MAX_FINAL_READS: usize = 64;
 
 impl Shared {
     pub(super) fn read(&self) -> Read {
@@ -27,35 +27,35 @@ impl Shared {
 
     /// `Err` is `WouldBlock`, and nothing else.
     pub(super) fn try_read(&self) -> io::Result<Read> {
-        let mut line = self.line.lock();
-        let Some(stream) = line.stream.clone() else {
+        let mut connection = self.connection.lock();
+        let Some(stream) = connection.stream.clone() else {
             return Ok(Read::Ended);
         };
-        let read = match line.unused.room() {
+        let read = match connection.read_buffer.spare() {
             Ok(room) => stream.try_read(room),
             Err(error) => {
-                self.lost(line, error, false);
+                self.connection_lost(connection, error, false);
                 return Ok(Read::Ended);
             }
         };
         let cause = match read {
-            Ok(0) => self.closed_without_a_word(),
+            Ok(0) => self.closed_without_reason(),
             Ok(n) => {
-                line.unused.read(n);
-                self.heard.store(true, Ordering::Relaxed);
-                return Ok(self.use_up(line));
+                connection.read_buffer.advance(n);
+                self.received.store(true, Ordering::Relaxed);
+                return Ok(self.process_read(connection));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
             // Closed with something of ours unread.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => self.closed_without_a_word(),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => self.closed_without_reason(),
             Err(error) => Error::ConnectionLost(format!("reading from the broker: {error}")),
         };
-        self.lost(line, cause, false);
+        self.connection_lost(connection, cause, false);
         Ok(Read::Ended)
     }
 
-    /// The end of the stream, and no ERR or BYE before it.
-    pub(super) fn closed_without_a_word(&self) -> Error {
+    /// The error for an end of the stream with no ERR or BYE before it.
+    pub(super) fn closed_without_reason(&self) -> Error {
         let closed = "the broker closed the connection";
         Error::ConnectionLost(match self.config.broker_overflow {
             Overflow::Disconnect => format!(
@@ -66,54 +66,54 @@ impl Shared {
         })
     }
 
-    /// Hands over what somebody else has read.
-    pub(super) fn feed(&self, mut line: MutexGuard<'_, Line>, data: &[u8]) {
-        if let Err(error) = line.unused.append(data) {
-            return self.lost(line, error, false);
+    /// Processes what somebody else has read.
+    pub(super) fn feed(&self, mut connection: MutexGuard<'_, Connection>, data: &[u8]) {
+        if let Err(error) = connection.read_buffer.append(data) {
+            return self.connection_lost(connection, error, false);
         }
-        self.use_up(line);
+        self.process_read(connection);
     }
 
-    /// Hands over what is in the read buffer.
-    pub(super) fn use_up(&self, mut line: MutexGuard<'_, Line>) -> Read {
-        let mut happened = Vec::new();
+    /// Processes what is in the read buffer.
+    pub(super) fn process_read(&self, mut connection: MutexGuard<'_, Connection>) -> Read {
+        let mut events = Vec::new();
         let mut inbound = self.inbound.lock();
-        let data = line.unused.bytes();
+        let data = connection.read_buffer.unread();
         let used = if self.is_original() {
-            inbound.ingest_original(data, &mut happened).map(|used| (used, false))
+            inbound.ingest_original(data, &mut events).map(|used| (used, false))
         } else {
-            inbound.ingest(data, &self.resume, &mut happened)
+            inbound.ingest(data, &self.resume, &mut events)
         };
         drop(inbound);
         let (read, broken) = match used {
             Ok((used, paused)) => {
-                line.unused.use_up(used);
-                line.paused = paused;
+                connection.read_buffer.consume(used);
+                connection.paused = paused;
                 (if paused { Read::Paused } else { Read::Open }, None)
             }
             Err(error) => (Read::Ended, Some(error)),
         };
-        // Also what came before a frame that cannot be: it may say why.
-        for happening in happened {
-            if let Some((cause, last)) = self.happened(&line, happening) {
-                self.lost(line, cause, last);
+        // Also what came before an invalid frame: it may say why.
+        for event in events {
+            if let Some((cause, last)) = self.handle_control(&connection, event) {
+                self.connection_lost(connection, cause, last);
                 return Read::Ended;
             }
         }
         if let Some(error) = broken {
-            self.lost(line, error, false);
+            self.connection_lost(connection, error, false);
         }
         read
     }
 
-    /// Hands over what has come already.
-    pub(super) fn read_rest(&self, line: MutexGuard<'_, Line>) {
-        if line.stream.is_none() {
+    /// Reads and processes what has come already.
+    pub(super) fn read_rest(&self, connection: MutexGuard<'_, Connection>) {
+        if connection.stream.is_none() {
             return;
         }
-        let mut read = self.use_up(line);
+        let mut read = self.process_read(connection);
         // Where the broker can still send, it must not keep us here.
-        for _ in 0..MOST_LAST_READS {
+        for _ in 0..MAX_FINAL_READS {
             if read != Read::Open {
                 break;
             }
@@ -121,61 +121,61 @@ impl Shared {
         }
     }
 
-    /// The connection `stream` is found to be over while nobody reads it: what came before is handed over first, as whoever reads would
-    /// have done, and may say more of the end. True if the end has not been read yet.
-    pub(super) fn read_last(&self, stream: &Arc<Stream>) -> bool {
-        let line = self.line.lock();
-        // Or whoever reads has found it, and what is said here would hold for the next.
-        if !line.is_of(stream) {
+    /// The connection `stream` is found to be over while nobody reads it: what came before is processed first, as a reader would have
+    /// done, and may say more of the end. True if the end has not been read yet.
+    pub(super) fn final_read(&self, stream: &Arc<Stream>) -> bool {
+        let connection = self.connection.lock();
+        // If a reader has found it already, what follows would concern the next connection.
+        if !connection.is_of(stream) {
             return false;
         }
-        self.inbound.lock().begin_last();
-        self.read_rest(line);
-        self.line.lock().is_of(stream)
+        self.inbound.lock().begin_final_read();
+        self.read_rest(connection);
+        self.connection.lock().is_of(stream)
     }
 
-    /// Acts on what the stream said. If that ends the connection: why, and whether for good.
-    fn happened(&self, line: &Line, happening: Happening) -> Option<(Error, bool)> {
-        match happening {
-            Happening::Ping => {
-                self.outbox.lock().sign_of_life();
-                self.push_out();
+    /// Acts on `event`. If that ends the connection: why, and whether for good.
+    fn handle_control(&self, connection: &Connection, event: ControlEvent) -> Option<(Error, bool)> {
+        match event {
+            ControlEvent::Ping => {
+                self.outbox.lock().keep_alive();
+                self.flush();
                 None
             }
-            Happening::Pong => {
+            ControlEvent::Pong => {
                 let (tickets, pinged) = self.outbox.lock().pong();
                 for ticket in tickets {
                     ticket.resolve(Ok(Answer::Done));
                 }
                 if pinged {
-                    self.push_out();
+                    self.flush();
                 }
                 None
             }
-            Happening::Asks(stats) => {
-                self.outbox.lock().text(&FromClient::Stats(stats).frame());
-                self.push_out();
+            ControlEvent::SendStats(stats) => {
+                self.outbox.lock().append_text(&FromClient::Stats(stats).frame());
+                self.flush();
                 None
             }
-            Happening::Room => {
+            ControlEvent::SubscribeMore => {
                 self.send_subs(&mut self.inbound.lock());
-                self.push_out();
+                self.flush();
                 None
             }
-            Happening::Refused(err) => {
+            ControlEvent::Refused(err) => {
                 self.note_refused(err.code, err.topic.as_deref(), err.count.unwrap_or(1), &err.message);
                 None
             }
-            Happening::Bye(reason) => {
+            ControlEvent::Bye(reason) => {
                 let said = reason
                     .map(|reason| format!(": {}", printable(&reason)))
                     .unwrap_or_default();
                 Some((
                     Error::ConnectionLost(format!("the broker said goodbye{said}")),
-                    line.leaving,
+                    connection.closing,
                 ))
             }
-            Happening::Error(err) => {
+            ControlEvent::Error(err) => {
                 let (code, reason) = (err.code, err.code.name());
                 let error = err.into_error();
                 if let Some(suppressed) = self.log.due(reason) {

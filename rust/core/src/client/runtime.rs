@@ -19,8 +19,8 @@ use crate::forked::PerProcess;
 use crate::limits::STACK_SIZE;
 use crate::lock::Mutex;
 
-struct Running {
-    give: mpsc::UnboundedSender<Arc<Shared>>,
+struct ClientThread {
+    sender: mpsc::UnboundedSender<Arc<Shared>>,
     stop: Arc<Notify>,
     thread: Option<std::thread::JoinHandle<()>>,
     pid: u32,
@@ -28,38 +28,38 @@ struct Running {
     sweep_at: usize,
 }
 
-static RUNNING: PerProcess<Mutex<Option<Running>>> = PerProcess::new(Mutex::new(None));
+static CLIENT_THREAD: PerProcess<Mutex<Option<ClientThread>>> = PerProcess::new(Mutex::new(None));
 
-/// Has the thread attend to `shared`; starts it if need be.
-pub(super) fn attend(shared: &Arc<Shared>) -> Result<()> {
-    let mut slot = RUNNING.get().lock();
+/// Has the thread supervise `shared`; starts it if need be.
+pub(super) fn supervise(shared: &Arc<Shared>) -> Result<()> {
+    let mut slot = CLIENT_THREAD.get().lock();
     let pid = std::process::id();
-    let running = match slot.take() {
-        Some(running) if running.pid == pid => running,
-        parents => {
-            // What is left here by the parent of a child that was told of no fork is forgotten, never dropped: dropping would join
-            // threads that do not exist.
-            std::mem::forget(parents);
+    let client_thread = match slot.take() {
+        Some(client_thread) if client_thread.pid == pid => client_thread,
+        inherited => {
+            // After a fork without our hook this is the parent's: forgotten, never dropped, since that would join threads that do not
+            // exist.
+            std::mem::forget(inherited);
             start(pid)?
         }
     };
-    let running = slot.insert(running);
-    if running.links.len() >= running.sweep_at {
-        running.links.retain(|link| link.strong_count() > 0);
-        running.sweep_at = 2 * running.links.len() + 16;
+    let client_thread = slot.insert(client_thread);
+    if client_thread.links.len() >= client_thread.sweep_at {
+        client_thread.links.retain(|link| link.strong_count() > 0);
+        client_thread.sweep_at = 2 * client_thread.links.len() + 16;
     }
-    running.links.push(Arc::downgrade(shared));
-    // A thread that has ended takes none, and gives up what is noted here.
-    let _given = running.give.send(Arc::clone(shared));
+    client_thread.links.push(Arc::downgrade(shared));
+    // A thread that has ended takes none, and ends the links noted here.
+    let _sent = client_thread.sender.send(Arc::clone(shared));
     Ok(())
 }
 
-fn start(pid: u32) -> Result<Running> {
+fn start(pid: u32) -> Result<ClientThread> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::io("starting the client runtime", &error))?;
-    let (give, mut given) = mpsc::unbounded_channel();
+    let (sender, mut receiver) = mpsc::unbounded_channel();
     let stop = Arc::new(Notify::new());
     let stopped = Arc::clone(&stop);
     let thread = std::thread::Builder::new()
@@ -71,7 +71,7 @@ fn start(pid: u32) -> Result<Running> {
                 loop {
                     tokio::select! {
                         () = stopped.notified() => return,
-                        Some(shared) = given.recv() => drop(spawn_local(supervisor::supervise(shared))),
+                        Some(shared) = receiver.recv() => drop(spawn_local(supervisor::supervise(shared))),
                     }
                 }
             });
@@ -80,12 +80,12 @@ fn start(pid: u32) -> Result<Running> {
             let _reported = catch_unwind(AssertUnwindSafe(|| drop(tasks)));
             let _reported = catch_unwind(AssertUnwindSafe(|| runtime.shutdown_background()));
             if ended.is_err() {
-                give_up_links();
+                end_links();
             }
         })
         .map_err(|error| Error::io("starting the client thread", &error))?;
-    Ok(Running {
-        give,
+    Ok(ClientThread {
+        sender,
         stop,
         thread: Some(thread),
         pid,
@@ -94,34 +94,34 @@ fn start(pid: u32) -> Result<Running> {
     })
 }
 
-/// On the thread, when a defect has ended what it runs.
-fn give_up_links() {
+/// On the thread, when a panic has ended what it runs.
+fn end_links() {
     let here = std::thread::current().id();
-    let over = RUNNING.get().lock().take_if(|running| {
-        running
+    let over = CLIENT_THREAD.get().lock().take_if(|client_thread| {
+        client_thread
             .thread
             .as_ref()
             .is_some_and(|thread| thread.thread().id() == here)
     });
     for link in over.into_iter().flat_map(|over| over.links) {
         if let Some(link) = link.upgrade() {
-            link.end_by_defect();
+            link.end_after_panic();
         }
     }
 }
 
 /// Stops the thread and waits for it, `timeout` at most; for process exit, after the links were closed.
 pub fn shut_down(timeout: Duration) {
-    let Some(mut running) = RUNNING.get().lock().take() else {
+    let Some(mut client_thread) = CLIENT_THREAD.get().lock().take() else {
         return;
     };
-    if running.pid != std::process::id() {
-        std::mem::forget(running);
+    if client_thread.pid != std::process::id() {
+        std::mem::forget(client_thread);
         return;
     }
-    running.stop.notify_one();
+    client_thread.stop.notify_one();
     let deadline = std::time::Instant::now() + timeout;
-    if let Some(thread) = running.thread.take() {
+    if let Some(thread) = client_thread.thread.take() {
         while !thread.is_finished() && std::time::Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -134,5 +134,5 @@ pub fn shut_down(timeout: Duration) {
 
 /// In a forked child, before anything else of this crate is used there.
 pub fn abandon_after_fork() {
-    RUNNING.reset(Mutex::new(None));
+    CLIENT_THREAD.reset(Mutex::new(None));
 }

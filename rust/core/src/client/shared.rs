@@ -1,7 +1,7 @@
-//! What stands behind every handle of one link, and how the parts act on each other: a connection that was lost, a new one that goes live,
-//! bytes that go out, the end. Bytes that came in are next door ([`reading`](super::reading)).
+//! The shared state of one link, and how its parts act on each other: a connection is lost, a new one goes live, bytes are written, the link
+//! ends. What is done with received bytes is in [`reading`](super::reading).
 //!
-//! Lock order: `line`, then `inbound`, then `outbox`; none is held across a wait or while a waker runs that could come back here.
+//! Lock order: `connection`, then `inbound`, then `outbox`; none is held across a wait or while a waker runs that could come back here.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::Notify;
 
 use super::config::{ClientConfig, Peer};
+use super::connection::{Connection, Reader, State};
 use super::inbound::Inbound;
 use super::inbox::Inbox;
-use super::line::{Line, Reader, State, Unused};
 use super::outbox::{Outbox, Sent, closed};
+use super::read_buffer::ReadBuffer;
 use super::unsupported;
 use crate::error::Error;
 use crate::lock::{Mutex, MutexGuard};
@@ -30,13 +31,13 @@ pub(super) struct Shared {
     pub(super) reader: Reader,
     pub(super) host: Arc<dyn Wake>,
     pub(super) resume: Arc<dyn Wake>,
-    pub(super) line: Mutex<Line>,
+    pub(super) connection: Mutex<Connection>,
     pub(super) inbound: Mutex<Inbound>,
     pub(super) outbox: Mutex<Outbox>,
     /// Tells the supervisor to look: lost, leaving, closed, flush or writability wanted.
     pub(super) notify: Notify,
-    /// Something was read since the last publish, which may be what that answers.
-    pub(super) heard: AtomicBool,
+    /// Something was read since the last publish, to which the next may be the reply.
+    pub(super) received: AtomicBool,
     pub(super) refused: AtomicU64,
     pub(super) reconnects: AtomicU64,
     /// Shared with the receiving half, so that one place tells what either left out.
@@ -58,14 +59,14 @@ impl Shared {
     pub(super) fn new(address: Address, config: ClientConfig, reader: Reader, host: Arc<dyn Wake>) -> Arc<Self> {
         let log = Arc::new(Limiter::default());
         Arc::new_cyclic(|weak: &std::sync::Weak<Shared>| Shared {
-            line: Mutex::new(Line::new()),
+            connection: Mutex::new(Connection::new()),
             inbound: Mutex::new(Inbound::new(config.dialect, config.max_frame, Arc::clone(&log))),
             outbox: Mutex::new(match config.peer {
                 Peer::Native => Outbox::new(config.send_buffer_bytes, config.max_frame),
                 Peer::Original => Outbox::closed(unsupported::no_publishing(), config.max_frame),
             }),
             notify: Notify::new(),
-            heard: AtomicBool::new(false),
+            received: AtomicBool::new(false),
             refused: AtomicU64::new(0),
             reconnects: AtomicU64::new(0),
             log,
@@ -82,10 +83,12 @@ impl Shared {
     }
 
     /// The connection is over: closes it, tells every subscription, and unless this is the `last` one has the supervisor dial again.
-    pub(super) fn lost(&self, mut line: MutexGuard<'_, Line>, cause: Error, last: bool) {
-        let Some(stream) = line.stream.clone() else { return };
-        let last = last || line.leaving || !self.config.reconnect;
-        // Said before anything is done: a log that panics leaves a connection that is found lost once more.
+    pub(super) fn connection_lost(&self, mut connection: MutexGuard<'_, Connection>, cause: Error, last: bool) {
+        let Some(stream) = connection.stream.clone() else {
+            return;
+        };
+        let last = last || connection.closing || !self.config.reconnect;
+        // Logged first: if the log panics, the connection is still in place, and is found lost again.
         if !last && let Some(suppressed) = self.log.due("connection_lost") {
             tracing::warn!(
                 target: "daemoneye_eventbus::client",
@@ -93,28 +96,28 @@ impl Shared {
                 "the connection broke and is dialled again: {cause}"
             );
         }
-        line.stream = None;
+        connection.stream = None;
         stream.shut_down();
-        line.unused.reset();
-        line.paused = false;
+        connection.read_buffer.reset();
+        connection.paused = false;
         if last {
-            let cause = (!line.leaving).then_some(cause);
-            return self.end_locked(line, cause);
+            let cause = (!connection.closing).then_some(cause);
+            return self.end_locked(connection, cause);
         }
-        line.cause = Some(cause);
-        line.change(State::Reconnecting);
+        connection.cause = Some(cause);
+        connection.change(State::Reconnecting);
         let mut inbound = self.inbound.lock();
-        inbound.unsend_all();
-        let gone = inbound.give_up_answers();
+        inbound.forget_connection();
+        let gone = inbound.take_unanswered();
         drop(inbound);
         let mut outbox = self.outbox.lock();
-        let flushes = outbox.lose();
+        let flushes = outbox.connection_lost();
         for ticket in flushes {
             outbox.ping(Some(ticket));
         }
-        drop((outbox, line));
+        drop((outbox, connection));
         for ticket in gone {
-            // An UNSUB is done when the connection is; a question about statistics has lost its answer.
+            // An UNSUB is done when the connection is; a request for statistics has lost its answer.
             ticket.resolve(Err(Error::ConnectionLost(
                 "the connection broke before the answer came".to_owned(),
             )));
@@ -123,29 +126,29 @@ impl Shared {
         self.notify.notify_one();
     }
 
-    /// Unless that connection has been lost already.
-    pub(super) fn lost_unless_known(&self, stream: &Arc<Stream>, cause: Error) {
-        let line = self.line.lock();
-        if line.is_of(stream) {
-            self.lost(line, cause, false);
+    /// As [`connection_lost`](Self::connection_lost), unless `stream` is lost already.
+    pub(super) fn connection_lost_if_current(&self, stream: &Arc<Stream>, cause: Error) {
+        let connection = self.connection.lock();
+        if connection.is_of(stream) {
+            self.connection_lost(connection, cause, false);
         }
     }
 
-    /// The supervisor has a connection and the broker's word; messages may go out and the host may read.
+    /// The supervisor has a connection on which all is confirmed; messages may go out and the host may read.
     pub(super) fn go_live(&self, stream: Arc<Stream>, leftover: Vec<u8>) {
-        let mut line = self.line.lock();
-        if line.state == State::Closed {
-            self.outbox.lock().forsake();
+        let mut connection = self.connection.lock();
+        if connection.state == State::Closed {
+            self.outbox.lock().detach();
             return stream.shut_down();
         }
-        if line.state == State::Reconnecting {
+        if connection.state == State::Reconnecting {
             self.reconnects.fetch_add(1, Ordering::Relaxed);
         }
-        line.stream = Some(stream);
-        line.generation += 1;
-        line.cause = None;
-        line.unused = Unused::from(leftover);
-        line.change(State::Connected);
+        connection.stream = Some(stream);
+        connection.generation += 1;
+        connection.cause = None;
+        connection.read_buffer = ReadBuffer::from(leftover);
+        connection.change(State::Connected);
         if let Some(suppressed) = self.log.due(CONNECTED) {
             tracing::info!(
                 target: "daemoneye_eventbus::client",
@@ -157,18 +160,18 @@ impl Shared {
         let (too_large, max_frame) = (outbox.go_live(), outbox.max_frame);
         drop(outbox);
         self.send_subs(&mut inbound);
-        let unsaid = inbound.leaving.say_unsaid();
+        let deferred = inbound.unsubscribes.take_deferred();
         drop(inbound);
         // Before any answer to what goes out can be read.
         if too_large > 0 {
             let message = format!("kept over the reconnect, and above the limit of {max_frame} bytes that it has now");
             self.note_refused(Code::FrameTooLarge, None, too_large, &message);
         }
-        for id in unsaid {
-            self.outbox.lock().text(&unsub(id));
+        for id in deferred {
+            self.outbox.lock().append_text(&unsub_frame(id));
         }
-        self.push_out();
-        self.use_up(line);
+        self.flush();
+        self.process_read(connection);
         self.host.wake();
     }
 
@@ -184,18 +187,18 @@ impl Shared {
         }
     }
 
-    /// Appends SUB for the subscriptions that the present connection does not know and has room for.
+    /// Appends the SUBs that are to be sent now.
     pub(super) fn send_subs(&self, inbound: &mut Inbound) {
         if self.is_original() {
             return inbound.confirm_all();
         }
         let mut outbox = self.outbox.lock();
-        for frame in subs(inbound.send_some()) {
-            outbox.text(&frame);
+        for frame in sub_frames(inbound.take_unsent()) {
+            outbox.append_text(&frame);
         }
     }
 
-    /// What keeps a connection from being dialled again lasts, as far as anybody knows.
+    /// Redialling fails for a reason that may last.
     pub(super) fn log_unreachable(&self, cause: &Error) {
         if let Some(suppressed) = self.log.due("unreachable") {
             tracing::warn!(
@@ -206,8 +209,8 @@ impl Shared {
         }
     }
 
-    /// What the log left out, where no later line will tell it soon.
-    pub(super) fn log_left_out(left_out: Vec<(&'static str, u64)>) {
+    /// Reports suppressed lines that no later line will soon report.
+    pub(super) fn log_suppressed(left_out: Vec<(&'static str, u64)>) {
         for (reason, suppressed) in left_out {
             // That it worked again is no warning.
             if reason == CONNECTED {
@@ -223,41 +226,41 @@ impl Shared {
 
     /// Ends the link for good; `cause` is `None` when its owner closed it.
     pub(super) fn end(&self, cause: Option<Error>) {
-        let mut line = self.line.lock();
-        if let Some(stream) = line.stream.take() {
+        let mut connection = self.connection.lock();
+        if let Some(stream) = connection.stream.take() {
             stream.shut_down();
         }
-        self.end_locked(line, cause);
+        self.end_locked(connection, cause);
     }
 
-    /// Ends the link for a panic that happened; another one here is stopped here, since it would end the process, or cost other links.
-    pub(super) fn end_by_defect(&self) {
+    /// Ends the link after a panic. Another one is caught here: it would end the process, or other links.
+    pub(super) fn end_after_panic(&self) {
         let cause = Error::ConnectionLost("by a defect of this client; please report it".to_owned());
         let _reported = catch_unwind(AssertUnwindSafe(|| self.end(Some(cause))));
     }
 
-    fn end_locked(&self, mut line: MutexGuard<'_, Line>, cause: Option<Error>) {
-        if line.state == State::Closed {
+    fn end_locked(&self, mut connection: MutexGuard<'_, Connection>, cause: Option<Error>) {
+        if connection.state == State::Closed {
             return;
         }
-        line.cause = cause;
-        line.change(State::Closed);
-        let error = closed(line.cause.as_ref());
+        connection.cause = cause;
+        connection.change(State::Closed);
+        let error = closed(connection.cause.as_ref());
         let mut inbound = self.inbound.lock();
-        let mut tickets = inbound.give_up_answers();
-        for id in inbound.entries.ids() {
+        let mut tickets = inbound.take_unanswered();
+        for id in inbound.subscriptions.ids() {
             if let Some(entry) = inbound.remove(id) {
-                inbound.settle(&entry.inbox, None);
-                entry.inbox.starve();
+                inbound.close_inbox(&entry.inbox, None);
+                entry.inbox.detach();
                 tickets.extend(entry.ticket);
             }
         }
         drop(inbound);
         let mut outbox = self.outbox.lock();
-        tickets.extend(outbox.lose());
+        tickets.extend(outbox.connection_lost());
         outbox.close(error.clone());
-        let waiting = outbox.take_waiting();
-        drop((outbox, line));
+        let waiting = outbox.take_all_waiters();
+        drop((outbox, connection));
         for ticket in tickets {
             ticket.resolve(Err(error.clone()));
         }
@@ -267,7 +270,7 @@ impl Shared {
         self.host.wake();
         self.notify.notify_one();
         // Last, when all have been told: a log may panic.
-        Self::log_left_out(self.log.take_rest());
+        Self::log_suppressed(self.log.take_rest());
     }
 
     pub(super) fn write(&self, outbox: &mut Outbox) -> Sent {
@@ -285,7 +288,7 @@ impl Shared {
     }
 
     /// Writes what is buffered; the wait for the kernel, if there is one, is the supervisor's.
-    pub(super) fn push_out(&self) {
+    pub(super) fn flush(&self) {
         let mut outbox = self.outbox.lock();
         if self.write_and_wake(&mut outbox) == Sent::Blocked {
             outbox.disarm();
@@ -302,13 +305,13 @@ impl Shared {
     }
 }
 
-/// The text that ends it.
-pub(super) fn unsub(id: u64) -> Vec<u8> {
+/// The UNSUB of subscription `id`.
+pub(super) fn unsub_frame(id: u64) -> Vec<u8> {
     FromClient::Unsub(Id { id }).frame()
 }
 
-/// The texts that ask for them.
-pub(super) fn subs(asked: Vec<(u64, Arc<Inbox>)>) -> impl Iterator<Item = Vec<u8>> {
+/// The SUBs of these subscriptions.
+pub(super) fn sub_frames(asked: Vec<(u64, Arc<Inbox>)>) -> impl Iterator<Item = Vec<u8>> {
     let ask = |(id, inbox): (u64, Arc<Inbox>)| Sub::new(id, inbox.subscription.clone());
     let frame = |sub| FromClient::Sub(Box::new(sub)).frame();
     asked.into_iter().map(ask).map(frame)

@@ -1,7 +1,7 @@
-//! The task behind a link: dials, shakes hands, subscribes again, keeps alive, and dials again with full jitter.
+//! The task behind a link: dials, shakes hands, subscribes again, keeps alive, and redials with full jitter.
 //!
 //! It owns the socket only until the broker has answered everything of the handshake; from then on the host reads (unless it cannot)
-//! and publishers write. It flushes for callers that have no event loop, and speaks for a host that is busy elsewhere.
+//! and publishers write. It flushes for callers that have no event loop, and sends keep-alives for a host that is busy elsewhere.
 
 use std::future::pending;
 use std::io::{self, IoSlice};
@@ -11,12 +11,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::backoff::Backoff;
-use super::handshake::{self, Greeted};
-use super::inbound::Happening;
-use super::line::{Read, Reader, State, keep};
+use super::connection::{Read, Reader, State};
+use super::handshake::{self, Established};
+use super::inbound::ControlEvent;
 use super::original::{self, Dialled};
 use super::outbox::Sent;
-use super::shared::{Shared, subs};
+use super::read_buffer::append_read;
+use super::shared::{Shared, sub_frames};
 use crate::error::Error;
 use crate::limits::MAX_DURATION;
 use crate::topic::{DEFAULT_MAX_DEPTH, LastTopic};
@@ -24,61 +25,61 @@ use crate::transport::{DialError, Readable, Retry, Stream};
 use crate::wire::text::FromClient;
 
 /// An attempt may take this long, and this long again for each answer, so that a silent listener is left and dialled again.
-const ATTEMPT: Duration = Duration::from_secs(3);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// What was published is confirmed this soon.
-const CONFIRM: Duration = Duration::from_secs(1);
+const CONFIRM_DELAY: Duration = Duration::from_secs(1);
 /// After a failed write the reader has this long to find out why.
-const GRACE: Duration = Duration::from_millis(200);
+const READ_GRACE: Duration = Duration::from_millis(200);
 /// An attempt that begins at the end of `connect_timeout` still has this long to be answered.
-const LAST_MOMENT: Duration = Duration::from_millis(50);
-/// A broker that serves a group makes its socket for itself first, and a directory may get its mode after it is seen: that a user may not
-/// is believed when it is so this much later, too.
-const SECOND_LOOK: Duration = Duration::from_millis(100);
+const MIN_ATTEMPT: Duration = Duration::from_millis(50);
+/// A broker makes its socket private and opens it to a group afterwards, and a directory may get its mode late: a denial is believed when
+/// it is repeated this much later.
+const DENIED_RECHECK: Duration = Duration::from_millis(100);
 /// A connection that lived this long starts the back-off anew.
-const SETTLED: Duration = Duration::from_millis(200);
-/// Where the broker's own number cannot be one.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-/// Nobody needs a sign of life more often, whatever a broker says.
-const LEAST_PING_INTERVAL: Duration = Duration::from_millis(10);
-/// A connection that a full subscription keeps from being read is looked after this often: its broker may be gone.
-const PROBE: Duration = Duration::from_millis(100);
+const STABLE_AFTER: Duration = Duration::from_millis(200);
+/// Where the broker's number is no interval.
+const FALLBACK_PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Nobody needs a keep-alive more often, whatever a broker says.
+const MIN_PING_INTERVAL: Duration = Duration::from_millis(10);
+/// How often the peer of a connection is checked that a full subscription keeps from being read: it may be gone.
+const PEER_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Ends the link if its supervisor ends by a defect: nobody waits for somebody who will not come.
-struct Guard(Arc<Shared>);
+/// Ends the link if its supervisor panics, so that nobody waits for it for ever.
+struct EndOnPanic(Arc<Shared>);
 
-impl Drop for Guard {
+impl Drop for EndOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.end_by_defect();
+            self.0.end_after_panic();
         }
     }
 }
 
 pub(super) async fn supervise(shared: Arc<Shared>) {
-    let _guard = Guard(Arc::clone(&shared));
+    let _guard = EndOnPanic(Arc::clone(&shared));
     let mut backoff = Backoff::new(shared.config.reconnect_initial, shared.config.reconnect_max);
     let mut give_up = Some(Instant::now() + shared.config.connect_timeout);
     let mut denied = false;
     loop {
         let attempted = tokio::select! {
             attempted = attempt(&shared, give_up) => attempted,
-            // Whoever is being dialled is let go of at once.
-            () = ended(&shared) => return shared.outbox.lock().forsake(),
+            // The connection that is being made is dropped at once.
+            () = until_closed(&shared) => return shared.outbox.lock().detach(),
         };
         match attempted {
             Ok(live) => {
                 (give_up, denied) = (None, false);
                 let since = Instant::now();
                 match live {
-                    Live::Native { ping_interval } => attend(&shared, ping_interval).await,
-                    Live::Original { stream, readable } => original::attend(&shared, &stream, &readable).await,
+                    Live::Native { ping_interval } => maintain(&shared, ping_interval).await,
+                    Live::Original { stream, readable } => original::maintain(&shared, &stream, &readable).await,
                 }
-                if since.elapsed() >= SETTLED {
+                if since.elapsed() >= STABLE_AFTER {
                     backoff.reset();
                 }
             }
             Err(failed) => {
-                shared.outbox.lock().forsake();
+                shared.outbox.lock().detach();
                 let denied_before = std::mem::replace(&mut denied, failed.is_denied());
                 let is_last = match failed.retry {
                     Retry::Yes => false,
@@ -99,54 +100,56 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
                 }
             }
         }
-        let mut wake = Instant::now() + if denied { SECOND_LOOK } else { Duration::ZERO } + backoff.next();
+        let mut wake = Instant::now() + if denied { DENIED_RECHECK } else { Duration::ZERO } + backoff.next();
         if let Some(at) = give_up {
             wake = wake.min(at);
         }
         tokio::select! {
             () = sleep_until(wake) => {}
-            () = ended(&shared) => return,
+            () = until_closed(&shared) => return,
         }
     }
 }
 
 /// Until the link has ended for good.
-async fn ended(shared: &Shared) {
-    while shared.line.lock().state != State::Closed {
+async fn until_closed(shared: &Shared) {
+    while shared.connection.lock().state != State::Closed {
         shared.notify.notified().await;
     }
 }
 
-/// A connection, and what is needed to stay with it.
+/// A live connection, and what is needed to maintain it.
 enum Live {
     Native { ping_interval: Duration },
     Original { stream: Arc<Stream>, readable: Readable },
 }
 
-/// When an attempt is given up that comes no further from now on.
-fn attempt_ends(give_up: Option<Instant>) -> Instant {
+/// When an attempt is given up that makes no progress from now on.
+fn attempt_deadline(give_up: Option<Instant>) -> Instant {
     let now = Instant::now();
-    give_up.map_or(now + ATTEMPT, |at| (now + ATTEMPT).min(at.max(now + LAST_MOMENT)))
+    give_up.map_or(now + ATTEMPT_TIMEOUT, |at| {
+        (now + ATTEMPT_TIMEOUT).min(at.max(now + MIN_ATTEMPT))
+    })
 }
 
-/// One try to get a connection on which everything is subscribed again.
+/// One attempt at a connection on which everything is subscribed again.
 async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live, DialError> {
-    let deadline = attempt_ends(give_up);
+    let deadline = attempt_deadline(give_up);
     if shared.is_original() {
         return attempt_original(shared, deadline, give_up.is_some()).await;
     }
     let mut skipped = 0;
-    let greeting = handshake::connect(&shared.address, &shared.config, &mut skipped);
-    let greeted = timeout_at(deadline, greeting).await;
-    shared.inbound.lock().undecodable += skipped;
-    let mut greeted = greeted.unwrap_or_else(|_| {
+    let handshake = handshake::connect(&shared.address, &shared.config, &mut skipped);
+    let established = timeout_at(deadline, handshake).await;
+    shared.inbound.lock().decode_errors += skipped;
+    let mut established = established.unwrap_or_else(|_| {
         Err(Retry::Yes.because(Error::ConnectionLost(
             "something accepted the connection and did not answer CONNECT; if it is a broker of the original, \
              set peer=\"original\""
                 .to_owned(),
         )))
     })?;
-    let info = &greeted.info;
+    let info = &established.info;
     let ping_interval = ping_interval(info.ping_interval);
     {
         let max_frame = usize::try_from(info.max_frame)
@@ -158,15 +161,15 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live,
         shared
             .outbox
             .lock()
-            .adopt(Arc::clone(&greeted.stream), max_frame, max_depth);
+            .attach(Arc::clone(&established.stream), max_frame, max_depth);
     }
-    resubscribe(shared, &mut greeted, give_up).await?;
-    let Greeted {
+    resubscribe(shared, &mut established, give_up).await?;
+    let Established {
         stream,
         leftover,
         readable,
         ..
-    } = greeted;
+    } = established;
     drop(readable);
     shared.go_live(stream, leftover);
     Ok(Live::Native { ping_interval })
@@ -186,64 +189,71 @@ async fn attempt_original(shared: &Arc<Shared>, deadline: Instant, first: bool) 
         )))
     })?;
     let max_frame = shared.config.max_frame;
-    shared.inbound.lock().spoken = None;
+    shared.inbound.lock().original_dialect = None;
     shared
         .outbox
         .lock()
-        .adopt(Arc::clone(&stream), max_frame, DEFAULT_MAX_DEPTH);
+        .attach(Arc::clone(&stream), max_frame, DEFAULT_MAX_DEPTH);
     shared.go_live(Arc::clone(&stream), leftover);
     Ok(Live::Original { stream, readable })
 }
 
-/// Every SUB and its answer, before anything that was kept is sent. So many at a time as on a live connection: a broker whose answers
-/// nobody reads reads no more questions. For the same reason it is read while it takes no more.
-async fn resubscribe(shared: &Shared, greeted: &mut Greeted, give_up: Option<Instant>) -> Result<(), DialError> {
+/// Sends every SUB and waits for its answer, before anything that was kept is sent. Only so many are in flight as on a live connection, and
+/// answers are read while the broker takes no more bytes: a broker whose answers nobody reads stops reading.
+async fn resubscribe(
+    shared: &Shared,
+    established: &mut Established,
+    give_up: Option<Instant>,
+) -> Result<(), DialError> {
     let lost = |error| Retry::Yes.because(error);
     let asked = {
         let mut inbound = shared.inbound.lock();
-        inbound.unsend_all();
-        inbound.send_some()
+        inbound.forget_connection();
+        inbound.take_unsent()
     };
-    let mut out: Vec<u8> = subs(asked).flatten().collect();
-    let (mut deadline, mut before) = (attempt_ends(give_up), 0);
+    let mut out: Vec<u8> = sub_frames(asked).flatten().collect();
+    let (mut deadline, mut before) = (attempt_deadline(give_up), 0);
     loop {
-        let blocked = !write(&greeted.stream, &mut out);
-        let mut happened = Vec::new();
+        let blocked = !write(&established.stream, &mut out);
+        let mut events = Vec::new();
         let (ingested, left) = {
             let mut inbound = shared.inbound.lock();
-            let ingested = inbound.ingest(&greeted.leftover, &shared.resume, &mut happened);
-            out.extend(subs(inbound.send_some()).flatten());
-            (ingested, inbound.entries.unconfirmed())
+            let ingested = inbound.ingest(&established.leftover, &shared.resume, &mut events);
+            out.extend(sub_frames(inbound.take_unsent()).flatten());
+            (ingested, inbound.subscriptions.unconfirmed())
         };
-        for happening in happened {
-            match happening {
-                Happening::Ping => out.extend(FromClient::Pong.frame()),
-                Happening::Error(err) => return Err(handshake::said(err)),
-                Happening::Bye(_) => return Err(lost(Error::ConnectionLost("the broker is stopping".to_owned()))),
-                Happening::Pong | Happening::Asks(_) | Happening::Room | Happening::Refused(_) => {}
+        for event in events {
+            match event {
+                ControlEvent::Ping => out.extend(FromClient::Pong.frame()),
+                ControlEvent::Error(err) => return Err(handshake::refused(err)),
+                ControlEvent::Bye(_) => return Err(lost(Error::ConnectionLost("the broker is stopping".to_owned()))),
+                ControlEvent::Pong
+                | ControlEvent::SendStats(_)
+                | ControlEvent::SubscribeMore
+                | ControlEvent::Refused(_) => {}
             }
         }
         let (used, paused) = ingested.map_err(lost)?;
-        greeted.leftover.drain(..used);
+        established.leftover.drain(..used);
         if left < before {
-            deadline = attempt_ends(give_up);
+            deadline = attempt_deadline(give_up);
         }
         before = left;
         if !blocked && !out.is_empty() {
             continue;
         }
-        if !blocked && (paused || shared.inbound.lock().entries.unanswered() == 0) {
+        if !blocked && (paused || shared.inbound.lock().subscriptions.unanswered() == 0) {
             return Ok(());
         }
         let mut chunk = vec![0; 64 * 1024];
         tokio::select! {
-            writable = greeted.stream.writable(), if blocked => {
+            writable = established.stream.writable(), if blocked => {
                 writable.map_err(|error| lost(Error::io("waiting to write", &error)))?;
             }
-            got = greeted.readable.read_with(|| greeted.stream.try_read(&mut chunk)), if !paused => match got {
+            got = established.readable.read_with(|| established.stream.try_read(&mut chunk)), if !paused => match got {
                 Ok(0) => return Err(handshake::hung_up()),
-                Ok(n) => keep(&mut greeted.leftover, chunk.get(..n).unwrap_or_default()).map_err(lost)?,
-                Err(error) => return Err(handshake::unread(&error)),
+                Ok(n) => append_read(&mut established.leftover, chunk.get(..n).unwrap_or_default()).map_err(lost)?,
+                Err(error) => return Err(handshake::read_failed(&error)),
             },
             () = sleep_until(deadline) => {
                 let unanswered = "the broker answered CONNECT, and leaves subscriptions without an answer";
@@ -253,7 +263,7 @@ async fn resubscribe(shared: &Shared, greeted: &mut Greeted, give_up: Option<Ins
     }
 }
 
-/// As much as the kernel takes. False if that is not all.
+/// Writes as much as the kernel takes. False if that is not all.
 fn write(stream: &Stream, out: &mut Vec<u8>) -> bool {
     while !out.is_empty() {
         match stream.try_write(&[IoSlice::new(out)]) {
@@ -266,50 +276,52 @@ fn write(stream: &Stream, out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// How often to speak for a host that does not read, by a broker's number, which may be any.
-fn ping_interval(told: f64) -> Duration {
-    Duration::try_from_secs_f64(told).map_or(PING_INTERVAL, |told| told.clamp(LEAST_PING_INTERVAL, MAX_DURATION))
+/// How often to send a keep-alive for a host that does not read, by the broker's number, which may be any.
+fn ping_interval(announced: f64) -> Duration {
+    Duration::try_from_secs_f64(announced).map_or(FALLBACK_PING_INTERVAL, |announced| {
+        announced.clamp(MIN_PING_INTERVAL, MAX_DURATION)
+    })
 }
 
 /// What is due on a live connection from time to time.
-struct Duties {
+struct Timers {
     ping_interval: Duration,
     /// When to see whether the host reads.
-    speak: Instant,
+    keep_alive_at: Instant,
     /// When to have confirmed what was published.
-    confirm: Option<Instant>,
+    confirm_at: Option<Instant>,
     /// Bytes consumed at the last look.
     consumed: u64,
 }
 
-impl Duties {
+impl Timers {
     fn new(ping_interval: Duration) -> Self {
         Self {
             ping_interval,
-            speak: Instant::now() + ping_interval,
-            confirm: None,
+            keep_alive_at: Instant::now() + ping_interval,
+            confirm_at: None,
             consumed: 0,
         }
     }
 
-    fn next(&self) -> Instant {
-        self.confirm.unwrap_or(self.speak).min(self.speak)
+    fn next_due(&self) -> Instant {
+        self.confirm_at.unwrap_or(self.keep_alive_at).min(self.keep_alive_at)
     }
 
-    fn fulfil(&mut self, shared: &Shared) {
+    fn run_due(&mut self, shared: &Shared) {
         let now = Instant::now();
-        if self.confirm.is_some_and(|at| at <= now) {
-            self.confirm = None;
+        if self.confirm_at.is_some_and(|at| at <= now) {
+            self.confirm_at = None;
             shared.outbox.lock().confirm();
         }
-        if self.speak <= now {
-            self.speak = now + self.ping_interval;
+        if self.keep_alive_at <= now {
+            self.keep_alive_at = now + self.ping_interval;
             // The host has not read since: it is paused or busy, and the broker must not take it for dead.
             let consumed = shared.inbound.lock().consumed;
             if consumed == self.consumed {
                 let mut outbox = shared.outbox.lock();
-                outbox.sign_of_life();
-                // Nor does the host see to what it waited to write; a loop that is closed never will.
+                outbox.keep_alive();
+                // Nor does the host notice that the kernel takes bytes again; a closed loop never will.
                 outbox.disarm();
             }
             self.consumed = consumed;
@@ -317,62 +329,64 @@ impl Duties {
     }
 }
 
-/// Stays with a live connection until it is lost.
-async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
+/// Maintains a live connection until it is lost.
+async fn maintain(shared: &Arc<Shared>, ping_interval: Duration) {
     let readable = match readable(shared) {
         Ok(readable) => readable,
         Err(cause) => {
             let cause = Error::io("watching the connection", &cause);
-            return shared.lost(shared.line.lock(), cause, false);
+            return shared.connection_lost(shared.connection.lock(), cause, false);
         }
     };
-    let mut duties = Duties::new(ping_interval);
+    let mut timers = Timers::new(ping_interval);
     loop {
         let (stream, is_over) = {
-            let line = shared.line.lock();
-            let Some(stream) = line.stream.clone() else { return };
+            let connection = shared.connection.lock();
+            let Some(stream) = connection.stream.clone() else {
+                return;
+            };
             // A write of nothing tells whether anybody is left at the other end.
-            let is_over =
-                line.paused && matches!(stream.try_write(&[]), Err(error) if error.kind() != io::ErrorKind::WouldBlock);
+            let is_over = connection.paused
+                && matches!(stream.try_write(&[]), Err(error) if error.kind() != io::ErrorKind::WouldBlock);
             (stream, is_over)
         };
         if is_over {
-            return lose_unread(shared, &stream, readable.as_ref(), shared.closed_without_a_word()).await;
+            return finish_lost(shared, &stream, readable.as_ref(), shared.closed_without_reason()).await;
         }
-        let (wants, failed, may_pause, reads) = {
-            let line = shared.line.lock();
-            let reads = readable.as_ref().filter(|_| !line.paused);
+        let (blocked, failed, may_pause, reads) = {
+            let connection = shared.connection.lock();
+            let reads = readable.as_ref().filter(|_| !connection.paused);
             let may_pause = shared.inbound.lock().may_pause();
             let mut outbox = shared.outbox.lock();
             let sent = shared.write_and_wake(&mut outbox);
-            if duties.confirm.is_none() && outbox.is_confirmation_due() {
-                duties.confirm = Some(Instant::now() + CONFIRM);
+            if timers.confirm_at.is_none() && outbox.is_confirmation_due() {
+                timers.confirm_at = Some(Instant::now() + CONFIRM_DELAY);
             }
             (sent == Sent::Blocked, outbox.is_failed(), may_pause, reads)
         };
-        let mut due = duties.next();
+        let mut due = timers.next_due();
         if may_pause {
-            due = due.min(Instant::now() + PROBE);
+            due = due.min(Instant::now() + PEER_CHECK_INTERVAL);
         }
-        Shared::log_left_out(shared.log.take_overdue());
+        Shared::log_suppressed(shared.log.take_overdue());
         if let Some(next) = shared.log.next_overdue() {
             due = due.min(next.into());
         }
         if failed {
             read_to_end(shared, reads).await;
             let cause = Error::ConnectionLost("the broker takes no more bytes".to_owned());
-            return lose_unread(shared, &stream, readable.as_ref(), cause).await;
+            return finish_lost(shared, &stream, readable.as_ref(), cause).await;
         }
         tokio::select! {
             () = shared.notify.notified() => {}
             () = read_once(shared, reads) => {}
-            writable = stream.writable(), if wants => {
+            writable = stream.writable(), if blocked => {
                 drop(writable);
                 shared.outbox.lock().disarm();
             }
-            () = sleep_until(due) => duties.fulfil(shared),
+            () = sleep_until(due) => timers.run_due(shared),
         }
-        if wants {
+        if blocked {
             // Whatever woke us, the wait for the kernel was ours and is over; the next round starts it again if need be.
             shared.outbox.lock().disarm();
         }
@@ -381,14 +395,14 @@ async fn attend(shared: &Arc<Shared>, ping_interval: Duration) {
 
 /// What to wait with, if reading is left to this task.
 fn readable(shared: &Shared) -> io::Result<Option<Readable>> {
-    let stream = shared.line.lock().stream.clone();
+    let stream = shared.connection.lock().stream.clone();
     match (shared.reader, stream) {
         (Reader::Link, Some(stream)) => stream.readable().map(Some),
         _ => Ok(None),
     }
 }
 
-/// One read in the host's place; never, if it is not for us.
+/// One read in the host's place; for ever pending if the host reads.
 async fn read_once(shared: &Shared, reads: Option<&Readable>) {
     match reads {
         Some(readable) => drop(readable.read_with(|| shared.try_read()).await),
@@ -397,15 +411,15 @@ async fn read_once(shared: &Shared, reads: Option<&Readable>) {
 }
 
 /// The connection is over, for `cause` unless what is left of it says why.
-async fn lose_unread(shared: &Shared, stream: &Arc<Stream>, reads: Option<&Readable>, cause: Error) {
+async fn finish_lost(shared: &Shared, stream: &Arc<Stream>, reads: Option<&Readable>, cause: Error) {
     // A pipe of Windows hands over a part at a time.
-    if shared.read_last(stream) && reads.is_some() {
+    if shared.final_read(stream) && reads.is_some() {
         read_to_end(shared, reads).await;
     }
-    shared.lost_unless_known(stream, cause);
+    shared.connection_lost_if_current(stream, cause);
 }
 
-/// Reads what is left if that is for us, or leaves the time for it to whoever does.
+/// Reads what is left, or gives the host the time to read it.
 async fn read_to_end(shared: &Shared, reads: Option<&Readable>) {
     let reading = async {
         if let Some(readable) = reads {
@@ -413,5 +427,5 @@ async fn read_to_end(shared: &Shared, reads: Option<&Readable>) {
         }
         pending::<()>().await
     };
-    let _in_time = timeout(GRACE, reading).await;
+    let _in_time = timeout(READ_GRACE, reading).await;
 }

@@ -1,4 +1,4 @@
-//! A question to the broker and the place where its answer will lie.
+//! A request to the broker, for whoever waits for its answer.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ struct Slot {
     waker: Arc<dyn Wake>,
 }
 
-/// Cheap to clone; the first answer counts. Whoever drops all of theirs has given up: the question may then be left unasked, and nobody woken.
+/// Cheap to clone; the first answer counts. Whoever drops all of theirs has given up: the request may then not be sent, and nobody is woken.
 #[derive(Clone)]
 pub struct Ticket(Arc<Slot>);
 

@@ -1,15 +1,15 @@
-//! Consecutive messages of one topic, which are handed over together.
+//! Consecutive messages of one topic, which are delivered together.
 
 use std::sync::Arc;
 
 use super::inbox::Inbox;
 use crate::wire::Summary;
 
-/// A run is handed over at this size, so that one inbox entry stays a small piece of memory.
+/// A run is delivered at this size, so that one inbox entry stays a small piece of memory.
 const MAX_RUN: usize = 64 * 1024;
 
 /// A run that may still grow.
-pub(super) struct Open<'d> {
+pub(super) struct RunBuilder<'d> {
     pub(super) summary: Summary<'d>,
     pub(super) start: usize,
     pub(super) end: usize,
@@ -17,7 +17,7 @@ pub(super) struct Open<'d> {
     pub(super) route: Arc<[Arc<Inbox>]>,
 }
 
-impl<'d> Open<'d> {
+impl<'d> RunBuilder<'d> {
     pub(super) const fn new(summary: Summary<'d>, at: usize, len: usize, route: Arc<[Arc<Inbox>]>) -> Self {
         Self {
             summary,
@@ -28,7 +28,7 @@ impl<'d> Open<'d> {
         }
     }
 
-    pub(super) fn takes(&self, next: &Summary<'_>, len: usize) -> bool {
+    pub(super) fn accepts(&self, next: &Summary<'_>, len: usize) -> bool {
         self.summary.topic == next.topic && self.summary.event == next.event && self.end - self.start + len <= MAX_RUN
     }
 

@@ -1,8 +1,8 @@
-//! The subscriptions of a link, and which of them the present connection was asked for.
+//! The subscriptions of a link, and for which of them SUB was sent on the present connection.
 //!
-//! A live connection is asked for so many at a time, those that are ended here and not there counted in; the others are asked for as the
-//! broker answers. One that was never asked for ends without a trace, so that a broker that answers nothing, or reads nothing, costs no
-//! more than that, however often somebody subscribes and gives up.
+//! Only so many SUBs and UNSUBs are unanswered at a time; the other SUBs are sent as answers come. A subscription whose SUB was never sent
+//! ends without a trace. So a broker that answers nothing, or reads nothing, costs bounded memory, however often somebody subscribes and
+//! gives up.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,8 +15,9 @@ use super::ticket::{Answer, Ticket};
 pub(super) struct Entry {
     pub(super) inbox: Arc<Inbox>,
     pub(super) ticket: Option<Ticket>,
-    /// SUB was written on the present connection, and answered.
+    /// SUB was sent on the present connection.
     pub(super) sent: bool,
+    /// The broker has confirmed it there.
     pub(super) live: bool,
 }
 
@@ -25,7 +26,7 @@ impl Entry {
         self.sent && !self.live
     }
 
-    fn answered(&mut self) {
+    fn confirm(&mut self) {
         self.live = true;
         if let Some(ticket) = self.ticket.take() {
             ticket.resolve(Ok(Answer::Done));
@@ -34,15 +35,15 @@ impl Entry {
 }
 
 #[derive(Default)]
-pub(super) struct Entries {
+pub(super) struct SubscriptionTable {
     by_id: HashMap<u64, Entry>,
-    /// Those that are not `sent`, in order: one more subscription must not cost a look at all.
+    /// Ids of those that are not `sent`, oldest first: sending the next must not cost a search.
     unsent: BTreeSet<u64>,
     /// How many are `sent` and not `live`.
     unanswered: usize,
 }
 
-impl Entries {
+impl SubscriptionTable {
     pub(super) fn insert(&mut self, id: u64, inbox: Arc<Inbox>, ticket: Option<Ticket>) {
         self.unsent.insert(id);
         self.by_id.insert(
@@ -83,18 +84,18 @@ impl Entries {
         !self.unsent.is_empty()
     }
 
-    /// How many the present connection was asked for and has not answered.
+    /// How many SUBs of the present connection are without an answer.
     pub(super) const fn unanswered(&self) -> usize {
         self.unanswered
     }
 
-    /// How many the present connection has not confirmed, those among them that it was not asked for.
+    /// How many the present connection has not confirmed, whether their SUB was sent or not.
     pub(super) fn unconfirmed(&self) -> usize {
         self.unsent.len() + self.unanswered
     }
 
-    /// Gives the subscriptions that the present connection does not know, oldest first and `most` of them, as asked for from now on.
-    pub(super) fn send(&mut self, most: usize) -> Vec<(u64, Arc<Inbox>)> {
+    /// The oldest subscriptions whose SUB is not sent, `most` of them; from now on it counts as sent.
+    pub(super) fn take_unsent(&mut self, most: usize) -> Vec<(u64, Arc<Inbox>)> {
         let mut sent = Vec::with_capacity(self.unsent.len().min(most));
         while sent.len() < most
             && let Some(id) = self.unsent.pop_first()
@@ -108,11 +109,11 @@ impl Entries {
         sent
     }
 
-    /// The connection that knew of them is gone; those that it had confirmed are interrupted.
-    pub(super) fn unsend_all(&mut self) {
+    /// The connection is gone: no SUB is sent any more, and those that it had confirmed are interrupted.
+    pub(super) fn forget_connection(&mut self) {
         for entry in self.by_id.values_mut() {
             if entry.live {
-                entry.inbox.interrupted();
+                entry.inbox.count_interruption();
             }
             (entry.sent, entry.live) = (false, false);
         }
@@ -120,23 +121,23 @@ impl Entries {
         self.unanswered = 0;
     }
 
-    /// The broker has this one now. False if it is none.
-    pub(super) fn answered(&mut self, id: u64) -> bool {
+    /// The broker has confirmed this one. False if there is no such subscription.
+    pub(super) fn confirm(&mut self, id: u64) -> bool {
         let Some(entry) = self.by_id.get_mut(&id) else {
             return false;
         };
         self.unanswered -= usize::from(entry.is_unanswered());
-        entry.answered();
+        entry.confirm();
         true
     }
 
-    /// All are as good as sent and answered.
-    pub(super) fn answer_all(&mut self) {
+    /// For a broker that is not asked: all count as sent and confirmed.
+    pub(super) fn confirm_all(&mut self) {
         self.unsent.clear();
         self.unanswered = 0;
         for entry in self.by_id.values_mut() {
             entry.sent = true;
-            entry.answered();
+            entry.confirm();
         }
     }
 }
