@@ -1,4 +1,4 @@
-//! The half of a connection that others reach: its queue, the socket to empty it into, and the bell of its task.
+//! The half of a connection that others reach: its queue, the socket to empty it into, and the waker of its task.
 //!
 //! Whoever fills the queue may also empty it: bytes go to the kernel from the thread that has them, in one call per batch. Only when
 //! the kernel takes no more is the connection's own task told to wait for it.
@@ -20,23 +20,23 @@ use crate::topic::Pattern;
 use crate::transport::{Peer, Stream};
 use crate::wire::Dialect;
 
-/// The bell of a connection's task.
+/// Wakes the task of a connection.
 #[derive(Default)]
-pub(super) struct Bell(Notify);
+pub(super) struct TaskWaker(Notify);
 
-impl Bell {
-    pub(super) async fn rung(&self) {
+impl TaskWaker {
+    pub(super) async fn woken(&self) {
         self.0.notified().await;
     }
 }
 
-impl Wake for Bell {
+impl Wake for TaskWaker {
     fn wake(&self) {
         self.0.notify_one();
     }
 }
 
-impl Outlet for Bell {
+impl Outlet for TaskWaker {
     fn flush(&self) {
         self.wake();
     }
@@ -69,7 +69,7 @@ pub(super) type SharedPatterns = Arc<Mutex<Vec<Pattern>>>;
 /// What makes the connection of a peer of the original.
 pub(super) struct OriginalTerms {
     pub(super) id: Uuid,
-    pub(super) bell: Arc<Bell>,
+    pub(super) waker: Arc<TaskWaker>,
     pub(super) patterns: SharedPatterns,
     pub(super) past: Totals,
     pub(super) client_state: Arc<ClientState>,
@@ -95,7 +95,7 @@ pub(super) struct Connection {
     pub(super) stream: Arc<Stream>,
     pub(super) queue: Arc<Queue>,
     pub(super) sink: Arc<Sink>,
-    pub(super) bell: Arc<Bell>,
+    pub(super) waker: Arc<TaskWaker>,
     /// What a peer of the original is sent; `None` for a native client, who says so itself.
     pub(super) patterns: Option<SharedPatterns>,
     /// What that peer may not be subscribed to; a native client's session knows by itself.
@@ -142,25 +142,25 @@ impl Connection {
     ) -> Arc<Self> {
         let OriginalTerms {
             id,
-            bell,
+            waker,
             patterns,
             past,
             client_state,
             rights,
         } = original;
-        let queue = terms.queue(stall, budget, Arc::<Bell>::clone(&bell));
-        let outlet: Weak<dyn Outlet> = Arc::<Bell>::downgrade(&bell);
+        let queue = terms.queue(stall, budget, Arc::<TaskWaker>::clone(&waker));
+        let outlet: Weak<dyn Outlet> = Arc::<TaskWaker>::downgrade(&waker);
         let sink = router.join_original(queue, terms.dialect, terms.max_frame, outlet);
         Arc::new(Self {
             patterns: Some(patterns),
             rights,
             past,
             client_state,
-            ..Self::of(id, terms.name, stream, sink, bell)
+            ..Self::of(id, terms.name, stream, sink, waker)
         })
     }
 
-    fn of(id: Uuid, name: String, stream: Arc<Stream>, sink: Arc<Sink>, bell: Arc<Bell>) -> Self {
+    fn of(id: Uuid, name: String, stream: Arc<Stream>, sink: Arc<Sink>, waker: Arc<TaskWaker>) -> Self {
         let peer = stream.peer();
         Self {
             id,
@@ -174,7 +174,7 @@ impl Connection {
             stream,
             queue: Arc::clone(&sink.queue),
             sink,
-            bell,
+            waker,
             patterns: None,
             rights: None,
             past: Totals::default(),
@@ -188,7 +188,7 @@ impl Connection {
     /// Has the connection's task end it.
     pub(super) fn request_disconnect(&self) {
         self.client_state.disconnect_requested.store(true, Ordering::Release);
-        self.bell.wake();
+        self.waker.wake();
     }
 
     pub(super) fn is_quiesced(&self) -> bool {
@@ -243,7 +243,7 @@ impl Outlet for Connection {
             Ok(Written::Blocked) => self.blocked.store(true, Ordering::Release),
             Err(_) => self.broken.store(true, Ordering::Release),
         }
-        self.bell.wake();
+        self.waker.wake();
     }
 }
 
@@ -255,7 +255,7 @@ impl Wake for Reader {
         if let Some(connection) = self.0.upgrade()
             && let Some(connection) = batch::postpone(connection)
         {
-            connection.bell.wake();
+            connection.waker.wake();
         }
     }
 }

@@ -341,7 +341,7 @@ impl Server {
 
     fn ring_all(&self) {
         for connection in self.shared.connections() {
-            connection.bell.wake();
+            connection.waker.wake();
         }
     }
 

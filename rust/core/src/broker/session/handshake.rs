@@ -135,7 +135,7 @@ impl Session {
             terms,
             shared.spin.sent_to(entry.stream.peer().pid),
         );
-        let room: Arc<dyn Wake> = Arc::clone(&connection.bell) as _;
+        let room: Arc<dyn Wake> = Arc::clone(&connection.waker) as _;
         let block = blocks(connect.congestion);
         let claim = if block {
             Claim::new(&shared.wait_room)

@@ -171,7 +171,7 @@ impl Session {
             let most = self.claim.most(self.pending.len(), SCRATCH);
             tokio::select! {
                 biased;
-                () = self.connection.bell.rung() => {}
+                () = self.connection.waker.woken() => {}
                 () = ready(&mut self.writable), if blocked => {
                     self.writable = None;
                     self.clock.note_written();

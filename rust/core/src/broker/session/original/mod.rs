@@ -37,7 +37,7 @@ use super::clock::{late_frame, unfinished_frame};
 use super::entry::Entry;
 use super::final_read::{FinalRead, FinalReadStep};
 use super::{Stage, Wait, batch, read, with_read};
-use crate::broker::connection::{Bell, ClientState, Connection, SharedPatterns};
+use crate::broker::connection::{ClientState, Connection, SharedPatterns, TaskWaker};
 use crate::broker::connection_limits::OriginalPermit;
 use crate::broker::rate::Meter;
 use crate::broker::read_room::{Claim, GRACE};
@@ -59,7 +59,7 @@ pub(super) struct Original {
     shared: Arc<Shared>,
     stream: Arc<Stream>,
     readable: Readable,
-    bell: Arc<Bell>,
+    waker: Arc<TaskWaker>,
     id: Uuid,
     patterns: SharedPatterns,
     client_state: Arc<ClientState>,
@@ -108,7 +108,7 @@ impl Original {
         let patterns = subscription::of_original(&shared.config, &shared.config.original_patterns).unwrap_or_default();
         let mut peer = Self {
             readable: entry.readable,
-            bell: Arc::default(),
+            waker: Arc::default(),
             id: Uuid::new_v4(),
             patterns: Arc::new(Mutex::new(patterns)),
             client_state: Arc::default(),
@@ -172,7 +172,7 @@ impl Original {
                 () = self.final_read.turned(), if turning => {}
                 () = self.claim.granted(), if unread => self.frame_since = Some(Instant::now()),
                 // Last: with its queue full it may ring all the time.
-                () = self.bell.rung() => {}
+                () = self.waker.woken() => {}
                 () = sleep_until(due.into()) => {}
             }
             batch::run(|| self.settle());

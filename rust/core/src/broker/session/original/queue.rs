@@ -56,7 +56,7 @@ impl Original {
         };
         let original = OriginalTerms {
             id: self.id,
-            bell: Arc::clone(&self.bell),
+            waker: Arc::clone(&self.waker),
             patterns: Arc::clone(&self.patterns),
             past,
             client_state: Arc::clone(&self.client_state),
