@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_a_terminal_obeys_is_left() {
+    fn no_terminal_escape_is_left() {
         assert_eq!(printable("it's \"so\" \\ grün"), "it's \"so\" \\ grün");
         assert_eq!(printable("a\r\nb\x1b[2J\0\u{202e}"), "a\\r\\nb\\u{1b}[2J\\0\\u{202e}");
     }

@@ -25,9 +25,9 @@ struct Queue {
 struct Connection {
     queue: Mutex<Queue>,
     blocked: AtomicBool,
-    /// The bell, which remembers one ring.
-    rung: Mutex<bool>,
-    ring: Condvar,
+    /// The waker, which remembers one wake-up.
+    woken: Mutex<bool>,
+    wake: Condvar,
     /// The order of `unblock` as it is, or the wrong way round.
     disarm_first: bool,
 }
@@ -37,23 +37,23 @@ impl Connection {
         Self {
             queue: Mutex::new(Queue::default()),
             blocked: AtomicBool::new(false),
-            rung: Mutex::new(false),
-            ring: Condvar::new(),
+            woken: Mutex::new(false),
+            wake: Condvar::new(),
             disarm_first,
         }
     }
 
     fn wake(&self) {
-        *self.rung.lock().unwrap() = true;
-        self.ring.notify_one();
+        *self.woken.lock().unwrap() = true;
+        self.wake.notify_one();
     }
 
     fn wait(&self) {
-        let mut rung = self.rung.lock().unwrap();
-        while !*rung {
-            rung = self.ring.wait(rung).unwrap();
+        let mut woken = self.woken.lock().unwrap();
+        while !*woken {
+            woken = self.wake.wait(woken).unwrap();
         }
-        *rung = false;
+        *woken = false;
     }
 
     fn push(&self) {

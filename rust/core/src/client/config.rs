@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn trust_is_stated_in_the_words_of_the_system() {
+    fn trust_is_stated_in_uids_or_sids_as_the_system_has_them() {
         let uids = ClientConfig {
             server_uids: Some(vec![0]),
             ..ClientConfig::default()

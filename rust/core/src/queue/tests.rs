@@ -366,7 +366,7 @@ fn disconnect_tells_its_reader_even_while_that_waits_for_the_kernel() {
 }
 
 #[test]
-fn whoever_pops_has_what_waits_and_then_the_end() {
+fn pop_gives_what_is_queued_and_then_the_end() {
     let queue = queue(limits(2, usize::MAX), Overflow::Disconnect);
     queue.push(&run(0..2, 20));
     assert!(matches!(queue.push(&run(2..5, 20)), Pushed::Closed));
@@ -376,7 +376,7 @@ fn whoever_pops_has_what_waits_and_then_the_end() {
 }
 
 #[test]
-fn last_words_come_behind_the_frame_under_way_and_the_answers() {
+fn the_last_frame_comes_behind_the_frame_in_flight_and_the_answers() {
     let queue = queue(limits(100, usize::MAX), Overflow::DropOldest);
     queue.push(&run(0..5, 20));
     queue.queue.answer(answer("OK {}"));
@@ -468,7 +468,7 @@ fn objects_are_popped_one_by_one_with_what_was_lost_before() {
 }
 
 #[test]
-fn who_waited_for_room_and_has_gone_is_kept_no_longer_in_however_many_queues() {
+fn a_dropped_waiter_is_kept_by_no_queue() {
     let fixtures = [(); 2].map(|()| queue(limits(1, 1000), Overflow::DropOldest));
     for fixture in &fixtures {
         fixture.push(&run(0..1, 20));

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use daemoneye_eventbus_core::client::{ClientConfig, Link, Reader, Sent, State};
 use daemoneye_eventbus_core::queue::Wake;
 
-use crate::support::{Bell, ScriptedBroker, greet, with_draft};
+use crate::support::{ScriptedBroker, TestWaker, greet, with_draft};
 
 #[test]
-fn what_a_host_waited_to_write_is_written_though_it_never_comes_to_it() {
+fn what_a_stuck_host_waited_to_write_is_written() {
     let broker = ScriptedBroker::new();
-    let bell = Arc::new(Bell::default());
-    let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
+    let waker = Arc::new(TestWaker::default());
+    let host: Arc<dyn Wake> = Arc::<TestWaker>::clone(&waker);
     let config = ClientConfig {
         send_buffer_bytes: 65_536,
         ..ClientConfig::default()
     };
     let link = Link::open(broker.place.address.clone(), config, Reader::Host, host).unwrap();
     let client = greet(&broker, 0.2);
-    bell.until("connected", || link.state() == State::Connected);
+    waker.until("connected", || link.state() == State::Connected);
     loop {
         match with_draft(1, |draft| link.publish(draft, None).unwrap()) {
             Sent::Full => break,

@@ -11,16 +11,16 @@ use crate::support::{ScriptedBroker, greet, open, subscribed};
 fn a_ping_interval_beyond_every_clock_costs_nobody_the_next_connection() {
     for told in [1e19, 1e300, -1.0] {
         let broker = ScriptedBroker::new();
-        let (link, bell) = open(&broker);
+        let (link, waker) = open(&broker);
         for _ in 0..2 {
             let client = greet(&broker, told);
-            bell.until("connected", || link.state() == State::Connected);
+            waker.until("connected", || link.state() == State::Connected);
             // Whoever looks after the connection is still there to dial again.
             broker.turn();
             drop(client);
             // A pipe closes when its runtime gets to it.
             broker.turn();
-            bell.until("lost", || link.state() == State::Reconnecting);
+            waker.until("lost", || link.state() == State::Reconnecting);
         }
     }
 }
@@ -29,9 +29,9 @@ fn a_ping_interval_beyond_every_clock_costs_nobody_the_next_connection() {
 fn a_ping_interval_of_next_to_nothing_makes_no_flood() {
     for told in [0.0, 1e-9] {
         let broker = ScriptedBroker::new();
-        let (link, bell) = open(&broker);
+        let (link, waker) = open(&broker);
         let client = greet(&broker, told);
-        bell.until("connected", || link.state() == State::Connected);
+        waker.until("connected", || link.state() == State::Connected);
         std::thread::sleep(Duration::from_millis(300));
         let said = broker.read(&client, 1);
         assert!(said.len() < 1000, "{} bytes of PONG at least", said.len());
@@ -39,11 +39,11 @@ fn a_ping_interval_of_next_to_nothing_makes_no_flood() {
 }
 
 #[test]
-fn more_losses_than_can_be_counted_are_as_many_as_can() {
+fn a_loss_count_beyond_u64_saturates() {
     let broker = ScriptedBroker::new();
-    let (link, bell) = open(&broker);
+    let (link, waker) = open(&broker);
     let client = greet(&broker, 30.0);
-    let (inbox, id) = subscribed(&broker, &link, &bell, &client);
+    let (inbox, id) = subscribed(&broker, &link, &waker, &client);
     for reason in ["overflow", "max_frame"] {
         let dropped = Dropped {
             subscriptions: [(id, u64::MAX)].into(),
@@ -51,7 +51,7 @@ fn more_losses_than_can_be_counted_are_as_many_as_can() {
         };
         broker.send(&client, &FromBroker::Dropped(dropped).frame());
     }
-    bell.until("told", || inbox.queue.snapshot().dropped.contains(&u64::MAX));
+    waker.until("told", || inbox.queue.snapshot().dropped.contains(&u64::MAX));
     broker.send(&client, &FromBroker::Ping.frame());
     let mut heard = Vec::new();
     while !heard.ends_with(b"\x04\0\0\0PONG") {
@@ -62,11 +62,11 @@ fn more_losses_than_can_be_counted_are_as_many_as_can() {
 }
 
 #[test]
-fn more_refusals_than_can_be_counted_are_as_many_as_can() {
+fn a_refusal_count_beyond_u64_saturates() {
     let broker = ScriptedBroker::new();
-    let (link, bell) = open(&broker);
+    let (link, waker) = open(&broker);
     let client = greet(&broker, 30.0);
-    bell.until("connected", || link.state() == State::Connected);
+    waker.until("connected", || link.state() == State::Connected);
     let refused = |count| {
         let refused = ErrText {
             topic: Some("events.process.new".to_owned()),
@@ -76,7 +76,7 @@ fn more_refusals_than_can_be_counted_are_as_many_as_can() {
         FromBroker::Err(refused).frame()
     };
     broker.send(&client, &[refused(2), refused(u64::MAX), refused(1)].concat());
-    bell.until("told", || link.local_statistics().refused >= u64::MAX - 1);
+    waker.until("told", || link.local_statistics().refused >= u64::MAX - 1);
     broker.send(&client, &FromBroker::Ping.frame());
     assert!(broker.read(&client, 8).ends_with(b"PONG"));
     assert_eq!(link.local_statistics().refused, u64::MAX);

@@ -8,8 +8,8 @@
 )]
 
 mod blocked_host;
+mod final_frames;
 mod impossible_numbers;
-mod last_words;
 mod native;
 mod original;
 mod proof;

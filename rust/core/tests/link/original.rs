@@ -9,7 +9,7 @@ use daemoneye_eventbus_core::queue::Wake;
 use daemoneye_eventbus_core::wire::auth::Token;
 use daemoneye_eventbus_core::wire::{self, Dialect};
 
-use crate::support::{Bell, ScriptedBroker, frames, inbox};
+use crate::support::{ScriptedBroker, TestWaker, frames, inbox};
 
 const CHECK: &[u8] = b"\x04\0\0\0PING";
 const ANSWER: &[u8] = b"\x04\0\0\0PONG";
@@ -32,9 +32,9 @@ fn captured() -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn open(original: &ScriptedBroker, token: Option<Token>) -> (Link, Arc<Bell>) {
-    let bell = Arc::new(Bell::default());
-    let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
+fn open(original: &ScriptedBroker, token: Option<Token>) -> (Link, Arc<TestWaker>) {
+    let waker = Arc::new(TestWaker::default());
+    let host: Arc<dyn Wake> = Arc::<TestWaker>::clone(&waker);
     let config = ClientConfig {
         peer: Peer::Original,
         token,
@@ -43,12 +43,12 @@ fn open(original: &ScriptedBroker, token: Option<Token>) -> (Link, Arc<Bell>) {
         ..ClientConfig::default()
     };
     let link = Link::open(original.place.address.clone(), config, Reader::Link, host).unwrap();
-    (link, bell)
+    (link, waker)
 }
 
-fn subscribe(link: &Link, bell: &Arc<Bell>) -> Arc<Inbox> {
-    let inbox = inbox(bell, &["events.#", "control.#"], 1000, false);
-    link.subscribe(Arc::clone(&inbox), Ticket::new(Arc::<Bell>::clone(bell) as _))
+fn subscribe(link: &Link, waker: &Arc<TestWaker>) -> Arc<Inbox> {
+    let inbox = inbox(waker, &["events.#", "control.#"], 1000, false);
+    link.subscribe(Arc::clone(&inbox), Ticket::new(Arc::<TestWaker>::clone(waker) as _))
         .unwrap();
     inbox
 }
@@ -58,18 +58,18 @@ fn what_it_sends_arrives_and_its_checks_are_answered_also_after_a_loss() {
     let mut original = ScriptedBroker::new();
     let sent = captured();
     assert!(!sent.is_empty());
-    let (link, bell) = open(&original, None);
+    let (link, waker) = open(&original, None);
     let mut inbox = None;
     for round in 0..3 {
         let peer = original.accept();
-        bell.until("connected", || link.state() == State::Connected);
-        let inbox = inbox.get_or_insert_with(|| subscribe(&link, &bell));
+        waker.until("connected", || link.state() == State::Connected);
+        let inbox = inbox.get_or_insert_with(|| subscribe(&link, &waker));
         original.send(&peer, CHECK);
         assert_eq!(original.read(&peer, ANSWER.len()), ANSWER, "round {round}");
         original.send(&peer, &sent.concat());
         original.send(&peer, CHECK);
         assert_eq!(original.read(&peer, ANSWER.len()), ANSWER);
-        assert_eq!(frames(inbox, &bell, sent.len()), sent);
+        assert_eq!(frames(inbox, &waker, sent.len()), sent);
         drop(peer);
         // A pipe closes when the runtime has been told that nothing is under way. Dialled anew it is before anybody accepts.
         original.turn();
@@ -79,7 +79,7 @@ fn what_it_sends_arrives_and_its_checks_are_answered_also_after_a_loss() {
     original.turn();
     original.listen();
     let _peer = original.accept();
-    bell.until("connected", || link.state() == State::Connected);
+    waker.until("connected", || link.state() == State::Connected);
 }
 
 #[test]
@@ -89,8 +89,8 @@ fn a_message_above_the_limit_ends_the_connection_however_small_the_limit() {
     let longest = sent.iter().max_by_key(|frame| frame.len()).unwrap();
     let mut large = 4000_u32.to_le_bytes().to_vec();
     large.extend_from_slice(&longest[4..]);
-    let bell = Arc::new(Bell::default());
-    let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
+    let waker = Arc::new(TestWaker::default());
+    let host: Arc<dyn Wake> = Arc::<TestWaker>::clone(&waker);
     let config = ClientConfig {
         peer: Peer::Original,
         max_frame: 2000,
@@ -99,10 +99,10 @@ fn a_message_above_the_limit_ends_the_connection_however_small_the_limit() {
     };
     let link = Link::open(original.place.address.clone(), config, Reader::Link, host).unwrap();
     let peer = original.accept();
-    bell.until("connected", || link.state() == State::Connected);
+    waker.until("connected", || link.state() == State::Connected);
     // Said at once, before any more of it has come.
     original.send(&peer, &large);
-    bell.until("closed", || link.state() == State::Closed);
+    waker.until("closed", || link.state() == State::Closed);
     let too_large = Error::FrameTooLarge {
         size: 4000,
         limit: 2000,
@@ -113,14 +113,14 @@ fn a_message_above_the_limit_ends_the_connection_however_small_the_limit() {
 #[test]
 fn a_token_is_proved_before_it_is_connected() {
     let original = ScriptedBroker::new();
-    let (link, bell) = open(&original, Some(Token::new(b"token of at least sixteen bytes".to_vec())));
+    let (link, waker) = open(&original, Some(Token::new(b"token of at least sixteen bytes".to_vec())));
     let peer = original.accept();
     // BLAKE3 of the token and "PING", by another program.
     let proof = b"\x45\0\0\0a0df9ffd2790b0a144e912ba3c695008db3457ef7aae986914e8c602098159a3:PING";
     assert_eq!(original.read(&peer, proof.len()), proof);
     assert_eq!(link.state(), State::Connecting);
     original.send(&peer, ANSWER);
-    bell.until("connected", || link.state() == State::Connected);
+    waker.until("connected", || link.state() == State::Connected);
     link.leave();
     assert_eq!(original.read(&peer, 1), b"");
 }

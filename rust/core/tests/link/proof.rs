@@ -8,7 +8,7 @@ use daemoneye_eventbus_core::queue::Wake;
 use daemoneye_eventbus_core::wire::auth::{Role, Token};
 use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, Info, OkText};
 
-use crate::support::{Bell, ScriptedBroker, said, told};
+use crate::support::{ScriptedBroker, TestWaker, broker_info, next_text};
 
 const NONCE: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
@@ -16,30 +16,34 @@ fn token() -> Token {
     Token::new(b"token of at least sixteen bytes".to_vec())
 }
 
-fn open(broker: &ScriptedBroker, token: Option<Token>) -> (Link, Arc<Bell>) {
-    let bell = Arc::new(Bell::default());
-    let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
+fn open(broker: &ScriptedBroker, token: Option<Token>) -> (Link, Arc<TestWaker>) {
+    let waker = Arc::new(TestWaker::default());
+    let host: Arc<dyn Wake> = Arc::<TestWaker>::clone(&waker);
     let config = ClientConfig {
         token,
         ..ClientConfig::default()
     };
     let link = Link::open(broker.place.address.clone(), config, Reader::Link, host).unwrap();
-    (link, bell)
+    (link, waker)
 }
 
 /// What becomes of a link whose broker answers CONNECT and then, if it is asked, AUTH.
-fn met(token: Option<Token>, info: Info, prove: impl Fn(&str, &str) -> Option<String>) -> (State, Option<Error>) {
+fn handshake_outcome(
+    token: Option<Token>,
+    info: Info,
+    prove: impl Fn(&str, &str) -> Option<String>,
+) -> (State, Option<Error>) {
     let broker = ScriptedBroker::new();
     let asks = token.is_some() && info.auth == "token" && info.nonce.is_some();
-    let (link, bell) = open(&broker, token);
+    let (link, waker) = open(&broker, token);
     let client = broker.accept();
     let mut read = Vec::new();
-    let FromClient::Connect(connect) = said(&broker, &client, &mut read) else {
+    let FromClient::Connect(connect) = next_text(&broker, &client, &mut read) else {
         panic!("CONNECT is first")
     };
     broker.send(&client, &FromBroker::Info(Box::new(info)).frame());
     if asks {
-        let FromClient::Auth(auth) = said(&broker, &client, &mut read) else {
+        let FromClient::Auth(auth) = next_text(&broker, &client, &mut read) else {
             panic!("AUTH is next")
         };
         assert_eq!(link.state(), State::Connecting);
@@ -51,15 +55,15 @@ fn met(token: Option<Token>, info: Info, prove: impl Fn(&str, &str) -> Option<St
         };
         broker.send(&client, &FromBroker::Ok(ok).frame());
     }
-    bell.until("decided", || link.state() != State::Connecting);
+    waker.until("decided", || link.state() != State::Connecting);
     (link.state(), link.cause())
 }
 
-fn asking() -> Info {
+fn info_with_token() -> Info {
     Info {
         nonce: Some(NONCE.to_owned()),
         auth: "token".to_owned(),
-        ..told(30.0)
+        ..broker_info(30.0)
     }
 }
 
@@ -67,7 +71,10 @@ fn asking() -> Info {
 fn a_client_with_a_token_stays_with_no_broker_that_does_not_prove_it() {
     type Prove = fn(&str, &str) -> Option<String>;
     let right = |nonce: &str, _: &str| Some(token().proof(Role::Broker, nonce, NONCE));
-    assert_eq!(met(Some(token()), asking(), right), (State::Connected, None));
+    assert_eq!(
+        handshake_outcome(Some(token()), info_with_token(), right),
+        (State::Connected, None)
+    );
     let wrong: [(&str, Prove); 5] = [
         ("none", |_, _| None),
         ("no hash", |_, _| Some("yes".to_owned())),
@@ -80,7 +87,7 @@ fn a_client_with_a_token_stays_with_no_broker_that_does_not_prove_it() {
         }),
     ];
     for (what, prove) in wrong {
-        let (state, cause) = met(Some(token()), asking(), prove);
+        let (state, cause) = handshake_outcome(Some(token()), info_with_token(), prove);
         assert_eq!(state, State::Closed, "{what}");
         assert!(
             matches!(cause, Some(Error::AuthenticationFailed(_))),
@@ -93,14 +100,14 @@ fn a_client_with_a_token_stays_with_no_broker_that_does_not_prove_it() {
 fn a_token_on_one_side_alone_connects_nobody() {
     let without_nonce = Info {
         nonce: None,
-        ..asking()
+        ..info_with_token()
     };
     for (token, info) in [
-        (Some(token()), told(30.0)),
+        (Some(token()), broker_info(30.0)),
         (Some(token()), without_nonce),
-        (None, asking()),
+        (None, info_with_token()),
     ] {
-        let (state, cause) = met(token, info, |_, _| None);
+        let (state, cause) = handshake_outcome(token, info, |_, _| None);
         assert_eq!(state, State::Closed);
         assert!(matches!(cause, Some(Error::AuthenticationFailed(_))), "{cause:?}");
     }
@@ -110,14 +117,14 @@ fn a_token_on_one_side_alone_connects_nobody() {
 fn who_answers_with_another_protocol_or_dialect_than_was_asked_is_no_broker() {
     let newer = Info {
         protocol: 2,
-        ..told(30.0)
+        ..broker_info(30.0)
     };
     let other = Info {
         dialect: "postcard".to_owned(),
-        ..told(30.0)
+        ..broker_info(30.0)
     };
     for info in [newer, other] {
-        let (state, cause) = met(None, info, |_, _| None);
+        let (state, cause) = handshake_outcome(None, info, |_, _| None);
         assert_eq!(state, State::Closed);
         assert!(matches!(cause, Some(Error::Protocol(_))), "{cause:?}");
     }

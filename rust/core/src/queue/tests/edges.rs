@@ -25,7 +25,7 @@ fn a_single_write_says_how_far_it_came() {
 }
 
 #[test]
-fn who_has_popped_everything_is_woken_by_the_next() {
+fn a_reader_that_has_popped_everything_is_woken_by_the_next() {
     let queue = queue(limits(10, usize::MAX), Overflow::DropOldest);
     for number in 0..3 {
         queue.push(&run(number..number + 1, 20));

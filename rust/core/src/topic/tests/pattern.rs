@@ -49,7 +49,7 @@ fn truth_table() {
 }
 
 #[test]
-fn refuses_what_no_topic_can_meet() {
+fn refuses_what_no_topic_can_match() {
     assert_eq!(
         Pattern::parse("events.#.invalid", 8).unwrap_err().to_string(),
         "Topic error: Invalid topic format: Multi-level wildcard (#) must be at the end: events.#.invalid"

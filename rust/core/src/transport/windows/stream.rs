@@ -343,7 +343,7 @@ mod tests {
     use crate::transport::ListenOptions;
 
     #[test]
-    fn who_still_holds_an_ended_pipe_begins_no_write() {
+    fn an_ended_pipe_begins_no_write() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.unwrap().block_on(async {
             let address = Address::from_instance(&format!("late-{}", std::process::id())).unwrap();

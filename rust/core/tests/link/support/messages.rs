@@ -5,7 +5,7 @@ use daemoneye_eventbus_core::event::{CollectionEvent, CorrelationMetadata, Map, 
 use daemoneye_eventbus_core::queue::Content;
 use daemoneye_eventbus_core::wire::{self, Dialect, Draft, Payload};
 
-use super::Bell;
+use super::TestWaker;
 
 pub(crate) fn with_draft<R>(pid: u32, work: impl FnOnce(&mut Draft<'_>) -> R) -> R {
     let event = CollectionEvent::Process(ProcessEvent {
@@ -37,9 +37,9 @@ pub(crate) fn with_draft<R>(pid: u32, work: impl FnOnce(&mut Draft<'_>) -> R) ->
     work(&mut draft)
 }
 
-pub(crate) fn publish(link: &Link, bell: &Bell, pid: u32) {
+pub(crate) fn publish(link: &Link, waker: &TestWaker, pid: u32) {
     with_draft(pid, |draft| {
-        bell.until("taken", || match link.publish(draft, None).unwrap() {
+        waker.until("taken", || match link.publish(draft, None).unwrap() {
             Sent::Full => false,
             Sent::Buffered | Sent::Blocked => {
                 link.flush_elsewhere();
@@ -51,9 +51,9 @@ pub(crate) fn publish(link: &Link, bell: &Bell, pid: u32) {
 }
 
 /// The next `count` messages, as their frames.
-pub(crate) fn frames(inbox: &Inbox, bell: &Bell, count: usize) -> Vec<Vec<u8>> {
+pub(crate) fn frames(inbox: &Inbox, waker: &TestWaker, count: usize) -> Vec<Vec<u8>> {
     let mut got = Vec::new();
-    bell.until("delivered", || {
+    waker.until("delivered", || {
         while got.len() < count
             && let Ok(popped) = inbox.queue.pop()
         {
@@ -67,10 +67,10 @@ pub(crate) fn frames(inbox: &Inbox, bell: &Bell, count: usize) -> Vec<Vec<u8>> {
     got
 }
 
-pub(crate) fn pids(inbox: &Inbox, bell: &Bell, count: usize) -> Vec<u32> {
+pub(crate) fn pids(inbox: &Inbox, waker: &TestWaker, count: usize) -> Vec<u32> {
     let pid = |frame: Vec<u8>| match wire::read(Dialect::Bincode, &frame[4..]).unwrap() {
         (_, Some(CollectionEvent::Process(event))) => event.pid,
         _ => panic!("a process event"),
     };
-    frames(inbox, bell, count).into_iter().map(pid).collect()
+    frames(inbox, waker, count).into_iter().map(pid).collect()
 }

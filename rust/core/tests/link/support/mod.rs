@@ -14,41 +14,43 @@ use daemoneye_eventbus_core::topic;
 use daemoneye_eventbus_core::transport::Address;
 
 pub(crate) use self::messages::{frames, pids, publish, with_draft};
-pub(crate) use self::scripted_broker::{ScriptedBroker, broken, greet, info, open, said, subscribed, told, yes};
+pub(crate) use self::scripted_broker::{
+    ScriptedBroker, broken, broker_info, greet, info, next_text, ok_frame, open, subscribed,
+};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Counts how often it was rung.
+/// Counts how often it was woken.
 #[derive(Default)]
-pub(crate) struct Bell {
-    rung: Mutex<u64>,
+pub(crate) struct TestWaker {
+    wakes: Mutex<u64>,
     changed: Condvar,
 }
 
-impl Wake for Bell {
+impl Wake for TestWaker {
     fn wake(&self) {
-        *self.rung.lock().unwrap() += 1;
+        *self.wakes.lock().unwrap() += 1;
         self.changed.notify_all();
     }
 }
 
-impl Bell {
-    /// Until `done`, looked at whenever somebody rings.
+impl TestWaker {
+    /// Until `done`, looked at whenever it is woken.
     pub(crate) fn until(&self, what: &str, mut done: impl FnMut() -> bool) {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIMEOUT;
         loop {
-            // Looking may itself ring.
-            let seen = *self.rung.lock().unwrap();
+            // Looking may itself wake it.
+            let seen = *self.wakes.lock().unwrap();
             if done() {
                 return;
             }
             let left = end.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "never {what}");
-            let rung = self.rung.lock().unwrap();
+            let wakes = self.wakes.lock().unwrap();
             let wait = left.min(Duration::from_millis(20));
             drop(
                 self.changed
-                    .wait_timeout_while(rung, wait, |rung| *rung == seen)
+                    .wait_timeout_while(wakes, wait, |wakes| *wakes == seen)
                     .unwrap(),
             );
         }
@@ -85,7 +87,7 @@ impl Place {
 }
 
 /// The queue of a subscription to `patterns`.
-pub(crate) fn inbox(bell: &Arc<Bell>, patterns: &[&str], messages: usize, block: bool) -> Arc<Inbox> {
+pub(crate) fn inbox(waker: &Arc<TestWaker>, patterns: &[&str], messages: usize, block: bool) -> Arc<Inbox> {
     let asked = EventSubscription {
         subscriber_id: "s".into(),
         topic_patterns: Some(patterns.iter().map(|pattern| (*pattern).into()).collect()),
@@ -101,11 +103,11 @@ pub(crate) fn inbox(bell: &Arc<Bell>, patterns: &[&str], messages: usize, block:
         overflow: Overflow::DropOldest,
         block,
     };
-    let reader: Arc<dyn Wake> = Arc::<Bell>::clone(bell);
+    let reader: Arc<dyn Wake> = Arc::<TestWaker>::clone(waker);
     Arc::new(Inbox::new(asked, patterns, None, options, reader))
 }
 
-pub(crate) fn answered(bell: &Bell, ticket: &Ticket) {
-    bell.until("answered", || ticket.poll().is_some());
+pub(crate) fn wait_done(waker: &TestWaker, ticket: &Ticket) {
+    waker.until("answered", || ticket.poll().is_some());
     assert_eq!(ticket.poll(), Some(Ok(Answer::Done)));
 }

@@ -12,7 +12,7 @@ use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient, Info, OkText, 
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-use super::{Bell, PATIENCE, Place, answered, inbox};
+use super::{Place, TIMEOUT, TestWaker, inbox, wait_done};
 
 /// A broker's end that does what a test says: it listens, writes what it is told to, and reads.
 pub(crate) struct ScriptedBroker {
@@ -49,7 +49,7 @@ impl ScriptedBroker {
 
     pub(crate) fn accept(&self) -> Stream {
         let accept = self.listener.as_ref().unwrap().accept();
-        let accepted = self.runtime.block_on(async { timeout(PATIENCE, accept).await });
+        let accepted = self.runtime.block_on(async { timeout(TIMEOUT, accept).await });
         accepted.expect("nobody dials").unwrap().0
     }
 
@@ -66,7 +66,7 @@ impl ScriptedBroker {
             stream.writable().await.unwrap();
         };
         self.runtime
-            .block_on(async { timeout(PATIENCE, send).await })
+            .block_on(async { timeout(TIMEOUT, send).await })
             .expect("nobody reads");
     }
 
@@ -83,26 +83,26 @@ impl ScriptedBroker {
             }
         };
         self.runtime
-            .block_on(async { timeout(PATIENCE, read).await })
+            .block_on(async { timeout(TIMEOUT, read).await })
             .expect("nothing is sent");
         got
     }
 }
 
 /// A link that dials again at once.
-pub(crate) fn open(broker: &ScriptedBroker) -> (Link, Arc<Bell>) {
-    let bell = Arc::new(Bell::default());
-    let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
+pub(crate) fn open(broker: &ScriptedBroker) -> (Link, Arc<TestWaker>) {
+    let waker = Arc::new(TestWaker::default());
+    let host: Arc<dyn Wake> = Arc::<TestWaker>::clone(&waker);
     let config = ClientConfig {
         reconnect_max: Duration::from_millis(100),
         ..ClientConfig::default()
     };
     let link = Link::open(broker.place.address.clone(), config, Reader::Link, host).unwrap();
-    (link, bell)
+    (link, waker)
 }
 
 /// What is told to whoever has said CONNECT, with `ping_interval` in it.
-pub(crate) fn told(ping_interval: f64) -> Info {
+pub(crate) fn broker_info(ping_interval: f64) -> Info {
     Info {
         protocol: PROTOCOL,
         version: "0".to_owned(),
@@ -122,7 +122,7 @@ pub(crate) fn told(ping_interval: f64) -> Info {
 
 /// The frame of it.
 pub(crate) fn info(ping_interval: f64) -> Vec<u8> {
-    FromBroker::Info(Box::new(told(ping_interval))).frame()
+    FromBroker::Info(Box::new(broker_info(ping_interval))).frame()
 }
 
 /// Answers CONNECT.
@@ -134,7 +134,7 @@ pub(crate) fn greet(broker: &ScriptedBroker, ping_interval: f64) -> Stream {
 }
 
 /// The broker's answer to what has this number.
-pub(crate) fn yes(id: u64) -> Vec<u8> {
+pub(crate) fn ok_frame(id: u64) -> Vec<u8> {
     let ok = OkText {
         id: Some(id),
         ..OkText::default()
@@ -143,7 +143,7 @@ pub(crate) fn yes(id: u64) -> Vec<u8> {
 }
 
 /// The next text of the client; what came behind it stays in `read`.
-pub(crate) fn said(broker: &ScriptedBroker, client: &Stream, read: &mut Vec<u8>) -> FromClient {
+pub(crate) fn next_text(broker: &ScriptedBroker, client: &Stream, read: &mut Vec<u8>) -> FromClient {
     loop {
         if let Some((_, body)) = frame::next(read, 1 << 20).unwrap() {
             let (said, len) = (FromClient::parse(body).unwrap(), PREFIX + body.len());
@@ -157,27 +157,35 @@ pub(crate) fn said(broker: &ScriptedBroker, client: &Stream, read: &mut Vec<u8>)
 }
 
 /// A subscription to all events that the broker has confirmed, and its number there.
-pub(crate) fn subscribed(broker: &ScriptedBroker, link: &Link, bell: &Arc<Bell>, client: &Stream) -> (Arc<Inbox>, u64) {
-    let inbox = inbox(bell, &["events.#"], 10, false);
-    let ticket = Ticket::new(Arc::<Bell>::clone(bell) as _);
+pub(crate) fn subscribed(
+    broker: &ScriptedBroker,
+    link: &Link,
+    waker: &Arc<TestWaker>,
+    client: &Stream,
+) -> (Arc<Inbox>, u64) {
+    let inbox = inbox(waker, &["events.#"], 10, false);
+    let ticket = Ticket::new(Arc::<TestWaker>::clone(waker) as _);
     let id = link.subscribe(Arc::clone(&inbox), ticket.clone()).unwrap();
-    broker.send(client, &yes(id));
-    answered(bell, &ticket);
+    broker.send(client, &ok_frame(id));
+    wait_done(waker, &ticket);
     (inbox, id)
 }
 
 /// A subscribed link whose connection has just broken; its inbox, its number there.
-pub(crate) fn broken(broker: &ScriptedBroker) -> (Link, Arc<Bell>, Arc<Inbox>, u64) {
-    let (link, bell) = open(broker);
+pub(crate) fn broken(broker: &ScriptedBroker) -> (Link, Arc<TestWaker>, Arc<Inbox>, u64) {
+    let (link, waker) = open(broker);
     let client = greet(broker, 30.0);
-    let inbox = inbox(&bell, &["events.#"], 10, false);
-    let ticket = Ticket::new(Arc::<Bell>::clone(&bell) as _);
+    let inbox = inbox(&waker, &["events.#"], 10, false);
+    let ticket = Ticket::new(Arc::<TestWaker>::clone(&waker) as _);
     let id = link.subscribe(Arc::clone(&inbox), ticket.clone()).unwrap();
-    assert!(matches!(said(broker, &client, &mut Vec::new()), FromClient::Sub(_)));
-    broker.send(&client, &yes(id));
-    answered(&bell, &ticket);
+    assert!(matches!(
+        next_text(broker, &client, &mut Vec::new()),
+        FromClient::Sub(_)
+    ));
+    broker.send(&client, &ok_frame(id));
+    wait_done(&waker, &ticket);
     drop(client);
     broker.turn();
-    bell.until("lost", || link.state() == State::Reconnecting);
-    (link, bell, inbox, id)
+    waker.until("lost", || link.state() == State::Reconnecting);
+    (link, waker, inbox, id)
 }

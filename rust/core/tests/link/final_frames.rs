@@ -1,4 +1,4 @@
-//! What a broker says in one breath with something else, or as its last: all of it is heard.
+//! What a broker sends together with something else, or as its last: all of it is processed.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use daemoneye_eventbus_core::wire::text::{Bye, Code, ErrText, FromBroker, FromCl
 use daemoneye_eventbus_core::wire::{self, Dialect};
 
 use crate::support::{
-    Bell, ScriptedBroker, answered, broken, greet, inbox, open, pids, publish, said, with_draft, yes,
+    ScriptedBroker, TestWaker, broken, greet, inbox, next_text, ok_frame, open, pids, publish, wait_done, with_draft,
 };
 
 fn refusal() -> ErrText {
@@ -18,59 +18,59 @@ fn refusal() -> ErrText {
 }
 
 #[test]
-fn a_last_refusal_behind_the_answers_of_a_new_connection_is_the_last() {
+fn a_final_refusal_behind_the_answers_of_a_new_connection_is_final() {
     let broker = ScriptedBroker::new();
-    let (link, bell, _inbox, id) = broken(&broker);
+    let (link, waker, _inbox, id) = broken(&broker);
     let client = greet(&broker, 30.0);
-    assert!(matches!(said(&broker, &client, &mut Vec::new()), FromClient::Sub(sub) if sub.id == id));
-    broker.send(&client, &[yes(id), FromBroker::Err(refusal()).frame()].concat());
-    bell.until("closed", || link.state() == State::Closed);
+    assert!(matches!(next_text(&broker, &client, &mut Vec::new()), FromClient::Sub(sub) if sub.id == id));
+    broker.send(&client, &[ok_frame(id), FromBroker::Err(refusal()).frame()].concat());
+    waker.until("closed", || link.state() == State::Closed);
     assert_eq!(link.cause(), Some(refusal().into_error()));
 }
 
 #[test]
 fn a_ping_behind_the_answers_of_a_new_connection_is_answered() {
     let broker = ScriptedBroker::new();
-    let (link, bell, _inbox, id) = broken(&broker);
+    let (link, waker, _inbox, id) = broken(&broker);
     let client = greet(&broker, 30.0);
     let mut read = Vec::new();
-    assert!(matches!(said(&broker, &client, &mut read), FromClient::Sub(sub) if sub.id == id));
-    broker.send(&client, &[yes(id), FromBroker::Ping.frame()].concat());
-    bell.until("connected", || link.state() == State::Connected);
-    assert_eq!(said(&broker, &client, &mut read), FromClient::Pong);
+    assert!(matches!(next_text(&broker, &client, &mut read), FromClient::Sub(sub) if sub.id == id));
+    broker.send(&client, &[ok_frame(id), FromBroker::Ping.frame()].concat());
+    waker.until("connected", || link.state() == State::Connected);
+    assert_eq!(next_text(&broker, &client, &mut read), FromClient::Pong);
 }
 
 #[test]
-fn a_last_refusal_before_a_frame_that_cannot_be_is_the_last() {
+fn a_final_refusal_before_an_invalid_frame_is_final() {
     let broker = ScriptedBroker::new();
-    let (link, bell) = open(&broker);
+    let (link, waker) = open(&broker);
     let client = greet(&broker, 30.0);
-    bell.until("connected", || link.state() == State::Connected);
+    waker.until("connected", || link.state() == State::Connected);
     broker.send(&client, &[FromBroker::Err(refusal()).frame(), vec![0; 4]].concat());
-    bell.until("closed", || link.state() == State::Closed);
+    waker.until("closed", || link.state() == State::Closed);
     assert_eq!(link.cause(), Some(refusal().into_error()));
 }
 
 #[test]
-fn a_text_that_is_none_of_this_protocol_ends_the_connection() {
+fn a_text_that_is_not_of_this_protocol_ends_the_connection() {
     let broker = ScriptedBroker::new();
-    let (link, bell) = open(&broker);
+    let (link, waker) = open(&broker);
     let client = greet(&broker, 30.0);
-    bell.until("connected", || link.state() == State::Connected);
+    waker.until("connected", || link.state() == State::Connected);
     broker.send(&client, b"\x08\0\0\0abc:PING");
-    bell.until("lost", || link.state() == State::Reconnecting);
+    waker.until("lost", || link.state() == State::Reconnecting);
 }
 
 #[test]
-fn what_came_whole_before_a_frame_that_cannot_be_is_delivered() {
+fn what_came_whole_before_an_invalid_frame_is_delivered() {
     for block in [false, true] {
         let broker = ScriptedBroker::new();
-        let (link, bell) = open(&broker);
+        let (link, waker) = open(&broker);
         let client = greet(&broker, 30.0);
-        let inbox = fed(&broker, &link, &bell, &client, block);
+        let inbox = fed(&broker, &link, &waker, &client, block);
         broker.send(&client, &[events(0..3), vec![0; 4]].concat());
-        bell.until("lost", || link.state() == State::Reconnecting);
-        assert_eq!(pids(&inbox, &bell, 3), [0, 1, 2]);
+        waker.until("lost", || link.state() == State::Reconnecting);
+        assert_eq!(pids(&inbox, &waker, 3), [0, 1, 2]);
     }
 }
 
@@ -78,15 +78,15 @@ fn what_came_whole_before_a_frame_that_cannot_be_is_delivered() {
 fn what_a_broker_sent_before_it_ended_is_delivered_though_nobody_reads_for_a_full_subscription() {
     for (last, cause) in [(vec![], "closed the connection"), (bye(), "said goodbye: over")] {
         let broker = ScriptedBroker::new();
-        let (link, bell) = open_once(&broker, Reader::Link);
+        let (link, waker) = open_once(&broker, Reader::Link);
         let client = greet(&broker, 30.0);
-        let inbox = fed(&broker, &link, &bell, &client, true);
+        let inbox = fed(&broker, &link, &waker, &client, true);
         let sent = [events(0..500), last].concat();
         broker.send(&client, &sent);
         drop(client);
         broker.turn();
-        bell.until("found closed", || link.state() == State::Closed);
-        assert_eq!(pids(&inbox, &bell, 500), (0..500).collect::<Vec<_>>());
+        waker.until("found closed", || link.state() == State::Closed);
+        assert_eq!(pids(&inbox, &waker, 500), (0..500).collect::<Vec<_>>());
         assert_eq!(inbox.queue.snapshot().lost(), 0);
         let said = link.cause().map(|cause| cause.to_string());
         assert!(said.as_ref().is_some_and(|said| said.contains(cause)), "{said:?}");
@@ -96,22 +96,22 @@ fn what_a_broker_sent_before_it_ended_is_delivered_though_nobody_reads_for_a_ful
 #[test]
 fn a_full_subscription_takes_the_last_of_one_broker_beyond_its_limits_and_counts_that_of_the_next() {
     let broker = ScriptedBroker::new();
-    let (link, bell) = open(&broker);
+    let (link, waker) = open(&broker);
     let client = greet(&broker, 30.0);
-    let inbox = fed(&broker, &link, &bell, &client, true);
+    let inbox = fed(&broker, &link, &waker, &client, true);
     let ends = |client: Stream, numbers| {
         broker.send(&client, &events(numbers));
         drop(client);
         broker.turn();
-        bell.until("lost", || link.state() == State::Reconnecting);
+        waker.until("lost", || link.state() == State::Reconnecting);
     };
     let comes_back = || {
         let client = greet(&broker, 30.0);
-        let FromClient::Sub(sub) = said(&broker, &client, &mut Vec::new()) else {
+        let FromClient::Sub(sub) = next_text(&broker, &client, &mut Vec::new()) else {
             panic!("subscribed again");
         };
-        broker.send(&client, &yes(sub.id));
-        bell.until("connected", || link.state() == State::Connected);
+        broker.send(&client, &ok_frame(sub.id));
+        waker.until("connected", || link.state() == State::Connected);
         client
     };
     ends(client, 0..100);
@@ -124,36 +124,36 @@ fn a_full_subscription_takes_the_last_of_one_broker_beyond_its_limits_and_counts
         (100, 300)
     );
     // Within its limits again, it loses nothing.
-    assert_eq!(pids(&inbox, &bell, 100), (0..100).collect::<Vec<_>>());
+    assert_eq!(pids(&inbox, &waker, 100), (0..100).collect::<Vec<_>>());
     ends(comes_back(), 400..500);
     let Ok(next) = inbox.queue.pop() else {
         panic!("as before");
     };
     assert_eq!(next.dropped_before, 300);
-    assert_eq!(pids(&inbox, &bell, 99), (401..500).collect::<Vec<_>>());
+    assert_eq!(pids(&inbox, &waker, 99), (401..500).collect::<Vec<_>>());
     assert_eq!(inbox.queue.snapshot().lost(), 300);
 }
 
 #[test]
 fn what_a_broker_sent_before_it_ended_is_delivered_though_the_host_stands_still() {
     let broker = ScriptedBroker::new();
-    let (link, bell) = open_once(&broker, Reader::Host);
+    let (link, waker) = open_once(&broker, Reader::Host);
     let client = greet(&broker, 30.0);
-    bell.until("connected", || link.state() == State::Connected);
-    let inbox = inbox(&bell, &["events.#"], 100, false);
-    let ticket = Ticket::new(Arc::<Bell>::clone(&bell) as _);
+    waker.until("connected", || link.state() == State::Connected);
+    let inbox = inbox(&waker, &["events.#"], 100, false);
+    let ticket = Ticket::new(Arc::<TestWaker>::clone(&waker) as _);
     let id = link.subscribe(Arc::clone(&inbox), ticket.clone()).unwrap();
-    broker.send(&client, &yes(id));
-    bell.until("answered", || {
+    broker.send(&client, &ok_frame(id));
+    waker.until("answered", || {
         link.on_readable() == Read::Open && ticket.poll().is_some()
     });
     broker.send(&client, &[events(0..20), bye()].concat());
     drop(client);
     broker.turn();
     // From another thread, say; that nobody takes it is how the end is found.
-    publish(&link, &bell, 1);
-    bell.until("found closed", || link.state() == State::Closed);
-    assert_eq!(pids(&inbox, &bell, 20), (0..20).collect::<Vec<_>>());
+    publish(&link, &waker, 1);
+    waker.until("found closed", || link.state() == State::Closed);
+    assert_eq!(pids(&inbox, &waker, 20), (0..20).collect::<Vec<_>>());
     let said = link.cause().map(|cause| cause.to_string());
     assert!(said.as_ref().is_some_and(|said| said.contains("goodbye")), "{said:?}");
 }
@@ -176,23 +176,23 @@ fn bye() -> Vec<u8> {
 }
 
 /// A link that dials no second time.
-fn open_once(broker: &ScriptedBroker, reader: Reader) -> (Link, Arc<Bell>) {
-    let bell = Arc::new(Bell::default());
-    let host: Arc<dyn Wake> = Arc::<Bell>::clone(&bell);
+fn open_once(broker: &ScriptedBroker, reader: Reader) -> (Link, Arc<TestWaker>) {
+    let waker = Arc::new(TestWaker::default());
+    let host: Arc<dyn Wake> = Arc::<TestWaker>::clone(&waker);
     let config = ClientConfig {
         reconnect: false,
         ..ClientConfig::default()
     };
     let link = Link::open(broker.place.address.clone(), config, reader, host).unwrap();
-    (link, bell)
+    (link, waker)
 }
 
 /// The queue, of one message if it blocks, of a subscription that the broker has confirmed.
-fn fed(broker: &ScriptedBroker, link: &Link, bell: &Arc<Bell>, client: &Stream, block: bool) -> Arc<Inbox> {
-    let inbox = inbox(bell, &["events.#"], if block { 1 } else { 10 }, block);
-    let ticket = Ticket::new(Arc::<Bell>::clone(bell) as _);
+fn fed(broker: &ScriptedBroker, link: &Link, waker: &Arc<TestWaker>, client: &Stream, block: bool) -> Arc<Inbox> {
+    let inbox = inbox(waker, &["events.#"], if block { 1 } else { 10 }, block);
+    let ticket = Ticket::new(Arc::<TestWaker>::clone(waker) as _);
     let id = link.subscribe(Arc::clone(&inbox), ticket.clone()).unwrap();
-    broker.send(client, &yes(id));
-    answered(bell, &ticket);
+    broker.send(client, &ok_frame(id));
+    wait_done(waker, &ticket);
     inbox
 }
