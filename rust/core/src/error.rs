@@ -1,4 +1,4 @@
-//! Every way in which the bus says no: one kind per thing a caller can do about it.
+//! The errors of the bus: one kind per thing that a caller can do about it.
 //!
 //! A kind carries its facts as fields and renders them in its message, which ends in what to do. The border maps
 //! kinds one to one to Python exceptions; the wire maps those that cross it to [`Code`](crate::wire::text::Code)s.
@@ -11,7 +11,7 @@ use crate::printable::printable;
 /// The result of whatever the bus may refuse.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why the bus says no.
+/// What a call of the bus fails with.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Error {
     /// The caller closed this bus itself.
@@ -137,7 +137,7 @@ impl Error {
     }
 }
 
-/// A path may hold what a terminal obeys, or nothing that can be seen.
+/// A path may hold terminal escapes, or nothing visible.
 fn printable_path(path: &Path) -> String {
     if path.as_os_str().is_empty() {
         return "\"\"".to_owned();

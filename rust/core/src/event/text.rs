@@ -18,7 +18,7 @@ pub struct Text(pub String);
 pub struct Utf8<'a>(pub &'a [u8]);
 
 impl<'a> Utf8<'a> {
-    /// As text. It looks at every byte again, and is for what is done seldom.
+    /// As text. Validates every byte again, so not for the hot path.
     pub fn text(self) -> &'a str {
         std::str::from_utf8(self.0).unwrap_or_default()
     }

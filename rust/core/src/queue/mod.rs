@@ -124,7 +124,7 @@ pub enum Pushed {
     Full { taken: u32, stalls_at: Instant },
     /// The subscriptions changed since the target was looked up; look again.
     Stale,
-    /// Nobody reads this queue any more.
+    /// The queue is closed or its reader is being cut: nothing more is taken.
     Closed,
 }
 

@@ -23,7 +23,7 @@ pub enum Role {
     Broker,
 }
 
-/// A token that shows itself to nobody: hidden in Debug, overwritten on drop, compared in constant time.
+/// A secret token: hidden in Debug, overwritten on drop, compared in constant time.
 #[derive(Clone)]
 pub struct Token {
     secret: Vec<u8>,

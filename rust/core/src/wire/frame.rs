@@ -99,7 +99,7 @@ pub fn next(buf: &[u8], max_frame: usize) -> Result<Option<(Kind, &[u8])>, Frame
     }
 }
 
-/// Above every limit: told is the one that holds for what it is, if that has come, since what would help is another.
+/// For a frame above every limit: names the one that applies to its kind, if that is known, since each is raised in another way.
 #[cold]
 pub(super) fn too_large(size: usize, max_frame: usize, first: Option<u8>) -> FrameError {
     let limit = match first.and_then(Kind::of) {

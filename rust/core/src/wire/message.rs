@@ -52,7 +52,7 @@ pub enum Payload<'a> {
 }
 
 impl Payload<'_> {
-    /// A size that the encoded payload is not below.
+    /// A lower bound of the encoded payload's size.
     #[inline]
     const fn min_len(&self) -> usize {
         match self {

@@ -44,13 +44,13 @@ pub fn sniff(body: &[u8], default: Dialect) -> Option<Dialect> {
     learn(&mut None, body, default)
 }
 
-/// The same from a peer that keeps to one dialect: `spoken`, once a body has shown which.
-pub fn learn(spoken: &mut Option<Dialect>, body: &[u8], default: Dialect) -> Option<Dialect> {
-    if spoken.is_none() {
+/// As [`sniff`], for a peer that keeps to one dialect: `known` is set once a body has shown which.
+pub fn learn(known: &mut Option<Dialect>, body: &[u8], default: Dialect) -> Option<Dialect> {
+    if known.is_none() {
         match verdict(body)? {
-            Verdict::Speaks(dialect) => *spoken = Some(dialect),
+            Verdict::Speaks(dialect) => *known = Some(dialect),
             Verdict::Alike => return Some(default),
         }
     }
-    *spoken
+    *known
 }

@@ -46,7 +46,7 @@ pub struct Listener {
     log: Limiter,
 }
 
-/// What a listener is made of, or who is in its way.
+/// All that a listener needs of the file system, or a connection to whoever has its path.
 #[derive(Debug)]
 pub struct Prepared {
     path: PathBuf,

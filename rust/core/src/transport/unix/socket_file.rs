@@ -260,7 +260,7 @@ impl SocketFile {
 pub struct PathWatch(Option<(PathBuf, Stat)>);
 
 impl PathWatch {
-    /// Of a path that is somebody else's business.
+    /// For a path that others look after.
     pub(super) const fn unwatched() -> Self {
         Self(None)
     }
