@@ -16,24 +16,29 @@ use daemoneye_eventbus_core::wire::text::Congestion;
 use crate::support::{Bus, NEW, frame, guarded, process, sequence, shut_down, with_draft};
 
 #[derive(Default)]
-struct Bell {
-    rung: AtomicUsize,
+struct TestWaker {
+    wakes: AtomicUsize,
     wait: (Mutex<bool>, Condvar),
 }
 
-impl Wake for Bell {
+impl Wake for TestWaker {
     fn wake(&self) {
-        self.rung.fetch_add(1, Ordering::SeqCst);
+        self.wakes.fetch_add(1, Ordering::SeqCst);
         *self.wait.0.lock().unwrap() = true;
         self.wait.1.notify_all();
     }
 }
 
-impl Bell {
+impl TestWaker {
     fn wait(&self, deadline: Instant) {
-        let rung = self.wait.0.lock().unwrap();
+        let woken = self.wait.0.lock().unwrap();
         let timeout = deadline.saturating_duration_since(Instant::now());
-        *self.wait.1.wait_timeout_while(rung, timeout, |rung| !*rung).unwrap().0 = false;
+        *self
+            .wait
+            .1
+            .wait_timeout_while(woken, timeout, |woken| !*woken)
+            .unwrap()
+            .0 = false;
     }
 }
 
@@ -59,7 +64,7 @@ fn subscribe(port: &Port, messages: usize, overflow: Overflow) -> LocalSubscript
         messages,
         bytes: 1 << 20,
     };
-    port.subscribe(&asked(&["events.#"]), limits, overflow, Arc::new(Bell::default()))
+    port.subscribe(&asked(&["events.#"]), limits, overflow, Arc::new(TestWaker::default()))
         .unwrap()
 }
 
@@ -156,14 +161,14 @@ fn a_full_queue_drops_by_its_policy_or_makes_wait() {
             (roomy.queue.snapshot().messages, small.queue.snapshot().messages),
             (3, 3)
         );
-        let bell = Arc::new(Bell::default());
-        let waker: Arc<dyn Wake> = Arc::clone(&bell) as _;
+        let test_waker = Arc::new(TestWaker::default());
+        let waker: Arc<dyn Wake> = Arc::clone(&test_waker) as _;
         let Ok(Published::Wait(waiting)) = publish(&blocking, 3, Some(&waker)) else {
             panic!("did not wait")
         };
         assert_eq!((roomy.queue.snapshot().messages, waiting.readers()), (4, 1));
         assert_eq!((pop(&small), pop(&small)), (Some((0, 0)), Some((1, 0))));
-        bell.wait(waiting.stalls_at());
+        test_waker.wait(waiting.stalls_at());
         assert!(matches!(blocking.resume(waiting, &waker), Published::Done));
         assert_eq!(
             (pop(&small), pop(&small), pop(&small)),
@@ -179,7 +184,7 @@ fn a_publish_that_waits_counts_once() {
         let bus = Bus::new();
         let port = port(&bus, Congestion::Block);
         let readers = [(); 2].map(|()| subscribe(&port, 1, Overflow::DropOldest));
-        let waker: Arc<dyn Wake> = Arc::new(Bell::default());
+        let waker: Arc<dyn Wake> = Arc::new(TestWaker::default());
         let counted = || {
             let published = bus.broker.statistics().bus.messages_published;
             let lost = readers
@@ -224,7 +229,7 @@ fn a_publish_that_nobody_has_takes_no_sequence() {
         let bus = Bus::new();
         let port = port(&bus, Congestion::Block);
         let readers = [(); 2].map(|()| subscribe(&port, 1, Overflow::DropOldest));
-        let waker: Arc<dyn Wake> = Arc::new(Bell::default());
+        let waker: Arc<dyn Wake> = Arc::new(TestWaker::default());
         let begin = || match publish_as(&port, 1, Some(&waker), |sequence| sequence).unwrap() {
             Published::Wait(waiting) => Some(waiting),
             Published::Done | Published::HeldBack => None,
@@ -275,13 +280,13 @@ fn a_local_reader_that_takes_nothing_is_not_waited_for() {
         });
         let port = port(&bus, Congestion::Block);
         let small = subscribe(&port, 2, Overflow::DropNewest);
-        let bell = Arc::new(Bell::default());
-        let waker: Arc<dyn Wake> = Arc::clone(&bell) as _;
+        let test_waker = Arc::new(TestWaker::default());
+        let waker: Arc<dyn Wake> = Arc::clone(&test_waker) as _;
         let start = Instant::now();
         for number in 0..50 {
             let mut published = publish(&port, number, Some(&waker)).unwrap();
             while let Published::Wait(waiting) = published {
-                bell.wait(waiting.stalls_at());
+                test_waker.wait(waiting.stalls_at());
                 published = port.resume(waiting, &waker);
             }
         }
@@ -312,7 +317,7 @@ fn filters_hold_for_objects_too() {
             bytes: 1 << 20,
         };
         let here = port
-            .subscribe(&asked, limits, Overflow::DropOldest, Arc::new(Bell::default()))
+            .subscribe(&asked, limits, Overflow::DropOldest, Arc::new(TestWaker::default()))
             .unwrap();
         for number in 0..4 {
             publish(&port, number, None).unwrap();
@@ -398,7 +403,7 @@ fn whoever_subscribes_while_the_bus_is_closed_has_no_bus_or_an_end() {
                     messages: 10,
                     bytes: 1 << 20,
                 };
-                let reader = Arc::new(Bell::default());
+                let reader = Arc::new(TestWaker::default());
                 port.subscribe(&asked(&["events.#"]), limits, Overflow::DropOldest, reader)
             };
             let subscribed: Vec<_> = std::thread::scope(|scope| {
