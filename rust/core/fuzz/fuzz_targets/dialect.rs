@@ -56,7 +56,10 @@ fn message(dialect: Dialect, body: &[u8]) {
     // The broker's look and the reader's look.
     match (wire::check(dialect, body, 8), wire::read(dialect, body)) {
         (Ok(summary), Ok((message, event))) => {
-            assert_eq!((summary.topic.text(), summary.sequence), (message.topic, message.sequence));
+            assert_eq!(
+                (summary.topic.text(), summary.sequence),
+                (message.topic, message.sequence)
+            );
             assert_eq!(summary.event, event.as_ref().map(CollectionEvent::kind));
         }
         (Err(Refusal::Malformed(found)), Err(error)) => assert_eq!(found, error),
