@@ -9,7 +9,6 @@ import importlib.resources
 import inspect
 import itertools
 import re
-import textwrap
 import types
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, Union, cast, get_args, get_origin, get_type_hints
@@ -76,6 +75,7 @@ _NUMBERS: Final[dict[Any, tuple[Callable[[str], Any], str]]] = {
 }
 _TEXTS: Final = {"allowed_sids": "SID", "original_patterns": "PATTERN"}
 """What each text of a list is."""
+_ATTRIBUTE: Final = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 
 
 def flag(name: str) -> str:
@@ -84,11 +84,9 @@ def flag(name: str) -> str:
 
 
 def documentation(cls: type) -> dict[str, str]:
-    """What stands below each field in the source. Empty where the source was not shipped."""
-    try:
-        return _below_fields(ast.parse(textwrap.dedent(inspect.getsource(cls))), cls.__name__)
-    except (OSError, SyntaxError):
-        return {}
+    """The text of each field, from the section ``Attributes`` of the class. Empty where docstrings are left out."""
+    attributes = (inspect.getdoc(cls) or "").partition("\nAttributes:\n")[2]
+    return {name: _plain(text) for name, text in _ATTRIBUTE.findall(attributes)}
 
 
 def documentation_of_native(name: str) -> dict[str, str]:
@@ -98,6 +96,10 @@ def documentation_of_native(name: str) -> dict[str, str]:
     except OSError:
         return {}
     return _below_fields(ast.parse(stub), name)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("`", "").split())
 
 
 def _below_fields(tree: ast.Module, name: str) -> dict[str, str]:
@@ -111,7 +113,7 @@ def _below_fields(tree: ast.Module, name: str) -> dict[str, str]:
                 ast.AnnAssign(target=ast.Name(id=field)),
                 ast.Expr(value=ast.Constant(value=str() as text)),
             ):
-                found[field] = " ".join(text.replace("`", "").split())
+                found[field] = _plain(text)
             case _:
                 continue
     return found
