@@ -110,7 +110,7 @@ def inspect(wheel: Path) -> None:
     """What must be inside, and what must not."""
     archive = zipfile.ZipFile(wheel)
     names = archive.namelist()
-    for ending in ("/py.typed", "/_native.pyi", "/_border.pyi", ".dist-info/licenses/LICENSE"):
+    for ending in ("/py.typed", "/_native.pyi", "/_bindings.pyi", ".dist-info/licenses/LICENSE"):
         if not any(name.endswith(ending) for name in names):
             sys.exit(f"wheels: {wheel.name} has no {ending}")
     if not any(".dist-info/sboms/" in name for name in names):

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from daemoneye_eventbus import Broker, ClientConfig, EventBus
-from daemoneye_eventbus._border import Waiter
+from daemoneye_eventbus._bindings import Waiter
 from support import LONG, Pair, collect, make_pair, pids, process
 
 STORM = 100_000 if LONG else 10_000

@@ -136,7 +136,7 @@ def test_a_reader_is_woken_by_what_is_published_between_two_runs_of_its_loop(pat
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ArithmeticError])
 def test_what_a_signal_raises_on_the_way_to_the_look_makes_the_loop_deaf_to_nobody(path, error):
     """Wherever the interpreter looks for signals: the loop forgot the callback, and all who rang relied on it."""
-    ours = {"_look_soon", "look_soon", "look", "_hear"}
+    ours = {"_dispatch_soon", "dispatch_soon", "dispatch", "_dispatch_tokens"}
     looks = 0
 
     def interrupt_at(number):
@@ -144,7 +144,7 @@ def test_what_a_signal_raises_on_the_way_to_the_look_makes_the_loop_deaf_to_nobo
             nonlocal looks
             code = frame.f_code
             in_ours = "daemoneye_eventbus" in code.co_filename and code.co_name in ours
-            of_loop = code.co_name == "_run" and "Promise" in repr(frame.f_locals["self"])
+            of_loop = code.co_name == "_run" and "CallbackWithFallback" in repr(frame.f_locals["self"])
             if event in ("call", "c_return") and (in_ours or of_loop):
                 looks += 1
                 if looks == number:

@@ -435,7 +435,7 @@ def test_a_get_that_is_left_in_a_closed_loop_goes_quietly(path, run, monkeypatch
         waiters = [wait.send(None) for wait in waits]
         # The first was woken, so that its end would wake the second.
         waiters[1].add_done_callback(kept.get)
-        events._waiting.wake_one()
+        events._waiters.wake_one()
         # Lists let go of the last first.
         kept["waits"] = waits[::-1]
 

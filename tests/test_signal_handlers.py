@@ -18,7 +18,7 @@ from support import process
 @pytest.mark.parametrize("where", ["over_socket", "in_process"])
 def test_what_a_signal_raises_while_somebody_is_woken_costs_nobody_the_wake_up(path, error, where):
     """At any line on the way from the bell to the reader; it slept for ever, with its messages in its queue."""
-    on_the_way = {"drain", "look", "_hear", "_call", "ring", "wake_one"}
+    on_the_way = {"drain", "dispatch", "_dispatch_tokens", "_notify_listeners", "notify", "wake_one"}
     lines = 0
 
     def interrupt_at(number):
@@ -307,7 +307,7 @@ def test_what_a_signal_raises_in_front_of_a_flush_in_process_costs_no_later_one(
         nonlocal met
         if event == "call" and frame.f_code.co_name == "_run":
             asked = repr(frame.f_locals["self"])
-            if "Promise" in asked or "PortHandle" in asked:
+            if "CallbackWithFallback" in asked or "LocalLink" in asked:
                 met = True
                 sys.setprofile(None)
                 raise ArithmeticError

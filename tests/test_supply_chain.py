@@ -11,7 +11,7 @@ UNSAFE_ROOMS = (
     "rust/core/src/transport/",
     "rust/python/src/calls.rs",
     "rust/python/src/objects.rs",
-    "rust/python/src/raised.rs",
+    "rust/python/src/saved_exception.rs",
     "rust/python/src/slots.rs",
     "rust/python/src/timestamp.rs",
 )

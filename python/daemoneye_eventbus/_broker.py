@@ -9,13 +9,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final, Never, Self, cast
 
-from daemoneye_eventbus._border import Address, BrokerCore, Doorbell, PortHandle, Ticket
-from daemoneye_eventbus._checks import bounded, file_path, integer, one_of, short, text, wrong
+from daemoneye_eventbus._bindings import Address, BrokerCore, LocalLink, LoopWaker, PendingReply
+from daemoneye_eventbus._checks import bounded, file_path, instance_or_default, integer, short, text, wrong_type
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
-from daemoneye_eventbus._lifecycle import goes_on, is_forked, watch_broker
+from daemoneye_eventbus._lifecycle import is_forked, is_left_in_fork, watch_broker
 from daemoneye_eventbus._loop import Bridge
-from daemoneye_eventbus._signals import left_to_the_host
+from daemoneye_eventbus._signals import signals_blocked
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
 from daemoneye_eventbus.errors import ForkedProcess
 
@@ -29,7 +29,7 @@ _LARGEST_DESCRIPTOR: Final = 2**31 - 1
 def _fileno(listener: object) -> int:
     fileno = getattr(listener, "fileno", None)
     if fileno is None:
-        raise wrong("listener", "a socket or its descriptor", listener)
+        raise wrong_type("listener", "a socket or its descriptor", listener)
     return int(fileno())
 
 
@@ -58,13 +58,13 @@ class Broker:
     ) -> None:
         if (path is None) == (instance is None):
             raise ValueError("path: give exactly one of path and instance")
-        self._config = one_of(BrokerConfig, "config", config)
+        self._config = instance_or_default(BrokerConfig, "config", config)
         if path is None:
             self._address = Address(instance=text("instance", instance))
         else:
             self._address = Address(path=file_path(path))
         self._core = BrokerCore(self._address, self._config)
-        self._ends: set[Callable[[], None]] = set()
+        self._end_observers: set[Callable[[], None]] = set()
         self._pid = os.getpid()
 
     @classmethod
@@ -79,13 +79,13 @@ class Broker:
         if os.name != "posix":
             raise NotImplementedError("a broker takes over a listening socket on Unix only")
         self = cls.__new__(cls)
-        self._config = one_of(BrokerConfig, "config", config)
+        self._config = instance_or_default(BrokerConfig, "config", config)
         given = listener if isinstance(listener, int) else _fileno(listener)
         # A closed socket says -1, which the system knows as not open.
         descriptor = integer("listener", given, -1, _LARGEST_DESCRIPTOR)
         self._core = BrokerCore.from_listener(descriptor, self._config)
         self._address = self._core.address
-        self._ends = set()
+        self._end_observers = set()
         self._pid = os.getpid()
         return self
 
@@ -116,15 +116,15 @@ class Broker:
         bridge = self._bridge()
         begun = False
 
-        def begin(bell: Doorbell, token: int) -> Ticket:
+        def begin(waker: LoopWaker, token: int) -> PendingReply:
             nonlocal begun
-            with left_to_the_host():
-                ticket = self._core.start(bell, token)
-            if ticket.done:
+            with signals_blocked():
+                reply = self._core.start(waker, token)
+            if reply.done:
                 # A start too many is refused at once, and must not end what the first one began.
-                ticket.result()
+                reply.result()
             begun = True
-            return ticket
+            return reply
 
         watch_broker(self._core)
         try:
@@ -132,7 +132,7 @@ class Broker:
         except BaseException:
             if begun:
                 # Its thread would go on to listen at the path for nobody.
-                self._core.shutdown(0.0, bridge.bell, 0)
+                self._core.shutdown(0.0, bridge.waker, 0)
             raise
 
     def shutdown(self, timeout: float = 2.0) -> Coroutine[Any, Any, int]:
@@ -146,17 +146,17 @@ class Broker:
         bound = min(max(seconds("timeout", timeout), 0.0), _LONGEST_SHUTDOWN)
         bridge = self._bridge()
         try:
-            undelivered: int = await bridge.ask(lambda bell, token: self._core.shutdown(bound, bell, token))
+            undelivered: int = await bridge.ask(lambda waker, token: self._core.shutdown(bound, waker, token))
         finally:
             # Given up or not, it ends.
-            self._tell_ends(bridge)
+            self._notify_end_observers(bridge)
         return undelivered
 
-    def _tell_ends(self, bridge: Bridge) -> None:
+    def _notify_end_observers(self, bridge: Bridge) -> None:
         while True:
             # Another thread may end it at the same time: a look and then a step would be two.
             try:
-                tell = self._ends.pop()
+                tell = self._end_observers.pop()
             except KeyError:
                 return
             try:
@@ -167,9 +167,9 @@ class Broker:
     def observe_end(self, tell: Callable[[], None]) -> Callable[[], None]:
         """Calls ``tell`` when the broker has been shut down, in the thread that did it. The result cancels that."""
         if not callable(tell):
-            raise wrong("tell", "a function without arguments", tell)
-        self._ends.add(tell)
-        return lambda: self._ends.discard(tell)
+            raise wrong_type("tell", "a function without arguments", tell)
+        self._end_observers.add(tell)
+        return lambda: self._end_observers.discard(tell)
 
     def statistics(self) -> BrokerStatistics:
         """The broker's totals since it started."""
@@ -211,15 +211,15 @@ class Broker:
         _ = self._core.running
         return Bridge.current()
 
-    def _port(self, config: ClientConfig) -> PortHandle:
-        return self._core.port(config)
+    def _local_link(self, config: ClientConfig) -> LocalLink:
+        return self._core.local_link(config)
 
     async def __aenter__(self) -> Self:
         await self._start()
         return self
 
     async def __aexit__(self, typ: object, value: BaseException | None, traceback: object) -> None:
-        if not goes_on(value, self._pid):
+        if not is_left_in_fork(value, self._pid):
             await self._shutdown(2.0)
 
     def __del__(self) -> None:

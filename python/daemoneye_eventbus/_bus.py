@@ -11,14 +11,13 @@ from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from typing import Any, Final, Literal, Never, Self, TypeVar, overload
 
-from daemoneye_eventbus._border import Address
-from daemoneye_eventbus._bounds import Bounds
+from daemoneye_eventbus._backend import Backend
+from daemoneye_eventbus._bindings import Address
 from daemoneye_eventbus._broker import Broker
-from daemoneye_eventbus._changes import StateChanges
-from daemoneye_eventbus._checks import file_path, one_of, text, wrong
+from daemoneye_eventbus._checks import file_path, instance_or_default, text, wrong_type
 from daemoneye_eventbus._config import ClientConfig
 from daemoneye_eventbus._connection import Connection
-from daemoneye_eventbus._deadline import Deadline, Limit
+from daemoneye_eventbus._deadline import Deadline, QuietTimeout
 from daemoneye_eventbus._fields import (
     BusEvent,
     ControlMessage,
@@ -29,14 +28,16 @@ from daemoneye_eventbus._fields import (
     ProcessEvent,
     TriggerRequest,
 )
-from daemoneye_eventbus._lifecycle import goes_on, is_forked
-from daemoneye_eventbus._local_way import LocalWay
+from daemoneye_eventbus._lifecycle import is_forked, is_left_in_fork
+from daemoneye_eventbus._local_backend import LocalBackend
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._opening import Opening
 from daemoneye_eventbus._publishing import Publisher
-from daemoneye_eventbus._remote_way import RemoteWay
+from daemoneye_eventbus._queue_options import QueueOptions
+from daemoneye_eventbus._remote_backend import RemoteBackend
 from daemoneye_eventbus._specification import specification
-from daemoneye_eventbus._subscription import Reader, Subscription, run_through
+from daemoneye_eventbus._state_changes import StateChanges
+from daemoneye_eventbus._subscription import QueueListener, Subscription, run_sync
 from daemoneye_eventbus._types import (
     BrokerStatistics,
     ClientInfo,
@@ -47,7 +48,6 @@ from daemoneye_eventbus._types import (
     EventSubscription,
     State,
 )
-from daemoneye_eventbus._ways import Way
 from daemoneye_eventbus.errors import (
     EventBusError,
     ForkedProcess,
@@ -99,7 +99,9 @@ class EventBus(Publisher):
         `PermissionRefused`, `AuthenticationFailed` and `ProtocolError` are not retried, except that the file system
         is asked once more, after 0.1 s.
         """
-        return Opening("connect", lambda: cls._connect(path, instance, one_of(ClientConfig, "config", config)))
+        return Opening(
+            "connect", lambda: cls._connect(path, instance, instance_or_default(ClientConfig, "config", config))
+        )
 
     @classmethod
     def from_broker(cls, broker: Broker, *, config: ClientConfig | None = None) -> Opening[EventBus]:
@@ -107,7 +109,9 @@ class EventBus(Publisher):
 
         Of ``config`` it uses congestion, broker_overflow, publish_timeout and client.
         """
-        return Opening("from_broker", lambda: cls._from_broker(broker, one_of(ClientConfig, "config", config)))
+        return Opening(
+            "from_broker", lambda: cls._from_broker(broker, instance_or_default(ClientConfig, "config", config))
+        )
 
     @classmethod
     async def _connect(
@@ -121,34 +125,34 @@ class EventBus(Publisher):
                 raise ValueError("path: give a path or an instance, or set DAEMONEYE_BROKER_SOCKET")
         address = Address(instance=text("instance", instance)) if path is None else Address(path=file_path(path))
         connection = Connection.shared(Bridge.current(), address, config)
-        way = RemoteWay(connection)
+        backend = RemoteBackend(connection)
         try:
-            await connection.opened()
-            return cls._make(way)
+            await connection.wait_connected()
+            return cls._make(backend)
         except BaseException:
-            await way.close(0)
+            await backend.close(0)
             raise
 
     @classmethod
     async def _from_broker(cls, broker: Broker, config: ClientConfig) -> EventBus:
-        port = getattr(broker, "_port", None)
-        if port is None:
-            raise wrong("broker", "Broker", broker)
-        return cls._make(LocalWay(broker._bridge(), broker, port(config), config))
+        open_link = getattr(broker, "_local_link", None)
+        if open_link is None:
+            raise wrong_type("broker", "Broker", broker)
+        return cls._make(LocalBackend(broker._bridge(), broker, open_link(config), config))
 
     @classmethod
-    def _make(cls, way: Way) -> EventBus:
-        self = super().__new__(cls, way.native, way.bridge.bell, way.room_token)
-        self._way = way
-        self._bridge = way.bridge
+    def _make(cls, backend: Backend) -> EventBus:
+        self = super().__new__(cls, backend.native, backend.bridge.waker, backend.room_token)
+        self._backend = backend
+        self._bridge = backend.bridge
         self._subscriptions = {}
         self._reserved = set()
-        self._line = deque()
-        self._stall = None
+        self._waiting_publishes = deque()
+        self._stall_timer = None
         self._shut = False
         self._pid = os.getpid()
-        way.bridge.paced.add(self)
-        self._pace(way.bridge.pace)
+        backend.bridge.limited_buses.add(self)
+        self._limit_budget(backend.bridge.publishes_per_turn)
         return self
 
     # -- publishing, the native half apart
@@ -234,38 +238,38 @@ class EventBus(Publisher):
         ``ValueError``.
         """
         filters = (event_filter, correlation_filter)
-        bounds = Bounds(queue_messages, queue_bytes, overflow)
-        return Opening("subscribe", lambda: self._subscribe(what, filters, bounds, include_control=include_control))
+        options = QueueOptions(queue_messages, queue_bytes, overflow)
+        return Opening("subscribe", lambda: self._subscribe(what, filters, options, include_control=include_control))
 
     async def _subscribe(
         self,
         what: tuple[Any, ...],
         filters: tuple[EventFilter | None, CorrelationFilter | None],
-        bounds: Bounds,
+        options: QueueOptions,
         *,
         include_control: bool,
     ) -> Subscription[Any]:
         self._bridge.check()
         self._check()
-        bounds.check()
+        options.check()
         spec = specification(what, filters, include_control=include_control)
         name = spec.subscriber_id
         if name in self._reserved or self._find(name) is not None:
             raise SubscriptionRefused(reason=f"subscriber_id {name!r} is open on this bus already; close it first")
         self._reserved.add(name)
         try:
-            return await self._open(spec, bounds)
+            return await self._open(spec, options)
         finally:
             self._reserved.discard(name)
 
-    async def _open(self, spec: EventSubscription, bounds: Bounds) -> Subscription[Any]:
-        reader = Reader()
-        token = self._bridge.listen(reader.ring)
-        opened = self._way.open(spec, bounds, token)
+    async def _open(self, spec: EventSubscription, options: QueueOptions) -> Subscription[Any]:
+        listener = QueueListener()
+        token = self._bridge.listen(listener.notify)
+        opened = self._backend.open(spec, options, token)
         try:
-            subscription = Subscription[Any]._make(opened, spec.subscriber_id, self._bridge, reader, self._forget)
+            subscription = Subscription[Any]._make(opened, spec.subscriber_id, self._bridge, listener, self._forget)
         except BaseException:
-            run_through(opened.end(True))
+            run_sync(opened.end(True))
             raise
         try:
             await opened.confirm()
@@ -275,7 +279,7 @@ class EventBus(Publisher):
             subscription._abandon()
             raise
         self._track(subscription)
-        self._bridge.limit_pace(id(subscription), bounds.queue_messages)
+        self._bridge.limit_publishes(id(subscription), options.queue_messages)
         self._subscriptions[spec.subscriber_id] = weakref.ref(subscription)
         return subscription
 
@@ -285,7 +289,7 @@ class EventBus(Publisher):
 
     def _forget(self, subscription: Subscription[Any]) -> None:
         self._subscriptions.pop(subscription.subscriber_id, None)
-        self._bridge.free_pace(id(subscription))
+        self._bridge.lift_publish_limit(id(subscription))
 
     def _open_subscriptions(self) -> list[Subscription[Any]]:
         # Any thread may collect one meanwhile, which takes it out; a copy is one step.
@@ -310,11 +314,11 @@ class EventBus(Publisher):
     @property
     def state(self) -> State:
         """``connecting``, ``connected``, ``reconnecting`` or ``closed``."""
-        return "closed" if self._shut else self._way.state
+        return "closed" if self._shut else self._backend.state
 
     def state_changes(self) -> AsyncIterator[State]:
         """Yields each change of `state` from now on; ends after ``closed``."""
-        return StateChanges(self._way, lambda: self.state)
+        return StateChanges(self._backend, lambda: self.state)
 
     def flush(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
         """Returns when every earlier publish of this bus has been routed; ``TimeoutError`` after ``timeout`` seconds.
@@ -328,8 +332,8 @@ class EventBus(Publisher):
         self._check()
         limit = deadline.limit()
         async with limit:
-            await self._way.flush()
-        if limit.is_over:
+            await self._backend.flush()
+        if limit.expired:
             advice = "what was published stays in line: flush again, or give more time"
             raise deadline.missed(self._unconfirmed(), advice)
 
@@ -343,7 +347,7 @@ class EventBus(Publisher):
 
     async def _statistics(self) -> EventBusStatistics:
         self._check()
-        return await self._way.statistics()
+        return await self._backend.statistics()
 
     def broker_statistics(self) -> Coroutine[Any, Any, BrokerStatistics]:
         """All totals of the broker, as `Broker.statistics` returns them.
@@ -355,7 +359,7 @@ class EventBus(Publisher):
 
     async def _broker_statistics(self) -> BrokerStatistics:
         self._check()
-        return await self._way.broker_statistics()
+        return await self._backend.broker_statistics()
 
     def clients(self) -> Coroutine[Any, Any, list[ClientInfo]]:
         """Who is connected to the broker now, this bus included, as in `Broker.clients`, in the order of ids.
@@ -366,7 +370,7 @@ class EventBus(Publisher):
 
     async def _clients(self) -> list[ClientInfo]:
         self._check()
-        return await self._way.clients()
+        return await self._backend.clients()
 
     def local_statistics(self) -> dict[str, Any]:
         """This side's counters since the bus was created.
@@ -374,7 +378,7 @@ class EventBus(Publisher):
         ``published``, ``delivered``, ``dropped`` by reason, ``refused``, ``unconfirmed``, ``unsent``, ``reconnects``,
         ``decode_errors``.
         """
-        return self._own_statistics() | self._way.local_statistics()
+        return self._own_statistics() | self._backend.local_statistics()
 
     def drain(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
         """Flushes, lets readers take what is queued for them, and closes; ``TimeoutError`` after ``timeout`` seconds.
@@ -393,12 +397,12 @@ class EventBus(Publisher):
         missed = None
         try:
             async with limit:
-                await self._way.flush()
+                await self._backend.flush()
                 goodbye = _FLUSH_SECONDS
                 open_now = self._open_subscriptions()
-                for subscription, queued in [(one, await one._queued()) for one in open_now]:
-                    await subscription._taken(queued)
-            if limit.is_over:
+                for subscription, queued in [(one, await one._drain_target()) for one in open_now]:
+                    await subscription._wait_delivered(queued)
+            if limit.expired:
                 missed = self._undrained()
         finally:
             await self._close(goodbye)
@@ -428,15 +432,15 @@ class EventBus(Publisher):
         if self._shut:
             return
         bound = _FLUSH_SECONDS
-        if self._way.config.congestion == "block":
-            bound = max(bound, self._way.config.publish_timeout)
-        limit = Limit(asyncio.timeout(bound))
+        if self._backend.config.congestion == "block":
+            bound = max(bound, self._backend.config.publish_timeout)
+        limit = QuietTimeout(asyncio.timeout(bound))
         goodbye = 0.0
         try:
             if self.state == "connected":
                 async with limit:
-                    await self._way.last_flush()
-                if limit.is_over:
+                    await self._backend.last_flush()
+                if limit.expired:
                     _log.warning(_UNCONFIRMED, "no answer")
                 else:
                     goodbye = _FLUSH_SECONDS
@@ -456,14 +460,14 @@ class EventBus(Publisher):
                 if end is not None:
                     await end
         finally:
-            await self._way.close(goodbye)
-            self._way.room.call()
+            await self._backend.close(goodbye)
+            self._backend.room.call()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, typ: object, value: BaseException | None, traceback: object) -> None:
-        if not goes_on(value, self._pid):
+        if not is_left_in_fork(value, self._pid):
             await self._shutdown()
 
     def __del__(self) -> None:
@@ -471,7 +475,7 @@ class EventBus(Publisher):
             return
         said = f"{self!r} was forgotten; shut it down or use async with"
         self._shut = True
-        self._way.abandon()
+        self._backend.abandon()
         # Last: it may raise.
         warnings.warn(said, ResourceWarning, stacklevel=2)
 

@@ -19,10 +19,10 @@ __all__ = [
     "choice",
     "file_path",
     "flags",
+    "instance_or_default",
     "integer",
     "items",
     "number",
-    "one_of",
     "only_elsewhere",
     "own_uid",
     "pairs",
@@ -32,7 +32,7 @@ __all__ = [
     "store",
     "text",
     "uids",
-    "wrong",
+    "wrong_type",
 ]
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ def short(value: str) -> str:
     return repr(value) if len(value) <= _SHOWN else f"{value[:_SHOWN]!r}..."
 
 
-def wrong(where: str, expected: str, value: object) -> TypeError:
+def wrong_type(where: str, expected: str, value: object) -> TypeError:
     """The error for a value of another type."""
     return TypeError(f"{where}: expected {expected}, got {type(value).__name__}")
 
@@ -75,7 +75,7 @@ def _got(value: float) -> str:
 def integer(where: str, value: object, low: int, high: int) -> int:
     """From ``low`` to ``high``."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise wrong(where, "int", value)
+        raise wrong_type(where, "int", value)
     # What is in it, whatever a class derived from it makes of comparing it.
     value = int.__add__(value, 0)
     if not low <= value <= high:
@@ -86,7 +86,7 @@ def integer(where: str, value: object, low: int, high: int) -> int:
 def number(where: str, value: object, low: float, high: float, unit: str = "") -> float:
     """From ``low`` to ``high``, of some unit; NaN is not."""
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise wrong(where, f"{unit} as float" if unit else "a number", value)
+        raise wrong_type(where, f"{unit} as float" if unit else "a number", value)
     value = int.__add__(value, 0) if isinstance(value, int) else float.__add__(value, 0.0)
     if not low <= value <= high:
         raise ValueError(f"{where}: must be between {low:g} and {high:g} {unit}".rstrip() + _got(value))
@@ -96,7 +96,7 @@ def number(where: str, value: object, low: float, high: float, unit: str = "") -
 def text(where: str, value: object) -> str:
     """Any text."""
     if not isinstance(value, str):
-        raise wrong(where, "str", value)
+        raise wrong_type(where, "str", value)
     # What is in it: members of an enumeration that derives from `str` write themselves by their names.
     return str.__str__(value)
 
@@ -104,7 +104,7 @@ def text(where: str, value: object) -> str:
 def choice(where: str, value: object, *known: str) -> None:
     """One of some words."""
     if not isinstance(value, str):
-        raise wrong(where, "str", value)
+        raise wrong_type(where, "str", value)
     if value not in known:
         raise ValueError(f"{where}: must be one of {', '.join(known)}, got {short(value)}")
 
@@ -114,21 +114,21 @@ def flags(owner: object, *names: str) -> None:
     for name in names:
         value = getattr(owner, name)
         if not isinstance(value, bool):
-            raise wrong(place(owner, name), "bool", value)
+            raise wrong_type(place(owner, name), "bool", value)
 
 
 def items(where: str, value: object, expected: str) -> tuple[object, ...]:
     """What a sequence holds."""
     # A str is a sequence of str, and giving one in place of a list is the usual mistake.
     if isinstance(value, str | bytes | bytearray) or not isinstance(value, Sequence):
-        raise wrong(where, expected, value)
+        raise wrong_type(where, expected, value)
     return tuple(bounded(where, cast("Sequence[object]", value)))
 
 
 def pairs(where: str, value: object, expected: str) -> Iterator[tuple[object, object]]:
     """What a mapping holds."""
     if not isinstance(value, Mapping):
-        raise wrong(where, expected, value)
+        raise wrong_type(where, expected, value)
     return bounded(where, cast("Mapping[object, object]", value).items())
 
 
@@ -157,7 +157,7 @@ def sids(where: str, value: object) -> tuple[str, ...]:
     texts: list[str] = []
     for sid in items(where, value, "a sequence of SIDs"):
         if not isinstance(sid, str):
-            raise wrong(where, "a SID as str", sid)
+            raise wrong_type(where, "a SID as str", sid)
         if not _SID.fullmatch(sid):
             raise ValueError(f"{where}: {short(sid)} is not a SID; give its text, as in S-1-5-32-545")
         texts.append(sid)
@@ -173,12 +173,12 @@ def only_elsewhere(owner: object, *names: str, instead: str) -> None:
             raise ValueError(f"{place(owner, name)}: has no effect on {system}; use {instead}")
 
 
-def one_of(kind: type[T], where: str, value: T | None) -> T:
+def instance_or_default(kind: type[T], where: str, value: T | None) -> T:
     """``value``, or one with every default."""
     if value is None:
         return kind()
     if not isinstance(value, kind):
-        raise wrong(where, kind.__name__, value)
+        raise wrong_type(where, kind.__name__, value)
     return value
 
 
@@ -187,7 +187,7 @@ def file_path(given: object) -> str:
     interpreter ends below native code aborts the process."""
     text = _text_of(given)
     if text is None:
-        raise wrong("path", "str or os.PathLike", given)
+        raise wrong_type("path", "str or os.PathLike", given)
     try:
         os.fsencode(text)
     except UnicodeEncodeError:

@@ -22,7 +22,7 @@ from daemoneye_eventbus._checks import (
     sids,
     store,
     uids,
-    wrong,
+    wrong_type,
 )
 from daemoneye_eventbus._native import _original_pattern_refusal, _pattern_refusal
 from daemoneye_eventbus._rights import RateLimit, Rule
@@ -67,7 +67,7 @@ def _sids(owner: object, name: str) -> None:
 
 def _token(owner: object, value: object) -> Secret:
     if not isinstance(value, bytes):
-        raise wrong(place(owner, "token"), "bytes", value)
+        raise wrong_type(place(owner, "token"), "bytes", value)
     if len(value) < _SHORTEST_TOKEN:
         raise ValueError(
             f"{place(owner, 'token')}: {len(value)} bytes are too few, at least {_SHORTEST_TOKEN} are needed; "
@@ -84,7 +84,7 @@ def _tokens(owner: object, given: object) -> tuple[bytes | tuple[str, bytes], ..
         of_names = pairs(place(owner, "token"), cast("object", given), "a mapping")
         return tuple(pair for name, tokens in of_names for pair in _named(owner, name, tokens))
     if not isinstance(given, list | tuple):
-        raise wrong(place(owner, "token"), "bytes, several, or a mapping", given)
+        raise wrong_type(place(owner, "token"), "bytes, several, or a mapping", given)
     several: list[bytes | tuple[str, bytes]] = []
     for one in bounded(place(owner, "token"), cast("Sequence[object]", given)):
         if not isinstance(one, tuple):
@@ -97,7 +97,7 @@ def _tokens(owner: object, given: object) -> tuple[bytes | tuple[str, bytes], ..
 
 def _named(owner: object, name: object, tokens: object) -> list[tuple[str, bytes]]:
     if not isinstance(name, str):
-        raise wrong(place(owner, "token"), "names as str", name)
+        raise wrong_type(place(owner, "token"), "names as str", name)
     if not name or not name.isprintable():
         raise ValueError(f"BrokerConfig.token: a name needs printable characters, got {short(name)}")
     several = cast("Sequence[object]", tokens) if isinstance(tokens, list | tuple) else (tokens,)
@@ -112,7 +112,7 @@ def _patterns(
 ) -> None:
     for pattern in patterns:
         if not isinstance(pattern, str):
-            raise wrong(f"BrokerConfig.{name}", "patterns as str", pattern)
+            raise wrong_type(f"BrokerConfig.{name}", "patterns as str", pattern)
         try:
             refusal = refusal_of(pattern, max_depth)
         except UnicodeEncodeError:
@@ -246,7 +246,7 @@ class BrokerConfig:
         rules = items(where, self.rules, "a sequence of Rule")
         for rule in rules:
             if not isinstance(rule, Rule):
-                raise wrong(where, "Rule", rule)
+                raise wrong_type(where, "Rule", rule)
         store(self, "rules", rules)
         named: dict[bytes, str | None] = {}
         for one in cast("tuple[bytes | tuple[str, bytes], ...]", self.token or ()):
@@ -366,7 +366,7 @@ class ClientConfig:
     def __post_init__(self) -> None:
         if self.client is not None:
             if not isinstance(self.client, str):
-                raise wrong(place(self, "client"), "str", self.client)
+                raise wrong_type(place(self, "client"), "str", self.client)
             if len(self.client.encode(errors="replace")) > _MAX_NAME or not self.client.isprintable():
                 got = short(self.client)
                 raise ValueError(f"ClientConfig.client: must be printable text of at most {_MAX_NAME} bytes, got {got}")

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from daemoneye_eventbus._border import Address, Link
-from daemoneye_eventbus._deadline import Limit
+from daemoneye_eventbus._backpressure import RoomCallbacks
+from daemoneye_eventbus._bindings import Address, Link
+from daemoneye_eventbus._deadline import QuietTimeout
 from daemoneye_eventbus._lifecycle import after_fork, watch_link
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._reading import reading
-from daemoneye_eventbus._room import Room
-from daemoneye_eventbus._signals import left_to_the_host
+from daemoneye_eventbus._signals import signals_blocked
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus.errors import ConnectionClosed, ForkedProcess
 
@@ -43,12 +43,12 @@ class Connection:
         self._key: _Key | None = None
         self._state_token = bridge.listen(self._on_change)
         self.room_token = bridge.listen(self._on_room)
-        self.room = Room()
+        self.room = RoomCallbacks()
         self.changed = Waiters()
         self.observers: set[Callable[[State], None]] = set()
         # The first one starts the thread of all links.
-        with left_to_the_host():
-            self.link = Link(address, config, bridge.bell, self._state_token, bridge.watches)
+        with signals_blocked():
+            self.link = Link(address, config, bridge.waker, self._state_token, bridge.watches_descriptors)
         self._reading = reading(bridge, self.link)
         self.unsent_is_told = watch_link(self.link)
 
@@ -81,14 +81,14 @@ class Connection:
         """Why it ended, if not by its owner."""
         return self.link.cause()
 
-    async def opened(self) -> None:
+    async def wait_connected(self) -> None:
         """Waits for the first connection; raises why there is none."""
         loop = self.bridge.check()
         while True:
             state = self.state
             if state in {"connected", "reconnecting"}:
                 # How it came to that is news to nobody who follows the bus from now on.
-                self._tell_changes()
+                self._notify_observers()
                 return
             if state == "closed":
                 raise self.cause() or ConnectionClosed("the bus was closed while it connected")
@@ -118,11 +118,11 @@ class Connection:
 
     def _on_change(self) -> None:
         self.link.resume()
-        self._tell_changes()
+        self._notify_observers()
         self._reading.update()
         self.changed.wake_all()
 
-    def _tell_changes(self) -> None:
+    def _notify_observers(self) -> None:
         while (change := self.link.next_change()) is not None:
             for observer in list(self.observers):
                 observer(change)
@@ -133,7 +133,7 @@ class Connection:
     def flush_soon(self) -> None:
         """One flush for everything published in this turn of the loop."""
         if self.bridge.is_running:
-            self.bridge.call_next_turn(self.link.promise(self._flush))
+            self.bridge.call_next_turn(self.link.with_fallback(self._flush))
             return
         # There are no turns, at least until somebody runs that loop again; what was taken must not be refused now.
         while (blocked := self.link.flush()) is False:
@@ -147,9 +147,9 @@ class Connection:
             if blocked:
                 self.kernel_is_full()
             elif blocked is False:
-                self.bridge.loop.call_soon(self.link.promise(self._flush))
+                self.bridge.loop.call_soon(self.link.with_fallback(self._flush))
         except ForkedProcess as error:
-            self.bridge.note_child(error)
+            self.bridge.warn_of_fork(error)
         except BaseException:
             # A Ctrl-C; nobody else would write what is left, and what waits for the kernel is not written in a turn.
             self.link.write_elsewhere()
@@ -163,11 +163,11 @@ class Connection:
         else:
             self.link.write_elsewhere()
 
-    async def left(self, timeout: float) -> None:
+    async def leave(self, timeout: float) -> None:
         """Says goodbye and waits, ``timeout`` seconds at most, until the broker has sent what it still has for us."""
         try:
             self.link.leave()
-            async with Limit(asyncio.timeout(timeout)):
+            async with QuietTimeout(asyncio.timeout(timeout)):
                 while self.state == "connected":
                     await self.changed.wait(self.bridge.check())
         finally:

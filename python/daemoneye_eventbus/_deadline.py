@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Deadline", "Limit", "seconds"]
+__all__ = ["Deadline", "QuietTimeout", "seconds"]
 
 
 def seconds(name: str, value: object) -> float:
@@ -33,24 +33,24 @@ class Deadline:
         self.timeout: Final = max(seconds("timeout", timeout), 0.0)
         self.at: Final = loop.time() + self.timeout
 
-    def limit(self) -> Limit:
+    def limit(self) -> QuietTimeout:
         """Ends then what is awaited within it."""
-        return Limit(asyncio.timeout_at(self.at))
+        return QuietTimeout(asyncio.timeout_at(self.at))
 
     def missed(self, what: str, advice: str) -> TimeoutError:
         """What it raises then: ``what`` has not happened, and what its caller can do about that."""
         return TimeoutError(f"{self._call}: {what} within {self.timeout:g} s; {advice}")
 
 
-class Limit:
-    """A timeout of asyncio's that raises nothing: it `is_over`, or what is awaited within it came to its end.
+class QuietTimeout:
+    """A timeout of asyncio's that raises nothing: it `expired`, or what is awaited within it came to its end.
 
     A ``TimeoutError`` of somebody else's comes out; a signal's handler may raise one.
     """
 
     def __init__(self, timeout: asyncio.Timeout) -> None:
         self._timeout: asyncio.Timeout | None = timeout
-        self.is_over = False
+        self.expired = False
 
     async def __aenter__(self) -> Self:
         if self._timeout is not None:
@@ -66,7 +66,7 @@ class Limit:
             if timeout is not None:
                 await timeout.__aexit__(typ, value, traceback)
         except TimeoutError:
-            self.is_over = True
+            self.expired = True
         finally:
             del typ, value, traceback
-        return self.is_over
+        return self.expired

@@ -20,7 +20,7 @@ from daemoneye_eventbus import _logs, _native
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["after_fork", "goes_on", "is_forked", "watch_broker", "watch_link"]
+__all__ = ["after_fork", "is_forked", "is_left_in_fork", "watch_broker", "watch_link"]
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ _BROKER_SECONDS: Final = 0.5
 _CLIENT_SECONDS: Final = 0.5
 
 
-class _Watched(Generic[T]):
+class _WeakRegistry(Generic[T]):
     """What has not been collected. Other threads add to it and collect meanwhile, also while the interpreter ends: each
     of these is one step of a dict."""
 
@@ -51,8 +51,8 @@ class _Watched(Generic[T]):
         self._references.clear()
 
 
-_brokers: Final[_Watched[_native.BrokerCore]] = _Watched()
-_links: Final[_Watched[_native.Link]] = _Watched()
+_brokers: Final[_WeakRegistry[_native.BrokerCore]] = _WeakRegistry()
+_links: Final[_WeakRegistry[_native.Link]] = _WeakRegistry()
 _forgetters: Final[list[Callable[[], object]]] = []
 
 
@@ -71,7 +71,7 @@ def is_forked(pid: int) -> bool:
     return pid != os.getpid()
 
 
-def goes_on(error: BaseException | None, pid: int) -> bool:
+def is_left_in_fork(error: BaseException | None, pid: int) -> bool:
     """Whether ``error`` ends a block in a forked child; all that the block holds is the parent's, and stays."""
     return error is not None and is_forked(pid)
 

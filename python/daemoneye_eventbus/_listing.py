@@ -20,7 +20,7 @@ class Listing:
         self.after: str | None = None
         self._seen = 0
 
-    def goes_on(self, page: Sequence[dict[str, Any]], more: bool) -> bool:
+    def advance(self, page: Sequence[dict[str, Any]], more: bool) -> bool:
         """Whether to ask for the clients after `after`; ValueError if that would have no end."""
         self._seen += len(page)
         if not more:

@@ -15,9 +15,9 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import _logs
-from daemoneye_eventbus._border import BusCore, Doorbell, Ticket, Waiter
-from daemoneye_eventbus._native import _ring_for_logs
-from daemoneye_eventbus._wakeup import listen
+from daemoneye_eventbus._bindings import BusCore, LoopWaker, PendingReply, Waiter
+from daemoneye_eventbus._native import _wake_for_logs
+from daemoneye_eventbus._wakeup_reader import dispatch_by_reading
 from daemoneye_eventbus.errors import ForkedProcess, WrongLoop
 
 if TYPE_CHECKING:
@@ -37,27 +37,27 @@ class Bridge:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
-        self.bell = Doorbell()
+        self.waker = LoopWaker()
         self._tokens = itertools.count(1)
         self._listeners: dict[int, Callable[[], Callable[[], object] | None]] = {}
-        self.pace = _PUBLISHES_A_TURN
+        self.publishes_per_turn = _PUBLISHES_A_TURN
         self._limits: dict[int, int] = {}
-        self.paced: weakref.WeakSet[BusCore] = weakref.WeakSet()
-        self._child_is_told = False
-        self.watches = self._watch(loop)
-        if not self.watches:
-            listen(loop, self.bell, self.look)
-        _ring_for_logs(self.bell, self.listen(self._log))
+        self.limited_buses: weakref.WeakSet[BusCore] = weakref.WeakSet()
+        self._fork_is_warned_of = False
+        self.watches_descriptors = self._watch_waker(loop)
+        if not self.watches_descriptors:
+            dispatch_by_reading(loop, self.waker, self.dispatch)
+        _wake_for_logs(self.waker, self.listen(self._log))
         # What came while no loop was there to take it.
         loop.call_soon(self._log)
 
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> bool:
+    def _watch_waker(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether the loop watches descriptors; then it watches the bell from now on."""
         # On Windows a loop may watch sockets, but none watches pipes.
         if os.name == "nt":
             return False
         try:
-            loop.add_reader(self.bell.fileno(), self.drain)
+            loop.add_reader(self.waker.fileno(), self.drain)
         except NotImplementedError:
             return False
         return True
@@ -94,7 +94,7 @@ class Bridge:
 
     def check(self) -> asyncio.AbstractEventLoop:
         """The loop, if it is the running one and this is not a forked child."""
-        self.bell.check()
+        self.waker.check()
         running = asyncio.get_running_loop()
         if running is not self._loop():
             raise WrongLoop("this object belongs to another event loop; make one in the loop that uses it")
@@ -129,37 +129,37 @@ class Bridge:
 
     def drain(self) -> None:
         """Calls everybody who was rung for; a callback of the loop, so that whom they wake may go on at once."""
-        self._hear(self.bell.drain)
+        self._dispatch_tokens(self.waker.drain)
 
-    def look(self) -> None:
+    def dispatch(self) -> None:
         """The same for who held the bell, or has read from its socket."""
-        self._hear(self.bell.take)
+        self._dispatch_tokens(self.waker.take)
 
-    def look_soon(self) -> None:
+    def dispatch_soon(self) -> None:
         """The same in the loop's next turn, for a step on its thread; one that is closed wakes nobody any more."""
         loop = self._loop()
         if loop is not None and not loop.is_closed():
-            loop.call_soon(self.bell.promise(self.look))
+            loop.call_soon(self.waker.with_fallback(self.dispatch))
 
-    def _hear(self, who: Callable[[], Iterable[int]]) -> None:
+    def _dispatch_tokens(self, who: Callable[[], Iterable[int]]) -> None:
         try:
-            self._call(who())
+            self._notify_listeners(who())
         except ForkedProcess:
             # A child that runs its parent's loop to the end hears its parent's bell, and has nobody to call.
             return
         except BaseException:
             # A Ctrl-C may come between any two steps, and takes along whom the bell was for. One call too many does
             # nobody harm, in this run of the loop or, where it has ended, in the next.
-            self.loop.call_soon(self._hear, self._listeners.copy)
+            self.loop.call_soon(self._dispatch_tokens, self._listeners.copy)
             raise
 
-    def note_child(self, error: ForkedProcess) -> None:
+    def warn_of_fork(self, error: ForkedProcess) -> None:
         """A child goes on running its parent's loop. What that watches stays its parent's; that is said once."""
-        if not self._child_is_told:
-            self._child_is_told = True
+        if not self._fork_is_warned_of:
+            self._fork_is_warned_of = True
             _log.warning("a forked child runs its parent's event loop, but none of that loop's buses: %s", error)
 
-    def _call(self, tokens: Iterable[int]) -> None:
+    def _notify_listeners(self, tokens: Iterable[int]) -> None:
         for token in tokens:
             listener = self._listeners.get(token)
             if listener is None:
@@ -177,41 +177,41 @@ class Bridge:
     def _log(self) -> None:
         _logs.emit()
 
-    def limit_pace(self, owner: int, queue_messages: int) -> None:
+    def limit_publishes(self, owner: int, queue_messages: int) -> None:
         """Buses of this loop give its readers a turn well before the queue of ``owner``, so large, is full."""
         limit = max(1, queue_messages // 8)
         if limit < _PUBLISHES_A_TURN:
             self._limits[owner] = limit
-            self._set_pace()
+            self._apply_publish_limit()
 
-    def free_pace(self, owner: int) -> None:
+    def lift_publish_limit(self, owner: int) -> None:
         """That queue is fed no more; from any thread."""
         if self._limits.pop(owner, None) is not None:
-            self.call(self._set_pace)
+            self.call(self._apply_publish_limit)
 
-    def _set_pace(self) -> None:
-        self.pace = min(self._limits.copy().values(), default=_PUBLISHES_A_TURN)
-        for bus in self.paced:
-            bus._pace(self.pace)
+    def _apply_publish_limit(self) -> None:
+        self.publishes_per_turn = min(self._limits.copy().values(), default=_PUBLISHES_A_TURN)
+        for bus in self.limited_buses:
+            bus._limit_budget(self.publishes_per_turn)
 
-    async def ask(self, question: Callable[[Doorbell, int], Ticket]) -> Any:
+    async def ask(self, question: Callable[[LoopWaker, int], PendingReply]) -> Any:
         """Asks, and waits for the answer; raises what was refused."""
         answer = _Answer(Waiter(self.check()))
         token = self.listen(answer.arrived)
         try:
-            answer.ticket = question(self.bell, token)
+            answer.reply = question(self.waker, token)
             await answer.waiter
-            return answer.ticket.result()
+            return answer.reply.result()
         finally:
             self.forget(token)
 
 
 class _Answer:
-    ticket: Ticket | None = None
+    reply: PendingReply | None = None
 
     def __init__(self, waiter: Waiter) -> None:
         self.waiter = waiter
 
     def arrived(self) -> None:
-        if self.ticket is not None and self.ticket.done:
+        if self.reply is not None and self.reply.done:
             self.waiter.wake()

@@ -7,17 +7,17 @@ from typing import Any, Final, Generic, Literal, Self, final, overload
 
 from typing_extensions import TypeVar
 
-from daemoneye_eventbus._border import Address as Address
-from daemoneye_eventbus._border import BrokerCore as BrokerCore
-from daemoneye_eventbus._border import BusCore, SubscriptionCore
-from daemoneye_eventbus._border import Doorbell as Doorbell
-from daemoneye_eventbus._border import Link as Link
-from daemoneye_eventbus._border import Operation as Operation
-from daemoneye_eventbus._border import Pending as Pending
-from daemoneye_eventbus._border import PortHandle as PortHandle
-from daemoneye_eventbus._border import Source as Source
-from daemoneye_eventbus._border import Ticket as Ticket
-from daemoneye_eventbus._border import Waiter as Waiter
+from daemoneye_eventbus._bindings import Address as Address
+from daemoneye_eventbus._bindings import BrokerCore as BrokerCore
+from daemoneye_eventbus._bindings import BusCore, SubscriptionCore
+from daemoneye_eventbus._bindings import Link as Link
+from daemoneye_eventbus._bindings import LocalLink as LocalLink
+from daemoneye_eventbus._bindings import LoopWaker as LoopWaker
+from daemoneye_eventbus._bindings import Operation as Operation
+from daemoneye_eventbus._bindings import PartialPublish as PartialPublish
+from daemoneye_eventbus._bindings import PendingReply as PendingReply
+from daemoneye_eventbus._bindings import Source as Source
+from daemoneye_eventbus._bindings import Waiter as Waiter
 from daemoneye_eventbus._timestamp import Timestamp
 from daemoneye_eventbus._types import Sender
 
@@ -420,6 +420,6 @@ if sys.platform != "win32":
 def after_fork_in_child() -> None: ...
 def begin_exit() -> None: ...
 def _set_log_level(level: int) -> None: ...
-def _ring_for_logs(bell: Doorbell, token: int) -> None: ...
+def _wake_for_logs(waker: LoopWaker, token: int) -> None: ...
 def _take_logs() -> tuple[list[tuple[int, str, str, dict[str, Any], float]], int]: ...
 def shut_down_clients(timeout: float) -> None: ...

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from daemoneye_eventbus._border import Link
+    from daemoneye_eventbus._bindings import Link
     from daemoneye_eventbus._loop import Bridge
 
 __all__ = ["LinkReads", "LoopReads", "Reading", "reading"]
@@ -36,7 +36,7 @@ class Reading(Protocol):
 
 def reading(bridge: Bridge, link: Link) -> Reading:
     """The way of this loop."""
-    return LoopReads(bridge, link) if bridge.watches else LinkReads(link)
+    return LoopReads(bridge, link) if bridge.watches_descriptors else LinkReads(link)
 
 
 class LinkReads:
@@ -137,22 +137,22 @@ class LoopReads:
 
     def _on_readable(self) -> None:
         try:
-            if self._link.on_readable(self._bridge.bell):
+            if self._link.on_readable(self._bridge.waker):
                 self.update()
             # Last, for whoever is woken goes on in there.
-            self._bridge.look()
+            self._bridge.dispatch()
         except ForkedProcess as error:
-            self._bridge.note_child(error)
+            self._bridge.warn_of_fork(error)
         except BaseException:
             # A Ctrl-C may come between any two steps; the link holds the bell until the loop has looked.
-            self._bridge.loop.call_soon(self._bridge.look)
+            self._bridge.loop.call_soon(self._bridge.dispatch)
             raise
 
     def _on_writable(self) -> None:
         try:
             is_full = self._link.on_writable()
         except ForkedProcess as error:
-            self._bridge.note_child(error)
+            self._bridge.warn_of_fork(error)
             return
         if not is_full and self._watched is not None:
             self._is_writing = False

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["left_to_the_host"]
+__all__ = ["signals_blocked"]
 
 if sys.platform == "win32":
 
     @contextlib.contextmanager
-    def left_to_the_host() -> Generator[None]:
+    def signals_blocked() -> Generator[None]:
         """There are no masks here."""
         yield
 
@@ -29,7 +29,7 @@ else:
     _OTHERS = signal.valid_signals() - _OWN
 
     @contextlib.contextmanager
-    def left_to_the_host() -> Generator[None]:
+    def signals_blocked() -> Generator[None]:
         """A thread that is started in here gets no signal that another thread could get."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _OTHERS)
         try:

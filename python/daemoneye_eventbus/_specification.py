@@ -6,7 +6,7 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from daemoneye_eventbus._checks import wrong
+from daemoneye_eventbus._checks import wrong_type
 from daemoneye_eventbus._native import (
     FilesystemEvent,
     NetworkEvent,
@@ -58,7 +58,7 @@ def specification(
             kinds.append(kind)
             patterns.append(pattern)
         else:
-            raise wrong("subscribe", "patterns or event types, each an argument of its own", item)
+            raise wrong_type("subscribe", "patterns or event types, each an argument of its own", item)
     asked = EventSubscription(
         subscriber_id=str(uuid.uuid4()),
         event_filter=event_filter,

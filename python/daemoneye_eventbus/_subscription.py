@@ -11,30 +11,30 @@ from collections.abc import Callable, Coroutine
 from operator import index
 from typing import Any, Final, Never, Self, TypeVar
 
-from daemoneye_eventbus._border import SubscriptionCore, Waiter
-from daemoneye_eventbus._checks import wrong
+from daemoneye_eventbus._backend import OpenedQueue
+from daemoneye_eventbus._bindings import SubscriptionCore, Waiter
+from daemoneye_eventbus._checks import wrong_type
 from daemoneye_eventbus._deadline import Deadline
-from daemoneye_eventbus._lifecycle import goes_on, is_forked
+from daemoneye_eventbus._lifecycle import is_forked, is_left_in_fork
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._waiters import Waiters
-from daemoneye_eventbus._ways import Opened
 from daemoneye_eventbus.errors import ConnectionClosed, SubscriptionClosed, WouldBlock
 
-__all__ = ["Reader", "Subscription", "run_through"]
+__all__ = ["QueueListener", "Subscription", "run_sync"]
 
 _MOST_AT_ONCE: Final = 2**32
 
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Reader:
+class QueueListener:
     """Between a queue, which needs somebody to ring for before its subscription exists, and that subscription."""
 
     def __init__(self) -> None:
         self.waiting = Waiters()
         self.subscription: weakref.ref[Subscription[Any]] | None = None
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """The queue has something, or ended; called by the loop."""
         subscription = None if self.subscription is None else self.subscription()
         if subscription is not None and subscription._ended:
@@ -52,10 +52,10 @@ class Subscription(SubscriptionCore[T_co]):
     nothing. Created by `EventBus.subscribe`; close it with `close` or ``async with``.
     """
 
-    _reader: Reader
-    _waiting: Waiters
+    _listener: QueueListener
+    _waiters: Waiters
     _bridge: Bridge
-    _opened: Opened
+    _opened: OpenedQueue
     _on_close: Callable[[Subscription[Any]], None]
     _closed: bool
     _pid: int
@@ -66,18 +66,18 @@ class Subscription(SubscriptionCore[T_co]):
     @classmethod
     def _make(
         cls,
-        opened: Opened,
+        opened: OpenedQueue,
         subscriber_id: str,
         bridge: Bridge,
-        reader: Reader,
+        listener: QueueListener,
         on_close: Callable[[Subscription[Any]], None],
     ) -> Self:
         self = super().__new__(cls, opened.source, subscriber_id)
-        reader.subscription = weakref.ref(self)
-        self._reader = reader
+        listener.subscription = weakref.ref(self)
+        self._listener = listener
         self._opened = opened
         self._bridge = bridge
-        self._waiting = reader.waiting
+        self._waiters = listener.waiting
         self._on_close = on_close
         self._closed = False
         self._pid = os.getpid()
@@ -89,14 +89,14 @@ class Subscription(SubscriptionCore[T_co]):
 
     async def _wait(self, deadline: Deadline | None = None) -> None:
         ends = None if deadline is None else deadline.at
-        if not await self._waiting.wait(self._bridge.check(), ends) and deadline is not None:
+        if not await self._waiters.wait(self._bridge.check(), ends) and deadline is not None:
             raise deadline.missed("no message came", "call it again to wait on") from None
 
-    def _stand_in_line(self) -> Waiter:
-        return self._waiting.join(self._bridge.check())
+    def _add_waiter(self) -> Waiter:
+        return self._waiters.join(self._bridge.check())
 
-    def _leave_line(self, waiter: Waiter) -> None:
-        self._waiting.leave(waiter)
+    def _remove_waiter(self, waiter: Waiter) -> None:
+        self._waiters.leave(waiter)
 
     async def _get_slow(self, timeout: float | None) -> Any:
         loop = self._bridge.check()
@@ -109,7 +109,7 @@ class Subscription(SubscriptionCore[T_co]):
             return message
         finally:
             # Whoever was woken wakes the next, also where it has failed.
-            self._pass_on(self._waiting.line)
+            self._wake_next(self._waiters.queue)
 
     async def _next_slow(self) -> Any:
         try:
@@ -122,7 +122,7 @@ class Subscription(SubscriptionCore[T_co]):
                 raise error
             return message
         finally:
-            self._pass_on(self._waiting.line)
+            self._wake_next(self._waiters.queue)
 
     def get_nowait(self) -> T_co:
         """A message that is queued already; `WouldBlock` if there is none, `SubscriptionClosed` at the end."""
@@ -143,11 +143,11 @@ class Subscription(SubscriptionCore[T_co]):
 
     async def _get_many(self, most: int, timeout: float | None) -> list[T_co]:
         if isinstance(most, bool):
-            raise wrong("max", "int", most)
+            raise wrong_type("max", "int", most)
         try:
             most = min(index(most), _MOST_AT_ONCE)
         except TypeError:
-            raise wrong("max", "int", most) from None
+            raise wrong_type("max", "int", most) from None
         if most < 1:
             raise ValueError(f"max: must be at least 1, got {most}")
         loop = self._bridge.check()
@@ -162,7 +162,7 @@ class Subscription(SubscriptionCore[T_co]):
                 raise self._end_error()
             return messages
         finally:
-            self._pass_on(self._waiting.line)
+            self._wake_next(self._waiters.queue)
 
     async def close(self) -> None:
         """Ends the subscription. What is still queued is dropped and counted. Idempotent."""
@@ -175,9 +175,9 @@ class Subscription(SubscriptionCore[T_co]):
         try:
             await self._opened.end(False)
         finally:
-            self._waiting.wake_all()
+            self._waiters.wake_all()
 
-    async def _queued(self) -> int:
+    async def _drain_target(self) -> int:
         """How many messages its reader has taken once it has all that waits now, at the broker too.
 
         The bus has been flushed. What comes later is not waited for: others may go on publishing without end.
@@ -187,7 +187,7 @@ class Subscription(SubscriptionCore[T_co]):
             await self._opened.arrived()
         return self._delivered + self.pending
 
-    async def _taken(self, count: int) -> None:
+    async def _wait_delivered(self, count: int) -> None:
         """Returns when its reader has taken ``count`` messages, or has none to take."""
         # The native fast path takes messages without telling anybody.
         while self._delivered < count and self.pending and not self._closed:  # noqa: ASYNC110
@@ -197,7 +197,7 @@ class Subscription(SubscriptionCore[T_co]):
         """It never came to be: nothing to warn about."""
         end = self._close_at_once()
         if end is not None:
-            run_through(end)
+            run_sync(end)
 
     def _close_at_once(self) -> Coroutine[Any, Any, None] | None:
         if self._closed:
@@ -212,7 +212,7 @@ class Subscription(SubscriptionCore[T_co]):
         return self
 
     async def __aexit__(self, typ: object, value: BaseException | None, traceback: object) -> None:
-        if not goes_on(value, self._pid):
+        if not is_left_in_fork(value, self._pid):
             await self.close()
 
     def __repr__(self) -> str:
@@ -228,7 +228,7 @@ class Subscription(SubscriptionCore[T_co]):
         warnings.warn(said, ResourceWarning, stacklevel=2)
 
 
-def run_through(coroutine: Coroutine[Any, Any, None]) -> None:
+def run_sync(coroutine: Coroutine[Any, Any, None]) -> None:
     """Runs a coroutine that suspends nowhere."""
     try:
         coroutine.send(None)

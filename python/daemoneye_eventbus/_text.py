@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from daemoneye_eventbus._checks import wrong
+from daemoneye_eventbus._checks import wrong_type
 
 __all__ = ["os_bytes", "os_text"]
 
@@ -28,7 +28,7 @@ def os_text(value: str | bytes) -> str:
     U+241B itself is doubled. Bytes are read as UTF-8, as `os.fsdecode` does. `os_bytes` is the inverse.
     """
     if not isinstance(value, str | bytes):
-        raise wrong("value", "str or bytes", value)
+        raise wrong_type("value", "str or bytes", value)
     text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
     return _RAW.sub(_escape, text)
 
@@ -46,7 +46,7 @@ def os_bytes(text: str) -> bytes:
     `os.fsdecode` makes a ``str`` of it. Raises ``ValueError`` for text that `os_text` cannot have made.
     """
     if not isinstance(text, str):
-        raise wrong("text", "str", text)
+        raise wrong_type("text", "str", text)
     if (lone := _SURROGATE.search(text)) is not None:
         raise ValueError(f"text: not of os_text(): surrogate at {lone.start()}; os.fsencode() takes the system's own")
     parts: list[bytes] = []

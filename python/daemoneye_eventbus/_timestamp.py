@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final, Self, SupportsIndex, overload
 
-from daemoneye_eventbus._checks import integer, wrong
+from daemoneye_eventbus._checks import integer, wrong_type
 
 __all__ = ["Timestamp"]
 
@@ -79,7 +79,7 @@ class Timestamp(datetime):
         """
         given: object = value
         if not isinstance(given, datetime):
-            raise wrong("value", "datetime", value)
+            raise wrong_type("value", "datetime", value)
         if value.utcoffset() is None:
             raise ValueError("value: a naive datetime does not say which moment it means; give it a tzinfo")
         try:

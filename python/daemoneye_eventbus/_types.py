@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence  # noqa: TC003
 from dataclasses import dataclass, field
 from typing import Final, Literal, Self, TypeAlias
 
-from daemoneye_eventbus._checks import choice, flags, integer, items, pairs, place, short, store, text, wrong
+from daemoneye_eventbus._checks import choice, flags, integer, items, pairs, place, short, store, text, wrong_type
 from daemoneye_eventbus._native import (
     FilesystemEvent,
     FrozenMap,
@@ -242,11 +242,11 @@ class EventSubscription(_Value):
     def __post_init__(self) -> None:
         _texts(self, "subscriber_id")
         if not isinstance(self.capabilities, SourceCaps):
-            raise wrong(place(self, "capabilities"), "SourceCaps", self.capabilities)
+            raise wrong_type(place(self, "capabilities"), "SourceCaps", self.capabilities)
         if not isinstance(self.event_filter, EventFilter | None):
-            raise wrong(place(self, "event_filter"), "EventFilter or None", self.event_filter)
+            raise wrong_type(place(self, "event_filter"), "EventFilter or None", self.event_filter)
         if not isinstance(self.correlation_filter, CorrelationFilter | None):
-            raise wrong(place(self, "correlation_filter"), "CorrelationFilter or None", self.correlation_filter)
+            raise wrong_type(place(self, "correlation_filter"), "CorrelationFilter or None", self.correlation_filter)
         if self.topic_patterns is not None:
             _text_tuples(self, "topic_patterns")
         flags(self, "enable_wildcards", "include_control")

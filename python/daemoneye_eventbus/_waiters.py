@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from daemoneye_eventbus._border import Waiter
+from daemoneye_eventbus._bindings import Waiter
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,13 +16,13 @@ __all__ = ["Waiters"]
 class Waiters:
     """A line of waiters. Whoever was woken and cannot use it must pass it on (`wake_one`)."""
 
-    __slots__ = ("line",)
+    __slots__ = ("queue",)
 
     def __init__(self) -> None:
-        self.line: deque[Waiter] = deque()
+        self.queue: deque[Waiter] = deque()
 
     def __len__(self) -> int:
-        return len(self.line)
+        return len(self.queue)
 
     async def wait(self, loop: asyncio.AbstractEventLoop, deadline: float | None = None) -> bool:
         """Stands at the end until woken; false at ``deadline`` of the loop's clock."""
@@ -45,22 +45,22 @@ class Waiters:
     def join(self, loop: asyncio.AbstractEventLoop) -> Waiter:
         """A new place at the end; whoever does not wait to its end must `leave`."""
         waiter = Waiter(loop)
-        self.line.append(waiter)
+        self.queue.append(waiter)
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
         """Gives up a place."""
-        if waiter in self.line:
-            self.line.remove(waiter)
+        if waiter in self.queue:
+            self.queue.remove(waiter)
         elif not waiter.cancelled():
             # Woken in the same turn in which it was cancelled: somebody else must get it.
             self.wake_one()
 
     def wake_one(self, *, direct: bool = False) -> None:
         """Wakes the first who still waits; ``direct``, in a callback of the loop: without another turn."""
-        Waiter.wake_first(self.line, direct)
+        Waiter.wake_first(self.queue, direct)
 
     def wake_all(self) -> None:
         """Wakes everybody, in order."""
-        while Waiter.wake_first(self.line, False):
+        while Waiter.wake_first(self.queue, False):
             pass

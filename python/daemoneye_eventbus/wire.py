@@ -18,7 +18,7 @@ from __future__ import annotations
 from types import UnionType
 from typing import Any, Final, TypeVar, overload
 
-from daemoneye_eventbus._checks import choice, wrong
+from daemoneye_eventbus._checks import choice, wrong_type
 from daemoneye_eventbus._fields import (
     BusEvent,
     CorrelationMetadata,
@@ -74,7 +74,7 @@ def encode(value: object, dialect: str = "bincode", *, type: type[Any] | UnionTy
     """
     kind = _kind("value", value.__class__) if type is None else _kind("type", type)
     if type is not None and not isinstance(value, type):
-        raise wrong("value", kind, value)
+        raise wrong_type("value", kind, value)
     choice("dialect", dialect, *DIALECTS)
     return _wire_encode(kind, value, dialect)
 
@@ -96,7 +96,7 @@ def _kind(where: str, given: Any) -> str:
     """The name of a type, or of the class of a value."""
     expected = "one of the types in daemoneye_eventbus.wire"
     if not isinstance(given, type | UnionType):
-        raise wrong(where, expected, given)
+        raise wrong_type(where, expected, given)
     name = _NAMES.get(given)
     if name is None:
         raise TypeError(f"{where}: expected {expected}, got {getattr(given, '__name__', given)}")

@@ -110,7 +110,7 @@ def test_what_a_signal_raises_while_the_bell_is_heard_makes_nobody_deaf(run_with
     def interrupt_at(number):
         def profile(frame, event, _argument):
             nonlocal looks
-            if event in ("call", "c_return") and frame.f_code.co_filename.endswith("_wakeup.py"):
+            if event in ("call", "c_return") and frame.f_code.co_filename.endswith("_wakeup_reader.py"):
                 looks += 1
                 if looks == number:
                     sys.setprofile(None)

@@ -113,14 +113,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, OSError) and not isinstance(error, EventBusError):
             # What could not be written stays in the buffer, and the interpreter would fail over it once more.
             discard_stdout()
-        return _report(prog, _told(error), code_of(error))
+        return _report(prog, _error_text(error), code_of(error))
     finally:
         # One Ctrl-C too many finds the interpreter at its end, which is bounded, and would be a traceback there.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code
 
 
-def _told(error: EventBusError | OSError) -> str:
+def _error_text(error: EventBusError | OSError) -> str:
     if not isinstance(error, EventBusError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if isinstance(error.filename, str) else error.strerror
     return str(error) or type(error).__name__

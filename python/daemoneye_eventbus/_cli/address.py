@@ -22,8 +22,8 @@ __all__ = [
     "add_client",
     "add_where",
     "address",
-    "asked",
     "connect",
+    "explicit_path",
     "seconds",
     "token_from",
     "token_of",
@@ -106,15 +106,15 @@ def add_client(parser: argparse.ArgumentParser, *, positional: str | None = None
     )
 
 
-def asked(arguments: argparse.Namespace) -> Path | None:
+def explicit_path(arguments: argparse.Namespace) -> Path | None:
     """The socket's absolute path as the arguments say it; None if only the environment may say it."""
-    path, instance = _said(arguments)
+    path, instance = _given_address(arguments)
     return None if path is None and instance is None else _address(path, instance).path
 
 
 def where(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
     """Path and instance, one of them None; checked, so that a bad one is an error of usage."""
-    path, instance = _said(arguments)
+    path, instance = _given_address(arguments)
     if path is None and instance is None:
         path = os.environ.get(VARIABLE) or None
         if path is None:
@@ -128,7 +128,7 @@ def address(arguments: argparse.Namespace) -> Address:
     return _address(*where(arguments))
 
 
-def _said(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
+def _given_address(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
     path = getattr(arguments, "where", None)
     path = getattr(arguments, "socket", None) if path is None else path
     if path == "":

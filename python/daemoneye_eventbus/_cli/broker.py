@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import Broker, BrokerConfig
 from daemoneye_eventbus._cli import activation, output
-from daemoneye_eventbus._cli.address import add_where, asked, seconds, token_from, where
+from daemoneye_eventbus._cli.address import add_where, explicit_path, seconds, token_from, where
 from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import OK, USAGE, CliError
 from daemoneye_eventbus._cli.notify import notify
@@ -124,7 +124,7 @@ def _broker(arguments: argparse.Namespace, handed: socket.socket | None, config:
             broker = Broker.from_listener(handed, config=config)
         except ValueError as error:
             raise CliError(f"LISTEN_FDS: {error}", USAGE) from None
-    meant = asked(arguments)
+    meant = explicit_path(arguments)
     if meant is not None and meant != broker.path:
         raise CliError(f"{meant} is asked for, and the socket that was handed over is {broker.path}", USAGE)
     return broker

@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from daemoneye_eventbus._cli import asking, output
+from daemoneye_eventbus._cli import output, queries
 from daemoneye_eventbus._cli.address import add_client, connect
 from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import OK
@@ -52,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 async def _ask(arguments: argparse.Namespace) -> list[ClientInfo]:
     async with connect(arguments, client="clients", reconnect=False) as bus:
-        return await asking.clients(bus)
+        return await queries.clients(bus)
 
 
 def _row(one: ClientInfo) -> list[str]:

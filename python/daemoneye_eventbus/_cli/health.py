@@ -11,7 +11,7 @@ from daemoneye_eventbus import __version__
 from daemoneye_eventbus._cli.examine import Finding, own_uid, strange, user
 from daemoneye_eventbus._cli.exits import LOOK, NO_BROKER, REFUSED
 from daemoneye_eventbus._cli.numbers import counted, duration
-from daemoneye_eventbus._cli.raw import UNKNOWN, UNPROVED, Raw, Refusal, answer, greet
+from daemoneye_eventbus._cli.raw import UNKNOWN, UNPROVED, RawConnection, Refusal, answer, handshake
 from daemoneye_eventbus._listing import Listing
 from daemoneye_eventbus.errors import ConnectionLost
 
@@ -40,8 +40,8 @@ _LISTING: Final = 10
 def broker(path: Path, token: bytes | None, trusted: Collection[int], timeout: float) -> list[Finding]:
     """Connects, as any client does, and asks; nothing is sent to whoever runs as none of ``trusted``."""
     try:
-        with Raw(path, timeout) as raw:
-            return _asked(raw, token, trusted, timeout)
+        with RawConnection(path, timeout) as raw:
+            return _findings(raw, token, trusted, timeout)
     except Refusal as refusal:
         return [_refused(refusal)]
     except TimeoutError:
@@ -59,13 +59,13 @@ def broker(path: Path, token: bytes | None, trusted: Collection[int], timeout: f
         return [Finding("bad", "broker", text, "find out who it is, as with ss -xlp, and stop it", NO_BROKER)]
 
 
-def _asked(raw: Raw, token: bytes | None, trusted: Collection[int], timeout: float) -> list[Finding]:
+def _findings(raw: RawConnection, token: bytes | None, trusted: Collection[int], timeout: float) -> list[Finding]:
     peer = raw.peer()
     if peer.uid not in trusted:
         text = f"it runs as {user(peer.uid)}, and clients of {user(own_uid())} refuse that"
         return [Finding("bad", "broker", text, strange(peer.uid), REFUSED)]
     began = time.monotonic()
-    info = greet(raw, "doctor", token, timeout)
+    info = handshake(raw, "doctor", token, timeout)
     passed = (time.monotonic() - began) * 1000
     pid = "" if peer.pid is None else f"pid {peer.pid}, "
     answers = Finding("ok", "broker", f"answers in {passed:.1f} ms as {pid}{user(peer.uid)}")
@@ -136,7 +136,7 @@ def _version(info: dict[str, Any]) -> Finding:
     return Finding("note", "version", f"{text}; this tool is {__version__}", "they understand each other")
 
 
-def _numbers(raw: Raw, info: dict[str, Any], timeout: float) -> list[Finding]:
+def _numbers(raw: RawConnection, info: dict[str, Any], timeout: float) -> list[Finding]:
     raw.send("STATS", {"id": 1, "detail": True})
     try:
         now = answer(raw, "OK", timeout)
@@ -179,7 +179,7 @@ def _refusals(detail: dict[str, Any]) -> Finding:
     return Finding("note", "refused", counts, advice)
 
 
-def _clients(raw: Raw, info: dict[str, Any], detail: dict[str, Any], timeout: float) -> list[Finding]:
+def _clients(raw: RawConnection, info: dict[str, Any], detail: dict[str, Any], timeout: float) -> list[Finding]:
     found: list[dict[str, Any]] = []
     listing = Listing()
     end = time.monotonic() + _LISTING * timeout
@@ -187,7 +187,7 @@ def _clients(raw: Raw, info: dict[str, Any], detail: dict[str, Any], timeout: fl
         raw.send("STATS", {"id": 3, "clients": True} | ({} if listing.after is None else {"after": listing.after}))
         page = answer(raw, "OK", min(timeout, end - time.monotonic()))
         found += page["clients"]
-        if not listing.goes_on(page["clients"], bool(page.get("more"))):
+        if not listing.advance(page["clients"], bool(page.get("more"))):
             break
     waiting = detail["queued_messages"]
     queued = f"{counted(waiting, 'message')} of {detail['queued_bytes']} bytes {'waits' if waiting == 1 else 'wait'}"

@@ -46,26 +46,26 @@ def prepare_streams() -> None:
     sys.stderr = sys.stderr or _stream(2)
     for name in ("stdout", "stderr"):
         stream: TextIO = getattr(sys, name)
-        if patient := _patient(stream):
-            setattr(sys, name, patient)
+        if blocking := _blocking_stream(stream):
+            setattr(sys, name, blocking)
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _patient(stream: TextIO) -> TextIO | None:
+def _blocking_stream(stream: TextIO) -> TextIO | None:
     buffer = getattr(stream, "buffer", None)
     raw = getattr(buffer, "raw", buffer)
     if sys.platform == "win32" or type(raw) is not io.FileIO:
         return None
     return io.TextIOWrapper(
-        io.BufferedWriter(_Patient(raw.fileno(), "w", closefd=False)),
+        io.BufferedWriter(_BlockingFileIO(raw.fileno(), "w", closefd=False)),
         encoding=stream.encoding,
         errors="backslashreplace",
         line_buffering=bool(stream.line_buffering),
     )
 
 
-class _Patient(io.FileIO):
+class _BlockingFileIO(io.FileIO):
     """Waits until the descriptor takes what is written.
 
     Whoever has the same pipe or terminal may say at any time that it does not block; what it does not take at once

@@ -29,11 +29,11 @@ __all__ = [
     "UNKNOWN",
     "UNPROVED",
     "Peer",
-    "Raw",
+    "RawConnection",
     "Refusal",
     "Watch",
     "answer",
-    "greet",
+    "handshake",
     "text_parts",
 ]
 
@@ -59,7 +59,7 @@ def _unix_socket() -> socket.socket:
     return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
 
-class Raw:
+class RawConnection:
     """Raises ``OSError`` for what the kernel refuses, ``TimeoutError`` for what does not come."""
 
     def __init__(self, path: Path, timeout: float, watch: Watch | None = None) -> None:
@@ -157,7 +157,9 @@ class Refusal(Exception):
         super().__init__(str(said.get("message", "")) or self.code)
 
 
-def greet(raw: Raw, client: str, token: bytes | None, timeout: float, *, dialect: str = "bincode") -> dict[str, Any]:
+def handshake(
+    raw: RawConnection, client: str, token: bytes | None, timeout: float, *, dialect: str = "bincode"
+) -> dict[str, Any]:
     """CONNECT, and with a token both proofs, as the library's client has it; what INFO says. Raises `Refusal`."""
     ours = secrets.token_hex(32)
     raw.send("CONNECT", {"protocol": 1, "client": client, "dialect": dialect, "nonce": ours})
@@ -181,7 +183,7 @@ def _unproved(message: str) -> Refusal:
     return Refusal({"code": UNPROVED, "message": message})
 
 
-def answer(raw: Raw, verb: str, timeout: float) -> dict[str, Any]:
+def answer(raw: RawConnection, verb: str, timeout: float) -> dict[str, Any]:
     """What the next frame of this verb says; others are passed over. Raises `Refusal` for ``ERR``."""
     deadline = time.monotonic() + timeout
     while (body := raw.body(max(deadline - time.monotonic(), 0.001))) is not None:

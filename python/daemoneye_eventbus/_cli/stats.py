@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from daemoneye_eventbus._cli import asking, output
+from daemoneye_eventbus._cli import output, queries
 from daemoneye_eventbus._cli.address import add_client, connect
 from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import OK
@@ -49,5 +49,5 @@ def _run(arguments: argparse.Namespace) -> int:
 
 async def _ask(arguments: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
     async with connect(arguments, client="stats", reconnect=False) as bus:
-        numbers, reason = await asking.statistics(bus)
+        numbers, reason = await queries.statistics(bus)
         return plain(numbers), reason

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from daemoneye_eventbus import CorrelationFilter, EventFilter
-from daemoneye_eventbus._cli import asking, jsonlines, lines, output
+from daemoneye_eventbus._cli import jsonlines, lines, output, queries
 from daemoneye_eventbus._cli.address import add_client, connect, seconds
 from daemoneye_eventbus._cli.arguments import check_patterns, mapping, number, pair
 from daemoneye_eventbus._cli.commands import command
@@ -136,7 +136,7 @@ async def _follow(arguments: argparse.Namespace) -> int:
             correlation_filter=correlation_filter,
             overflow=overflow,
         )
-        async with await asking.within(subscribing) as subscription:
+        async with await queries.within(subscribing) as subscription:
             report = _Report(bus, subscription, quiet=arguments.quiet, interval=arguments.interval)
             report.say(f"subscribed to {' '.join(subscription.patterns)}")
             try:

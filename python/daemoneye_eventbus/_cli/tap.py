@@ -11,7 +11,7 @@ from daemoneye_eventbus._cli.address import address, token_of, trusted
 from daemoneye_eventbus._cli.arguments import check_patterns
 from daemoneye_eventbus._cli.examine import own_uid
 from daemoneye_eventbus._cli.exits import NO_BROKER, OK, REFUSED, TOO_FEW, USAGE, CliError
-from daemoneye_eventbus._cli.raw import UNPROVED, Raw, Refusal, Watch, greet, text_parts
+from daemoneye_eventbus._cli.raw import UNPROVED, RawConnection, Refusal, Watch, handshake, text_parts
 from daemoneye_eventbus.errors import ConnectionLost
 
 if TYPE_CHECKING:
@@ -57,12 +57,12 @@ def follow(arguments: argparse.Namespace, show: Show) -> int:
         raise CliError(f"{path}: {error.strerror or error}", NO_BROKER) from None
 
 
-def _connect(path: Path, patience: float, watch: Watch) -> Raw:
+def _connect(path: Path, patience: float, watch: Watch) -> RawConnection:
     """Tries again what may pass, as the library does: no such file, refused, a full queue of new connections."""
     ends = time.monotonic() + patience
     while True:
         try:
-            return Raw(path, patience, watch)
+            return RawConnection(path, patience, watch)
         except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
             if time.monotonic() + _TICK / 10 >= ends:
                 raise
@@ -76,7 +76,7 @@ def _check(arguments: argparse.Namespace) -> None:
     check_patterns(arguments.subscribe)
 
 
-def _check_peer(arguments: argparse.Namespace, raw: Raw) -> None:
+def _check_peer(arguments: argparse.Namespace, raw: RawConnection) -> None:
     """As the library does, before a byte is sent."""
     peer = raw.peer()
     uids = trusted(arguments) or (own_uid(), 0)
@@ -84,13 +84,13 @@ def _check_peer(arguments: argparse.Namespace, raw: Raw) -> None:
         raise CliError(f"whoever listens runs as uid {peer.uid}; if that is right, give --server-uid", REFUSED)
 
 
-def _subscribe(arguments: argparse.Namespace, raw: Raw, patience: float) -> None:
-    greet(raw, "decode", token_of(arguments), patience, dialect=arguments.dialect or "bincode")
+def _subscribe(arguments: argparse.Namespace, raw: RawConnection, patience: float) -> None:
+    handshake(raw, "decode", token_of(arguments), patience, dialect=arguments.dialect or "bincode")
     patterns = arguments.subscribe or ["events.#"]
     raw.send("SUB", {"id": 1, "subscriber_id": "decode", "topic_patterns": patterns, "include_control": True})
 
 
-def _read(arguments: argparse.Namespace, raw: Raw) -> int:
+def _read(arguments: argparse.Namespace, raw: RawConnection) -> int:
     ends = math.inf if arguments.timeout is None else time.monotonic() + arguments.timeout
     while arguments.count is None or raw.frames < arguments.count:
         left = ends - time.monotonic()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import ConnectionLost, PermissionRefused, ProtocolError
-from daemoneye_eventbus._cli import asking, output, page
+from daemoneye_eventbus._cli import output, page, queries
 from daemoneye_eventbus._cli.address import add_client, connect, seconds
 from daemoneye_eventbus._cli.arguments import number
 from daemoneye_eventbus._cli.commands import command
@@ -102,11 +102,11 @@ async def _watch(arguments: argparse.Namespace) -> None:
 
 
 async def _ask(bus: EventBus) -> _Sample:
-    numbers, reason = await asking.statistics(bus)
+    numbers, reason = await queries.statistics(bus)
     clients: list[dict[str, Any]] | None = None
     if reason is None:
         try:
-            clients = [plain(one) for one in await asking.clients(bus)]
+            clients = [plain(one) for one in await queries.clients(bus)]
         except (PermissionRefused, ProtocolError) as error:
             reason = str(error)
     return _Sample(time.monotonic(), plain(numbers), clients, reason)

@@ -11,17 +11,17 @@ use pyo3::types::PyList;
 use uuid::Uuid;
 
 use crate::address::Address;
+use crate::broker_info;
 use crate::config::{self, BrokerConfigFields, ClientConfigFields};
-use crate::doorbell::Doorbell;
 use crate::errors::raise;
-use crate::owned::Owned;
-use crate::port::PortHandle;
-use crate::ticket::{Reply, Ticket};
-use crate::watching;
+use crate::fork_safe::ForkSafe;
+use crate::local_link::LocalLink;
+use crate::loop_waker::LoopWaker;
+use crate::pending_reply::{PendingReply, ReplyValue};
 
 #[pyclass(frozen, weakref, module = "daemoneye_eventbus._native")]
 pub(crate) struct BrokerCore {
-    broker: Owned<broker::Broker>,
+    broker: ForkSafe<broker::Broker>,
 }
 
 pub(crate) fn client_id(py: Python<'_>, text: &str) -> PyResult<Uuid> {
@@ -41,7 +41,7 @@ impl BrokerCore {
         let config = raise(py, config.into_core())?;
         let broker = raise(py, broker::Broker::new(address.core().clone(), config))?;
         Ok(Self {
-            broker: Owned::new(broker),
+            broker: ForkSafe::new(broker),
         })
     }
 
@@ -57,7 +57,7 @@ impl BrokerCore {
         )?;
         let broker = raise(py, broker::Broker::from_listener(fd, config))?;
         Ok(Self {
-            broker: Owned::new(broker),
+            broker: ForkSafe::new(broker),
         })
     }
 
@@ -68,35 +68,35 @@ impl BrokerCore {
     }
 
     /// Answered when the broker listens, or with why it cannot.
-    fn start(&self, py: Python<'_>, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
-        let (ticket, answer) = Ticket::of_call(py, bell, token)?;
+    fn start(&self, py: Python<'_>, waker: &LoopWaker, token: u64) -> PyResult<PendingReply> {
+        let (reply, answer) = PendingReply::for_callback(py, waker, token)?;
         self.broker
             .get(py)?
-            .start(move |result| answer(result.map(|()| Reply::Done)));
-        Ok(ticket)
+            .start(move |result| answer(result.map(|()| ReplyValue::Done)));
+        Ok(reply)
     }
 
     /// Answered, with the number of messages that could not be delivered, when everything is closed.
-    fn shutdown(&self, py: Python<'_>, timeout: f64, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
-        let (ticket, answer) = Ticket::of_call(py, bell, token)?;
+    fn shutdown(&self, py: Python<'_>, timeout: f64, waker: &LoopWaker, token: u64) -> PyResult<PendingReply> {
+        let (reply, answer) = PendingReply::for_callback(py, waker, token)?;
         let timeout = raise(py, config::seconds("timeout", timeout))?;
         self.broker
             .get(py)?
-            .shutdown(timeout, move |lost| answer(Ok(Reply::Count(lost.messages))));
-        Ok(ticket)
+            .shutdown(timeout, move |lost| answer(Ok(ReplyValue::Count(lost.messages))));
+        Ok(reply)
     }
 
     /// Stops within `timeout` seconds from a thread that may wait, without an event loop: for the end of the interpreter.
     fn stop(&self, py: Python<'_>, timeout: f64) {
-        let Some(broker) = self.broker.here() else { return };
+        let Some(broker) = self.broker.try_get() else { return };
         let timeout = Duration::try_from_secs_f64(timeout).unwrap_or_default();
         py.detach(|| {
-            let (tell, told) = std::sync::mpsc::channel();
+            let (sender, receiver) = std::sync::mpsc::channel();
             broker.shutdown(timeout, move |_| {
                 // The other end may have given up waiting.
-                let _late = tell.send(());
+                let _late = sender.send(());
             });
-            if told.recv_timeout(timeout + Duration::from_millis(200)).is_err() {
+            if receiver.recv_timeout(timeout + Duration::from_millis(200)).is_err() {
                 broker.abandon();
             }
         });
@@ -115,13 +115,13 @@ impl BrokerCore {
 
     fn statistics(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let (five, detail) = self.broker.get(py)?.totals();
-        watching::totals_to_py(py, &five, &detail)
+        broker_info::totals_to_py(py, &five, &detail)
     }
 
     fn clients<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let list = PyList::empty(py);
         for client in self.broker.get(py)?.clients() {
-            list.append(watching::client_to_py(py, client.into())?)?;
+            list.append(broker_info::client_to_py(py, client.into())?)?;
         }
         Ok(list)
     }
@@ -138,7 +138,7 @@ impl BrokerCore {
     }
 
     /// A bus of this process.
-    fn port(&self, py: Python<'_>, config: ClientConfigFields) -> PyResult<PortHandle> {
+    fn local_link(&self, py: Python<'_>, config: ClientConfigFields) -> PyResult<LocalLink> {
         let config = raise(py, config.into_core())?;
         let options = PortOptions {
             name: config.client,
@@ -146,6 +146,6 @@ impl BrokerCore {
         };
         let broker = self.broker.get(py)?;
         let port = raise(py, broker.port(options))?;
-        Ok(PortHandle::new(port, broker.config()))
+        Ok(LocalLink::new(port, broker.config()))
     }
 }

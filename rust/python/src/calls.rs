@@ -40,9 +40,9 @@ static CALL_METHOD: Vectorcall =
     unsafe { transmute(ffi::PyObject_VectorcallMethod as unsafe extern "C" fn(_, _, _, _) -> _) };
 
 /// Holds the thread that is unwound.
-struct Hold;
+struct ParkOnUnwind;
 
-impl Drop for Hold {
+impl Drop for ParkOnUnwind {
     #[cold]
     fn drop(&mut self) {
         loop {
@@ -53,11 +53,11 @@ impl Drop for Hold {
 
 /// Runs `call`, which calls `function`.
 #[inline(always)]
-fn held<F: Copy, R>(function: &'static F, call: impl FnOnce(F) -> R) -> R {
-    let hold = Hold;
+fn guarded<F: Copy, R>(function: &'static F, call: impl FnOnce(F) -> R) -> R {
+    let guard = ParkOnUnwind;
     // SAFETY: a static is always there to be read.
     let result = call(unsafe { ptr::from_ref(function).read_volatile() });
-    std::mem::forget(hold);
+    std::mem::forget(guard);
     result
 }
 
@@ -65,7 +65,7 @@ fn held<F: Copy, R>(function: &'static F, call: impl FnOnce(F) -> R) -> R {
 pub(crate) fn next<'py>(iterator: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = iterator.py();
     // SAFETY: the thread is attached and the object lives through the call; its caller got it from `iter`.
-    let item = held(&NEXT, |next| unsafe { next(iterator.as_ptr()) });
+    let item = guarded(&NEXT, |next| unsafe { next(iterator.as_ptr()) });
     // SAFETY: a new reference, or null with an exception set, or null at the end.
     match unsafe { Bound::from_owned_ptr_or_opt(py, item) } {
         None => PyErr::take(py).map_or(Ok(None), Err),
@@ -85,7 +85,7 @@ pub(crate) fn send(coroutine: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> Py
     let py = coroutine.py();
     let mut result = ptr::null_mut();
     // SAFETY: the thread is attached, both objects live through the call, and `result` is a place for a pointer.
-    let kind = held(&SEND, |send| unsafe {
+    let kind = guarded(&SEND, |send| unsafe {
         send(coroutine.as_ptr(), value.as_ptr(), &raw mut result)
     });
     // SAFETY: whatever was written there is a new reference, or null with an exception set.
@@ -106,7 +106,7 @@ pub(crate) fn call<'py, const N: usize>(
     let arguments = arguments.map(Bound::as_ptr);
     let named = named.map_or(ptr::null_mut(), Bound::as_ptr);
     // SAFETY: the thread is attached, and all objects live through the call.
-    let result = held(&CALL, |call| unsafe {
+    let result = guarded(&CALL, |call| unsafe {
         call(callable.as_ptr(), arguments.as_ptr(), N, named)
     });
     // SAFETY: a new reference, or null with an exception set.
@@ -125,7 +125,7 @@ pub(crate) fn method<'py, const N: usize>(
     let arguments = arguments.map(Bound::as_ptr);
     let names = names.map_or(ptr::null_mut(), Bound::as_ptr);
     // SAFETY: the thread is attached, and all objects, of which there is one at least, live through the call.
-    let result = held(&CALL_METHOD, |call| unsafe {
+    let result = guarded(&CALL_METHOD, |call| unsafe {
         call(name.as_ptr(), arguments.as_ptr(), positional, names)
     });
     // SAFETY: a new reference, or null with an exception set.
@@ -136,7 +136,7 @@ pub(crate) fn method<'py, const N: usize>(
 pub(crate) fn repr<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyString>> {
     let py = object.py();
     // SAFETY: the thread is attached, and the object lives through the call.
-    let text = held(&REPR, |repr| unsafe { repr(object.as_ptr()) });
+    let text = guarded(&REPR, |repr| unsafe { repr(object.as_ptr()) });
     // SAFETY: a new reference to a text, or null with an exception set.
     unsafe { Bound::from_owned_ptr_or_err(py, text).map(|text| text.cast_into_unchecked()) }
 }
@@ -172,7 +172,7 @@ pub(crate) fn copied<'py>(mapping: &Bound<'py, PyAny>, most: usize) -> PyResult<
 /// `dict.update(mapping)`.
 pub(crate) fn update(dict: &Bound<'_, PyDict>, mapping: &Bound<'_, PyMapping>) -> PyResult<()> {
     // SAFETY: the thread is attached, and both objects live through the call.
-    match held(&UPDATE, |update| unsafe { update(dict.as_ptr(), mapping.as_ptr()) }) {
+    match guarded(&UPDATE, |update| unsafe { update(dict.as_ptr(), mapping.as_ptr()) }) {
         -1 => Err(PyErr::fetch(dict.py())),
         _ => Ok(()),
     }

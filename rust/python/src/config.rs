@@ -250,15 +250,15 @@ pub(crate) fn seconds(field: &'static str, value: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(value).map_err(|_| Error::invalid(field, format!("{value} is not a number of seconds")))
 }
 
-/// `daemoneye_eventbus._bounds.Bounds`: a subscription's own bounds, as `subscribe` was given them.
+/// `daemoneye_eventbus._queue_options.QueueOptions`: a subscription's own bounds, as `subscribe` was given them.
 #[derive(FromPyObject)]
-pub(crate) struct Bounds {
+pub(crate) struct QueueOptionsFields {
     queue_messages: usize,
     queue_bytes: usize,
     overflow: String,
 }
 
-impl Bounds {
+impl QueueOptionsFields {
     /// The limits, the policy, and whether the subscriber would rather stop the reading.
     pub(crate) fn into_core(self) -> Result<(Limits, Overflow, bool)> {
         for (field, value) in [

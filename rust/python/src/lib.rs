@@ -4,40 +4,41 @@ use pyo3::prelude::*;
 mod address;
 mod args;
 mod broker;
+mod broker_info;
+mod budget;
 mod bus;
+mod callback;
 mod calls;
 mod config;
-mod doorbell;
 mod errors;
 mod events;
+mod flush_scheduled;
+mod fork_safe;
 mod lifecycle;
 mod link;
+mod local_link;
 mod logs;
 mod loop_thread;
+mod loop_waker;
 mod mapping;
 mod objects;
 mod operation;
-mod outgoing;
-mod owned;
-mod pace;
-mod port;
-mod promise;
-mod raised;
+mod pending_reply;
+mod publish_request;
 #[cfg(debug_assertions)]
 mod samples;
+mod saved_exception;
 mod second_await;
 mod slots;
 mod source;
 mod statistics;
-mod stop;
+mod stop_iteration;
 mod subscription;
 mod text;
-mod ticket;
 mod timestamp;
 mod topic_pattern;
 mod types;
 mod waiter;
-mod watching;
 mod wire;
 
 // Proven with a GIL only; unsaid, PyO3 tells a free-threaded interpreter that none is needed.
@@ -73,25 +74,25 @@ mod _native {
     #[pymodule_export]
     use super::bus::BusCore;
     #[pymodule_export]
-    use super::doorbell::Doorbell;
-    #[pymodule_export]
     use super::lifecycle::{after_fork_in_child, begin_exit, shut_down_clients};
     #[pymodule_export]
     use super::link::Link;
     #[pymodule_export]
-    use super::logs::{_ring_for_logs, _set_log_level, _take_logs};
+    use super::local_link::LocalLink;
+    #[pymodule_export]
+    use super::logs::{_set_log_level, _take_logs, _wake_for_logs};
+    #[pymodule_export]
+    use super::loop_waker::LoopWaker;
     #[pymodule_export]
     use super::operation::Operation;
     #[pymodule_export]
-    use super::outgoing::Pending;
+    use super::pending_reply::PendingReply;
     #[pymodule_export]
-    use super::port::PortHandle;
+    use super::publish_request::PartialPublish;
     #[pymodule_export]
     use super::source::Source;
     #[pymodule_export]
     use super::subscription::SubscriptionCore;
-    #[pymodule_export]
-    use super::ticket::Ticket;
     #[pymodule_export]
     use super::waiter::Waiter;
 

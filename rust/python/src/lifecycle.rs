@@ -6,7 +6,7 @@ use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use crate::owned;
+use crate::fork_safe;
 
 /// Set when the interpreter ends: nobody is left to hear or to be told.
 static EXITING: AtomicBool = AtomicBool::new(false);
@@ -40,7 +40,7 @@ pub(crate) fn begin_exit() {
 /// Registered with `os.register_at_fork`: closes what a child must not keep alive, and disowns everything made before.
 #[pyfunction]
 pub(crate) fn after_fork_in_child() {
-    owned::disown_all();
+    fork_safe::disown_all();
     daemoneye_eventbus_core::transport::close_in_forked_child();
     daemoneye_eventbus_core::client::abandon_after_fork();
     crate::logs::begin_anew();

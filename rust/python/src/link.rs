@@ -14,14 +14,14 @@ use daemoneye_eventbus_core::wire::text::Stats;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::config::{Bounds, ClientConfigFields};
-use crate::doorbell::Doorbell;
+use crate::callback::CallbackWithFallback;
+use crate::config::{ClientConfigFields, QueueOptionsFields};
 use crate::errors::raise;
-use crate::owned::Owned;
-use crate::pace::Scheduled;
-use crate::promise::Promise;
-use crate::source::{Source, Spring};
-use crate::ticket::Ticket;
+use crate::flush_scheduled::FlushScheduled;
+use crate::fork_safe::ForkSafe;
+use crate::loop_waker::LoopWaker;
+use crate::pending_reply::PendingReply;
+use crate::source::{Receiver, Source};
 use crate::types;
 
 /// Pattern and filter-term limits are the broker's to judge; this one only keeps nonsense off the wire.
@@ -29,11 +29,11 @@ const MAX_FILTER_TERMS: usize = 64 * 1024;
 
 #[pyclass(frozen, weakref, module = "daemoneye_eventbus._native")]
 pub(crate) struct Link {
-    link: Owned<Arc<client::Link>>,
+    link: ForkSafe<Arc<client::Link>>,
     /// What the loop watches; held so that the descriptor stays the same file until the loop has let go.
     #[cfg(unix)]
     watched: Mutex<Option<Arc<Stream>>>,
-    pub(crate) flush: Scheduled,
+    pub(crate) flush: FlushScheduled,
 }
 
 impl Link {
@@ -59,19 +59,22 @@ impl Link {
         py: Python<'_>,
         address: &crate::address::Address,
         config: ClientConfigFields,
-        bell: &Doorbell,
+        waker: &LoopWaker,
         token: u64,
         host_reads: bool,
     ) -> PyResult<Self> {
         let config = raise(py, config.into_core())?;
         let address: Address = address.core().clone();
         let reader = if host_reads { Reader::Host } else { Reader::Link };
-        let link = raise(py, client::Link::open(address, config, reader, bell.waker(py, token)?))?;
+        let link = raise(
+            py,
+            client::Link::open(address, config, reader, waker.for_token(py, token)?),
+        )?;
         Ok(Self {
-            link: Owned::new(Arc::new(link)),
+            link: ForkSafe::new(Arc::new(link)),
             #[cfg(unix)]
             watched: Mutex::new(None),
-            flush: Scheduled::default(),
+            flush: FlushScheduled::default(),
         })
     }
 
@@ -111,8 +114,8 @@ impl Link {
     }
 
     /// The descriptor is readable. True if what to watch may have changed.
-    fn on_readable(&self, py: Python<'_>, bell: &Doorbell) -> PyResult<bool> {
-        bell.hold(py)?;
+    fn on_readable(&self, py: Python<'_>, waker: &LoopWaker) -> PyResult<bool> {
+        waker.suppress(py)?;
         Ok(self.core(py)?.on_readable() != Read::Open)
     }
 
@@ -122,11 +125,11 @@ impl Link {
     }
 
     /// For a loop that is to `flush` in its next turn. Where that comes to nothing the link's own thread writes.
-    fn promise(slf: Bound<'_, Self>, flush: Py<PyAny>) -> Promise {
+    fn with_fallback(slf: Bound<'_, Self>, flush: Py<PyAny>) -> CallbackWithFallback {
         let handle = slf.unbind();
-        Promise::new(flush, move || {
+        CallbackWithFallback::new(flush, move || {
             let handle = handle.get();
-            if let Some(link) = handle.link.here() {
+            if let Some(link) = handle.link.try_get() {
                 handle.flush.clear();
                 link.flush_elsewhere();
             }
@@ -159,12 +162,12 @@ impl Link {
         &self,
         py: Python<'_>,
         spec: &Bound<'_, PyAny>,
-        bounds: Bounds,
-        bell: &Doorbell,
+        options: QueueOptionsFields,
+        waker: &LoopWaker,
         token: u64,
     ) -> PyResult<Source> {
         let link = self.core(py)?;
-        let (limits, overflow, block) = raise(py, bounds.into_core())?;
+        let (limits, overflow, block) = raise(py, options.into_core())?;
         let asked = types::subscription(spec)?;
         let depth = link.max_topic_depth();
         let patterns = raise(py, topic::subscription_patterns(&asked, depth))?;
@@ -187,63 +190,76 @@ impl Link {
             patterns.clone(),
             filters,
             options,
-            bell.waker(py, token)?,
+            waker.for_token(py, token)?,
         ));
-        Ok(Source::new(Spring::Inbox(inbox), patterns, link.config().dialect))
+        Ok(Source::new(Receiver::Inbox(inbox), patterns, link.config().dialect))
     }
 
     /// Subscribes with the queue of `source`; the id and the ticket of the broker's answer.
-    fn subscribe(&self, py: Python<'_>, source: &Source, bell: &Doorbell, token: u64) -> PyResult<(u64, Ticket)> {
-        let (ticket, question) = Ticket::of_link(py, bell, token)?;
+    fn subscribe(
+        &self,
+        py: Python<'_>,
+        source: &Source,
+        waker: &LoopWaker,
+        token: u64,
+    ) -> PyResult<(u64, PendingReply)> {
+        let (reply, question) = PendingReply::for_link(py, waker, token)?;
         let inbox = source.inbox(py)?;
         let id = raise(py, self.core(py)?.subscribe(inbox, question))?;
-        Ok((id, ticket))
+        Ok((id, reply))
     }
 
     /// Ends a subscription; what waits in it is kept for its reader unless `discard`.
-    fn unsubscribe(&self, py: Python<'_>, id: u64, discard: bool, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
-        let (ticket, question) = Ticket::of_link(py, bell, token)?;
+    fn unsubscribe(
+        &self,
+        py: Python<'_>,
+        id: u64,
+        discard: bool,
+        waker: &LoopWaker,
+        token: u64,
+    ) -> PyResult<PendingReply> {
+        let (reply, question) = PendingReply::for_link(py, waker, token)?;
         let reason = discard.then_some(DropReason::Closed);
         self.core(py)?.unsubscribe(id, question, reason);
-        Ok(ticket)
+        Ok(reply)
     }
 
     /// Answered when everything published so far has been routed.
-    fn ping(&self, py: Python<'_>, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
-        let (ticket, question) = Ticket::of_link(py, bell, token)?;
+    fn ping(&self, py: Python<'_>, waker: &LoopWaker, token: u64) -> PyResult<PendingReply> {
+        let (reply, question) = PendingReply::for_link(py, waker, token)?;
         self.core(py)?.ping(question);
-        Ok(ticket)
+        Ok(reply)
     }
 
     /// Answered with the broker's statistics.
-    fn statistics(&self, py: Python<'_>, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
-        let (ticket, question) = Ticket::of_link(py, bell, token)?;
+    fn statistics(&self, py: Python<'_>, waker: &LoopWaker, token: u64) -> PyResult<PendingReply> {
+        let (reply, question) = PendingReply::for_link(py, waker, token)?;
         self.core(py)?.statistics(Stats::default(), question);
-        Ok(ticket)
+        Ok(reply)
     }
 
     /// Answered with the fields of `BrokerStatistics`, or as `statistics` by a broker that does not tell them.
-    fn broker_statistics(&self, py: Python<'_>, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
-        let (ticket, question) = Ticket::of_link(py, bell, token)?;
+    fn broker_statistics(&self, py: Python<'_>, waker: &LoopWaker, token: u64) -> PyResult<PendingReply> {
+        let (reply, question) = PendingReply::for_link(py, waker, token)?;
         let asked = Stats {
             detail: true,
             ..Stats::default()
         };
         self.core(py)?.statistics(asked, question);
-        Ok(ticket)
+        Ok(reply)
     }
 
     /// Answered with the fields of some `ClientInfo` with ids above `after`, and whether there are more; or as `statistics`.
-    fn clients(&self, py: Python<'_>, after: Option<&str>, bell: &Doorbell, token: u64) -> PyResult<Ticket> {
+    fn clients(&self, py: Python<'_>, after: Option<&str>, waker: &LoopWaker, token: u64) -> PyResult<PendingReply> {
         let after = after.map(|id| crate::broker::client_id(py, id)).transpose()?;
-        let (ticket, question) = Ticket::of_link(py, bell, token)?;
+        let (reply, question) = PendingReply::for_link(py, waker, token)?;
         let asked = Stats {
             clients: true,
             after,
             ..Stats::default()
         };
         self.core(py)?.statistics(asked, question);
-        Ok(ticket)
+        Ok(reply)
     }
 
     /// Leaves writing what is buffered to the supervisor.
@@ -271,7 +287,7 @@ impl Link {
     /// Messages accepted and not wholly with the kernel; 0 in a forked child.
     #[getter]
     fn unsent(&self) -> u64 {
-        self.link.here().map_or(0, |link| link.local_statistics().unsent)
+        self.link.try_get().map_or(0, |link| link.local_statistics().unsent)
     }
 
     /// What befell the connection; what its buses did they know themselves.

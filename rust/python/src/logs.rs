@@ -1,7 +1,7 @@
 //! What Rust has to say, on its way to Python's `logging`: a collector of `tracing` events, a bounded ring, and the doorbells of the
 //! loops that empty it.
 //!
-//! Guarantees: whoever logs neither waits nor attaches to Python; the ring holds at most [`MOST`] lines and counts what finds it full;
+//! Guarantees: whoever logs neither waits nor attaches to Python; the ring holds at most [`CAPACITY`] lines and counts what finds it full;
 //! text is escaped and cut here, once, so that no peer can forge a line; what Python's loggers do not want costs one comparison. The
 //! ring belongs to no loop: every loop is rung, and the first to look takes all. A forked child begins with a ring of its own, since
 //! threads that do not exist there may have left this one locked.
@@ -20,12 +20,12 @@ use tracing_core::span::{Attributes, Id, Record as SpanRecord};
 use tracing_core::subscriber::Interest;
 use tracing_core::{Event, Level, LevelFilter, Metadata, Subscriber, callsite, dispatcher};
 
-use crate::doorbell::{Bell, Doorbell};
+use crate::loop_waker::{LoopWaker, Notifier};
 
 /// Lines that wait for a loop.
-const MOST: usize = 1024;
+const CAPACITY: usize = 1024;
 /// Characters of one value, and of a message.
-const MOST_TEXT: usize = 300;
+const MAX_TEXT: usize = 300;
 /// Of the names of this package's own targets; what other crates say is not ours to pass on.
 const TARGET: &str = "daemoneye_eventbus";
 const WARNING: i32 = 30;
@@ -36,7 +36,7 @@ static HUB: PerProcess<Hub> = PerProcess::new(Hub::new());
 
 struct Hub {
     ring: Mutex<Ring>,
-    loops: Mutex<Vec<(Weak<Bell>, u64)>>,
+    loops: Mutex<Vec<(Weak<Notifier>, u64)>>,
 }
 
 struct Ring {
@@ -78,7 +78,7 @@ impl Hub {
 
     fn push(&self, line: Line) {
         let mut ring = self.ring.lock();
-        if ring.lines.len() >= MOST {
+        if ring.lines.len() >= CAPACITY {
             ring.lost += 1;
         } else {
             ring.lines.push_back(line);
@@ -86,9 +86,9 @@ impl Hub {
         let announced = std::mem::replace(&mut ring.announced, true);
         drop(ring);
         if !announced {
-            self.loops.lock().retain(|(bell, token)| match bell.upgrade() {
-                Some(bell) => {
-                    bell.ring(*token);
+            self.loops.lock().retain(|(notifier, token)| match notifier.upgrade() {
+                Some(notifier) => {
+                    notifier.notify(*token);
                     true
                 }
                 None => false,
@@ -149,14 +149,14 @@ impl Subscriber for Collector {
 
     fn event(&self, event: &Event<'_>) {
         let metadata = event.metadata();
-        let mut words = Words::default();
-        event.record(&mut words);
+        let mut fields_of_event = FieldVisitor::default();
+        event.record(&mut fields_of_event);
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         HUB.get().push(Line {
             level: python_level(*metadata.level()),
             area: area(metadata.target()),
-            text: words.text(),
-            fields: words.fields,
+            text: fields_of_event.text(),
+            fields: fields_of_event.fields,
             time: time.as_secs_f64(),
         });
     }
@@ -177,12 +177,12 @@ impl Subscriber for Collector {
 
 /// An event's message and fields, escaped and cut.
 #[derive(Default)]
-struct Words {
+struct FieldVisitor {
     message: String,
     fields: Vec<(&'static str, Value)>,
 }
 
-impl Words {
+impl FieldVisitor {
     fn add(&mut self, field: &Field, value: Value) {
         match value {
             Value::Text(text) if field.name() == "message" => self.message = text,
@@ -213,7 +213,7 @@ impl Words {
     }
 }
 
-impl Visit for Words {
+impl Visit for FieldVisitor {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.add(field, Value::Float(value));
     }
@@ -252,8 +252,8 @@ struct Escaped {
 impl Write for Escaped {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for character in text.chars() {
-            if self.characters >= MOST_TEXT {
-                if self.characters == MOST_TEXT {
+            if self.characters >= MAX_TEXT {
+                if self.characters == MAX_TEXT {
                     self.characters += 1;
                     self.text.push('…');
                 }
@@ -292,11 +292,11 @@ pub(crate) fn _set_log_level(level: i32) {
 
 /// From now on `token` is rung when there are lines to take.
 #[pyfunction]
-pub(crate) fn _ring_for_logs(py: Python<'_>, bell: &Doorbell, token: u64) -> PyResult<()> {
-    let bell = bell.weak(py)?;
+pub(crate) fn _wake_for_logs(py: Python<'_>, waker: &LoopWaker, token: u64) -> PyResult<()> {
+    let notifier = waker.weak(py)?;
     let mut loops = HUB.get().loops.lock();
-    loops.retain(|(bell, _)| bell.strong_count() > 0);
-    loops.push((bell, token));
+    loops.retain(|(notifier, _)| notifier.strong_count() > 0);
+    loops.push((notifier, token));
     Ok(())
 }
 

@@ -22,15 +22,15 @@ pub(crate) use self::kind::Kind;
 use self::kind::Step;
 use crate::calls::{self, Sent};
 use crate::objects;
-use crate::raised;
+use crate::saved_exception;
 use crate::second_await::{SecondAwait, running_task};
-use crate::stop::Stop;
+use crate::stop_iteration::StopIteration;
 use crate::waiter::Waiter;
 
 enum State {
     New(Kind),
     /// Gave the loop a turn; goes on where it was. In this task, if it is a step of an iteration, which `anext` may have wrapped.
-    Turned(Kind, Option<Py<PyAny>>),
+    Yielded(Kind, Option<Py<PyAny>>),
     /// Stands in line with this waiter.
     Waiting(Kind, Py<Waiter>),
     /// Became this coroutine.
@@ -72,7 +72,7 @@ impl Operation {
     }
 
     /// This operation has returned.
-    pub(crate) fn retire(finished: Py<Self>) {
+    pub(crate) fn recycle(finished: Py<Self>) {
         SPARE.set(Some(finished));
     }
 
@@ -96,7 +96,7 @@ impl Operation {
     /// An `await`. Only here a new one can be told from the one that goes on: what each of them sends is the same. Of an operation that
     /// returned at once, or waits to be woken, the next `send` tells. The one that goes on comes here as well, before each step and to be
     /// closed, where it is that of `anext` with a default.
-    pub(crate) fn admit<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn check_await<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         match slf.get().second_await(py) {
             Some((_, Some(task))) if task.is(&running_task(py)?) => Ok(slf.clone().into_any()),
@@ -111,15 +111,15 @@ impl Operation {
             return None;
         }
         match &self.state.lock().0 {
-            State::Waiting(_, waiter) if !waiter.get().is_kept() => None,
-            State::Turned(_, Some(task)) => Some(("is being awaited already", Some(task.clone_ref(py)))),
+            State::Waiting(_, waiter) if !waiter.get().has_unread_result() => None,
+            State::Yielded(_, Some(task)) => Some(("is being awaited already", Some(task.clone_ref(py)))),
             State::Done => Some(("was awaited already", None)),
             _ => Some(("is being awaited already", None)),
         }
     }
 
     /// Goes on from there when it is sent something again.
-    fn yield_in(&self, state: State) {
+    fn suspend_as(&self, state: State) {
         self.has_yielded.store(true, Ordering::Relaxed);
         self.set(state);
     }
@@ -133,16 +133,16 @@ impl Operation {
     ) -> PyResult<Sent> {
         let (kind, woken) = match self.take() {
             State::New(kind) => {
-                if kind.pace().must_yield() {
+                if kind.budget().must_yield() {
                     let iterates = matches!(kind, Kind::Next { .. });
                     let task = iterates.then(|| running_task(py)).transpose()?;
-                    self.yield_in(State::Turned(kind, task));
+                    self.suspend_as(State::Yielded(kind, task));
                     return Ok(Sent::Yielded(py.None()));
                 }
                 (kind, false)
             }
-            State::Turned(kind, _) => {
-                kind.pace().go_on();
+            State::Yielded(kind, _) => {
+                kind.budget().resume();
                 (kind, false)
             }
             State::Waiting(kind, waiter) if !waiter.get().done() => {
@@ -152,7 +152,7 @@ impl Operation {
             }
             State::Waiting(kind, waiter) => {
                 if let Err(error) = waiter.get().result(py) {
-                    kind.leave_line(py, &waiter)?;
+                    kind.remove_waiter(py, &waiter)?;
                     return Err(error);
                 }
                 (kind, true)
@@ -162,36 +162,36 @@ impl Operation {
                     calls::method(intern!(py, "close"), [coroutine.bind(py)], None)?;
                     return Err(error);
                 }
-                return self.hand_on(coroutine, value);
+                return self.delegate(coroutine, value);
             }
             State::Done => return Err(self.refused("was awaited already")),
         };
         let step = ready(Some(&kind)).and_then(|()| kind.step(py));
         // Whoever was woken wakes the next, also where it has failed; the coroutine that it becomes does so itself.
         if woken && matches!(step, Ok(Step::Return(_)) | Err(_)) {
-            kind.pass_on(py)?;
+            kind.wake_next(py)?;
         }
         match step? {
             Step::Return(value) => {
                 kind.release(py);
                 Ok(Sent::Returned(value))
             }
-            Step::Become(coroutine) => self.hand_on(coroutine, py.None().bind(py)),
+            Step::Become(coroutine) => self.delegate(coroutine, py.None().bind(py)),
             Step::Wait(waiter) => {
                 waiter.get().set_blocking(true);
                 let yielded = waiter.clone_ref(py).into_any();
-                self.yield_in(State::Waiting(kind, waiter));
+                self.suspend_as(State::Waiting(kind, waiter));
                 Ok(Sent::Yielded(yielded))
             }
         }
     }
 
     /// One `send` to somebody who finds its result in an exception.
-    fn spoken(&self, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        let (py, mut stop) = (value.py(), Stop::default());
+    fn send_or_stop(&self, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let (py, mut stop) = (value.py(), StopIteration::default());
         match self.advance(py, value, |_| stop.prepare(py))? {
             Sent::Yielded(value) => Ok(value),
-            Sent::Returned(value) => Err(stop.carrying(py, value)),
+            Sent::Returned(value) => Err(stop.with_value(py, value)),
         }
     }
 
@@ -200,16 +200,16 @@ impl Operation {
         if !matches!(self.state.lock().0, State::Waiting(..)) {
             return Ok(());
         }
-        raised::aside(py, || match self.take() {
-            State::Waiting(kind, waiter) => kind.forsake_line(py, &waiter),
+        saved_exception::with_exception_saved(py, || match self.take() {
+            State::Waiting(kind, waiter) => kind.remove_waiter_if_open(py, &waiter),
             _ => Ok(()),
         })
     }
 
-    fn hand_on(&self, coroutine: Py<PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Sent> {
+    fn delegate(&self, coroutine: Py<PyAny>, value: &Bound<'_, PyAny>) -> PyResult<Sent> {
         let sent = calls::send(coroutine.bind(value.py()), value)?;
         if matches!(sent, Sent::Yielded(_)) {
-            self.yield_in(State::Coroutine(coroutine));
+            self.suspend_as(State::Coroutine(coroutine));
         }
         Ok(sent)
     }
@@ -218,7 +218,7 @@ impl Operation {
 #[pymethods]
 impl Operation {
     fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        Self::admit(slf)
+        Self::check_await(slf)
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -226,11 +226,11 @@ impl Operation {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.spoken(py.None().bind(py))
+        self.send_or_stop(py.None().bind(py))
     }
 
     fn send(&self, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        self.spoken(value)
+        self.send_or_stop(value)
     }
 
     #[pyo3(signature = (typ, val=None, tb=None))]
@@ -255,8 +255,8 @@ impl Operation {
                 self.set(State::Coroutine(coroutine));
                 return Ok(thrown.unbind());
             }
-            State::Waiting(kind, waiter) => kind.leave_line(py, &waiter)?,
-            State::Turned(kind, _) => kind.pace().give_up(),
+            State::Waiting(kind, waiter) => kind.remove_waiter(py, &waiter)?,
+            State::Yielded(kind, _) => kind.budget().cancel(),
             State::New(_) | State::Done => {}
         }
         // Nothing more will happen: the exception is all there is.
@@ -282,7 +282,7 @@ impl Operation {
         let (state, name) = &*self.state.lock();
         let stage = match state {
             State::New(_) => "not awaited yet",
-            State::Turned(..) | State::Waiting(..) | State::Coroutine(_) => "begun",
+            State::Yielded(..) | State::Waiting(..) | State::Coroutine(_) => "begun",
             State::Done => "done",
         };
         format!("<{name}() {stage}>")
@@ -296,7 +296,7 @@ impl Operation {
         };
         match &state.0 {
             State::New(kind) => kind.traverse(&visit),
-            State::Turned(kind, task) => kind.traverse(&visit).and_then(|()| visit.call(task)),
+            State::Yielded(kind, task) => kind.traverse(&visit).and_then(|()| visit.call(task)),
             State::Waiting(kind, waiter) => kind.traverse(&visit).and_then(|()| visit.call(waiter)),
             State::Coroutine(coroutine) => visit.call(coroutine),
             State::Done => Ok(()),
@@ -315,9 +315,9 @@ impl Operation {
     pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
         match self.take() {
             State::Coroutine(coroutine) => calls::method(intern!(py, "close"), [coroutine.bind(py)], None).map(drop),
-            State::Waiting(kind, waiter) => kind.leave_line(py, &waiter),
-            State::Turned(kind, _) => {
-                kind.pace().give_up();
+            State::Waiting(kind, waiter) => kind.remove_waiter(py, &waiter),
+            State::Yielded(kind, _) => {
+                kind.budget().cancel();
                 Ok(())
             }
             State::New(_) | State::Done => Ok(()),
@@ -333,13 +333,13 @@ impl Drop for Operation {
         }
         // Only reached from Python's own deallocation, so this attaches to nothing new; at exit there is nobody to tell.
         let _no_interpreter = Python::try_attach(|py| {
-            raised::aside(py, || {
-                let told = match &state {
+            saved_exception::with_exception_saved(py, || {
+                let result = match &state {
                     State::New(kind) => kind.warn_unawaited(py),
-                    State::Waiting(kind, waiter) => kind.forsake_line(py, waiter),
+                    State::Waiting(kind, waiter) => kind.remove_waiter_if_open(py, waiter),
                     _ => Ok(()),
                 };
-                told.unwrap_or_else(|error| error.write_unraisable(py, None));
+                result.unwrap_or_else(|error| error.write_unraisable(py, None));
             });
         });
     }

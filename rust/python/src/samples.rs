@@ -10,7 +10,7 @@ use pyo3::types::{PyBytes, PyString};
 use uuid::Uuid;
 
 use crate::errors;
-use crate::events::{self, Correlation, Local, Stamp};
+use crate::events::{self, Correlation, DeliveryInfo, Local};
 use crate::text::Frame;
 
 const ID: Uuid = Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
@@ -34,7 +34,7 @@ pub(crate) fn _received(py: Python<'_>, body: &[u8], dropped_before: u64) -> PyR
         },
         |_| Ok(&pattern),
         &text("s-1"),
-        Stamp {
+        DeliveryInfo {
             dropped_before,
             sender: None,
         },
@@ -93,7 +93,7 @@ pub(crate) fn _local(
         sequence,
     };
     if let Ok(payload) = what.cast::<PyBytes>() {
-        return events::control_message_local(py, &local, payload.clone().unbind(), Stamp::default());
+        return events::control_message_local(py, &local, payload.clone().unbind(), DeliveryInfo::default());
     }
     events::bus_event_local(
         py,
@@ -101,7 +101,7 @@ pub(crate) fn _local(
         what.clone().unbind(),
         &text("events.#"),
         &text("s-1"),
-        Stamp::default(),
+        DeliveryInfo::default(),
     )
 }
 

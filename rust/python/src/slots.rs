@@ -27,7 +27,7 @@ use crate::events::{
     CorrelationMetadata, FilesystemEvent, NetworkEvent, PerformanceEvent, ProcessEvent, TriggerRequest,
 };
 use crate::operation::{Kind, Operation};
-use crate::stop::Stop;
+use crate::stop_iteration::StopIteration;
 
 /// Fills the slots; called once, by the module's initialisation, when its classes exist.
 pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
@@ -147,7 +147,7 @@ unsafe fn send_operation(
     unsafe { result.write(ptr::null_mut()) };
     let (object, kind) = match operation.get().advance(py, &value, |_| Ok(()))? {
         Sent::Returned(object) => {
-            Operation::retire(operation.to_owned().unbind());
+            Operation::recycle(operation.to_owned().unbind());
             (object, 0)
         }
         Sent::Yielded(object) => (object, 1),
@@ -162,7 +162,7 @@ unsafe fn send_operation(
 unsafe fn next_operation(py: Python<'_>, slf: *mut ffi::PyObject) -> PyResult<*mut ffi::PyObject> {
     // SAFETY: as for `send_operation`.
     let operation = unsafe { Borrowed::from_ptr(py, slf).cast_unchecked::<Operation>() };
-    let mut stop = Stop::default();
+    let mut stop = StopIteration::default();
     let ready = |kind: Option<&Kind>| match kind {
         Some(Kind::Publish { .. }) => Ok(()),
         _ => stop.prepare(py),
@@ -171,7 +171,7 @@ unsafe fn next_operation(py: Python<'_>, slf: *mut ffi::PyObject) -> PyResult<*m
         Sent::Yielded(object) => Ok(object.into_ptr()),
         // Null without an exception is the end, with `None` for a result.
         Sent::Returned(object) if object.is_none(py) => Ok(ptr::null_mut()),
-        Sent::Returned(object) => Err(stop.carrying(py, object)),
+        Sent::Returned(object) => Err(stop.with_value(py, object)),
     }
 }
 
@@ -186,7 +186,7 @@ impl MethodDef<unaryfunc::Func> for Await {
 unsafe fn await_operation(py: Python<'_>, slf: *mut ffi::PyObject) -> PyResult<*mut ffi::PyObject> {
     // SAFETY: as for `send_operation`.
     let operation = unsafe { Borrowed::from_ptr(py, slf).cast_unchecked::<Operation>() };
-    Operation::admit(&operation).map(Bound::into_ptr)
+    Operation::check_await(&operation).map(Bound::into_ptr)
 }
 
 struct Finalize;

@@ -9,10 +9,10 @@ use daemoneye_eventbus_core::wire::Dialect;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 
-use crate::owned::Owned;
+use crate::fork_safe::ForkSafe;
 
 /// Where messages come from.
-pub(crate) enum Spring {
+pub(crate) enum Receiver {
     Inbox(Arc<Inbox>),
     Local(LocalSubscription),
 }
@@ -20,20 +20,20 @@ pub(crate) enum Spring {
 /// A queue on its way into a subscription.
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
 pub(crate) struct Source {
-    spring: Mutex<Option<Owned<Spring>>>,
-    inbox: Option<Owned<Arc<Inbox>>>,
+    receiver: Mutex<Option<ForkSafe<Receiver>>>,
+    inbox: Option<ForkSafe<Arc<Inbox>>>,
     pub(crate) patterns: Vec<Pattern>,
     pub(crate) dialect: Dialect,
 }
 
 impl Source {
-    pub(crate) fn new(spring: Spring, patterns: Vec<Pattern>, dialect: Dialect) -> Self {
-        let inbox = match &spring {
-            Spring::Inbox(inbox) => Some(Owned::new(Arc::clone(inbox))),
-            Spring::Local(_) => None,
+    pub(crate) fn new(receiver: Receiver, patterns: Vec<Pattern>, dialect: Dialect) -> Self {
+        let inbox = match &receiver {
+            Receiver::Inbox(inbox) => Some(ForkSafe::new(Arc::clone(inbox))),
+            Receiver::Local(_) => None,
         };
         Self {
-            spring: Mutex::new(Some(Owned::new(spring))),
+            receiver: Mutex::new(Some(ForkSafe::new(receiver))),
             inbox,
             patterns,
             dialect,
@@ -48,8 +48,8 @@ impl Source {
     }
 
     /// For the one subscription that it is for.
-    pub(crate) fn take(&self) -> PyResult<Owned<Spring>> {
-        let spring = self.spring.lock().take();
-        spring.ok_or_else(|| PyRuntimeError::new_err("this queue has a subscription already"))
+    pub(crate) fn take(&self) -> PyResult<ForkSafe<Receiver>> {
+        let receiver = self.receiver.lock().take();
+        receiver.ok_or_else(|| PyRuntimeError::new_err("this queue has a subscription already"))
     }
 }

@@ -14,7 +14,7 @@ pub(crate) enum Tracked {
 
 impl Tracked {
     /// It may lose what is on its way to it for a moment after it was closed.
-    fn is_fed_no_more(&self) -> bool {
+    fn is_finished(&self) -> bool {
         match self {
             Self::Inbox(inbox) => inbox.queue.is_closed() && inbox.is_detached(),
             Self::Local(queue) => queue.is_closed(),
@@ -31,13 +31,13 @@ impl Tracked {
 
 /// The account of all subscriptions of one bus, those that ended included.
 #[derive(Default)]
-pub(crate) struct Account {
+pub(crate) struct DeliveryTotals {
     open: Vec<Tracked>,
     past: Snapshot,
     sweep_at: usize,
 }
 
-impl Account {
+impl DeliveryTotals {
     pub(crate) fn track(&mut self, queue: Tracked) {
         // Swept whenever it has doubled, so that the ten-thousandth subscription costs what the tenth did.
         if self.open.len() >= self.sweep_at {
@@ -53,7 +53,7 @@ impl Account {
         let past = &mut self.past;
         self.open.retain(|tracked| {
             let now = tracked.queue().snapshot();
-            let over = tracked.is_fed_no_more() && now.messages == 0;
+            let over = tracked.is_finished() && now.messages == 0;
             sum.add_settled(&now);
             if over {
                 past.add_settled(&now);

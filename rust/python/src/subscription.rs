@@ -13,13 +13,13 @@ use hashbrown::HashMap;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use crate::events::{self, Stamp};
+use crate::budget::Budget;
+use crate::events::{self, DeliveryInfo};
+use crate::fork_safe::ForkSafe;
 use crate::loop_thread::LoopThread;
 use crate::objects;
-use crate::outgoing::LocalMessage;
-use crate::owned::Owned;
-use crate::pace::Pace;
-use crate::source::Spring;
+use crate::publish_request::LocalMessage;
+use crate::source::Receiver;
 use crate::statistics::Tracked;
 use crate::text::{Frame, inconsistent};
 use crate::waiter::Waiter;
@@ -43,30 +43,30 @@ pub(crate) enum Taken {
     module = "daemoneye_eventbus._native"
 )]
 pub(crate) struct SubscriptionCore {
-    spring: Owned<Spring>,
+    receiver: ForkSafe<Receiver>,
     subscriber_id: Py<PyString>,
     /// Best first.
     patterns: Vec<(Pattern, Py<PyString>)>,
     /// The best pattern by topic, where there are several.
     best: Mutex<HashMap<Box<[u8]>, usize>>,
     dialect: Dialect,
-    pub(crate) pace: Pace,
+    pub(crate) budget: Budget,
     thread: LoopThread,
 }
 
 impl SubscriptionCore {
     fn queue(&self, py: Python<'_>) -> PyResult<&Queue> {
-        Ok(match self.spring.get(py)? {
-            Spring::Inbox(inbox) => &inbox.queue,
-            Spring::Local(local) => &local.queue,
+        Ok(match self.receiver.get(py)? {
+            Receiver::Inbox(inbox) => &inbox.queue,
+            Receiver::Local(local) => &local.queue,
         })
     }
 
     /// The queue, for the account of the bus.
     pub(crate) fn tracked(&self, py: Python<'_>) -> PyResult<Tracked> {
-        Ok(match self.spring.get(py)? {
-            Spring::Inbox(inbox) => Tracked::Inbox(Arc::clone(inbox)),
-            Spring::Local(local) => Tracked::Local(Arc::clone(&local.queue)),
+        Ok(match self.receiver.get(py)? {
+            Receiver::Inbox(inbox) => Tracked::Inbox(Arc::clone(inbox)),
+            Receiver::Local(local) => Tracked::Local(Arc::clone(&local.queue)),
         })
     }
 
@@ -80,35 +80,35 @@ impl SubscriptionCore {
     pub(crate) fn take(&self, py: Python<'_>) -> PyResult<Taken> {
         self.thread.check(py)?;
         match self.pop(py)? {
-            Ok(popped) => self.hand_over(py, popped, Ok).map(Taken::Message),
+            Ok(popped) => self.convert_or_put_back(py, popped, Ok).map(Taken::Message),
             Err(PopError::Empty) => Ok(Taken::Empty),
             Err(PopError::Ended) => Ok(Taken::Ended),
         }
     }
 
-    /// The queue rings once for all it has: who was woken wakes the next in `line`, a deque of waiters, or has it ring again. One step
+    /// The queue rings once for all it has: who was woken wakes the next in `waiters`, a deque of waiters, or has it ring again. One step
     /// for the interpreter, so that no interrupt comes in between.
-    pub(crate) fn pass_on(&self, line: &Bound<'_, PyAny>) -> PyResult<()> {
-        if line.is_truthy()? && self.queue(line.py())?.arm_reader() {
-            Waiter::wake_first(line, false)?;
+    pub(crate) fn wake_next(&self, waiters: &Bound<'_, PyAny>) -> PyResult<()> {
+        if waiters.is_truthy()? && self.queue(waiters.py())?.arm_reader() {
+            Waiter::wake_first(waiters, false)?;
         }
         Ok(())
     }
 
     /// What cannot be made or handed over goes back to where it was: the next look at the queue finds it.
-    fn hand_over<R>(
+    fn convert_or_put_back<R>(
         &self,
         py: Python<'_>,
         popped: Popped<Py<PyBytes>>,
-        over: impl FnOnce(Py<PyAny>) -> PyResult<R>,
+        consume: impl FnOnce(Py<PyAny>) -> PyResult<R>,
     ) -> PyResult<R> {
-        let handed_over = self.make(py, &popped).and_then(over);
-        if handed_over.is_err() {
+        let result = self.convert(py, &popped).and_then(consume);
+        if result.is_err() {
             self.put_back(py, popped)?;
         } else if let Content::Frames(body) = popped.content {
             body.drop_ref(py);
         }
-        handed_over
+        result
     }
 
     #[cold]
@@ -125,15 +125,15 @@ impl SubscriptionCore {
             sender: popped.sender,
             dropped_before: popped.dropped_before,
         };
-        match self.spring.get(py)? {
-            Spring::Inbox(inbox) => inbox.put_back(popped),
-            Spring::Local(local) => local.put_back(popped),
+        match self.receiver.get(py)? {
+            Receiver::Inbox(inbox) => inbox.put_back(popped),
+            Receiver::Local(local) => local.put_back(popped),
         }
         Ok(())
     }
 
-    fn make(&self, py: Python<'_>, popped: &Popped<Py<PyBytes>>) -> PyResult<Py<PyAny>> {
-        let stamp = Stamp {
+    fn convert(&self, py: Python<'_>, popped: &Popped<Py<PyBytes>>) -> PyResult<Py<PyAny>> {
+        let info = DeliveryInfo {
             dropped_before: popped.dropped_before,
             sender: popped.sender.clone(),
         };
@@ -141,7 +141,7 @@ impl SubscriptionCore {
             Content::Frames(body) => {
                 let (body, dialect) = (body.clone_ref(py), self.dialect);
                 let pattern = |topic: Utf8<'_>| self.pattern(|| Ok(topic.0));
-                events::received(py, Frame { body, dialect }, pattern, &self.subscriber_id, stamp)
+                events::received(py, Frame { body, dialect }, pattern, &self.subscriber_id, info)
             }
             Content::Object(object, _) => {
                 let Some(message) = object.downcast_ref::<LocalMessage>() else {
@@ -150,7 +150,7 @@ impl SubscriptionCore {
                     ));
                 };
                 let pattern = self.pattern(|| message.topic.bind(py).to_str().map(str::as_bytes))?;
-                message.deliver(py, pattern, &self.subscriber_id, stamp)
+                message.deliver(py, pattern, &self.subscriber_id, info)
             }
         }
     }

@@ -34,7 +34,7 @@ struct Inner {
     /// asyncio's mark that a task has yielded this.
     blocking: bool,
     /// Somebody has asked how it ended.
-    is_taken: bool,
+    is_read: bool,
 }
 
 /// How often a loop is asked that raises; what comes of a signal's handler does not come so often in a row.
@@ -62,16 +62,16 @@ impl Waiter {
     fn schedule(slf: &Bound<'_, Self>, callback: &Callback) -> PyResult<()> {
         let py = slf.py();
         let function = callback.function.bind(py);
-        let told = Self::call_soon(slf, function, slf, callback);
-        if told.is_err() {
-            let again = slf.getattr(intern!(py, "call_unless_taken"))?;
+        let scheduled = Self::call_soon(slf, function, slf, callback);
+        if scheduled.is_err() {
+            let again = slf.getattr(intern!(py, "call_unless_read"))?;
             for _ in 0..ATTEMPTS {
                 if Self::call_soon(slf, &again, function, callback).is_ok() {
                     break;
                 }
             }
         }
-        told
+        scheduled
     }
 
     fn call_soon(
@@ -93,9 +93,9 @@ impl Waiter {
         let Some(callbacks) = slf.get().settle(outcome) else {
             return Ok(false);
         };
-        let told: SmallVec<[PyResult<()>; 1]> =
+        let scheduled: SmallVec<[PyResult<()>; 1]> =
             callbacks.iter().map(|callback| Self::schedule(slf, callback)).collect();
-        told.into_iter().collect::<PyResult<()>>()?;
+        scheduled.into_iter().collect::<PyResult<()>>()?;
         Ok(true)
     }
 
@@ -105,9 +105,9 @@ impl Waiter {
     }
 
     /// Whether it was settled and who waited has not asked how: only he may go on with it now.
-    pub(crate) fn is_kept(&self) -> bool {
+    pub(crate) fn has_unread_result(&self) -> bool {
         let inner = self.inner.lock();
-        !matches!(inner.outcome, Outcome::Pending) && !inner.is_taken
+        !matches!(inner.outcome, Outcome::Pending) && !inner.is_read
     }
 
     /// Whether its loop can still run anything.
@@ -135,7 +135,7 @@ impl Waiter {
                 outcome: Outcome::Pending,
                 callbacks: SmallVec::new(),
                 blocking: false,
-                is_taken: false,
+                is_read: false,
             }),
         }
     }
@@ -163,21 +163,21 @@ impl Waiter {
         Ok(true)
     }
 
-    /// Wakes the first in `line`, a deque, who still waits; false if nobody does. An interrupt leaves nobody out of the line and not
+    /// Wakes the first in `waiters`, a deque, who still waits; false if nobody does. An interrupt leaves nobody out of the line and not
     /// awake: it comes before, behind, or in `call_soon`, which is seen to.
     ///
     /// A place that nobody waits at is settled and passed over: an interrupt came between taking and using it, or who took it is
     /// about to look.
     #[staticmethod]
-    pub(crate) fn wake_first(line: &Bound<'_, PyAny>, direct: bool) -> PyResult<bool> {
-        while line.is_truthy()? {
-            let first = calls::method(intern!(line.py(), "popleft"), [line], None)?;
+    pub(crate) fn wake_first(waiters: &Bound<'_, PyAny>, direct: bool) -> PyResult<bool> {
+        while waiters.is_truthy()? {
+            let first = calls::method(intern!(waiters.py(), "popleft"), [waiters], None)?;
             let first = first.cast::<Self>()?;
             let awaited = first.get().is_awaited();
             match Self::wake(first, direct) {
                 Ok(woken) if woken && awaited => return Ok(true),
                 // Nor does it help anybody who is left in a loop that is closed.
-                Err(error) if first.get().has_loop(line.py()) => return Err(error),
+                Err(error) if first.get().has_loop(waiters.py()) => return Err(error),
                 _ => {}
             }
         }
@@ -185,8 +185,8 @@ impl Waiter {
     }
 
     /// Calls `function` unless the loop has already called whoever waited.
-    fn call_unless_taken(slf: &Bound<'_, Self>, function: &Bound<'_, PyAny>) -> PyResult<()> {
-        if slf.get().inner.lock().is_taken {
+    fn call_unless_read(slf: &Bound<'_, Self>, function: &Bound<'_, PyAny>) -> PyResult<()> {
+        if slf.get().inner.lock().is_read {
             return Ok(());
         }
         calls::call(function, [slf.as_any()], None).map(drop)
@@ -265,7 +265,7 @@ impl Waiter {
 
     pub(crate) fn result(&self, py: Python<'_>) -> PyResult<()> {
         let mut inner = self.inner.lock();
-        inner.is_taken = !matches!(inner.outcome, Outcome::Pending);
+        inner.is_read = !matches!(inner.outcome, Outcome::Pending);
         let message = match &inner.outcome {
             Outcome::Woken => return Ok(()),
             Outcome::TimedOut => return Err(PyTimeoutError::new_err(())),

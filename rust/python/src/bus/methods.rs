@@ -10,19 +10,19 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::offer::By;
-use super::{BusCore, Way};
+use super::publish::PublishMode;
+use super::{Backend, BusCore};
+use crate::budget::Budget;
 use crate::calls;
-use crate::doorbell::Doorbell;
 use crate::errors::to_py;
+use crate::fork_safe::ForkSafe;
 use crate::lifecycle::is_exiting;
 use crate::link::Link;
+use crate::local_link::LocalLink;
 use crate::loop_thread::LoopThread;
+use crate::loop_waker::LoopWaker;
 use crate::operation::{Kind, Operation};
-use crate::outgoing::{Offer, Outgoing, Pending, What};
-use crate::owned::Owned;
-use crate::pace::Pace;
-use crate::port::PortHandle;
+use crate::publish_request::{PartialPublish, PublishOutcome, PublishRequest, Publishable};
 use crate::statistics;
 use crate::subscription::SubscriptionCore;
 
@@ -31,35 +31,35 @@ const PUBLISHES_A_TURN: u32 = 64;
 
 #[pymethods]
 impl BusCore {
-    /// `way` is a `Link` or a `PortHandle`; `token` is rung when those who wait for room should offer again.
+    /// `backend` is a `Link` or a `LocalLink`; `token` is rung when those who wait for room should offer again.
     #[new]
-    #[pyo3(signature = (way, bell, token, *_args, **_kwargs))]
+    #[pyo3(signature = (backend, waker, token, *_args, **_kwargs))]
     fn new(
         py: Python<'_>,
-        way: &Bound<'_, PyAny>,
-        bell: &Doorbell,
+        backend: &Bound<'_, PyAny>,
+        waker: &LoopWaker,
         token: u64,
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let way = if let Ok(link) = way.cast::<Link>() {
+        let backend = if let Ok(link) = backend.cast::<Link>() {
             let core = Arc::clone(link.get().core(py)?);
-            Way::Link(link.clone().unbind(), Owned::new(core))
+            Backend::Link(link.clone().unbind(), ForkSafe::new(core))
         } else {
-            let handle = way.cast::<PortHandle>()?;
+            let handle = backend.cast::<LocalLink>()?;
             let core = Arc::clone(handle.get().core(py)?);
-            Way::Port(handle.clone().unbind(), Owned::new(core))
+            Backend::Local(handle.clone().unbind(), ForkSafe::new(core))
         };
         Ok(Self {
-            way,
-            pace: Pace::new(PUBLISHES_A_TURN),
-            queue_of_waiters: AtomicUsize::new(0),
+            backend,
+            budget: Budget::new(PUBLISHES_A_TURN),
+            waiter_count: AtomicUsize::new(0),
             thread: LoopThread::current(),
-            room: bell.waker(py, token)?,
-            bell: bell.bell(py)?,
+            room_waker: waker.for_token(py, token)?,
+            notifier: waker.notifier(py)?,
             closed: AtomicBool::new(false),
             published: AtomicU64::new(0),
-            account: Mutex::default(),
+            totals: Mutex::default(),
         })
     }
 
@@ -77,14 +77,14 @@ impl BusCore {
         correlation: Option<Py<PyAny>>,
         topic: Option<Py<PyAny>>,
     ) -> PyResult<Py<Operation>> {
-        let outgoing = Outgoing {
-            what: What::Event(event),
+        let request = PublishRequest {
+            item: Publishable::Event(event),
             correlation,
             topic,
         };
         let py = slf.py();
         let bus = slf.unbind();
-        Operation::issue(py, Kind::Publish { bus, outgoing })
+        Operation::issue(py, Kind::Publish { bus, request })
     }
 
     /// Publishes ``payload``, raw bytes, as a control message on ``topic``, in the domain ``control`` or ``health``.
@@ -97,14 +97,14 @@ impl BusCore {
         payload: Py<PyAny>,
         correlation: Option<Py<PyAny>>,
     ) -> PyResult<Py<Operation>> {
-        let outgoing = Outgoing {
-            what: What::Control(payload),
+        let request = PublishRequest {
+            item: Publishable::Control(payload),
             correlation,
             topic: Some(topic),
         };
         let py = slf.py();
         let bus = slf.unbind();
-        Operation::issue(py, Kind::Publish { bus, outgoing })
+        Operation::issue(py, Kind::Publish { bus, request })
     }
 
     /// Publishes as `publish` does, but from any thread and without waiting.
@@ -117,8 +117,8 @@ impl BusCore {
         correlation: Option<Py<PyAny>>,
         topic: Option<Py<PyAny>>,
     ) -> PyResult<()> {
-        let outgoing = Outgoing {
-            what: What::Event(event),
+        let request = PublishRequest {
+            item: Publishable::Event(event),
             correlation,
             topic,
         };
@@ -126,63 +126,63 @@ impl BusCore {
             return Ok(());
         }
         let on_loop = slf.get().thread.is_current();
-        match Self::offer(slf, &outgoing, By::Nowait { on_loop })? {
-            Offer::Taken => Ok(()),
-            Offer::Full(_) => Err(to_py(slf.py(), Error::WouldBlock("publish_nowait"))),
+        match Self::try_publish(slf, &request, PublishMode::Nowait { on_loop })? {
+            PublishOutcome::Accepted => Ok(()),
+            PublishOutcome::Full(_) => Err(to_py(slf.py(), Error::WouldBlock("publish_nowait"))),
         }
     }
 
     /// Offers again for a coroutine that waits. `None` = taken, `False` = no room yet, else what is still to be handed over.
     #[pyo3(signature = (object, correlation, topic, control))]
-    fn _offer(
+    fn _try_publish(
         slf: &Bound<'_, Self>,
         object: Py<PyAny>,
         correlation: Option<Py<PyAny>>,
         topic: Option<Py<PyAny>>,
         control: bool,
     ) -> PyResult<Py<PyAny>> {
-        let outgoing = Outgoing {
-            what: if control {
-                What::Control(object)
+        let request = PublishRequest {
+            item: if control {
+                Publishable::Control(object)
             } else {
-                What::Event(object)
+                Publishable::Event(object)
             },
             correlation,
             topic,
         };
-        Self::answer(slf.py(), Self::offer(slf, &outgoing, By::Task)?)
+        Self::answer(slf.py(), Self::try_publish(slf, &request, PublishMode::Await)?)
     }
 
-    /// Goes on with what is still to be handed over; answers like `_offer`.
-    fn _resume(&self, py: Python<'_>, pending: &Pending) -> PyResult<Py<PyAny>> {
-        let waiting = pending.waiting.lock().take();
-        let (Some(waiting), Way::Port(_, port)) = (waiting, &self.way) else {
+    /// Goes on with what is still to be handed over; answers like `_try_publish`.
+    fn _resume(&self, py: Python<'_>, partial: &PartialPublish) -> PyResult<Py<PyAny>> {
+        let unfinished = partial.unfinished.lock().take();
+        let (Some(unfinished), Backend::Local(_, port)) = (unfinished, &self.backend) else {
             return Ok(py.None());
         };
-        let Some(waiting) = waiting.into_inner() else {
+        let Some(unfinished) = unfinished.into_inner() else {
             return Ok(py.None());
         };
-        let offer = match port.get(py)?.resume(waiting, &self.room) {
-            Published::Done | Published::HeldBack => Offer::Taken,
-            Published::Wait(waiting) => Offer::Full(Some(Pending::new(waiting))),
+        let outcome = match port.get(py)?.resume(unfinished, &self.room_waker) {
+            Published::Done | Published::HeldBack => PublishOutcome::Accepted,
+            Published::Wait(unfinished) => PublishOutcome::Full(Some(PartialPublish::new(unfinished))),
         };
-        Self::answer(py, offer)
+        Self::answer(py, outcome)
     }
 
     /// Counts what becomes of what `subscription` matches.
     fn _track(&self, py: Python<'_>, subscription: &SubscriptionCore) -> PyResult<()> {
-        self.account.lock().track(subscription.tracked(py)?);
+        self.totals.lock().track(subscription.tracked(py)?);
         Ok(())
     }
 
     /// What this bus published, handed over and lost.
     fn _own_statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         // First of all whether this is a forked child, where a thread that does not exist may have left a queue locked.
-        let published = match &self.way {
-            Way::Port(_, port) => port.get(py)?.published(),
-            Way::Link(_, link) => link.get(py).map(|_| self.published.load(Ordering::Relaxed))?,
+        let published = match &self.backend {
+            Backend::Local(_, port) => port.get(py)?.published(),
+            Backend::Link(_, link) => link.get(py).map(|_| self.published.load(Ordering::Relaxed))?,
         };
-        let sum = self.account.lock().total();
+        let sum = self.totals.lock().total();
         let all = PyDict::new(py);
         all.set_item("published", published)?;
         all.set_item("delivered", sum.delivered)?;
@@ -196,19 +196,19 @@ impl BusCore {
     }
 
     /// So many coroutines wait for room now.
-    fn _waiters(&self, count: usize) {
-        self.queue_of_waiters.store(count, Ordering::Relaxed);
+    fn _set_waiter_count(&self, count: usize) {
+        self.waiter_count.store(count, Ordering::Relaxed);
     }
 
     /// So many publishes a turn at most: small queues of the same loop are not filled before their readers have had one.
-    fn _pace(&self, publishes: u32) {
-        self.pace.limit(publishes);
+    fn _limit_budget(&self, publishes: u32) {
+        self.budget.limit(publishes);
     }
 
     /// Publishes from the iterator until it ends, the loop is due a turn, or there is no room. Gives how many were taken, and what to do:
     /// `None` = ended, `True` = turn, else the event that found no room with what is still to be handed over.
     #[pyo3(signature = (events, correlation, topic))]
-    fn _offer_many(
+    fn _try_publish_many(
         slf: &Bound<'_, Self>,
         events: &Bound<'_, PyAny>,
         correlation: Option<Py<PyAny>>,
@@ -219,25 +219,25 @@ impl BusCore {
         let result: PyResult<_> = (|| {
             slf.get().thread.check(py)?;
             loop {
-                if slf.get().pace.turn_is_due() {
+                if slf.get().budget.turn_is_due() {
                     return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
                 }
                 let Some(event) = calls::next(events)? else {
                     return Ok(py.None());
                 };
-                let outgoing = Outgoing {
-                    what: What::Event(event.unbind()),
+                let request = PublishRequest {
+                    item: Publishable::Event(event.unbind()),
                     correlation: correlation.as_ref().map(|value| value.clone_ref(py)),
                     topic: topic.as_ref().map(|value| value.clone_ref(py)),
                 };
-                match Self::offer_now(slf, &outgoing)? {
-                    Offer::Taken => taken += 1,
-                    Offer::Full(rest) => {
-                        let What::Event(event) = outgoing.what else {
+                match Self::try_publish_awaited(slf, &request)? {
+                    PublishOutcome::Accepted => taken += 1,
+                    PublishOutcome::Full(partial) => {
+                        let Publishable::Event(event) = request.item else {
                             return Ok(py.None());
                         };
-                        let rest = Self::answer(py, Offer::Full(rest))?;
-                        return Ok((event, rest).into_pyobject(py)?.into_any().unbind());
+                        let partial = Self::answer(py, PublishOutcome::Full(partial))?;
+                        return Ok((event, partial).into_pyobject(py)?.into_any().unbind());
                     }
                 }
             }
@@ -262,11 +262,11 @@ impl BusCore {
 }
 
 impl BusCore {
-    fn answer(py: Python<'_>, offer: Offer) -> PyResult<Py<PyAny>> {
-        Ok(match offer {
-            Offer::Taken => py.None(),
-            Offer::Full(None) => false.into_pyobject(py)?.to_owned().into_any().unbind(),
-            Offer::Full(Some(pending)) => Py::new(py, pending)?.into_any(),
+    fn answer(py: Python<'_>, outcome: PublishOutcome) -> PyResult<Py<PyAny>> {
+        Ok(match outcome {
+            PublishOutcome::Accepted => py.None(),
+            PublishOutcome::Full(None) => false.into_pyobject(py)?.to_owned().into_any().unbind(),
+            PublishOutcome::Full(Some(partial)) => Py::new(py, partial)?.into_any(),
         })
     }
 }

@@ -19,7 +19,7 @@ use crate::types;
 
 /// What the broker says about a message besides the message.
 #[derive(Default)]
-pub(crate) struct Stamp {
+pub(crate) struct DeliveryInfo {
     pub dropped_before: u64,
     /// `None` at a client: the wire has no place for it.
     pub sender: Option<Arc<Sender>>,
@@ -39,7 +39,7 @@ pub(crate) struct BusEvent {
     /// The subscription that received it.
     #[pyo3(get)]
     subscriber_id: Py<PyString>,
-    stamp: Stamp,
+    info: DeliveryInfo,
 }
 
 const fn field(name: &'static str) -> Field {
@@ -75,7 +75,7 @@ impl BusEvent {
             event: event.to_owned().unbind(),
             matched_pattern: text("matched_pattern", pattern)?,
             subscriber_id: text("subscriber_id", subscriber)?,
-            stamp: Stamp {
+            info: DeliveryInfo {
                 dropped_before,
                 sender: None,
             },
@@ -87,14 +87,14 @@ impl BusEvent {
         event: Py<PyAny>,
         matched_pattern: Py<PyString>,
         subscriber_id: Py<PyString>,
-        stamp: Stamp,
+        info: DeliveryInfo,
     ) -> Self {
         Self {
             envelope,
             event,
             matched_pattern,
             subscriber_id,
-            stamp,
+            info,
         }
     }
 
@@ -109,7 +109,7 @@ impl BusEvent {
     ) -> Self {
         let topic = Text::Owned(PyString::new(py, "").unbind());
         let envelope = Envelope::new(Id::Text(event_id), topic, Correlation::Object(correlation), time, 0);
-        Self::of_envelope(envelope, event, matched_pattern, subscriber_id, Stamp::default())
+        Self::of_envelope(envelope, event, matched_pattern, subscriber_id, DeliveryInfo::default())
     }
 
     pub(crate) fn into_object(self, py: Python<'_>) -> PyResult<Py<Self>> {
@@ -117,7 +117,7 @@ impl BusEvent {
     }
 
     pub(crate) fn dropped(&self) -> u64 {
-        self.stamp.dropped_before
+        self.info.dropped_before
     }
 
     pub(crate) fn envelope(&self) -> &Envelope {
@@ -240,13 +240,13 @@ impl BusEvent {
     /// How many matching events were lost right before this one.
     #[getter]
     fn dropped_before(&self) -> u64 {
-        self.stamp.dropped_before
+        self.info.dropped_before
     }
 
     /// Who published, as reported by the kernel; only in the broker's own process.
     #[getter]
     fn sender(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        types::sender_to_py(py, self.stamp.sender.as_deref())
+        types::sender_to_py(py, self.info.sender.as_deref())
     }
 
     #[classmethod]

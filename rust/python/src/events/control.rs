@@ -2,7 +2,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
-use super::bus_event::Stamp;
+use super::bus_event::DeliveryInfo;
 use super::correlation::CorrelationMetadata;
 use super::envelope::{Correlation, Envelope, Id};
 use super::record::Record;
@@ -18,7 +18,7 @@ pub(crate) struct ControlMessage {
     /// The bytes as they were published.
     #[pyo3(get)]
     payload: Py<PyBytes>,
-    stamp: Stamp,
+    info: DeliveryInfo,
 }
 
 const fn field(name: &'static str) -> Field {
@@ -42,18 +42,18 @@ impl ControlMessage {
             field("sequence").u64(sequence.required(field("sequence"))?)?,
         );
         let payload = field("payload").bytes(payload.required(field("payload"))?)?;
-        let stamp = Stamp {
+        let info = DeliveryInfo {
             dropped_before,
             sender: None,
         };
-        Ok(Self::of_envelope(envelope, payload, stamp))
+        Ok(Self::of_envelope(envelope, payload, info))
     }
 
-    pub(crate) fn of_envelope(envelope: Envelope, payload: Py<PyBytes>, stamp: Stamp) -> Self {
+    pub(crate) fn of_envelope(envelope: Envelope, payload: Py<PyBytes>, info: DeliveryInfo) -> Self {
         Self {
             envelope,
             payload,
-            stamp,
+            info,
         }
     }
 
@@ -62,7 +62,7 @@ impl ControlMessage {
     }
 
     pub(crate) fn dropped(&self) -> u64 {
-        self.stamp.dropped_before
+        self.info.dropped_before
     }
 
     pub(crate) fn envelope(&self) -> &Envelope {
@@ -140,13 +140,13 @@ impl ControlMessage {
     /// Who published, as reported by the kernel; only in the broker's own process.
     #[getter]
     fn sender(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        types::sender_to_py(py, self.stamp.sender.as_deref())
+        types::sender_to_py(py, self.info.sender.as_deref())
     }
 
     /// How many matching messages were lost right before this one.
     #[getter]
     fn dropped_before(&self) -> u64 {
-        self.stamp.dropped_before
+        self.info.dropped_before
     }
 
     /// The id in `correlation_metadata`, without building the rest of it.

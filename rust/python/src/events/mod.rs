@@ -29,7 +29,7 @@ use pyo3::pyclass::PyClass;
 use pyo3::types::{PyBytes, PyString};
 use uuid::Uuid;
 
-pub(crate) use self::bus_event::{BusEvent, Stamp};
+pub(crate) use self::bus_event::{BusEvent, DeliveryInfo};
 pub(crate) use self::control::ControlMessage;
 pub(crate) use self::correlation::CorrelationMetadata;
 pub(crate) use self::envelope::Correlation;
@@ -126,7 +126,7 @@ pub(crate) fn received<'s>(
     frame: Frame,
     matched_pattern: impl FnOnce(Utf8<'_>) -> PyResult<&'s Py<PyString>>,
     subscriber_id: &Py<PyString>,
-    stamp: Stamp,
+    info: DeliveryInfo,
 ) -> PyResult<Py<PyAny>> {
     let dialect = frame.dialect;
     let outline = dialect
@@ -145,12 +145,12 @@ pub(crate) fn received<'s>(
         let matched_pattern = matched_pattern(outline.topic)?;
         envelope.frame = Some(frame);
         let (matched_pattern, subscriber_id) = (matched_pattern.clone_ref(py), subscriber_id.clone_ref(py));
-        let made = BusEvent::of_envelope(envelope, event, matched_pattern, subscriber_id, stamp);
+        let made = BusEvent::of_envelope(envelope, event, matched_pattern, subscriber_id, info);
         Ok(made.into_object(py)?.into_any())
     } else {
         let payload = objects::copied(py, outline.payload)?;
         envelope.frame = Some(frame);
-        Ok(ControlMessage::of_envelope(envelope, payload, stamp)
+        Ok(ControlMessage::of_envelope(envelope, payload, info)
             .into_object(py)?
             .into_any())
     }
@@ -184,10 +184,10 @@ pub(crate) fn bus_event_local(
     event: Py<PyAny>,
     matched_pattern: &Py<PyString>,
     subscriber_id: &Py<PyString>,
-    stamp: Stamp,
+    info: DeliveryInfo,
 ) -> PyResult<Py<PyAny>> {
     let (matched_pattern, subscriber_id) = (matched_pattern.clone_ref(py), subscriber_id.clone_ref(py));
-    let made = BusEvent::of_envelope(local.envelope(py), event, matched_pattern, subscriber_id, stamp);
+    let made = BusEvent::of_envelope(local.envelope(py), event, matched_pattern, subscriber_id, info);
     Ok(made.into_object(py)?.into_any())
 }
 
@@ -196,9 +196,9 @@ pub(crate) fn control_message_local(
     py: Python<'_>,
     local: &Local<'_>,
     payload: Py<PyBytes>,
-    stamp: Stamp,
+    info: DeliveryInfo,
 ) -> PyResult<Py<PyAny>> {
-    Ok(ControlMessage::of_envelope(local.envelope(py), payload, stamp)
+    Ok(ControlMessage::of_envelope(local.envelope(py), payload, info)
         .into_object(py)?
         .into_any())
 }

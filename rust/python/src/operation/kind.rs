@@ -6,17 +6,17 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt};
 
+use crate::budget::Budget;
 use crate::bus::BusCore;
 use crate::calls;
-use crate::outgoing::{Offer, Outgoing};
-use crate::pace::Pace;
+use crate::publish_request::{PublishOutcome, PublishRequest};
 use crate::subscription::{SubscriptionCore, Taken};
 use crate::waiter::Waiter;
 
 pub(crate) enum Kind {
     Publish {
         bus: Py<BusCore>,
-        outgoing: Outgoing,
+        request: PublishRequest,
     },
     Get {
         subscription: Py<SubscriptionCore>,
@@ -43,18 +43,18 @@ impl Kind {
         }
     }
 
-    pub(super) fn pace(&self) -> &Pace {
+    pub(super) fn budget(&self) -> &Budget {
         match self {
-            Self::Publish { bus, .. } => &bus.get().pace,
-            Self::Get { subscription, .. } | Self::Next { subscription } => &subscription.get().pace,
+            Self::Publish { bus, .. } => &bus.get().budget,
+            Self::Get { subscription, .. } | Self::Next { subscription } => &subscription.get().budget,
         }
     }
 
     pub(super) fn step(&self, py: Python<'_>) -> PyResult<Step> {
         match self {
-            Self::Publish { bus, outgoing } => match BusCore::offer_now(bus.bind(py), outgoing)? {
-                Offer::Taken => Ok(Step::Return(py.None())),
-                Offer::Full(rest) => outgoing.become_slow(bus.bind(py).as_any(), rest).map(Step::Become),
+            Self::Publish { bus, request } => match BusCore::try_publish_awaited(bus.bind(py), request)? {
+                PublishOutcome::Accepted => Ok(Step::Return(py.None())),
+                PublishOutcome::Full(partial) => request.slow_path(bus.bind(py).as_any(), partial).map(Step::Become),
             },
             Self::Get { subscription, timeout } => {
                 let odd = timeout.as_ref().is_some_and(|timeout| !is_number(timeout.bind(py)));
@@ -64,7 +64,7 @@ impl Kind {
                     subscription.get().take(py)?
                 } {
                     Taken::Message(message) => Ok(Step::Return(message)),
-                    Taken::Empty if timeout.is_none() => stand_in_line(subscription.bind(py)).map(Step::Wait),
+                    Taken::Empty if timeout.is_none() => add_waiter(subscription.bind(py)).map(Step::Wait),
                     Taken::Empty | Taken::Ended => {
                         let none = py.None();
                         let timeout = timeout.as_ref().unwrap_or(&none).bind(py);
@@ -75,7 +75,7 @@ impl Kind {
             }
             Self::Next { subscription } => match subscription.get().take(py)? {
                 Taken::Message(message) => Ok(Step::Return(message)),
-                Taken::Empty => stand_in_line(subscription.bind(py)).map(Step::Wait),
+                Taken::Empty => add_waiter(subscription.bind(py)).map(Step::Wait),
                 Taken::Ended => {
                     let slow = calls::method(intern!(py, "_next_slow"), [subscription.bind(py)], None)?;
                     Ok(Step::Become(slow.unbind()))
@@ -86,11 +86,11 @@ impl Kind {
 
     pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
-            Self::Publish { bus, outgoing } => {
+            Self::Publish { bus, request } => {
                 visit.call(bus)?;
-                visit.call(outgoing.what.object())?;
-                visit.call(&outgoing.correlation)?;
-                visit.call(&outgoing.topic)
+                visit.call(request.item.object())?;
+                visit.call(&request.correlation)?;
+                visit.call(&request.topic)
             }
             Self::Get { subscription, timeout } => {
                 visit.call(subscription)?;
@@ -103,9 +103,9 @@ impl Kind {
     /// Lets go of what it held: told that the thread is attached, which each reference would have to find out by itself.
     pub(super) fn release(self, py: Python<'_>) {
         match self {
-            Self::Publish { bus, outgoing } => {
+            Self::Publish { bus, request } => {
                 bus.drop_ref(py);
-                outgoing.release(py);
+                request.release(py);
             }
             Self::Get { subscription, timeout } => {
                 subscription.drop_ref(py);
@@ -116,7 +116,7 @@ impl Kind {
     }
 
     /// Where operations of this kind stand in line.
-    const fn line(&self) -> Option<&Py<SubscriptionCore>> {
+    const fn subscription(&self) -> Option<&Py<SubscriptionCore>> {
         match self {
             Self::Publish { .. } => None,
             Self::Get { subscription, .. } | Self::Next { subscription } => Some(subscription),
@@ -124,27 +124,29 @@ impl Kind {
     }
 
     /// Gives up the place; somebody else gets what this one was woken for.
-    pub(super) fn leave_line(&self, py: Python<'_>, waiter: &Py<Waiter>) -> PyResult<()> {
-        if let Some(subscription) = self.line() {
+    pub(super) fn remove_waiter(&self, py: Python<'_>, waiter: &Py<Waiter>) -> PyResult<()> {
+        if let Some(subscription) = self.subscription() {
             let line = [subscription.bind(py).as_any(), waiter.bind(py)];
-            calls::method(intern!(py, "_leave_line"), line, None)?;
+            calls::method(intern!(py, "_remove_waiter"), line, None)?;
         }
         Ok(())
     }
 
     /// The same for one that is collected: in a loop that is closed, or half collected itself, nobody can be woken in its place.
-    pub(super) fn forsake_line(&self, py: Python<'_>, waiter: &Py<Waiter>) -> PyResult<()> {
+    pub(super) fn remove_waiter_if_open(&self, py: Python<'_>, waiter: &Py<Waiter>) -> PyResult<()> {
         if waiter.get().has_loop(py) {
-            self.leave_line(py, waiter)?;
+            self.remove_waiter(py, waiter)?;
         }
         Ok(())
     }
 
     /// Wakes the next in line if there is something for it.
-    pub(super) fn pass_on(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(subscription) = self.line() else { return Ok(()) };
-        let waiting = subscription.bind(py).getattr(intern!(py, "_waiting"))?;
-        subscription.get().pass_on(&waiting.getattr(intern!(py, "line"))?)
+    pub(super) fn wake_next(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(subscription) = self.subscription() else {
+            return Ok(());
+        };
+        let waiting = subscription.bind(py).getattr(intern!(py, "_waiters"))?;
+        subscription.get().wake_next(&waiting.getattr(intern!(py, "queue"))?)
     }
 
     /// As Python warns of a coroutine: shown by default, since an event is missing.
@@ -163,7 +165,7 @@ fn is_number(timeout: &Bound<'_, PyAny>) -> bool {
 }
 
 /// A place at the end of the line of those who wait for a message.
-fn stand_in_line(subscription: &Bound<'_, SubscriptionCore>) -> PyResult<Py<Waiter>> {
-    let waiter = calls::method(intern!(subscription.py(), "_stand_in_line"), [subscription], None)?;
+fn add_waiter(subscription: &Bound<'_, SubscriptionCore>) -> PyResult<Py<Waiter>> {
+    let waiter = calls::method(intern!(subscription.py(), "_add_waiter"), [subscription], None)?;
     Ok(waiter.cast_into::<Waiter>()?.unbind())
 }

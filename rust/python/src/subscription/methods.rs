@@ -6,12 +6,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple, PyType};
 
 use super::{SubscriptionCore, Taken};
+use crate::budget::Budget;
 use crate::errors::to_py;
 use crate::loop_thread::LoopThread;
 use crate::mapping;
 use crate::operation::{Kind, Operation};
-use crate::pace::Pace;
-use crate::source::{Source, Spring};
+use crate::source::{Receiver, Source};
 
 /// Messages handed over without giving the loop a turn.
 const MESSAGES_A_TURN: u32 = 256;
@@ -27,7 +27,7 @@ impl SubscriptionCore {
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let spring = source.take()?;
+        let receiver = source.take()?;
         let mut patterns: Vec<_> = source
             .patterns
             .iter()
@@ -35,12 +35,12 @@ impl SubscriptionCore {
             .collect();
         patterns.sort_by_key(|(pattern, _)| pattern.rank());
         Ok(Self {
-            spring,
+            receiver,
             subscriber_id,
             patterns,
             best: Mutex::new(HashMap::new()),
             dialect: source.dialect,
-            pace: Pace::new(MESSAGES_A_TURN),
+            budget: Budget::new(MESSAGES_A_TURN),
             thread: LoopThread::current(),
         })
     }
@@ -66,19 +66,19 @@ impl SubscriptionCore {
     /// How often the connection was interrupted.
     #[getter]
     fn gaps(&self, py: Python<'_>) -> PyResult<u64> {
-        Ok(match self.spring.get(py)? {
-            Spring::Inbox(inbox) => inbox.gaps(),
-            Spring::Local(_) => 0,
+        Ok(match self.receiver.get(py)? {
+            Receiver::Inbox(inbox) => inbox.gaps(),
+            Receiver::Local(_) => 0,
         })
     }
 
     /// Why the broker did not take it, if that is what ended it.
     fn _refusal(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        Ok(match self.spring.get(py)? {
-            Spring::Inbox(inbox) => inbox
+        Ok(match self.receiver.get(py)? {
+            Receiver::Inbox(inbox) => inbox
                 .refusal()
                 .map(|error| to_py(py, error.clone()).into_value(py).into_any()),
-            Spring::Local(_) => None,
+            Receiver::Local(_) => None,
         })
     }
 
@@ -103,7 +103,7 @@ impl SubscriptionCore {
 
     /// Ends the in-process subscription; what waits is dropped.
     fn _end(&self, py: Python<'_>) -> PyResult<()> {
-        if let Spring::Local(local) = self.spring.get(py)? {
+        if let Receiver::Local(local) = self.receiver.get(py)? {
             local.close();
         }
         Ok(())
@@ -111,12 +111,12 @@ impl SubscriptionCore {
 
     /// True if the loop should have a turn before the next message.
     fn _turn_is_due(&self) -> bool {
-        self.pace.turn_is_due()
+        self.budget.turn_is_due()
     }
 
-    /// Whoever was woken wakes the next in `line`, a deque of waiters.
-    fn _pass_on(&self, line: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.pass_on(line)
+    /// Whoever was woken wakes the next in `waiters`, a deque of waiters.
+    fn _wake_next(&self, waiters: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.wake_next(waiters)
     }
 
     /// One message, `None` if there is none yet, `Ellipsis` at the end.
@@ -132,7 +132,7 @@ impl SubscriptionCore {
     fn _take_many(&self, py: Python<'_>, most: usize, into: &Bound<'_, PyList>) -> PyResult<bool> {
         for taken in 0..most {
             let next = self.pop(py).and_then(|popped| match popped {
-                Ok(popped) => self.hand_over(py, popped, |made| into.append(made)).map(Ok),
+                Ok(popped) => self.convert_or_put_back(py, popped, |made| into.append(made)).map(Ok),
                 Err(empty) => Ok(Err(empty)),
             });
             match next {

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from daemoneye_eventbus._border import Doorbell
+    from daemoneye_eventbus._bindings import LoopWaker
 
-__all__ = ["listen"]
+__all__ = ["dispatch_by_reading"]
 
 _AT_ONCE: Final = 4096
 # How often the system may refuse to read; what a signal's handler raises does not come so often in a row.
@@ -31,15 +31,15 @@ def _family() -> socket.AddressFamily:
     return socket.AF_UNIX
 
 
-def listen(loop: asyncio.AbstractEventLoop, bell: Doorbell, rung: Callable[[], object]) -> None:
-    """Has ``rung`` called in the loop whenever somebody rings, for as long as there is a loop."""
-    rope = socket.fromfd(bell.fileno(), _family(), socket.SOCK_STREAM)
-    rope.setblocking(False)
-    weakref.finalize(loop, rope.close)
-    _Ear(loop, rope, rung).read()
+def dispatch_by_reading(loop: asyncio.AbstractEventLoop, waker: LoopWaker, dispatch: Callable[[], object]) -> None:
+    """Has ``dispatch`` called in the loop whenever somebody rings, for as long as there is a loop."""
+    sock = socket.fromfd(waker.fileno(), _family(), socket.SOCK_STREAM)
+    sock.setblocking(False)
+    weakref.finalize(loop, sock.close)
+    _SocketReader(loop, sock, dispatch).read()
 
 
-class _Ear:
+class _SocketReader:
     """Awaits ``sock_recv`` over and over, in no task: who cancels all tasks, or waits for all, means others.
 
     A signal's handler may raise between any two steps of this and of the loop, which forgets a callback that was to
@@ -47,10 +47,10 @@ class _Ear:
     given up, and another read begins.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, rope: socket.socket, rung: Callable[[], object]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, dispatch: Callable[[], object]) -> None:
         self._loop = loop
-        self._rope = rope
-        self._rung = rung
+        self._sock = sock
+        self._dispatch = dispatch
         self._steps = 0
         self._failures = 0
 
@@ -58,15 +58,15 @@ class _Ear:
         """Has the loop begin a read in its next turn."""
         self._steps += 1
         for _ in range(2):
-            self._loop.call_soon(self._go_on, self._steps, None)
+            self._loop.call_soon(self._step, self._steps, None)
 
-    def _go_on(self, step: int, reading: Coroutine[Any, Any, bytes] | None, _future: object = None) -> None:
+    def _step(self, step: int, reading: Coroutine[Any, Any, bytes] | None, _future: object = None) -> None:
         if step != self._steps:
             return
         future = None
         try:
             self._steps += 1
-            reading = reading or self._loop.sock_recv(self._rope, _AT_ONCE)
+            reading = reading or self._loop.sock_recv(self._sock, _AT_ONCE)
             try:
                 future = reading.send(None)
             except StopIteration as ended:
@@ -75,7 +75,7 @@ class _Ear:
                     # Not at once: the loop has its turn, however often somebody rings.
                     self.read()
                 # Last, for whoever is woken goes on in there, and may end the loop's run.
-                self._rung()
+                self._dispatch()
             except asyncio.CancelledError:
                 # The loop is being closed.
                 return
@@ -83,20 +83,20 @@ class _Ear:
                 # What a task says to a future that it has been handed.
                 future._asyncio_future_blocking = False
                 for _ in range(2):
-                    future.add_done_callback(functools.partial(self._go_on, self._steps, reading))
+                    future.add_done_callback(functools.partial(self._step, self._steps, reading))
         except BaseException as error:
-            if not self._begins_anew(error, future):
+            if not self._restarts(error, future):
                 return
             raise
 
-    def _begins_anew(self, error: BaseException, future: Any) -> bool:
+    def _restarts(self, error: BaseException, future: Any) -> bool:
         """False if the bell is gone, or the loop."""
         self._failures += isinstance(error, OSError)
         if self._loop.is_closed() or self._failures >= _ATTEMPTS:
             return False
         self.read()
         # What has been read, if anything, was for somebody.
-        self._loop.call_soon(self._rung)
+        self._loop.call_soon(self._dispatch)
         if future is not None:
             future.cancel()
         return True

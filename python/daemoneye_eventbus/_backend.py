@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from daemoneye_eventbus._border import Link, PortHandle, Source
-    from daemoneye_eventbus._bounds import Bounds
+    from daemoneye_eventbus._backpressure import RoomCallbacks
+    from daemoneye_eventbus._bindings import Link, LocalLink, Source
     from daemoneye_eventbus._config import ClientConfig
     from daemoneye_eventbus._loop import Bridge
-    from daemoneye_eventbus._room import Room
+    from daemoneye_eventbus._queue_options import QueueOptions
     from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics, EventSubscription, State
 
-__all__ = ["Opened", "Way"]
+__all__ = ["Backend", "OpenedQueue"]
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedQueue:
     """A subscription's queue, and how to end it."""
 
     source: Source
@@ -33,20 +33,20 @@ class Opened:
     """Why it ended, if not by its owner."""
 
 
-class Way(Protocol):
+class Backend(Protocol):
     """One of the two ways."""
 
     bridge: Bridge
     config: ClientConfig
-    room: Room
+    room: RoomCallbacks
     room_token: int
 
     @property
-    def native(self) -> Link | PortHandle: ...
+    def native(self) -> Link | LocalLink: ...
     @property
     def state(self) -> State: ...
     def observe(self, observer: Callable[[State], None]) -> Callable[[], None]: ...
-    def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened: ...
+    def open(self, spec: EventSubscription, options: QueueOptions, token: int) -> OpenedQueue: ...
     def flush_soon(self) -> None: ...
     def kernel_is_full(self) -> None: ...
     async def flush(self) -> None: ...

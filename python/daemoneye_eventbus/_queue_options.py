@@ -7,11 +7,11 @@ from typing import Literal
 
 from daemoneye_eventbus._checks import choice, integer
 
-__all__ = ["Bounds"]
+__all__ = ["QueueOptions"]
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class QueueOptions:
     """A subscription's queue: messages, bytes, and what it does when it is full."""
 
     queue_messages: int

@@ -1,8 +1,8 @@
 //! How threads of Rust reach an event loop: they note a token and ring; the loop waits at one end of a rope and asks for the tokens.
 //!
 //! Nobody who rings attaches to Python. However many ring before the loop looks, the rope is pulled once. While the loop itself
-//! is at work here ([`Doorbell::hold`]) it is not pulled at all; the loop looks at the tokens when it is done. Nor is it pulled for what a
-//! task of the loop publishes ([`Bell::mind`]): the loop is asked to look in its next turn, at a fifth of what the way by the kernel takes.
+//! is at work here ([`LoopWaker::hold`]) it is not pulled at all; the loop looks at the tokens when it is done. Nor is it pulled for what a
+//! task of the loop publishes ([`Notifier::mind`]): the loop is asked to look in its next turn, at a fifth of what the way by the kernel takes.
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -12,38 +12,38 @@ use daemoneye_eventbus_core::lock::Mutex;
 use daemoneye_eventbus_core::queue::Wake;
 use pyo3::prelude::*;
 
+use crate::callback::CallbackWithFallback;
 use crate::errors::raise;
+use crate::fork_safe::ForkSafe;
 use crate::loop_thread::LoopThread;
-use crate::owned::Owned;
-use crate::promise::Promise;
 
 /// A pair of sockets: loops of every kind can wait for one of those.
 #[cfg(unix)]
-mod rope {
+mod socket_pair {
     use std::io;
     use std::os::fd::AsRawFd;
-    pub(super) use std::os::unix::net::UnixStream as End;
+    pub(super) use std::os::unix::net::UnixStream as Socket;
 
-    pub(super) fn pair() -> io::Result<(End, End)> {
-        End::pair()
+    pub(super) fn pair() -> io::Result<(Socket, Socket)> {
+        Socket::pair()
     }
 
-    pub(super) fn number(end: &End) -> i64 {
+    pub(super) fn number(end: &Socket) -> i64 {
         end.as_raw_fd().into()
     }
 }
 
 /// Windows has no pairs; two ends of a connection within this machine are one, once it is certain that nobody came in between.
 #[cfg(windows)]
-mod rope {
+mod socket_pair {
     use std::io;
-    pub(super) use std::net::TcpStream as End;
+    pub(super) use std::net::TcpStream as Socket;
     use std::net::{Ipv4Addr, TcpListener};
     use std::os::windows::io::AsRawSocket;
 
-    pub(super) fn pair() -> io::Result<(End, End)> {
+    pub(super) fn pair() -> io::Result<(Socket, Socket)> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let write = End::connect(listener.local_addr()?)?;
+        let write = Socket::connect(listener.local_addr()?)?;
         write.set_nodelay(true)?;
         let own = write.local_addr()?;
         loop {
@@ -54,63 +54,63 @@ mod rope {
         }
     }
 
-    pub(super) fn number(end: &End) -> i64 {
+    pub(super) fn number(end: &Socket) -> i64 {
         // The system's numbers are small.
         i64::try_from(end.as_raw_socket()).unwrap_or(-1)
     }
 }
 
-pub(crate) struct Bell {
+pub(crate) struct Notifier {
     tokens: Mutex<Vec<u64>>,
     /// Somebody rang, or the loop holds the bell: no need to write.
-    rung: AtomicBool,
-    rope: rope::End,
+    is_notified: AtomicBool,
+    socket: socket_pair::Socket,
     thread: LoopThread,
     /// Used on the loop's thread only: a step is under way that minds the bell, and it rang.
-    is_minded: AtomicBool,
+    is_deferring: AtomicBool,
     is_due: AtomicBool,
 }
 
-impl Bell {
-    pub(crate) fn ring(&self, token: u64) {
+impl Notifier {
+    pub(crate) fn notify(&self, token: u64) {
         self.tokens.lock().push(token);
-        if self.rung.swap(true, Ordering::AcqRel) {
+        if self.is_notified.swap(true, Ordering::AcqRel) {
             return;
         }
-        if self.thread.is_current() && self.is_minded.load(Ordering::Relaxed) {
+        if self.thread.is_current() && self.is_deferring.load(Ordering::Relaxed) {
             self.is_due.store(true, Ordering::Relaxed);
         } else {
-            self.pull();
+            self.wake_loop();
         }
     }
 
     /// Has the kernel tell the loop that there is something to look at.
-    pub(crate) fn pull(&self) {
+    pub(crate) fn wake_loop(&self) {
         // A full pipe is as good as a written one: the loop will look.
-        let _full = (&self.rope).write(&[1]);
+        let _full = (&self.socket).write(&[1]);
     }
 
     /// Begins a step on the loop's thread that may ring.
     #[inline]
-    pub(crate) fn mind(&self) -> Minding<'_> {
-        self.is_minded.store(true, Ordering::Relaxed);
-        Minding(self)
+    pub(crate) fn defer(&self) -> Deferral<'_> {
+        self.is_deferring.store(true, Ordering::Relaxed);
+        Deferral(self)
     }
 }
 
 /// A step that minds the bell. Where it fails the rope is pulled after all.
-pub(crate) struct Minding<'a>(&'a Bell);
+pub(crate) struct Deferral<'a>(&'a Notifier);
 
-impl Minding<'_> {
+impl Deferral<'_> {
     /// Ends it. True if it rang: then the caller has the loop look.
     #[inline]
-    pub(crate) fn ends_due(self) -> bool {
+    pub(crate) fn finish(self) -> bool {
         self.end()
     }
 
     #[inline]
     fn end(&self) -> bool {
-        self.0.is_minded.store(false, Ordering::Relaxed);
+        self.0.is_deferring.store(false, Ordering::Relaxed);
         let is_due = self.0.is_due.load(Ordering::Relaxed);
         if is_due {
             self.0.is_due.store(false, Ordering::Relaxed);
@@ -119,80 +119,80 @@ impl Minding<'_> {
     }
 }
 
-impl Drop for Minding<'_> {
+impl Drop for Deferral<'_> {
     fn drop(&mut self) {
         if self.end() {
-            self.0.pull();
+            self.0.wake_loop();
         }
     }
 }
 
 /// Rings for one token.
-struct Ringer {
-    bell: Arc<Bell>,
+struct TokenWaker {
+    notifier: Arc<Notifier>,
     token: u64,
 }
 
-impl Wake for Ringer {
+impl Wake for TokenWaker {
     fn wake(&self) {
-        self.bell.ring(self.token);
+        self.notifier.notify(self.token);
     }
 }
 
 /// One per event loop.
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
-pub(crate) struct Doorbell {
-    inner: Owned<(Arc<Bell>, rope::End)>,
+pub(crate) struct LoopWaker {
+    inner: ForkSafe<(Arc<Notifier>, socket_pair::Socket)>,
 }
 
-impl Doorbell {
+impl LoopWaker {
     /// What a core object is given to reach the holder of `token`.
-    pub(crate) fn waker(&self, py: Python<'_>, token: u64) -> PyResult<Arc<dyn Wake>> {
-        let (bell, _) = self.inner.get(py)?;
-        Ok(Arc::new(Ringer {
-            bell: Arc::clone(bell),
+    pub(crate) fn for_token(&self, py: Python<'_>, token: u64) -> PyResult<Arc<dyn Wake>> {
+        let (notifier, _) = self.inner.get(py)?;
+        Ok(Arc::new(TokenWaker {
+            notifier: Arc::clone(notifier),
             token,
         }))
     }
 
     /// The bell, for those who ring it on the loop's own thread.
-    pub(crate) fn bell(&self, py: Python<'_>) -> PyResult<Arc<Bell>> {
+    pub(crate) fn notifier(&self, py: Python<'_>) -> PyResult<Arc<Notifier>> {
         Ok(Arc::clone(&self.inner.get(py)?.0))
     }
 
     /// For those who ring a loop only while it is there.
-    pub(crate) fn weak(&self, py: Python<'_>) -> PyResult<Weak<Bell>> {
+    pub(crate) fn weak(&self, py: Python<'_>) -> PyResult<Weak<Notifier>> {
         Ok(Arc::downgrade(&self.inner.get(py)?.0))
     }
 }
 
 #[pymethods]
-impl Doorbell {
+impl LoopWaker {
     #[new]
     fn new(py: Python<'_>) -> PyResult<Self> {
-        let ends = rope::pair().and_then(|(read, rope)| {
+        let ends = socket_pair::pair().and_then(|(read, socket)| {
             read.set_nonblocking(true)?;
-            rope.set_nonblocking(true)?;
-            Ok((read, rope))
+            socket.set_nonblocking(true)?;
+            Ok((read, socket))
         });
         let failed = |cause| Error::io("make the pair of sockets that wakes the event loop", &cause);
-        let (read, rope) = raise(py, ends.map_err(failed))?;
-        let bell = Bell {
+        let (read, socket) = raise(py, ends.map_err(failed))?;
+        let notifier = Notifier {
             tokens: Mutex::new(Vec::new()),
-            rung: AtomicBool::new(false),
-            rope,
+            is_notified: AtomicBool::new(false),
+            socket,
             thread: LoopThread::current(),
-            is_minded: AtomicBool::new(false),
+            is_deferring: AtomicBool::new(false),
             is_due: AtomicBool::new(false),
         };
         Ok(Self {
-            inner: Owned::new((Arc::new(bell), read)),
+            inner: ForkSafe::new((Arc::new(notifier), read)),
         })
     }
 
     /// The socket that becomes readable when somebody rings; it stays ours.
     fn fileno(&self, py: Python<'_>) -> PyResult<i64> {
-        Ok(rope::number(&self.inner.get(py)?.1))
+        Ok(socket_pair::number(&self.inner.get(py)?.1))
     }
 
     /// Raises `ForkedProcess` in a forked child.
@@ -201,17 +201,17 @@ impl Doorbell {
     }
 
     /// From now to the next `take` nobody needs to ring: the caller will look.
-    pub(crate) fn hold(&self, py: Python<'_>) -> PyResult<()> {
-        self.inner.get(py)?.0.rung.store(true, Ordering::Release);
+    pub(crate) fn suppress(&self, py: Python<'_>) -> PyResult<()> {
+        self.inner.get(py)?.0.is_notified.store(true, Ordering::Release);
         Ok(())
     }
 
     /// For a loop that is to `look` in its next turn. Where that comes to nothing the kernel tells it.
-    fn promise(&self, py: Python<'_>, look: Py<PyAny>) -> PyResult<Promise> {
-        let bell = Owned::new(self.bell(py)?);
-        Ok(Promise::new(look, move || {
-            if let Some(bell) = bell.here() {
-                bell.pull();
+    fn with_fallback(&self, py: Python<'_>, look: Py<PyAny>) -> PyResult<CallbackWithFallback> {
+        let notifier = ForkSafe::new(self.notifier(py)?);
+        Ok(CallbackWithFallback::new(look, move || {
+            if let Some(notifier) = notifier.try_get() {
+                notifier.wake_loop();
             }
         }))
     }
@@ -227,9 +227,9 @@ impl Doorbell {
 
     /// The same for a loop that held the bell, or has read from the socket itself. A byte that was written before is read in its turn.
     fn take(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
-        let (bell, _) = self.inner.get(py)?;
+        let (notifier, _) = self.inner.get(py)?;
         // Cleared before looking: who rings after the look writes again.
-        bell.rung.store(false, Ordering::Release);
-        Ok(std::mem::take(&mut *bell.tokens.lock()))
+        notifier.is_notified.store(false, Ordering::Release);
+        Ok(std::mem::take(&mut *notifier.tokens.lock()))
     }
 }

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from daemoneye_eventbus._border import Waiter
+from daemoneye_eventbus._bindings import Waiter
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from daemoneye_eventbus._border import Pending
+    from daemoneye_eventbus._bindings import PartialPublish
     from daemoneye_eventbus._fields import CorrelationMetadata
 
-__all__ = ["Place", "Room"]
+__all__ = ["RoomCallbacks", "WaitingPublish"]
 
 
-class Room:
+class RoomCallbacks:
     """Whose lines are to be served when there is room on a connection."""
 
     __slots__ = ("_lines",)
@@ -43,20 +43,20 @@ class Room:
             serve()
 
 
-class Place:
+class WaitingPublish:
     """One publish in its line, and what became of it."""
 
-    __slots__ = ("error", "is_over", "message", "rest", "taken", "waiter")
+    __slots__ = ("error", "is_over", "message", "partial", "taken", "waiter")
 
     def __init__(
         self,
         message: tuple[object, str | CorrelationMetadata | None, str | None, bool],
-        rest: Pending | None,
+        partial: PartialPublish | None,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        """``message`` as `BusCore._offer` takes it; ``rest`` is what it left to be handed over, if anything."""
+        """``message`` as `BusCore._offer` takes it; ``partial`` is what it left to be handed over, if anything."""
         self.message = message
-        self.rest = rest
+        self.partial = partial
         self.waiter = Waiter(loop)
         self.taken = False
         self.error: BaseException | None = None
@@ -76,4 +76,4 @@ class Place:
         """How many events were published by it, of one. What some readers have was, whatever the others miss."""
         if self.taken:
             return 1
-        return 0 if self.rest is None else int(self.rest.give_up())
+        return 0 if self.partial is None else int(self.partial.give_up())

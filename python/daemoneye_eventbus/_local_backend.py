@@ -6,36 +6,36 @@ import asyncio
 import functools
 from typing import TYPE_CHECKING, Any, Final
 
-from daemoneye_eventbus._room import Room
+from daemoneye_eventbus._backend import OpenedQueue
+from daemoneye_eventbus._backpressure import RoomCallbacks
 from daemoneye_eventbus._types import EventBusStatistics
-from daemoneye_eventbus._ways import Opened
 from daemoneye_eventbus.errors import ConnectionLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from daemoneye_eventbus._border import PortHandle
-    from daemoneye_eventbus._bounds import Bounds
+    from daemoneye_eventbus._bindings import LocalLink
     from daemoneye_eventbus._broker import Broker
     from daemoneye_eventbus._config import ClientConfig
     from daemoneye_eventbus._loop import Bridge
+    from daemoneye_eventbus._queue_options import QueueOptions
     from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventSubscription, State
 
-__all__ = ["LocalWay"]
+__all__ = ["LocalBackend"]
 
 _TURN_SECONDS: Final = 0.001
 
 
-class LocalWay:
+class LocalBackend:
     """In the broker's own process: no socket, no codec."""
 
-    def __init__(self, bridge: Bridge, broker: Broker, port: PortHandle, config: ClientConfig) -> None:
+    def __init__(self, bridge: Bridge, broker: Broker, link: LocalLink, config: ClientConfig) -> None:
         self.bridge = bridge
         self.config = config
-        self.room = Room()
+        self.room = RoomCallbacks()
         self.room_token = bridge.listen(self._on_room)
         self._broker = broker
-        self._port = port
+        self._link = link
         self._open = True
         self._observers: set[Callable[[State], None]] = set()
         self._stop_observing = broker.observe_end(functools.partial(bridge.call, self._broker_ended))
@@ -44,7 +44,7 @@ class LocalWay:
     def _on_room(self) -> None:
         self.room.call()
 
-    async def _turn(self) -> None:
+    async def _yield_turn(self) -> None:
         """Nothing that is asked here takes time; who asks without end leaves the loop to others all the same."""
         loop = self.bridge.check()
         if loop.time() - self._turned >= _TURN_SECONDS:
@@ -57,8 +57,8 @@ class LocalWay:
         self.room.call()
 
     @property
-    def native(self) -> PortHandle:
-        return self._port
+    def native(self) -> LocalLink:
+        return self._link
 
     @property
     def state(self) -> State:
@@ -69,16 +69,16 @@ class LocalWay:
         self._observers.add(observer)
         return lambda: self._observers.discard(observer)
 
-    def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened:
+    def open(self, spec: EventSubscription, options: QueueOptions, token: int) -> OpenedQueue:
         """A queue at the broker itself."""
-        source = self._port.subscribe(spec, bounds, self.config.broker_overflow, self.bridge.bell, token)
+        source = self._link.subscribe(spec, options, self.config.broker_overflow, self.bridge.waker, token)
 
         async def end(_at_once: bool) -> None:
             return None
 
-        return Opened(source, self._turn, self._turn, end, self._cut)
+        return OpenedQueue(source, self._yield_turn, self._yield_turn, end, self._failure)
 
-    def _cut(self) -> BaseException | None:
+    def _failure(self) -> BaseException | None:
         """Why a subscription ended that neither its owner nor the broker has closed."""
         if self.state == "closed":
             return None
@@ -89,17 +89,17 @@ class LocalWay:
     def flush_soon(self) -> None:
         """One write to each reader elsewhere for everything published in this turn of the loop."""
         if self.bridge.is_running:
-            self.bridge.call_next_turn(self._port.promise(self._port.flush))
+            self.bridge.call_next_turn(self._link.with_fallback(self._link.flush))
         else:
-            self._port.flush()
+            self._link.flush()
 
     def kernel_is_full(self) -> None:
         """Whoever reads elsewhere has a connection of his own, and the broker waits for it."""
 
     async def flush(self) -> None:
         """Publishing in process routes at once; what has company to wait for is written."""
-        self._port.flush()
-        await self._turn()
+        self._link.flush()
+        await self._yield_turn()
 
     async def last_flush(self) -> None:
         """The same."""
@@ -107,7 +107,7 @@ class LocalWay:
 
     async def statistics(self) -> EventBusStatistics:
         """The broker's numbers."""
-        await self._turn()
+        await self._yield_turn()
         now = self._broker.statistics()
         return EventBusStatistics(
             messages_published=now.messages_published,
@@ -119,12 +119,12 @@ class LocalWay:
 
     async def broker_statistics(self) -> BrokerStatistics:
         """All totals of the broker."""
-        await self._turn()
+        await self._yield_turn()
         return self._broker.statistics()
 
     async def clients(self) -> list[ClientInfo]:
         """Everybody, in the order that other processes are told them."""
-        await self._turn()
+        await self._yield_turn()
         return sorted(self._broker.clients(), key=lambda client: client.id)
 
     def local_statistics(self) -> dict[str, Any]:
@@ -138,8 +138,8 @@ class LocalWay:
             return
         self._open = False
         self._stop_observing()
-        self._stop_observing = _nothing
-        self._port.close()
+        self._stop_observing = _noop
+        self._link.close()
         self._broker_ended()
 
     def abandon(self) -> None:
@@ -147,9 +147,9 @@ class LocalWay:
         if self._open:
             self._open = False
             self._stop_observing()
-            self._stop_observing = _nothing
-            self._port.close()
+            self._stop_observing = _noop
+            self._link.close()
 
 
-def _nothing() -> None:
+def _noop() -> None:
     """In the place of what is let go: a function that knows its owner keeps him from being freed at once."""

@@ -17,36 +17,36 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 use uuid::Uuid;
 
-use super::{BusCore, Way};
+use super::{Backend, BusCore};
 use crate::args::Field;
 use crate::calls;
-use crate::doorbell::Minding;
 use crate::errors::{raise, to_py};
 use crate::events::{self, Correlation};
+use crate::fork_safe::ForkSafe;
 use crate::link::Link;
-use crate::outgoing::{
-    LocalMessage, Offer, Outgoing, Pending, What, control_payload, default_topic_text, plain_payload, topic_text,
-    trigger_in,
+use crate::local_link::LocalLink;
+use crate::loop_waker::Deferral;
+use crate::publish_request::{
+    LocalMessage, PartialPublish, PublishOutcome, PublishRequest, Publishable, control_payload, default_topic_text,
+    exact_payload, topic_text, trigger_in,
 };
-use crate::owned::Owned;
-use crate::port::PortHandle;
 
 /// Who offers.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum By {
+pub(super) enum PublishMode {
     /// A task of the loop, which will wait for full readers, or has waited.
-    Task,
+    Await,
     /// Somebody who does not wait, and is not taken before those who do. Only on the loop's thread the loop flushes for him.
     Nowait { on_loop: bool },
 }
 
-impl By {
+impl PublishMode {
     const fn waits(self) -> bool {
-        matches!(self, Self::Task)
+        matches!(self, Self::Await)
     }
 
     const fn is_on_loop(self) -> bool {
-        matches!(self, Self::Task | Self::Nowait { on_loop: true })
+        matches!(self, Self::Await | Self::Nowait { on_loop: true })
     }
 }
 
@@ -57,14 +57,14 @@ fn fresh_id() -> Uuid {
 
 impl BusCore {
     /// The first step of an awaited publish: on the loop's thread, behind those who wait already.
-    pub(crate) fn offer_now(slf: &Bound<'_, Self>, outgoing: &Outgoing) -> PyResult<Offer> {
+    pub(crate) fn try_publish_awaited(slf: &Bound<'_, Self>, request: &PublishRequest) -> PyResult<PublishOutcome> {
         let py = slf.py();
         let bus = slf.get();
         bus.thread.check(py)?;
-        if bus.queue_of_waiters.load(Ordering::Relaxed) > 0 {
-            return Ok(Offer::Full(None));
+        if bus.waiter_count.load(Ordering::Relaxed) > 0 {
+            return Ok(PublishOutcome::Full(None));
         }
-        Self::offer(slf, outgoing, By::Task)
+        Self::try_publish(slf, request, PublishMode::Await)
     }
 
     /// Whether its loop can still run anything.
@@ -73,38 +73,42 @@ impl BusCore {
     }
 
     /// Offers once.
-    pub(super) fn offer(slf: &Bound<'_, Self>, outgoing: &Outgoing, by: By) -> PyResult<Offer> {
+    pub(super) fn try_publish(
+        slf: &Bound<'_, Self>,
+        request: &PublishRequest,
+        mode: PublishMode,
+    ) -> PyResult<PublishOutcome> {
         let py = slf.py();
         let bus = slf.get();
         if bus.closed.load(Ordering::Relaxed) {
             return Err(to_py(py, Error::Lifecycle("this bus was shut down; make a new one")));
         }
-        if !by.waits() && bus.queue_of_waiters.load(Ordering::Relaxed) > 0 {
+        if !mode.waits() && bus.waiter_count.load(Ordering::Relaxed) > 0 {
             // Nobody stands in line in a forked child, nor in a loop that is closed.
-            bus.way.check(py)?;
+            bus.backend.check(py)?;
             if Self::has_loop(slf)? {
-                return Ok(Offer::Full(None));
+                return Ok(PublishOutcome::Full(None));
             }
         }
         let timestamp = Timestamp::now();
         let id = fresh_id();
-        let fresh = outgoing.correlation.is_none().then(fresh_id).unwrap_or_default();
+        let fresh = request.correlation.is_none().then(fresh_id).unwrap_or_default();
         let mut buffer = Uuid::encode_buffer();
         // What a view borrows from must outlive it.
-        let object = outgoing.what.object().bind(py);
-        let view = match &outgoing.what {
-            What::Event(_) => Some(events::view(object)?),
-            What::Control(_) => None,
+        let object = request.item.object().bind(py);
+        let view = match &request.item {
+            Publishable::Event(_) => Some(events::view(object)?),
+            Publishable::Control(_) => None,
         };
         let payload = match &view {
             Some(event) => Payload::Event(event),
             None => Payload::Control(control_payload(object)?),
         };
-        let correlation = match &outgoing.correlation {
+        let correlation = match &request.correlation {
             Some(given) => events::correlation_view(given.bind(py), timestamp)?,
             None => events::fresh_correlation(fresh.hyphenated().encode_lower(&mut buffer), timestamp),
         };
-        let topic = match (&outgoing.topic, &view) {
+        let topic = match (&request.topic, &view) {
             (Some(topic), _) => topic_text(topic.bind(py))?,
             (None, Some(event)) => default_topic(event.kind()),
             (None, None) => return Err(PyTypeError::new_err("publish_control needs a topic")),
@@ -117,42 +121,42 @@ impl BusCore {
             sequence: 0,
             timestamp,
         };
-        match &bus.way {
-            Way::Link(handle, link) => Self::over(slf, handle.get(), link, &mut draft, by),
-            Way::Port(handle, port) => {
-                let parts = Parts::of(py, outgoing, view.as_ref(), topic, fresh, handle.get().dialect)?;
-                Self::past(slf, handle.get(), port, &mut draft, parts, by)
+        match &bus.backend {
+            Backend::Link(handle, link) => Self::publish_remote(slf, handle.get(), link, &mut draft, mode),
+            Backend::Local(handle, port) => {
+                let parts = Parts::of(py, request, view.as_ref(), topic, fresh, handle.get().dialect)?;
+                Self::publish_local(slf, handle.get(), port, &mut draft, parts, mode)
             }
         }
     }
 
     /// Over a connection.
     #[inline]
-    fn over(
+    fn publish_remote(
         slf: &Bound<'_, Self>,
         handle: &Link,
-        link: &Owned<Arc<client::Link>>,
+        link: &ForkSafe<Arc<client::Link>>,
         draft: &mut Draft<'_>,
-        by: By,
-    ) -> PyResult<Offer> {
+        mode: PublishMode,
+    ) -> PyResult<PublishOutcome> {
         let py = slf.py();
         let bus = slf.get();
-        let waker = by.waits().then_some(&bus.room);
-        let told = match raise(py, link.get(py)?.publish(draft, waker))? {
-            Sent::Full if !by.waits() && !Self::has_loop(slf)? => {
+        let waker = mode.waits().then_some(&bus.room_waker);
+        let scheduled = match raise(py, link.get(py)?.publish(draft, waker))? {
+            Sent::Full if !mode.waits() && !Self::has_loop(slf)? => {
                 link.get(py)?.flush_elsewhere();
-                return Ok(Offer::Full(None));
+                return Ok(PublishOutcome::Full(None));
             }
-            Sent::Full => return Ok(Offer::Full(None)),
+            Sent::Full => return Ok(PublishOutcome::Full(None)),
             // What a loop was to write that is closed, nobody else writes soon.
-            Sent::Waiting if !by.waits() => match Self::has_loop(slf) {
+            Sent::Waiting if !mode.waits() => match Self::has_loop(slf) {
                 Ok(false) => {
                     link.get(py)?.flush_elsewhere();
                     Ok(None)
                 }
                 has_loop => has_loop.map(|_| None),
             },
-            Sent::Buffered | Sent::Blocked if !by.is_on_loop() => {
+            Sent::Buffered | Sent::Blocked if !mode.is_on_loop() => {
                 link.get(py)?.flush_elsewhere();
                 Ok(None)
             }
@@ -162,31 +166,31 @@ impl BusCore {
             Sent::Written | Sent::Waiting => Ok(None),
         };
         bus.published.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = told {
+        if let Err(error) = scheduled {
             // The loop will not see to it: it is closed, or a signal's handler raised. What was taken goes out all the same.
             handle.flush.clear();
             link.get(py)?.flush_elsewhere();
             return Err(error);
         }
-        Ok(Offer::Taken)
+        Ok(PublishOutcome::Accepted)
     }
 
     /// In the broker's process, past any connection.
     #[inline]
-    fn past(
+    fn publish_local(
         slf: &Bound<'_, Self>,
-        handle: &PortHandle,
-        port: &Owned<Arc<Port>>,
+        handle: &LocalLink,
+        port: &ForkSafe<Arc<Port>>,
         draft: &mut Draft<'_>,
         parts: Parts,
-        by: By,
-    ) -> PyResult<Offer> {
+        mode: PublishMode,
+    ) -> PyResult<PublishOutcome> {
         let py = slf.py();
         let bus = slf.get();
         let (id, timestamp) = (draft.id, draft.timestamp);
         let message = |sequence| -> Object {
             Arc::new(LocalMessage {
-                what: parts.what,
+                item: parts.item,
                 correlation: parts.correlation,
                 id,
                 topic: parts.topic,
@@ -195,20 +199,20 @@ impl BusCore {
             })
         };
         let caller = Caller {
-            waker: by.waits().then_some(&bus.room),
-            flushes: by.is_on_loop(),
+            waker: mode.waits().then_some(&bus.room_waker),
+            flushes: mode.is_on_loop(),
         };
         // Not for `publish_nowait`: a signal's handler may call it while the loop sleeps, whom the kernel alone wakes then.
-        let minding = by.waits().then(|| bus.bell.mind());
+        let deferral = mode.waits().then(|| bus.notifier.defer());
         let published = raise(py, port.get(py)?.publish(draft, message, caller))?;
-        let told = if minding.is_some_and(Minding::ends_due) {
-            calls::method(intern!(py, "_look_soon"), [slf], None).map(drop)
+        let scheduled = if deferral.is_some_and(Deferral::finish) {
+            calls::method(intern!(py, "_dispatch_soon"), [slf], None).map(drop)
         } else {
             Ok(())
         };
-        if told.is_err() {
+        if scheduled.is_err() {
             // A signal's handler raised: the loop may not have been asked.
-            bus.bell.pull();
+            bus.notifier.wake_loop();
         }
         match published {
             Published::Done => {}
@@ -221,15 +225,17 @@ impl BusCore {
                     return Err(error);
                 }
             }
-            Published::Wait(waiting) => return told.map(|()| Offer::Full(Some(Pending::new(waiting)))),
+            Published::Wait(unfinished) => {
+                return scheduled.map(|()| PublishOutcome::Full(Some(PartialPublish::new(unfinished))));
+            }
         }
-        told.map(|()| Offer::Taken)
+        scheduled.map(|()| PublishOutcome::Accepted)
     }
 }
 
 /// What readers of this process are handed besides what a draft says.
 struct Parts {
-    what: What,
+    item: Publishable,
     correlation: Correlation,
     topic: Py<PyString>,
 }
@@ -238,34 +244,34 @@ impl Parts {
     #[inline]
     fn of(
         py: Python<'_>,
-        outgoing: &Outgoing,
+        request: &PublishRequest,
         view: Option<&CollectionEvent<'_>>,
         topic: &str,
         fresh: Uuid,
         dialect: Dialect,
     ) -> PyResult<Self> {
         // Over a socket a reader knows a trigger request by its topic alone; in process it is no different.
-        let what = match (&outgoing.what, view) {
-            (What::Event(_), Some(event)) if event.kind() == EventKind::Trigger && topic != trigger::REQUEST => {
+        let item = match (&request.item, view) {
+            (Publishable::Event(_), Some(event)) if event.kind() == EventKind::Trigger && topic != trigger::REQUEST => {
                 let mut bytes = Vec::new();
                 raise(py, dialect.encode(event, &mut bytes))?;
-                What::Control(PyBytes::new(py, &bytes).into_any().unbind())
+                Publishable::Control(PyBytes::new(py, &bytes).into_any().unbind())
             }
-            (What::Control(payload), _) if topic == trigger::REQUEST => trigger_in(payload.bind(py), dialect)?,
-            (What::Event(event), _) => What::Event(event.clone_ref(py)),
-            (What::Control(payload), _) => What::Control(plain_payload(payload.bind(py))?),
+            (Publishable::Control(payload), _) if topic == trigger::REQUEST => trigger_in(payload.bind(py), dialect)?,
+            (Publishable::Event(event), _) => Publishable::Event(event.clone_ref(py)),
+            (Publishable::Control(payload), _) => Publishable::Control(exact_payload(payload.bind(py))?),
         };
-        let correlation = match &outgoing.correlation {
+        let correlation = match &request.correlation {
             Some(given) => Correlation::given(given.bind(py))?,
             None => Correlation::Id(fresh.into()),
         };
-        let topic = match (&outgoing.topic, view) {
+        let topic = match (&request.topic, view) {
             (None, Some(event)) => default_topic_text(py, event.kind()),
             (Some(given), _) => Field("publish", "topic").text(given.bind_borrowed(py))?,
             (None, None) => PyString::new(py, topic).unbind(),
         };
         Ok(Self {
-            what,
+            item,
             correlation,
             topic,
         })

@@ -13,13 +13,13 @@ use crate::errors;
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// A value of the process that made it.
-pub(crate) struct Owned<T> {
+pub(crate) struct ForkSafe<T> {
     value: Option<T>,
     generation: u32,
     pid: u32,
 }
 
-impl<T> Owned<T> {
+impl<T> ForkSafe<T> {
     pub(crate) fn new(value: T) -> Self {
         Self {
             value: Some(value),
@@ -30,11 +30,11 @@ impl<T> Owned<T> {
 
     /// The value, or `ForkedProcess` naming both pids.
     pub(crate) fn get(&self, py: Python<'_>) -> PyResult<&T> {
-        self.here().ok_or_else(|| self.forked(py))
+        self.try_get().ok_or_else(|| self.forked(py))
     }
 
     /// The value, if this is its process.
-    pub(crate) fn here(&self) -> Option<&T> {
+    pub(crate) fn try_get(&self) -> Option<&T> {
         self.value
             .as_ref()
             .filter(|_| self.generation == GENERATION.load(Ordering::Relaxed))
@@ -42,7 +42,7 @@ impl<T> Owned<T> {
 
     /// The value itself, unless this is a forked child (which forgets it).
     pub(crate) fn into_inner(mut self) -> Option<T> {
-        self.here()?;
+        self.try_get()?;
         self.value.take()
     }
 
@@ -53,7 +53,7 @@ impl<T> Owned<T> {
     }
 }
 
-impl<T> Drop for Owned<T> {
+impl<T> Drop for ForkSafe<T> {
     fn drop(&mut self) {
         if self.generation != GENERATION.load(Ordering::Relaxed) {
             std::mem::forget(self.value.take());

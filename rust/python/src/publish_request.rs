@@ -15,23 +15,23 @@ use uuid::Uuid;
 
 use crate::args::{Field, type_name};
 use crate::calls;
-use crate::events::{self, Correlation, Local, Stamp};
-use crate::owned::Owned;
+use crate::events::{self, Correlation, DeliveryInfo, Local};
+use crate::fork_safe::ForkSafe;
 
 /// A publish with its arguments, not looked at before it is awaited.
-pub(crate) struct Outgoing {
-    pub(crate) what: What,
+pub(crate) struct PublishRequest {
+    pub(crate) item: Publishable,
     pub(crate) correlation: Option<Py<PyAny>>,
     /// Required for `Control`.
     pub(crate) topic: Option<Py<PyAny>>,
 }
 
-pub(crate) enum What {
+pub(crate) enum Publishable {
     Event(Py<PyAny>),
     Control(Py<PyAny>),
 }
 
-impl What {
+impl Publishable {
     pub(crate) const fn object(&self) -> &Py<PyAny> {
         match self {
             Self::Event(object) | Self::Control(object) => object,
@@ -39,9 +39,9 @@ impl What {
     }
 }
 
-impl Outgoing {
+impl PublishRequest {
     pub(crate) fn release(self, py: Python<'_>) {
-        let (What::Event(object) | What::Control(object)) = self.what;
+        let (Publishable::Event(object) | Publishable::Control(object)) = self.item;
         object.drop_ref(py);
         if let Some(correlation) = self.correlation {
             correlation.drop_ref(py);
@@ -51,15 +51,17 @@ impl Outgoing {
         }
     }
 
-    /// The coroutine that waits for room and goes on with `rest`.
-    pub(crate) fn become_slow(&self, bus: &Bound<'_, PyAny>, rest: Option<Pending>) -> PyResult<Py<PyAny>> {
+    /// The coroutine that waits for room and goes on with `partial`.
+    pub(crate) fn slow_path(&self, bus: &Bound<'_, PyAny>, partial: Option<PartialPublish>) -> PyResult<Py<PyAny>> {
         let py = bus.py();
-        let (object, control) = match &self.what {
-            What::Event(event) => (event, false),
-            What::Control(payload) => (payload, true),
+        let (object, control) = match &self.item {
+            Publishable::Event(event) => (event, false),
+            Publishable::Control(payload) => (payload, true),
         };
         let none = py.None();
-        let rest = rest.map(|rest| Py::new(py, rest).map(Py::into_any)).transpose()?;
+        let partial = partial
+            .map(|partial| Py::new(py, partial).map(Py::into_any))
+            .transpose()?;
         let or_none = |given: &Option<Py<PyAny>>| given.as_ref().unwrap_or(&none).bind(py).clone();
         let slow = calls::method(
             intern!(py, "_publish_slow"),
@@ -69,7 +71,7 @@ impl Outgoing {
                 &or_none(&self.correlation),
                 &or_none(&self.topic),
                 &PyBool::new(py, control),
-                &or_none(&rest),
+                &or_none(&partial),
             ],
             None,
         )?;
@@ -80,7 +82,7 @@ impl Outgoing {
 /// A message of this process in an in-process queue, which drops it under its lock: all that it holds is of types that run nobody's
 /// code then, so no subclass of a text or of bytes.
 pub(crate) struct LocalMessage {
-    pub(crate) what: What,
+    pub(crate) item: Publishable,
     pub(crate) correlation: Correlation,
     pub(crate) id: Uuid,
     pub(crate) topic: Py<PyString>,
@@ -94,7 +96,7 @@ impl LocalMessage {
         py: Python<'_>,
         pattern: &Py<PyString>,
         subscriber_id: &Py<PyString>,
-        stamp: Stamp,
+        info: DeliveryInfo,
     ) -> PyResult<Py<PyAny>> {
         let local = Local {
             id: self.id,
@@ -103,13 +105,13 @@ impl LocalMessage {
             timestamp: self.timestamp,
             sequence: self.sequence,
         };
-        match &self.what {
-            What::Event(event) => {
-                events::bus_event_local(py, &local, event.clone_ref(py), pattern, subscriber_id, stamp)
+        match &self.item {
+            Publishable::Event(event) => {
+                events::bus_event_local(py, &local, event.clone_ref(py), pattern, subscriber_id, info)
             }
-            What::Control(payload) => {
+            Publishable::Control(payload) => {
                 let payload = Field("publish_control", "payload").bytes(payload.bind_borrowed(py))?;
-                events::control_message_local(py, &local, payload, stamp)
+                events::control_message_local(py, &local, payload, info)
             }
         }
     }
@@ -117,25 +119,28 @@ impl LocalMessage {
 
 /// The readers of an in-process publish that had no room yet.
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
-pub(crate) struct Pending {
-    pub(crate) waiting: Mutex<Option<Owned<Unfinished>>>,
+pub(crate) struct PartialPublish {
+    pub(crate) unfinished: Mutex<Option<ForkSafe<Unfinished>>>,
 }
 
-impl Pending {
-    pub(crate) fn new(waiting: Unfinished) -> Self {
+impl PartialPublish {
+    pub(crate) fn new(unfinished: Unfinished) -> Self {
         Self {
-            waiting: Mutex::new(Some(Owned::new(waiting))),
+            unfinished: Mutex::new(Some(ForkSafe::new(unfinished))),
         }
     }
 }
 
 #[pymethods]
-impl Pending {
+impl PartialPublish {
     /// Seconds until a reader that takes nothing stops nobody any more; offer again then at the latest.
     #[getter]
     fn stalls_in(&self) -> f64 {
-        let waiting = self.waiting.lock();
-        let at = waiting.as_ref().and_then(Owned::here).map(Unfinished::stalls_at);
+        let unfinished = self.unfinished.lock();
+        let at = unfinished
+            .as_ref()
+            .and_then(ForkSafe::try_get)
+            .map(Unfinished::stalls_at);
         at.map_or(0.0, |at| {
             at.saturating_duration_since(std::time::Instant::now()).as_secs_f64()
         })
@@ -144,15 +149,17 @@ impl Pending {
     /// Nobody waits for them any more. A traceback may hold this object for long, so dropping it does not say that in time.
     /// True if other readers have the message, which counts as published then.
     fn give_up(&self) -> bool {
-        let waiting = self.waiting.lock().take();
-        waiting.and_then(Owned::into_inner).is_some_and(Unfinished::give_up)
+        let unfinished = self.unfinished.lock().take();
+        unfinished
+            .and_then(ForkSafe::into_inner)
+            .is_some_and(Unfinished::give_up)
     }
 }
 
 /// What became of an offer.
-pub(crate) enum Offer {
-    Taken,
-    Full(Option<Pending>),
+pub(crate) enum PublishOutcome {
+    Accepted,
+    Full(Option<PartialPublish>),
 }
 
 pub(crate) fn control_payload<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
@@ -166,20 +173,20 @@ pub(crate) fn control_payload<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<&'a 
 }
 
 /// The payload as bytes that run nobody's code.
-pub(crate) fn plain_payload(payload: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+pub(crate) fn exact_payload(payload: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let bytes = Field("publish_control", "payload").bytes(payload.as_borrowed())?;
     Ok(bytes.into_any())
 }
 
 /// The trigger request that a control payload is, or the payload.
-pub(crate) fn trigger_in(payload: &Bound<'_, PyAny>, dialect: Dialect) -> PyResult<What> {
+pub(crate) fn trigger_in(payload: &Bound<'_, PyAny>, dialect: Dialect) -> PyResult<Publishable> {
     let bytes = control_payload(payload)?;
     let decoded: Result<CollectionEvent<'_>, _> = dialect.decode(bytes);
     Ok(match decoded {
         Ok(event) if event.kind() == EventKind::Trigger => {
-            What::Event(events::decode_event(payload.py(), bytes, dialect)?)
+            Publishable::Event(events::decode_event(payload.py(), bytes, dialect)?)
         }
-        _ => What::Control(plain_payload(payload)?),
+        _ => Publishable::Control(exact_payload(payload)?),
     })
 }
 

@@ -9,28 +9,28 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from daemoneye_eventbus._backend import OpenedQueue
 from daemoneye_eventbus._connection import Connection
-from daemoneye_eventbus._deadline import Limit
+from daemoneye_eventbus._deadline import QuietTimeout
 from daemoneye_eventbus._listing import Listing
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo, EventBusStatistics
-from daemoneye_eventbus._ways import Opened
 from daemoneye_eventbus.errors import ConnectionLost, ProtocolError, SubscriptionRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from daemoneye_eventbus._border import Link, Source
-    from daemoneye_eventbus._bounds import Bounds
+    from daemoneye_eventbus._bindings import Link, Source
+    from daemoneye_eventbus._queue_options import QueueOptions
     from daemoneye_eventbus._types import EventSubscription, State
 
-__all__ = ["RemoteWay"]
+__all__ = ["RemoteBackend"]
 
 _log = logging.getLogger("daemoneye_eventbus.client")
 
 _CLOSE_SECONDS: Final = 2.0
 
 
-class RemoteWay:
+class RemoteBackend:
     """Over a connection, which other buses may share."""
 
     def __init__(self, connection: Connection) -> None:
@@ -62,33 +62,33 @@ class RemoteWay:
 
         return stop
 
-    def open(self, spec: EventSubscription, bounds: Bounds, token: int) -> Opened:
+    def open(self, spec: EventSubscription, options: QueueOptions, token: int) -> OpenedQueue:
         """A subscription on this connection, or on one of its own if it may stop the reading."""
-        block = bounds.overflow == "block"
+        block = options.overflow == "block"
         if block and self.config.peer == "original":
             raise SubscriptionRefused(
                 reason='overflow="block" needs a native broker: one of the original would wait for nobody and cut us; '
                 'use "drop_oldest" or "drop_newest"'
             )
         # By the bus's connection, which has been told how deep topics may be; another has yet to hear it.
-        source = self.native.inbox(spec, bounds, self.bridge.bell, token)
+        source = self.native.inbox(spec, options, self.bridge.waker, token)
         if not block:
             return self._open_on(self._connection, spec, source, own=False)
         own = Connection(self.bridge, self._connection.address, replace(self.config, pool=False))
         return self._open_on(own, spec, source, own=True)
 
-    def _open_on(self, connection: Connection, spec: EventSubscription, source: Source, *, own: bool) -> Opened:
+    def _open_on(self, connection: Connection, spec: EventSubscription, source: Source, *, own: bool) -> OpenedQueue:
         link, bridge = connection.link, self.bridge
         number = 0
 
         async def confirm() -> None:
             if own:
-                await connection.opened()
+                await connection.wait_connected()
 
-            def ask(bell: Any, answer: int) -> Any:
+            def ask(waker: Any, answer: int) -> Any:
                 nonlocal number
-                number, ticket = link.subscribe(source, bell, answer)
-                return ticket
+                number, reply = link.subscribe(source, waker, answer)
+                return reply
 
             await bridge.ask(ask)
 
@@ -99,7 +99,7 @@ class RemoteWay:
 
         async def end(at_once: bool) -> None:
             if own:
-                link.unsubscribe(number, True, bridge.bell, 0)
+                link.unsubscribe(number, True, bridge.waker, 0)
                 link.close_counted()
                 if at_once:
                     connection.abandon()
@@ -107,17 +107,17 @@ class RemoteWay:
                     connection.close()
                 return
             if at_once or link.state != "connected":
-                link.unsubscribe(number, True, bridge.bell, 0)
+                link.unsubscribe(number, True, bridge.waker, 0)
                 return
-            limit = Limit(asyncio.timeout(_CLOSE_SECONDS))
+            limit = QuietTimeout(asyncio.timeout(_CLOSE_SECONDS))
             # Broken or closed meanwhile: the subscription ended with it.
             with contextlib.suppress(ConnectionError):
                 async with limit:
-                    await bridge.ask(lambda bell, answer: link.unsubscribe(number, True, bell, answer))
-            if limit.is_over:
+                    await bridge.ask(lambda waker, answer: link.unsubscribe(number, True, waker, answer))
+            if limit.expired:
                 _log.warning("the broker did not confirm the end of subscription %r", spec.subscriber_id)
 
-        return Opened(source, confirm, arrived, end, connection.cause)
+        return OpenedQueue(source, confirm, arrived, end, connection.cause)
 
     def flush_soon(self) -> None:
         """One write for everything published in this turn of the loop."""
@@ -154,12 +154,12 @@ class RemoteWay:
 
     async def statistics(self) -> EventBusStatistics:
         """The broker's numbers."""
-        answer: EventBusStatistics = _told(EventBusStatistics, await self.bridge.ask(self.native.statistics))
+        answer: EventBusStatistics = _expect(EventBusStatistics, await self.bridge.ask(self.native.statistics))
         return answer
 
     async def broker_statistics(self) -> BrokerStatistics:
         """All totals of the broker."""
-        return BrokerStatistics(**_told(dict, await self.bridge.ask(self.native.broker_statistics)))
+        return BrokerStatistics(**_expect(dict, await self.bridge.ask(self.native.broker_statistics)))
 
     async def clients(self) -> list[ClientInfo]:
         """Everybody, page by page."""
@@ -167,13 +167,13 @@ class RemoteWay:
         found: list[ClientInfo] = []
         listing = Listing()
         while True:
-            page, more = _told(tuple, await self.bridge.ask(functools.partial(link.clients, listing.after)))
+            page, more = _expect(tuple, await self.bridge.ask(functools.partial(link.clients, listing.after)))
             try:
                 found.extend(ClientInfo(**one) for one in page)
             except ValueError as error:
                 raise ProtocolError(f"the broker has not answered what it was asked: {error}") from None
             try:
-                if not listing.goes_on(page, more):
+                if not listing.advance(page, more):
                     return found
             except ValueError as error:
                 raise ProtocolError(f"the broker {error}; please report it") from None
@@ -193,10 +193,10 @@ class RemoteWay:
                 observer("closed")
             return
         if self._connection.state == "connected" and goodbye > 0:
-            await self._connection.left(goodbye)
+            await self._connection.leave(goodbye)
         else:
             self._connection.close()
-        self._account()
+        self._warn_unsent()
 
     def abandon(self) -> None:
         """Leaves without a word, from any thread; the last one closes."""
@@ -206,14 +206,14 @@ class RemoteWay:
         if self._connection.release():
             self._connection.abandon()
 
-    def _account(self) -> None:
+    def _warn_unsent(self) -> None:
         unsent = self.native.unsent
         if unsent:
             _log.warning("%d published messages were not sent before the bus was closed", unsent)
         self._connection.unsent_is_told()
 
 
-def _told(kind: type, answer: Any) -> Any:
+def _expect(kind: type, answer: Any) -> Any:
     """The answer, unless the broker did not know the question, or answered another."""
     if isinstance(answer, kind):
         return answer

@@ -17,7 +17,7 @@ from daemoneye_eventbus._waiters import Waiters
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from daemoneye_eventbus._ways import Way
+    from daemoneye_eventbus._backend import Backend
 
 __all__ = ["StateChanges"]
 
@@ -25,24 +25,24 @@ __all__ = ["StateChanges"]
 class StateChanges(AsyncIterator[State]):
     """Each change from now on; ends after ``closed``."""
 
-    __slots__ = ("__weakref__", "_bridge", "_changes", "_ended", "_present", "_stop", "_waiting")
+    __slots__ = ("__weakref__", "_bridge", "_changes", "_ended", "_present", "_stop", "_waiters")
 
-    def __init__(self, way: Way, present: Callable[[], State]) -> None:
+    def __init__(self, backend: Backend, present: Callable[[], State]) -> None:
         """``present`` knows of the end of a bus also where others go on with its connection."""
         changes: deque[State] = deque()
-        waiting = Waiters()
+        waiters = Waiters()
 
         def changed(state: State) -> None:
             changes.append(state)
-            waiting.wake_all()
+            waiters.wake_all()
 
-        self._bridge: Final = way.bridge
+        self._bridge: Final = backend.bridge
         self._present: Final = present
         self._changes: Final = changes
-        self._waiting: Final = waiting
+        self._waiters: Final = waiters
         self._ended = False
         # Also where nobody ever begins.
-        self._stop: Final = weakref.finalize(self, way.observe(changed))
+        self._stop: Final = weakref.finalize(self, backend.observe(changed))
         self._stop.atexit = False
 
     async def __anext__(self) -> State:
@@ -54,11 +54,11 @@ class StateChanges(AsyncIterator[State]):
                 if state == "closed":
                     await self.aclose()
                 return state
-            await self._waiting.wait(loop)
+            await self._waiters.wait(loop)
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Ends it, also for those who wait."""
         self._ended = True
         self._stop()
-        self._waiting.wake_all()
+        self._waiters.wake_all()

@@ -11,9 +11,9 @@ use crate::calls;
 
 /// One that carries nothing yet.
 #[derive(Default)]
-pub(crate) struct Stop(Option<Py<PyAny>>);
+pub(crate) struct StopIteration(Option<Py<PyAny>>);
 
-impl Stop {
+impl StopIteration {
     pub(crate) fn prepare(&mut self, py: Python<'_>) -> PyResult<()> {
         value_name(py);
         self.0 = Some(calls::call(py.get_type::<PyStopIteration>().as_any(), [], None)?.unbind());
@@ -21,7 +21,7 @@ impl Stop {
     }
 
     /// The exception with this result, for which nothing more is allocated if it was prepared.
-    pub(crate) fn carrying(self, py: Python<'_>, value: Py<PyAny>) -> PyErr {
+    pub(crate) fn with_value(self, py: Python<'_>, value: Py<PyAny>) -> PyErr {
         match self.0.map(|stop| stop.into_bound(py)) {
             None => PyStopIteration::new_err((value,)),
             Some(stop) => match stop.setattr(value_name(py), value) {

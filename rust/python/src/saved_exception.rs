@@ -10,14 +10,14 @@ use std::ptr;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-/// Runs `last_words` with no exception set, and sets what was set again.
+/// Runs `call` with no exception set, and sets what was set again.
 // Deprecated from Python 3.12 on, whose replacement Python 3.11 has not.
 #[allow(deprecated, reason = "not in every version that is built for")]
-pub(crate) fn aside<R>(_py: Python<'_>, last_words: impl FnOnce() -> R) -> R {
+pub(crate) fn with_exception_saved<R>(_py: Python<'_>, call: impl FnOnce() -> R) -> R {
     let (mut class, mut value, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
     // SAFETY: this thread is attached, and these are places for pointers; what is written there are references of ours, or null.
     unsafe { ffi::PyErr_Fetch(&raw mut class, &raw mut value, &raw mut traceback) };
-    let result = last_words();
+    let result = call();
     // SAFETY: as above; the references go back to where they came from.
     unsafe { ffi::PyErr_Restore(class, value, traceback) };
     result

@@ -5,28 +5,28 @@ use daemoneye_eventbus_core::broker::{BrokerConfig, Port};
 use daemoneye_eventbus_core::wire::Dialect;
 use pyo3::prelude::*;
 
-use crate::config::{self, Bounds};
-use crate::doorbell::Doorbell;
+use crate::callback::CallbackWithFallback;
+use crate::config::{self, QueueOptionsFields};
 use crate::errors::raise;
-use crate::owned::Owned;
-use crate::pace::Scheduled;
-use crate::promise::Promise;
-use crate::source::{Source, Spring};
+use crate::flush_scheduled::FlushScheduled;
+use crate::fork_safe::ForkSafe;
+use crate::loop_waker::LoopWaker;
+use crate::source::{Receiver, Source};
 use crate::types;
 
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
-pub(crate) struct PortHandle {
-    port: Owned<Arc<Port>>,
+pub(crate) struct LocalLink {
+    port: ForkSafe<Arc<Port>>,
     pub(crate) dialect: Dialect,
-    pub(crate) flush: Scheduled,
+    pub(crate) flush: FlushScheduled,
 }
 
-impl PortHandle {
+impl LocalLink {
     pub(crate) fn new(port: Port, config: &BrokerConfig) -> Self {
         Self {
-            port: Owned::new(Arc::new(port)),
+            port: ForkSafe::new(Arc::new(port)),
             dialect: config.dialect,
-            flush: Scheduled::default(),
+            flush: FlushScheduled::default(),
         }
     }
 
@@ -36,18 +36,18 @@ impl PortHandle {
 }
 
 #[pymethods]
-impl PortHandle {
+impl LocalLink {
     /// Subscribes at once; `token` is rung when the queue has something for a reader who waits.
     fn subscribe(
         &self,
         py: Python<'_>,
         spec: &Bound<'_, PyAny>,
-        bounds: Bounds,
+        options: QueueOptionsFields,
         broker_overflow: &str,
-        bell: &Doorbell,
+        waker: &LoopWaker,
         token: u64,
     ) -> PyResult<Source> {
-        let (limits, overflow, block) = raise(py, bounds.into_core())?;
+        let (limits, overflow, block) = raise(py, options.into_core())?;
         // There is one stage only: where the subscriber would rather wait, the policy of the broker's stage takes over.
         let overflow = if block {
             raise(py, config::overflow("broker_overflow", broker_overflow))?
@@ -55,18 +55,18 @@ impl PortHandle {
             overflow
         };
         let asked = types::subscription(spec)?;
-        let reader = bell.waker(py, token)?;
+        let reader = waker.for_token(py, token)?;
         let local = raise(py, self.core(py)?.subscribe(&asked, limits, overflow, reader))?;
         let patterns = local.patterns.clone();
-        Ok(Source::new(Spring::Local(local), patterns, self.dialect))
+        Ok(Source::new(Receiver::Local(local), patterns, self.dialect))
     }
 
     /// For a loop that is to `flush` in its next turn. Where that comes to nothing it is done there.
-    fn promise(slf: Bound<'_, Self>, flush: Py<PyAny>) -> Promise {
+    fn with_fallback(slf: Bound<'_, Self>, flush: Py<PyAny>) -> CallbackWithFallback {
         let handle = slf.unbind();
-        Promise::new(flush, move || {
+        CallbackWithFallback::new(flush, move || {
             let handle = handle.get();
-            if let Some(port) = handle.port.here() {
+            if let Some(port) = handle.port.try_get() {
                 handle.flush.clear();
                 port.flush();
             }
