@@ -1,4 +1,4 @@
-"""What a bus needs of the way to its broker, which leads over a connection or, in the broker's own process, past it."""
+"""What a bus needs of its broker, over a connection or, in the broker's own process, without one."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["Backend", "OpenedQueue"]
 
 @dataclass(frozen=True, slots=True)
 class OpenedQueue:
-    """A subscription's queue, and how to end it."""
+    """A subscription's queue, and what its backend does for it."""
 
     source: Source
     confirm: Callable[[], Any]
     """Coroutine function: waits for the broker's answer."""
     arrived: Callable[[], Any]
-    """Coroutine function: of what the broker had for it at the last flush of its bus, all is in the queue or was."""
+    """Coroutine function: waits until the queue has got all that the broker had for it at the last flush of its bus."""
     end: Callable[[bool], Any]
     """Coroutine function: ends it; with ``True`` from any thread, without waiting for anybody."""
     failure: Callable[[], BaseException | None]
@@ -34,7 +34,7 @@ class OpenedQueue:
 
 
 class Backend(Protocol):
-    """One of the two ways."""
+    """Implemented by `LocalBackend` and `RemoteBackend`."""
 
     bridge: Bridge
     config: ClientConfig

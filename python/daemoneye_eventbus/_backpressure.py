@@ -1,8 +1,8 @@
-"""Publishers that wait for room: a line for each bus, served from its front.
+"""Publishes that wait for room: one queue for each bus, first in, first out.
 
-Nobody offers for himself. Whoever hears of room has the lines served: what stands in one is offered in order, until
-something finds too little. So a large event is not overtaken by smaller ones behind it, and all the room that there is
-is used in one turn of the loop, however many tasks wait for it.
+No waiting task tries by itself. When there is room, the publishes of a queue are tried in order until one finds too
+little. So a large event is not overtaken by smaller ones behind it, and all the room that there is is used in one turn
+of the loop, however many tasks wait for it.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ __all__ = ["RoomCallbacks", "WaitingPublish"]
 
 
 class RoomCallbacks:
-    """Whose lines are to be served when there is room on a connection."""
+    """What is called when there is room on a connection: each bus that has waiting publishes tries them again."""
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_callbacks",)
 
     def __init__(self) -> None:
-        self._lines: dict[Callable[[], None], None] = {}
+        self._callbacks: dict[Callable[[], None], None] = {}
 
-    def add(self, serve: Callable[[], None]) -> None:
-        """Somebody stands in that line."""
-        self._lines[serve] = None
+    def add(self, retry: Callable[[], None]) -> None:
+        """Has ``retry`` called from now on; once each time, however often it is added."""
+        self._callbacks[retry] = None
 
-    def discard(self, serve: Callable[[], None]) -> None:
-        """Nobody does any more."""
-        self._lines.pop(serve, None)
+    def discard(self, retry: Callable[[], None]) -> None:
+        """Has it called no more."""
+        self._callbacks.pop(retry, None)
 
     def call(self) -> None:
-        """There may be room, or never any more."""
-        for serve in tuple(self._lines):
-            serve()
+        """There may be room, or the connection has ended."""
+        for retry in tuple(self._callbacks):
+            retry()
 
 
 class WaitingPublish:
-    """One publish in its line, and what became of it."""
+    """One publish in its queue, and what became of it."""
 
     __slots__ = ("error", "is_over", "message", "partial", "taken", "waiter")
 
@@ -54,7 +54,7 @@ class WaitingPublish:
         partial: PartialPublish | None,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        """``message`` as `BusCore._offer` takes it; ``partial`` is what it left to be handed over, if anything."""
+        """``message`` as `BusCore._try_publish` takes it; ``partial`` is what an attempt has begun, if any."""
         self.message = message
         self.partial = partial
         self.waiter = Waiter(loop)
@@ -73,7 +73,7 @@ class WaitingPublish:
             raise self.error
 
     def accepted(self) -> int:
-        """How many events were published by it, of one. What some readers have was, whatever the others miss."""
+        """How many events it has published, of one. An event that some readers have counts as published."""
         if self.taken:
             return 1
         return 0 if self.partial is None else int(self.partial.give_up())

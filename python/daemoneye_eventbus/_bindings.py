@@ -1,4 +1,4 @@
-"""The asyncio border: what this package alone uses of the native half. The public names stand in front of it."""
+"""The native classes that only this package uses. Public classes derive from them or hold them."""
 
 from daemoneye_eventbus._native import (
     Address,

@@ -1,4 +1,7 @@
-"""The broker as Python starts, stops and watches it."""
+"""The broker as Python starts, stops and watches it.
+
+It runs on a thread of its own, whatever the event loop does; calls that take time are requests to that thread.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +124,7 @@ class Broker:
             with signals_blocked():
                 reply = self._core.start(waker, token)
             if reply.done:
-                # A start too many is refused at once, and must not end what the first one began.
+                # A second start is refused at once, and must not shut down what the first one began.
                 reply.result()
             begun = True
             return reply
@@ -131,7 +134,7 @@ class Broker:
             await bridge.ask(begin)
         except BaseException:
             if begun:
-                # Its thread would go on to listen at the path for nobody.
+                # Otherwise its thread would still begin to listen, with nobody to stop it.
                 self._core.shutdown(0.0, bridge.waker, 0)
             raise
 
@@ -148,13 +151,13 @@ class Broker:
         try:
             undelivered: int = await bridge.ask(lambda waker, token: self._core.shutdown(bound, waker, token))
         finally:
-            # Given up or not, it ends.
+            # Also if this is cancelled: the broker ends all the same.
             self._notify_end_observers(bridge)
         return undelivered
 
     def _notify_end_observers(self, bridge: Bridge) -> None:
         while True:
-            # Another thread may end it at the same time: a look and then a step would be two.
+            # Another thread may shut it down at the same time, so testing and popping must be one step.
             try:
                 tell = self._end_observers.pop()
             except KeyError:
@@ -207,7 +210,7 @@ class Broker:
         return self._core.disconnect_client(_id(client_id))
 
     def _bridge(self) -> Bridge:
-        # First of all whether this is a forked child: that has no running loop either, which would say less.
+        # First, since it raises `ForkedProcess` in a forked child, where the error for no running loop would say less.
         _ = self._core.running
         return Bridge.current()
 

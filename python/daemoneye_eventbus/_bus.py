@@ -1,4 +1,9 @@
-"""The bus: publish and subscribe, in the broker's process or in any other, by the same object."""
+"""The bus: publish and subscribe, in the broker's process or in any other, by the same object.
+
+What depends on where the broker is, a backend does (`_backend`). Publishing is native, and continues in Python where it
+has to wait (`_publishing`). An awaitable call does nothing before it is awaited, and each wait ends by a timeout or by
+`shutdown`.
+"""
 
 from __future__ import annotations
 
@@ -273,7 +278,7 @@ class EventBus(Publisher):
             raise
         try:
             await opened.confirm()
-            # Shut down meanwhile: nobody would ever end it.
+            # If the bus was shut down meanwhile, nobody would ever close the subscription.
             self._check()
         except BaseException:
             subscription._abandon()

@@ -48,7 +48,7 @@ _LARGEST_UID: Final = 2**32 - 2
 
 
 def place(owner: object, name: str) -> str:
-    """A field, as errors name it."""
+    """The name of a field in errors: ``Class.field``."""
     return f"{type(owner).__name__}.{name}"
 
 
@@ -165,7 +165,7 @@ def sids(where: str, value: object) -> tuple[str, ...]:
 
 
 def only_elsewhere(owner: object, *names: str, instead: str) -> None:
-    """Who may connect, what, or is trusted, is said in the words of the system; others would have no effect."""
+    """Refuses fields that have an effect on the other system only: users have numbers on Unix, and SIDs on Windows."""
     for name in names:
         (default,) = (item.default for item in fields(cast("Any", owner)) if item.name == name)
         if getattr(owner, name) != default:

@@ -1,4 +1,4 @@
-"""What can be set, checked together when it is made."""
+"""The configurations of brokers and clients: fields are checked, also against each other, when one is made."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SMALLEST_FRAME: Final = 1024
 _MAX_NAME: Final = 256
 _SHORTEST: Final = 1e-6
 _LONGEST: Final = 7 * 24 * 3600
-"""Seconds; nobody means to wait longer."""
+"""Seconds; a longer wait is a mistake."""
 _SHORTEST_TOKEN: Final = 16
 _NAME_AND_SECRET: Final = 2
 _OWNER_ONLY: Final = 0o600

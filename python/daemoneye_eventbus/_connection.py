@@ -1,7 +1,7 @@
 """One link to a broker and the loop that serves it; shared by the buses of a pool.
 
-The loop writes what publishers left behind once a turn, and somebody waits for the kernel only when that has refused
-bytes. Who that is, and who reads, depends on the loop (`_reading`).
+The loop flushes what publishers have buffered once a turn; only when the kernel refuses bytes does anybody wait for it
+to take more. Whether the loop or a thread does that, and reads, depends on the loop (`_reading`).
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class Connection:
         """The pool's connection for this loop, address and config, or a new one."""
         if not config.pool:
             return cls(bridge, address, config)
-        # Nobody can share those of loops that have ended, but who has a bus there may still publish without waiting.
+        # Connections of closed loops leave the pool. They stay open: a bus there may still use `publish_nowait`.
         # Other threads' loops come and go meanwhile: a copy is one step.
         for key in cls._pool.copy():
             if key[0].is_closed:
                 cls._pool.pop(key, None)
         key = (bridge, address, config._key())
         found = cls._pool.get(key)
-        # Any thread may collect the last user; nothing comes between looking at their number and adding to it.
+        # Any thread may collect the last user, but not between this look at their number and adding to it.
         if found is not None and found.state != "closed" and found.users > 0:
             found.users += 1
             return found
@@ -74,7 +74,7 @@ class Connection:
 
     @property
     def state(self) -> State:
-        """Where the link stands."""
+        """The state of the link."""
         return self.link.state
 
     def cause(self) -> BaseException | None:
@@ -87,7 +87,7 @@ class Connection:
         while True:
             state = self.state
             if state in {"connected", "reconnecting"}:
-                # How it came to that is news to nobody who follows the bus from now on.
+                # Changes up to now are not for observers of the bus that is being made.
                 self._notify_observers()
                 return
             if state == "closed":
@@ -135,7 +135,7 @@ class Connection:
         if self.bridge.is_running:
             self.bridge.call_next_turn(self.link.with_fallback(self._flush))
             return
-        # There are no turns, at least until somebody runs that loop again; what was taken must not be refused now.
+        # The loop has no next turn now, and may never have one. What was accepted is sent, not refused.
         while (blocked := self.link.flush()) is False:
             pass
         if blocked:
@@ -151,7 +151,7 @@ class Connection:
         except ForkedProcess as error:
             self.bridge.warn_of_fork(error)
         except BaseException:
-            # A Ctrl-C; nobody else would write what is left, and what waits for the kernel is not written in a turn.
+            # A Ctrl-C. Nobody else would write: what waits for the kernel the link's thread, the rest the next turn.
             self.link.write_elsewhere()
             self.flush_soon()
             raise
@@ -164,7 +164,7 @@ class Connection:
             self.link.write_elsewhere()
 
     async def leave(self, timeout: float) -> None:
-        """Says goodbye and waits, ``timeout`` seconds at most, until the broker has sent what it still has for us."""
+        """Sends BYE and waits, ``timeout`` seconds at most, until the broker has sent what it still has for us."""
         try:
             self.link.leave()
             async with QuietTimeout(asyncio.timeout(timeout)):

@@ -1,4 +1,4 @@
-"""Every wait has a deadline, and a deadline is a number."""
+"""Deadlines: every wait has one, and what comes too late is a ``TimeoutError`` that says what was waited for."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Deadline:
 
 
 class QuietTimeout:
-    """A timeout of asyncio's that raises nothing: it `expired`, or what is awaited within it came to its end.
+    """A timeout of asyncio's that raises nothing: it has `expired`, or what is awaited within it came to its end.
 
-    A ``TimeoutError`` of somebody else's comes out; a signal's handler may raise one.
+    Any other ``TimeoutError`` passes through; a signal handler may raise one.
     """
 
     def __init__(self, timeout: asyncio.Timeout) -> None:

@@ -1,7 +1,7 @@
 """The native value classes with the dataclass protocol: ``__dataclass_fields__``, taken from private dataclasses.
 
 ``dataclasses.fields``, ``asdict``, ``astuple`` and ``is_dataclass`` look for nothing else; ``typing.get_type_hints``
-looks for ``__annotations__``. Whoever hands these classes or their objects out takes them from here.
+looks for ``__annotations__``. Modules that hand out these classes or their objects import them from here.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ _CLIENT_SECONDS: Final = 0.5
 
 
 class _WeakRegistry(Generic[T]):
-    """What has not been collected. Other threads add to it and collect meanwhile, also while the interpreter ends: each
-    of these is one step of a dict."""
+    """Objects that have not been collected yet. Other threads add and collect meanwhile, also while the interpreter
+    ends, so each of these is one operation of a dict."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count()
@@ -39,7 +39,7 @@ class _WeakRegistry(Generic[T]):
     def add(self, one: T) -> Callable[[], object]:
         """Watches ``one``. The result ends that."""
         number, references = next(self._numbers), self._references
-        # No code of Python's: it runs below native code, where the interpreter's end cannot unwind a daemon thread.
+        # No Python function: it would run below native code, where the interpreter's end cannot unwind a daemon thread.
         references[number] = weakref.ref(one, functools.partial(references.pop, number))
         return functools.partial(references.pop, number, None)
 
@@ -72,7 +72,7 @@ def is_forked(pid: int) -> bool:
 
 
 def is_left_in_fork(error: BaseException | None, pid: int) -> bool:
-    """Whether ``error`` ends a block in a forked child; all that the block holds is the parent's, and stays."""
+    """Whether ``error`` leaves a block in a forked child, where all that the block holds belongs to the parent."""
     return error is not None and is_forked(pid)
 
 

@@ -1,4 +1,4 @@
-"""A listing of a broker's clients, page by page. It ends whatever the broker says: ids rise, and so many are enough."""
+"""A listing of a broker's clients, page by page. It ends whatever the broker answers: ids must rise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way to a broker of this process, past any connection: no socket, no codec."""
+"""The backend of a bus in the broker's own process."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class LocalBackend:
         self.room.call()
 
     async def _yield_turn(self) -> None:
-        """Nothing that is asked here takes time; who asks without end leaves the loop to others all the same."""
+        """Nothing here has to wait; a task that calls it in a tight loop still lets others run."""
         loop = self.bridge.check()
         if loop.time() - self._turned >= _TURN_SECONDS:
             await asyncio.sleep(0)
@@ -94,10 +94,10 @@ class LocalBackend:
             self._link.flush()
 
     def kernel_is_full(self) -> None:
-        """Whoever reads elsewhere has a connection of his own, and the broker waits for it."""
+        """Nothing to do: the broker itself writes to readers in other processes."""
 
     async def flush(self) -> None:
-        """Publishing in process routes at once; what has company to wait for is written."""
+        """Publishing in process routes at once; what is held back for readers elsewhere is written."""
         self._link.flush()
         await self._yield_turn()
 
@@ -123,7 +123,7 @@ class LocalBackend:
         return self._broker.statistics()
 
     async def clients(self) -> list[ClientInfo]:
-        """Everybody, in the order that other processes are told them."""
+        """All clients, in the same order as for other processes."""
         await self._yield_turn()
         return sorted(self._broker.clients(), key=lambda client: client.id)
 
@@ -143,7 +143,7 @@ class LocalBackend:
         self._broker_ended()
 
     def abandon(self) -> None:
-        """Leaves without a word, from any thread."""
+        """As `close`, from any thread and without telling observers."""
         if self._open:
             self._open = False
             self._stop_observing()
@@ -152,4 +152,4 @@ class LocalBackend:
 
 
 def _noop() -> None:
-    """In the place of what is let go: a function that knows its owner keeps him from being freed at once."""
+    """Replaces a callback that refers to its owner: the cycle would keep both until the garbage collector runs."""

@@ -1,7 +1,7 @@
-"""What Rust has to say, as records of Python's `logging`.
+"""Rust's log, as records of Python's `logging`.
 
-Threads that Rust owns only fill a bounded ring and ring the loops; the first loop to look makes the records, on its own
-thread. Which level anybody wants is asked here and told to Rust, so that what nobody wants is never written.
+Threads that Rust owns only fill a bounded ring and wake the loops; the first loop to look makes the records, on its own
+thread. Rust is told the lowest level that a logger wants, so that what nobody wants is never formatted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["emit", "forget", "refresh"]
 
 _PACKAGE: Final = "daemoneye_eventbus"
 _AREAS: Final = ("broker", "client", "transport")
-"""The rooms of the core that have something to say."""
+"""The modules of the core that log."""
 _LOGGERS: Final = tuple(logging.getLogger(name) for name in (_PACKAGE, *(f"{_PACKAGE}.{area}" for area in _AREAS)))
 _LEVELS: Final = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 _NOTHING: Final = logging.CRITICAL + 1
@@ -24,7 +24,7 @@ _PLACE: Final = "(rust)"
 _THREAD: Final = 0
 """No thread's number. Formats of hosts, Django's among them, ask for a number here and for text elsewhere."""
 _waiting: Final[deque[tuple[int, str, str, dict[str, Any], float | None]]] = deque()
-"""Lines on their way, each taken out before it is handed over."""
+"""Lines that were taken from Rust; each is removed before its record is handled, so that none is handled twice."""
 
 
 def refresh() -> None:
@@ -34,7 +34,7 @@ def refresh() -> None:
 
 
 def emit() -> None:
-    """Hands over what waits. Where a handler or filter of the host raises, the lines behind wait for the next call."""
+    """Makes records of what waits. If a handler or filter of the host raises, the rest waits for the next call."""
     refresh()
     lines, lost = _native._take_logs()
     _waiting.extend(lines)

@@ -1,7 +1,7 @@
-"""One bridge per event loop: how Rust's threads reach it, and how questions to them are awaited.
+"""One bridge per event loop: how Rust's threads wake it, and how requests to them are awaited.
 
-The loop waits at one socket. Whoever rings leaves a token; the bridge calls the method that the token stands for.
-Owners are held weakly: a forgotten object is collected, its token goes with it and rings for nobody.
+The loop watches one socket. A wake-up leaves a token, and the bridge calls the method that listens for that token.
+Listeners are held weakly: an object that is forgotten is collected, and its token has no effect any more.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PUBLISHES_A_TURN: Final = 256
 
 
 class Bridge:
-    """The doorbell of one loop and who listens to it."""
+    """The waker of one loop, and its listeners."""
 
     _bridges: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Bridge]] = weakref.WeakKeyDictionary()
 
@@ -48,11 +48,11 @@ class Bridge:
         if not self.watches_descriptors:
             dispatch_by_reading(loop, self.waker, self.dispatch)
         _wake_for_logs(self.waker, self.listen(self._log))
-        # What came while no loop was there to take it.
+        # Lines that were logged before there was a loop to take them.
         loop.call_soon(self._log)
 
     def _watch_waker(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Whether the loop watches descriptors; then it watches the bell from now on."""
+        """Whether the loop watches descriptors; then it watches the waker's socket from now on."""
         # On Windows a loop may watch sockets, but none watches pipes.
         if os.name == "nt":
             return False
@@ -111,7 +111,7 @@ class Bridge:
     def call_next_turn(self, method: Callable[[], object]) -> None:
         """Has the loop, which runs, call ``method`` in its next turn; for a step on its thread."""
         loop = self.loop
-        # Outside of a task this may be a signal's handler; a loop that sleeps is woken by the kernel alone.
+        # Outside of a task this may be a signal handler; `call_soon` does not wake a loop that sleeps.
         turn = loop.call_soon if asyncio.current_task(loop) else loop.call_soon_threadsafe
         turn(method)
 
@@ -124,37 +124,37 @@ class Bridge:
         return token
 
     def forget(self, token: int) -> None:
-        """The token rings for nobody from now on."""
+        """Removes the listener of a token."""
         self._listeners.pop(token, None)
 
     def drain(self) -> None:
-        """Calls everybody who was rung for; a callback of the loop, so that whom they wake may go on at once."""
+        """Calls the listeners of all tokens. A callback of the loop, so that woken tasks may run at once."""
         self._dispatch_tokens(self.waker.drain)
 
     def dispatch(self) -> None:
-        """The same for who held the bell, or has read from its socket."""
+        """The same after `LoopWaker.suppress`, or where the socket has been read."""
         self._dispatch_tokens(self.waker.take)
 
     def dispatch_soon(self) -> None:
-        """The same in the loop's next turn, for a step on its thread; one that is closed wakes nobody any more."""
+        """The same in the loop's next turn, for callers on its thread; does nothing if the loop is closed."""
         loop = self._loop()
         if loop is not None and not loop.is_closed():
             loop.call_soon(self.waker.with_fallback(self.dispatch))
 
-    def _dispatch_tokens(self, who: Callable[[], Iterable[int]]) -> None:
+    def _dispatch_tokens(self, take: Callable[[], Iterable[int]]) -> None:
         try:
-            self._notify_listeners(who())
+            self._notify_listeners(take())
         except ForkedProcess:
-            # A child that runs its parent's loop to the end hears its parent's bell, and has nobody to call.
+            # A forked child that goes on running its parent's loop shares its socket, but has no listeners to call.
             return
         except BaseException:
-            # A Ctrl-C may come between any two steps, and takes along whom the bell was for. One call too many does
-            # nobody harm, in this run of the loop or, where it has ended, in the next.
+            # A Ctrl-C may come between any two steps, and then the tokens are lost. So every listener is called, in
+            # this run of the loop or, if it has ended, in the next; a call too many does no harm.
             self.loop.call_soon(self._dispatch_tokens, self._listeners.copy)
             raise
 
     def warn_of_fork(self, error: ForkedProcess) -> None:
-        """A child goes on running its parent's loop. What that watches stays its parent's; that is said once."""
+        """Warns, once, that a forked child runs its parent's loop, whose connections remain the parent's."""
         if not self._fork_is_warned_of:
             self._fork_is_warned_of = True
             _log.warning("a forked child runs its parent's event loop, but none of that loop's buses: %s", error)
@@ -169,23 +169,23 @@ class Bridge:
                 continue
             try:
                 method()
-            except Exception as error:  # noqa: BLE001  # one listener's trouble must not cost the others their wake-up
+            except Exception as error:  # noqa: BLE001  # an error of one listener must not cost others their wake-up
                 self.loop.call_exception_handler({"message": f"waking {method!r} failed", "exception": error})
-                # What a signal's handler raised is not the listener's trouble, and cost it its own.
+                # It may have been a signal handler that raised, and then the listener has missed its wake-up.
                 self.loop.call_soon(method)
 
     def _log(self) -> None:
         _logs.emit()
 
     def limit_publishes(self, owner: int, queue_messages: int) -> None:
-        """Buses of this loop give its readers a turn well before the queue of ``owner``, so large, is full."""
+        """Has buses of this loop give it a turn well before the queue of ``owner``, of this size, is full."""
         limit = max(1, queue_messages // 8)
         if limit < _PUBLISHES_A_TURN:
             self._limits[owner] = limit
             self._apply_publish_limit()
 
     def lift_publish_limit(self, owner: int) -> None:
-        """That queue is fed no more; from any thread."""
+        """Ends that limit; from any thread."""
         if self._limits.pop(owner, None) is not None:
             self.call(self._apply_publish_limit)
 

@@ -23,7 +23,7 @@ _SERVED_A_TURN: Final = 256
 
 
 class Publisher(BusCore):
-    """What a bus does when there is no room at once: stand in line, offer again, give up in time."""
+    """What a bus does when there is no room at once: it queues the publish, tries again, and gives up in time."""
 
     _backend: Backend
     _bridge: Bridge
@@ -74,7 +74,7 @@ class Publisher(BusCore):
             await entry.waiter
             entry.result()
         except BaseException as error:
-            # One that a signal's handler raises is none of ours.
+            # A signal handler may raise a ``TimeoutError`` of its own.
             if not isinstance(error, TimeoutError) or not entry.waiter.timed_out():
                 _set_accepted(error, self._give_up(entry))
                 raise
@@ -85,12 +85,12 @@ class Publisher(BusCore):
             return
         finally:
             limit.cancel()
-            # Or the error leads back to itself.
+            # The error's traceback holds this frame: together they would be a cycle.
             entry.error = None
         raise _timeout_error(timeout, accepted)
 
     def _update_front(self) -> None:
-        """Another stands first, or nobody."""
+        """To be called when the first in the queue has changed, or the queue is empty."""
         self._set_waiter_count(len(self._waiting_publishes))
         if self._stall_timer is not None:
             self._stall_timer.cancel()
@@ -104,7 +104,7 @@ class Publisher(BusCore):
             self._stall_timer = self._bridge.loop.call_later(partial.stalls_in, self._retry_waiting)
 
     def _retry_waiting(self) -> None:
-        """Offers what stands in line, in order, until something finds too little room."""
+        """Tries the waiting publishes in order, until one finds too little room."""
         queue = self._waiting_publishes
         for _ in range(_SERVED_A_TURN):
             if not queue:
@@ -129,13 +129,13 @@ class Publisher(BusCore):
         self._update_front()
 
     def _give_up(self, entry: WaitingPublish) -> int:
-        """Gives up a place; how many events it has published."""
+        """Takes a publish out of the queue; returns how many events it has published."""
         was_first = bool(self._waiting_publishes) and self._waiting_publishes[0] is entry
         entry.is_over = True
         with contextlib.suppress(ValueError):
             self._waiting_publishes.remove(entry)
         if was_first:
-            # What is behind it may need less.
+            # The next one may need less room.
             self._bridge.call(self._retry_waiting)
         return entry.accepted()
 
@@ -146,7 +146,7 @@ class Publisher(BusCore):
         self._check()
         if not (isinstance(events, Iterable) or hasattr(events, "__getitem__")):
             raise wrong_type("publish_many.events", "an iterable of events", events)
-        # Also where there is no event that could be refused for it.
+        # Checked here too, since there may be no event that would be refused for it.
         if not isinstance(correlation, str | CorrelationMetadata | None):
             raise wrong_type("publish_many.correlation", "str, CorrelationMetadata or None", correlation)
         if topic is not None:
@@ -166,7 +166,7 @@ class Publisher(BusCore):
                     await self._publish_slow(event, correlation, topic, False, partial or None)
                     accepted += 1
         except BaseException as error:
-            # Whoever goes on from there repeats none: what the iterator raises and a cancellation say it as well.
+            # On errors of the iterator and on cancellation too, so that a caller who continues publishes none twice.
             _set_accepted(error, accepted + (vars(error).get("accepted") or 0))
             raise
 
@@ -182,7 +182,7 @@ def _timeout_error(timeout: float, accepted: int) -> PublishTimeout:
 
 
 def _set_accepted(error: Any, accepted: int) -> None:
-    # Not in the frame that it is raised from: another name for it there would be a cycle. Past what its class makes of
-    # setting an attribute: one that is frozen would put its refusal in the place of the error.
+    # A function of its own: a local name for the error in the frame that raises it would be a cycle. Set through
+    # `BaseException`: a class that refuses attributes, such as a frozen dataclass, would raise in place of the error.
     with contextlib.suppress(AttributeError):
         BaseException.__setattr__(error, "accepted", accepted)

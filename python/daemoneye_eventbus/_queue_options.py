@@ -1,4 +1,4 @@
-"""How much a subscription may hold."""
+"""The options of a subscription's own queue."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class QueueOptions:
     overflow: Literal["drop_oldest", "drop_newest", "block"]
 
     def check(self) -> None:
-        """Names what is out of range."""
+        """Raises ``TypeError`` or ``ValueError``, which names the option."""
         integer("queue_messages", self.queue_messages, 1, 2**63 - 1)
         integer("queue_bytes", self.queue_bytes, 1, 2**63 - 1)
         choice("overflow", self.overflow, "drop_oldest", "drop_newest", "block")

@@ -1,7 +1,7 @@
 """Who reads a connection, and who waits for the kernel to take more.
 
-Where the loop watches descriptors it does both itself: no thread stands between the kernel and a reader. Elsewhere the
-link's own thread does, and wakes the loop once for what has come together.
+A loop that watches descriptors does both itself: no thread stands between the kernel and a reader. Otherwise the link's
+own thread does, and wakes the loop once for all that has come meanwhile.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["LinkReads", "LoopReads", "Reading", "reading"]
 
-# How often a loop is asked again that has raised; what comes of a signal's handler does not come so often in a row.
+# How often a loop that raised is asked again; a signal handler does not raise so often in a row.
 _ATTEMPTS: Final = 4
 
 
 class Reading(Protocol):
-    """What a connection tells whoever reads it."""
+    """What a connection tells its reader."""
 
     def update(self) -> None:
         """What is there to be read may have changed."""
@@ -35,7 +35,7 @@ class Reading(Protocol):
 
 
 def reading(bridge: Bridge, link: Link) -> Reading:
-    """The way of this loop."""
+    """The one that suits this loop."""
     return LoopReads(bridge, link) if bridge.watches_descriptors else LinkReads(link)
 
 
@@ -49,16 +49,16 @@ class LinkReads:
         """Nothing to do: the thread knows."""
 
     def kernel_is_full(self) -> None:
-        """Leaves it to the thread."""
+        """Has the thread write."""
         self._link.write_elsewhere()
 
 
 class LoopReads:
     """The loop watches the descriptor.
 
-    A signal's handler may raise between any two steps of this, of the loop and of the loop's selector. What was begun
-    and not ended is not taken for done: the next `update`, at the latest that of the loop's next turn, undoes the whole
-    and does it again.
+    A signal handler may raise between any two steps of this, of the loop and of the loop's selector. What was begun and
+    not finished is not taken for done: the next `update`, at the latest in the loop's next turn, undoes all of it and
+    does it again.
     """
 
     def __init__(self, bridge: Bridge, link: Link) -> None:
@@ -79,7 +79,7 @@ class LoopReads:
         """Watches for writing."""
         self.update()
         if self._watched is None:
-            # Paused or lost; whichever it is, the supervisor sees to the bytes.
+            # Paused or lost; in both cases the link's own thread writes.
             self._link.write_elsewhere()
             return
         self._is_writing = True
@@ -108,7 +108,7 @@ class LoopReads:
             raise
 
     def _is_refused(self) -> bool:
-        """Whether the loop raises whenever it is asked; else it watches now, and what it raised was of a handler's."""
+        """Whether the loop raises each time it is asked. Otherwise it watches now, and a signal handler had raised."""
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(Exception):
                 self._watch_anew(is_torn=True)
@@ -139,12 +139,12 @@ class LoopReads:
         try:
             if self._link.on_readable(self._bridge.waker):
                 self.update()
-            # Last, for whoever is woken goes on in there.
+            # Last, since tasks that are woken run within it.
             self._bridge.dispatch()
         except ForkedProcess as error:
             self._bridge.warn_of_fork(error)
         except BaseException:
-            # A Ctrl-C may come between any two steps; the link holds the bell until the loop has looked.
+            # A Ctrl-C may come between any two steps, and wake-ups are suppressed until the loop has dispatched.
             self._bridge.loop.call_soon(self._bridge.dispatch)
             raise
 
@@ -160,7 +160,7 @@ class LoopReads:
 
 
 def _forget(loop: asyncio.AbstractEventLoop, number: int) -> None:
-    """Has the kernel watch a descriptor no more that the loop does not know of.
+    """Has the kernel stop watching a descriptor that the loop does not know of.
 
     asyncio's selector keeps a list beside the kernel's. An exception between the two leaves a descriptor in the
     kernel's alone: the loop turns without rest for it, cannot be asked to watch it again (``FileExistsError``), and has

@@ -1,4 +1,4 @@
-"""The way to a broker over a connection, which other buses may share."""
+"""The backend of a bus over a connection."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ class RemoteBackend:
         return stop
 
     def open(self, spec: EventSubscription, options: QueueOptions, token: int) -> OpenedQueue:
-        """A subscription on this connection, or on one of its own if it may stop the reading."""
+        """A subscription on this connection, or on one of its own if it stops reading when it is full."""
         block = options.overflow == "block"
         if block and self.config.peer == "original":
             raise SubscriptionRefused(
                 reason='overflow="block" needs a native broker: one of the original would wait for nobody and cut us; '
                 'use "drop_oldest" or "drop_newest"'
             )
-        # By the bus's connection, which has been told how deep topics may be; another has yet to hear it.
+        # Made by the bus's connection, which knows how deep the broker's topics may be; a new one does not yet.
         source = self.native.inbox(spec, options, self.bridge.waker, token)
         if not block:
             return self._open_on(self._connection, spec, source, own=False)
@@ -93,7 +93,7 @@ class RemoteBackend:
             await bridge.ask(ask)
 
         async def arrived() -> None:
-            # The answer to a flush comes behind what the broker had for the same connection.
+            # The answer to a PING comes behind all that the broker had for the same connection.
             if own:
                 await bridge.ask(link.ping)
 
@@ -132,11 +132,11 @@ class RemoteBackend:
         await self.bridge.ask(self.native.ping)
 
     async def last_flush(self) -> None:
-        """As `flush`, for somebody who is about to leave: `ConnectionLost` as soon as the connection breaks."""
+        """As `flush`, for a bus that is about to close: raises `ConnectionLost` as soon as the connection breaks."""
         broken = self.bridge.check().create_future()
 
         def changed(state: State) -> None:
-            # That it was made may still be on its way here.
+            # The change to ``connected`` may still be on its way here.
             if state in {"reconnecting", "closed"} and not broken.done():
                 broken.set_result(None)
 
@@ -162,7 +162,7 @@ class RemoteBackend:
         return BrokerStatistics(**_expect(dict, await self.bridge.ask(self.native.broker_statistics)))
 
     async def clients(self) -> list[ClientInfo]:
-        """Everybody, page by page."""
+        """All clients, page by page."""
         link = self.native
         found: list[ClientInfo] = []
         listing = Listing()
@@ -183,12 +183,12 @@ class RemoteBackend:
         return self.native.statistics_of_connection()
 
     async def close(self, goodbye: float) -> None:
-        """Leaves the pool; the last one says goodbye for at most so many seconds and closes."""
+        """Leaves the connection; its last user waits ``goodbye`` seconds at most for the rest, and closes it."""
         if not self._open:
             return
         self._open = False
         if not self._connection.release():
-            # The connection goes on for others and says nothing of this.
+            # The connection stays open for others, and so reports no change.
             for observer in list(self._observers):
                 observer("closed")
             return
@@ -199,7 +199,7 @@ class RemoteBackend:
         self._warn_unsent()
 
     def abandon(self) -> None:
-        """Leaves without a word, from any thread; the last one closes."""
+        """As `close`, from any thread, without waiting and without telling observers."""
         if not self._open:
             return
         self._open = False
@@ -214,7 +214,7 @@ class RemoteBackend:
 
 
 def _expect(kind: type, answer: Any) -> Any:
-    """The answer, unless the broker did not know the question, or answered another."""
+    """The answer; raises if the broker did not know the request, or answered another."""
     if isinstance(answer, kind):
         return answer
     if isinstance(answer, EventBusStatistics):

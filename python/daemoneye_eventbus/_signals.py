@@ -1,7 +1,7 @@
-"""Signals are for the threads of the host.
+"""Threads of this package leave signals to the threads of the host.
 
-A thread begins with the mask of whoever starts it. One of ours that blocks nothing would take what the host blocks in
-its own threads: to wait for it (`signal.sigwait`, a signalfd), or to be left alone for a while.
+A thread inherits the signal mask of the thread that starts it. One of ours that blocked nothing would get the signals
+that the host blocks in its own threads: to wait for them (`signal.sigwait`, a signalfd), or to have none for a while.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if sys.platform == "win32":
         yield
 
 else:
-    # What a thread does wrong itself is its own signal; blocked, it would end the process without a word.
+    # Raised by a fault of the thread itself. Blocked, they would end the process without running a handler.
     _OWN = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGSYS}
     _OTHERS = signal.valid_signals() - _OWN
 
     @contextlib.contextmanager
     def signals_blocked() -> Generator[None]:
-        """A thread that is started in here gets no signal that another thread could get."""
+        """Threads that are started within it get no signal that another thread could get."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _OTHERS)
         try:
             yield
         finally:
-            # What has come meanwhile is delivered here, and its handler may raise.
+            # Signals that came meanwhile are delivered here, and their handlers may raise.
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

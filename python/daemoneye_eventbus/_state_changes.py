@@ -1,7 +1,7 @@
-"""The changes of a bus's state, one after the other.
+"""The changes of a bus's state, in order.
 
-Each change is kept until somebody asks for it. Not an async generator: a wait that is given up, at a time limit for
-example, would end a generator for good, and the iteration would look as if the bus had been closed.
+Each change is kept until it is asked for. Not an async generator: a wait that is cancelled, by a time limit say, would
+end a generator for good, and the iteration would look as if the bus had been closed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class StateChanges(AsyncIterator[State]):
     __slots__ = ("__weakref__", "_bridge", "_changes", "_ended", "_present", "_stop", "_waiters")
 
     def __init__(self, backend: Backend, present: Callable[[], State]) -> None:
-        """``present`` knows of the end of a bus also where others go on with its connection."""
+        """``present`` returns the bus's own state, which is ``closed`` also while other buses use its connection."""
         changes: deque[State] = deque()
         waiters = Waiters()
 
@@ -41,7 +41,7 @@ class StateChanges(AsyncIterator[State]):
         self._changes: Final = changes
         self._waiters: Final = waiters
         self._ended = False
-        # Also where nobody ever begins.
+        # Also for an iterator that is never started.
         self._stop: Final = weakref.finalize(self, backend.observe(changed))
         self._stop.atexit = False
 
@@ -58,7 +58,7 @@ class StateChanges(AsyncIterator[State]):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Ends it, also for those who wait."""
+        """Ends the iteration, also for tasks that wait."""
         self._ended = True
         self._stop()
         self._waiters.wake_all()

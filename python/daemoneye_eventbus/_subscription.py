@@ -1,4 +1,8 @@
-"""A subscription: an asynchronous iterator over one bounded queue."""
+"""A subscription: an asynchronous iterator over one bounded queue.
+
+Messages stay in the native queue until they are read; waiting readers are served in order. Cancelling a read loses
+neither a message nor a wake-up, and all reads end when the subscription is closed, or its connection is lost for good.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class QueueListener:
-    """Between a queue, which needs somebody to ring for before its subscription exists, and that subscription."""
+    """What a queue notifies. An object of its own, since a queue needs it before its subscription exists."""
 
     def __init__(self) -> None:
         self.waiting = Waiters()
@@ -40,8 +44,8 @@ class QueueListener:
         if subscription is not None and subscription._ended:
             self.waiting.wake_all()
         else:
-            # A task that may run the loop anew, as with nest_asyncio, must not go on within this callback, which could
-            # not be entered again.
+            # A task that may run the loop itself, as with nest_asyncio, must not run within this callback, which the
+            # loop could not call again meanwhile.
             self.waiting.wake_one(direct=not hasattr(asyncio.get_running_loop(), "_nest_patched"))
 
 
@@ -108,7 +112,7 @@ class Subscription(SubscriptionCore[T_co]):
                 raise self._end_error()
             return message
         finally:
-            # Whoever was woken wakes the next, also where it has failed.
+            # A reader that was woken wakes the next one, also if it failed.
             self._wake_next(self._waiters.queue)
 
     async def _next_slow(self) -> Any:
@@ -178,11 +182,11 @@ class Subscription(SubscriptionCore[T_co]):
             self._waiters.wake_all()
 
     async def _drain_target(self) -> int:
-        """How many messages its reader has taken once it has all that waits now, at the broker too.
+        """How many messages its reader will have taken once it has all that is queued now, here and at the broker.
 
-        The bus has been flushed. What comes later is not waited for: others may go on publishing without end.
+        The bus has been flushed. Later messages do not count, since others may go on publishing without end.
         """
-        # Of a connection that has ended nothing more comes.
+        # From a connection that has ended nothing more comes.
         with contextlib.suppress(ConnectionError):
             await self._opened.arrived()
         return self._delivered + self.pending
@@ -194,7 +198,7 @@ class Subscription(SubscriptionCore[T_co]):
             await asyncio.sleep(0.005)
 
     def _abandon(self) -> None:
-        """It never came to be: nothing to warn about."""
+        """Closes it at once, from any thread, without a warning."""
         end = self._close_at_once()
         if end is not None:
             run_sync(end)

@@ -1,4 +1,4 @@
-"""Coroutines that stand in line for something: woken one at a time or all at once, never lost when one is cancelled."""
+"""A queue of waiting coroutines, woken one at a time or all at once. Cancelling one loses no wake-up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Waiters"]
 
 
 class Waiters:
-    """A line of waiters. Whoever was woken and cannot use it must pass it on (`wake_one`)."""
+    """Waiters, first in, first out. One that was woken and cannot use it must wake the next (`wake_one`)."""
 
     __slots__ = ("queue",)
 
@@ -25,14 +25,14 @@ class Waiters:
         return len(self.queue)
 
     async def wait(self, loop: asyncio.AbstractEventLoop, deadline: float | None = None) -> bool:
-        """Stands at the end until woken; false at ``deadline`` of the loop's clock."""
+        """Waits at the end of the queue until woken; false at ``deadline`` of the loop's clock."""
         waiter = self.join(loop)
         handle = None if deadline is None else loop.call_at(deadline, waiter.time_out)
         try:
             await waiter
         except BaseException as error:
             self.leave(waiter)
-            # One that a signal's handler raises is none of ours.
+            # A signal handler may raise a ``TimeoutError`` of its own.
             if not isinstance(error, TimeoutError) or not waiter.timed_out():
                 raise
             return False
@@ -43,21 +43,21 @@ class Waiters:
                 handle.cancel()
 
     def join(self, loop: asyncio.AbstractEventLoop) -> Waiter:
-        """A new place at the end; whoever does not wait to its end must `leave`."""
+        """A new waiter at the end; unless it is awaited until woken, it must `leave`."""
         waiter = Waiter(loop)
         self.queue.append(waiter)
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
-        """Gives up a place."""
+        """Removes a waiter."""
         if waiter in self.queue:
             self.queue.remove(waiter)
         elif not waiter.cancelled():
-            # Woken in the same turn in which it was cancelled: somebody else must get it.
+            # Woken in the same turn in which it was cancelled: another must be woken in its place.
             self.wake_one()
 
     def wake_one(self, *, direct: bool = False) -> None:
-        """Wakes the first who still waits; ``direct``, in a callback of the loop: without another turn."""
+        """Wakes the first that still waits; ``direct``, for callbacks of the loop only: without another turn."""
         Waiter.wake_first(self.queue, direct)
 
     def wake_all(self) -> None:

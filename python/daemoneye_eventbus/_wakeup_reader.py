@@ -1,7 +1,7 @@
-"""How a loop that cannot watch descriptors hears the doorbell: it always reads from it.
+"""How a loop that cannot watch descriptors is woken: it always has a read of the waker's socket under way.
 
-Windows' own loop is of that kind, and so is any other whose ``add_reader`` says `NotImplementedError`. It cannot watch
-a connection either; there a thread of Rust reads (`_reading`).
+Windows' own loop is of that kind, and so is any other whose ``add_reader`` raises `NotImplementedError`. It cannot
+watch a connection either; for that a thread of Rust reads (`_reading`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["dispatch_by_reading"]
 
 _AT_ONCE: Final = 4096
-# How often the system may refuse to read; what a signal's handler raises does not come so often in a row.
+# How often the system may refuse to read; a signal handler does not raise ``OSError`` so often in a row.
 _ATTEMPTS: Final = 4
 
 
@@ -32,7 +32,7 @@ def _family() -> socket.AddressFamily:
 
 
 def dispatch_by_reading(loop: asyncio.AbstractEventLoop, waker: LoopWaker, dispatch: Callable[[], object]) -> None:
-    """Has ``dispatch`` called in the loop whenever somebody rings, for as long as there is a loop."""
+    """Has ``dispatch`` called in the loop whenever it is woken, for as long as there is a loop."""
     sock = socket.fromfd(waker.fileno(), _family(), socket.SOCK_STREAM)
     sock.setblocking(False)
     weakref.finalize(loop, sock.close)
@@ -40,11 +40,10 @@ def dispatch_by_reading(loop: asyncio.AbstractEventLoop, waker: LoopWaker, dispa
 
 
 class _SocketReader:
-    """Awaits ``sock_recv`` over and over, in no task: who cancels all tasks, or waits for all, means others.
+    """Awaits ``sock_recv`` again and again. Not in a task, since the host may cancel all tasks, or wait for all.
 
-    A signal's handler may raise between any two steps of this and of the loop, which forgets a callback that was to
-    begin then. So each step is asked for twice, and the one that is done last counts; what was begun and not ended is
-    given up, and another read begins.
+    A signal handler may raise between any two steps of this and of the loop, which then drops the callback that was
+    next. So each step is scheduled twice and done once; a read that was interrupted is cancelled, and another begins.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, dispatch: Callable[[], object]) -> None:
@@ -72,15 +71,15 @@ class _SocketReader:
             except StopIteration as ended:
                 self._failures = 0
                 if ended.value:
-                    # Not at once: the loop has its turn, however often somebody rings.
+                    # In the next turn, so that others have one too, however often the loop is woken.
                     self.read()
-                # Last, for whoever is woken goes on in there, and may end the loop's run.
+                # Last, since tasks that are woken run within it, and may stop the loop.
                 self._dispatch()
             except asyncio.CancelledError:
                 # The loop is being closed.
                 return
             else:
-                # What a task says to a future that it has been handed.
+                # As a task does with a future that it was yielded.
                 future._asyncio_future_blocking = False
                 for _ in range(2):
                     future.add_done_callback(functools.partial(self._step, self._steps, reading))
@@ -90,12 +89,12 @@ class _SocketReader:
             raise
 
     def _restarts(self, error: BaseException, future: Any) -> bool:
-        """False if the bell is gone, or the loop."""
+        """Begins another read; false if the socket or the loop is gone."""
         self._failures += isinstance(error, OSError)
         if self._loop.is_closed() or self._failures >= _ATTEMPTS:
             return False
         self.read()
-        # What has been read, if anything, was for somebody.
+        # Something may have been read already.
         self._loop.call_soon(self._dispatch)
         if future is not None:
             future.cancel()

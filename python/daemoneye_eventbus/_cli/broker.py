@@ -147,7 +147,7 @@ async def _serve(broker: Broker, drain: float) -> None:
 
 
 def _on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
-    """The first asks; more of them change nothing, since a terminal and a supervisor often both send one."""
+    """The first signal stops the broker; later ones are ignored: a terminal and a supervisor often both send one."""
 
     def first() -> None:
         for name in _STOPPING:

@@ -104,7 +104,7 @@ class _Printer:
         self.tell(head | {"frame": self.shown, "offset": offset} | frames.read(body, offset + prefix, self._dialect))
 
     def bad_frame(self, head: dict[str, Any], offset: int, reason: str) -> None:
-        """One whose body is not there."""
+        """Reports a frame whose body is missing or not read."""
         self.shown += 1
         self.tell(head | {"frame": self.shown, "offset": offset, "error": reason, "error_offset": offset})
 

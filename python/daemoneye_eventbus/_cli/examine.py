@@ -50,7 +50,7 @@ def user(uid: int) -> str:
 
 
 def own_uid() -> int:
-    """Whose rights this process has. Nothing that asks gets this far on Windows, where users have no numbers."""
+    """The uid whose rights this process has. Not reached on Windows, where users have no numbers."""
     if sys.platform == "win32":
         raise CliError("users have no numbers on Windows")
     return os.geteuid()

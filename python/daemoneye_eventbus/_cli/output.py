@@ -33,9 +33,9 @@ class ReaderGone(Exception):
 
 
 def prepare_streams() -> None:
-    """Whatever the locale, a character that it cannot show is escaped, and never an error.
+    """Has characters that the locale cannot show escaped, instead of an error for them.
 
-    A stream that was closed before we began goes nowhere: its number would else be given to a socket.
+    A standard stream that is closed is opened on the null device: otherwise a socket would get its number.
     """
     for number in range(3):
         try:
@@ -68,8 +68,8 @@ def _blocking_stream(stream: TextIO) -> TextIO | None:
 class _BlockingFileIO(io.FileIO):
     """Waits until the descriptor takes what is written.
 
-    Whoever has the same pipe or terminal may say at any time that it does not block; what it does not take at once
-    would be lost.
+    Another process with the same pipe or terminal may make it non-blocking at any time; what it does not take at once
+    would then be lost.
     """
 
     def write(self, data: Any, /) -> int:
@@ -128,12 +128,12 @@ def write(text: str) -> None:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Whether it is one that moves its cursor as it is told; a console of Windows does so only if it was asked to."""
+    """Whether it is a terminal that obeys escape sequences, which a console of Windows by default does not."""
     return sys.platform != "win32" and stream.isatty()
 
 
 def say(prog: str, text: str) -> None:
-    """One line to stderr. Who closed stderr does not want to know."""
+    """Prints one line to stderr; nothing if that is closed."""
     try:
         print(f"{prog}: {escape(text)}", file=sys.stderr, flush=True)
     except OSError:

@@ -255,7 +255,7 @@ class _Progress:
         self._bytes += len(line) + 1
 
     def tick(self) -> None:
-        """Tells, if it is time. Who types or pipes lines knows how far it is."""
+        """Prints the progress if it is time; only for files, since who types or pipes lines knows it."""
         now = time.monotonic()
         if self._size is None or self._quiet or now - self._told < (_STEP if not self._terminal else 0.2):
             return

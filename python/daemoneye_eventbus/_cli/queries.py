@@ -1,4 +1,4 @@
-"""What a broker is asked with a deadline, first of all for what it tells of itself."""
+"""Requests to a broker, each with a deadline."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def clients(bus: EventBus) -> list[ClientInfo]:
 
 
 async def within(answer: Awaitable[T]) -> T:
-    """One that accepts connections and answers nothing is no broker."""
+    """The answer. A broker that accepts connections and answers nothing counts as none."""
     try:
         async with asyncio.timeout(_SECONDS):
             return await answer

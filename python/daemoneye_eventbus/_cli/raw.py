@@ -1,4 +1,4 @@
-"""A connection spoken by hand: frames as they cross the socket, for commands that look at them.
+"""A connection of the command line's own: frames as they cross the socket, for commands that show or check them.
 
 Blocking, with a deadline on everything; Unix sockets only, as far as Python knows them.
 """
@@ -83,7 +83,7 @@ class RawConnection:
         self._socket.close()
 
     def peer(self) -> Peer:
-        """Asked as the library's client asks, who refuses whom the kernel does not name."""
+        """Who listens; one that the kernel does not name is refused, as by the library's client."""
         if sys.platform == "win32":
             raise CliError("users have no numbers on Windows")
         try:

@@ -1,7 +1,7 @@
 """Lines of a descriptor, read on a thread of their own so that the loop goes on, with a bound on what waits.
 
-The thread reads the descriptor itself: a buffered stream's lock, held by a thread that still waits for input when the
-interpreter ends, would abort the process. It is a daemon, since nothing can wake it from that wait.
+The thread reads the descriptor itself: if it still waited for input when the interpreter ends, holding a buffered
+stream's lock, the process would be aborted. It is a daemon, since nothing can wake it from that wait.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``sub``: what is published and matches, one line for each.
 
-The loop takes whatever waits, writes it at once, and looks up twice a second: for time that is up, for an interrupted
-connection, and for a reader that has gone without waiting for the next event.
+It takes all that is queued, writes it at once, and checks twice a second whether time is up, the connection was
+interrupted, or the reader of the output has gone, without waiting for the next event.
 """
 
 from __future__ import annotations

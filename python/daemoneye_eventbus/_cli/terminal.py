@@ -80,7 +80,7 @@ class Terminal:
         output.write(_WRAP)
 
     def _follow(self, number: int) -> None:
-        """Does what the signal does by itself, from a terminal that was given back."""
+        """Restores the terminal, then lets the signal take its default effect."""
         with contextlib.suppress(OSError, output.ReaderGone):
             self._give_back()
         signal.signal(number, signal.SIG_DFL)
@@ -140,7 +140,7 @@ class Terminal:
         self._fresh = True
 
     def _back(self) -> None:
-        """After a stop: the shell has set the terminal as it likes it. Keys that were pressed since stay."""
+        """After a stop: sets the terminal again, which the shell has changed. Keys pressed meanwhile are kept."""
         if not self._on:
             return
         if sys.platform != "win32" and self._modes is not None:
@@ -154,7 +154,7 @@ class Terminal:
         self._redraw()
 
     def _redraw(self) -> None:
-        """Out of a callback: whoever shows the next page finds out about a terminal that has gone."""
+        """As a callback: if the terminal is gone, the next page raises that."""
         with contextlib.suppress(OSError, output.ReaderGone):
             self._again()
 

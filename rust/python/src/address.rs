@@ -1,4 +1,4 @@
-//! Where a bus lives, checked once.
+//! `Address`: the path of a broker's socket or pipe, checked when it is made.
 use std::path::PathBuf;
 
 use daemoneye_eventbus_core::transport;
@@ -21,7 +21,7 @@ impl Address {
     }
 }
 
-/// Pid and uid of whoever is at the other end of a connected socket, as a client of ours is told them.
+/// Pid and uid of the process at the other end of a connected socket, as the kernel reports them to a client.
 #[cfg(unix)]
 #[pyfunction]
 #[pyo3(signature = (descriptor, /))]
@@ -38,7 +38,7 @@ impl Address {
     fn new(py: Python<'_>, path: Option<PathBuf>, instance: Option<&Bound<'_, PyString>>) -> PyResult<Self> {
         let address = match (path, instance) {
             (Some(path), None) => transport::Address::from_path(&path),
-            // What is not Unicode is in no name, and is refused by it.
+            // What is not Unicode becomes U+FFFD, which no valid name has, so it is refused.
             (None, Some(instance)) => transport::Address::from_instance(&instance.to_string_lossy()),
             _ => Err(daemoneye_eventbus_core::Error::invalid(
                 "path",

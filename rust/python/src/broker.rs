@@ -1,4 +1,4 @@
-//! A broker that lives in this process on its own thread.
+//! `BrokerCore`: a broker of this process, on a thread of its own. What takes time is answered by a [`PendingReply`].
 use std::time::Duration;
 
 use daemoneye_eventbus_core::Error;
@@ -86,7 +86,7 @@ impl BrokerCore {
         Ok(reply)
     }
 
-    /// Stops within `timeout` seconds from a thread that may wait, without an event loop: for the end of the interpreter.
+    /// Shuts down within `timeout` seconds and blocks the calling thread: for the end of the interpreter, when no event loop runs.
     fn stop(&self, py: Python<'_>, timeout: f64) {
         let Some(broker) = self.broker.try_get() else { return };
         let timeout = Duration::try_from_secs_f64(timeout).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What a broker tells of itself, as the fields of `BrokerStatistics` and `ClientInfo`: the same for its own process and for others.
+//! A broker's totals and clients as the fields of `BrokerStatistics` and `ClientInfo`, the same for its own process and for others.
 use std::collections::BTreeMap;
 
 use daemoneye_eventbus_core::event::EventBusStatistics;

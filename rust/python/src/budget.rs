@@ -1,52 +1,37 @@
-//! When a coroutine that never has to wait lets others run all the same.
+//! A cooperative budget: how many steps tasks take before the loop has a turn, for calls that never have to wait.
+//!
+//! Guarantees: tasks keep the loop for about [`SLICE`] at most and for no more steps than the limit, and keep their order.
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Longer than this nobody keeps the loop to himself.
+/// The longest that tasks run before the loop has a turn.
 const SLICE: Duration = Duration::from_millis(1);
-/// The clock costs a tenth of a step: while steps are short, only so many are taken between two looks.
+/// Reading the clock costs a tenth of a step: while steps are short, it is read once for so many.
 const STRIDE: u32 = 4;
 /// Steps are short if a stride of them takes a small part of the slice.
 const SHORT: Duration = Duration::from_micros(100);
 
-/// Whether the loop will flush at the end of its turn.
-#[derive(Default)]
-pub(crate) struct Scheduled(AtomicBool);
-
-impl Scheduled {
-    /// From now on it will; true if it would already. A look first: it will but once in a turn, and a swap is dear.
-    pub(crate) fn schedule(&self) -> bool {
-        self.0.load(Ordering::Relaxed) || self.0.swap(true, Ordering::Relaxed)
-    }
-
-    /// It is under way, or will not be.
-    pub(crate) fn clear(&self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
-}
-
 /// Counts steps taken without giving the loop a turn; used on the loop's thread only.
 ///
-/// Operations of different tasks keep the order in which the loop first runs them (`gather` of many): while one has given the loop a
-/// turn, those behind it do too, and the loop goes on with each in its turn. That ends with the first to go on, so that a task which
-/// takes step after step still gets as many as it may.
+/// Operations of different tasks keep the order in which the loop first runs them (`gather` of many): once one has yielded, those behind
+/// it yield too, until the first of them resumes. So a task that takes step after step still gets its whole budget.
 pub(crate) struct Budget {
     start: Instant,
-    /// Nanoseconds from `start` to the last turn, and to the last look at the clock.
+    /// Nanoseconds from `start` to the last turn, and to when the clock was last read.
     last_turn: AtomicU64,
     last_read: AtomicU64,
     steps: AtomicU32,
-    /// The step before which to look next.
+    /// The step before which the clock is read next.
     next_read: AtomicU32,
     limit: AtomicU32,
-    /// The most that `limit` may be.
+    /// The highest that `limit` may be.
     max_limit: u32,
-    /// An operation gave the loop a turn, and none has gone on since.
+    /// An operation has yielded, and none has resumed since.
     yielded: AtomicBool,
 }
 
 impl Budget {
-    /// Takes `limit` steps at once, or fewer.
+    /// Allows `limit` steps per turn, and never more.
     pub(crate) fn new(limit: u32) -> Self {
         Self {
             start: Instant::now(),
@@ -60,7 +45,7 @@ impl Budget {
         }
     }
 
-    /// Takes `limit` steps at once from now on, as far as that is allowed.
+    /// Allows `limit` steps per turn from now on, within 1 and the first limit.
     pub(crate) fn limit(&self, limit: u32) {
         self.limit.store(limit.clamp(1, self.max_limit), Ordering::Relaxed);
     }
@@ -71,7 +56,7 @@ impl Budget {
         self.count_without_clock().is_some_and(|steps| self.read_clock(steps))
     }
 
-    /// The same for an operation, which then calls [`resume`](Self::go_on) after the turn; also true behind one that has yet to do so.
+    /// The same for an operation, which calls [`resume`](Self::resume) after the turn; also true behind one that has yet to do so.
     #[inline]
     pub(crate) fn must_yield(&self) -> bool {
         self.count_without_clock().is_some_and(|steps| {
@@ -87,12 +72,12 @@ impl Budget {
         self.steps.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The step that waited is not taken after all. Where nobody tells, the next operation yields once in vain.
+    /// The step that waited is not taken after all. Without this call the next operation would yield once in vain.
     pub(crate) fn cancel(&self) {
         self.yielded.store(false, Ordering::Relaxed);
     }
 
-    /// Counts the step if it is one between two looks; otherwise gives the steps before it.
+    /// Counts the step if the clock need not be read for it; otherwise returns the number of steps before it.
     #[inline]
     fn count_without_clock(&self) -> Option<u32> {
         let steps = self.steps.load(Ordering::Relaxed);
@@ -109,7 +94,7 @@ impl Budget {
         if steps < self.limit.load(Ordering::Relaxed)
             && now.saturating_sub(self.last_turn.load(Ordering::Relaxed)) < nanoseconds(SLICE)
         {
-            // Not past those who see here that somebody yielded.
+            // With a stride of 1, each operation comes here and sees that another one has yielded.
             let is_short = since < nanoseconds(SHORT) && !self.yielded.load(Ordering::Relaxed);
             let stride = if is_short { STRIDE } else { 1 };
             self.next_read.store(steps + stride, Ordering::Relaxed);

@@ -1,5 +1,7 @@
-//! The hot half of a bus: what it publishes is offered in one native step ([`offer`]). Where that cannot finish, Python's half
-//! (`_publish_slow`) waits for room and offers again.
+//! The native base class of `EventBus`: the fast path of publishing.
+//!
+//! A publish is tried in one native step ([`publish`]). Where there is no room, the Python half (`_publish_slow`) waits and tries again.
+//! Guarantees: a publish overtakes none that waits for room; what was accepted is written also if the loop never runs again.
 mod methods;
 mod publish;
 
@@ -40,15 +42,15 @@ impl Backend {
 pub(crate) struct BusCore {
     backend: Backend,
     pub(crate) budget: Budget,
-    /// Coroutines that wait for room; newcomers stand behind them.
+    /// How many coroutines wait for room. A new publish queues behind them, so that it overtakes none.
     waiter_count: AtomicUsize,
     thread: LoopThread,
-    /// Wakes the waiters.
+    /// Wakes them when there is room.
     room_waker: Arc<dyn Wake>,
-    /// Of its loop; readers there are rung for by what is published in process.
+    /// That of its loop: a publish in process may wake readers there.
     notifier: Arc<Notifier>,
     closed: AtomicBool,
-    /// Through a link; a port counts its own.
+    /// Publishes through a link; a port counts its own.
     published: AtomicU64,
     totals: Mutex<DeliveryTotals>,
 }

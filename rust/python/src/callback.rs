@@ -1,6 +1,6 @@
-//! What a loop is asked to call in its next turn, where others rely on it and ask no more.
+//! A callback for the loop's next turn that others rely on: while it is scheduled, nobody schedules another.
 //!
-//! A loop forgets a callback that a signal's handler raises in front of. One that is forgotten or fails is made up for by other means.
+//! asyncio drops a callback when a signal handler raises just before it runs. So one that is dropped, or fails, calls a fallback.
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
@@ -15,7 +15,7 @@ pub(crate) struct CallbackWithFallback {
 }
 
 impl CallbackWithFallback {
-    /// `fallback` may be called in a forked child, and where `function` has done its work.
+    /// `fallback` must allow being called in a forked child, and after `function` has done its work.
     pub(crate) fn new(function: Py<PyAny>, fallback: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             function,

@@ -39,7 +39,7 @@ static CALL: Vectorcall = unsafe { transmute(ffi::PyObject_VectorcallDict as uns
 static CALL_METHOD: Vectorcall =
     unsafe { transmute(ffi::PyObject_VectorcallMethod as unsafe extern "C" fn(_, _, _, _) -> _) };
 
-/// Holds the thread that is unwound.
+/// Parks the thread for ever if it is unwound.
 struct ParkOnUnwind;
 
 impl Drop for ParkOnUnwind {
@@ -51,7 +51,7 @@ impl Drop for ParkOnUnwind {
     }
 }
 
-/// Runs `call`, which calls `function`.
+/// Runs `call` with `function`; a thread that is unwound by it stays here.
 #[inline(always)]
 fn guarded<F: Copy, R>(function: &'static F, call: impl FnOnce(F) -> R) -> R {
     let guard = ParkOnUnwind;

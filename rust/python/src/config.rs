@@ -1,5 +1,5 @@
-//! Python's frozen configuration dataclasses, read field by field into the core's. No code of Python's runs for it: what is read are
-//! slots, and the values that the dataclasses' own checks have put there.
+//! Python's frozen configuration dataclasses, read field by field into the core's. This runs no Python code: the fields are slots, and
+//! their values are what the dataclasses' own checks have put there.
 use std::time::Duration;
 
 use daemoneye_eventbus_core::broker::{BrokerConfig, Per, RateLimit, Rule};
@@ -250,7 +250,7 @@ pub(crate) fn seconds(field: &'static str, value: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(value).map_err(|_| Error::invalid(field, format!("{value} is not a number of seconds")))
 }
 
-/// `daemoneye_eventbus._queue_options.QueueOptions`: a subscription's own bounds, as `subscribe` was given them.
+/// `daemoneye_eventbus._queue_options.QueueOptions`: the options of a subscription's queue, as given to `subscribe`.
 #[derive(FromPyObject)]
 pub(crate) struct QueueOptionsFields {
     queue_messages: usize,
@@ -259,7 +259,7 @@ pub(crate) struct QueueOptionsFields {
 }
 
 impl QueueOptionsFields {
-    /// The limits, the policy, and whether the subscriber would rather stop the reading.
+    /// The limits, the policy, and whether a full queue stops reading instead.
     pub(crate) fn into_core(self) -> Result<(Limits, Overflow, bool)> {
         for (field, value) in [
             ("queue_messages", self.queue_messages),

@@ -1,7 +1,7 @@
-//! Values that know which process they belong to.
+//! Values that only the process that made them can use.
 //!
 //! A forked child has the objects of its parent but none of its threads, and locks that were held at the fork stay held there. So
-//! everything that owns a thread's work or a lock is [`Owned`]: the child is refused at each entry and forgets on drop.
+//! everything that relies on a thread or a lock is [`ForkSafe`]: a forked child gets `ForkedProcess` for the value, and never drops it.
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use daemoneye_eventbus_core::Error;

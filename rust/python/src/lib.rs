@@ -1,4 +1,5 @@
-//! `daemoneye_eventbus._native`: conversion and the asyncio border, nothing else. One file per Python class.
+//! `daemoneye_eventbus._native`: converts between Python's objects and the core's types, and connects the core to asyncio. What a bus does
+//! is decided in the core, or in Python where a call has to wait. One file per Python class.
 use pyo3::prelude::*;
 
 mod address;
@@ -63,7 +64,7 @@ mod _native {
     #[pymodule_export]
     use super::samples::{_error_samples, _local, _published, _received};
 
-    // The border.
+    // For the package's own use (`daemoneye_eventbus._bindings`).
     #[cfg(unix)]
     #[pymodule_export]
     use super::address::_peer_of;

@@ -1,4 +1,4 @@
-//! What is done to native objects at a fork, and at the end of the interpreter; and that there is but one interpreter.
+//! What happens to native objects at a fork and at the end of the interpreter, and the refusal of a second interpreter.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use pyo3::sync::PyOnceLock;
 
 use crate::fork_safe;
 
-/// Set when the interpreter ends: nobody is left to hear or to be told.
+/// Set when the interpreter ends; from then on a publish does nothing.
 static EXITING: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn is_exiting() -> bool {

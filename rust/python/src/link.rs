@@ -53,7 +53,7 @@ const fn state_name(state: State) -> &'static str {
 
 #[pymethods]
 impl Link {
-    /// Starts dialling; `token` is rung when state, descriptor or room changed. Unless `host_reads`, a thread of our own does.
+    /// Starts connecting; the loop is woken for `token` when state, descriptor or room changed. Unless `host_reads`, our own thread reads.
     #[new]
     fn open(
         py: Python<'_>,
@@ -107,7 +107,7 @@ impl Link {
         Ok(target.map(|(generation, stream)| (generation, stream.raw_fd())))
     }
 
-    /// The loop refuses to watch it; ends the link for that.
+    /// Ends the link because the loop refuses to watch its descriptor.
     fn cannot_watch(&self, py: Python<'_>, cause: String, errno: Option<i32>) -> PyResult<()> {
         self.core(py)?.cannot_watch(cause, errno);
         Ok(())
@@ -124,7 +124,7 @@ impl Link {
         Ok(self.core(py)?.resume() == Read::Paused)
     }
 
-    /// For a loop that is to `flush` in its next turn. Where that comes to nothing the link's own thread writes.
+    /// `flush` as a callback for the loop's next turn; if the loop drops it, the link's own thread writes.
     fn with_fallback(slf: Bound<'_, Self>, flush: Py<PyAny>) -> CallbackWithFallback {
         let handle = slf.unbind();
         CallbackWithFallback::new(flush, move || {
@@ -139,7 +139,7 @@ impl Link {
     /// The scheduled flush. `None` if it is done, true if the descriptor must be watched for writing, false to come again in the next
     /// turn.
     fn flush(&self, py: Python<'_>) -> PyResult<Option<bool>> {
-        // Before the look: whoever publishes behind it, or after a panic in it, schedules another.
+        // First, so that whoever publishes during it, or after a panic in it, schedules another.
         self.flush.clear();
         let sent = self.core(py)?.flush();
         if sent == Sent::Buffered {
@@ -157,7 +157,7 @@ impl Link {
         Ok(self.core(py)?.on_writable() == Sent::Blocked)
     }
 
-    /// The queue of a new subscription; `token` is rung when it has something for a reader who waits.
+    /// The queue of a new subscription; the loop is woken for `token` when it has something for a waiting reader.
     fn inbox(
         &self,
         py: Python<'_>,
@@ -195,7 +195,7 @@ impl Link {
         Ok(Source::new(Receiver::Inbox(inbox), patterns, link.config().dialect))
     }
 
-    /// Subscribes with the queue of `source`; the id and the ticket of the broker's answer.
+    /// Subscribes with the queue of `source`; returns the id, and the broker's answer when it comes.
     fn subscribe(
         &self,
         py: Python<'_>,
@@ -290,7 +290,7 @@ impl Link {
         self.link.try_get().map_or(0, |link| link.local_statistics().unsent)
     }
 
-    /// What befell the connection; what its buses did they know themselves.
+    /// The counters of the connection; each bus has those of its own publishes and subscriptions.
     fn statistics_of_connection<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let numbers = self.core(py)?.local_statistics();
         let all = PyDict::new(py);

@@ -1,4 +1,4 @@
-//! One in-process bus at its broker.
+//! `LocalLink`: how a bus in the broker's process reaches its broker, without a socket.
 use std::sync::Arc;
 
 use daemoneye_eventbus_core::broker::{BrokerConfig, Port};
@@ -37,7 +37,7 @@ impl LocalLink {
 
 #[pymethods]
 impl LocalLink {
-    /// Subscribes at once; `token` is rung when the queue has something for a reader who waits.
+    /// Subscribes at once; the loop is woken for `token` when the queue has something for a waiting reader.
     fn subscribe(
         &self,
         py: Python<'_>,
@@ -48,7 +48,7 @@ impl LocalLink {
         token: u64,
     ) -> PyResult<Source> {
         let (limits, overflow, block) = raise(py, options.into_core())?;
-        // There is one stage only: where the subscriber would rather wait, the policy of the broker's stage takes over.
+        // There is one queue only; with `block` it has the policy that the broker's queue would have.
         let overflow = if block {
             raise(py, config::overflow("broker_overflow", broker_overflow))?
         } else {
@@ -61,7 +61,7 @@ impl LocalLink {
         Ok(Source::new(Receiver::Local(local), patterns, self.dialect))
     }
 
-    /// For a loop that is to `flush` in its next turn. Where that comes to nothing it is done there.
+    /// `flush` as a callback for the loop's next turn; if the loop drops it, it is done there and then.
     fn with_fallback(slf: Bound<'_, Self>, flush: Py<PyAny>) -> CallbackWithFallback {
         let handle = slf.unbind();
         CallbackWithFallback::new(flush, move || {

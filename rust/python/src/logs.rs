@@ -1,9 +1,9 @@
-//! What Rust has to say, on its way to Python's `logging`: a collector of `tracing` events, a bounded ring, and the doorbells of the
-//! loops that empty it.
+//! Rust's log on its way to Python's `logging`: a collector of `tracing` events, a bounded ring, and the wakers of the loops that empty
+//! it.
 //!
 //! Guarantees: whoever logs neither waits nor attaches to Python; the ring holds at most [`CAPACITY`] lines and counts what finds it full;
 //! text is escaped and cut here, once, so that no peer can forge a line; what Python's loggers do not want costs one comparison. The
-//! ring belongs to no loop: every loop is rung, and the first to look takes all. A forked child begins with a ring of its own, since
+//! ring belongs to no loop: every loop is woken, and the first to look takes all. A forked child begins with a ring of its own, since
 //! threads that do not exist there may have left this one locked.
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
@@ -42,7 +42,7 @@ struct Hub {
 struct Ring {
     lines: VecDeque<Line>,
     lost: u64,
-    /// The loops have been rung for what is in it.
+    /// The loops have been woken for what is in it.
     announced: bool,
 }
 
@@ -112,7 +112,7 @@ const fn python_level(level: Level) -> i32 {
     }
 }
 
-/// The room that a target names: `daemoneye_eventbus::broker`, or a module of the core.
+/// The module of the core that a target names, as `daemoneye_eventbus::broker` does.
 fn area(target: &'static str) -> &'static str {
     let mut parts = target.split("::");
     parts.next();
@@ -290,7 +290,7 @@ pub(crate) fn _set_log_level(level: i32) {
     }
 }
 
-/// From now on `token` is rung when there are lines to take.
+/// From now on the loop is woken for `token` when there are lines to take.
 #[pyfunction]
 pub(crate) fn _wake_for_logs(py: Python<'_>, waker: &LoopWaker, token: u64) -> PyResult<()> {
     let notifier = waker.weak(py)?;
@@ -302,7 +302,7 @@ pub(crate) fn _wake_for_logs(py: Python<'_>, waker: &LoopWaker, token: u64) -> P
 
 type Taken<'py> = (i32, &'static str, String, Bound<'py, PyDict>, f64);
 
-/// The lines that wait, oldest first, each with level, room, text, fields and time; and how many found the ring full.
+/// The lines that wait, oldest first, each with level, area, text, fields and time; and how many found the ring full.
 #[pyfunction]
 pub(crate) fn _take_logs(py: Python<'_>) -> PyResult<(Vec<Taken<'_>>, u64)> {
     let (lines, lost) = {

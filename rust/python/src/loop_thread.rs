@@ -1,4 +1,4 @@
-//! The thread of the event loop that an object belongs to, told apart from others at the price of one address.
+//! The thread of the event loop that an object belongs to, compared by the address of a thread-local.
 use daemoneye_eventbus_core::Error;
 use pyo3::prelude::*;
 

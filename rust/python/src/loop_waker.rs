@@ -1,8 +1,8 @@
-//! How threads of Rust reach an event loop: they note a token and ring; the loop waits at one end of a rope and asks for the tokens.
+//! Wakes an event loop from any thread: a token says for whom, and a byte in a socket that the loop watches has it take the tokens.
 //!
-//! Nobody who rings attaches to Python. However many ring before the loop looks, the rope is pulled once. While the loop itself
-//! is at work here ([`LoopWaker::hold`]) it is not pulled at all; the loop looks at the tokens when it is done. Nor is it pulled for what a
-//! task of the loop publishes ([`Notifier::mind`]): the loop is asked to look in its next turn, at a fifth of what the way by the kernel takes.
+//! Whoever wakes a loop does not attach to Python. However often that happens before the loop takes the tokens, one byte is written. None
+//! is written while the loop itself is at work here ([`LoopWaker::suppress`]), since it takes the tokens when it is done; nor for what a
+//! task of the loop publishes ([`Notifier::defer`]): a callback in the loop's next turn takes a fifth of the time that the kernel does.
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -17,7 +17,7 @@ use crate::errors::raise;
 use crate::fork_safe::ForkSafe;
 use crate::loop_thread::LoopThread;
 
-/// A pair of sockets: loops of every kind can wait for one of those.
+/// A pair of sockets, which loops of every kind can wait for.
 #[cfg(unix)]
 mod socket_pair {
     use std::io;
@@ -33,7 +33,7 @@ mod socket_pair {
     }
 }
 
-/// Windows has no pairs; two ends of a connection within this machine are one, once it is certain that nobody came in between.
+/// Windows has no pairs; a TCP connection to ourselves is one, once it is certain that nobody else connected first.
 #[cfg(windows)]
 mod socket_pair {
     use std::io;
@@ -60,13 +60,14 @@ mod socket_pair {
     }
 }
 
+/// The sending half, shared by all who wake the loop.
 pub(crate) struct Notifier {
     tokens: Mutex<Vec<u64>>,
-    /// Somebody rang, or the loop holds the bell: no need to write.
+    /// The loop will take the tokens, so no byte is needed: one was written, or wake-ups are suppressed.
     is_notified: AtomicBool,
     socket: socket_pair::Socket,
     thread: LoopThread,
-    /// Used on the loop's thread only: a step is under way that minds the bell, and it rang.
+    /// Used on the loop's thread only: whether wake-ups are deferred, and whether there was one.
     is_deferring: AtomicBool,
     is_due: AtomicBool,
 }
@@ -84,13 +85,13 @@ impl Notifier {
         }
     }
 
-    /// Has the kernel tell the loop that there is something to look at.
+    /// Makes the loop's socket readable.
     pub(crate) fn wake_loop(&self) {
-        // A full pipe is as good as a written one: the loop will look.
+        // One that is full is readable as well.
         let _full = (&self.socket).write(&[1]);
     }
 
-    /// Begins a step on the loop's thread that may ring.
+    /// Begins a step on the loop's thread whose wake-ups are deferred.
     #[inline]
     pub(crate) fn defer(&self) -> Deferral<'_> {
         self.is_deferring.store(true, Ordering::Relaxed);
@@ -98,11 +99,11 @@ impl Notifier {
     }
 }
 
-/// A step that minds the bell. Where it fails the rope is pulled after all.
+/// A step whose wake-ups of its own loop are deferred. Dropped before it is finished, as on an error, it wakes the loop after all.
 pub(crate) struct Deferral<'a>(&'a Notifier);
 
 impl Deferral<'_> {
-    /// Ends it. True if it rang: then the caller has the loop look.
+    /// Ends it. True if a wake-up was deferred: then the caller schedules a dispatch.
     #[inline]
     pub(crate) fn finish(self) -> bool {
         self.end()
@@ -127,7 +128,7 @@ impl Drop for Deferral<'_> {
     }
 }
 
-/// Rings for one token.
+/// Wakes the loop for one token.
 struct TokenWaker {
     notifier: Arc<Notifier>,
     token: u64,
@@ -146,7 +147,7 @@ pub(crate) struct LoopWaker {
 }
 
 impl LoopWaker {
-    /// What a core object is given to reach the holder of `token`.
+    /// What a core object calls to wake the loop for `token`.
     pub(crate) fn for_token(&self, py: Python<'_>, token: u64) -> PyResult<Arc<dyn Wake>> {
         let (notifier, _) = self.inner.get(py)?;
         Ok(Arc::new(TokenWaker {
@@ -155,12 +156,12 @@ impl LoopWaker {
         }))
     }
 
-    /// The bell, for those who ring it on the loop's own thread.
+    /// The sending half, for steps on the loop's own thread.
     pub(crate) fn notifier(&self, py: Python<'_>) -> PyResult<Arc<Notifier>> {
         Ok(Arc::clone(&self.inner.get(py)?.0))
     }
 
-    /// For those who ring a loop only while it is there.
+    /// The sending half, for those who must not keep it alive.
     pub(crate) fn weak(&self, py: Python<'_>) -> PyResult<Weak<Notifier>> {
         Ok(Arc::downgrade(&self.inner.get(py)?.0))
     }
@@ -190,7 +191,7 @@ impl LoopWaker {
         })
     }
 
-    /// The socket that becomes readable when somebody rings; it stays ours.
+    /// The socket that becomes readable when the loop is woken; this object keeps and closes it.
     fn fileno(&self, py: Python<'_>) -> PyResult<i64> {
         Ok(socket_pair::number(&self.inner.get(py)?.1))
     }
@@ -200,24 +201,24 @@ impl LoopWaker {
         self.inner.get(py).map(|_| ())
     }
 
-    /// From now to the next `take` nobody needs to ring: the caller will look.
+    /// Has no byte written until the next `take`: the caller will take the tokens by itself.
     pub(crate) fn suppress(&self, py: Python<'_>) -> PyResult<()> {
         self.inner.get(py)?.0.is_notified.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// For a loop that is to `look` in its next turn. Where that comes to nothing the kernel tells it.
-    fn with_fallback(&self, py: Python<'_>, look: Py<PyAny>) -> PyResult<CallbackWithFallback> {
+    /// `dispatch` as a callback for the loop's next turn; if the loop drops it, the socket wakes the loop.
+    fn with_fallback(&self, py: Python<'_>, dispatch: Py<PyAny>) -> PyResult<CallbackWithFallback> {
         let notifier = ForkSafe::new(self.notifier(py)?);
-        Ok(CallbackWithFallback::new(look, move || {
+        Ok(CallbackWithFallback::new(dispatch, move || {
             if let Some(notifier) = notifier.try_get() {
                 notifier.wake_loop();
             }
         }))
     }
 
-    /// Who rang since the last time; for a loop that was told that the socket is readable. It is always read, or whoever writes and is
-    /// kept from going on by the loop that he woke would have that loop look again and again.
+    /// The tokens since the last time, for a loop whose socket is readable. The socket is always read, also when there are none: a
+    /// byte that stays in it would have the loop come here again and again.
     fn drain(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
         let (_, read) = self.inner.get(py)?;
         let mut bytes = [0; 64];
@@ -225,10 +226,10 @@ impl LoopWaker {
         self.take(py)
     }
 
-    /// The same for a loop that held the bell, or has read from the socket itself. A byte that was written before is read in its turn.
+    /// The same without reading the socket: after `suppress`, or for a loop that has read it. A byte written before is read by `drain`.
     fn take(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
         let (notifier, _) = self.inner.get(py)?;
-        // Cleared before looking: who rings after the look writes again.
+        // Cleared before the tokens are taken, so that a wake-up after that writes again.
         notifier.is_notified.store(false, Ordering::Release);
         Ok(std::mem::take(&mut *notifier.tokens.lock()))
     }

@@ -1,4 +1,4 @@
-//! Python's objects as PyO3 has no word for them: made without a panic, counted, and kept from the garbage collector.
+//! What PyO3 has no safe form of: `bytes` that are made without a panic, reference counts, and leaving the garbage collector's list.
 #![expect(unsafe_code, reason = "the C API where PyO3 has no safe form of it")]
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -21,8 +21,8 @@ pub(crate) fn is_held_once<T>(object: &Py<T>) -> bool {
     unsafe { ffi::Py_REFCNT(object.as_ptr()) == 1 }
 }
 
-/// Takes a new object off the garbage collector's list. PyO3 puts every object there; one that can be in no cycle has no business
-/// on it, and thousands that wait or are kept would have it visit them again and again.
+/// Takes a new object off the garbage collector's list. PyO3 puts every object there; one that can be in no cycle need not be, and the
+/// collector would visit thousands of events that are queued or kept again and again.
 pub(crate) fn untrack<T>(object: Py<T>) -> Py<T> {
     // SAFETY: the object is alive, and of a type whose instances all have the collector's header, as PyO3's have.
     unsafe { ffi::PyObject_GC_UnTrack(object.as_ptr().cast()) };

@@ -1,11 +1,13 @@
 //! Awaitables that finish without suspending when they can.
 //!
-//! An operation does nothing until it is first awaited. Then it takes one native step. A reader whose queue is empty stands in line and
-//! tries again when it is woken; everything else that cannot finish becomes the Python coroutine of the same meaning
-//! (`_publish_slow`, `_get_slow`), to which it hands everything on. It speaks the whole coroutine protocol, so that `create_task`,
-//! `gather` and `wait_for` take it.
+//! An operation does nothing until it is first awaited. Then it takes one native step. A reader whose queue is empty waits and tries again
+//! when it is woken; everything else that cannot finish delegates to a Python coroutine that does the same (`_publish_slow`, `_get_slow`).
+//! It has the whole coroutine protocol, so that `create_task`, `gather` and `wait_for` take it.
 //!
-//! A finished operation that nobody holds any more is issued again: most are awaited where they are made, one after the other.
+//! Guarantees: nothing happens before the first await; a second await raises and costs the first nothing; one that is cancelled, closed or
+//! dropped while it waits loses no message and no other's wake-up.
+//!
+//! A finished operation that nobody holds any more is reused: most are awaited where they are made, one after the other.
 mod kind;
 
 use std::cell::Cell;
@@ -29,11 +31,11 @@ use crate::waiter::Waiter;
 
 enum State {
     New(Kind),
-    /// Gave the loop a turn; goes on where it was. In this task, if it is a step of an iteration, which `anext` may have wrapped.
+    /// Gave the loop a turn before its step. With its task, if it is a step of an iteration, which `anext` may have wrapped.
     Yielded(Kind, Option<Py<PyAny>>),
-    /// Stands in line with this waiter.
+    /// Waits for a message with this waiter.
     Waiting(Kind, Py<Waiter>),
-    /// Became this coroutine.
+    /// Delegates to this coroutine.
     Coroutine(Py<PyAny>),
     Done,
 }
@@ -41,12 +43,12 @@ enum State {
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
 pub(crate) struct Operation {
     state: Mutex<(State, &'static str)>,
-    /// Has yielded: somebody's await goes on, or has been. Beside the lock, which an atomic look does without.
+    /// Has yielded, so that an await of it is under way or over. Outside of the lock, which most awaits need not take then.
     has_yielded: AtomicBool,
 }
 
 thread_local! {
-    /// The operation that finished last.
+    /// The operation that finished last, for reuse.
     static SPARE: Cell<Option<Py<Operation>>> = const { Cell::new(None) };
 }
 
@@ -54,7 +56,7 @@ impl Operation {
     pub(crate) fn issue(py: Python<'_>, kind: Kind) -> PyResult<Py<Self>> {
         let name = kind.name();
         let state = (State::New(kind), name);
-        // Whoever still holds it may await it again, and is to be refused.
+        // One that somebody still holds may be awaited again, which it must refuse.
         match SPARE.take().filter(objects::is_held_once) {
             Some(spare) => {
                 *spare.get().state.lock() = state;
@@ -71,7 +73,7 @@ impl Operation {
         }
     }
 
-    /// This operation has returned.
+    /// Keeps an operation that has returned for reuse.
     pub(crate) fn recycle(finished: Py<Self>) {
         SPARE.set(Some(finished));
     }
@@ -93,9 +95,9 @@ impl Operation {
         PyRuntimeError::new_err(self.refusal(why))
     }
 
-    /// An `await`. Only here a new one can be told from the one that goes on: what each of them sends is the same. Of an operation that
-    /// returned at once, or waits to be woken, the next `send` tells. The one that goes on comes here as well, before each step and to be
-    /// closed, where it is that of `anext` with a default.
+    /// Checks an `await`. Only here can a second one be told from the first, since both send the same; for an operation that returned at
+    /// once, or waits to be woken, the next `send` can. The first await comes here again if it is that of `anext` with a default: before
+    /// each step, and to be closed.
     pub(crate) fn check_await<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         match slf.get().second_await(py) {
@@ -118,13 +120,13 @@ impl Operation {
         }
     }
 
-    /// Goes on from there when it is sent something again.
+    /// Suspends; the next `send` continues with `state`.
     fn suspend_as(&self, state: State) {
         self.has_yielded.store(true, Ordering::Relaxed);
         self.set(state);
     }
 
-    /// One `send`. `ready` is called before anything is taken, with what may take it if that is known; where it fails, nothing was.
+    /// One `send`. `ready` is called before a message may be taken, with the kind if it is known; if it fails, none was taken.
     pub(crate) fn advance(
         &self,
         py: Python<'_>,
@@ -167,7 +169,7 @@ impl Operation {
             State::Done => return Err(self.refused("was awaited already")),
         };
         let step = ready(Some(&kind)).and_then(|()| kind.step(py));
-        // Whoever was woken wakes the next, also where it has failed; the coroutine that it becomes does so itself.
+        // A reader that was woken wakes the next one, also if it failed; a coroutine that it delegates to does so itself.
         if woken && matches!(step, Ok(Step::Return(_)) | Err(_)) {
             kind.wake_next(py)?;
         }
@@ -186,7 +188,7 @@ impl Operation {
         }
     }
 
-    /// One `send` to somebody who finds its result in an exception.
+    /// One `send` whose result is raised as `StopIteration`.
     fn send_or_stop(&self, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let (py, mut stop) = (value.py(), StopIteration::default());
         match self.advance(py, value, |_| stop.prepare(py))? {
@@ -195,7 +197,7 @@ impl Operation {
         }
     }
 
-    /// What it waits for goes with it, and nothing of that has been taken apart yet: later the line may be gone.
+    /// Gives up its wait before the garbage collector clears the cycle that it is in, and perhaps the subscription with it.
     pub(crate) fn finalize(&self, py: Python<'_>) -> PyResult<()> {
         if !matches!(self.state.lock().0, State::Waiting(..)) {
             return Ok(());
@@ -259,7 +261,7 @@ impl Operation {
             State::Yielded(kind, _) => kind.budget().cancel(),
             State::New(_) | State::Done => {}
         }
-        // Nothing more will happen: the exception is all there is.
+        // The operation is over: all that is left is to raise.
         let error = match val {
             Some(val) if !val.is_none() => val,
             _ if typ.is_instance_of::<pyo3::types::PyType>() => calls::call(&typ, [], None)?,
@@ -304,7 +306,7 @@ impl Operation {
     }
 
     fn __clear__(&self) {
-        // Out of the lock: what is let go may come back here.
+        // Dropped outside of the lock, since a destructor may come back here.
         let state = self
             .state
             .try_lock()
@@ -331,7 +333,7 @@ impl Drop for Operation {
         if !matches!(state, State::New(_) | State::Waiting(..)) {
             return;
         }
-        // Only reached from Python's own deallocation, so this attaches to nothing new; at exit there is nobody to tell.
+        // Python deallocates with the thread attached already, so this costs nothing; at exit there may be no interpreter.
         let _no_interpreter = Python::try_attach(|py| {
             saved_exception::with_exception_saved(py, || {
                 let result = match &state {

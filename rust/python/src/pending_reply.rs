@@ -1,4 +1,4 @@
-//! The native side of a question: asked on the loop, answered by whichever thread knows, read on the loop again.
+//! `PendingReply`: the answer to a request of the loop. Any thread may give it; the loop is then woken, and reads it.
 use std::sync::Arc;
 
 use daemoneye_eventbus_core::client;
@@ -12,7 +12,7 @@ use crate::fork_safe::ForkSafe;
 use crate::loop_waker::LoopWaker;
 use crate::types;
 
-/// What an answer may hold.
+/// What a callback may answer.
 #[derive(Clone)]
 pub(crate) enum ReplyValue {
     Done,
@@ -32,14 +32,14 @@ pub(crate) struct PendingReply {
 }
 
 impl PendingReply {
-    /// A ticket for a link, and its other half.
+    /// A reply to a request of a link, and the half that the link answers.
     pub(crate) fn for_link(py: Python<'_>, waker: &LoopWaker, token: u64) -> PyResult<(Self, client::Ticket)> {
         let ticket = client::Ticket::new(waker.for_token(py, token)?);
         let answer = ForkSafe::new(Answer::Link(ticket.clone()));
         Ok((Self { answer }, ticket))
     }
 
-    /// A ticket that is answered by calling the other half.
+    /// A reply, and the function that gives it.
     pub(crate) fn for_callback(
         py: Python<'_>,
         waker: &LoopWaker,

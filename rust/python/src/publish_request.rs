@@ -1,4 +1,4 @@
-//! What is on its way out of Python: a publish with its arguments, and its form where it never leaves this process.
+//! The arguments of a publish, and the message that they become where it never leaves this process.
 use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::broker::Unfinished;
 use daemoneye_eventbus_core::error::TopicError;
@@ -18,7 +18,7 @@ use crate::calls;
 use crate::events::{self, Correlation, DeliveryInfo, Local};
 use crate::fork_safe::ForkSafe;
 
-/// A publish with its arguments, not looked at before it is awaited.
+/// The arguments of a publish, which are checked when it is awaited.
 pub(crate) struct PublishRequest {
     pub(crate) item: Publishable,
     pub(crate) correlation: Option<Py<PyAny>>,
@@ -79,8 +79,8 @@ impl PublishRequest {
     }
 }
 
-/// A message of this process in an in-process queue, which drops it under its lock: all that it holds is of types that run nobody's
-/// code then, so no subclass of a text or of bytes.
+/// A message in an in-process queue. The queue may drop it under its lock, so all that it holds is of types whose destructors run no Python
+/// code: no subclass of `str` or `bytes`.
 pub(crate) struct LocalMessage {
     pub(crate) item: Publishable,
     pub(crate) correlation: Correlation,
@@ -117,7 +117,7 @@ impl LocalMessage {
     }
 }
 
-/// The readers of an in-process publish that had no room yet.
+/// An in-process publish that some readers had no room for yet.
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
 pub(crate) struct PartialPublish {
     pub(crate) unfinished: Mutex<Option<ForkSafe<Unfinished>>>,
@@ -133,7 +133,7 @@ impl PartialPublish {
 
 #[pymethods]
 impl PartialPublish {
-    /// Seconds until a reader that takes nothing stops nobody any more; offer again then at the latest.
+    /// Seconds until readers that take nothing are no longer waited for; resume then at the latest.
     #[getter]
     fn stalls_in(&self) -> f64 {
         let unfinished = self.unfinished.lock();
@@ -146,8 +146,8 @@ impl PartialPublish {
         })
     }
 
-    /// Nobody waits for them any more. A traceback may hold this object for long, so dropping it does not say that in time.
-    /// True if other readers have the message, which counts as published then.
+    /// Ends the wait for those readers; a call, since a traceback may keep this object alive for long. True if other readers have the
+    /// message, which then counts as published.
     fn give_up(&self) -> bool {
         let unfinished = self.unfinished.lock().take();
         unfinished
@@ -156,7 +156,7 @@ impl PartialPublish {
     }
 }
 
-/// What became of an offer.
+/// What one attempt came to.
 pub(crate) enum PublishOutcome {
     Accepted,
     Full(Option<PartialPublish>),
@@ -172,13 +172,13 @@ pub(crate) fn control_payload<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<&'a 
     Ok(bytes.as_bytes())
 }
 
-/// The payload as bytes that run nobody's code.
+/// The payload as `bytes` whose destructor runs no Python code.
 pub(crate) fn exact_payload(payload: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let bytes = Field("publish_control", "payload").bytes(payload.as_borrowed())?;
     Ok(bytes.into_any())
 }
 
-/// The trigger request that a control payload is, or the payload.
+/// The trigger request that a control payload decodes as; otherwise the payload.
 pub(crate) fn trigger_in(payload: &Bound<'_, PyAny>, dialect: Dialect) -> PyResult<Publishable> {
     let bytes = control_payload(payload)?;
     let decoded: Result<CollectionEvent<'_>, _> = dialect.decode(bytes);

@@ -1,4 +1,4 @@
-//! Debug builds only: the border's ways in and out, for tests that need no socket. Absent from release builds.
+//! Debug builds only: messages converted in both directions, for tests that need no socket.
 use std::time::Duration;
 
 use daemoneye_eventbus_core::Error;

@@ -1,17 +1,16 @@
-//! The exception that is on its way while an object ends.
+//! Python code in a destructor, which may run while an exception is set.
 //!
-//! The interpreter lets go of what an expression has made so far while the exception that ended the expression is set: of the operation
-//! in `gather(bus.publish(event), 1 / 0)`. Python code that then runs with it set fails for a reason that is not its own, and what it
-//! leaves behind ends the process by SIGSEGV. So whoever runs any from a destructor puts the exception aside for that time, as CPython's
-//! own finalizers do.
+//! When an expression raises, the interpreter drops its operands with the exception set: the operation in
+//! `gather(bus.publish(event), 1 / 0)`. Python code that runs then fails for a reason that is not its own, and what it leaves behind ends
+//! the process by SIGSEGV. So a destructor that runs any saves the exception and restores it, as CPython's own finalizers do.
 #![expect(unsafe_code, reason = "PyErr::take unwinds where the exception is that of a panic")]
 use std::ptr;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-/// Runs `call` with no exception set, and sets what was set again.
-// Deprecated from Python 3.12 on, whose replacement Python 3.11 has not.
+/// Runs `call` with no exception set, and restores the one that was.
+// Deprecated from Python 3.12 on; Python 3.11 does not have the replacement.
 #[allow(deprecated, reason = "not in every version that is built for")]
 pub(crate) fn with_exception_saved<R>(_py: Python<'_>, call: impl FnOnce() -> R) -> R {
     let (mut class, mut value, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());

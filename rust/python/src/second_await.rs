@@ -1,4 +1,4 @@
-//! An `await` of an operation that somebody awaits already, or has.
+//! A second `await` of an operation.
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -8,8 +8,8 @@ use pyo3::types::PyTuple;
 
 use crate::calls;
 
-/// Stands for the operation: refuses what it is sent, and closes what it stands for. Only with the next step it shows whether it was a
-/// second await: of `anext` with a default it may be the first that is given up, by nobody's task.
+/// What such an `await` iterates over: refuses the next step, and passes `close` on. Not refused at once, since it may be the first await
+/// of `anext` with a default that is given up outside of its task, which only closes it.
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
 pub(crate) struct SecondAwait {
     operation: Py<PyAny>,
@@ -51,7 +51,7 @@ impl SecondAwait {
     }
 }
 
-/// The task that runs; `None` where none does, as for somebody who sends by hand.
+/// The running task; `None` where there is none, as when `send` is called without a loop.
 pub(crate) fn running_task(py: Python<'_>) -> PyResult<Py<PyAny>> {
     static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     match calls::call(CURRENT.import(py, "asyncio", "current_task")?, [], None) {

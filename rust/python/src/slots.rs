@@ -1,9 +1,9 @@
-//! The slots of Python's type objects that PyO3 has no word for: the raw side of the interpreter's calls. Those of ours are in `calls`.
+//! Slots of Python's type objects that PyO3 does not fill: how the interpreter calls us, without detours. How we call it is in `calls`.
 //!
 //! `am_send` hands an [`Operation`]'s result over without an exception object; `tp_iternext`, which is what `await` uses from
-//! Python 3.12 on, does so where the result is `None`; `am_await` gives the operation itself, to the first who asks. These only say
-//! faster what a method of the class says too. `tp_finalize` is an operation's last word before the garbage collector takes its cycle
-//! apart, in whatever order. `tp_vectorcall` takes a constructor's arguments as the interpreter holds them, without a tuple and a dict.
+//! Python 3.12 on, does so where the result is `None`; `am_await` gives the operation itself, to the first who asks. These only do
+//! faster what a method of the class does too. `tp_finalize` runs before the garbage collector clears an operation's cycle, in whatever
+//! order. `tp_vectorcall` takes a constructor's arguments as the interpreter holds them, without a tuple and a dict.
 //!
 //! Every entry runs inside PyO3's own trampoline, the one its macros use: it notes that this thread is attached, turns an `Err` into the
 //! raised exception, and a panic into `PanicException`, so that nothing unwinds into C. The slots are written once, when the module is

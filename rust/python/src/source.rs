@@ -1,4 +1,4 @@
-//! A queue between the call that opens it, at a link or a port, and the subscription that reads it.
+//! `Source`: a queue that was opened at a link, on its way to the subscription that will read it.
 use std::sync::Arc;
 
 use daemoneye_eventbus_core::broker::LocalSubscription;
@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 
 use crate::fork_safe::ForkSafe;
 
-/// Where messages come from.
+/// What a subscription reads its messages from.
 pub(crate) enum Receiver {
     Inbox(Arc<Inbox>),
     Local(LocalSubscription),
@@ -47,7 +47,7 @@ impl Source {
         }
     }
 
-    /// For the one subscription that it is for.
+    /// Gives it to the one subscription that will read it.
     pub(crate) fn take(&self) -> PyResult<ForkSafe<Receiver>> {
         let receiver = self.receiver.lock().take();
         receiver.ok_or_else(|| PyRuntimeError::new_err("this queue has a subscription already"))

@@ -1,4 +1,4 @@
-//! What one bus did: its publishes, and what became of what its subscriptions matched.
+//! The statistics of one bus: what became of the messages that its subscriptions matched.
 use std::sync::Arc;
 
 use daemoneye_eventbus_core::client::Inbox;
@@ -6,14 +6,14 @@ use daemoneye_eventbus_core::queue::{Queue, Snapshot};
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 
-/// The queue of a subscription, which outlives its Python object here until it is settled.
+/// The queue of a subscription, kept beyond its Python object until its counters are final.
 pub(crate) enum Tracked {
     Inbox(Arc<Inbox>),
     Local(Arc<Queue>),
 }
 
 impl Tracked {
-    /// It may lose what is on its way to it for a moment after it was closed.
+    /// Whether its counters are final: for a moment after it was closed, it may still lose what is on its way to it.
     fn is_finished(&self) -> bool {
         match self {
             Self::Inbox(inbox) => inbox.queue.is_closed() && inbox.is_detached(),
@@ -29,7 +29,7 @@ impl Tracked {
     }
 }
 
-/// The account of all subscriptions of one bus, those that ended included.
+/// The counters of all subscriptions of one bus, including those that ended.
 #[derive(Default)]
 pub(crate) struct DeliveryTotals {
     open: Vec<Tracked>,
@@ -47,7 +47,7 @@ impl DeliveryTotals {
         self.open.push(queue);
     }
 
-    /// Sums up, and lets go of queues that ended and are empty.
+    /// Sums up, and drops queues that ended and are empty.
     pub(crate) fn total(&mut self) -> Snapshot {
         let mut sum = self.past;
         let past = &mut self.past;

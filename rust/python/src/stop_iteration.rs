@@ -1,7 +1,7 @@
-//! A result that leaves an operation in an exception: where `send` or `__next__` is called, and from Python 3.12 on with `await`.
+//! The `StopIteration` that holds an operation's result: from `send` and `__next__`, and from Python 3.12 on in `await`.
 //!
-//! The exception, and all that goes with it, is made before the operation takes anything. An event that was taken is counted as
-//! delivered, so it must not turn out then that there is no memory to hand it over with.
+//! It is allocated, with all that it needs, before the operation takes a message: an event that was taken counts as delivered, so nothing
+//! may fail for lack of memory after that.
 use pyo3::exceptions::PyStopIteration;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -9,7 +9,7 @@ use pyo3::types::PyString;
 
 use crate::calls;
 
-/// One that carries nothing yet.
+/// One without a value yet.
 #[derive(Default)]
 pub(crate) struct StopIteration(Option<Py<PyAny>>);
 

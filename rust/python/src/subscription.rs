@@ -1,4 +1,6 @@
-//! The hot half of a subscription: takes one message after the other out of its queue and makes its Python object, on the loop's thread.
+//! The native base class of `Subscription`: takes messages out of its queue and makes their Python objects, on the loop's thread.
+//!
+//! Guarantee: a message of which no object can be made, or that its reader cannot take, goes back to its place in the queue.
 mod methods;
 
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use crate::waiter::Waiter;
 /// Topics whose best pattern a subscription with several patterns remembers.
 const REMEMBERED_TOPICS: usize = 1024;
 
-/// What a look into the queue gave.
+/// What the queue had.
 pub(crate) enum Taken {
     Message(Py<PyAny>),
     Empty,
@@ -62,7 +64,7 @@ impl SubscriptionCore {
         })
     }
 
-    /// The queue, for the account of the bus.
+    /// The queue, for the statistics of the bus.
     pub(crate) fn tracked(&self, py: Python<'_>) -> PyResult<Tracked> {
         Ok(match self.receiver.get(py)? {
             Receiver::Inbox(inbox) => Tracked::Inbox(Arc::clone(inbox)),
@@ -70,7 +72,7 @@ impl SubscriptionCore {
         })
     }
 
-    /// The copy is the event's own: one that is kept pins nothing else. Where there is no memory for it, the message stays in the queue.
+    /// The frame is copied, so that an event that is kept keeps nothing else alive. Without memory for it the message stays in the queue.
     fn pop(&self, py: Python<'_>) -> PyResult<Result<Popped<Py<PyBytes>>, PopError>> {
         self.queue(py)?
             .pop_as(|frame| objects::copied(py, frame.get(PREFIX..).unwrap_or_default()))
@@ -86,8 +88,8 @@ impl SubscriptionCore {
         }
     }
 
-    /// The queue rings once for all it has: who was woken wakes the next in `waiters`, a deque of waiters, or has it ring again. One step
-    /// for the interpreter, so that no interrupt comes in between.
+    /// The queue notifies once for all it has, so a reader that was woken wakes the next in `waiters`, a deque, or has the queue notify
+    /// again. One call for the interpreter, so that no signal handler runs in between.
     pub(crate) fn wake_next(&self, waiters: &Bound<'_, PyAny>) -> PyResult<()> {
         if waiters.is_truthy()? && self.queue(waiters.py())?.arm_reader() {
             Waiter::wake_first(waiters, false)?;
@@ -95,7 +97,7 @@ impl SubscriptionCore {
         Ok(())
     }
 
-    /// What cannot be made or handed over goes back to where it was: the next look at the queue finds it.
+    /// Makes the Python object and gives it to `consume`. If either fails the message goes back to its place in the queue.
     fn convert_or_put_back<R>(
         &self,
         py: Python<'_>,
@@ -155,7 +157,7 @@ impl SubscriptionCore {
         }
     }
 
-    /// The most specific pattern that matches `topic`, which is UTF-8 and not asked for where there is but one.
+    /// The most specific pattern that matches `topic`, which is UTF-8, and not computed if there is only one pattern.
     fn pattern<'a>(&self, topic: impl FnOnce() -> PyResult<&'a [u8]>) -> PyResult<&Py<PyString>> {
         if let [(_, only)] = self.patterns.as_slice() {
             return Ok(only);

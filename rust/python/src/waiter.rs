@@ -1,8 +1,10 @@
-//! A future of asyncio's protocol for one wait, whose waker may run the waiting task there and then.
+//! A future of asyncio's protocol for one wait, which can run the waiting task at once.
 //!
-//! asyncio's own future always has the loop come round once more before its task goes on. Whoever wakes from a callback of the loop,
-//! where no task is running, can save that turn ([`Waiter::wake`] with `direct`): the task is stepped by the very function that the
-//! loop would call. From anywhere else it is scheduled as usual.
+//! With asyncio's own future, a task that is woken runs in the loop's next turn. A callback of the loop, during which no task runs, can
+//! save that turn ([`Waiter::wake`] with `direct`): it steps the task by the very function that the loop would call. From anywhere else
+//! the task is scheduled as usual.
+//!
+//! Guarantees: it is settled once, and a signal handler that raises at any point leaves no task settled and not scheduled.
 use daemoneye_eventbus_core::lock::Mutex;
 use pyo3::exceptions::{PyStopIteration, PyTimeoutError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -33,11 +35,11 @@ struct Inner {
     callbacks: SmallVec<[Callback; 1]>,
     /// asyncio's mark that a task has yielded this.
     blocking: bool,
-    /// Somebody has asked how it ended.
+    /// The result was read.
     is_read: bool,
 }
 
-/// How often a loop is asked that raises; what comes of a signal's handler does not come so often in a row.
+/// How often `call_soon` is tried again when it raises; a signal handler does not raise so often in a row.
 const ATTEMPTS: usize = 8;
 
 #[pyclass(frozen, weakref, module = "daemoneye_eventbus._native")]
@@ -47,7 +49,7 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// Settles it if it is pending; gives whom to tell, `None` if it was settled before.
+    /// Settles it if it is pending; returns the callbacks, or `None` if it was settled before.
     fn settle(&self, outcome: Outcome) -> Option<SmallVec<[Callback; 1]>> {
         let mut inner = self.inner.lock();
         if !matches!(inner.outcome, Outcome::Pending) {
@@ -57,8 +59,8 @@ impl Waiter {
         Some(std::mem::take(&mut inner.callbacks))
     }
 
-    /// Has the loop call back. Where a signal's handler raises within `call_soon` nobody knows whether the loop will; it is then asked
-    /// for another call, which does nothing if the first came.
+    /// Schedules a callback. When a signal handler raises within `call_soon`, it is unknown whether the loop will call; then another is
+    /// scheduled, which does nothing if the first one came.
     fn schedule(slf: &Bound<'_, Self>, callback: &Callback) -> PyResult<()> {
         let py = slf.py();
         let function = callback.function.bind(py);
@@ -99,12 +101,12 @@ impl Waiter {
         Ok(true)
     }
 
-    /// Whether somebody is told when it is settled.
+    /// Whether anything is called when it is settled.
     fn is_awaited(&self) -> bool {
         !self.inner.lock().callbacks.is_empty()
     }
 
-    /// Whether it was settled and who waited has not asked how: only he may go on with it now.
+    /// Whether it was settled and the task that waited has not read the result: no other may continue with it now.
     pub(crate) fn has_unread_result(&self) -> bool {
         let inner = self.inner.lock();
         !matches!(inner.outcome, Outcome::Pending) && !inner.is_read
@@ -163,11 +165,11 @@ impl Waiter {
         Ok(true)
     }
 
-    /// Wakes the first in `waiters`, a deque, who still waits; false if nobody does. An interrupt leaves nobody out of the line and not
-    /// awake: it comes before, behind, or in `call_soon`, which is seen to.
+    /// Wakes the first in `waiters`, a deque, that still waits; false if none does. A signal handler that raises leaves no waiter taken out
+    /// and asleep: it raises before this, after it, or within `call_soon`, which is handled.
     ///
-    /// A place that nobody waits at is settled and passed over: an interrupt came between taking and using it, or who took it is
-    /// about to look.
+    /// A waiter that no task awaits is settled and passed over: a signal handler raised before it was awaited, or its task is about to
+    /// look into the queue.
     #[staticmethod]
     pub(crate) fn wake_first(waiters: &Bound<'_, PyAny>, direct: bool) -> PyResult<bool> {
         while waiters.is_truthy()? {
@@ -176,7 +178,7 @@ impl Waiter {
             let awaited = first.get().is_awaited();
             match Self::wake(first, direct) {
                 Ok(woken) if woken && awaited => return Ok(true),
-                // Nor does it help anybody who is left in a loop that is closed.
+                // In a loop that is closed the error would help nobody.
                 Err(error) if first.get().has_loop(waiters.py()) => return Err(error),
                 _ => {}
             }
@@ -184,7 +186,7 @@ impl Waiter {
         Ok(false)
     }
 
-    /// Calls `function` unless the loop has already called whoever waited.
+    /// Calls `function`, unless the waiting task was called already and has read the result.
     fn call_unless_read(slf: &Bound<'_, Self>, function: &Bound<'_, PyAny>) -> PyResult<()> {
         if slf.get().inner.lock().is_read {
             return Ok(());
@@ -197,12 +199,12 @@ impl Waiter {
         Self::settle_and_schedule(slf, Outcome::TimedOut).map(drop)
     }
 
-    /// Whether it ended so; a `TimeoutError` may also be of a signal's handler.
+    /// Whether it ended so; a `TimeoutError` may also come from a signal handler.
     fn timed_out(&self) -> bool {
         matches!(self.inner.lock().outcome, Outcome::TimedOut)
     }
 
-    // What a task asks of a future.
+    // The future protocol, as asyncio's tasks use it.
 
     #[getter(_asyncio_future_blocking)]
     fn blocking(&self) -> bool {
@@ -245,7 +247,7 @@ impl Waiter {
         let (removed, kept): (SmallVec<[Callback; 1]>, _) =
             callbacks.partition(|callback| equal.iter().any(|equal| equal.is(&callback.function)));
         inner.callbacks = kept;
-        // What is let go may come back here.
+        // Not under the lock: a destructor may come back here.
         drop(inner);
         Ok(removed.len())
     }
@@ -319,7 +321,7 @@ impl Waiter {
     }
 
     fn __clear__(&self) {
-        // Out of the lock: what is let go may come back here.
+        // Dropped outside of the lock, since a destructor may come back here.
         let held = self.inner.try_lock().map(|mut inner| {
             let message = match &mut inner.outcome {
                 Outcome::Cancelled(message) => message.take(),

@@ -1,4 +1,4 @@
-//! What Python calls of a bus. It issues operations, which publish through the bus: so it is apart from that.
+//! The methods of `EventBus` that are native. A module of its own, since they issue operations, which in turn publish through the bus.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -31,7 +31,7 @@ const PUBLISHES_A_TURN: u32 = 64;
 
 #[pymethods]
 impl BusCore {
-    /// `backend` is a `Link` or a `LocalLink`; `token` is rung when those who wait for room should offer again.
+    /// `backend` is a `Link` or a `LocalLink`; the loop is woken for `token` when waiting publishes should be tried again.
     #[new]
     #[pyo3(signature = (backend, waker, token, *_args, **_kwargs))]
     fn new(
@@ -132,7 +132,7 @@ impl BusCore {
         }
     }
 
-    /// Offers again for a coroutine that waits. `None` = taken, `False` = no room yet, else what is still to be handed over.
+    /// Tries again for a coroutine that waits. `None` = accepted, `False` = no room yet, else the publish that only some readers have.
     #[pyo3(signature = (object, correlation, topic, control))]
     fn _try_publish(
         slf: &Bound<'_, Self>,
@@ -153,7 +153,7 @@ impl BusCore {
         Self::answer(slf.py(), Self::try_publish(slf, &request, PublishMode::Await)?)
     }
 
-    /// Goes on with what is still to be handed over; answers like `_try_publish`.
+    /// Goes on with a publish that only some readers have; returns what `_try_publish` does.
     fn _resume(&self, py: Python<'_>, partial: &PartialPublish) -> PyResult<Py<PyAny>> {
         let unfinished = partial.unfinished.lock().take();
         let (Some(unfinished), Backend::Local(_, port)) = (unfinished, &self.backend) else {
@@ -169,15 +169,15 @@ impl BusCore {
         Self::answer(py, outcome)
     }
 
-    /// Counts what becomes of what `subscription` matches.
+    /// Includes `subscription` in this bus's statistics.
     fn _track(&self, py: Python<'_>, subscription: &SubscriptionCore) -> PyResult<()> {
         self.totals.lock().track(subscription.tracked(py)?);
         Ok(())
     }
 
-    /// What this bus published, handed over and lost.
+    /// What this bus published, delivered and lost.
     fn _own_statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        // First of all whether this is a forked child, where a thread that does not exist may have left a queue locked.
+        // First, since it refuses a forked child: a thread that does not exist there may have left a queue locked.
         let published = match &self.backend {
             Backend::Local(_, port) => port.get(py)?.published(),
             Backend::Link(_, link) => link.get(py).map(|_| self.published.load(Ordering::Relaxed))?,
@@ -190,23 +190,23 @@ impl BusCore {
         Ok(all)
     }
 
-    /// Nothing is published through this bus any more.
+    /// Has every later publish refused.
     fn _close_core(&self) {
         self.closed.store(true, Ordering::Relaxed);
     }
 
-    /// So many coroutines wait for room now.
+    /// Sets how many coroutines wait for room.
     fn _set_waiter_count(&self, count: usize) {
         self.waiter_count.store(count, Ordering::Relaxed);
     }
 
-    /// So many publishes a turn at most: small queues of the same loop are not filled before their readers have had one.
+    /// Limits the publishes per turn of the loop, so that its readers get a turn before their queues, if small, are full.
     fn _limit_budget(&self, publishes: u32) {
         self.budget.limit(publishes);
     }
 
-    /// Publishes from the iterator until it ends, the loop is due a turn, or there is no room. Gives how many were taken, and what to do:
-    /// `None` = ended, `True` = turn, else the event that found no room with what is still to be handed over.
+    /// Publishes from the iterator until it ends, the loop is due a turn, or there is no room. Returns how many were accepted, and why it
+    /// stopped: `None` = ended, `True` = turn, else the event that found no room and what `_try_publish` returned for it.
     #[pyo3(signature = (events, correlation, topic))]
     fn _try_publish_many(
         slf: &Bound<'_, Self>,
@@ -245,8 +245,8 @@ impl BusCore {
         match result {
             Ok(next) => Ok((taken, next)),
             Err(error) => {
-                // The caller reports how many were taken, whatever went wrong. Past what the class makes of setting an attribute: one
-                // that is frozen would put its refusal in the place of the error. One that has no place for it stays without.
+                // The caller reports how many were accepted, whatever went wrong. Set through `BaseException`: a class that refuses
+                // attributes, such as a frozen dataclass, would raise in place of the error. An exception without a dict goes without.
                 let (base, taken) = (py.get_type::<PyBaseException>(), taken.into_pyobject(py)?);
                 let given = [
                     base.as_any(),

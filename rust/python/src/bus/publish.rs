@@ -1,6 +1,7 @@
-//! One offer of a bus: from a Python object into a connection's send buffer, or past it to the readers of this process.
+//! One attempt to publish: from a Python object into a connection's send buffer, or straight to readers in the broker's process.
 //!
-//! All of it is one native step on the caller's thread: check, encode straight from the object's fields, append, and write if it is time.
+//! It is one native step on the caller's thread, and never waits: check, encode straight from the object's fields, append, and write if it
+//! is time.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -31,12 +32,12 @@ use crate::publish_request::{
     exact_payload, topic_text, trigger_in,
 };
 
-/// Who offers.
+/// Whether the caller waits where there is no room.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum PublishMode {
-    /// A task of the loop, which will wait for full readers, or has waited.
+    /// A task of the loop, which does.
     Await,
-    /// Somebody who does not wait, and is not taken before those who do. Only on the loop's thread the loop flushes for him.
+    /// `publish_nowait`, from any thread: does not wait or overtake. Elsewhere than on its thread the loop does not flush for it.
     Nowait { on_loop: bool },
 }
 
@@ -56,7 +57,7 @@ fn fresh_id() -> Uuid {
 }
 
 impl BusCore {
-    /// The first step of an awaited publish: on the loop's thread, behind those who wait already.
+    /// The first attempt of an awaited publish: on the loop's thread, behind those that wait already.
     pub(crate) fn try_publish_awaited(slf: &Bound<'_, Self>, request: &PublishRequest) -> PyResult<PublishOutcome> {
         let py = slf.py();
         let bus = slf.get();
@@ -72,7 +73,7 @@ impl BusCore {
         calls::method(intern!(slf.py(), "_has_loop"), [slf], None)?.is_truthy()
     }
 
-    /// Offers once.
+    /// Tries once.
     pub(super) fn try_publish(
         slf: &Bound<'_, Self>,
         request: &PublishRequest,
@@ -84,7 +85,7 @@ impl BusCore {
             return Err(to_py(py, Error::Lifecycle("this bus was shut down; make a new one")));
         }
         if !mode.waits() && bus.waiter_count.load(Ordering::Relaxed) > 0 {
-            // Nobody stands in line in a forked child, nor in a loop that is closed.
+            // In a forked child, or once the loop is closed, those that waited are gone and hold nobody back.
             bus.backend.check(py)?;
             if Self::has_loop(slf)? {
                 return Ok(PublishOutcome::Full(None));
@@ -130,7 +131,7 @@ impl BusCore {
         }
     }
 
-    /// Over a connection.
+    /// Through a connection.
     #[inline]
     fn publish_remote(
         slf: &Bound<'_, Self>,
@@ -148,7 +149,7 @@ impl BusCore {
                 return Ok(PublishOutcome::Full(None));
             }
             Sent::Full => return Ok(PublishOutcome::Full(None)),
-            // What a loop was to write that is closed, nobody else writes soon.
+            // A loop that is closed does not flush what was left to it.
             Sent::Waiting if !mode.waits() => match Self::has_loop(slf) {
                 Ok(false) => {
                     link.get(py)?.flush_elsewhere();
@@ -167,7 +168,7 @@ impl BusCore {
         };
         bus.published.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = scheduled {
-            // The loop will not see to it: it is closed, or a signal's handler raised. What was taken goes out all the same.
+            // No flush is scheduled: the loop is closed, or a signal handler raised. What was accepted is sent all the same.
             handle.flush.clear();
             link.get(py)?.flush_elsewhere();
             return Err(error);
@@ -175,7 +176,7 @@ impl BusCore {
         Ok(PublishOutcome::Accepted)
     }
 
-    /// In the broker's process, past any connection.
+    /// In the broker's process, without a connection.
     #[inline]
     fn publish_local(
         slf: &Bound<'_, Self>,
@@ -202,7 +203,7 @@ impl BusCore {
             waker: mode.waits().then_some(&bus.room_waker),
             flushes: mode.is_on_loop(),
         };
-        // Not for `publish_nowait`: a signal's handler may call it while the loop sleeps, whom the kernel alone wakes then.
+        // Not for `publish_nowait`: a signal handler may call it while the loop sleeps, which only its socket ends.
         let deferral = mode.waits().then(|| bus.notifier.defer());
         let published = raise(py, port.get(py)?.publish(draft, message, caller))?;
         let scheduled = if deferral.is_some_and(Deferral::finish) {
@@ -211,7 +212,7 @@ impl BusCore {
             Ok(())
         };
         if scheduled.is_err() {
-            // A signal's handler raised: the loop may not have been asked.
+            // A signal handler raised: the callback may not be scheduled.
             bus.notifier.wake_loop();
         }
         match published {
@@ -233,7 +234,7 @@ impl BusCore {
     }
 }
 
-/// What readers of this process are handed besides what a draft says.
+/// What readers in this process get of a message, besides the fields of its draft.
 struct Parts {
     item: Publishable,
     correlation: Correlation,

@@ -1,4 +1,4 @@
-//! The native dataclasses, and the border's way in and out of them.
+//! The native dataclasses, and their conversion to and from the core's types.
 //!
 //! In: [`view`] and [`correlation_view`] borrow what the encoder takes straight from the Python objects. Out:
 //! [`received`] makes the object of a received body, [`bus_event_local`] and [`control_message_local`] those of a message

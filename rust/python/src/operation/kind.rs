@@ -1,5 +1,5 @@
-//! What an operation does, of each kind: its one native step, the Python coroutine that it becomes where that does not finish, and the line
-//! in which it waits.
+//! The kinds of operations: the one native step of each, the Python coroutine for when that does not finish, and the subscription whose
+//! messages it waits for.
 use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -27,7 +27,7 @@ pub(crate) enum Kind {
     },
 }
 
-/// What one step came to.
+/// The result of one step.
 pub(super) enum Step {
     Return(Py<PyAny>),
     Become(Py<PyAny>),
@@ -100,7 +100,7 @@ impl Kind {
         }
     }
 
-    /// Lets go of what it held: told that the thread is attached, which each reference would have to find out by itself.
+    /// Drops what it held. With `py`, since each reference would otherwise look up whether the thread is attached.
     pub(super) fn release(self, py: Python<'_>) {
         match self {
             Self::Publish { bus, request } => {
@@ -115,7 +115,7 @@ impl Kind {
         }
     }
 
-    /// Where operations of this kind stand in line.
+    /// The subscription whose messages it waits for.
     const fn subscription(&self) -> Option<&Py<SubscriptionCore>> {
         match self {
             Self::Publish { .. } => None,
@@ -123,16 +123,16 @@ impl Kind {
         }
     }
 
-    /// Gives up the place; somebody else gets what this one was woken for.
+    /// Stops waiting; if it was woken already, another waiter is woken in its place.
     pub(super) fn remove_waiter(&self, py: Python<'_>, waiter: &Py<Waiter>) -> PyResult<()> {
         if let Some(subscription) = self.subscription() {
-            let line = [subscription.bind(py).as_any(), waiter.bind(py)];
-            calls::method(intern!(py, "_remove_waiter"), line, None)?;
+            let arguments = [subscription.bind(py).as_any(), waiter.bind(py)];
+            calls::method(intern!(py, "_remove_waiter"), arguments, None)?;
         }
         Ok(())
     }
 
-    /// The same for one that is collected: in a loop that is closed, or half collected itself, nobody can be woken in its place.
+    /// The same for one that is collected: in a loop that is closed, or half collected itself, no other can be woken.
     pub(super) fn remove_waiter_if_open(&self, py: Python<'_>, waiter: &Py<Waiter>) -> PyResult<()> {
         if waiter.get().has_loop(py) {
             self.remove_waiter(py, waiter)?;
@@ -140,23 +140,23 @@ impl Kind {
         Ok(())
     }
 
-    /// Wakes the next in line if there is something for it.
+    /// Wakes the next waiter if there is a message for it.
     pub(super) fn wake_next(&self, py: Python<'_>) -> PyResult<()> {
         let Some(subscription) = self.subscription() else {
             return Ok(());
         };
-        let waiting = subscription.bind(py).getattr(intern!(py, "_waiters"))?;
-        subscription.get().wake_next(&waiting.getattr(intern!(py, "queue"))?)
+        let waiters = subscription.bind(py).getattr(intern!(py, "_waiters"))?;
+        subscription.get().wake_next(&waiters.getattr(intern!(py, "queue"))?)
     }
 
-    /// As Python warns of a coroutine: shown by default, since an event is missing.
+    /// Warns as Python does of a coroutine. Shown by default, since an event may be missing.
     pub(super) fn warn_unawaited(&self, py: Python<'_>) -> PyResult<()> {
         let message = std::ffi::CString::new(format!("{} was never awaited; nothing happened", self.name()))?;
         PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 1)
     }
 }
 
-/// Whether it may be a time at first sight; `_get_slow` judges the rest before it takes anything.
+/// Whether it is plainly a number; `_get_slow` checks anything else before it takes a message.
 fn is_number(timeout: &Bound<'_, PyAny>) -> bool {
     timeout.cast_exact::<PyFloat>().map_or_else(
         |_| timeout.is_exact_instance_of::<PyInt>(),
@@ -164,7 +164,7 @@ fn is_number(timeout: &Bound<'_, PyAny>) -> bool {
     )
 }
 
-/// A place at the end of the line of those who wait for a message.
+/// A new waiter behind those that wait for a message already.
 fn add_waiter(subscription: &Bound<'_, SubscriptionCore>) -> PyResult<Py<Waiter>> {
     let waiter = calls::method(intern!(subscription.py(), "_add_waiter"), [subscription], None)?;
     Ok(waiter.cast_into::<Waiter>()?.unbind())

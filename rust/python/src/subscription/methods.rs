@@ -1,4 +1,4 @@
-//! What Python calls of a subscription. It issues operations, which read the subscription: so it is apart from that.
+//! The methods of `Subscription` that are native. A module of its own, since they issue operations, which in turn read the subscription.
 use daemoneye_eventbus_core::lock::Mutex;
 use daemoneye_eventbus_core::queue::PopError;
 use hashbrown::HashMap;
@@ -114,7 +114,7 @@ impl SubscriptionCore {
         self.budget.turn_is_due()
     }
 
-    /// Whoever was woken wakes the next in `waiters`, a deque of waiters.
+    /// After a wake-up: wakes the next in `waiters`, a deque.
     fn _wake_next(&self, waiters: &Bound<'_, PyAny>) -> PyResult<()> {
         self.wake_next(waiters)
     }
@@ -139,7 +139,7 @@ impl SubscriptionCore {
                 Ok(Ok(())) => {}
                 Ok(Err(PopError::Empty)) => break,
                 Ok(Err(PopError::Ended)) => return Ok(false),
-                // It is there for the next call to fail on; those before it are not to be lost for it.
+                // The message stays for the next call to fail on, so that those before it are not lost.
                 Err(_) if taken > 0 => break,
                 Err(error) => return Err(error),
             }
