@@ -115,7 +115,7 @@ def cli_broker(cli, path):
     return cli("broker", path).until("listening", "stdout")
 
 
-def fed(cli, text, *arguments):
+def publish_lines(cli, text, *arguments):
     """`pub` with this on its stdin."""
     child = cli("pub", *arguments, stdin=subprocess.PIPE)
     child.process.stdin.write(text if isinstance(text, bytes) else text.encode())

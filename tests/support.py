@@ -41,8 +41,8 @@ async def collect(subscription: Any, count: int, timeout: float = 20.0) -> list[
     return await collect_events(subscription, count, timeout)
 
 
-def empty(subscription: Any) -> list[Any]:
-    """Whatever is in the subscription's queue right now."""
+def take_all(subscription: Any) -> list[Any]:
+    """All messages that are in the subscription's queue now."""
     from daemoneye_eventbus import WouldBlock
 
     got: list[Any] = []
@@ -53,7 +53,7 @@ def empty(subscription: Any) -> list[Any]:
             return got
 
 
-def remote(broker: Broker) -> list[Any]:
+def remote_clients(broker: Broker) -> list[Any]:
     """The broker's clients behind the socket, without the buses of this process."""
     return [client for client in broker.clients() if client.peer != "local"]
 

@@ -104,8 +104,8 @@ def test_an_empty_secret_is_not_no_secret(token):
         BrokerConfig(token=token)
 
 
-async def test_a_broker_that_asks_on_and_reads_nothing_is_not_answered_into_memory(path):
-    """One sign of life is enough; each PING had one of its own, in a buffer without bounds."""
+async def test_answers_to_a_broker_that_does_not_read_are_bounded(path):
+    """One PONG is enough for many PINGs; once each was answered, into a buffer without a bound."""
     asked = 2_000_000
     answers = 0
 

@@ -24,7 +24,7 @@ from daemoneye_eventbus import (
     TopicError,
     WouldBlock,
 )
-from support import Pair, collect, empty, eventually, pids, process, remote
+from support import Pair, collect, eventually, pids, process, remote_clients, take_all
 
 SOLO = ClientConfig(pool=False)
 MAKERS = {
@@ -60,7 +60,7 @@ async def close(thing) -> None:
 
 @pytest.mark.parametrize("maker", MAKERS)
 @pytest.mark.parametrize("way", WAYS)
-async def test_makers_are_awaitable_in_every_way(pair: Pair, maker, way):
+async def test_connect_and_subscribe_are_awaitable_in_every_way(pair: Pair, maker, way):
     made = MAKERS[maker](pair)
     assert isinstance(made, collections.abc.Coroutine)
     assert isinstance(made, contextlib.AbstractAsyncContextManager)
@@ -70,7 +70,7 @@ async def test_makers_are_awaitable_in_every_way(pair: Pair, maker, way):
 
 
 @pytest.mark.parametrize("maker", MAKERS)
-async def test_makers_are_context_managers(pair: Pair, maker):
+async def test_connect_and_subscribe_are_context_managers(pair: Pair, maker):
     async with MAKERS[maker](pair) as thing:
         if isinstance(thing, EventBus):
             assert thing.state == "connected"
@@ -153,7 +153,7 @@ async def test_a_second_await_while_others_have_a_turn_costs_the_first_nothing(p
 
 
 async def test_anext_with_a_default(pair: Pair):
-    """It asks what it awaits for its iterator before each step, which was taken for a second await."""
+    """It calls ``__await__`` before each step, which was once taken for a second await."""
     count = 600  # so many that others have a turn in between
     async with pair.sub.subscribe("events.#") as events:
 
@@ -174,8 +174,8 @@ async def test_anext_with_a_default(pair: Pair):
     assert await following() is None
 
 
-def test_anext_with_a_default_is_given_up_by_nobodys_task(path):
-    """Closed with its loop, or by hand, it said that it is awaited already."""
+def test_anext_with_a_default_can_be_closed_outside_its_task(path):
+    """Closed together with its loop, or by hand, it once raised that it is awaited already."""
 
     async def following(events):
         while True:
@@ -197,7 +197,7 @@ def test_anext_with_a_default_is_given_up_by_nobodys_task(path):
 
     async def finish():
         by_hand = following(events)
-        empty(events)
+        take_all(events)
         by_hand.send(None).cancel()
         by_hand.close()
         await bus.shutdown()
@@ -219,7 +219,7 @@ async def test_forgotten_warns_and_does_nothing(pair: Pair, maker):
         del made
         gc.collect()
     assert [w.category for w in caught] == [ResourceWarning]
-    assert len(remote(pair.broker)) <= (2 if pair.kind == "socket" else 0)
+    assert len(remote_clients(pair.broker)) <= (2 if pair.kind == "socket" else 0)
     assert (await pair.pub.statistics()).active_subscribers == 0
 
 
@@ -230,7 +230,7 @@ async def test_iterating_without_await_says_so(pair: Pair):
 
 
 @pytest.mark.parametrize("maker", MAKERS)
-async def test_taking_it_for_what_it_makes_says_so(pair: Pair, maker):
+async def test_attributes_before_the_await_are_refused_with_advice(pair: Pair, maker):
     made = MAKERS[maker](pair)
     with pytest.raises(AttributeError, match=rf"^{maker}\(\) has no 'publish'; await it, or enter it with async with"):
         made.publish
@@ -238,7 +238,7 @@ async def test_taking_it_for_what_it_makes_says_so(pair: Pair, maker):
     made.close()
 
 
-def test_a_forgotten_await_is_told_without_being_asked(path):
+def test_a_forgotten_await_warns_by_default(path):
     """As Python itself tells it of a coroutine: where nobody turned on warnings, too. An object that was not made
     is a resource, of which Python tells those who ask; who uses it gets an error.
     """
@@ -275,7 +275,7 @@ asyncio.run(main())
 
 
 async def test_a_forgotten_await_hides_no_exception(pair: Pair):
-    """What takes the awaitable for its result says so; that came out as SystemError."""
+    """The error for using the awaitable in place of its result must come out; it was once `SystemError`."""
     async with pair.sub.subscribe("events.#") as events:
         for make in (events.get, events.__anext__, lambda: pair.pub.publish(process(1))):
             for use, told in ((int, TypeError), (["x"].index, ValueError), ({}.__getitem__, KeyError)):
@@ -406,8 +406,8 @@ async def test_get_many_takes_what_is_there(pair: Pair):
         assert pids(await events.get_many(100, timeout=1)) == [4, 5, 6, 7, 8, 9]
 
 
-async def test_what_is_awaited_says_what_it_is(pair: Pair):
-    """In a task's repr, in a debugger, in a log."""
+async def test_repr_and_name_of_awaitables(pair: Pair):
+    """As shown in a task's repr, a debugger or a log."""
     async with pair.sub.subscribe("events.#") as events:
         calls = {
             "subscribe": lambda: pair.sub.subscribe("events.x"),

@@ -228,7 +228,7 @@ async def test_a_stopped_broker_cannot_be_started_again(path):
     ],
     ids=["twice", "stopped"],
 )
-async def test_a_start_too_many_says_what_it_is(path, then, said):
+async def test_a_second_start_is_refused_with_the_reason(path, then, said):
     async with Broker(path) as broker:
         with pytest.raises(ConnectionClosed) as caught:
             await then(broker)
@@ -350,7 +350,7 @@ async def test_two_dialects_understand_each_other(broker, path):
 
 
 async def test_a_start_that_is_cancelled_leaves_no_broker(path):
-    """It went on to listen, could not be told apart from one that runs, and kept the path from others."""
+    """It once went on to listen, unseen by its caller, and kept the path from other brokers."""
     broker = Broker(path)
     starting = asyncio.create_task(broker.start())
     await asyncio.sleep(0)
@@ -371,7 +371,7 @@ async def test_a_start_that_is_cancelled_leaves_no_broker(path):
 
 
 async def test_a_shutdown_that_is_cancelled_is_told_in_process(path):
-    """It ends all the same; who followed a bus of the broker's process waited for ever."""
+    """The broker ends all the same. `state_changes` of a bus in its process once never ended then."""
     broker = Broker(path)
     await broker.start()
     bus = await EventBus.from_broker(broker)
@@ -391,7 +391,7 @@ async def test_a_shutdown_that_is_cancelled_is_told_in_process(path):
 
 
 async def test_an_observer_of_the_end_that_fails_stops_no_other(path):
-    """The buses of its process are such observers."""
+    """Buses in its process are observers too, and must still be told."""
     broker = Broker(path)
     await broker.start()
     told, failures = [], []
@@ -410,7 +410,7 @@ async def test_an_observer_of_the_end_that_fails_stops_no_other(path):
 
 
 async def test_two_threads_that_shut_down_one_broker_at_once(path):
-    """Both told its buses that it has ended, and one of them met the other's: `KeyError`."""
+    """Both notify the observers; one thread once raised `KeyError` where the other had removed one."""
     broker = Broker(path)
     await broker.start()
     bus = await EventBus.from_broker(broker)

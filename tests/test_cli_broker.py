@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import DEADLINE, events, fed, wait_for
+from commands import DEADLINE, events, publish_lines, wait_for
 from daemoneye_eventbus import BrokerConfig
 
 pytest_plugins = ["commands"]
@@ -58,7 +58,7 @@ def test_options_are_obeyed(cli, path, arguments):
         assert Path(path).stat().st_mode & 0o777 == 0o660
     if "--max-frame" in arguments:
         large = {"pid": 1, "name": "x" * 70_000}
-        said = fed(cli, json.dumps({"type": "process", "fields": large})).ends(1).stderr
+        said = publish_lines(cli, json.dumps({"type": "process", "fields": large})).ends(1).stderr
         assert "line 1: " in said
         assert "65536" in said
     child.signal(signal.SIGTERM).ends(0)
@@ -86,7 +86,7 @@ def test_options_are_obeyed(cli, path, arguments):
         (("--max-conn", "5"), "unrecognized arguments"),
     ],
 )
-def test_options_that_cannot_be_are_usage(cli, path, arguments, said):
+def test_invalid_options_are_usage_errors(cli, path, arguments, said):
     child = cli("broker", path, *arguments).ends(2)
     assert said in child.stderr
     assert child.stderr.count("\n") == 1
@@ -128,7 +128,7 @@ def test_hang_up_while_it_starts_changes_nothing(cli, path, folder):
         (lambda place: place.symlink_to("/dev/null"), "a symbolic link"),
     ],
 )
-def test_what_is_in_the_way_is_called_as_people_call_it(cli, folder, make, what):
+def test_what_occupies_the_path_is_named_in_plain_words(cli, folder, make, what):
     place = folder / "place"
     make(place)
     said = f"refused to use {place}: {what} is there, not a socket; move it away, or choose another path\n"
@@ -153,7 +153,7 @@ def test_drain_delivers_what_is_queued_or_counts_it(cli, path):
     os.close(write)
     wait_for(lambda: json.loads(cli("stats", "--json").ends(0).stdout)["active_subscribers"] == 1)
     reader.signal(signal.SIGSTOP)
-    fed(cli, events(*range(20_000), topic="events.process.start")).ends(0)
+    publish_lines(cli, events(*range(20_000), topic="events.process.start")).ends(0)
     began = time.monotonic()
     child.signal(signal.SIGTERM).ends(0)
     assert time.monotonic() - began < 5
@@ -300,7 +300,7 @@ def test_rules_from_a_file_and_tokens_with_names(cli, path, folder):
         ("writable", 4, "others may write it"),
     ],
 )
-def test_rules_that_cannot_be(cli, path, folder, text, code, said):
+def test_invalid_rules_files(cli, path, folder, text, code, said):
     rules = folder / "rules.toml"
     if text is not None:
         rules.write_text(text)
@@ -314,7 +314,7 @@ def test_rules_that_cannot_be(cli, path, folder, text, code, said):
 def test_rate_limits(cli, path):
     limits = ("--rate-limit", "messages=10,burst=1", "--rate-limit", "per=uid,connects=1000,bytes=1M")
     child = cli("broker", path, *limits).until("listening", "stdout")
-    fed(cli, events(*range(200)))
+    publish_lines(cli, events(*range(200)))
     child.until("reason=rate_limit")
     child.signal(signal.SIGTERM).ends(0)
     for limit, said in {

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import raw as wire_by_hand
-from commands import DEADLINE, events, fed, wait_for
+from commands import DEADLINE, events, publish_lines, wait_for
 from daemoneye_eventbus import CollectionEvent, ProcessEvent, wire
 
 pytest_plugins = ["commands"]
@@ -168,14 +168,14 @@ def test_the_byte_that_is_wrong_is_named(cli):
         (b"HTTP/1.1 200", "a frame of 1347703880 bytes, more than any broker allows"),
     ],
 )
-def test_what_is_cut_off_ends_it(cli, tail, words):
+def test_truncated_input_ends_decoding(cli, tail, words):
     child = cli("decode", (frame(b"PONG") + tail).hex()).ends(1)
     _, bad = told(child)
     assert (bad["frame"], bad["offset"]) == (2, 8)
     assert words in bad["error"]
 
 
-def test_from_stdin_and_for_people(cli):
+def test_stdin_and_indented_output(cli):
     child = cli("decode", "--pretty", stdin=subprocess.PIPE)
     child.process.stdin.write(frame(b'STATS {"id":1}'))
     child.process.stdin.close()
@@ -205,7 +205,7 @@ def test_usage(cli, arguments):
 def test_live(cli, cli_broker, dialect):
     child = cli("decode", "--live", "--dialect", dialect, "--subscribe", "events.process.#", "--count", "4")
     wait_for(lambda: '"OK"' in child.stdout)
-    fed(cli, events(7, 8)).ends(0)
+    publish_lines(cli, events(7, 8)).ends(0)
     found = told(child.ends(0, ""))
     assert [(one["direction"], one.get("verb")) for one in found] == [
         ("sent", "CONNECT"),

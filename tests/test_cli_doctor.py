@@ -28,7 +28,7 @@ pytestmark = [
 ]
 
 
-def examined(cli, code, *arguments):
+def findings_of(cli, code, *arguments):
     """Findings by subject, the last of each."""
     child = cli("doctor", "--json", *arguments).ends(code, "")
     found = [json.loads(line) for line in child.stdout.splitlines()]
@@ -39,7 +39,7 @@ def examined(cli, code, *arguments):
 
 
 def test_a_healthy_broker(cli, cli_broker, path):
-    found = examined(cli, 0)
+    found = findings_of(cli, 0)
     assert {one["level"] for one in found.values()} == {"ok"}
     assert list(found) == [
         "path",
@@ -64,10 +64,10 @@ def test_a_healthy_broker(cli, cli_broker, path):
 
 
 def test_no_broker(cli, path, folder):
-    found = examined(cli, 5)
+    found = findings_of(cli, 5)
     assert found["broker"]["text"] == "none runs here"
     assert f"daemoneye-eventbus broker {path}" in found["broker"]["advice"]
-    found = examined(cli, 5, folder / "not" / "there" / "b.sock")
+    found = findings_of(cli, 5, folder / "not" / "there" / "b.sock")
     assert found["directory"]["level"] == "note"
     assert list(folder.iterdir()) == [], "nothing is made"
 
@@ -76,19 +76,19 @@ def test_a_socket_that_was_left_behind(cli, path):
     first = cli("broker", path).until("listening", "stdout")
     first.signal(signal.SIGKILL)
     first.process.wait(DEADLINE)
-    found = examined(cli, 5)
+    found = findings_of(cli, 5)
     assert "left behind" in found["broker"]["text"]
     assert found["lock"]["level"] == "note"
     assert os.path.exists(path), "nothing is removed"
     cli("broker", path).until("listening", "stdout")
-    examined(cli, 0)
+    findings_of(cli, 0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="who holds a lock is seen in /proc")
 def test_a_broker_whose_socket_was_removed(cli, cli_broker, path):
     """Starting another one would not help: the first has the lock."""
     os.unlink(path)
-    found = examined(cli, 5)
+    found = findings_of(cli, 5)
     assert list(found) == ["path", "directory", "socket", "lock"]
     assert f"held by pid {cli_broker.process.pid}, and its socket file is gone" in found["lock"]["text"]
     assert f"stop pid {cli_broker.process.pid}" in found["lock"]["advice"]
@@ -96,29 +96,29 @@ def test_a_broker_whose_socket_was_removed(cli, cli_broker, path):
 
 def test_paths_that_cannot_be_used(cli, folder):
     (folder / "file").write_text("x")
-    assert "no socket but a file" in examined(cli, 4, folder / "file")["socket"]["text"]
-    assert "107" in examined(cli, 4, "/tmp/" + "x" * 200)["path"]["text"]
+    assert "no socket but a file" in findings_of(cli, 4, folder / "file")["socket"]["text"]
+    assert "107" in findings_of(cli, 4, "/tmp/" + "x" * 200)["path"]["text"]
     wide = folder / "wide"
     wide.mkdir()
     wide.chmod(0o777)
-    found = examined(cli, 4, wide / "b.sock")
+    found = findings_of(cli, 4, wide / "b.sock")
     assert "0777" in found["directory"]["text"]
     assert "broker" not in found
     (folder / "link").symlink_to(folder)
     if os.geteuid() == 0:
         # Root's own links are followed.
         os.chown(folder / "link", NOBODY, NOBODY, follow_symlinks=False)
-    assert "symbolic link" in examined(cli, 4, folder / "link" / "b.sock")["directory"]["text"]
+    assert "symbolic link" in findings_of(cli, 4, folder / "link" / "b.sock")["directory"]["text"]
 
 
 def test_a_lock_that_no_broker_would_take(cli, path):
     lock = Path(f"{path}.lock")
     lock.write_text("1\n")
     lock.chmod(0o644)
-    assert "0644" in examined(cli, 4)["lock"]["text"]
+    assert "0644" in findings_of(cli, 4)["lock"]["text"]
     lock.chmod(0o600)
     os.link(lock, lock.with_suffix(".other"))
-    assert "hard link" in examined(cli, 4)["lock"]["text"]
+    assert "hard link" in findings_of(cli, 4)["lock"]["text"]
     assert "refused" in cli("broker", path).ends(4).stderr
 
 
@@ -137,7 +137,7 @@ def test_a_broker_that_hangs(cli, cli_broker):
     cli_broker.signal(signal.SIGSTOP)
     try:
         began = time.monotonic()
-        found = examined(cli, 5, "--connect-timeout", "0.4")
+        found = findings_of(cli, 5, "--connect-timeout", "0.4")
         assert time.monotonic() - began < 10
     finally:
         cli_broker.signal(signal.SIGCONT)
@@ -150,7 +150,7 @@ def test_somebody_else_listens(cli, path):
         listener.bind(str(path))
         os.chmod(path, 0o600)
         listener.listen()
-        found = examined(cli, 5, "--connect-timeout", "0.3")
+        found = findings_of(cli, 5, "--connect-timeout", "0.3")
     assert 'peer="original"' in found["broker"]["advice"]
     assert found["lock"]["level"] == "note"
 
@@ -217,7 +217,7 @@ def telling(path, numbers, clients):
         (FIVE | {"detail": DETAIL}, None),
     ],
 )
-def test_somebody_who_answers_anything(cli, path, numbers, clients):
+def test_a_listener_that_answers_nonsense(cli, path, numbers, clients):
     pages = itertools.count(1)
 
     def endless():
@@ -225,12 +225,12 @@ def test_somebody_who_answers_anything(cli, path, numbers, clients):
         return {"clients": [CLIENT | {"id": f"{start + at:036}"} for at in range(400)], "more": True}
 
     with telling(path, numbers, endless if clients is None else lambda: clients):
-        found = examined(cli, 5, "--connect-timeout", "2")
+        found = findings_of(cli, 5, "--connect-timeout", "2")
     assert "answers as no broker does" in found["broker"]["text"]
 
 
-def test_somebody_who_lists_one_client_after_the_other(cli, path):
-    """Each in time; all together they had hours."""
+def test_a_listener_that_lists_clients_one_by_one(cli, path):
+    """Each answer comes in time; all pages together once had no limit."""
     ids = itertools.count(1)
 
     def one():
@@ -238,14 +238,14 @@ def test_somebody_who_lists_one_client_after_the_other(cli, path):
         return {"clients": [CLIENT | {"id": f"{next(ids):036}"}], "more": True}
 
     with telling(path, FIVE | {"detail": DETAIL}, one):
-        found = examined(cli, 5, "--connect-timeout", "0.5")
+        found = findings_of(cli, 5, "--connect-timeout", "0.5")
     assert "not in time" in found["broker"]["text"]
 
 
-def test_a_full_house(cli, path, raw):
+def test_a_broker_at_max_connections(cli, path, raw):
     cli("broker", path, "--max-connections", "1").until("listening", "stdout")
     raw(str(path)).connect()
-    assert "max_connections" in examined(cli, 5)["broker"]["text"]
+    assert "max_connections" in findings_of(cli, 5)["broker"]["text"]
 
 
 def test_tokens(cli, path, folder):
@@ -253,9 +253,9 @@ def test_tokens(cli, path, folder):
         (folder / name).write_bytes(name[:1].encode() * 32)
         (folder / name).chmod(0o600)
     cli("broker", path, "--token-file", folder / "right").until("listening", "stdout")
-    assert "--token-file" in examined(cli, 4)["broker"]["text"]
-    examined(cli, 4, "--token-file", folder / "wrong")
-    examined(cli, 0, "--token-file", folder / "right")
+    assert "--token-file" in findings_of(cli, 4)["broker"]["text"]
+    findings_of(cli, 4, "--token-file", folder / "wrong")
+    findings_of(cli, 0, "--token-file", folder / "right")
 
 
 async def test_drops_and_a_reader_that_does_not_read(cli, path, raw):
@@ -268,11 +268,11 @@ async def test_drops_and_a_reader_that_does_not_read(cli, path, raw):
             await bus.publish(ProcessEvent(1, "x" * 400_000))
         await bus.flush()
         raw(str(path)).write(b"\0\0\0\0")
-        found = examined(cli, 7)
+        found = findings_of(cli, 7)
     assert "lost: overflow" in found["drops"]["text"]
     assert 'overflow="block"' in found["drops"]["advice"]
     assert found["clients"]["text"].startswith(f"slow (pid {os.getpid()}) lets 2 messages wait, of 2")
-    wait_for(lambda: "protocol 1" in examined(cli, 7)["refused"]["text"])
+    wait_for(lambda: "protocol 1" in findings_of(cli, 7)["refused"]["text"])
 
 
 @pytest.mark.usefixtures("as_root")
@@ -280,11 +280,11 @@ def test_a_broker_of_another_user_who_lets_us_in(cli, open_folder, program):
     os.chown(open_folder, NOBODY, NOBODY)
     path = str(open_folder / "b.sock")
     program("broker.py", path, {"allowed_uids": [0]}, user=NOBODY).line()
-    found = examined(cli, 4, path)
+    found = findings_of(cli, 4, path)
     for subject in ("socket", "broker"):
         assert f"--server-uid {NOBODY}" in found[subject]["advice"]
     assert "traffic" not in found
-    examined(cli, 0, path, "--server-uid", NOBODY)
+    findings_of(cli, 0, path, "--server-uid", NOBODY)
     for command in (
         ["stats"],
         ["clients"],
@@ -309,7 +309,7 @@ def test_a_broker_of_another_user(cli, open_folder, program):
     os.chown(open_folder, NOBODY, NOBODY)
     path = str(open_folder / "b.sock")
     program("broker.py", path, {}, user=NOBODY).line()
-    found = examined(cli, 4, path, "--server-uid", NOBODY)
+    found = findings_of(cli, 4, path, "--server-uid", NOBODY)
     assert found["directory"]["level"] == found["socket"]["level"] == "ok"
     assert "not_permitted" in found["broker"]["text"] or "allowed_uids" in found["broker"]["text"]
     assert "--allowed-uids" in found["broker"]["advice"]
@@ -341,12 +341,12 @@ def test_a_path_that_somebody_else_has_taken(cli, open_folder):
         path.chmod(0o777)
         listener.listen()
         # The kernel says who listened, which is we: as a stranger sees it.
-        found = examined(cli, 4, path, "--server-uid", NOBODY)
+        found = findings_of(cli, 4, path, "--server-uid", NOBODY)
         assert f"--server-uid {os.geteuid()}" in found["broker"]["advice"]
         with listener.accept()[0] as peer:
             peer.settimeout(DEADLINE)
             assert peer.recv(1) == b""
-    found = examined(cli, 4, path)
+    found = findings_of(cli, 4, path)
     assert found["lock"]["level"] == "note", "ours is in nobody's way"
     assert found["socket"]["level"] == "bad"
     assert "0600" not in found["socket"]["advice"]
@@ -379,7 +379,7 @@ def test_somebody_who_does_not_know_the_token_is_not_believed(cli, path, folder,
         return {"proof": asked.get("proof")} if "echo" in said else said
 
     with answering(path, answer, connections=2):
-        found = examined(cli, 4, "--token-file", token)["broker"]
+        found = findings_of(cli, 4, "--token-file", token)["broker"]
         tapped = cli("decode", "--live", "--token-file", token).ends(4).stderr
     assert found["level"] == "bad"
     assert all("prove" in text for text in (found["text"], tapped))
@@ -393,4 +393,4 @@ def test_a_socket_of_another_type(cli, path, kind):
         os.chmod(path, 0o600)
         if kind == socket.SOCK_SEQPACKET:
             other.listen()
-        assert "another type" in examined(cli, 4)["broker"]["text"]
+        assert "another type" in findings_of(cli, 4)["broker"]["text"]

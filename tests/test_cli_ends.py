@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import COMMAND, DEADLINE, events, fed, wait_for
+from commands import COMMAND, DEADLINE, events, publish_lines, wait_for
 from daemoneye_eventbus import EventBus
 
 pytest_plugins = ["commands"]
@@ -74,7 +74,7 @@ def test_interrupt_while_nobody_reads(cli, cli_broker):
     read, write = os.pipe()
     child = cli("sub", "events.#", stdout=write).until("subscribed")
     os.close(write)
-    fed(cli, events(*range(20_000))).ends(0)
+    publish_lines(cli, events(*range(20_000))).ends(0)
     time.sleep(0.5)
     child.signal(signal.SIGINT).ends(130)
     os.close(read)
@@ -83,13 +83,13 @@ def test_interrupt_while_nobody_reads(cli, cli_broker):
 @pytest.mark.parametrize(
     "arguments", [("sub", "events.#"), ("sub", "--json", "events.#"), ("top", "--interval", "0.1")]
 )
-def test_reader_that_goes(cli, cli_broker, arguments):
+def test_a_reader_of_the_output_that_closes_it(cli, cli_broker, arguments):
     read, write = os.pipe()
     child = cli(*arguments, stdout=write)
     os.close(write)
     if arguments[0] == "sub":
         child.until("subscribed")
-        fed(cli, events(1)).ends(0)
+        publish_lines(cli, events(1)).ends(0)
     with os.fdopen(read, "rb") as stream:
         assert stream.readline()
     # Noticed without another event.
@@ -107,7 +107,7 @@ def test_pipe_to_head(cli, cli_broker, path):
         env={**os.environ, "DAEMONEYE_BROKER_SOCKET": str(path)},
     )
     wait_for(lambda: json.loads(cli("stats", "--json").ends(0).stdout)["active_subscribers"] == 1)
-    fed(cli, events(1, 2, 3)).ends(0)
+    publish_lines(cli, events(1, 2, 3)).ends(0)
     out, err = shell.communicate(timeout=DEADLINE)
     first, code = out.decode().splitlines()
     assert "pid=1" in first
@@ -130,7 +130,7 @@ def test_closed_streams(cli, path, arguments):
     ("redirection", "code", "printed"),
     [(">&-", 0, ""), ("2>&-", 0, "messages_published"), (">/dev/full", 1, "No space left"), ("<&- >&- 2>&-", 0, "")],
 )
-def test_streams_that_are_not_there(cli_broker, path, redirection, code, printed):
+def test_missing_standard_streams(cli_broker, path, redirection, code, printed):
     done = subprocess.run(
         ["sh", "-c", f"{shlex.join(COMMAND)} stats {redirection}"],
         capture_output=True,
@@ -166,7 +166,7 @@ def test_broker_that_ends(cli, path):
     cli("broker", path).until("listening", "stdout")
     patient.until("connected\n").until("interrupted")
     wait_for(lambda: json.loads(cli("stats", "--json").ends(0).stdout)["active_subscribers"] == 1)
-    fed(cli, events(9)).ends(0)
+    publish_lines(cli, events(9)).ends(0)
     patient.until("pid=9", "stdout")
     patient.signal(signal.SIGINT).ends(130)
 
@@ -201,7 +201,7 @@ def test_frozen_broker(cli, cli_broker):
 )
 def test_locales(cli, cli_broker, env):
     reader = cli("sub", "events.#", "--count", "2", env=env).until("subscribed")
-    fed(cli, events(1).replace('"sh"', '"\N{SNOWMAN}"')).ends(0)
+    publish_lines(cli, events(1).replace('"sh"', '"\N{SNOWMAN}"')).ends(0)
     cli("pub", "process", "--pid", "2", "--name", b"\xff\xe2\x98\x83".decode("utf-8", "surrogateescape"), env=env).ends(
         0
     )
@@ -271,7 +271,7 @@ def test_documented_codes_are_those_of_the_help(cli):
         ("--nope", "daemoneye-eventbus: unrecognized arguments: --nope; see daemoneye-eventbus --help"),
     ],
 )
-def test_an_option_that_there_is_not_is_named(cli, line, said):
+def test_an_unknown_option_is_named(cli, line, said):
     """Whatever else is missing: it may be missing because of the misspelling."""
     assert said in cli(*line.split()).ends(2).stderr
 
@@ -312,7 +312,7 @@ def test_a_pipe_that_does_not_block_gets_whole_lines(cli, cli_broker, words):
     os.set_blocking(writing, False)
     reader = cli("sub", "events.#", "--count", "3000", *words, stdout=writing).until("subscribed")
     os.close(writing)
-    fed(cli, "".join(events(*range(1, 3001), topic="events.process.new"))).ends(0)
+    publish_lines(cli, "".join(events(*range(1, 3001), topic="events.process.new"))).ends(0)
     # More than a pipe holds waits by now.
     wait_for(lambda: select.select([reading], [], [], 0)[0], "a full pipe")
     time.sleep(0.5)

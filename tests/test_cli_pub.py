@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import DEADLINE, events, fed, read_terminal
+from commands import DEADLINE, events, publish_lines, read_terminal
 from daemoneye_eventbus import Broker, EventBus, TopicError
 from daemoneye_eventbus._cli import jsonlines, pub
 from daemoneye_eventbus._cli.kinds import KINDS
@@ -109,7 +109,7 @@ def test_what_sub_prints_pub_reads_back(cli, cli_broker, folder):
         return cli("sub", "--json", "--include-control", "--count", str(len(ALL)), *patterns).until("subscribed")
 
     first = listen()
-    fed(cli, "".join(json.dumps(one) + "\n" for one in ALL)).ends(0)
+    publish_lines(cli, "".join(json.dumps(one) + "\n" for one in ALL)).ends(0)
     printed = [json.loads(line) for line in first.ends(0).stdout.splitlines()]
     assert first.stdout.isascii()
     for one, said in zip(printed, ALL, strict=True):
@@ -213,7 +213,7 @@ async def published(parsed):
 )
 def test_bad_line_is_named_and_what_came_before_counts(cli, cli_broker, line, said):
     text = line if isinstance(line, bytes) else line.encode()
-    child = fed(cli, events(1, 2).encode() + b"\n" + text + b"\n" + events(3).encode()).ends(1)
+    child = publish_lines(cli, events(1, 2).encode() + b"\n" + text + b"\n" + events(3).encode()).ends(1)
     first, last = child.stderr.splitlines()
     assert first.startswith("daemoneye-eventbus pub: line 4: ")
     assert said in first
@@ -222,7 +222,7 @@ def test_bad_line_is_named_and_what_came_before_counts(cli, cli_broker, line, sa
 
 def test_keep_going(cli, cli_broker):
     reader = cli("sub", "events.#", "--count", "3", "--json").until("subscribed")
-    child = fed(cli, events(1) + "x\n" + events(2) + "{}\n" + events(3).rstrip("\n"), "--keep-going").ends(1)
+    child = publish_lines(cli, events(1) + "x\n" + events(2) + "{}\n" + events(3).rstrip("\n"), "--keep-going").ends(1)
     assert "line 2: " in child.stderr
     assert "line 4: " in child.stderr
     assert child.stderr.endswith("published 3 events, 2 bad lines\n")
@@ -230,8 +230,8 @@ def test_keep_going(cli, cli_broker):
 
 
 def test_empty_input_and_files(cli, cli_broker, folder):
-    fed(cli, "").ends(0, "daemoneye-eventbus pub: published 0 events\n")
-    fed(cli, "", "--quiet").ends(0, "")
+    publish_lines(cli, "").ends(0, "daemoneye-eventbus pub: published 0 events\n")
+    publish_lines(cli, "", "--quiet").ends(0, "")
     assert "No such file" in cli("pub", "--file", folder / "none").ends(1).stderr
     assert "is a directory" in cli("pub", "--file", folder).ends(1).stderr
     cli("pub", "--file", "x", "process", "--pid", "1", "--name", "x").ends(2)
@@ -268,7 +268,7 @@ def test_help_tells_the_fields_of_a_type(cli):
         (("nothing",), "invalid choice"),
     ],
 )
-def test_bad_arguments_of_pub_are_usage(cli, cli_broker, arguments, said):
+def test_bad_arguments_of_pub_are_usage_errors(cli, cli_broker, arguments, said):
     child = cli("pub", *arguments).ends(2)
     assert said in child.stderr
     assert child.stderr.count("\n") == 1
@@ -309,9 +309,9 @@ def test_a_number_has_the_limits_of_its_own_field(cli, line, said):
 
 
 def test_one_is_not_many(cli, cli_broker):
-    assert fed(cli, events(1)).ends(0).stderr == "daemoneye-eventbus pub: published 1 event\n"
-    said = fed(cli, events(1) + "{", "--keep-going").ends(1).stderr
+    assert publish_lines(cli, events(1)).ends(0).stderr == "daemoneye-eventbus pub: published 1 event\n"
+    said = publish_lines(cli, events(1) + "{", "--keep-going").ends(1).stderr
     assert said.endswith("daemoneye-eventbus pub: published 1 event, 1 bad line\n")
     reader = cli("sub", "events.#", "--count", "1").until("subscribed to")
-    fed(cli, events(1)).ends(0)
+    publish_lines(cli, events(1)).ends(0)
     assert re.search(r"sub: 1 event in [0-9.]+ s, 0 dropped\n$", reader.ends(0).stderr)

@@ -13,7 +13,7 @@ import threading
 import pytest
 
 import raw as raw_by_hand
-from commands import DEADLINE, events, fed, wait_for
+from commands import DEADLINE, events, publish_lines, wait_for
 
 pytest_plugins = ["commands"]
 pytestmark = [
@@ -74,7 +74,7 @@ def test_filters(cli, cli_broker):
     readers = [cli("sub", "events.#", "control.#", "--json", *filters) for filters, _ in FILTERS]
     for reader in readers:
         reader.until("subscribed")
-    fed(cli, "".join(json.dumps(line) + "\n" for line in PEOPLE)).ends(0)
+    publish_lines(cli, "".join(json.dumps(line) + "\n" for line in PEOPLE)).ends(0)
 
     def printed(reader):
         return [json.loads(line)["fields"].get("pid") for line in reader.stdout.splitlines()]
@@ -101,7 +101,7 @@ def test_filters(cli, cli_broker):
         (("events.#", "--timeout", "-1"), "--timeout"),
     ],
 )
-def test_bad_arguments_of_sub_are_usage(cli, cli_broker, arguments, said):
+def test_bad_arguments_of_sub_are_usage_errors(cli, cli_broker, arguments, said):
     child = cli("sub", *arguments).ends(2)
     assert said in child.stderr
     assert child.stderr.count("\n") == 1
@@ -111,7 +111,7 @@ def test_count_and_timeout(cli, cli_broker):
     cli("sub", "events.#", "--count", "1", "--timeout", "0.3", "--quiet").ends(6, "")
     cli("sub", "events.#", "--timeout", "0.3", "--quiet").ends(0, "")
     reader = cli("sub", "events.#", "--count", "3").until("subscribed")
-    fed(cli, events(1, 2, 3, 4, 5)).ends(0)
+    publish_lines(cli, events(1, 2, 3, 4, 5)).ends(0)
     assert len(reader.ends(0).stdout.splitlines()) == 3
 
 
@@ -141,7 +141,7 @@ def test_rates_and_drops(cli, cli_broker):
     os.close(write)
     # More than its pipe, its queue and the kernel's buffers hold.
     for _ in range(4):
-        fed(cli, events(*range(50_000))).ends(0)
+        publish_lines(cli, events(*range(50_000))).ends(0)
     stream = os.fdopen(read, "rb")
     rest = threading.Thread(target=stream.read, daemon=True)
     rest.start()

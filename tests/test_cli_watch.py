@@ -18,7 +18,7 @@ import time
 
 import pytest
 
-from commands import COMMAND, DEADLINE, events, fed, read_terminal, wait_for
+from commands import COMMAND, DEADLINE, events, publish_lines, read_terminal, wait_for
 from daemoneye_eventbus import ClientConfig, EventBus, ProcessEvent
 from support import NOBODY, on_a_terminal_of_its_own
 
@@ -87,7 +87,7 @@ def test_clients_are_lines(cli, cli_broker, path, raw):
     raw(str(path)).connect(EVIL)
     raw(str(path)).connect("")
     reader = cli("sub", "events.#").until("subscribed")
-    fed(cli, events(1, 2, 3)).ends(0)
+    publish_lines(cli, events(1, 2, 3)).ends(0)
     reader.until("pid=3", "stdout")
     found = rows(cli("clients").ends(0, "").stdout)
     by_name = {row["name"]: row for row in found}

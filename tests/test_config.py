@@ -1,4 +1,4 @@
-"""Settings that cannot be are refused where they are made, by name; nothing that passes there is refused later."""
+"""Invalid settings are refused by name when a configuration is made; one that was made is never refused later."""
 
 import copy
 import dataclasses
@@ -19,7 +19,7 @@ HUGE = 10**400
 UNIX = pytest.mark.skipif(sys.platform == "win32", reason="pipes have access lists")
 
 
-class Sly(int):
+class LyingInt(int):
     """Within all limits, if one asks it."""
 
     def __le__(self, other):
@@ -35,13 +35,14 @@ class Number(enum.IntEnum):
 ODD = [
     HUGE, -HUGE, 10**5000, 2**63, 2**63 - 1, 2**64, 1e300, -1e300, 5e-324, float("nan"), float("inf"), -0.0, 0, -1,
     1.5, True, None, "x", "x" * 10**5, "\ud800", b"x", (), [], {}, [None], object(),
-    Sly(HUGE), Sly(-1), Number.FIVE, [HUGE], [10**5000], [True], ["\ud800"], ["a\0b"], ["events.\0"], [[]], [("x",)],
+    LyingInt(HUGE), LyingInt(-1), Number.FIVE,
+    [HUGE], [10**5000], [True], ["\ud800"], ["a\0b"], ["events.\0"], [[]], [("x",)],
     {"\ud800": b"x" * 32}, {"x": [b"x" * 32, 5]}, bytearray(b"x" * 32), range(3), set(),
     [10**5000], [-1], ["x" * 10**5],
 ]  # fmt: skip
 
 
-def made(config, **settings):
+def valid_or_refused(config, **settings):
     try:
         return config(**settings)
     except (ValueError, TypeError) as error:
@@ -54,7 +55,7 @@ def made(config, **settings):
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(BrokerConfig)])
 def test_odd_settings_of_a_broker(path, name):
     for value in ODD:
-        config = made(BrokerConfig, **{name: value})
+        config = valid_or_refused(BrokerConfig, **{name: value})
         if config is not None:
             Broker(path, config=config)
 
@@ -62,8 +63,8 @@ def test_odd_settings_of_a_broker(path, name):
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Rule)])
 def test_odd_rules(path, name):
     for value in ODD:
-        rule = made(Rule, **{"publish": ["events.#"], name: value})
-        config = None if rule is None else made(BrokerConfig, rules=[rule])
+        rule = valid_or_refused(Rule, **{"publish": ["events.#"], name: value})
+        config = None if rule is None else valid_or_refused(BrokerConfig, rules=[rule])
         if config is not None:
             Broker(path, config=config)
 
@@ -71,7 +72,7 @@ def test_odd_rules(path, name):
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(RateLimit)])
 def test_odd_rate_limits(path, name):
     for value in ODD:
-        limit = made(RateLimit, **{"messages_per_second": 5, name: value})
+        limit = valid_or_refused(RateLimit, **{"messages_per_second": 5, name: value})
         if limit is not None:
             Broker(path, config=BrokerConfig(rate_limit=limit))
 
@@ -112,7 +113,7 @@ def test_text_is_not_an_empty_list(name, text):
 
 
 @pytest.mark.parametrize("name", ["", "a\n", "\x1b[2J", "\ud800"])
-def test_the_name_of_a_token_is_one(name):
+def test_an_unprintable_token_name_is_refused(name):
     with pytest.raises(ValueError, match=r"BrokerConfig\.token: a name") as caught:
         BrokerConfig(token={name: b"y" * 16})
     assert "yyy" not in str(caught.value)
@@ -138,7 +139,7 @@ async def test_odd_settings_of_a_client(path):
     async with Broker(path) as broker:
         for field in dataclasses.fields(ClientConfig):
             for value in ODD:
-                config = made(ClientConfig, **{field.name: value})
+                config = valid_or_refused(ClientConfig, **{field.name: value})
                 if config is None or field.name in {"token", "server_uids"}:
                     continue
                 if field.name.endswith("timeout") and value == 0:

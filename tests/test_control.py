@@ -12,7 +12,7 @@ from daemoneye_eventbus import (
     TriggerRequest,
     wire,
 )
-from support import Pair, collect, empty, process
+from support import Pair, collect, process, take_all
 
 TRIGGER = TriggerRequest(request_id="r", collector_type="t", priority=3, payload=b"p")
 NOTHING = SourceCaps(event_types=[], collectors=[], max_priority=0)
@@ -136,7 +136,7 @@ async def test_wrong_arguments_are_type_errors(pair: Pair):
     async with pair.sub.subscribe("#") as events:
         await pair.pub.publish(process(2))
         assert [i.event.pid for i in await collect(events, 1)] == [2]
-        assert empty(events) == []
+        assert take_all(events) == []
 
 
 class ProcessLike:

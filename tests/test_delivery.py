@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus
-from support import LONG, TOPIC, eventually, process, remote
+from support import LONG, TOPIC, eventually, process, remote_clients
 from test_topics_table import naive
 
 BLOCK = {"congestion": "block", "publish_timeout": 60.0}
@@ -119,10 +119,10 @@ async def test_disconnect_policy_cuts_the_stopped_reader(path, program):
         stopped = program("subscriber.py", path, spec)
         await stopped.answer()
         stopped.freeze()
-        assert [c.name for c in remote(broker)] == ["stopped"]
+        assert [c.name for c in remote_clients(broker)] == ["stopped"]
         for number in range(count):
             await bus.publish(process(number))
-        await eventually(lambda: remote(broker) == [], what="cut")
+        await eventually(lambda: remote_clients(broker) == [], what="cut")
         stopped.thaw()
         account = await stopped.answer()
         assert account["end"] == "ConnectionLost"

@@ -1,4 +1,4 @@
-"""Lists and mappings off the hot path of a class that says one length and has another: refused at a limit."""
+"""Lists and mappings whose length is wrong, or that never end: refused at a limit."""
 
 from collections.abc import Mapping, Sequence
 

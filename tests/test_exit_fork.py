@@ -26,20 +26,20 @@ ENDS = {
 @pytest.mark.limit(180)
 def test_exit_while_threads_make_connections(folder, program):
     for _ in range(3):
-        program("dialling.py", str(folder / "nobody.sock")).finish(timeout=60)
+        program("exit_while_connecting.py", str(folder / "nobody.sock")).finish(timeout=60)
 
 
 @pytest.mark.limit(180)
 def test_exit_while_daemon_threads_run_python_code_inside_native_calls(folder, program):
-    """Before 3.14 the interpreter unwinds such threads, and one of two of these programs was aborted for it."""
+    """Before 3.14 the interpreter unwinds such threads; half of these programs were once aborted for it."""
     for number in range(12):
-        program("killed.py", str(folder / str(number))).finish(timeout=60)
+        program("exit_in_native_calls.py", str(folder / str(number))).finish(timeout=60)
 
 
 def test_exit_while_daemon_threads_ask_metadata_for_its_class(program):
-    """Nine of ten of these programs were aborted."""
+    """Nine of ten of these programs were once aborted."""
     for _ in range(6):
-        program("asked.py").finish()
+        program("exit_in_instance_checks.py").finish()
 
 
 @pytest.mark.parametrize("end", ENDS)
@@ -48,7 +48,7 @@ def test_exit_with_a_live_broker_under_load(folder, program, end):
     code, last = ENDS[end]
     for number in range(ROUNDS):
         path = str(folder / f"{number}.sock")
-        child = program("busy.py", path, end)
+        child = program("exit_under_load.py", path, end)
         assert child.line() == "busy"
         begin = time.monotonic()
         child.child.wait(10)
@@ -118,8 +118,8 @@ def test_every_method_in_a_forked_child_says_so(path, program):
 
 
 @pytest.mark.limit(120)
-def test_a_forked_child_waits_for_no_lock_of_a_thread_that_it_has_not(path, program):
-    """One child in thirty waited for ever where it asked for its parent's numbers."""
+def test_a_forked_child_waits_for_no_lock_of_a_missing_thread(path, program):
+    """One child in thirty once hung when it asked for its parent's statistics."""
     parent = program("forked_busy.py", path, 200)
     parent.json()
     source = program("publisher.py", path, 10**9)
@@ -137,7 +137,7 @@ def test_fork_inside_a_coroutine(path, program):
 
 
 async def test_a_forked_child_that_runs_its_parents_loop_says_so_once(broker, path, program):
-    """It logged an exception in each turn, for each connection on which something had come."""
+    """It once logged an exception in each turn, for each connection that was readable."""
     parent = program("forked_loop.py", path)
     child = (await parent.answer())["child"]
     async with EventBus.connect(path) as bus:
@@ -153,8 +153,8 @@ async def test_a_forked_child_that_runs_its_parents_loop_says_so_once(broker, pa
 
 
 @pytest.mark.parametrize("block", ["broker", "remote", "local", "over_socket", "in_process"])
-def test_what_ends_a_block_in_a_forked_child_goes_on(path, program, block):
-    """``sys.exit(3)`` in a child forked within the block ended it with a traceback of `ForkedProcess` and code 1."""
+def test_an_exception_that_leaves_a_block_in_a_forked_child_is_kept(path, program, block):
+    """``sys.exit(3)`` in a child forked within the block once became a traceback of `ForkedProcess` and code 1."""
     parent = program("forked_block.py", path, block)
     assert [parent.line(8) for _ in range(3)] == ["child 3", "child goes on: ForkedProcess", "parent 1"]
     parent.finish()

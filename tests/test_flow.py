@@ -8,7 +8,7 @@ import pytest
 
 import raw as wire
 from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus
-from support import collect, eventually, process, remote
+from support import collect, eventually, process, remote_clients
 
 FRAME = wire.process_message(1)
 
@@ -176,8 +176,8 @@ async def test_congestion_block_by_hand(path, raw):
         assert reader.barrier() == []
 
 
-async def test_readers_that_stand_still_on_all_memory_stop_no_publisher_who_waits(path, raw):
-    """One stall is enough, also where it is the total that is used up and no queue is full by itself."""
+async def test_stalled_readers_that_hold_all_memory_stop_no_waiting_publisher(path, raw):
+    """One stall timeout is enough, also if only the total of all queues is used up and no queue is full by itself."""
     config = BrokerConfig(total_queue_bytes=1_000_000, queue_bytes=4_000_000, stall_timeout=2.0)
     async with Broker(path, config=config) as broker:
         readers = [raw(path) for _ in range(3)]
@@ -203,7 +203,7 @@ async def test_a_dead_client_is_noticed_at_once(broker, path, raw, program):
         victim.freeze()
         victim.kill()
         # No ping is due within the watchdog's time.
-        await eventually(lambda: remote(broker) == [], what="clients")
+        await eventually(lambda: remote_clients(broker) == [], what="clients")
         assert (await bus.statistics()).active_subscribers == 0
 
 

@@ -14,7 +14,7 @@ from daemoneye_eventbus import (
     PathRefused,
     PermissionRefused,
 )
-from support import NOBODY, PROGRAMS, collect, pids, process, remote
+from support import NOBODY, PROGRAMS, collect, pids, process, remote_clients
 
 SOLO = ClientConfig(pool=False, connect_timeout=3.0)
 SOMEONE = 54_321
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("as_root")
 async def test_a_stranger_cannot_even_connect(open_folder, program):
     path = str(open_folder / "b.sock")
     async with Broker(path):
-        stranger = program("stranger.py", "connect", path, user=NOBODY)
+        stranger = program("other_user_actions.py", "connect", path, user=NOBODY)
         assert await stranger.answer() == {"refused": "PermissionError"}
         stranger.finish()
 
@@ -33,7 +33,7 @@ async def test_a_stranger_is_refused_by_uid_when_the_mode_lets_him_in(open_folde
     path = str(open_folder / "b.sock")
     async with Broker(path) as broker:
         os.chmod(path, 0o666)
-        stranger = program("stranger.py", "connect", path, user=NOBODY)
+        stranger = program("other_user_actions.py", "connect", path, user=NOBODY)
         got = (await stranger.answer())["got"]
         assert "INFO" not in got
         assert got == "" or "not_permitted" in got
@@ -63,7 +63,7 @@ async def test_allowed_uids_come_in(open_folder, program):
             assert pids(await collect(events, 20)) == list(range(20))
             assert await child.answer() == {"published": 20}
             child.finish()
-            assert {c.uid for c in remote(broker)} == {0}
+            assert {c.uid for c in remote_clients(broker)} == {0}
 
 
 async def test_the_brokers_uid_is_seen_by_the_broker(open_folder, program):
@@ -85,7 +85,7 @@ async def test_a_squatter_gets_nothing(open_folder, program):
     """Another uid listens where our broker should be: refused before one byte is sent."""
     open_folder.chmod(0o1777)
     path = str(open_folder / "b.sock")
-    squatter = program("stranger.py", "listen", path, user=NOBODY)
+    squatter = program("other_user_actions.py", "listen", path, user=NOBODY)
     await squatter.answer()
     # Final: were it retried, that would last for longer than the watchdog waits.
     with pytest.raises(PermissionRefused) as caught:
@@ -134,7 +134,7 @@ async def test_a_lock_of_another_user_is_named(open_folder, program, folder):
         (lock,) = [p for p in open_folder.iterdir() if p.name != "b.sock"]
     if lock.exists():
         lock.unlink()
-    stranger = program("stranger.py", "lock", str(lock), user=NOBODY)
+    stranger = program("other_user_actions.py", "lock", str(lock), user=NOBODY)
     await stranger.answer()
     with pytest.raises(PathRefused) as caught:
         async with Broker(path):
@@ -148,7 +148,7 @@ async def test_a_lock_of_another_user_is_named(open_folder, program, folder):
 async def test_a_stale_socket_of_another_user_is_refused(open_folder, program):
     open_folder.chmod(0o1777)
     path = str(open_folder / "b.sock")
-    stranger = program("stranger.py", "bind", path, user=NOBODY)
+    stranger = program("other_user_actions.py", "bind", path, user=NOBODY)
     await stranger.answer()
     stranger.finish()
     with pytest.raises(PathRefused) as caught:
@@ -187,7 +187,7 @@ def test_a_broker_of_an_ordinary_user(open_folder, program):
         child.finish()
 
 
-async def test_a_token_cannot_be_guessed_around(folder, raw):
+async def test_no_frame_but_auth_is_taken_before_the_proof(folder, raw):
     """By hand: no frame but AUTH is taken before the proof; every failure says the same."""
     path = str(folder / "b.sock")
     tries = {
@@ -210,7 +210,7 @@ async def test_a_token_cannot_be_guessed_around(folder, raw):
             said[name] = peer.closed()
             async with EventBus.from_broker(broker) as bus:
                 assert (await bus.statistics()).messages_published == 0
-            assert remote(broker) == []
+            assert remote_clients(broker) == []
     uniform = said["wrong proof"]
     assert uniform["code"] == "authentication_failed"
     assert all(said[n] == uniform for n in ("empty proof", "short proof", "no hex")), said
@@ -226,6 +226,6 @@ async def test_a_token_cannot_be_guessed_around(folder, raw):
 def test_a_broker_of_nobody_says_why_it_lets_nobody_in(open_folder, program, config, told):
     """It said that its own uid was not in allowed_uids, and refused to have it there without a group."""
     os.chown(open_folder, NOBODY, NOBODY)
-    both = program("nobody.py", str(open_folder / "b.sock"), config, user=NOBODY)
+    both = program("refused_own_uid.py", str(open_folder / "b.sock"), config, user=NOBODY)
     assert told in both.json()["told"]
     both.finish()

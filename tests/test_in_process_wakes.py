@@ -134,8 +134,8 @@ def test_a_reader_is_woken_by_what_is_published_between_two_runs_of_its_loop(pat
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ArithmeticError])
-def test_what_a_signal_raises_on_the_way_to_the_look_makes_the_loop_deaf_to_nobody(path, error):
-    """Wherever the interpreter looks for signals: the loop forgot the callback, and all who rang relied on it."""
+def test_a_handler_that_raises_before_a_dispatch_loses_no_wake_up(path, error):
+    """At every point where the interpreter runs handlers. The loop drops the callback, on which all wake-ups rely."""
     ours = {"_dispatch_soon", "dispatch_soon", "dispatch", "_dispatch_tokens"}
     looks = 0
 

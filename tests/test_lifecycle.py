@@ -200,8 +200,8 @@ async def test_get_nowait_and_timeouts(pair: Pair):
         assert (await events.get(timeout=0)).event.pid == 1
 
 
-async def test_what_is_refused_takes_no_number(kind, path):
-    """A reader that counts the numbers of a publisher would take the hole for a loss."""
+async def test_a_refused_publish_takes_no_sequence_number(kind, path):
+    """A reader that checks a publisher's sequence numbers would take a gap for a loss."""
     async with (
         make_pair(kind, path, pub={"congestion": "block"}) as pair,
         pair.sub.subscribe("events.#", queue_messages=2, overflow="block") as events,
@@ -223,7 +223,7 @@ async def test_what_is_refused_takes_no_number(kind, path):
 
 
 async def test_the_second_waiter_gets_the_second_message(pair: Pair):
-    """The first took all there was; what comes afterwards must still ring for who stands behind."""
+    """The first took all there was; what comes later must still wake the second."""
     async with pair.sub.subscribe("events.#") as events:
         first, second = (asyncio.create_task(events.get(timeout=2)) for _ in range(2))
         await asyncio.sleep(0)
@@ -384,7 +384,7 @@ async def test_what_is_cancelled_or_fails_leaves_no_cycle(broker, path, kind):
     await bus.shutdown()
 
 
-async def test_a_call_whose_time_is_over_leaves_no_cycle(path, program):
+async def test_a_call_that_timed_out_leaves_no_cycle(path, program):
     """A `flush`, `drain` or waiting `publish` that failed kept itself and its task until the next collection."""
     broker = program("broker.py", path)
     await broker.answer()
@@ -442,7 +442,7 @@ async def test_leaving_with_unsent_events_warns_and_keeps_the_exception(path, pr
 
 @pytest.mark.parametrize("overflow", ["drop_oldest", "block"])
 async def test_subscribed_while_it_is_shut_down(broker, path, overflow):
-    """Whoever subscribes as another task ends the bus has an error or a subscription that ended; none is left open."""
+    """A subscribe that is overtaken by a shutdown fails, or returns an ended subscription; none stays open."""
     for turns in range(12):
         bus = await EventBus.connect(path)
         subscribing = asyncio.ensure_future(bus.subscribe("events.#", overflow=overflow))
@@ -460,7 +460,7 @@ async def test_subscribed_while_it_is_shut_down(broker, path, overflow):
 
 
 async def test_a_subscription_that_is_collected_while_its_bus_closes(path):
-    """Its last words took it out of what was gone through: `RuntimeError` from `shutdown`."""
+    """Its destructor removed it from the dict that `shutdown` was iterating over: `RuntimeError`."""
     async with Broker(path) as broker:
         bus = await EventBus.from_broker(broker)
         kept = await bus.subscribe("events.#")

@@ -1,4 +1,4 @@
-"""The log: what Rust says comes out of Python's loggers, a line per second and reason, escaped, never in the way."""
+"""The log: Rust's lines come out of Python's loggers, escaped, one per second and reason, and never block."""
 
 import asyncio
 import itertools
@@ -50,7 +50,7 @@ def frame(body):
     return struct.pack("<I", len(body)) + body
 
 
-def knock(path, data):
+def connect_and_send(path, data):
     """One connection that is refused for what it sends."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.settimeout(5)
@@ -75,7 +75,7 @@ async def test_a_broker_says_what_it_does(path, records):
 
 async def test_a_refusal_has_its_facts_in_the_record_and_in_the_text(path, records):
     async with Broker(path):
-        await asyncio.to_thread(knock, path, frame(b"HELLO"))
+        await asyncio.to_thread(connect_and_send, path, frame(b"HELLO"))
         await eventually(lambda: records.of("protocol"))
     (record,) = records.of("protocol")
     assert record.levelno == logging.WARNING
@@ -128,7 +128,7 @@ async def test_a_flood_of_refusals_is_a_line_a_second_and_a_number(path, records
 async def test_a_broker_that_stops_tells_at_once_what_the_log_left_out(path, records):
     async with Broker(path) as broker:
         for _ in range(7):
-            await asyncio.to_thread(knock, path, frame(b"HELLO"))
+            await asyncio.to_thread(connect_and_send, path, frame(b"HELLO"))
         await eventually(lambda: broker.statistics().refused.get("protocol") == 7)
     await eventually(lambda: [record for record in records.all if record.message == "stopped"])
     lines = records.of("protocol")
@@ -164,7 +164,7 @@ async def test_text_of_a_peer_is_escaped_and_cut(path, records):
     name = "evil\x1b[31m\n2026 ERROR forged \u202e\\ end " + "x" * 200
     connect = f'{{"protocol":1,"client":{json.dumps(name)},"dialect":"bincode"}}'
     async with Broker(path):
-        await asyncio.to_thread(knock, path, frame(b"CONNECT " + connect.encode()) + frame(b"CONNECT {}"))
+        await asyncio.to_thread(connect_and_send, path, frame(b"CONNECT " + connect.encode()) + frame(b"CONNECT {}"))
         await eventually(lambda: records.of("protocol"))
     (record,) = records.of("protocol")
     assert record.client.startswith(r"evil\x1b[31m\x0a2026 ERROR forged \u202e\\ end xxx")
@@ -174,7 +174,7 @@ async def test_text_of_a_peer_is_escaped_and_cut(path, records):
     await_long = "y" * 256
     async with Broker(path + "2"):
         data = frame(b'CONNECT {"protocol":1,"client":"%s","dialect":"bincode"}' % await_long.encode())
-        await asyncio.to_thread(knock, path + "2", data + frame(b'SUB {"id":"' + b"z" * 5000 + b'"}'))
+        await asyncio.to_thread(connect_and_send, path + "2", data + frame(b'SUB {"id":"' + b"z" * 5000 + b'"}'))
         await eventually(lambda: len(records.of("protocol")) == 2)
     assert len(records.of("protocol")[1].text) < 1200
 
@@ -183,7 +183,7 @@ async def test_what_nobody_wants_is_not_made(path, records):
     logger = logging.getLogger(ROOT)
     logger.setLevel(logging.ERROR)
     async with Broker(path) as broker:
-        await asyncio.to_thread(knock, path, frame(b"HELLO"))
+        await asyncio.to_thread(connect_and_send, path, frame(b"HELLO"))
         await eventually(lambda: broker.statistics().refused)
         await asyncio.sleep(0.1)
         assert records.all == []
@@ -191,7 +191,7 @@ async def test_what_nobody_wants_is_not_made(path, records):
         async with EventBus.connect(path, config=SOLO):
             # A new bus looks at the level; the second of the reason must be over.
             await asyncio.sleep(1.1)
-            await asyncio.to_thread(knock, path, frame(b"HELLO"))
+            await asyncio.to_thread(connect_and_send, path, frame(b"HELLO"))
             await eventually(lambda: records.of("protocol"))
         assert {record.levelno for record in records.all} == {logging.WARNING}
 
@@ -208,7 +208,7 @@ async def test_a_child_logger_alone_can_be_turned_up(path, records):
         logging.getLogger(f"{ROOT}.broker").setLevel(logging.NOTSET)
 
 
-async def test_so_can_the_transports(path, records):
+async def test_the_transport_logger_alone_can_be_turned_up(path, records):
     logging.getLogger(ROOT).setLevel(logging.ERROR)
     logging.getLogger(f"{ROOT}.transport").setLevel(logging.WARNING)
     try:
@@ -245,7 +245,7 @@ def test_several_loops_one_of_them_closed(path, records, run):
         return broker
 
     broker = run(first())
-    knock(path, frame(b"HELLO"))
+    connect_and_send(path, frame(b"HELLO"))
     deadline = time.monotonic() + 5
     while not broker.statistics().refused:
         assert time.monotonic() < deadline
@@ -263,7 +263,7 @@ def test_several_loops_one_of_them_closed(path, records, run):
 
 
 def test_two_loops_at_once_make_one_record_of_each_line(path, records):
-    """Both are rung; one of them takes it. A broker and its client live in different threads."""
+    """Both loops are woken, and one takes the line. Broker and client run in different threads."""
     up, done = threading.Event(), threading.Event()
 
     async def other():
@@ -277,7 +277,7 @@ def test_two_loops_at_once_make_one_record_of_each_line(path, records):
             thread.start()
             await asyncio.to_thread(up.wait, 10)
             for _ in range(3):
-                await asyncio.to_thread(knock, path, frame(b"HELLO"))
+                await asyncio.to_thread(connect_and_send, path, frame(b"HELLO"))
                 await asyncio.sleep(1.1)
             done.set()
             await asyncio.to_thread(thread.join, 10)
@@ -430,7 +430,7 @@ async def test_what_the_hosts_records_have_already_stays(path, records):
     logging.setLogRecordFactory(factory)
     try:
         async with Broker(path):
-            await asyncio.to_thread(knock, path, frame(b"HELLO"))
+            await asyncio.to_thread(connect_and_send, path, frame(b"HELLO"))
             await eventually(lambda: records.of("protocol"))
     finally:
         logging.setLogRecordFactory(made)
@@ -467,8 +467,8 @@ async def test_a_filter_that_raises_costs_its_own_line(path, records):
     records.addFilter(raises)
     async with Broker(path):
         # In one turn of the loop, which takes both lines at once.
-        knock(path, frame(b"HELLO"))
-        knock(path, frame(b"\x10 of no dialect"))
+        connect_and_send(path, frame(b"HELLO"))
+        connect_and_send(path, frame(b"\x10 of no dialect"))
         await eventually(lambda: records.of("decode"))
     assert told == ["LookupError('of the host')"]
     assert not records.of("protocol")

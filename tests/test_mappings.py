@@ -105,7 +105,7 @@ class Asked(Failing):
         raise AssertionError(name)
 
 
-def test_what_is_raised_when_it_is_asked_for_its_class_comes_out():
+def test_an_error_of_its_instance_check_is_raised():
     """It was told to nobody, and a mapping of a class like that refused as none."""
     for take in (lambda given: ProcessEvent(1, "sh", metadata=given), type(ProcessEvent(1, "sh").metadata)):
         with pytest.raises(LookupError, match="class"):

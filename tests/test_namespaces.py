@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from daemoneye_eventbus import Broker, BrokerAlreadyRunning, ClientConfig, EventBus, PermissionRefused, Sender
-from support import NOBODY, process, remote
+from support import NOBODY, process, remote_clients
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no user namespaces")
 
@@ -67,7 +67,7 @@ async def test_a_client_of_another_pid_namespace_is_known_by_its_uid(path, elsew
     async with Broker(path) as broker, EventBus.from_broker(broker) as bus, bus.subscribe("events.#") as events:
         child, said = await elsewhere("client")
         assert said == 7
-        (info,) = remote(broker)
+        (info,) = remote_clients(broker)
         assert (await events.get(timeout=5)).sender == Sender(os.geteuid(), info.pid, info.id)
         await asyncio.to_thread(child.finish)
 

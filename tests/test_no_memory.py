@@ -1,4 +1,4 @@
-"""A process that has no memory for the next event: it is told so. Where it reads, the event waits for better times."""
+"""A process that has no memory for the next event gets `MemoryError`; an event to be read stays in its queue."""
 
 import asyncio
 import json
@@ -10,8 +10,8 @@ import pytest
 
 from daemoneye_eventbus import ClientConfig, EventBus, ProcessEvent
 
-PROGRAM = Path(__file__).parent / "programs" / "squeezed.py"
-STARVED = PROGRAM.with_name("starved.py")
+PROGRAM = Path(__file__).parent / "programs" / "low_memory_reads.py"
+STARVED = PROGRAM.with_name("failing_allocations.py")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="an address space is limited so on Linux only")
 
@@ -24,17 +24,17 @@ def run(path, *case, program=PROGRAM):
     return json.loads(done.stdout)
 
 
-def test_what_there_is_no_memory_for_stays_in_the_queue(path):
+def test_a_message_without_memory_stays_in_the_queue(path):
     told = run(path, "nowait")
     assert told == {"got": ["MemoryError", 1, 2, "WouldBlock"], "pending": 0, "delivered": 3}
 
 
-def test_those_before_it_are_handed_over(path):
+def test_get_many_returns_what_is_before_a_message_without_memory(path):
     told = run(path, "many")
     assert told == {"got": [[0], "MemoryError", [1, 2]], "pending": 0, "delivered": 3}
 
 
-def test_who_cannot_take_it_wakes_the_next(path):
+def test_a_reader_without_memory_wakes_the_next_one(path):
     told = run(path, "line")
     assert told == {"got": [3, "MemoryError"], "pending": 0, "delivered": 4}
 
@@ -51,8 +51,8 @@ def test_whatever_there_is_no_memory_for_nothing_is_lost(path, where, what):
 
 
 async def test_what_there_is_no_memory_to_publish_is_refused_to_the_caller(path, broker):
-    """Making room for it over a socket ended the process by SIGABRT."""
-    told = await asyncio.to_thread(run, path, program=PROGRAM.with_name("heavy.py"))
+    """Allocating for it, over a socket, once ended the process by SIGABRT."""
+    told = await asyncio.to_thread(run, path, program=PROGRAM.with_name("low_memory_publisher.py"))
     assert told["refused"] > 0
     assert told["said"].startswith("there is no memory for 1000")
     assert told["taken"] == broker.statistics().messages_published
@@ -70,9 +70,9 @@ async def started(program, *arguments):
 
 
 @pytest.mark.parametrize("room", [0, 1_500_000, 3_000_000, 8_000_000])
-async def test_who_has_no_memory_for_what_comes_lives_and_is_told_of_the_loss(path, broker, room):
-    """Making room for it, or a copy of it, ended the process by SIGABRT."""
-    program = await started("light.py", path, str(room))
+async def test_a_subscriber_without_memory_survives_and_counts_the_loss(path, broker, room):
+    """Allocating for it, or for its copy, once ended the process by SIGABRT."""
+    program = await started("low_memory_subscriber.py", path, str(room))
     assert await asyncio.wait_for(program.stdout.readline(), 20) == b"ready\n"
     program.stdin.write(b"\n")
     assert await asyncio.wait_for(program.stdout.readline(), 20) == b"limited\n"
@@ -94,8 +94,8 @@ async def test_who_has_no_memory_for_what_comes_lives_and_is_told_of_the_loss(pa
 
 
 async def test_a_queue_leaves_its_reader_memory_to_read_it(path, broker):
-    """It took the last of it, and every read failed from then on."""
-    program = await started("crammed.py", path)
+    """The queue once took all memory, and every read failed from then on."""
+    program = await started("oversized_queue.py", path)
     assert await asyncio.wait_for(program.stdout.readline(), 20) == b"limited\n"
     heavy = ProcessEvent(pid=1, name="x" * 50_000)
     async with EventBus.connect(path, config=ClientConfig(congestion="block")) as bus:

@@ -1,4 +1,4 @@
-"""A broker whose process has no memory left, whatever clients do then.
+"""A broker whose process has no memory left, while clients do all that takes some.
 
 It lives; who sends what there is no memory for is told, or it is counted as lost; and the others go on.
 """
@@ -33,12 +33,12 @@ def process(topic=TOPIC):
 HEAVY = framed(Message(TOPIC, process_event(1, "x" * 1_000_000)).encode())
 
 
-class Cramped:
+class LowMemoryBroker:
     """The broker's program, and hand-made connections to it."""
 
     def __init__(self, program, raw, path, **settings):
         # All threads have one heap, so that what one holds another has not.
-        self.program = program("cramped.py", path, settings, env={"MALLOC_ARENA_MAX": "1"})
+        self.program = program("low_memory_broker.py", path, settings, env={"MALLOC_ARENA_MAX": "1"})
         self.open = functools.partial(raw, path)
         self.ask = self.program.ask
         assert self.program.json() == {"ready": True}
@@ -95,9 +95,9 @@ def sub(number, patterns, event_filter=None):
 # What clients do, made ready while there is memory: each gives what it then does without.
 
 
-def large_frames(cramped):
-    readers = cramped.connect(3, "events.process.#")
-    publishers = [*cramped.connect(2, congestion="drop"), *cramped.connect(congestion="block")]
+def large_frames(broker):
+    readers = broker.connect(3, "events.process.#")
+    publishers = [*broker.connect(2, congestion="drop"), *broker.connect(congestion="block")]
 
     def go():
         for _ in range(5):
@@ -108,12 +108,12 @@ def large_frames(cramped):
     return go
 
 
-def large_frames_for_other_readers(cramped):
-    readers = cramped.connect(2, "events.process.#", dialect="postcard")
-    readers += cramped.connect(1, "events.process.#", max_frame=100_000)
-    (filtered,) = cramped.connect()
+def large_frames_for_other_readers(broker):
+    readers = broker.connect(2, "events.process.#", dialect="postcard")
+    readers += broker.connect(1, "events.process.#", max_frame=100_000)
+    (filtered,) = broker.connect()
     filtered.subscribe(1, "events.process.#", event_filter={"event_types": [], "pids": [1], "metadata_filters": {}})
-    publishers = [*cramped.connect(congestion="drop"), *cramped.connect(congestion="block")]
+    publishers = [*broker.connect(congestion="drop"), *broker.connect(congestion="block")]
 
     def go():
         for _ in range(5):
@@ -124,8 +124,8 @@ def large_frames_for_other_readers(cramped):
     return go
 
 
-def unfinished_frames(cramped):
-    some = [*cramped.connect(30), *(cramped.open() for _ in range(15))]
+def unfinished_frames(broker):
+    some = [*broker.connect(30), *(broker.open() for _ in range(15))]
 
     def go():
         for one in some:
@@ -135,11 +135,11 @@ def unfinished_frames(cramped):
     return go
 
 
-def short_messages_that_nobody_reads(cramped):
+def short_messages_that_nobody_reads(broker):
     topics = [f"events.t{number}" for number in range(8)]
     for topic in topics:
-        cramped.connect(pattern=topic)
-    (publisher,) = cramped.connect()
+        broker.connect(pattern=topic)
+    (publisher,) = broker.connect()
     # Each is a run of its own, since its neighbours go elsewhere.
     block = b"".join(map(process, topics)) * 1000
 
@@ -150,9 +150,9 @@ def short_messages_that_nobody_reads(cramped):
     return go
 
 
-def originals(cramped):
-    readers = cramped.connect(2, "events.process.#")
-    peers = [cramped.open() for _ in range(5)]
+def originals(broker):
+    readers = broker.connect(2, "events.process.#")
+    peers = [broker.open() for _ in range(5)]
     for peer in peers:
         peer.send(process_message(0))
     for _ in peers:
@@ -167,8 +167,8 @@ def originals(cramped):
     return go
 
 
-def patterns(cramped):
-    clients = cramped.connect(8)
+def patterns(broker):
+    clients = broker.connect(8)
 
     def go():
         for one, client in enumerate(clients):
@@ -180,8 +180,8 @@ def patterns(cramped):
     return go
 
 
-def subscriptions_of_one_pattern(cramped):
-    clients = cramped.connect(8)
+def subscriptions_of_one_pattern(broker):
+    clients = broker.connect(8)
 
     def go():
         for client in clients:
@@ -196,8 +196,8 @@ def subscriptions_of_one_pattern(cramped):
     return go
 
 
-def filters(cramped):
-    clients = cramped.connect(20)
+def filters(broker):
+    clients = broker.connect(20)
     wanted = {"event_types": [], "pids": [], "metadata_filters": {f"k{at}": "v" * 700 for at in range(60)}}
 
     def go():
@@ -209,13 +209,13 @@ def filters(cramped):
     return go
 
 
-def connections(cramped):
-    (publisher,) = cramped.connect(pattern="events.process.#")
+def connections(broker):
+    (publisher,) = broker.connect(pattern="events.process.#")
     connect = framed(b'CONNECT {"protocol":1,"client":"raw","dialect":"bincode"}')
 
     def go():
         for _ in range(250):
-            one = cramped.open()
+            one = broker.open()
             push(one, connect + sub(1, ["events.process.#"]) + HEAVY[:15_000])
             drain(one, 1)
         for number in range(100):
@@ -224,12 +224,12 @@ def connections(cramped):
     return go
 
 
-def publishes_in_the_process(cramped):
-    cramped.connect(2, "events.process.#")
-    cramped.connect(1, "events.process.#", dialect="postcard")
+def publishes_in_the_process(broker):
+    broker.connect(2, "events.process.#")
+    broker.connect(1, "events.process.#", dialect="postcard")
 
     def go():
-        assert cramped.ask(do="publish", count=30)["refused"] == 0
+        assert broker.ask(do="publish", count=30)["refused"] == 0
 
     return go
 
@@ -250,26 +250,26 @@ WAYS = [
 
 @pytest.mark.parametrize("room", ROOMS)
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-def test_nobody_ends_it(program, raw, path, way, room):
-    cramped = Cramped(program, raw, path, max_original_peers=32, queue_messages=1 << 17, queue_bytes=64 << 20)
-    (canary,) = cramped.connect(pattern=CANARY)
-    go = way(cramped)
-    cramped.ask(do="limit", more=room)
+def test_no_client_ends_a_broker_without_memory(program, raw, path, way, room):
+    broker = LowMemoryBroker(program, raw, path, max_original_peers=32, queue_messages=1 << 17, queue_bytes=64 << 20)
+    (canary,) = broker.connect(pattern=CANARY)
+    go = way(broker)
+    broker.ask(do="limit", more=room)
     go()
-    told = cramped.ask(do="free")
+    told = broker.ask(do="free")
     assert told["refused"].get("no_memory", 0) + told["dropped"].get("no_memory", 0) > 0, told
     # Whoever had nothing to do with it goes on.
     canary.send(process_message(7, CANARY))
     assert canary.message().topic == CANARY
-    cramped.connect(pattern=CANARY)
+    broker.connect(pattern=CANARY)
 
 
-def test_what_there_is_no_memory_for_is_told_and_counted(program, raw, path):
-    cramped = Cramped(program, raw, path)
-    (reader,) = cramped.connect(pattern="events.process.#")
-    sent, cut, refused = cramped.connect(3)
-    cramped.ask(do="limit", more=0)
-    cramped.ask(do="hoard")
+def test_refusals_for_lack_of_memory_are_answered_and_counted(program, raw, path):
+    broker = LowMemoryBroker(program, raw, path)
+    (reader,) = broker.connect(pattern="events.process.#")
+    sent, cut, refused = broker.connect(3)
+    broker.ask(do="limit", more=0)
+    broker.ask(do="hoard")
     # Whole short messages, a subscription, and a long message in parts.
     sent.write(process() * 10)
     sent.barrier()
@@ -279,7 +279,7 @@ def test_what_there_is_no_memory_for_is_told_and_counted(program, raw, path):
         cut.write(HEAVY)
     said = cut.closed()
     told = reader.expect("DROPPED")
-    now = cramped.ask(do="free")
+    now = broker.ask(do="free")
     assert (told["subscriptions"], told["reason"]) == ({"1": 10}, "no_memory")
     assert said is not None
     assert said["code"] == "busy"

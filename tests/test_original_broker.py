@@ -25,7 +25,7 @@ from daemoneye_eventbus import (
     SubscriptionRefused,
 )
 from original import DIALECTS, OriginalBroker, captured, framed, whole
-from support import collect, empty, eventually, pids, process
+from support import collect, eventually, pids, process, take_all
 
 TOKEN = b"token of at least sixteen bytes"
 # BLAKE3 of the token and "PING", by another program.
@@ -115,7 +115,7 @@ async def test_what_is_subscribed_is_matched_here(path, original):
     assert pids(await collect(families, 3)) == [1, 2, 3]
     assert [item.topic for item in await collect(filtered, 2)] == ["events.process.new", "events.other"]
     await eventually(lambda: bus.local_statistics()["decode_errors"] == 5)
-    assert empty(nothing) == []
+    assert take_all(nothing) == []
     assert await asyncio.to_thread(peer.check) == b"PONG"
     await families.close()
     peer.send(wire.process_message(2))

@@ -23,7 +23,7 @@ from daemoneye_eventbus import (
     SubscriptionRefused,
 )
 from original import CHECK, DIALECTS, OriginalClient, Peer, captured, whole
-from support import LONG, collect, eventually, pids, process, remote
+from support import LONG, collect, eventually, pids, process, remote_clients
 
 TOKEN = b"token of at least sixteen bytes"
 # BLAKE3 of the token and "PING", by another program.
@@ -158,14 +158,14 @@ async def test_patterns_of_the_configuration_and_of_an_operator(path, dial):
             broker.subscribe_client("00000000-0000-0000-0000-000000000000", ["events.#"])
         async with EventBus.connect(path) as native:
             assert native.state == "connected"
-            (other,) = [client for client in remote(broker) if client.peer == "native"]
+            (other,) = [client for client in remote_clients(broker) if client.peer == "native"]
             with pytest.raises(SubscriptionRefused, match="native"):
                 broker.subscribe_client(other.id, ["events.#"])
         with pytest.raises(ValueError, match="original_patterns"):
             Broker(path, config=BrokerConfig(original_patterns=("events.*",)))
 
 
-async def test_an_operator_sends_nobody_what_the_rules_keep_from_them(path, dial):
+async def test_patterns_set_by_an_operator_are_subject_to_rules(path, dial):
     rule = Rule(publish=[], subscribe=["events.secret.#"], allow=False)
     config = BrokerConfig(rules=[rule], original_patterns=("events.process.#", "events.secret.#"))
     async with Broker(path, config=config) as broker, EventBus.connect(path) as bus:
@@ -341,7 +341,7 @@ async def test_a_late_connect_is_native(path, dial, raw):
         assert now.active_subscribers == 1
 
 
-async def test_a_native_client_that_dawdled(path, raw):
+async def test_a_native_client_that_connects_late(path, raw):
     """Its broker took it for an original after the time-out, and it comes right all the same."""
     async with Broker(path, config=BrokerConfig(handshake_timeout=0.1)) as broker:
         slow = raw(path)

@@ -20,7 +20,7 @@ from daemoneye_eventbus import (
     PublishTimeout,
     WouldBlock,
 )
-from support import Pair, collect, empty, eventually, make_pair, pids, process
+from support import Pair, collect, eventually, make_pair, pids, process, take_all
 
 
 async def fill(pair: Pair, count: int, start: int = 0) -> None:
@@ -33,11 +33,11 @@ async def test_drop_oldest_keeps_the_newest(pair: Pair):
     async with pair.sub.subscribe("events.#", queue_messages=100, overflow="drop_oldest") as events:
         await fill(pair, 1000)
         assert (events.pending, events.dropped) == (100, 900)
-        got = empty(events)
+        got = take_all(events)
         assert pids(got) == list(range(900, 1000))
         assert [i.dropped_before for i in got] == [900] + [0] * 99
         await fill(pair, 3, 1000)
-        assert [(i.event.pid, i.dropped_before) for i in empty(events)] == [
+        assert [(i.event.pid, i.dropped_before) for i in take_all(events)] == [
             (1000, 0),
             (1001, 0),
             (1002, 0),
@@ -51,7 +51,7 @@ async def test_a_control_message_tells_what_was_lost_before_it(pair: Pair):
         for number in range(30):
             await pair.sub.publish_control("control.x", bytes([number]))
         await pair.sub.flush()
-        got = empty(events)
+        got = take_all(events)
         assert [(i.payload[0], i.dropped_before) for i in got] == [(20, 20), *((number, 0) for number in range(21, 30))]
         assert events.dropped == 20
     again = pickle.loads(pickle.dumps(got[0]))
@@ -64,11 +64,11 @@ async def test_drop_newest_keeps_the_oldest(pair: Pair):
     async with pair.sub.subscribe("events.#", queue_messages=100, overflow="drop_newest") as events:
         await fill(pair, 1000)
         assert (events.pending, events.dropped) == (100, 900)
-        got = empty(events)
+        got = take_all(events)
         assert pids(got) == list(range(100))
         assert {i.dropped_before for i in got} == {0}
         await fill(pair, 2, 1000)
-        assert [(i.event.pid, i.dropped_before) for i in empty(events)] == [(1000, 900), (1001, 0)]
+        assert [(i.event.pid, i.dropped_before) for i in take_all(events)] == [(1000, 900), (1001, 0)]
 
 
 async def test_several_gaps_each_at_its_place(pair: Pair):
@@ -76,9 +76,9 @@ async def test_several_gaps_each_at_its_place(pair: Pair):
         await fill(pair, 15)
         got = [events.get_nowait() for _ in range(4)]
         await fill(pair, 7, 15)
-        got += empty(events)
+        got += take_all(events)
         await fill(pair, 1, 22)
-        got += empty(events)
+        got += take_all(events)
         assert [(i.event.pid, i.dropped_before) for i in got if i.dropped_before] == [
             (15, 5),
             (22, 3),
@@ -95,12 +95,12 @@ async def test_queue_bytes_bound_too(pair: Pair):
         assert events.pending + events.dropped == 50
         await pair.sub.publish(process(50, command_line="x" * 300_000))
         await pair.sub.flush()
-        got = empty(events)
+        got = take_all(events)
         assert len(got) + events.dropped == 51
         assert pids(got)[-1] == 50, "larger than the whole queue: accepted when it is empty"
         await pair.sub.publish(process(51, command_line="x" * 300_000))
         await pair.sub.flush()
-        assert pids(empty(events)) == [51]
+        assert pids(take_all(events)) == [51]
 
 
 async def test_one_full_subscription_costs_only_itself(pair: Pair):
@@ -109,9 +109,9 @@ async def test_one_full_subscription_costs_only_itself(pair: Pair):
         pair.sub.subscribe("events.#") as roomy,
     ):
         await fill(pair, 500)
-        assert pids(empty(roomy)) == list(range(500))
+        assert pids(take_all(roomy)) == list(range(500))
         assert (full.dropped, roomy.dropped) == (499, 0)
-        assert [(i.event.pid, i.dropped_before) for i in empty(full)] == [(499, 499)]
+        assert [(i.event.pid, i.dropped_before) for i in take_all(full)] == [(499, 499)]
 
 
 async def test_block_on_both_sides_loses_nothing(kind, path):
@@ -182,8 +182,8 @@ async def test_a_publish_given_up_in_process_is_accounted_for(path, way):
             statistics = pair.broker.statistics()
             assert statistics.messages_published == pair.pub.local_statistics()["published"] == 3
             assert statistics.dropped == {"overflow": 1}
-            assert pids(empty(roomy)) == [3]
-            assert pids(empty(small)) == [0, 1]
+            assert pids(take_all(roomy)) == [3]
+            assert pids(take_all(small)) == [0, 1]
             assert (small.dropped, roomy.dropped) == (1, 0)
             await pair.pub.publish(process(4))
             assert (await small.get()).dropped_before == 1
@@ -233,12 +233,12 @@ async def test_what_gives_a_publish_up_says_whether_it_was_published(path, way, 
         if way != "shutdown":
             taken = 2 - fills
             assert await give_up() == (taken, taken), "nobody has got what was given up"
-            empty(small)
+            take_all(small)
             for number in range(fills):
                 await pair.pub.publish(process(number))
         async with pair.sub.subscribe(*patterns, include_control=True) as roomy:
             told, counted = await give_up()
-            assert told == counted == len(empty(roomy)) == 3 - fills
+            assert told == counted == len(take_all(roomy)) == 3 - fills
             assert small.dropped == 1
         await small.close()
 
@@ -262,7 +262,7 @@ async def test_stall_rule_in_process(path, policy):
             await pair.pub.publish(process(number))
         assert 0.25 < loop.time() - begin < 3, "one stall for all, not one each"
         assert events.pending + events.dropped == 30
-        got = empty(events)
+        got = take_all(events)
         wanted = range(20, 30) if policy == "drop_oldest" else range(10)
         assert pids(got) == list(wanted)
 

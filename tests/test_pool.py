@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from daemoneye_eventbus import ClientConfig, EventBus, SubscriptionClosed
-from support import collect, eventually, open_bus, pids, process, remote
+from support import collect, eventually, open_bus, pids, process, remote_clients
 
 
 async def test_two_buses_one_connection(broker, path):
@@ -145,11 +145,11 @@ async def test_loops_of_many_threads_come_and_go(broker, path):
             sys.setswitchinterval(interval)
     assert not errors
     assert all(rounds)
-    await eventually(lambda: not remote(broker), what="clients of loops that ended")
+    await eventually(lambda: not remote_clients(broker), what="clients of loops that ended")
 
 
-def test_a_bus_of_an_ended_loop_still_publishes_whoever_connects_anew(path, program):
-    """The next loop that connected with the same settings closed it."""
+def test_a_bus_of_a_closed_loop_still_publishes_after_new_connects(path, program):
+    """A later loop that connected with the same settings once closed it."""
     broker = program("broker.py", path)
     broker.json()
     left = []
@@ -171,7 +171,7 @@ def test_a_bus_of_an_ended_loop_still_publishes_whoever_connects_anew(path, prog
     broker.finish()
 
 
-async def test_whoever_leaves_the_others_sees_its_state_end(broker, path):
+async def test_state_changes_of_a_bus_that_leaves_the_pool_end(broker, path):
     """`state_changes` of a bus that was shut down waited for ever while others used its connection."""
     one, two = await EventBus.connect(path), await EventBus.connect(path)
 
@@ -187,8 +187,8 @@ async def test_whoever_leaves_the_others_sees_its_state_end(broker, path):
     assert await asyncio.wait_for(second, 20) == ["closed"]
 
 
-async def test_a_new_bus_tells_no_change_that_was_before(path, broker):
-    """Now and then the first that `state_changes` gave was `connecting`, after `connect` had returned."""
+async def test_state_changes_of_a_new_bus_begin_after_connect(path, broker):
+    """The first of `state_changes` was sometimes `connecting`, although `connect` had returned."""
     for _ in range(60):
         bus = await EventBus.connect(path, config=ClientConfig(pool=False))
         changes = bus.state_changes()
@@ -201,7 +201,7 @@ async def test_a_new_bus_tells_no_change_that_was_before(path, broker):
 
 
 async def test_the_changes_of_a_bus_begin_where_they_are_asked_for(path, program):
-    """They began with the first step of the iteration: what came before it was not told."""
+    """They once began with the first step of the iteration, and lost the changes before it."""
     server = program("broker.py", path)
     server.json()
     async with EventBus.connect(path, config=ClientConfig(pool=False)) as bus:
@@ -214,7 +214,7 @@ async def test_the_changes_of_a_bus_begin_where_they_are_asked_for(path, program
 
 
 async def test_a_wait_for_a_change_that_is_given_up_ends_no_changes(kind, broker, path):
-    """The next change was never told, and the iteration ended as if the bus had been closed."""
+    """The next change was once lost, and the iteration ended as if the bus had been closed."""
     bus = await open_bus(kind, broker, path)
     changes = bus.state_changes()
     for _ in range(3):

@@ -28,7 +28,7 @@ from daemoneye_eventbus import (
     TriggerRequest,
     topics,
 )
-from support import Pair, collect, empty, pids, process
+from support import Pair, collect, pids, process, take_all
 
 NS = 1_700_000_000_123_456_789
 NOTHING = SourceCaps(event_types=[], collectors=[], max_priority=0)
@@ -129,7 +129,7 @@ async def test_sequence_rises_per_publisher(pair: Pair):
             await pair.pub.publish(process(number))
         got = [item.sequence for item in await collect(events, 5)]
         assert [b - a for a, b in itertools.pairwise(got)] == [1, 1, 1, 1]
-        ids = {item.event_id for item in empty(events)}
+        ids = {item.event_id for item in take_all(events)}
         assert not ids
 
 

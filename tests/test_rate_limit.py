@@ -178,7 +178,7 @@ async def test_one_uid_cannot_use_up_the_connects_of_another(open_folder, progra
         rate_limit=RateLimit(per="uid", connects_per_second=0.1, burst=30.0),
     )
     async with Broker(path, config=config):
-        child = program("member.py", path, user=NOBODY)
+        child = program("other_user_client.py", path, user=NOBODY)
         await child.answer()
         got = await asyncio.to_thread(lambda: child.ask(do="connect", count=30))
         assert 2 <= got["connected"] <= 6
@@ -192,7 +192,7 @@ async def test_one_uid_leaves_a_place_however_few_there_are(open_folder, program
     path = str(open_folder / "b.sock")
     config = BrokerConfig(allowed_uids=(NOBODY,), socket_mode=0o660, socket_group=NOBODY, max_connections=3)
     async with Broker(path, config=config) as broker:
-        child = program("member.py", path, user=NOBODY)
+        child = program("other_user_client.py", path, user=NOBODY)
         await child.answer()
         got = await asyncio.to_thread(lambda: child.ask(do="hold", count=5))
         assert got["connected"] == 1

@@ -1,4 +1,4 @@
-"""Connecting early, losing the broker, and coming back with an honest account."""
+"""Connecting before the broker is there, losing it, reconnecting, and exact counters for all of that."""
 
 import asyncio
 import contextlib

@@ -22,7 +22,7 @@ from daemoneye_eventbus import (
     Rule,
     Sender,
 )
-from support import NOBODY, TOPIC, collect, empty, eventually, process, remote
+from support import NOBODY, TOPIC, collect, eventually, process, remote_clients, take_all
 
 SOLO = ClientConfig(pool=False, connect_timeout=3.0)
 OWN = os.geteuid()
@@ -46,7 +46,7 @@ async def test_others_may_do_nothing_on_control_unless_a_rule_lets_them(open_fol
     path = str(open_folder / "b.sock")
     async with Broker(path, config=open_to_nobody()) as broker:
         async with EventBus.from_broker(broker) as agent, agent.subscribe("#", include_control=True) as heard:
-            child = program("member.py", path, user=NOBODY)
+            child = program("other_user_client.py", path, user=NOBODY)
             await child.answer()
             assert await asked(child, do="publish", topic=TOPIC) == {"refused": 0}
             assert await asked(child, do="publish", topic="health.member") == {"refused": 0}
@@ -60,7 +60,7 @@ async def test_others_may_do_nothing_on_control_unless_a_rule_lets_them(open_fol
             assert await asked(child, do="publish", topic=TOPIC) == {"refused": 0}, "the connection was kept"
             child.finish()
             assert [item.topic for item in await collect(heard, 3)] == [TOPIC, "health.member", TOPIC]
-            assert empty(heard) == []
+            assert take_all(heard) == []
         assert broker.statistics().refused["rights"] == 3 + 5
 
 
@@ -73,7 +73,7 @@ async def test_rules_for_uids(open_folder, program):
         Rule(uids=[NOBODY], publish=["#"], subscribe=["events.#"], allow=False),
     ]
     async with Broker(path, config=open_to_nobody(rules=rules)) as broker:
-        child = program("member.py", path, user=NOBODY)
+        child = program("other_user_client.py", path, user=NOBODY)
         await child.answer()
         assert await asked(child, do="publish", topic=TOPIC) == {"refused": 0}
         assert await asked(child, do="publish", topic="events.network.new") == {"refused": 1}
@@ -213,15 +213,15 @@ async def test_the_sender_is_the_kernels_word(open_folder, program):
     path = str(open_folder / "b.sock")
     async with Broker(path, config=open_to_nobody()) as broker:
         async with EventBus.from_broker(broker) as agent, agent.subscribe("#", include_control=True) as heard:
-            child = program("member.py", path, user=NOBODY)
+            child = program("other_user_client.py", path, user=NOBODY)
             await child.answer()
-            (info,) = remote(broker)
+            (info,) = remote_clients(broker)
             await asked(child, do="publish", topic=TOPIC, count=100)
             for item in await collect(heard, 100):
                 assert item.sender == Sender(uid=NOBODY, pid=child.pid, client_id=info.id)
             child.finish()
             async with EventBus.connect(path, config=SOLO) as mine:
-                (info,) = [client for client in remote(broker) if client.pid == os.getpid()]
+                (info,) = [client for client in remote_clients(broker) if client.pid == os.getpid()]
                 await mine.publish_control("control.agent.x", b"")
                 assert (await heard.get(timeout=5)).sender == Sender(uid=0, pid=os.getpid(), client_id=info.id)
 
@@ -238,7 +238,7 @@ async def test_every_sender_is_told_apart_whatever_stands_between(broker_with, p
         EventBus.connect(path, config=SOLO) as drops,
         EventBus.connect(path, config=ClientConfig(pool=False, dialect="postcard", congestion="block")) as waits,
     ):
-        ids = {client.dialect: client.id for client in remote(broker)}
+        ids = {client.dialect: client.id for client in remote_clients(broker)}
         for number in range(50):
             await drops.publish(process(number), "drops")
             await local.publish(process(number), "local")
@@ -250,7 +250,7 @@ async def test_every_sender_is_told_apart_whatever_stands_between(broker_with, p
         local_ids = {item.sender.client_id for item in got if item.correlation_id == "local"}
         (local_id,) = local_ids
         assert local_id in {client.id for client in broker.clients() if client.peer == "local"}
-        empty(narrow)
+        take_all(narrow)
         for number in range(100):
             await waits.publish(process(number), "waits")
         for item in await collect(narrow, 100):

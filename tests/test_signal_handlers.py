@@ -1,4 +1,4 @@
-"""What a signal's handler raises or publishes, at whatever moment: nobody else's wait, connection or event suffers."""
+"""Signal handlers that raise or publish, at any moment: no other wait, connection or event is affected."""
 
 import asyncio
 import contextlib
@@ -16,8 +16,8 @@ from support import process
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ArithmeticError])
 @pytest.mark.parametrize("where", ["over_socket", "in_process"])
-def test_what_a_signal_raises_while_somebody_is_woken_costs_nobody_the_wake_up(path, error, where):
-    """At any line on the way from the bell to the reader; it slept for ever, with its messages in its queue."""
+def test_a_handler_that_raises_during_a_wake_up_loses_none(path, error, where):
+    """At each line between the wake-up and the reader. It once slept for ever, with messages in its queue."""
     on_the_way = {"drain", "dispatch", "_dispatch_tokens", "_notify_listeners", "notify", "wake_one"}
     lines = 0
 
@@ -47,7 +47,7 @@ def test_what_a_signal_raises_while_somebody_is_woken_costs_nobody_the_wake_up(p
         await asyncio.sleep(0)
         sys.settrace(interrupt_at(number))
         try:
-            # By a thread: what the loop does itself needs no bell.
+            # By a thread: a publish on the loop's own thread writes no wake-up.
             await asyncio.to_thread(local.publish_nowait, process(number))
             await asyncio.wait_for(asyncio.shield(reading), 1)
         finally:
@@ -81,7 +81,7 @@ def test_what_a_signal_raises_while_somebody_is_woken_costs_nobody_the_wake_up(p
 
 @pytest.mark.parametrize("read", ["get", "get_with_timeout", "get_many", "iterate"])
 @pytest.mark.parametrize("moment", ["standing in line", "woken", "leaving the line"])
-def test_what_a_signal_raises_in_a_reader_costs_no_other_wait_the_wake_up(path, read, moment):
+def test_a_handler_that_raises_in_a_reader_loses_no_wake_up_of_others(path, read, moment):
     """Wherever the interpreter looks for signals on the reader's own way: at entries, and behind what is native.
 
     The next wait stood behind a place that nobody waited at any more, or was not told what the interrupted one left.
@@ -150,8 +150,8 @@ def test_what_a_signal_raises_in_a_reader_costs_no_other_wait_the_wake_up(path, 
     "error", [ArithmeticError(), OSError(errno.EIO, "no error of the kernel's")], ids=["any", "os"]
 )
 @pytest.mark.parametrize("what", ["unread", "unwritten"])
-def test_what_a_signal_raises_while_a_connection_stops_and_goes_on_leaves_nothing_there(path, what, error):
-    """Taken for watched and not watched, what had been full was not read again, nor what the kernel refused written."""
+def test_a_handler_that_raises_while_watching_changes_leaves_nothing_unread_or_unwritten(path, what, error):
+    """A connection that was taken for watched, and was not, was once neither read again nor written to."""
     watching = {"add_reader", "remove_reader", "add_writer", "remove_writer"}
     listing = {"register", "modify", "unregister"}
     looks = 0
@@ -223,8 +223,8 @@ def test_what_a_signal_raises_while_a_connection_stops_and_goes_on_leaves_nothin
     asyncio.run(run())
 
 
-def test_what_a_signal_raises_while_the_loop_is_told_of_a_wake_up_costs_nobody_it(path):
-    """Out of the line and unknown to the loop, who waited for a connection, its end or an answer did so for ever."""
+def test_a_handler_that_raises_in_call_soon_loses_no_wake_up(path):
+    """A waiter taken out of its queue and not scheduled once waited for ever, for a connection or an answer."""
     met = 0
 
     def interrupt_at(number):
@@ -266,8 +266,8 @@ def test_what_a_signal_raises_while_the_loop_is_told_of_a_wake_up_costs_nobody_i
     asyncio.run(run())
 
 
-async def test_what_a_signal_raises_in_front_of_a_flush_costs_no_later_one(path):
-    """Everybody relied on the flush that the loop had forgotten, and later publishes waited for up to a second."""
+async def test_a_handler_that_raises_before_a_flush_delays_no_later_publish(path):
+    """Publishes relied on the flush that the loop had dropped, and later ones waited for up to a second."""
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
     met = False
 
@@ -299,8 +299,8 @@ async def test_what_a_signal_raises_in_front_of_a_flush_costs_no_later_one(path)
         assert max([await burst() for _ in range(20)]) < 0.9
 
 
-def test_what_a_signal_raises_in_front_of_a_flush_in_process_costs_no_later_one(path):
-    """The same where the loop flushes for a bus of the broker's process: all that came later was late by 5 ms."""
+def test_a_handler_that_raises_before_a_flush_in_process_delays_no_later_publish(path):
+    """The same for a bus in the broker's process, for which the loop flushes: all later events were late by 5 ms."""
     met = False
 
     def interrupt(frame, event, _argument):
@@ -370,8 +370,8 @@ async def publish_in_a_handler(bus, count, rounds, after, length):
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_what_a_signals_handler_publishes_while_its_loop_sleeps_is_not_late(path):
-    """The loop was asked to flush, and slept on: it came up to a second later, with the next confirmation."""
+def test_a_publish_in_a_handler_while_the_loop_sleeps_is_not_late(path):
+    """The loop had a flush scheduled and slept on: the event came up to a second later, with the next confirmation."""
     count, rounds = 300, 3
     late = []
     ready = threading.Event()
@@ -396,8 +396,8 @@ def test_what_a_signals_handler_publishes_while_its_loop_sleeps_is_not_late(path
     assert max(late) < 0.5e9
 
 
-def test_what_a_signals_handler_publishes_in_the_brokers_process_is_not_late(path):
-    """The broker's thread wrote it, 5 to 10 ms later: the loop, which was asked to, slept on."""
+def test_a_publish_in_a_handler_in_the_brokers_process_is_not_late(path):
+    """The loop had a flush scheduled and slept on: the broker's thread wrote the event 5 to 10 ms later."""
     count, rounds = 20, 20
     late: list[list[int]] = []
     ready, read = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""Tasks that begin one after the other are served in that order, however often the loop gets a turn in between.
+"""Tasks that begin one after the other are served in that order, however often they yield to the loop in between.
 
 What ``asyncio.gather`` of many calls promises with an ``asyncio.Queue``: results and events stand as the calls did.
 """

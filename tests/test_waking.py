@@ -1,4 +1,4 @@
-"""Who waits is woken inside a callback of the loop: what a task does there must cost no other reader anything."""
+"""A waiting task is stepped inside a callback of the loop: what it does there must not affect other readers."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ from support import process
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
 @pytest.mark.parametrize("remote", [True, False], ids=["socket", "in-process"])
-def test_a_reader_that_ends_the_run_takes_nobodys_message(path, error, remote):
+def test_a_reader_that_stops_the_loop_takes_no_message_of_others(path, error, remote):
     loop = asyncio.new_event_loop()
     try:
         broker = Broker(path)
@@ -64,8 +64,8 @@ def test_a_reader_that_ends_the_run_takes_nobodys_message(path, error, remote):
 
 
 @pytest.mark.parametrize("behind", ["on_readable", "take"])
-def test_an_interrupt_while_the_loop_reads_makes_it_deaf_to_nobody(path, behind):
-    """Ctrl-C came right behind the native half of a read: nobody was woken any more, the program hung."""
+def test_an_interrupt_while_the_loop_reads_loses_no_wake_up(path, behind):
+    """After a Ctrl-C right behind the native half of a read no reader was woken any more, and the program hung."""
     tasks = []
 
     def interrupt(_frame, event, argument):
@@ -147,7 +147,7 @@ async def test_a_woken_reader_runs_in_its_own_context_and_task(path):
 
 
 async def test_a_forgotten_wait_is_collected_and_loses_nothing(path):
-    """A coroutine that waits is dropped without being closed: its place in the line goes with it."""
+    """A waiting coroutine is dropped without being closed: its waiter must leave the queue."""
     async with Broker(path), EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
 
         async def wait():

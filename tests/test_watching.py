@@ -117,7 +117,7 @@ async def test_an_id_alone_is_answered_as_ever(path, raw):
 
 
 async def test_answers_that_nobody_reads_are_bounded(path, raw):
-    """They are charged as all answers are: the broker stops reading who asks and does not listen."""
+    """They count as all answers do: the broker stops reading a client that does not read its answers."""
     async with Broker(path, config=BrokerConfig(max_connections=300)) as broker:
         for _ in range(100):
             raw(path).connect("x" * 256)
@@ -138,7 +138,7 @@ async def test_answers_that_nobody_reads_are_bounded(path, raw):
 
 
 @pytest.mark.usefixtures("as_root")
-async def test_others_are_told_the_five_alone(open_folder, program, caplog):
+async def test_other_users_are_told_five_totals_only(open_folder, program, caplog):
     path = str(open_folder / "b.sock")
     config = BrokerConfig(allowed_uids=(NOBODY,), socket_mode=0o660, socket_group=NOBODY)
     async with Broker(path, config=config) as broker:
@@ -188,8 +188,8 @@ def telling(path, statistics):
 
 
 @pytest.mark.parametrize("answers", ["five", "nothing", "clients"])
-def test_a_broker_that_tells_only_the_five(path, run, answers):
-    """As the releases before this one did: `detail` and `clients` are fields that they do not know."""
+def test_a_broker_that_tells_only_five_totals(path, run, answers):
+    """As older releases do, which do not know the fields `detail` and `clients`."""
     counts = ("messages_published", "messages_delivered", "active_subscribers", "active_topics")
     told = {"nothing": {}, "clients": {"clients": []}, "five": {"uptime_seconds": 9, **dict.fromkeys(counts, 3)}}
 

@@ -54,7 +54,7 @@ def test_another_uid(open_folder, seen, as_root):
     open_folder.chmod(0o1777)
     path = str(open_folder / "b.sock")
     for _ in range(times(scaled(2, 10))):
-        squatter = Program("stranger.py", "listen", path, user=NOBODY)
+        squatter = Program("other_user_actions.py", "listen", path, user=NOBODY)
         squatter.json()
         begin = time.monotonic()
         with pytest.raises(PermissionRefused) as caught:

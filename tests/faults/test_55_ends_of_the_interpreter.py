@@ -27,7 +27,7 @@ def test_the_end(folder, seen, end):
     worst = 0.0
     for number in range(rounds):
         path = str(folder / f"{number}.sock")
-        child = Program("busy.py", path, end)
+        child = Program("exit_under_load.py", path, end)
         try:
             assert child.line() == "busy"
             begin = time.monotonic()

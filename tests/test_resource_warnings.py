@@ -1,4 +1,4 @@
-"""What is left open says so, as a socket or a transport of asyncio's does: dropped in its loop, after it, or never."""
+"""What is left open gives a `ResourceWarning`, as asyncio's transports do, whenever it is collected, if at all."""
 
 from __future__ import annotations
 

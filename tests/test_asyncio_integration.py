@@ -1,4 +1,4 @@
-"""The border to asyncio: cancellation, fairness, errors of the user."""
+"""How calls behave in asyncio: cancellation, fairness, errors in user code, contexts."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ SOLO = ClientConfig(pool=False)
 
 @pytest.mark.limit(120)
 def test_cancel_storm(run, kind, path):
-    """Waits given up at every moment, while messages flow: each message is had exactly once."""
+    """Waits are cancelled at every moment while messages flow: each message is received exactly once."""
 
     async def main():
         async with make_pair(kind, path) as pair, pair.sub.subscribe("events.#") as events:
@@ -187,7 +187,7 @@ async def test_a_blocked_loop_disturbs_no_one_else(path, program):
 
 @pytest.mark.parametrize("call", ["flush", "statistics", "broker_statistics", "clients", "subscribe"])
 async def test_calls_that_need_not_wait_give_others_their_turn(pair: Pair, call):
-    """In the broker's own process nothing takes time, and whoever asks without end still starves nobody."""
+    """In the broker's own process no call has to wait; a task that calls in a tight loop must still let others run."""
     turns = 0
 
     async def other() -> None:
@@ -213,7 +213,7 @@ async def test_calls_that_need_not_wait_give_others_their_turn(pair: Pair, call)
 
 
 async def test_each_task_keeps_its_context(pair: Pair):
-    """Whoever wakes a reader steps it at once, and in the context of that reader."""
+    """A reader that is woken may be stepped at once; it must run in its own context."""
     mine: contextvars.ContextVar[int] = contextvars.ContextVar("mine")
     async with pair.sub.subscribe("events.#") as events:
 
@@ -273,13 +273,13 @@ async def turns_of(publish, publishes=200):
 
 
 async def test_others_have_a_turn_every_64_publishes(pair: Pair):
-    """They had one every 256 for a while."""
+    """api.md promises 64; it was once 256."""
     assert await turns_of(pair.pub.publish, 6400) >= 100
 
 
 @pytest.mark.parametrize("end", ["closed", "forgotten", "collected by another thread"])
 async def test_a_small_queue_slows_its_loop_while_it_is_there(path, end):
-    """Publishers of its loop give its reader a turn before it is full; they did so ever after."""
+    """While it exists, publishers of its loop yield before it is full. Once they did so after its end, too."""
     async with Broker(path) as broker, EventBus.from_broker(broker) as bus:
         before = await bus.subscribe("events.process.*", queue_messages=64)
         events = await bus.subscribe("events.process.*", queue_messages=8)
@@ -305,7 +305,7 @@ async def test_a_small_queue_slows_its_loop_while_it_is_there(path, end):
 @pytest.mark.parametrize("many", [False, True], ids=["one by one", "publish_many"])
 @pytest.mark.parametrize("messages", [1, 2, 3, 4, 8, 20])
 def test_a_ready_reader_of_the_same_loop_gets_all_however_small_its_queue(path, run, messages, many):
-    """Queues of one to four messages overflowed before their reader, who waited for them, had its turn."""
+    """Queues of one to four messages once overflowed before their waiting reader had a turn."""
 
     async def main():
         async with (
@@ -328,7 +328,7 @@ def test_a_ready_reader_of_the_same_loop_gets_all_however_small_its_queue(path, 
 
 @pytest.mark.parametrize("make", [asyncio.Future, Waiter], ids=["asyncio", "ours"])
 async def test_callbacks_are_removed_as_from_a_future_of_asyncio(make):
-    """Where comparing them fails nothing is removed, nor lost."""
+    """If comparing callbacks fails, none is removed or lost."""
 
     class Callback:
         def __init__(self, fails):

@@ -1,4 +1,4 @@
-"""A loop that will not watch a connection, which nobody would read then: its users are told so, once, by every call."""
+"""A loop that refuses to watch a connection, so that nothing would read it: every call raises the reason."""
 
 import asyncio
 import errno
@@ -28,7 +28,7 @@ def run(main):
         runner.run(main)
 
 
-def test_what_the_kernel_refuses_it_is_asked_once(path):
+def test_a_watch_that_the_kernel_refuses_is_tried_once(path):
     async def main():
         async with Broker(path) as broker, EventBus.from_broker(broker):
             asyncio.get_running_loop().refusal = OSError(errno.ENOSPC, "No space left on device")
@@ -41,8 +41,8 @@ def test_what_the_kernel_refuses_it_is_asked_once(path):
     run(main())
 
 
-def test_a_loop_that_refuses_for_good_is_not_asked_without_end(path):
-    """It was asked in each of its turns, and each time its handler of exceptions was told."""
+def test_a_loop_that_always_refuses_is_asked_a_few_times(path):
+    """It was once asked in each turn, and its exception handler was called each time."""
 
     async def main():
         loop = asyncio.get_running_loop()
@@ -78,8 +78,8 @@ class InterruptedLoop(asyncio.SelectorEventLoop):
         return super().add_reader(fd, callback, *args)
 
 
-def test_an_interrupt_while_a_loop_is_asked_again_leaves_no_connection_unread(path, program):
-    """Behind the error of a signal's handler came a Ctrl-C: nobody watched the connection any more."""
+def test_an_interrupt_during_a_retry_leaves_no_connection_unread(path, program):
+    """A Ctrl-C right after a handler's error: the connection was once not watched any more."""
 
     async def prepare():
         bus = await EventBus.connect(path, config=SOLO)

@@ -1,4 +1,4 @@
-"""Ends in a given way, in the middle of traffic: busy.py PATH END, with END one of
+"""Ends in a given way, in the middle of traffic: exit_under_load.py PATH END, with END one of
 script, exit3, error, sigint, thread. The broker lives in this process."""
 
 import asyncio

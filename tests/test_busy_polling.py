@@ -1,4 +1,4 @@
-"""A broker that is spoken to and answered without a pause looks out for the next message; afterwards it rests."""
+"""During a fast exchange of messages the broker polls for the next one; afterwards it sleeps again."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Publishers that wait for room stand in one line: whoever came first is published first."""
+"""Publishes that wait for room are served in the order of the calls."""
 
 import asyncio
 import gc
@@ -17,7 +17,7 @@ from daemoneye_eventbus import (
     WouldBlock,
     WrongLoop,
 )
-from support import collect, empty, eventually, pids, process
+from support import collect, eventually, pids, process, take_all
 
 LARGE, SMALL = 60_000, 10
 
@@ -31,7 +31,7 @@ async def fill(bus: EventBus, number: int = 0) -> int:
         number += 1
 
 
-async def line(bus: EventBus, *events: ProcessEvent) -> list[asyncio.Task[None]]:
+async def start_publishing(bus: EventBus, *events: ProcessEvent) -> list[asyncio.Task[None]]:
     """Tasks that publish one event each and came to wait in this order."""
     waiting = []
     for event in events:
@@ -54,7 +54,7 @@ async def test_a_large_event_is_not_overtaken_over_a_socket(path, program):
     async with EventBus.connect(path, config=config) as bus, bus.subscribe("events.#") as events:
         broker.freeze()
         before = await fill(bus)
-        waiting = await line(bus, *large_and_small(before))
+        waiting = await start_publishing(bus, *large_and_small(before))
         broker.thaw()
         await asyncio.gather(*waiting)
         assert pids(await collect(events, before + 60)) == list(range(before + 60))
@@ -62,7 +62,7 @@ async def test_a_large_event_is_not_overtaken_over_a_socket(path, program):
 
 
 async def test_a_large_event_is_not_overtaken_in_process(path):
-    """There its reader saw `sequence` fall."""
+    """Its reader once saw `sequence` fall."""
     async with (
         Broker(path) as broker,
         EventBus.from_broker(broker, config=ClientConfig(congestion="block")) as bus,
@@ -70,7 +70,7 @@ async def test_a_large_event_is_not_overtaken_in_process(path):
         other.subscribe("events.#", queue_bytes=65_536, overflow="block") as events,
     ):
         before = await fill(bus)
-        waiting = await line(bus, *large_and_small(before))
+        waiting = await start_publishing(bus, *large_and_small(before))
         got = [await events.get(5) for _ in range(before + 60)]
         await asyncio.gather(*waiting)
         assert pids(got) == list(range(before + 60))
@@ -79,8 +79,8 @@ async def test_a_large_event_is_not_overtaken_in_process(path):
 
 @pytest.mark.parametrize("gives_up", ["first", "behind"])
 @pytest.mark.parametrize("way", ["cancellation", "time-out"])
-async def test_who_gives_up_in_line_stops_nobody(path, way, gives_up):
-    """The others keep their places, and get what comes."""
+async def test_a_waiting_publish_that_gives_up_stops_no_other(path, way, gives_up):
+    """The others keep their order, and are published when there is room."""
     config = ClientConfig(congestion="block", publish_timeout=0.3 if way == "time-out" else 20.0)
     async with (
         Broker(path) as broker,
@@ -90,7 +90,7 @@ async def test_who_gives_up_in_line_stops_nobody(path, way, gives_up):
     ):
         await bus.publish(process(0))
         await bus.publish(process(1))
-        waiting = await line(bus, *map(process, (2, 3, 4)))
+        waiting = await start_publishing(bus, *map(process, (2, 3, 4)))
         if way == "time-out":
             for task in waiting:
                 with pytest.raises(PublishTimeout) as given_up:
@@ -110,22 +110,22 @@ async def test_who_gives_up_in_line_stops_nobody(path, way, gives_up):
         assert pids(await collect(events, 1)) == [9]
 
 
-async def test_a_bus_that_is_shut_down_ends_its_line(path):
+async def test_shutdown_ends_waiting_publishes(path):
     async with (
         Broker(path) as broker,
         EventBus.from_broker(broker) as other,
         other.subscribe("events.#", queue_messages=2, overflow="block"),
     ):
         bus = await EventBus.from_broker(broker, config=ClientConfig(congestion="block"))
-        waiting = await line(bus, *map(process, range(6)))
+        waiting = await start_publishing(bus, *map(process, range(6)))
         await bus.shutdown()
         await eventually(lambda: all(task.done() for task in waiting), what="tasks")
         ends = [type(task.exception()).__name__ for task in waiting]
         assert ends == ["NoneType"] * 2 + ["ConnectionClosed"] * 4
 
 
-async def test_a_bus_that_is_shut_down_ends_all_that_publish(path):
-    """A `publish_many` that had given others their turn when the bus was shut down, while the line was still full."""
+async def test_shutdown_ends_publish_many(path):
+    """A `publish_many` that had yielded when the bus was shut down, while others still waited for room."""
     ends: list[BaseException] = []
 
     async def publish_one(bus: EventBus, event: ProcessEvent) -> None:
@@ -149,8 +149,8 @@ async def test_a_bus_that_is_shut_down_ends_all_that_publish(path):
     assert len(ends) == 150
 
 
-async def test_what_cannot_be_published_is_told_to_its_own_caller(path):
-    """It was not looked at before its turn; those behind it get theirs."""
+async def test_an_invalid_event_that_waited_raises_at_its_own_caller(path):
+    """An event is checked when it is its turn; those behind it are still published."""
     async with (
         Broker(path) as broker,
         EventBus.from_broker(broker, config=ClientConfig(congestion="block")) as bus,
@@ -158,16 +158,16 @@ async def test_what_cannot_be_published_is_told_to_its_own_caller(path):
         other.subscribe("events.#", queue_messages=1, overflow="block") as events,
     ):
         await bus.publish(process(0))
-        waiting = await line(bus, process(1))
+        waiting = await start_publishing(bus, process(1))
         waiting.append(asyncio.create_task(bus.publish(process(2), topic="events..x")))
-        waiting += await line(bus, process(3))
+        waiting += await start_publishing(bus, process(3))
         assert pids(await collect(events, 3)) == [0, 1, 3]
         ends = await asyncio.gather(*waiting, return_exceptions=True)
         assert [type(end).__name__ for end in ends] == ["NoneType", "TopicError", "NoneType"]
         assert ends[1].accepted == 0
 
 
-async def test_who_is_cancelled_in_the_turn_of_its_publish_is_told_that_it_was(path):
+async def test_a_publish_cancelled_in_its_turn_says_that_it_was_published(path):
     async with (
         Broker(path) as broker,
         EventBus.from_broker(broker, config=ClientConfig(congestion="block")) as bus,
@@ -177,7 +177,7 @@ async def test_who_is_cancelled_in_the_turn_of_its_publish_is_told_that_it_was(p
         told = []
         for number in range(0, 60, 2):
             await bus.publish(process(number))
-            (waiting,) = await line(bus, process(number + 1))
+            (waiting,) = await start_publishing(bus, process(number + 1))
             got = pids([await events.get(5)])
             # One turn more each time: before, in and behind the turn in which there is room.
             for _ in range(number // 2 % 6):
@@ -192,12 +192,12 @@ async def test_who_is_cancelled_in_the_turn_of_its_publish_is_told_that_it_was(p
             if accepted:
                 got += pids([await events.get(5)])
             assert got == [number, number + 1][: 1 + accepted]
-            assert empty(events) == []
+            assert take_all(events) == []
         assert {(0, False), (1, True)} <= set(told)
 
 
-async def test_a_line_of_many_is_served_without_a_turn_for_each(path):
-    """Fifty tasks that wait again and again: a turn of the loop for each event took several times as long."""
+async def test_many_waiting_publishes_need_no_turn_for_each(path):
+    """Fifty tasks that wait again and again; with a turn of the loop for each event it took several times as long."""
     async with (
         Broker(path) as broker,
         EventBus.from_broker(broker, config=ClientConfig(congestion="block")) as bus,
@@ -225,8 +225,8 @@ async def test_a_line_of_many_is_served_without_a_turn_for_each(path):
         assert turns < 5_000
 
 
-async def test_who_does_not_wait_overtakes_nobody_who_does(path, program):
-    """A small event found the room that the large one before it waited for."""
+async def test_publish_nowait_does_not_overtake_waiting_publishes(path, program):
+    """A small event once took the room that a large one before it waited for."""
     broker = program("broker.py", path)
     await broker.answer()
     config = ClientConfig(pool=False, congestion="block", send_buffer_bytes=65_536)
@@ -237,7 +237,7 @@ async def test_who_does_not_wait_overtakes_nobody_who_does(path, program):
         while full != before:
             await asyncio.sleep(0.05)
             full, before = before, await fill(bus, before)
-        waiting = await line(bus, process(before, "x" * LARGE))
+        waiting = await start_publishing(bus, process(before, "x" * LARGE))
         with pytest.raises(WouldBlock):
             bus.publish_nowait(process(before + 1))
         broker.thaw()
@@ -248,8 +248,8 @@ async def test_who_does_not_wait_overtakes_nobody_who_does(path, program):
     broker.finish()
 
 
-def test_who_stood_in_line_in_a_loop_that_is_closed_keeps_nobody_out(path, program):
-    """`publish_nowait` goes on without the loop; it was `WouldBlock` for ever, whatever room there was."""
+def test_publishes_that_waited_in_a_closed_loop_do_not_stop_publish_nowait(path, program):
+    """`publish_nowait` works without the loop; it once raised `WouldBlock` for ever, whatever room there was."""
     broker = program("broker.py", path)
     broker.json()
     loop = asyncio.new_event_loop()
@@ -261,7 +261,7 @@ def test_who_stood_in_line_in_a_loop_that_is_closed_keeps_nobody_out(path, progr
         while full != before:
             await asyncio.sleep(0.05)
             full, before = before, await fill(bus, before)
-        return bus, await line(bus, process(before, "x" * LARGE))
+        return bus, await start_publishing(bus, process(before, "x" * LARGE))
 
     left = list(loop.run_until_complete(leave()))
     assert not any(task.done() for task in left[1])
@@ -290,8 +290,8 @@ def test_who_stood_in_line_in_a_loop_that_is_closed_keeps_nobody_out(path, progr
     broker.finish()
 
 
-async def test_who_does_not_wait_takes_the_number_of_nobody_who_gives_up(path):
-    """Not from another thread either, and not where its own readers have room; `sequence` had a gap."""
+async def test_publish_nowait_leaves_no_gap_in_sequence(path):
+    """When a waiting publish gives up: from this and another thread, also if other readers have room."""
     config = ClientConfig(congestion="block", publish_timeout=0.3)
     load = PerformanceEvent("load", 1.0, "n")
     async with (
@@ -302,7 +302,7 @@ async def test_who_does_not_wait_takes_the_number_of_nobody_who_gives_up(path):
         other.subscribe("events.performance.*") as free,
     ):
         await bus.publish(process(0))
-        (waiting,) = await line(bus, process(1))
+        (waiting,) = await start_publishing(bus, process(1))
         with pytest.raises(WouldBlock):
             bus.publish_nowait(load)
         with pytest.raises(WouldBlock):
@@ -313,8 +313,8 @@ async def test_who_does_not_wait_takes_the_number_of_nobody_who_gives_up(path):
         assert (await free.get(5)).sequence == 1
 
 
-def test_what_a_publish_from_another_loop_has_reached_when_it_would_wait_is_told(path):
-    """Some readers had the event, and the error said nothing of it."""
+def test_a_publish_from_another_loop_that_would_wait_says_whether_it_was_published(path):
+    """Some readers had the event, and the error did not say so."""
     own, other = asyncio.new_event_loop(), asyncio.new_event_loop()
 
     async def prepare():

@@ -1,4 +1,4 @@
-"""What a process of another user does, with the standard library only: stranger.py ACTION PATH.
+"""What a process of another user does, with the standard library only: other_user_actions.py ACTION PATH.
 
 connect: connects and reads to the end.   listen: squats on the path and reports what it is sent.
 lock: makes the lock file beside the path and holds it.   bind: leaves a stale socket there.

@@ -1,4 +1,4 @@
-"""A bus that was connected once dials again, whatever this machine says meanwhile: that is no mistake, and passes."""
+"""A bus that was connected before keeps reconnecting through local errors that are temporary."""
 
 import asyncio
 import contextlib
@@ -98,7 +98,7 @@ def another_program(path):
         (no_descriptor, "Too many open files"),
     ],
 )
-async def test_what_passes_is_no_end(folder, program, caplog, hindrance, told):
+async def test_temporary_errors_do_not_end_reconnecting(folder, program, caplog, hindrance, told):
     place = folder / "run" / "bus.sock"
     place.parent.mkdir(0o700)
     broker = program("broker.py", str(place))
@@ -121,8 +121,8 @@ async def test_what_passes_is_no_end(folder, program, caplog, hindrance, told):
 
 
 @pytest.mark.usefixtures("as_root")
-async def test_a_directory_that_was_shut_for_a_while(open_folder, program):
-    """As a service manager leaves it that makes it anew, and gives it its owner and mode afterwards."""
+async def test_a_directory_that_is_not_accessible_for_a_while(open_folder, program):
+    """As when a service manager makes it again, and sets owner and mode afterwards."""
     place = open_folder / "run" / "bus.sock"
     place.parent.mkdir()
     config = {"allowed_uids": [GUEST], "socket_mode": 0o660, "socket_group": GROUP}
@@ -134,7 +134,7 @@ async def test_a_directory_that_was_shut_for_a_while(open_folder, program):
     let_in(0o750)
     broker = program("broker.py", str(place), config)
     await broker.answer()
-    member = program("member.py", str(place), {"reconnect_max": 0.2}, user=f"{GUEST}:{GROUP}")
+    member = program("other_user_client.py", str(place), {"reconnect_max": 0.2}, user=f"{GUEST}:{GROUP}")
     await member.answer()
     let_in(0o700)
     broker.kill()
@@ -149,12 +149,12 @@ async def test_a_directory_that_was_shut_for_a_while(open_folder, program):
 
 
 @pytest.mark.usefixtures("as_root")
-async def test_the_moment_before_a_socket_is_the_groups(open_folder, program):
-    """It is the broker's alone when it is seen first. Neither who dials again nor who comes then is turned away."""
+async def test_a_socket_before_its_group_is_set(open_folder, program):
+    """At first only its owner may connect. A bus that reconnects or connects at that moment must try again."""
     place = str(open_folder / "bus.sock")
     config = BrokerConfig(allowed_uids=(GUEST,), socket_mode=0o660, socket_group=GROUP)
     async with Broker(place, config=config):
-        guest = program("returning.py", place, user=f"{GUEST}:{GROUP}")
+        guest = program("connecting_in_a_loop.py", place, user=f"{GUEST}:{GROUP}")
         await guest.answer()
     until = time.monotonic() + 5
     while time.monotonic() < until:

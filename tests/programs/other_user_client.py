@@ -1,4 +1,4 @@
-"""A client of another user, told what to do by lines of JSON: member.py PATH [CONFIG].
+"""A client of another user, told what to do by lines of JSON: other_user_client.py PATH [CONFIG].
 
 publish TOPIC [COUNT]: says how many the broker has refused since.   subscribe PATTERN: says ok, or what was raised.
 connect COUNT: opens so many more connections, one after the other, and says how many were let in.

@@ -1,4 +1,4 @@
-"""What errors say: what was wrong, what came, and what to do about it; none says what does not hold."""
+"""Messages of errors: what was wrong, the value, and what to do about it; no advice that does not apply."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 BRIEF = ClientConfig(pool=False, connect_timeout=1.5)
 
 
-async def said(error: type[BaseException], call: Callable[[], Any]) -> str:
+async def error_text(error: type[BaseException], call: Callable[[], Any]) -> str:
     with pytest.raises(error) as caught:
         made = call()
         if inspect.isawaitable(made):
@@ -48,19 +48,19 @@ async def said(error: type[BaseException], call: Callable[[], Any]) -> str:
     ],
     ids=["full", "rate"],
 )
-async def test_a_broker_that_has_no_room_is_not_said_to_be_absent(path, config, why):
+async def test_connect_timeout_at_a_full_broker_says_that_it_is_busy(path, config, why):
     async with Broker(path, config=config), EventBus.connect(path, config=ClientConfig(pool=False)):
-        text = await said(ConnectTimeout, lambda: EventBus.connect(path, config=BRIEF))
+        text = await error_text(ConnectTimeout, lambda: EventBus.connect(path, config=BRIEF))
     assert text.startswith(f"no connection to the broker at {path} within 1.5s; last cause: the broker is busy: ")
     assert text.endswith(why), "and no advice that has nothing to do with it"
 
 
-async def test_nobody_there_is_told_as_ever(path):
-    text = await said(ConnectTimeout, lambda: EventBus.connect(path, config=BRIEF))
+async def test_connect_timeout_without_a_broker_says_so(path):
+    text = await error_text(ConnectTimeout, lambda: EventBus.connect(path, config=BRIEF))
     assert text.startswith(f"no broker answered at {path} within 1.5s; start one there, or check the path; last cause")
 
 
-async def test_no_room_names_the_call_and_the_way_out(kind, path):
+async def test_errors_for_lack_of_room_name_the_call_and_the_remedy(kind, path):
     full = {"congestion": "block", "publish_timeout": 0.05, "send_buffer_bytes": 20_000}
     async with (
         make_pair(kind, path, broker={"stall_timeout": 30.0}, pub=full) as pair,
@@ -71,14 +71,14 @@ async def test_no_room_names_the_call_and_the_way_out(kind, path):
             while True:
                 await pair.pub.publish(process(1, command_line="x" * 10_000))
 
-        text = await said(PublishTimeout, publish_on)
+        text = await error_text(PublishTimeout, publish_on)
         assert text.startswith("publish: no room for 0.05 s (publish_timeout): ")
         assert text.endswith("try again later, or give more time")
-        text = await said(WouldBlock, lambda: pair.pub.publish_nowait(process(1, command_line="x" * 10_000)))
+        text = await error_text(WouldBlock, lambda: pair.pub.publish_nowait(process(1, command_line="x" * 10_000)))
         assert text == "publish_nowait: there is no room now; await publish(), which waits for some, or try again later"
 
 
-async def test_what_was_awaited_is_named(pair):
+async def test_a_second_await_names_the_call(pair):
     async with pair.sub.subscribe("events.#") as events:
         for name, make in (
             ("publish", lambda: pair.pub.publish(process(1))),
@@ -89,18 +89,18 @@ async def test_what_was_awaited_is_named(pair):
                 await pair.pub.publish(process(2))
             once = make()
             await once
-            text = await said(RuntimeError, lambda once=once: once)
+            text = await error_text(RuntimeError, lambda once=once: once)
             assert text == f"{name}() was awaited already; call it again for another"
         once = events.get()
         first = asyncio.ensure_future(once)
         await asyncio.sleep(0)
-        text = await said(RuntimeError, lambda: once)
+        text = await error_text(RuntimeError, lambda: once)
         assert text == "get() is being awaited already; call it again for another"
         first.cancel()
 
 
 async def test_a_listener_that_is_not_open_is_named():
-    text = await said(TransportError, lambda: Broker.from_listener(9_999))
+    text = await error_text(TransportError, lambda: Broker.from_listener(9_999))
     assert text.startswith("copy the listener's descriptor 9999: Bad file descriptor")
 
 
@@ -135,11 +135,11 @@ async def test_a_listener_that_is_not_open_is_named():
         ),
     ],
 )
-async def test_a_value_is_refused_by_its_name_with_limit_and_what_came(error, call, text):
-    assert (await said(error, call)).startswith(text)
+async def test_a_refused_value_is_named_with_its_limit(error, call, text):
+    assert (await error_text(error, call)).startswith(text)
 
 
-async def test_an_id_of_nobody_says_where_ids_are(broker):
+async def test_an_unknown_client_id_says_where_to_find_ids(broker):
     for call in (lambda: broker.disconnect_client("zz"), lambda: broker.subscribe_client("zz", [])):
-        text = await said(ValueError, call)
+        text = await error_text(ValueError, call)
         assert text.endswith("is not the id of a client; take one from clients()")

@@ -1,7 +1,7 @@
 """A subscriber whose interpreter fails one allocation, each in turn, while it reads.
 
-python tests/programs/starved.py PATH WHERE WHAT: ``socket`` or ``process``; ``event``, ``control``, ``awaited``,
-``iterated`` or ``many``. Says as JSON how often it was told so and what came, in order.
+python tests/programs/failing_allocations.py PATH WHERE WHAT: ``socket`` or ``process``; ``event``, ``control``,
+``awaited``, ``iterated`` or ``many``. Says as JSON how often it was told so and what came, in order.
 """
 
 import _testcapi

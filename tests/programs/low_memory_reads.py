@@ -1,6 +1,7 @@
 """A subscriber in whose process there is no memory for a large event, for a while.
 
-python tests/programs/squeezed.py PATH CASE, where CASE is ``nowait``, ``many`` or ``line``. Says as JSON what it got.
+python tests/programs/low_memory_reads.py PATH CASE, where CASE is ``nowait``, ``many`` or ``line``. Prints as JSON
+what it got.
 """
 
 import asyncio

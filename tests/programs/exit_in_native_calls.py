@@ -1,7 +1,7 @@
 """Ends while daemon threads are inside native calls that run Python code: iterating, stepping tasks, making texts and
 values, flushing.
 
-killed.py PATH
+exit_in_native_calls.py PATH
 """
 
 import asyncio

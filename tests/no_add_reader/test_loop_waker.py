@@ -1,4 +1,4 @@
-"""How such a loop is woken: whatever is done to its tasks, and leaving nothing behind."""
+"""How such a loop is woken, whatever happens to its tasks, and that nothing is left behind."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ import warnings
 import pytest
 
 from daemoneye_eventbus import Broker, EventBus
-from support import collect, empty, pids, process
+from support import collect, pids, process, take_all
 
 
 async def test_this_loop_watches_nothing():
@@ -19,7 +19,7 @@ async def test_this_loop_watches_nothing():
 
 
 async def test_the_bus_is_no_task_of_the_loop(broker, path):
-    """So whoever cancels all tasks, or waits for all of them, does not meet it."""
+    """So code that cancels all tasks, or waits for all of them, does not affect it."""
     async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
         await bus.publish(process(1))
         assert pids(await collect(events, 1)) == [1]
@@ -75,8 +75,8 @@ def test_loops_leave_no_descriptor_behind(run, path, program):
     broker.finish()
 
 
-def test_what_comes_together_wakes_the_loop_together(run, path, program):
-    """A burst from another process is read by the thread; the loop is rung for batches, not for each event."""
+def test_a_burst_wakes_the_loop_in_batches(run, path, program):
+    """A burst from another process is read by the thread, and wakes the loop for batches, not for each event."""
     broker = program("broker.py", path)
     broker.json()
 
@@ -103,8 +103,8 @@ def test_what_comes_together_wakes_the_loop_together(run, path, program):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("of a handler's"), ArithmeticError()], ids=repr)
-def test_what_a_signal_raises_while_the_bell_is_heard_makes_nobody_deaf(run_with, path, error):
-    """Wherever the interpreter looks for signals on the way: nobody rang that loop any more, and its readers slept."""
+def test_a_handler_that_raises_while_the_socket_is_read_loses_no_wake_up(run_with, path, error):
+    """At every point where the interpreter runs handlers. The loop was once never woken again after that."""
     looks = 0
 
     def interrupt_at(number):
@@ -124,8 +124,8 @@ def test_what_a_signal_raises_while_the_bell_is_heard_makes_nobody_deaf(run_with
         bus = await EventBus.from_broker(broker)
         return broker, bus, await bus.subscribe("events.#")
 
-    async def ring(number):
-        # By a thread: what the loop does itself needs no bell.
+    async def publish(number):
+        # By a thread: a publish on the loop's own thread writes no wake-up.
         await asyncio.to_thread(bus.publish_nowait, process(number))
         await asyncio.sleep(0.002)
 
@@ -138,20 +138,20 @@ def test_what_a_signal_raises_while_the_bell_is_heard_makes_nobody_deaf(run_with
         await asyncio.sleep(0)
         sys.setprofile(interrupt_at(number))
         for _ in range(3):
-            await ring(number)
+            await publish(number)
         sys.setprofile(None)
         reading.cancel()
 
-    async def hears(number):
+    async def is_still_woken(number):
         left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        await ring(0)
-        empty(events)
+        await publish(0)
+        take_all(events)
         reading = asyncio.create_task(events.get())
         await asyncio.sleep(0)
-        await ring(number)
+        await publish(number)
         await asyncio.wait_for(reading, 5)
 
     number = 0
@@ -163,7 +163,7 @@ def test_what_a_signal_raises_while_the_bell_is_heard_makes_nobody_deaf(run_with
             looks = 0
             with contextlib.suppress(type(error)):
                 runner.run(interrupted(number))
-            runner.run(hears(number))
+            runner.run(is_still_woken(number))
         runner.run(bus.shutdown())
         runner.run(broker.shutdown())
     assert number > 10

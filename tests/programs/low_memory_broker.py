@@ -1,4 +1,4 @@
-"""A broker whose process has little memory, asked by lines of JSON on stdin: cramped.py PATH [CONFIG]."""
+"""A broker whose process has little memory, asked by lines of JSON on stdin: low_memory_broker.py PATH [CONFIG]."""
 
 import asyncio
 import contextlib

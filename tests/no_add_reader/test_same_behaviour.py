@@ -2,7 +2,7 @@
 
 # ruff: noqa: F401  # pytest runs what is found here
 
-from test_asyncio_border import (
+from test_asyncio_integration import (
     test_a_tight_publish_loop_lets_others_run,
     test_a_tight_reader_lets_others_run,
     test_cancelled_at_the_very_moment_of_arrival,

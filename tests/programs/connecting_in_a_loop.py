@@ -1,4 +1,4 @@
-"""A client of another user that dials without rest: returning.py PATH.
+"""A client of another user that dials without rest: connecting_in_a_loop.py PATH.
 
 One bus is there all along and dials again, others come and go. At a line on stdin it says what was refused to either.
 """

@@ -1,6 +1,6 @@
-"""A loop that cannot watch descriptors, as Windows' own cannot: everything in this folder runs on it.
+"""Everything in this folder runs on a loop without ``add_reader``, like Windows' own.
 
-No Python of Windows is used by the tests; this is how that half of the border is tested elsewhere.
+No Python of Windows is used by the tests; this is how that half of the package is tested elsewhere.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import pytest
 
 
-class UnwatchingLoop(asyncio.SelectorEventLoop):
+class LoopWithoutAddReader(asyncio.SelectorEventLoop):
     """Reads and writes sockets, and watches nothing for others. (What it does for itself it undoes in public.)"""
 
     def add_reader(self, fd, callback, *args):
@@ -21,13 +21,13 @@ class UnwatchingLoop(asyncio.SelectorEventLoop):
 
 
 def pytest_asyncio_loop_factories(config, item):
-    return {"unwatching": UnwatchingLoop}
+    return {"no_add_reader": LoopWithoutAddReader}
 
 
 @pytest.fixture
 def run_with():
     """Makes what runs coroutines on one fresh loop."""
-    return lambda: asyncio.Runner(loop_factory=UnwatchingLoop)
+    return lambda: asyncio.Runner(loop_factory=LoopWithoutAddReader)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Objects that run code when they are let go of: a publisher's in a queue, and a call that nobody awaited."""
+"""Objects whose destructors run Python code: those of a message in a queue, and a call that was never awaited."""
 
 import json
 import subprocess
@@ -17,13 +17,13 @@ def said_by(program: str, path: Path) -> dict[str, object]:
     return said
 
 
-def test_what_a_queue_lets_go_of_may_ask_the_bus(path):
-    """A queue drops under its lock; whoever asked it something there would wait for himself for ever."""
-    assert said_by("last_words.py", path) == {"asked": 14, "dropped": 6}
+def test_destructors_of_dropped_messages_may_call_the_bus(path):
+    """A queue drops messages under its lock: a destructor that called the bus there would deadlock."""
+    assert said_by("destructors.py", path) == {"asked": 14, "dropped": 6}
 
 
-def test_a_call_given_up_while_an_exception_is_on_its_way(path):
-    """As in ``gather(bus.publish(event), wrong())``, or where a handler raises; the process ended by SIGSEGV."""
+def test_an_operation_that_is_dropped_while_an_exception_is_set(path):
+    """As in ``gather(bus.publish(event), wrong())``, or when a handler raises; the process once ended by SIGSEGV."""
     said = said_by("unawaited.py", path)
     assert said.pop("after") == ["2"]
     assert {name: words[0] for name, words in said.items()} == dict.fromkeys(said, "Mine")

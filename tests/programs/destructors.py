@@ -1,6 +1,6 @@
 """What is published holds subclasses that ask the bus something when an overflow, a reader or the end lets go of them.
 
-python tests/programs/last_words.py PATH. Says as JSON how often they could ask.
+python tests/programs/destructors.py PATH. Says as JSON how often they could ask.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Daemon threads that make connections for as long as they can, while the interpreter ends: dialling.py PATH."""
+"""Daemon threads that connect for as long as they can, while the interpreter ends: exit_while_connecting.py PATH."""
 
 import asyncio
 import gc
