@@ -370,6 +370,14 @@ async def test_an_error_of_publish_many_says_how_many_were_accepted(pair: Pair):
                 await pair.pub.publish_many(source(count))
             assert raised.value.accepted == pair.pub.local_statistics()["published"] - before == count
 
+    async def asynchronous():
+        yield process(1)
+
+    for refused in (asynchronous(), None, 5):
+        with pytest.raises(TypeError, match="an iterable of events") as raised:
+            await pair.pub.publish_many(refused)
+        assert raised.value.accepted == 0
+
     before = pair.pub.local_statistics()["published"]
 
     async def publish() -> int | None:

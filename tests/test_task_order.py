@@ -5,6 +5,7 @@ What ``asyncio.gather`` of many calls promises with an ``asyncio.Queue``: result
 
 import asyncio
 
+import pytest
 import pytest_asyncio
 
 from daemoneye_eventbus import Broker, ClientConfig, EventBus, Subscription
@@ -66,6 +67,32 @@ async def test_who_gives_up_while_others_have_a_turn_leaves_the_order_of_the_res
         assert pids(await collect(events, len(left))) == left
         # Nor does it keep anybody from going on.
         await publish_one_by_one(bus, events)
+
+
+async def test_batches_among_single_calls_keep_their_order(bus):
+    """``publish_many`` and ``get_many`` too."""
+    async with bus.subscribe("events.#") as events:
+        starts = range(0, MANY, 10)
+        calls = [bus.publish_many([process(start)]) if start % 20 else bus.publish(process(start)) for start in starts]
+        await asyncio.gather(*calls)
+        got = await asyncio.gather(*(events.get_many(1, 5) if start % 30 else events.get(5) for start in starts))
+        assert pids([item[0] if isinstance(item, list) else item for item in got]) == list(starts)
+
+
+@pytest.mark.parametrize("end", ["flush", "drain", "shutdown"])
+def test_what_was_begun_before_is_published_before_the_end(run, kind, path, end):
+    async def main() -> None:
+        async with Broker(path) as broker:
+            bus = await (EventBus.from_broker(broker) if kind == "inproc" else EventBus.connect(path))
+            await bus.flush()
+            # Fewer than take a millisecond, after which a bus in the broker's process gives the loop a turn anyhow.
+            publishes = [asyncio.create_task(bus.publish(process(number))) for number in range(100)]
+            await asyncio.create_task(getattr(bus, end)())
+            assert bus.local_statistics()["published"] == 100
+            await asyncio.gather(*publishes)
+            await bus.shutdown()
+
+    run(main())
 
 
 async def test_tasks_that_go_on_and_on_keep_their_turns(bus):

@@ -337,6 +337,7 @@ class EventBus(Publisher):
         self._check()
         limit = deadline.limit()
         async with limit:
+            await self._yield_to_earlier()
             await self._backend.flush()
         if limit.expired:
             advice = "what was published stays in line: flush again, or give more time"
@@ -402,6 +403,7 @@ class EventBus(Publisher):
         missed = None
         try:
             async with limit:
+                await self._yield_to_earlier()
                 await self._backend.flush()
                 goodbye = _FLUSH_SECONDS
                 open_now = self._open_subscriptions()
@@ -444,6 +446,7 @@ class EventBus(Publisher):
         try:
             if self.state == "connected":
                 async with limit:
+                    await self._yield_to_earlier()
                     await self._backend.last_flush()
                 if limit.expired:
                     _log.warning(_UNCONFIRMED, "no answer")

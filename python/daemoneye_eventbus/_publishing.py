@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from daemoneye_eventbus._backend import Backend
@@ -139,26 +139,26 @@ class Publisher(BusCore):
             self._bridge.call(self._retry_waiting)
         return entry.accepted()
 
+    async def _yield_to_earlier(self) -> None:
+        """Lets publishes that other tasks began before, and that gave the loop a turn, go on first."""
+        if self._others_have_yielded():
+            await asyncio.sleep(0)
+
     async def _publish_many(
         self, events: Iterable[CollectionEvent], correlation: str | CorrelationMetadata | None, topic: str | None
     ) -> int:
-        self._bridge.check()
-        self._check()
-        if not (isinstance(events, Iterable) or hasattr(events, "__getitem__")):
-            raise wrong_type("publish_many.events", "an iterable of events", events)
-        # Checked here too, since there may be no event that would be refused for it.
-        if not isinstance(correlation, str | CorrelationMetadata | None):
-            raise wrong_type("publish_many.correlation", "str, CorrelationMetadata or None", correlation)
-        if topic is not None:
-            text("publish_many.topic", topic)
-        source = iter(events)
         accepted = 0
+        resumed = False
         try:
+            self._bridge.check()
+            self._check()
+            source = _checked_many(events, correlation, topic)
             while True:
-                taken, then = self._try_publish_many(source, correlation, topic)
+                taken, then = self._try_publish_many(source, correlation, topic, resumed)
                 accepted += taken
                 if then is None:
                     return accepted
+                resumed = then is True
                 if then is True:
                     await asyncio.sleep(0)
                 else:
@@ -169,6 +169,19 @@ class Publisher(BusCore):
             # On errors of the iterator and on cancellation too, so that a caller who continues publishes none twice.
             _set_accepted(error, accepted + (vars(error).get("accepted") or 0))
             raise
+
+
+def _checked_many(
+    events: Iterable[CollectionEvent], correlation: object, topic: str | None
+) -> Iterator[CollectionEvent]:
+    if not (isinstance(events, Iterable) or hasattr(events, "__getitem__")):
+        raise wrong_type("publish_many.events", "an iterable of events", events)
+    # Checked here too, since there may be no event that would be refused for it.
+    if not isinstance(correlation, str | CorrelationMetadata | None):
+        raise wrong_type("publish_many.correlation", "str, CorrelationMetadata or None", correlation)
+    if topic is not None:
+        text("publish_many.topic", topic)
+    return iter(events)
 
 
 def _timeout_error(timeout: float, accepted: int) -> PublishTimeout:

@@ -156,8 +156,9 @@ class Subscription(SubscriptionCore[T_co]):
             raise ValueError(f"max: must be at least 1, got {most}")
         loop = self._bridge.check()
         deadline = None if timeout is None else Deadline("get_many", timeout, loop)
-        if self._turn_is_due():
+        if self._must_yield():
             await asyncio.sleep(0)
+            self._resume()
         messages: list[T_co] = []
         try:
             while self._take_many(most, messages) and not messages:

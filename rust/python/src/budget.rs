@@ -50,13 +50,8 @@ impl Budget {
         self.limit.store(limit.clamp(1, self.max_limit), Ordering::Relaxed);
     }
 
-    /// Counts one step. True if the loop should have a turn first; then the count starts anew.
-    #[inline]
-    pub(crate) fn turn_is_due(&self) -> bool {
-        self.count_without_clock().is_some_and(|steps| self.read_clock(steps))
-    }
-
-    /// The same for an operation, which calls [`resume`](Self::resume) after the turn; also true behind one that has yet to do so.
+    /// Counts one step. True if the loop should have a turn first, after which the caller calls [`resume`](Self::resume) for that step;
+    /// also true behind somebody who has yet to do so.
     #[inline]
     pub(crate) fn must_yield(&self) -> bool {
         self.count_without_clock().is_some_and(|steps| {
@@ -75,6 +70,11 @@ impl Budget {
     /// The step that waited is not taken after all. Without this call the next operation would yield once in vain.
     pub(crate) fn cancel(&self) {
         self.yielded.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether a step of another task has yielded and not resumed.
+    pub(crate) fn has_yielded(&self) -> bool {
+        self.yielded.load(Ordering::Relaxed)
     }
 
     /// Counts the step if the clock need not be read for it; otherwise returns the number of steps before it.

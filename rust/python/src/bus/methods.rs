@@ -205,21 +205,30 @@ impl BusCore {
         self.budget.limit(publishes);
     }
 
+    /// Whether publishes that other tasks have begun gave the loop a turn and have not gone on.
+    fn _others_have_yielded(&self) -> bool {
+        self.budget.has_yielded()
+    }
+
     /// Publishes from the iterator until it ends, the loop is due a turn, or there is no room. Returns how many were accepted, and why it
-    /// stopped: `None` = ended, `True` = turn, else the event that found no room and what `_try_publish` returned for it.
-    #[pyo3(signature = (events, correlation, topic))]
+    /// stopped: `None` = ended, `True` = turn, after which it is called with `resumed`; else the event that found no room and what
+    /// `_try_publish` returned for it.
+    #[pyo3(signature = (events, correlation, topic, resumed))]
     fn _try_publish_many(
         slf: &Bound<'_, Self>,
         events: &Bound<'_, PyAny>,
         correlation: Option<Py<PyAny>>,
         topic: Option<Py<PyAny>>,
+        mut resumed: bool,
     ) -> PyResult<(usize, Py<PyAny>)> {
         let py = slf.py();
         let mut taken = 0;
         let result: PyResult<_> = (|| {
             slf.get().thread.check(py)?;
             loop {
-                if slf.get().budget.turn_is_due() {
+                if std::mem::take(&mut resumed) {
+                    slf.get().budget.resume();
+                } else if slf.get().budget.must_yield() {
                     return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
                 }
                 let Some(event) = calls::next(events)? else {

@@ -110,8 +110,13 @@ impl SubscriptionCore {
     }
 
     /// True if the loop should have a turn before the next message.
-    fn _turn_is_due(&self) -> bool {
-        self.budget.turn_is_due()
+    fn _must_yield(&self) -> bool {
+        self.budget.must_yield()
+    }
+
+    /// The loop has had that turn.
+    fn _resume(&self) {
+        self.budget.resume();
     }
 
     /// After a wake-up: wakes the next in `waiters`, a deque.
