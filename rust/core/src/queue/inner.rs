@@ -70,7 +70,8 @@ pub(super) struct Inner {
     smallest_wanted: usize,
     /// `None`: its reader is never counted as stalled, and no clock is read for it.
     stall: Option<Duration>,
-    /// Since when a queue without room has not lost a byte to its reader; `None` once that has read it below half, or nothing is left.
+    /// Since when a queue without room has not lost a byte to its reader; `None` once that has read it below half, or nothing is left of
+    /// a queue that has not stalled.
     full_since: Option<Instant>,
     stalled: bool,
 }
@@ -213,7 +214,11 @@ impl Inner {
         let pairs = u64::from(messages) * subscriptions as u64;
         self.pending = self.pending.saturating_sub(pairs);
         if self.messages == 0 {
-            (self.fed_by_blocking, self.full_since, self.stalled) = (false, None, false);
+            self.fed_by_blocking = false;
+            // Only the reader ends a stall, by taking something; its queue may have been emptied to make room for others.
+            if !self.stalled {
+                self.full_since = None;
+            }
         }
         pairs
     }

@@ -46,6 +46,27 @@ fn a_stalled_queue_that_is_trimmed_for_the_others_is_not_waited_for_again() {
 }
 
 #[test]
+fn a_stalled_queue_that_is_emptied_for_the_others_is_not_waited_for_again() {
+    let queue = within(limits(100, 10_000), Overflow::DropOldest, STALL, 1000);
+    let waker: Arc<dyn Wake> = Arc::new(WakeCounter::default());
+    let push = || queue.queue.push(&run(0..1, 90), &ids(&[1]), 0, OnFull::Wait(&waker));
+    while push() == Pushed::Done {}
+    std::thread::sleep(STALL);
+    // As much as there is, so that it is short whatever this queue holds.
+    queue.budget.charge(0, 1000);
+    for _ in 0..9 {
+        // Empty it would take the first at any time.
+        assert_eq!([push(), push()], [Pushed::Done, Pushed::Done]);
+        queue.queue.trim(usize::MAX, DropReason::Budget);
+        assert_eq!(queue.queue.snapshot().messages, 0);
+    }
+    // What the reader takes ends it, be it no more than the news of what it lost.
+    queue.write(100, &mut Vec::new());
+    while push() == Pushed::Done {}
+    assert!(queue.queue.is_lossless());
+}
+
+#[test]
 fn room_that_was_asked_for_is_given_but_not_by_a_stalled_queue() {
     let queue = within(limits(2, usize::MAX), Overflow::DropOldest, STALL, usize::MAX);
     let push = || queue.queue.push(&run(0..1, 20), &ids(&[1]), 0, OnFull::Exceed);
