@@ -176,11 +176,15 @@ async def test_congestion_block_by_hand(path, raw):
         assert reader.barrier() == []
 
 
-async def test_stalled_readers_that_hold_all_memory_stop_no_waiting_publisher(path, raw):
-    """One stall timeout is enough, also if only the total of all queues is used up and no queue is full by itself."""
+@pytest.mark.parametrize("many", [3, 30])
+async def test_stalled_readers_that_hold_all_memory_stop_no_waiting_publisher(path, raw, many):
+    """One stall timeout is enough, also if only the total of all queues is used up and no queue is full by itself.
+
+    Many share it in parts so small that a queue is emptied for the others.
+    """
     config = BrokerConfig(total_queue_bytes=1_000_000, queue_bytes=4_000_000, stall_timeout=2.0)
     async with Broker(path, config=config) as broker:
-        readers = [raw(path) for _ in range(3)]
+        readers = [raw(path) for _ in range(many)]
         for reader in readers:
             reader.connect()
             reader.subscribe(1, "events.#")
@@ -191,7 +195,7 @@ async def test_stalled_readers_that_hold_all_memory_stop_no_waiting_publisher(pa
         seen = broker.statistics()
         assert seen.queued_bytes <= 1_000_000
         queued = sum(one.queued_messages for one in broker.clients())
-        assert seen.messages_delivered + sum(seen.dropped.values()) + queued == 3 * 20_000
+        assert seen.messages_delivered + sum(seen.dropped.values()) + queued == many * 20_000
 
 
 async def test_a_dead_client_is_noticed_at_once(broker, path, raw, program):
