@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import json
 import pickle
 import sys
 from collections.abc import Mapping
@@ -336,57 +335,6 @@ def test_correlation_methods():
         assert CORRELATION.matches_pattern(pattern) is matches
     with pytest.raises(ValueError, match="256"):
         CORRELATION.matches_pattern("*" * 257)
-
-
-def test_map():
-    given = {"a": "b", "c": "d"}
-    event = ProcessEvent(1, "sh", metadata=given)
-    given["a"] = "changed"
-    metadata = event.metadata
-    assert isinstance(metadata, Mapping)
-    assert metadata == {"a": "b", "c": "d"} == dict(metadata)
-    assert metadata == bus.FrozenMap({"c": "d", "a": "b"})
-    assert hash(metadata) == hash(bus.FrozenMap({"c": "d", "a": "b"}))
-    assert event == ProcessEvent(1, "sh", metadata={"c": "d", "a": "b"})
-    assert hash(event) == hash(ProcessEvent(1, "sh", metadata={"c": "d", "a": "b"}))
-    assert (list(metadata), list(metadata.keys()), list(metadata.values())) == (
-        ["a", "c"],
-        ["a", "c"],
-        ["b", "d"],
-    )
-    assert (list(metadata.items()), list(reversed(metadata))) == (
-        [("a", "b"), ("c", "d")],
-        ["c", "a"],
-    )
-    assert (metadata["a"], metadata.get("a"), metadata.get("x"), metadata.get("x", "y")) == (
-        "b",
-        "b",
-        None,
-        "y",
-    )
-    assert ("a" in metadata, "x" in metadata, len(metadata), repr(metadata)) == (
-        True,
-        False,
-        2,
-        repr(dict(metadata)),
-    )
-    assert {**metadata} == dict(metadata)
-    assert type(copy.deepcopy(metadata)) is dict
-    assert copy.copy(metadata) is metadata
-    assert pickle.loads(pickle.dumps(metadata)) == metadata
-    assert event.metadata is metadata
-    assert json.dumps(dataclasses.asdict(event)["metadata"]) == '{"a": "b", "c": "d"}'
-    assert ProcessEvent(1, "sh", metadata=metadata) == event
-    with pytest.raises(KeyError):
-        metadata["x"]
-    with pytest.raises(TypeError):
-        metadata["a"] = "b"
-    with pytest.raises(TypeError):
-        bus.FrozenMap({"a": []})
-    assert metadata != 5
-    match metadata:
-        case {"a": value}:
-            assert value == "b"
 
 
 def test_floats():

@@ -1,12 +1,16 @@
-"""Mappings of any class in place of a dict: read through their own methods, and never further than the limit."""
+"""Mappings: of any class in place of a dict, read through their own methods within the limit; what comes of them."""
 
+import copy
+import dataclasses
+import json
+import pickle
 from collections import ChainMap, OrderedDict, defaultdict
 from collections.abc import Mapping
 from types import MappingProxyType
 
 import pytest
 
-from daemoneye_eventbus import CorrelationMetadata, ProcessEvent, TriggerRequest
+from daemoneye_eventbus import CorrelationMetadata, FrozenMap, ProcessEvent, TriggerRequest
 
 
 class Unending(Mapping):
@@ -112,3 +116,54 @@ def test_an_error_of_its_instance_check_is_raised():
             take(Asked(""))
     with pytest.raises(LookupError, match="class"):
         assert ProcessEvent(1, "sh").metadata != Asked("")
+
+
+def test_what_an_event_has_is_a_mapping_that_nobody_changes():
+    given = {"a": "b", "c": "d"}
+    event = ProcessEvent(1, "sh", metadata=given)
+    given["a"] = "changed"
+    metadata = event.metadata
+    assert isinstance(metadata, Mapping)
+    assert metadata == {"a": "b", "c": "d"} == dict(metadata)
+    assert metadata == FrozenMap({"c": "d", "a": "b"})
+    assert hash(metadata) == hash(FrozenMap({"c": "d", "a": "b"}))
+    assert event == ProcessEvent(1, "sh", metadata={"c": "d", "a": "b"})
+    assert hash(event) == hash(ProcessEvent(1, "sh", metadata={"c": "d", "a": "b"}))
+    assert (list(metadata), list(metadata.keys()), list(metadata.values())) == (
+        ["a", "c"],
+        ["a", "c"],
+        ["b", "d"],
+    )
+    assert (list(metadata.items()), list(reversed(metadata))) == (
+        [("a", "b"), ("c", "d")],
+        ["c", "a"],
+    )
+    assert (metadata["a"], metadata.get("a"), metadata.get("x"), metadata.get("x", "y")) == (
+        "b",
+        "b",
+        None,
+        "y",
+    )
+    assert ("a" in metadata, "x" in metadata, len(metadata), repr(metadata)) == (
+        True,
+        False,
+        2,
+        repr(dict(metadata)),
+    )
+    assert {**metadata} == dict(metadata)
+    assert type(copy.deepcopy(metadata)) is dict
+    assert copy.copy(metadata) is metadata
+    assert pickle.loads(pickle.dumps(metadata)) == metadata
+    assert event.metadata is metadata
+    assert json.dumps(dataclasses.asdict(event)["metadata"]) == '{"a": "b", "c": "d"}'
+    assert ProcessEvent(1, "sh", metadata=metadata) == event
+    with pytest.raises(KeyError):
+        metadata["x"]
+    with pytest.raises(TypeError):
+        metadata["a"] = "b"
+    with pytest.raises(TypeError):
+        FrozenMap({"a": []})
+    assert metadata != 5
+    match metadata:
+        case {"a": value}:
+            assert value == "b"
