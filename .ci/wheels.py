@@ -33,7 +33,7 @@ IMPORT_SECONDS = 0.030
 ROUNDS = 25
 UNWINDER = "libgcc_s.so.1"
 # Ends its interpreter over daemon threads in our code: not one of so many may crash.
-KILLED = ROOT / "tests/programs/killed.py"
+ENDS_IN_CALLS = ROOT / "tests/programs/exit_in_native_calls.py"
 ENDS = 12
 ABOUT = "import sys, json; print(json.dumps([sys.version_info[:2], sys.implementation.name, sys.executable]))"
 IMPORT = """
@@ -145,7 +145,7 @@ def trial(wheel: Path, interpreter: str) -> None:
         version = run(python, "-W", "error", "-c", TRIAL, cwd=directory, env=environment).strip()
         run(Path(directory) / "bin/daemoneye-eventbus", "--help")
         for number in range(ENDS):
-            run(python, KILLED, Path(directory) / f"{number}.sock", cwd=directory, env=environment)
+            run(python, ENDS_IN_CALLS, Path(directory) / f"{number}.sock", cwd=directory, env=environment)
         spent, wall = import_seconds(python)
     size = wheel.stat().st_size / 1e6
     print(

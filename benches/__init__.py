@@ -1,6 +1,6 @@
 """Measures the bus beside its peers: ``python -m benches --help``, or ``make bench``.
 
-Read the rooms in this order:
+Read the modules in this order:
 
 * `link`: what a process can do with any bus: publish and receive numbered messages
 * `peers`: one module per bus, each at its best documented setting

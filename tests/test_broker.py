@@ -417,7 +417,7 @@ async def test_two_threads_that_shut_down_one_broker_at_once(path):
     met = threading.Barrier(2)
 
     def meet(frame, event, _argument):
-        if frame.f_code.co_name != "_tell_ends":
+        if frame.f_code.co_name != "_notify_end_observers":
             return None
         if event == "line":
             # As where another thread has its turn between any two lines.

@@ -17,7 +17,7 @@ from daemoneye_eventbus import BrokerConfig, CorrelationMetadata, ProcessEvent, 
 from daemoneye_eventbus._cli import exits, options
 
 ROOT = Path(__file__).parent.parent
-CORE, BORDER, PYTHON = "rust/core/src", "rust/python/src", "python/daemoneye_eventbus"
+CORE, NATIVE, PYTHON = "rust/core/src", "rust/python/src", "python/daemoneye_eventbus"
 UNITS = {"from_secs": 1, "from_millis": 1e-3, "from_micros": 1e-6}
 
 OPERATIONS = [
@@ -28,15 +28,15 @@ OPERATIONS = [
     ("others have their turn after {} ms of it", f"{CORE}/broker/session/mod.rs", "VERBS_TURN", 0.2),
     ("A path has {} bytes at most on Linux", f"{CORE}/transport/address.rs", "LIMIT", 107),
     ("by uid; the first {} users", f"{CORE}/broker/statistics.rs", "MAX_UIDS", 64),
-    ("waits in a ring of {} lines", f"{BORDER}/logs.rs", "CAPACITY", 1024),
-    ("is cut to {} characters", f"{BORDER}/logs.rs", "MAX_TEXT", 300),
+    ("waits in a ring of {} lines", f"{NATIVE}/logs.rs", "CAPACITY", 1024),
+    ("is cut to {} characters", f"{NATIVE}/logs.rs", "MAX_TEXT", 300),
     ("a time has {} days at most", f"{CORE}/limits.rs", "MAX_DURATION", 7),
     ("a frame {} KiB to", f"{PYTHON}/_config.py", "_SMALLEST_FRAME", 1),
     ("KiB to {} MiB", f"{PYTHON}/_config.py", "_LARGEST_FRAME", 64),
     ("| topic | {} bytes |", f"{CORE}/topic/name.rs", "MAX_TOPIC_BYTES", 256),
     ("| `metadata` of an event | {} entries |", f"{CORE}/event/map.rs", "MAX_ENTRIES", 4096),
-    ("and the root's | {} bytes |", f"{BORDER}/events/correlation.rs", "MAX_ID", 256),
-    ("| `workflow_stage` | {} bytes |", f"{BORDER}/events/correlation.rs", "MAX_STAGE", 128),
+    ("and the root's | {} bytes |", f"{NATIVE}/events/correlation.rs", "MAX_ID", 256),
+    ("| `workflow_stage` | {} bytes |", f"{NATIVE}/events/correlation.rs", "MAX_STAGE", 128),
     ("patterns and filters | {} KiB |", f"{CORE}/wire/frame.rs", "MAX_TEXT", 64),
     (
         "both filters of one subscription; {} times as many",
@@ -45,7 +45,7 @@ OPERATIONS = [
         16,
     ),
     ("all of a client, with {} MiB of text", f"{CORE}/broker/subscription.rs", "CLIENT_FILTER_BYTES", 1),
-    ("`FrozenMap` included | {} entries |", f"{BORDER}/mapping.rs", "MOST_ENTRIES", 65_536),
+    ("`FrozenMap` included | {} entries |", f"{NATIVE}/mapping.rs", "MOST_ENTRIES", 65_536),
     ("An instance has 1 to {} letters", f"{CORE}/transport/address.rs", "INSTANCE_LIMIT", 64),
     ("The whole name has {} characters at most", f"{CORE}/transport/address/pipe.rs", "LIMIT", 256),
 ]

@@ -421,7 +421,7 @@ async def test_a_read_that_is_forgotten_with_its_subscription(pair: Pair, monkey
 
 
 def test_a_get_that_is_left_in_a_closed_loop_goes_quietly(path, run, monkeypatch):
-    """Its end would wake the next in line, which cannot run there any more."""
+    """Its end would wake the next waiter, which cannot run there any more."""
     told = []
     monkeypatch.setattr(sys, "unraisablehook", told.append)
     kept = {}
@@ -448,7 +448,7 @@ def test_a_get_that_is_left_in_a_closed_loop_goes_quietly(path, run, monkeypatch
 
 @pytest.mark.parametrize("calls", [("get", "get_many"), ("get_many", "get_many"), ("__anext__", "get_many")])
 def test_tasks_that_are_left_in_a_closed_loop_go_quietly(path, program, monkeypatch, calls):
-    """Two stand in line, and the first of them that goes would wake the other."""
+    """Two wait, and the first of them that goes would wake the other."""
     told = []
     broker = program("broker.py", path)
     broker.json()

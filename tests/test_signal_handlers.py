@@ -80,11 +80,12 @@ def test_a_handler_that_raises_during_a_wake_up_loses_none(path, error, where):
 
 
 @pytest.mark.parametrize("read", ["get", "get_with_timeout", "get_many", "iterate"])
-@pytest.mark.parametrize("moment", ["standing in line", "woken", "leaving the line"])
+@pytest.mark.parametrize("moment", ["waiting", "woken", "leaving"])
 def test_a_handler_that_raises_in_a_reader_loses_no_wake_up_of_others(path, read, moment):
-    """Wherever the interpreter looks for signals on the reader's own way: at entries, and behind what is native.
+    """At every point of the reader's own code where the interpreter runs handlers.
 
-    The next wait stood behind a place that nobody waited at any more, or was not told what the interrupted one left.
+    The next reader once waited behind a waiter that no task awaited any more, or was not woken for what the interrupted
+    one left.
     """
     ways = {
         "get": lambda events: events.get(),
@@ -111,16 +112,16 @@ def test_a_handler_that_raises_in_a_reader_loses_no_wake_up_of_others(path, read
 
     async def interrupted(bus, number):
         async with bus.subscribe("events.#") as events:
-            if moment == "standing in line":
+            if moment == "waiting":
                 sys.setprofile(interrupt_at(number))
             first = asyncio.create_task(reads(events))
             await asyncio.sleep(0)
             sys.setprofile(None)
             second = asyncio.create_task(reads(events))
             await asyncio.sleep(0)
-            if moment != "standing in line":
+            if moment != "waiting":
                 sys.setprofile(interrupt_at(number))
-            if moment == "leaving the line":
+            if moment == "leaving":
                 first.cancel()
                 await asyncio.sleep(0)
                 sys.setprofile(None)

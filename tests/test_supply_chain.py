@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LISTED = (ROOT / "docs" / "dependencies.md").read_text()
-# The transport, where descriptors are raw, and the border to Python's objects.
+# The transport, where descriptors are raw, and the conversion to Python's objects.
 UNSAFE_ROOMS = (
     "rust/core/src/transport/",
     "rust/python/src/calls.rs",

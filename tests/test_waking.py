@@ -95,7 +95,7 @@ def test_an_interrupt_while_the_loop_reads_loses_no_wake_up(path, behind):
         async def after():
             reading = asyncio.create_task(in_process.get())
             await asyncio.sleep(0)
-            # By a thread: what the loop does itself needs no bell.
+            # By a thread: a publish on the loop's own thread writes no wake-up.
             await asyncio.to_thread(local.publish_nowait, process(2), topic="events.process")
             assert (await asyncio.wait_for(reading, 5)).event.pid == 2
             assert (await asyncio.wait_for(tasks[0], 5)).event.pid == 1

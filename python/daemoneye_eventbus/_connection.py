@@ -151,7 +151,7 @@ class Connection:
         except ForkedProcess as error:
             self.bridge.warn_of_fork(error)
         except BaseException:
-            # A Ctrl-C. Nobody else would write: what waits for the kernel the link's thread, the rest the next turn.
+            # A Ctrl-C: this flush is lost. The link's thread writes what waits for the kernel, the next turn the rest.
             self.link.write_elsewhere()
             self.flush_soon()
             raise

@@ -65,7 +65,7 @@ def _record(level: int, area: str, text: str, fields: dict[str, Any], time: floa
         # text has ours.
         record.__dict__.setdefault(field, value)
     if time is not None:
-        # It happened in a thread of Rust, some time ago.
+        # It happened in Rust, some time ago, perhaps in a thread that Python does not know.
         shift = time - record.created
         record.created = time
         record.msecs = time % 1 * 1000

@@ -157,8 +157,10 @@ class Subscription(SubscriptionCore[T_co]):
         loop = self._bridge.check()
         deadline = None if timeout is None else Deadline("get_many", timeout, loop)
         if self._must_yield():
-            await asyncio.sleep(0)
-            self._resume()
+            try:
+                await asyncio.sleep(0)
+            finally:
+                self._resume()
         messages: list[T_co] = []
         try:
             while self._take_many(most, messages) and not messages:

@@ -6,9 +6,9 @@ become read-only mappings.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence  # noqa: TC003  # tools that resolve the fields' types look for it here
+from collections.abc import Mapping, Sequence  # noqa: TC003  # tools that resolve the fields' types look for it here
 from dataclasses import dataclass, field
-from typing import Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias
 
 from daemoneye_eventbus._checks import choice, flags, integer, items, pairs, place, short, store, text, wrong_type
 from daemoneye_eventbus._native import (
@@ -19,6 +19,9 @@ from daemoneye_eventbus._native import (
     ProcessEvent,
     TriggerRequest,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "BrokerStatistics",

@@ -115,7 +115,7 @@ def test_misbehaving_tasks_wedge_nothing(folder, path, seen, program):
 
 COMES_OUT = {
     "iterator": " after 2",
-    "iterable": "",
+    "iterable": " after 0",
     "pattern text": "",
     "pattern anything": "",
     "max Index": "",

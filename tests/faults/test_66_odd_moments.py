@@ -231,7 +231,7 @@ asyncio.run(main(path))
     assert "panicked" not in child.stderr(), child.stderr()
     for what in ("broker", "bus"):
         assert ": " in said[what], said
-    # The loop's own bell stays while the loop does.
+    # The sockets that wake the loop stay while the loop does.
     assert said["fds"] <= 4, said
     assert not os.path.exists(path)
     seen(f"no thread: {said['broker'][:80]}")

@@ -41,9 +41,12 @@ async def read(events, take):
     got, failed = [], 0
     for at in range(ALLOCATIONS):
         pending = events.pending
-        # A turn of the loop, which would not survive it, is behind us.
-        while not events._turn_is_due():
+        # A turn of the loop, which would not survive it, is behind us: the one that yields for it is given up.
+        while not events._must_yield():
             pass
+        yielded = events.get()
+        yielded.send(None)
+        yielded.close()
         # Nothing is allocated between the reader's return and the end of this.
         received = [None]
         _testcapi.set_nomemory(at, at + 1)

@@ -1,6 +1,6 @@
 //! The errors of the bus: one kind per thing that a caller can do about it.
 //!
-//! A kind carries its facts as fields and renders them in its message, which ends in what to do. The border maps
+//! A kind carries its facts as fields and renders them in its message, which ends in what to do. The bindings map
 //! kinds one to one to Python exceptions; the wire maps those that cross it to [`Code`](crate::wire::text::Code)s.
 
 use std::path::{Path, PathBuf};

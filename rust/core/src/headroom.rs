@@ -1,7 +1,7 @@
 //! A reserve of memory for everything small that cannot be refused: a log line, an answer, an entry in a list.
 //!
-//! Model: what others send is kept only while [`HEADROOM`] would still be available besides. A probe costs a system call or two, so there is
-//! one for every half of that.
+//! Model: what others send is kept only while [`HEADROOM`] would still be available besides. A probe costs a system call or two, so there
+//! is one for every half of that.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,7 +1,8 @@
 //! The mutex of this crate: the standard library's, without poisoning.
 //!
-//! Guarantees: neither locking nor unlocking panics, so a holder that panics does not leave it locked, and whoever comes next is not made to
-//! panic in turn. What a mutex guards must therefore be consistent wherever its holder can panic, or belong to something that the panic ends.
+//! Guarantees: neither locking nor unlocking panics, so a holder that panics does not leave it locked, and whoever comes next is not made
+//! to panic in turn. What a mutex guards must therefore be consistent wherever its holder can panic, or belong to something that the panic
+//! ends.
 
 use std::fmt;
 use std::sync::{PoisonError, TryLockError};

@@ -1,6 +1,6 @@
 //! A cooperative budget: how many steps tasks take before the loop has a turn, for calls that never have to wait.
 //!
-//! Guarantees: tasks keep the loop for about [`SLICE`] at most and for no more steps than the limit, and keep their order.
+//! Guarantees: one task keeps the loop for about [`SLICE`] at most and for no more steps than the limit; tasks keep their order.
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,8 @@ impl Budget {
         self.steps.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The step that waited is not taken after all. Without this call the next operation would yield once in vain.
+    /// The step that waited is not taken after all. Without this call the next operation would yield once
+    /// in vain, as it does behind a cancelled `publish_many`.
     pub(crate) fn cancel(&self) {
         self.yielded.store(false, Ordering::Relaxed);
     }

@@ -8,7 +8,7 @@ use pyo3::sync::PyOnceLock;
 
 use crate::fork_safe;
 
-/// Set when the interpreter ends; from then on a publish does nothing.
+/// Set when the interpreter ends; from then on `publish_nowait` does nothing.
 static EXITING: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn is_exiting() -> bool {

@@ -1,6 +1,6 @@
 //! A whole session: bytes in, and what must be true after them. The model walks the same bytes with the frame reader and the message
 //! check alone, and says which publishes had to be accepted; the broker's witness must have been sent exactly those, byte for byte, and
-//! the books must balance.
+//! the counts must balance.
 #![no_main]
 
 use std::sync::{LazyLock, Mutex};

@@ -131,7 +131,7 @@ impl Connection {
         })
     }
 
-    /// Of a peer of the original, whose queue is emptied by its task alone: whoever fills it only rings.
+    /// Of a peer of the original, whose queue is emptied by its task alone: whoever fills it only wakes that.
     pub(super) fn original(
         router: &Router,
         budget: &Arc<Budget>,

@@ -1,5 +1,5 @@
-//! From one publisher to the queues of a lane: whole runs where nothing speaks against it, message by message ([`per_message`]) where a filter,
-//! a smaller `max_frame` or another dialect does.
+//! From one publisher to the queues of a lane: whole runs where nothing speaks against it, message by message ([`per_message`]) where a
+//! filter, a smaller `max_frame` or another dialect does.
 //!
 //! What a full queue leaves with a publisher who waits is kept per reader, in order, as [`Waiting`]; the other readers have theirs
 //! already. A queue that refuses because its reader's subscriptions changed meanwhile gets its messages matched anew, one by one, while
@@ -344,7 +344,8 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// For whom `look` finds while the reader's subscriptions stand still, so that a reader that changes them all the time loses nothing.
+    /// For the subscriptions that `look_up` finds while the reader's stand still, so that a reader that changes them all the time loses
+    /// nothing.
     fn push_looked_up(&mut self, sink: &Arc<Sink>, run: &Run, look_up: impl FnOnce() -> Option<Subscriptions>) {
         if self.backlog(sink).is_some() {
             // It is matched anew when its turn comes, if need be.

@@ -117,7 +117,7 @@ impl Port {
     ///
     /// With congestion `block` and a waker, full queues are waited for. Without waker a full queue is [`Error::WouldBlock`], and then
     /// nobody has got anything. With congestion `drop` each queue's own policy applies.
-    // Into the border's one step: called, it would have draft and closure moved for it.
+    // Inlined into the one step of the bindings: called, it would have draft and closure moved for it.
     #[inline]
     pub fn publish(
         &self,

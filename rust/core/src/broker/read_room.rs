@@ -1,4 +1,5 @@
-//! How much of frames that have not come whole all connections together may hold.
+//! How much of what was read and cannot be worked off yet all connections together may hold: frames that have not come whole, and what
+//! waits for full queues.
 //!
 //! Model: the first [`FREE`] bytes of a frame are anybody's. For more there has to be room for all of it, which is given in the order in
 //! which it was asked for; who waits for room is not read. Who has room while others wait has [`GRACE`] to send the rest.
@@ -22,7 +23,7 @@ pub(super) const FREE: usize = 16 * 1024;
 /// What a frame may take from its beginning, or from when it was given room, to its end while others wait for room.
 pub(super) const GRACE: Duration = Duration::from_millis(500);
 
-/// Bytes for all incomplete frames together: a quarter of what the queues may take, and at least two of the largest frames.
+/// Bytes of one room, for all connections together: a quarter of what the queues may take, and at least two of the largest frames.
 fn limit(total_queue_bytes: usize, max_frame: usize) -> usize {
     (total_queue_bytes / 4).clamp(2 * (PREFIX + max_frame.max(MAX_TEXT)), Semaphore::MAX_PERMITS)
 }
@@ -45,6 +46,15 @@ impl ReadRoom {
 
     fn is_plenty(&self) -> bool {
         self.free.available_permits() >= self.limit / 2
+    }
+
+    /// What may be read at once by a connection that has room for `own` bytes and `read` bytes of a frame: with half of the room taken,
+    /// little more than it has room for.
+    pub(super) fn most(&self, own: usize, read: usize, most: usize) -> usize {
+        if self.is_plenty() {
+            return most;
+        }
+        own.saturating_sub(read).clamp(FREE, most)
     }
 
     /// Bytes that are set aside.
@@ -170,14 +180,9 @@ impl Claim {
         self.has_room() && self.room.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// What may be read at once by a connection that has `read` bytes of a frame: with half of the room taken, little more than it has
-    /// room for.
-    pub(super) fn most(&self, read: usize, most: usize) -> usize {
-        if self.room.is_plenty() {
-            return most;
-        }
-        let own = if self.has_room() { self.bytes } else { 0 };
-        own.saturating_sub(read).clamp(FREE, most)
+    /// Bytes for which it has room.
+    pub(super) const fn given(&self) -> usize {
+        if self.has_room() { self.bytes } else { 0 }
     }
 }
 
@@ -217,8 +222,8 @@ mod tests {
         assert_eq!(room.used(), 4 * FRAME);
         assert!(claims[0].blocks_others() && !claims[4].blocks_others());
         assert!(Claim::new(&room).cover(&begun(FRAME, FREE)));
-        assert_eq!(Claim::new(&room).most(0, 8 * FREE), FREE);
-        assert_eq!(claims[0].most(FREE + 1, 4 * FREE), 4 * FREE);
+        assert_eq!(room.most(0, 0, 8 * FREE), FREE);
+        assert_eq!(room.most(claims[0].given(), FREE + 1, 4 * FREE), 4 * FREE);
         // Asking again changes nothing.
         assert!(!claims[4].cover(&begun(FRAME, FREE + 2)) && claims[4].waits());
         let (given, waiting) = claims.split_at_mut(4);

@@ -115,12 +115,12 @@ impl Rights {
         };
         let parse = |text: &str| Pattern::parse(text, max_depth.max(2)).ok();
         for rule in rules.iter().filter(|rule| rule.names(user, token)) {
-            for (patterns, rulings) in [
+            for (patterns, topic_rules) in [
                 (&rule.publish, &mut rights.publish),
                 (&rule.subscribe, &mut rights.subscribe),
             ] {
                 // The configuration was checked, so each of them is a pattern.
-                rulings.extend(patterns.iter().filter_map(|text| Some((parse(text)?, rule.allow))));
+                topic_rules.extend(patterns.iter().filter_map(|text| Some((parse(text)?, rule.allow))));
             }
         }
         if user.uid != own_uid {
@@ -128,7 +128,7 @@ impl Rights {
             rights.publish.extend(closed.clone().map(|pattern| (pattern, false)));
             rights.subscribe.extend(closed.map(|pattern| (pattern, false)));
         }
-        let restricts = |rulings: &[TopicRule]| rulings.iter().any(|(_, allow)| !allow);
+        let restricts = |topic_rules: &[TopicRule]| topic_rules.iter().any(|(_, allow)| !allow);
         (restricts(&rights.publish) || restricts(&rights.subscribe)).then(|| Arc::new(rights))
     }
 

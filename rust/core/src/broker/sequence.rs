@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "minutes there")]
+    #[cfg_attr(miri, ignore = "every order of seven steps takes minutes there")]
     fn each_number_goes_back_exactly_if_all_behind_it_do() {
         every_order(&SequenceNumbers::default(), &[], 7);
     }

@@ -163,7 +163,7 @@ async fn listen(shared: &Shared, file_thread: &FileThread, address: &Address) ->
 }
 
 /// A flood that has ended tells its number all the same.
-fn log_left_out(reasons: Vec<(&'static str, u64)>) {
+fn log_suppressed(reasons: Vec<(&'static str, u64)>) {
     for (reason, suppressed) in reasons {
         tracing::warn!(
             target: "daemoneye_eventbus::broker",
@@ -243,7 +243,7 @@ impl Server {
                 Some(ended) = self.sessions.join_next() => self.note_end(&ended),
                 _ = look.tick() => {
                     self.look_at_path(listener, file_thread);
-                    log_left_out(self.shared.counters.log.take_overdue());
+                    log_suppressed(self.shared.counters.log.take_overdue());
                 }
             }
         }
@@ -321,25 +321,25 @@ impl Server {
     /// Routes what has been read, writes what is queued and `BYE`, and cuts who is left at the deadline.
     async fn stop(&mut self, deadline: Instant) {
         self.shared.advance(Phase::Quiescing);
-        self.ring_all();
+        self.wake_all();
         let quiesced = |shared: &Shared| shared.connections().iter().all(|connection| connection.is_quiesced());
         // A publisher who waits for somebody's queue must not take the others their goodbye.
         let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
         self.wait_until(half, quiesced).await;
         self.shared.advance(Phase::Deciding);
-        self.ring_all();
+        self.wake_all();
         self.wait_until(deadline, quiesced).await;
         self.shared.advance(Phase::Leaving);
         self.shared.finish_locals();
-        self.ring_all();
+        self.wake_all();
         self.wait_until(deadline, |shared| shared.connections().is_empty())
             .await;
         self.sessions.shutdown().await;
-        log_left_out(self.shared.counters.log.take_rest());
+        log_suppressed(self.shared.counters.log.take_rest());
         tracing::info!(target: "daemoneye_eventbus::broker", "stopped");
     }
 
-    fn ring_all(&self) {
+    fn wake_all(&self) {
         for connection in self.shared.connections() {
             connection.waker.wake();
         }

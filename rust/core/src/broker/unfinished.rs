@@ -20,7 +20,7 @@ pub enum Published {
     Done,
     /// Done but for the writing: [`Port::flush`](super::Port::flush) at the end of the turn.
     HeldBack,
-    /// Some queues are full: to be resumed when the waker rings, or at [`Unfinished::stalls_at`] at the latest.
+    /// Some queues are full: to be resumed when the waker is woken, or at [`Unfinished::stalls_at`] at the latest.
     Wait(Unfinished),
 }
 

@@ -4,18 +4,19 @@
 //! it, its [`Inbound`](inbound::Inbound) half turns bytes into messages for subscriptions and answers for [`Ticket`]s; neither does I/O.
 //! Bytes are written by whoever publishes, as far as the kernel takes them without blocking. They are read by the *host* (an
 //! event loop that watches the descriptor) through [`Link::on_readable`], so that no thread stands between the socket and the
-//! reader; for a host that cannot watch, the supervisor reads ([`Reader`]). A supervisor task dials, shakes hands, keeps alive, and redials.
+//! reader; for a host that cannot watch, the supervisor reads ([`Reader`]). A supervisor task dials, shakes hands, keeps alive, and
+//! redials.
 //!
 //! Guarantees: a publish that returned is sent in order unless the connection breaks; what breaks is counted (`unconfirmed`, gaps);
 //! nothing is sent twice; every wait ends when the link closes.
 //!
 //! Where to look:
 //!
-//! * for a host: [`link`] (every call), [`config`], [`inbox`] (one subscription), [`ticket`] (an answer that will come), [`connection`] (the
-//!   state)
+//! * for a host: [`link`] (every call), [`config`], [`inbox`] (one subscription), [`ticket`] (an answer that will come), [`connection`]
+//!   (the state)
 //! * out: [`outbox`], with [`pings`] (what the broker has confirmed)
-//! * in: [`reading`] (from the socket, into a [`read_buffer`]), [`inbound`] (from bytes to inboxes), with [`run_builder`], [`subscriptions`]
-//!   and [`unsubscribes`] (asked for, and ended), [`requests`] (for statistics)
+//! * in: [`reading`] (from the socket, into a [`read_buffer`]), [`inbound`] (from bytes to inboxes), with [`run_builder`],
+//!   [`subscriptions`] and [`unsubscribes`] (asked for, and ended), [`requests`] (for statistics)
 //! * the connection: [`supervisor`], [`handshake`], [`backoff`], on the thread of [`runtime`]; [`shared`] (what these do to each other, and
 //!   the lock order)
 //! * a broker of the original at the other end: [`original`], [`unsupported`]

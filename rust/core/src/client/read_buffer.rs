@@ -1,7 +1,7 @@
 //! What was read from a connection and is not processed yet.
 //!
-//! The buffer grows for a frame that is larger, and gives the memory back with it. The sender decides how large a frame is, so growth may fail:
-//! that costs the connection, not the process.
+//! The buffer grows for a frame that is larger, and gives the memory back with it. The sender decides how large a frame is, so growth may
+//! fail: that costs the connection, not the process.
 
 use crate::error::{Error, Result};
 use crate::growth;
@@ -12,7 +12,7 @@ const MAX_READ: usize = 256 * 1024;
 /// The least room for one read; without memory for that the connection is given up.
 const MIN_READ: usize = 4096;
 
-/// The unread bytes are those of `buf` from `start` to `end`.
+/// The unprocessed bytes are those of `buf` from `start` to `end`.
 #[derive(Default)]
 pub(super) struct ReadBuffer {
     buf: Vec<u8>,
@@ -21,7 +21,7 @@ pub(super) struct ReadBuffer {
 }
 
 impl From<Vec<u8>> for ReadBuffer {
-    /// All of `buf` is unread.
+    /// All of `buf` is unprocessed.
     fn from(buf: Vec<u8>) -> Self {
         let end = buf.len();
         Self { buf, start: 0, end }
@@ -29,11 +29,11 @@ impl From<Vec<u8>> for ReadBuffer {
 }
 
 impl ReadBuffer {
-    pub(super) fn unread(&self) -> &[u8] {
+    pub(super) fn unprocessed(&self) -> &[u8] {
         self.buf.get(self.start..self.end).unwrap_or_default()
     }
 
-    /// Room for the next read, behind the unread bytes.
+    /// Room for the next read, behind the unprocessed bytes.
     pub(super) fn spare(&mut self) -> Result<&mut [u8]> {
         if self.buf.len() - self.end < MAX_READ / 4 && self.start > 0 {
             self.buf.copy_within(self.start..self.end, 0);
@@ -49,7 +49,7 @@ impl ReadBuffer {
     /// To twice the size or, where there is no memory for that, to what the frame under way needs.
     fn grow(&mut self) -> Result<()> {
         let doubled = (self.buf.len() * 2).max(MAX_READ);
-        let needed = frame::claimed_len(self.unread())
+        let needed = frame::claimed_len(self.unprocessed())
             .unwrap_or(0)
             .min(doubled)
             .max(self.end + MIN_READ);
@@ -78,7 +78,7 @@ impl ReadBuffer {
         Ok(())
     }
 
-    /// The first `len` unread bytes are processed.
+    /// The first `len` unprocessed bytes are processed.
     pub(super) fn consume(&mut self, len: usize) {
         self.start += len;
         if self.start == self.end {
@@ -99,7 +99,7 @@ impl ReadBuffer {
     }
 }
 
-/// Appends what was read to a buffer of a handshake.
+/// Appends what was read; without memory for it the connection is lost.
 pub(super) fn append_read(buf: &mut Vec<u8>, data: &[u8]) -> Result<()> {
     growth::append(buf, data).map_err(|_| no_memory())
 }
@@ -119,19 +119,19 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "a buffer of 256 KiB is filled there byte by byte, for minutes")]
-    fn unread_bytes_stay_in_front_of_what_is_read_next() {
+    fn unprocessed_bytes_stay_in_front_of_what_is_read_next() {
         let mut read_buffer = ReadBuffer::default();
         read(&mut read_buffer, b"abcdef");
         read_buffer.consume(4);
         read(&mut read_buffer, b"gh");
-        assert_eq!(read_buffer.unread(), b"efgh");
+        assert_eq!(read_buffer.unprocessed(), b"efgh");
         read_buffer.append(b"ij").unwrap();
-        assert_eq!(read_buffer.unread(), b"efghij");
+        assert_eq!(read_buffer.unprocessed(), b"efghij");
         read(&mut read_buffer, b"kl");
         read_buffer.consume(2);
-        assert_eq!(read_buffer.unread(), b"ghijkl");
+        assert_eq!(read_buffer.unprocessed(), b"ghijkl");
         read_buffer.clear();
-        assert_eq!(read_buffer.unread(), b"");
+        assert_eq!(read_buffer.unprocessed(), b"");
     }
 
     #[test]
@@ -141,7 +141,7 @@ mod tests {
         let part = [7; MAX_READ / 4];
         for parts in 1..=12 {
             read(&mut read_buffer, &part);
-            assert_eq!(read_buffer.unread().len(), parts * part.len());
+            assert_eq!(read_buffer.unprocessed().len(), parts * part.len());
         }
         read_buffer.consume(12 * part.len());
         assert!(read_buffer.buf.capacity() <= MAX_READ);

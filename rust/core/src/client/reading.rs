@@ -78,7 +78,7 @@ impl Shared {
     pub(super) fn process_read(&self, mut connection: MutexGuard<'_, Connection>) -> Read {
         let mut events = Vec::new();
         let mut inbound = self.inbound.lock();
-        let data = connection.read_buffer.unread();
+        let data = connection.read_buffer.unprocessed();
         let used = if self.is_original() {
             inbound.ingest_original(data, &mut events).map(|used| (used, false))
         } else {

@@ -1,5 +1,5 @@
-//! The shared state of one link, and how its parts act on each other: a connection is lost, a new one goes live, bytes are written, the link
-//! ends. What is done with received bytes is in [`reading`](super::reading).
+//! The shared state of one link, and how its parts act on each other: a connection is lost, a new one goes live, bytes are written, the
+//! link ends. What is done with received bytes is in [`reading`](super::reading).
 //!
 //! Lock order: `connection`, then `inbound`, then `outbox`; none is held across a wait or while a waker runs that could come back here.
 
@@ -34,7 +34,7 @@ pub(super) struct Shared {
     pub(super) connection: Mutex<Connection>,
     pub(super) inbound: Mutex<Inbound>,
     pub(super) outbox: Mutex<Outbox>,
-    /// Tells the supervisor to look: lost, leaving, closed, flush or writability wanted.
+    /// Tells the supervisor to look: lost, closing, closed, flush or writability wanted.
     pub(super) notify: Notify,
     /// Something was read since the last publish, to which the next may be the reply.
     pub(super) received: AtomicBool,

@@ -22,7 +22,8 @@ struct Slot {
     waker: Arc<dyn Wake>,
 }
 
-/// Cheap to clone; the first answer counts. Whoever drops all of theirs has given up: the request may then not be sent, and nobody is woken.
+/// Cheap to clone; the first answer counts. Whoever drops all of theirs has given up: the request may then not be sent, and nobody is
+/// woken.
 #[derive(Clone)]
 pub struct Ticket(Arc<Slot>);
 

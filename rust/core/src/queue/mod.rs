@@ -212,8 +212,8 @@ impl Queue {
         })
     }
 
-    /// As [`push`](Self::push), for the subscriptions that `look_up` finds for the epoch, under the lock that keeps them as they are. `Closed`
-    /// also where it finds none.
+    /// As [`push`](Self::push), for the subscriptions that `look_up` finds for the epoch, under the lock that keeps them as they are.
+    /// `Closed` also where it finds none.
     pub(crate) fn push_looked_up(
         &self,
         run: &Run,
@@ -237,8 +237,8 @@ impl Queue {
         self.fill(|inner| inner.try_push(run, subscriptions, epoch, on_full))
     }
 
-    /// As [`try_push`](Self::try_push), for a producer who flushes the queue itself soon: a waiting reader is not woken, and `true` says that
-    /// it waits. The next producer wakes it, unless that one has made the same promise.
+    /// As [`try_push`](Self::try_push), for a producer who flushes the queue itself soon: a waiting reader is not woken, and `true` says
+    /// that it waits. The next producer wakes it, unless that one has made the same promise.
     pub(crate) fn try_push_unwoken(
         &self,
         run: Run,
@@ -378,8 +378,8 @@ impl Queue {
         self.drain(|inner| inner.pop(make))
     }
 
-    /// Undoes a [`pop`](Self::pop): the message is first again, with what was lost before it, and not delivered. Where there is no memory to
-    /// keep it, it is counted as lost. A frame comes back as its body alone. For a queue of one subscription.
+    /// Undoes a [`pop`](Self::pop): the message is first again, with what was lost before it, and not delivered. Where there is no memory
+    /// to keep it, it is counted as lost. A frame comes back as its body alone. For a queue of one subscription.
     pub fn put_back(&self, popped: Popped<&[u8]>, subscriptions: &Subscriptions) {
         self.inner.lock().put_back(popped, subscriptions);
     }
@@ -420,7 +420,8 @@ impl Queue {
         self.inner.lock().is_closed()
     }
 
-    /// True once the reader is to be cut: an overflow with policy `disconnect` asked for that, or it [is out of memory](Self::is_out_of_memory).
+    /// True once the reader is to be cut: an overflow with policy `disconnect` asked for that, or it [is out of
+    /// memory](Self::is_out_of_memory).
     pub fn wants_disconnect(&self) -> bool {
         self.inner.lock().must_disconnect()
     }

@@ -23,7 +23,7 @@ const BYTES_PER_COUNT: usize = 512;
 /// The ids of one reader's subscriptions that matched, shared by every run that they match.
 pub type Subscriptions = Arc<[u64]>;
 
-/// A message of this process that was never encoded; the border knows what it is.
+/// A message of this process that was never encoded; the bindings know what it is.
 pub type Object = Arc<dyn Any + Send + Sync>;
 
 /// Frames as bytes that are shared, or as what a reader makes of one.

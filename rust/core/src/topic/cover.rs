@@ -1,7 +1,7 @@
 //! Whether a list of rules, of which the first match decides, allows all topics of one pattern.
 //!
-//! The topics that the patterns distinguish are searched segment by segment, together with the rules that still match: at each place only the
-//! words that some rule names there, and one that none names, can make a difference. The answer is exact for topics of up to
+//! The topics that the patterns distinguish are searched segment by segment, together with the rules that still match: at each place only
+//! the words that some rule names there, and one that none names, can make a difference. The answer is exact for topics of up to
 //! `max_depth` segments of any length. Rules that name words at many different places under `+` could make this long, so it is
 //! bounded: who asks is a peer.
 use hashbrown::HashSet;

@@ -7,7 +7,8 @@ use super::Sid;
 /// Credentials of connect time. `pid` is advice: it can be reused.
 ///
 /// Windows has no uids: there the pipe's access list decides before a peer is seen here, and `uid` is the last number of the user's
-/// SID, by which connections are counted. It is [`NOBODY`](Self::NOBODY) for one of whom nothing is known, or whose number is ours by chance.
+/// SID, by which connections are counted. It is [`NOBODY`](Self::NOBODY) for one of whom nothing is known, or whose number is ours by
+/// chance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
     pub uid: u32,

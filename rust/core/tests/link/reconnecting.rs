@@ -108,7 +108,7 @@ fn a_subscription_confirmed_on_a_connection_that_never_went_live_is_interrupted_
 #[test]
 fn a_link_closed_during_the_handshake_closes_the_connection() {
     let broker = ScriptedBroker::new();
-    let (link, _bell) = open(&broker);
+    let (link, _waker) = open(&broker);
     let client = broker.accept();
     assert!(broker.read(&client, 1)[4..].starts_with(b"CONNECT"));
     let begun = Instant::now();

@@ -113,7 +113,7 @@ fn abandoned_statistics_requests_leave_nothing() {
         match next_text(&broker, &client, &mut read) {
             FromClient::Stats(stats) => {
                 asked += 1;
-                assert!(asked < MAX_HELD, "questions are asked that nobody waits for");
+                assert!(asked < MAX_HELD, "requests are sent that nobody waits for");
                 answer(&broker, &client, stats.id);
                 broker.send(&client, &FromBroker::Ping.frame());
             }
@@ -138,7 +138,7 @@ fn more_requests_than_fit_in_flight_are_all_answered() {
     let mut read = Vec::new();
     for _ in &tickets {
         let FromClient::Stats(stats) = next_text(&broker, &client, &mut read) else {
-            panic!("something else than a question")
+            panic!("something else than a request")
         };
         answer(&broker, &client, stats.id);
     }

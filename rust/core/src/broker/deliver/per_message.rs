@@ -1,7 +1,7 @@
 //! Message by message, for readers who do not take every message as it is.
 //!
-//! Neighbours that one reader takes for the same subscriptions still travel as one run ([`RunBuilder`]); a message is read whole at most once,
-//! and only if a filter or another dialect needs it ([`LazyMessage`]).
+//! Neighbours that one reader takes for the same subscriptions still travel as one run ([`RunBuilder`]); a message is read whole at most
+//! once, and only if a filter or another dialect needs it ([`LazyMessage`]).
 
 use std::cell::OnceCell;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! From an accepted connection to who speaks: a native client, which says `CONNECT`, or a peer of the original, which says what it
 //! likes or nothing at all.
 //!
-//! Nothing is sent before the first frame, one `ERR` excepted; every wait for the peer has a deadline ([`super::handshake_reader`]); nothing is
-//! kept for it but its first frame.
+//! Nothing is sent before the first frame, one `ERR` excepted; every wait for the peer has a deadline ([`super::handshake_reader`]);
+//! nothing is kept for it but its first frame.
 
 use std::sync::Arc;
 use std::time::Instant;

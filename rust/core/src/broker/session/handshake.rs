@@ -137,18 +137,13 @@ impl Session {
         );
         let room: Arc<dyn Wake> = Arc::clone(&connection.waker) as _;
         let block = blocks(connect.congestion);
-        let claim = if block {
-            Claim::new(&shared.wait_room)
-        } else {
-            entry.claim
-        };
         let session = Self {
             block,
             room,
             readable: entry.readable,
             stage: Stage::Open,
             pending: entry.pending,
-            claim,
+            claim: entry.claim,
             stop: None,
             waiting: None,
             waits_with: 0,
@@ -209,6 +204,10 @@ impl Unproven {
                 ..OkText::default()
             };
             session.connection.queue.answer(Bytes::from(FromBroker::Ok(ok).frame()));
+        }
+        if session.block {
+            // From here on it may wait for full queues.
+            session.claim = Claim::new(&session.shared.wait_room);
         }
         // What came together with the first frames.
         super::batch::run(|| session.take(&[]));

@@ -1,7 +1,7 @@
 //! Reads a peer that is not known yet, within a time limit.
 //!
-//! What counts is the time in which the broker listens to it: not that in which the broker itself sleeps (stopped, suspended), nor that in which
-//! others have all the room for what it sends. While others wait for room that it has, it is given [`GRACE`] like everybody.
+//! What counts is the time in which the broker listens to it: not that in which the broker itself sleeps (stopped, suspended), nor that in
+//! which others have all the room for what it sends. While others wait for room that it has, it is given [`GRACE`] like everybody.
 
 use std::time::{Duration, Instant};
 

@@ -80,7 +80,7 @@ enum Stop {
     Paced(Instant),
     /// Its verbs or messages have taken their time; others have their turn first.
     Turn,
-    /// Incomplete frames of all connections take all the room that there is for them.
+    /// Others have all the room that there is for what it sends.
     Room,
 }
 
@@ -96,7 +96,7 @@ struct Session {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
     readable: Readable,
-    /// Rings when there is room again in a queue that this session waits for.
+    /// Woken when there is room again in a queue that this session waits for.
     room: Arc<dyn Wake>,
     block: bool,
     stage: Stage,
@@ -105,7 +105,7 @@ struct Session {
     claim: Claim,
     stop: Option<Stop>,
     waiting: Option<Waiting>,
-    /// Bytes that it holds.
+    /// Bytes of the run that it is left of; what is translated for readers of other dialects is not counted.
     waits_with: usize,
     /// Messages that waited for room when the broker stopped waiting.
     lost_at_end: u64,
@@ -158,7 +158,7 @@ impl Session {
     async fn run(mut self) {
         batch::run(|| self.settle());
         while self.stage != Stage::Ended {
-            // Whatever rings, others and the kernel's events have their turn.
+            // Whatever wakes it, others and the kernel's events have their turn.
             tokio::task::consume_budget().await;
             if self.read_this_turn >= TURN || self.stop == Some(Stop::Turn) {
                 (self.read_this_turn, self.spent_this_turn) = (0, Duration::ZERO);
@@ -168,7 +168,12 @@ impl Session {
             }
             let (reads, blocked, turning) = (self.reads(), self.writable.is_some(), self.final_read.is_turning());
             let (stream, waits) = (&self.connection.stream, self.claim.waits());
-            let most = self.claim.most(self.pending.len(), SCRATCH);
+            let room = if self.block {
+                &self.shared.wait_room
+            } else {
+                &self.shared.read_room
+            };
+            let (own, unprocessed) = (self.claim.given(), self.pending.len());
             tokio::select! {
                 biased;
                 () = self.connection.waker.woken() => {}
@@ -177,7 +182,8 @@ impl Session {
                     self.clock.note_written();
                     self.connection.unblock();
                 }
-                got = self.readable.read_with(|| read(stream, most)), if reads => self.on_read(got),
+                // How much is asked when there is something to read: others may have taken the room meanwhile.
+                got = self.readable.read_with(|| read(stream, room.most(own, unprocessed, SCRATCH))), if reads => self.on_read(got),
                 () = self.claim.granted(), if waits => {}
                 () = self.final_read.turned(), if turning => {}
                 () = self.clock.fired() => batch::run(|| self.on_timer()),

@@ -2,9 +2,9 @@
 //!
 //! A dialect is a module with the same functions, generic over serde, and one line in each `match` here. `outline`,
 //! `event_kind` and `event` may be [`Outline::by_serde`], [`kind_by_serde`] and `decode`, or something faster that says
-//! the same; `encode_into` and `envelope_len` may always give `None`. A generation whose *types* differ (an id in place of `CorrelationMetadata`,
-//! a field fewer in `EventSubscription`) knows these structs by name as serde tells it; the types themselves stay as they are.
-//! Every decoder borrows, refuses trailing bytes, and allocates nothing for an announced length.
+//! the same; `encode_into` and `envelope_len` may always give `None`. A generation whose *types* differ (an id in place of
+//! `CorrelationMetadata`, a field fewer in `EventSubscription`) knows these structs by name as serde tells it; the types themselves stay as
+//! they are. Every decoder borrows, refuses trailing bytes, and allocates nothing for an announced length.
 
 mod bincode;
 mod bincode_v0;

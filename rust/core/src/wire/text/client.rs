@@ -244,8 +244,8 @@ impl FromClient {
         }
     }
 
-    /// The whole frame, unless it is above what the other side takes: [`MAX_TEXT`](crate::wire::frame::MAX_TEXT) bytes, [`MAX_ENTRIES`] in a
-    /// map.
+    /// The whole frame, unless it is above what the other side takes: [`MAX_TEXT`](crate::wire::frame::MAX_TEXT) bytes, [`MAX_ENTRIES`] in
+    /// a map.
     pub fn try_frame(&self) -> Result<Vec<u8>> {
         match self {
             Self::Sub(sub) => render("SUB", Some(sub)).and_then(check_size),

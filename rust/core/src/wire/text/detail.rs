@@ -37,7 +37,7 @@ pub struct Detail {
     pub queued_messages: u64,
     #[serde(default)]
     pub queued_bytes: u64,
-    /// Set aside for frames that have not come whole.
+    /// Set aside for frames that have not come whole, and for what is read and waits for full queues.
     #[serde(default)]
     pub unfinished_bytes: u64,
 }

@@ -171,7 +171,7 @@ impl Original {
                 () = std::future::ready(()), if self.behind => batch::run(|| self.catch_up()),
                 () = self.final_read.turned(), if turning => {}
                 () = self.claim.granted(), if unread => self.frame_since = Some(Instant::now()),
-                // Last: with its queue full it may ring all the time.
+                // Last: with its queue full it may be woken all the time.
                 () = self.waker.woken() => {}
                 () = sleep_until(due.into()) => {}
             }
@@ -274,7 +274,7 @@ impl Original {
         while !connection.is_quiesced() && self.stage == Stage::Open {
             match self.final_read.step(&self.stream) {
                 FinalReadStep::Read(len) => with_read(len, |data| self.take(data)),
-                // What is left of the stop is done when it is quiet.
+                // What is left of the stop is done when it is quiesced.
                 FinalReadStep::Later => return,
                 FinalReadStep::Nothing => break,
             }
