@@ -254,6 +254,25 @@ fn a_rule_that_says_nothing_or_cannot_be_met_is_refused() {
     assert!(refused(&|rule| rule.subscribe = vec!["a..b".to_owned()]));
 }
 
+/// `limit` with each of its rates set to `rate` in turn.
+fn with_rate(limit: RateLimit, rate: f64) -> [RateLimit; 3] {
+    let rate = Some(rate);
+    [
+        RateLimit {
+            messages_per_second: rate,
+            ..limit
+        },
+        RateLimit {
+            bytes_per_second: rate,
+            ..limit
+        },
+        RateLimit {
+            connects_per_second: rate,
+            ..limit
+        },
+    ]
+}
+
 #[test]
 fn a_rate_that_limits_nothing_or_cannot_be_kept_is_refused() {
     let limit = RateLimit {
@@ -297,40 +316,12 @@ fn a_rate_that_limits_nothing_or_cannot_be_kept_is_refused() {
         assert_eq!(verdict(&wrong), Some("rate_limit"), "{wrong:?}");
     }
     for rate in [0.001, 1e12] {
-        let set = Some(rate);
-        for limit in [
-            RateLimit {
-                messages_per_second: set,
-                ..limit
-            },
-            RateLimit {
-                bytes_per_second: set,
-                ..limit
-            },
-            RateLimit {
-                connects_per_second: set,
-                ..limit
-            },
-        ] {
+        for limit in with_rate(limit, rate) {
             assert_eq!(verdict(&[limit]), None, "{limit:?}");
         }
     }
     for rate in [-1.0, 0.0, 0.000_999, 1.001e12, f64::INFINITY, f64::NAN] {
-        let set = Some(rate);
-        for limit in [
-            RateLimit {
-                messages_per_second: set,
-                ..limit
-            },
-            RateLimit {
-                bytes_per_second: set,
-                ..limit
-            },
-            RateLimit {
-                connects_per_second: set,
-                ..limit
-            },
-        ] {
+        for limit in with_rate(limit, rate) {
             assert_eq!(verdict(&[limit]), Some("rate_limit"), "{limit:?}");
         }
     }
