@@ -1,6 +1,8 @@
 """Who is there: the kernel's word about both ends, under real foreign uids (needs root)."""
 
+import asyncio
 import os
+import time
 
 import pytest
 
@@ -14,7 +16,7 @@ from daemoneye_eventbus import (
     PathRefused,
     PermissionRefused,
 )
-from support import NOBODY, PROGRAMS, collect, pids, process, remote_clients
+from support import NOBODY, PROGRAMS, collect, eventually, pids, process, remote_clients
 
 SOLO = ClientConfig(pool=False, connect_timeout=3.0)
 SOMEONE = 54_321
@@ -214,6 +216,30 @@ async def test_no_frame_but_auth_is_taken_before_the_proof(folder, raw):
     uniform = said["wrong proof"]
     assert uniform["code"] == "authentication_failed"
     assert all(said[n] == uniform for n in ("empty proof", "short proof", "no hex")), said
+
+
+async def test_a_proof_waits_for_nobody_who_waits_for_full_queues(folder, raw):
+    """Whoever has not proved the token takes room as all newcomers do, though it says that it will wait for readers."""
+    path = str(folder / "b.sock")
+    token = b"5ecret" * 8
+    config = BrokerConfig(token=token, total_queue_bytes=1_000_000, max_frame=100_000, stall_timeout=60.0)
+    waiting = ClientConfig(token=token, congestion="block", pool=False, broker_queue_messages=1)
+    async with Broker(path, config=config) as broker, EventBus.connect(path, config=waiting) as reader:
+        events = await reader.subscribe("events.#", overflow="block", queue_messages=1)
+        buses = [await EventBus.connect(path, config=waiting) for _ in range(12)]
+        for bus in buses:
+            for number in range(12):
+                bus.publish_nowait(process(number, "x" * 60_000))
+        await eventually(lambda: broker.statistics().unfinished_bytes > 180_000)
+        newcomer = raw(path)
+        newcomer.connect(nonce="11" * 16, congestion="block")
+        begin = time.monotonic()
+        newcomer.say("AUTH", proof="0" * 40_000)
+        assert newcomer.closed()["code"] == "authentication_failed"
+        assert time.monotonic() - begin < 4
+        # Which lets the publishers go on.
+        await events.close()
+        await asyncio.gather(*(bus.shutdown() for bus in buses))
 
 
 @pytest.mark.parametrize(

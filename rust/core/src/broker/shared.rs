@@ -65,9 +65,9 @@ pub(super) struct Shared {
     pub(super) router: Router,
     pub(super) budget: Arc<Budget>,
     pub(super) headroom: Headroom,
-    pub(super) read_room: Arc<ReadRoom>,
+    read_room: Arc<ReadRoom>,
     /// The same for publishers who wait for full queues.
-    pub(super) wait_room: Arc<ReadRoom>,
+    wait_room: Arc<ReadRoom>,
     pub(super) counters: Counters,
     /// When a peer of the original checks its connection.
     pub(super) original_timing: OriginalTiming,
@@ -109,6 +109,11 @@ impl Shared {
             registry: Mutex::default(),
             created: Instant::now(),
         }
+    }
+
+    /// The room for what a publisher sends: `waits` says whether it waits for full queues.
+    pub(super) const fn room_of(&self, waits: bool) -> &Arc<ReadRoom> {
+        if waits { &self.wait_room } else { &self.read_room }
     }
 
     pub(super) fn phase(&self) -> Phase {

@@ -82,7 +82,7 @@ pub(super) async fn identify(shared: &Arc<Shared>, stream: Arc<Stream>) -> Optio
         readable,
         stream,
         pending: Vec::new(),
-        claim: Claim::new(&shared.read_room),
+        claim: Claim::new(shared.room_of(false)),
         since: Instant::now(),
     };
     let found = entry.first(shared).await.and_then(|first| match first {

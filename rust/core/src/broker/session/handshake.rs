@@ -207,7 +207,7 @@ impl Unproven {
         }
         if session.block {
             // From here on it may wait for full queues.
-            session.claim = Claim::new(&session.shared.wait_room);
+            session.claim = Claim::new(session.shared.room_of(true));
         }
         // What came together with the first frames.
         super::batch::run(|| session.take(&[]));

@@ -168,11 +168,7 @@ impl Session {
             }
             let (reads, blocked, turning) = (self.reads(), self.writable.is_some(), self.final_read.is_turning());
             let (stream, waits) = (&self.connection.stream, self.claim.waits());
-            let room = if self.block {
-                &self.shared.wait_room
-            } else {
-                &self.shared.read_room
-            };
+            let room = self.shared.room_of(self.block);
             let (own, unprocessed) = (self.claim.given(), self.pending.len());
             tokio::select! {
                 biased;
