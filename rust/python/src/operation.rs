@@ -53,24 +53,27 @@ thread_local! {
 }
 
 impl Operation {
+    // Inlined, so that the kind is written to its place from registers.
+    #[inline(always)]
     pub(crate) fn issue(py: Python<'_>, kind: Kind) -> PyResult<Py<Self>> {
         let name = kind.name();
-        let state = (State::New(kind), name);
         // One that somebody still holds may be awaited again, which it must refuse.
         match SPARE.take().filter(objects::is_held_once) {
             Some(spare) => {
-                *spare.get().state.lock() = state;
-                spare.get().has_yielded.store(false, Ordering::Relaxed);
+                let operation = spare.get();
+                *operation.state.lock() = (State::New(kind), name);
+                operation.has_yielded.store(false, Ordering::Relaxed);
                 Ok(spare)
             }
-            None => Py::new(
-                py,
-                Self {
-                    state: Mutex::new(state),
-                    has_yielded: AtomicBool::new(false),
-                },
-            ),
+            None => Self::create(py, kind, name),
         }
+    }
+
+    #[cold]
+    fn create(py: Python<'_>, kind: Kind, name: &'static str) -> PyResult<Py<Self>> {
+        let state = Mutex::new((State::New(kind), name));
+        let has_yielded = AtomicBool::new(false);
+        Py::new(py, Self { state, has_yielded })
     }
 
     /// Keeps an operation that has returned for reuse.

@@ -139,7 +139,10 @@ pub struct Popped<F = Bytes> {
 }
 
 /// Why [`Queue::pop`] has nothing.
+// As wide as a word, so that a result of it or a message is moved in whole words. With a byte the compiler copies from odd places, and each
+// copy waits for the stores before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
 pub enum PopError {
     /// Nothing is queued; the reader will be woken.
     Empty,

@@ -140,26 +140,37 @@ impl Run {
         }
     }
 
-    /// The only message that is left, as what was `made` of its [`first_frame`](Self::first_frame), and its sender.
-    pub(super) fn into_first<F>(self, made: Option<F>) -> (Option<Content<F>>, Option<Arc<Sender>>) {
-        let content = match self.content {
-            Content::Frames(_) => made.map(Content::Frames),
-            Content::Object(object, size) => Some(Content::Object(object, size)),
+    /// The only message that is left, as what was `made` of its [`first_frame`](Self::first_frame).
+    pub(super) fn into_popped<F>(self, made: Option<F>, dropped_before: u64) -> Option<Popped<F>> {
+        let content = match (self.content, made) {
+            (Content::Frames(_), Some(frame)) => Content::Frames(frame),
+            (Content::Object(object, size), _) => Content::Object(object, size),
+            (Content::Frames(_), None) => return None,
         };
-        (content, self.sender)
+        Some(Popped {
+            content,
+            sender: self.sender,
+            dropped_before,
+        })
     }
 
     /// Takes the first message off, as what was `made` of its [`first_frame`](Self::first_frame).
-    pub(super) fn take_first<F>(&mut self, made: Option<F>) -> Option<Content<F>> {
+    pub(super) fn pop_first<F>(&mut self, made: Option<F>, dropped_before: u64) -> Option<Popped<F>> {
         let len = self.first_len();
         self.messages = self.messages.saturating_sub(1);
-        match &mut self.content {
-            Content::Frames(bytes) => {
+        let content = match (&mut self.content, made) {
+            (Content::Frames(bytes), Some(frame)) => {
                 bytes.advance(len);
-                made.map(Content::Frames)
+                Content::Frames(frame)
             }
-            Content::Object(object, size) => Some(Content::Object(Arc::clone(object), *size)),
-        }
+            (Content::Object(object, size), _) => Content::Object(Arc::clone(object), *size),
+            (Content::Frames(_), None) => return None,
+        };
+        Some(Popped {
+            content,
+            sender: self.sender.clone(),
+            dropped_before,
+        })
     }
 
     /// Takes off as many messages from the front as fit into `messages` and `bytes` (one more than fits in bytes if `at_least_one`).

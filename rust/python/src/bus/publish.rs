@@ -166,7 +166,9 @@ impl BusCore {
             Sent::Blocked => calls::method(intern!(py, "_kernel_is_full"), [slf], None).map(Some),
             Sent::Written | Sent::Waiting => Ok(None),
         };
-        bus.published.fetch_add(1, Ordering::Relaxed);
+        // Whoever is here has the interpreter's lock, so this needs no atomic addition.
+        bus.published
+            .store(bus.published.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         if let Err(error) = scheduled {
             // No flush is scheduled: the loop is closed, or a signal handler raised. What was accepted is sent all the same.
             handle.flush.clear();

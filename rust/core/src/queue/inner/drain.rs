@@ -189,50 +189,46 @@ impl Inner {
         make: impl FnOnce(&[u8]) -> Result<F, E>,
     ) -> Result<Result<Popped<F>, PopError>, E> {
         // A gap without a message behind it waits for one to tell it.
-        let next = self.items.iter().position(|item| matches!(item, Item::Run(..)));
-        let made = match next.and_then(|at| self.items.get(at)) {
+        let Some(next) = self.items.iter().position(|item| matches!(item, Item::Run(..))) else {
+            return Ok(Err(self.nothing_to_pop()));
+        };
+        let made = match self.items.get(next) {
             Some(Item::Run(run, ..)) => run.first_frame().map(make).transpose()?,
             _ => None,
         };
         // From here on nothing fails.
         let mut dropped_before = 0;
-        for _ in 0..next.unwrap_or(0) {
+        for _ in 0..next {
             if let Some(Item::Gap(gap)) = self.items.pop_front() {
                 dropped_before = gap.total().saturating_add(dropped_before);
                 self.release_gap(gap.charged());
             }
         }
-        let taken = match self.items.front_mut() {
-            Some(Item::Run(run, subscriptions, _)) => {
-                let (subscriptions, bytes) = (subscriptions.len(), run.first_len());
-                let (content, sender) = if run.messages > 1 {
-                    (run.take_first(made), run.sender.clone())
-                } else if let Some(Item::Run(last, _, list)) = self.items.pop_front() {
-                    self.release_list(list);
-                    last.into_first(made)
-                } else {
-                    (None, None)
-                };
-                self.delivered += self.release_part(1, bytes, subscriptions);
-                self.note_progress();
-                content.map(|content| (content, sender))
-            }
-            _ => None,
+        let Some(Item::Run(run, subscriptions, _)) = self.items.front_mut() else {
+            return Ok(Err(self.nothing_to_pop()));
         };
-        if let Some((content, sender)) = taken {
-            return Ok(Ok(Popped {
-                content,
-                sender,
-                dropped_before,
-            }));
-        }
+        let (subscriptions, bytes) = (subscriptions.len(), run.first_len());
+        let popped = if run.messages > 1 {
+            run.pop_first(made, dropped_before)
+        } else if let Some(Item::Run(last, _, list)) = self.items.pop_front() {
+            self.release_list(list);
+            last.into_popped(made, dropped_before)
+        } else {
+            None
+        };
+        self.delivered += self.release_part(1, bytes, subscriptions);
+        self.note_progress();
+        Ok(popped.ok_or(PopError::Empty))
+    }
+
+    fn nothing_to_pop(&mut self) -> PopError {
         // Who reads here is cut by being told.
         if self.is_closed() || self.wants_disconnect {
-            return Ok(Err(PopError::Ended));
+            return PopError::Ended;
         }
         self.idle = true;
         self.shrink();
-        Ok(Err(PopError::Empty))
+        PopError::Empty
     }
 
     pub(in crate::queue) fn put_back(&mut self, popped: Popped<&[u8]>, subscriptions: &Subscriptions) {

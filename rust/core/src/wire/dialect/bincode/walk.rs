@@ -39,13 +39,14 @@ pub(super) fn known_envelope(bytes: &[u8]) -> Option<Outline<'_>> {
 
 #[inline(always)]
 fn envelope_with<const KNOWN: bool>(mut walk: Walker<'_, KNOWN>) -> Option<Outline<'_>> {
+    let walk = &mut walk;
     let id = walk.bytes()?.try_into().ok()?;
     let topic = walk.text().map(Utf8)?;
     let correlation_id = walk.text()?;
-    walk.optional(Walker::text)?;
+    Option::<()>::read(walk)?;
     walk.text()?;
     walk.u64()?;
-    walk.optional(Walker::text)?;
+    Option::<()>::read(walk)?;
     walk.map()?;
     walk.timestamp()?;
     let payload = walk.bytes()?;
@@ -72,71 +73,104 @@ fn envelope_with<const KNOWN: bool>(mut walk: Walker<'_, KNOWN>) -> Option<Outli
 /// The kind of a whole event.
 #[inline]
 pub(super) fn event_kind(bytes: &[u8]) -> Option<EventKind> {
-    event_with(Walker::<false>(bytes), |walk| walk.text().map(|_| ()), Walker::map).map(|event| event.kind())
+    event_with::<false, (), Walk>(bytes).map(|event| event.kind())
 }
 
 /// A whole event, its map walked over.
 #[inline]
 pub(super) fn event(bytes: &[u8]) -> Option<CollectionEvent<'_, Walk>> {
-    event_with(Walker::<false>(bytes), Walker::str, Walker::map)
+    event_with::<false, _, _>(bytes)
 }
 
 /// A whole event that [`event_kind`] took before.
 #[inline]
 pub(super) fn known_event(bytes: &[u8]) -> Option<CollectionEvent<'_, Walk, Utf8<'_>>> {
-    event_with(Walker::<true>(bytes), |walk| walk.text().map(Utf8), Walker::map)
+    event_with::<true, _, _>(bytes)
 }
 
 /// The map of a whole event that [`event_kind`] took before.
 #[inline]
 pub(super) fn known_metadata(bytes: &[u8]) -> Option<Entries<'_>> {
-    let mut event = event_with(Walker::<true>(bytes), |walk| walk.text().map(|_| ()), Walker::entries)?;
+    let mut event = event_with::<true, (), Entries<'_>>(bytes)?;
     Some(std::mem::take(event.metadata_mut()))
 }
 
-/// `text` and `map` take a text and a map and give what is kept of it.
+/// A field, as what is kept of it. Not by closures: the compiler calls those that are used so often, and then what is left to walk over
+/// stands in memory instead of registers.
+trait Field<'a>: Sized {
+    fn read<const KNOWN: bool>(walk: &mut Walker<'a, KNOWN>) -> Option<Self>;
+}
+
+macro_rules! field {
+    ($kept:ty, $walk:ident => $read:expr) => {
+        impl<'a> Field<'a> for $kept {
+            #[inline(always)]
+            fn read<const KNOWN: bool>($walk: &mut Walker<'a, KNOWN>) -> Option<Self> {
+                $read
+            }
+        }
+    };
+}
+
+field!((), walk => walk.text().map(|_| ()));
+field!(&'a str, walk => from_utf8(walk.bytes()?).ok());
+field!(Utf8<'a>, walk => walk.text().map(Utf8));
+field!(u32, walk => walk.u32());
+field!(u64, walk => walk.u64());
+field!(Timestamp, walk => walk.timestamp());
+field!(Walk, walk => walk.map());
+field!(Entries<'a>, walk => walk.entries());
+
+impl<'a, T: Field<'a>> Field<'a> for Option<T> {
+    #[inline(always)]
+    fn read<const KNOWN: bool>(walk: &mut Walker<'a, KNOWN>) -> Option<Self> {
+        match walk.byte()? {
+            0 => Some(None),
+            1 => T::read(walk).map(Some),
+            _ => None,
+        }
+    }
+}
+
+/// With its texts and its map as these types.
 #[inline(always)]
-fn event_with<'a, const KNOWN: bool, T, M>(
-    mut walk: Walker<'a, KNOWN>,
-    text: impl Fn(&mut Walker<'a, KNOWN>) -> Option<T>,
-    map: impl Fn(&mut Walker<'a, KNOWN>) -> Option<M>,
-) -> Option<CollectionEvent<'a, M, T>> {
-    let walk = &mut walk;
+fn event_with<'a, const KNOWN: bool, T: Field<'a>, M: Field<'a>>(bytes: &'a [u8]) -> Option<CollectionEvent<'a, M, T>> {
+    let walk = &mut Walker::<KNOWN>(bytes);
     let event = match walk.byte()? {
         0 => CollectionEvent::Process(ProcessEvent {
             pid: walk.u32()?,
-            name: text(walk)?,
-            command_line: walk.optional(&text)?,
-            executable_path: walk.optional(&text)?,
-            ppid: walk.optional(Walker::u32)?,
-            start_time: walk.optional(Walker::timestamp)?,
-            metadata: map(walk)?,
+            name: T::read(walk)?,
+            command_line: Field::read(walk)?,
+            executable_path: Field::read(walk)?,
+            ppid: Field::read(walk)?,
+            start_time: Field::read(walk)?,
+            metadata: M::read(walk)?,
         }),
         1 => CollectionEvent::Network(NetworkEvent {
-            connection_id: text(walk)?,
-            source_address: text(walk)?,
-            destination_address: text(walk)?,
-            protocol: text(walk)?,
-            metadata: map(walk)?,
+            connection_id: T::read(walk)?,
+            source_address: T::read(walk)?,
+            destination_address: T::read(walk)?,
+            protocol: T::read(walk)?,
+            metadata: M::read(walk)?,
         }),
         2 => CollectionEvent::Filesystem(FilesystemEvent {
-            path: text(walk)?,
-            event_type: text(walk)?,
-            size: walk.optional(Walker::u64)?,
-            metadata: map(walk)?,
+            path: T::read(walk)?,
+            event_type: T::read(walk)?,
+            size: Field::read(walk)?,
+            metadata: M::read(walk)?,
         }),
         3 => CollectionEvent::Performance(PerformanceEvent {
-            metric_name: text(walk)?,
+            metric_name: T::read(walk)?,
             value: walk.chunk().map(f64::from_le_bytes)?,
-            unit: text(walk)?,
-            metadata: map(walk)?,
+            unit: T::read(walk)?,
+            metadata: M::read(walk)?,
         }),
         4 => CollectionEvent::TriggerRequest(TriggerRequest {
-            request_id: text(walk)?,
-            collector_type: text(walk)?,
+            request_id: T::read(walk)?,
+            collector_type: T::read(walk)?,
             priority: walk.byte()?,
             payload: walk.bytes()?,
-            metadata: map(walk)?,
+            metadata: M::read(walk)?,
         }),
         _ => return None,
     };
@@ -201,20 +235,6 @@ impl<'a, const KNOWN: bool> Walker<'a, KNOWN> {
     fn text(&mut self) -> Option<&'a [u8]> {
         let bytes = self.bytes()?;
         (KNOWN || bytes.is_ascii() || from_utf8(bytes).is_ok()).then_some(bytes)
-    }
-
-    #[inline(always)]
-    fn str(&mut self) -> Option<&'a str> {
-        from_utf8(self.bytes()?).ok()
-    }
-
-    #[inline(always)]
-    fn optional<T>(&mut self, some: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        match self.byte()? {
-            0 => Some(None),
-            1 => some(self).map(Some),
-            _ => None,
-        }
     }
 
     /// Times that need no carry.
