@@ -81,10 +81,11 @@ impl SubscriptionCore {
     /// One message for a reader in the thread of the loop that the subscription belongs to; any other is refused.
     pub(crate) fn take(&self, py: Python<'_>) -> PyResult<Taken> {
         self.thread.check(py)?;
-        match self.pop(py)? {
-            Ok(popped) => self.convert_or_put_back(py, popped, Ok).map(Taken::Message),
-            Err(PopError::Empty) => Ok(Taken::Empty),
-            Err(PopError::Ended) => Ok(Taken::Ended),
+        match self.pop(py) {
+            Ok(Ok(popped)) => self.convert_or_put_back(py, popped, Ok).map(Taken::Message),
+            Ok(Err(PopError::Empty)) => Ok(Taken::Empty),
+            Ok(Err(PopError::Ended)) => Ok(Taken::Ended),
+            Err(error) => Err(error),
         }
     }
 

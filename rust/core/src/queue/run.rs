@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::budget::{charged, list_charge};
-use super::{DropReason, Popped};
+use super::{DropReason, PopError, Popped};
 use crate::growth;
 use crate::wire::frame::{self, PREFIX};
 
@@ -141,13 +141,13 @@ impl Run {
     }
 
     /// The only message that is left, as what was `made` of its [`first_frame`](Self::first_frame).
-    pub(super) fn into_popped<F>(self, made: Option<F>, dropped_before: u64) -> Option<Popped<F>> {
+    pub(super) fn into_popped<F>(self, made: Option<F>, dropped_before: u64) -> Result<Popped<F>, PopError> {
         let content = match (self.content, made) {
             (Content::Frames(_), Some(frame)) => Content::Frames(frame),
             (Content::Object(object, size), _) => Content::Object(object, size),
-            (Content::Frames(_), None) => return None,
+            (Content::Frames(_), None) => return Err(PopError::Empty),
         };
-        Some(Popped {
+        Ok(Popped {
             content,
             sender: self.sender,
             dropped_before,
@@ -155,7 +155,7 @@ impl Run {
     }
 
     /// Takes the first message off, as what was `made` of its [`first_frame`](Self::first_frame).
-    pub(super) fn pop_first<F>(&mut self, made: Option<F>, dropped_before: u64) -> Option<Popped<F>> {
+    pub(super) fn pop_first<F>(&mut self, made: Option<F>, dropped_before: u64) -> Result<Popped<F>, PopError> {
         let len = self.first_len();
         self.messages = self.messages.saturating_sub(1);
         let content = match (&mut self.content, made) {
@@ -164,9 +164,9 @@ impl Run {
                 Content::Frames(frame)
             }
             (Content::Object(object, size), _) => Content::Object(Arc::clone(object), *size),
-            (Content::Frames(_), None) => return None,
+            (Content::Frames(_), None) => return Err(PopError::Empty),
         };
-        Some(Popped {
+        Ok(Popped {
             content,
             sender: self.sender.clone(),
             dropped_before,

@@ -135,19 +135,15 @@ impl BusEvent {
 
 /// The event in a message's payload, staying in the frame.
 pub(crate) fn event_of(py: Python<'_>, frame: &Frame, payload: &[u8]) -> PyResult<Py<PyAny>> {
-    let event = frame
-        .dialect
-        .known_event(payload)
-        .map_err(|error| decode_error(py, error))?;
+    // Used where it is: moved out of the result it would be copied whole, right behind its making.
+    let event = frame.dialect.known_event(payload);
+    let event = match event {
+        Ok(ref event) => event,
+        Err(error) => return Err(decode_error(py, error)),
+    };
     let span = Span::of(frame.bytes(py), payload)?;
-    super::of_wire(
-        py,
-        &event,
-        Payload {
-            frame: frame.clone_ref(py),
-            span,
-        },
-    )
+    let frame = frame.clone_ref(py);
+    super::of_wire(py, event, Payload { frame, span })
 }
 
 #[pymethods]

@@ -129,10 +129,12 @@ pub(crate) fn received<'s>(
     info: DeliveryInfo,
 ) -> PyResult<Py<PyAny>> {
     let dialect = frame.dialect;
-    let outline = dialect
-        .known_outline(frame.bytes(py))
-        .map_err(|error| decode_error(py, error))?;
-    let mut envelope = envelope::Envelope::of_wire(frame.bytes(py), &outline)?;
+    let outline = dialect.known_outline(frame.bytes(py));
+    let outline = match outline {
+        Ok(ref outline) => outline,
+        Err(error) => return Err(decode_error(py, error)),
+    };
+    let mut envelope = envelope::Envelope::of_wire(frame.bytes(py), outline)?;
     let holds_event = match outline.message_type {
         MessageType::Event => true,
         MessageType::Control if outline.topic.0 == trigger_topic::REQUEST.as_bytes() => {

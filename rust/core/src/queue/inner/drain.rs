@@ -214,11 +214,11 @@ impl Inner {
             self.release_list(list);
             last.into_popped(made, dropped_before)
         } else {
-            None
+            Err(PopError::Empty)
         };
         self.delivered += self.release_part(1, bytes, subscriptions);
         self.note_progress();
-        Ok(popped.ok_or(PopError::Empty))
+        Ok(popped)
     }
 
     fn nothing_to_pop(&mut self) -> PopError {
