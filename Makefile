@@ -46,7 +46,7 @@ build: $(VENV)/.built ## Build the extension (release) and install it into .venv
 demo: $(VENV)/.built ## See the processes of this machine live; make demo SECONDS=5 ends by itself
 	@$(BIN)/python examples/demo.py $(if $(SECONDS),--seconds $(SECONDS))
 
-test: test-rust test-python ## Run all tests, Rust and Python
+test: test-rust test-python ## Run the test suite, Rust and Python
 
 test-rust: ## Run the tests of the Rust core
 	cargo $(RUST_TESTS) --locked --workspace

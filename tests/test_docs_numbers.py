@@ -21,11 +21,13 @@ CORE, NATIVE, PYTHON = "rust/core/src", "rust/python/src", "python/daemoneye_eve
 UNITS = {"from_secs": 1, "from_millis": 1e-3, "from_micros": 1e-6}
 
 OPERATIONS = [
-    ("A wrong proof is answered after {} s", f"{CORE}/broker/failed_proofs.rs", "FIRST", 0.1),
-    ("failure of that uid, {} s at most", f"{CORE}/broker/failed_proofs.rs", "LONGEST", 1.6),
-    ("until {} s have passed without one", f"{CORE}/broker/failed_proofs.rs", "FORGIVEN", 60),
+    ("The answer to a wrong proof is delayed by {} s", f"{CORE}/broker/failed_proofs.rs", "FIRST", 0.1),
+    ("failure of that uid, up to {} s", f"{CORE}/broker/failed_proofs.rs", "LONGEST", 1.6),
+    ("After {} s without a failure", f"{CORE}/broker/failed_proofs.rs", "FORGIVEN", 60),
+    ("without a failure it starts again at {} s", f"{CORE}/broker/failed_proofs.rs", "FIRST", 0.1),
     ("a shared secret on top, of {} bytes or more", f"{PYTHON}/_config.py", "_SHORTEST_TOKEN", 16),
-    ("others have their turn after {} ms of it", f"{CORE}/broker/session/mod.rs", "VERBS_TURN", 0.2),
+    ("spends at most {} ms on one client's requests", f"{CORE}/broker/session/mod.rs", "VERBS_TURN", 0.2),
+    ("requests, and about {} ms on its slow messages", f"{CORE}/broker/session/mod.rs", "SLOW_TURN", 2),
     ("A path has {} bytes at most on Linux", f"{CORE}/transport/address.rs", "LIMIT", 107),
     ("by uid; the first {} users", f"{CORE}/broker/statistics.rs", "MAX_UIDS", 64),
     ("waits in a ring of {} lines", f"{NATIVE}/logs.rs", "CAPACITY", 1024),

@@ -50,6 +50,7 @@ ROWS = {
     "capabilities": bus.SourceCaps,
     "event filter": bus.EventFilter,
     "correlation filter": bus.CorrelationFilter,
+    "bus event": bus.BusEvent,
     "statistics": bus.EventBusStatistics,
 }
 

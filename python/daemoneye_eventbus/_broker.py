@@ -48,8 +48,8 @@ class Broker:
 
     Use it as ``async with Broker(path)``, or `start` and `shutdown` it. Give either the socket's ``path`` or an
     ``instance``: ``"x"`` stands for ``/tmp/daemoneye-x.sock``. ``config`` holds all limits; its defaults are those of
-    `BrokerConfig`. Starting raises `BrokerAlreadyRunning` and `PathRefused`; an invalid argument is ``ValueError``. A
-    broker that was shut down cannot be started again.
+    `BrokerConfig`. Starting raises `BrokerAlreadyRunning`, `PathRefused` and, for other errors of the system,
+    `TransportError`; an invalid argument is ``ValueError``. A broker that was shut down cannot be started again.
     """
 
     def __init__(

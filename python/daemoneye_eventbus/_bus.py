@@ -101,8 +101,8 @@ class EventBus(Publisher):
 
         Failures that may be temporary (no such file, connection refused, broker busy) are retried for
         ``config.connect_timeout`` seconds; then `ConnectTimeout` is raised, with the last cause. `PathRefused`,
-        `PermissionRefused`, `AuthenticationFailed` and `ProtocolError` are not retried, except that the file system
-        is asked once more, after 0.1 s.
+        `PermissionRefused`, `AuthenticationFailed`, `ProtocolError` and `TransportError` are not retried, except that
+        the file system is asked once more, after 0.1 s, if it refuses this user.
         """
         return Opening(
             "connect", lambda: cls._connect(path, instance, instance_or_default(ClientConfig, "config", config))

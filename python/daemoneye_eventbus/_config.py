@@ -135,7 +135,7 @@ class BrokerConfig:
         max_frame: Largest frame body in bytes, 1 KiB to 64 MiB; a body of exactly this size is accepted.
         max_connections: Connections at once; further ones are told that the broker is busy.
         max_connections_per_uid: Connections at once of one uid other than the broker's own, which is exempt. No such
-            uid gets the last place.
+            uid gets the last of `max_connections` (unless that is 1).
         allowed_uids: Uids that may connect besides the broker's own.
         socket_mode: Mode of the socket file: 0o600, or 0o660 with `socket_group`.
         socket_group: Gid of the socket file; needed if `allowed_uids` lists uids other than root.
@@ -145,11 +145,11 @@ class BrokerConfig:
         write_timeout: Seconds within which a connection that is being closed must take some of what is left for it.
         stall_timeout: Seconds after which publishers no longer wait for a full queue whose reader takes nothing.
         ping_interval: Seconds of silence after which a client is pinged.
-        ping_timeout: Seconds of silence after which a client is cut.
+        ping_timeout: Seconds of silence after which a client is disconnected.
         queue_messages: Messages queued for one connection, at most.
         queue_bytes: Bytes queued for one connection, at most.
         total_queue_bytes: Bytes in all queues, plus 160 for the entry of each message; above it the largest queue is
-            trimmed first.
+            trimmed first. Publishers with ``congestion="block"`` wait instead.
         overflow: What a full queue does, unless the client asked for something else.
         max_patterns_per_client: Patterns over all subscriptions of one connection.
         max_filter_terms: Terms over both filters of one subscription; 16 times as many over all of a client, with 1
@@ -158,7 +158,7 @@ class BrokerConfig:
         dialect: Encoding between native peers.
         original_peers: Whether peers of the Rust original are served; with a token only if ``original_auth`` is on.
         max_original_peers: Peers of the original at once; a connection that sends nothing for ``handshake_timeout``
-            counts as one. A uid other than the broker's own cannot take the last place.
+            counts as one. A uid other than the broker's own cannot take the last place (unless the limit is 1).
         original_patterns: What a peer of the original is sent unless `Broker.subscribe_client` says otherwise.
             Patterns of its own grammar: ``+`` for one segment, ``#`` at the end, domains ``events`` and ``control``.
         original_dialect: Dialect in which a peer of the original is sent messages until it has sent one.
@@ -332,7 +332,7 @@ class ClientConfig:
         send_buffer_bytes: Bytes published and not yet handed to the kernel; above it publish waits.
         max_frame: Largest frame body in bytes; the smaller value of both sides applies.
         connect_timeout: Seconds for the first connection, retries included.
-        publish_timeout: Seconds that a publish waits for room.
+        publish_timeout: Seconds that a publish waits for space in the send buffer, or in process in a queue.
         reconnect: Whether the bus reconnects after the connection breaks.
         reconnect_initial: Longest first wait before reconnecting, in seconds. It doubles each time; each wait is
             random below it.

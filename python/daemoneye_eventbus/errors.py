@@ -105,7 +105,7 @@ class ConnectTimeout(EventBusError, TimeoutError):
 
 
 class BrokerBusy(EventBusError):
-    """The broker has no room for another connection."""
+    """The broker is busy. `EventBus.connect` tries again, and ends with `ConnectTimeout` whose ``cause`` says so."""
 
 
 class BrokerAlreadyRunning(EventBusError, OSError):
