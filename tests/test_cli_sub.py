@@ -14,6 +14,7 @@ import pytest
 
 import raw as raw_by_hand
 from commands import DEADLINE, events, publish_lines, wait_for
+from daemoneye_eventbus import os_text
 
 pytest_plugins = ["commands"]
 pytestmark = [
@@ -87,6 +88,24 @@ def test_filters(cli, cli_broker):
         assert printed(reader) == expected, filters
 
 
+def test_filters_escape_bytes_as_pub_does(cli, cli_broker):
+    """Names and ids as the system has them, which need not be Unicode."""
+    odd, escaped = os.fsdecode(b"a\xff"), os_text(b"a\xff")
+    ids = ["correlation_id", "parent_correlation_id", "root_correlation_id", "workflow_stage"]
+    line = {
+        "type": "process",
+        "fields": {"pid": 1, "name": "sh", "metadata": {"collector": escaped}},
+        "correlation": dict.fromkeys(ids, escaped),
+    }
+    options = ["--collector", "--correlation", "--correlation-pattern", "--parent", "--root", "--stage"]
+    readers = [cli("sub", "events.#", option, odd, "--count", "1") for option in options]
+    for reader in readers:
+        reader.until("subscribed")
+    publish_lines(cli, json.dumps(line) + "\n").ends(0)
+    for reader in readers:
+        reader.ends(0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -97,6 +116,7 @@ def test_filters(cli, cli_broker):
         (("events.#", "--type", "x"), "invalid choice"),
         (("events.#", "--pid", "x"), "--pid"),
         (("events.#", "--metadata", "x"), "KEY=VALUE"),
+        (("events.#", "--correlation-pattern", 257 * "x"), "--correlation-pattern: 257 bytes of UTF-8 are above the"),
         (("events.#", "--count", "0"), "--count"),
         (("events.#", "--timeout", "-1"), "--timeout"),
     ],

@@ -6,13 +6,23 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Final
 
-from daemoneye_eventbus import Timestamp, _native, os_text
+from daemoneye_eventbus import CorrelationMetadata, Timestamp, _native, os_text
 from daemoneye_eventbus._cli.exits import USAGE, CliError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["check_patterns", "integer", "mapping", "number", "pair", "real", "text", "timestamp"]
+__all__ = [
+    "check_patterns",
+    "correlation_pattern",
+    "integer",
+    "mapping",
+    "number",
+    "pair",
+    "real",
+    "text",
+    "timestamp",
+]
 
 _U64: Final = 2**64 - 1
 # Python reads none that is much longer.
@@ -61,6 +71,16 @@ def text(said: str) -> str:
     except UnicodeEncodeError:
         return os_text(said)
     return said
+
+
+def correlation_pattern(said: str) -> str:
+    """A pattern of correlation ids; how long one may be is the library's to say."""
+    pattern = text(said)
+    try:
+        CorrelationMetadata("id").matches_pattern(pattern)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from None
+    return pattern
 
 
 def pair(said: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from daemoneye_eventbus import CorrelationFilter, EventFilter
 from daemoneye_eventbus._cli import jsonlines, lines, output, queries
 from daemoneye_eventbus._cli.address import add_client, connect, seconds
-from daemoneye_eventbus._cli.arguments import check_patterns, mapping, number, pair
+from daemoneye_eventbus._cli.arguments import check_patterns, correlation_pattern, mapping, number, pair, text
 from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import OK, TOO_FEW, USAGE, CliError
 from daemoneye_eventbus._cli.kinds import KINDS, Received
@@ -65,24 +65,25 @@ def add(commands: Any) -> None:
 
 
 def _add_filters(group: Any) -> None:
-    def several(option: str, metavar: str, text: str, **settings: Any) -> None:
-        group.add_argument(option, action="append", default=[], metavar=metavar, help=text, **settings)
+    def several(option: str, metavar: str, meaning: str, convert: Any) -> None:
+        group.add_argument(option, action="append", default=[], metavar=metavar, help=meaning, type=convert)
 
     group.add_argument("--type", action="append", default=[], choices=tuple(KINDS), help="events of this type")
-    several("--pid", "N", "process events of this pid", type=number(0, 2**32 - 1))
+    several("--pid", "N", "process events of this pid", number(0, 2**32 - 1))
     group.add_argument(
         "--min-priority", type=number(0, 255), metavar="N", help="trigger requests from this priority up"
     )
-    several("--metadata", "KEY=VALUE", "events with this metadata", type=pair)
-    several("--topic", "PATTERN", "events whose topic also matches this")
-    several("--collector", "NAME", "events of this collector")
-    several("--correlation", "ID", "this correlation id")
-    several("--correlation-pattern", "PATTERN", "correlation, parent or root id that matches; * is any text")
-    several("--parent", "ID", "this parent correlation id")
-    several("--root", "ID", "this root correlation id")
-    several("--stage", "NAME", "this workflow stage")
-    several("--tag", "KEY=VALUE", "all of these correlation tags", type=pair)
-    several("--any-tag", "KEY=VALUE", "at least one of these correlation tags", type=pair)
+    several("--metadata", "KEY=VALUE", "events with this metadata", pair)
+    several("--topic", "PATTERN", "events whose topic also matches this", str)
+    several("--collector", "NAME", "events of this collector", text)
+    several("--correlation", "ID", "this correlation id", text)
+    matching = "correlation, parent or root id that matches; * is any text"
+    several("--correlation-pattern", "PATTERN", matching, correlation_pattern)
+    several("--parent", "ID", "this parent correlation id", text)
+    several("--root", "ID", "this root correlation id", text)
+    several("--stage", "NAME", "this workflow stage", text)
+    several("--tag", "KEY=VALUE", "all of these correlation tags", pair)
+    several("--any-tag", "KEY=VALUE", "at least one of these correlation tags", pair)
     group.add_argument("--min-sequence", type=number(0), metavar="N", help="correlation sequence number of at least N")
     group.add_argument("--max-sequence", type=number(0), metavar="N", help="correlation sequence number of at most N")
 
