@@ -19,6 +19,8 @@ import pytest
 import raw as raw_by_hand
 from commands import DEADLINE, wait_for
 from daemoneye_eventbus import EventBus, ProcessEvent, __version__
+from daemoneye_eventbus._cli import examine
+from daemoneye_eventbus._native import Address
 from support import NOBODY
 
 pytest_plugins = ["commands"]
@@ -92,6 +94,33 @@ def test_a_broker_whose_socket_was_removed(cli, cli_broker, path):
     assert list(found) == ["path", "directory", "socket", "lock"]
     assert f"held by pid {cli_broker.process.pid}, and its socket file is gone" in found["lock"]["text"]
     assert f"stop pid {cli_broker.process.pid}" in found["lock"]["advice"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="who holds a lock is seen in /proc")
+@pytest.mark.parametrize("gone", [False, True])
+def test_whoever_holds_a_file_of_the_same_inode_on_another_disk_is_not_accused(cli, path, tmp_path, monkeypatch, gone):
+    """Nor where the kernel and ``stat`` name devices differently: then it is not known whose lock it is."""
+    child = cli("broker", path).until("listening", "stdout")
+    lock = os.stat(f"{path}.lock")
+    ours = f"{os.major(lock.st_dev):02x}:{os.minor(lock.st_dev):02x}:{lock.st_ino}"
+    stranger = f"1: FLOCK  ADVISORY  WRITE 1 ffe:fffff:{lock.st_ino} 0 EOF\n"
+    seen = tmp_path / "locks"
+    monkeypatch.setattr(examine, "_LOCKS", seen)
+    if gone:
+        os.unlink(path)
+
+    def lock_with(text):
+        seen.write_text(text)
+        findings = examine.place(Address(path=str(path)), (os.geteuid(),))
+        return next(one for one in findings if one.subject == "lock")
+
+    both = lock_with(f"{stranger}2: FLOCK  ADVISORY  WRITE {child.process.pid} {ours} 0 EOF\n")
+    assert f"held by pid {child.process.pid}" in both.text
+    assert both.level == ("bad" if gone else "ok")
+    other = lock_with(stranger)
+    assert "may be held by pid 1, or" in other.text
+    assert (other.level, other.advice, other.code) == ("note", None, 0)
+    assert "nobody is seen" in lock_with(stranger.replace(f":{lock.st_ino} ", f":1{lock.st_ino} ")).text
 
 
 def test_paths_that_cannot_be_used(cli, folder):

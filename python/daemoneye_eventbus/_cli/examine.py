@@ -39,6 +39,14 @@ class Finding:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """Who holds a lock; not ``sure`` where it may be another file's."""
+
+    pid: int
+    sure: bool
+
+
 def user(uid: int) -> str:
     """A uid as people know it."""
     if sys.platform != "win32":
@@ -161,31 +169,44 @@ def _lock(path: Path, owners: Collection[int], *, lost: bool) -> Finding:
     if wrong is not None:
         advice = f"remove {lock} while no broker runs; none starts until then"
         return Finding("bad", "lock", f"{lock.name}: {wrong}", advice, REFUSED)
-    holder = _holder(found)
+    return _held(lock, _holder(found), lost=lost)
+
+
+def _held(lock: Path, holder: _Holder | None, *, lost: bool) -> Finding:
     if holder is None:
         return Finding("note", "lock", f"{lock.name}: nobody is seen to hold it")
+    if not holder.sure:
+        text = f"{lock.name} may be held by pid {holder.pid}, or a file with its inode number on another file system is"
+        return Finding("note", "lock", text)
     if lost:
-        text = f"{lock.name} is held by pid {holder}, and its socket file is gone"
+        text = f"{lock.name} is held by pid {holder.pid}, and its socket file is gone"
         advice = (
-            f"if it is not just starting: those connected go on and nobody else can connect; stop pid {holder}, start "
-            "the broker again, and find out who removes files there"
+            "if it is not just starting: those connected go on and nobody else can connect; "
+            f"stop pid {holder.pid}, start the broker again, and find out who removes files there"
         )
         return Finding("bad", "lock", text, advice, NO_BROKER)
-    return Finding("ok", "lock", f"{lock.name} is held by pid {holder}")
+    return Finding("ok", "lock", f"{lock.name} is held by pid {holder.pid}")
 
 
-def _holder(found: os.stat_result) -> int | None:
-    """Who holds ``flock`` on a file. Read, never tried: a broker that starts meanwhile would take us for another."""
+def _holder(found: os.stat_result) -> _Holder | None:
+    """Who holds ``flock`` on a file. Read, never tried: a broker that starts meanwhile would take us for another.
+
+    The kernel names the file by device and inode. Some file systems (btrfs) show another device to ``stat``; there the
+    inode alone may be that of a stranger's file on another disk.
+    """
+    if sys.platform == "win32":
+        return None
     try:
         lines = _LOCKS.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return None
+    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}"
+    holders: list[_Holder] = []
     for line in lines:
-        words = line.split()
         # 1: FLOCK  ADVISORY  WRITE 4242 08:01:131077 0 EOF; who waits has an arrow.
-        match words:
-            case [_, "FLOCK", _, _, pid, place, *_] if place.rpartition(":")[2] == str(found.st_ino) and pid.isdigit():
-                return int(pid)
+        match line.split():
+            case [_, "FLOCK", _, _, pid, file, *_] if file.endswith(f":{found.st_ino}") and pid.isdigit():
+                holders.append(_Holder(int(pid), sure=file == f"{device}:{found.st_ino}"))
             case _:
                 continue
-    return None
+    return max(holders, key=lambda one: one.sure, default=None)
