@@ -36,8 +36,13 @@ def findings_of(cli, code, *arguments):
     found = [json.loads(line) for line in child.stdout.splitlines()]
     assert max((one["code"] for one in found), default=0) > 0 or code == 0
     # What keeps somebody from working says what to do.
-    assert all(one["advice"] for one in found if one["level"] in {"look", "bad"} and one["subject"] != "path")
+    assert all(one["advice"] for one in found if one["level"] in {"warn", "bad"} and one["subject"] != "path")
     return {one["subject"]: one for one in found}
+
+
+def heads_of(shown):
+    """Level and subject of each finding as it is printed; what to do stands below, indented."""
+    return [line.split()[:2] for line in shown.splitlines() if not line.startswith(" ")]
 
 
 def test_a_healthy_broker(cli, cli_broker, path):
@@ -296,8 +301,13 @@ async def test_drops_and_a_reader_that_does_not_read(cli, path, raw):
         for _ in range(8):
             await bus.publish(ProcessEvent(1, "x" * 400_000))
         await bus.flush()
+        shown = cli("doctor").ends(7, "").stdout
         raw(str(path)).write(b"\0\0\0\0")
         found = findings_of(cli, 7)
+    page = (Path(__file__).parent.parent / "docs/cli.md").read_text(encoding="utf-8")
+    sample = page.partition("$ daemoneye-eventbus doctor")[2].partition("\n")[2].partition("$ echo")[0]
+    assert heads_of(shown) == heads_of(sample)
+    assert found["drops"]["level"] == found["clients"]["level"] == "warn"
     assert "lost: overflow" in found["drops"]["text"]
     assert 'overflow="block"' in found["drops"]["advice"]
     assert found["clients"]["text"].startswith(f"slow (pid {os.getpid()}) lets 2 messages wait, of 2")

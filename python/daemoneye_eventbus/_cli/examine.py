@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from daemoneye_eventbus._cli.exits import LOOK, NO_BROKER, OK, REFUSED, CliError
+from daemoneye_eventbus._cli.exits import NO_BROKER, OK, REFUSED, WARN, CliError
 from daemoneye_eventbus.errors import PathRefused
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ _LOCKS: Final = Path("/proc/locks")
 class Finding:
     """One thing that was looked at."""
 
-    level: Literal["ok", "note", "look", "bad"]
-    """``note`` is worth knowing, ``look`` worth looking at, ``bad`` keeps somebody from working."""
+    level: Literal["ok", "note", "warn", "bad"]
+    """``note`` is worth knowing, ``warn`` needs attention, ``bad`` keeps somebody from working."""
     subject: str
     text: str
     advice: str | None = None
@@ -129,7 +129,7 @@ def _socket(path: Path, found: os.stat_result | None, trusted: Collection[int]) 
         return Finding("bad", "socket", text, strange(found.st_uid), REFUSED)
     if mode & 0o007:
         advice = "every user can open it; the broker still asks who they are. Start the broker again: it makes it 0600"
-        return Finding("look", "socket", text, advice, LOOK)
+        return Finding("warn", "socket", text, advice, WARN)
     if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         advice = (
             f"{user(own_uid())} may not open it; run as {user(found.st_uid)}, or start the broker with "

@@ -20,7 +20,6 @@ from daemoneye_eventbus.errors import (
 __all__ = [
     "ERROR",
     "INTERRUPTED",
-    "LOOK",
     "NO_BROKER",
     "OK",
     "READER_GONE",
@@ -28,6 +27,7 @@ __all__ = [
     "RUNNING",
     "TOO_FEW",
     "USAGE",
+    "WARN",
     "CliError",
     "code_of",
     "table",
@@ -40,7 +40,7 @@ RUNNING: Final = 3
 REFUSED: Final = 4
 NO_BROKER: Final = 5
 TOO_FEW: Final = 6
-LOOK: Final = 7
+WARN: Final = 7
 INTERRUPTED: Final = 130
 READER_GONE: Final = 141
 
@@ -52,7 +52,7 @@ _MEANINGS: Final = {
     REFUSED: "refused: the path cannot be used safely, this user may not do this, or the token is wrong",
     NO_BROKER: "no broker: none answered in time, it is busy, or the connection broke",
     TOO_FEW: "sub --count, decode --count: --timeout ended it first",
-    LOOK: "doctor: the broker works, but something needs attention",
+    WARN: "doctor: the broker works, but something needs attention",
     INTERRUPTED: "interrupted by Ctrl-C (all commands but broker)",
     READER_GONE: "the reader of the output closed it, as in `| head -1`",
 }

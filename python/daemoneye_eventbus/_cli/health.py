@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import __version__
 from daemoneye_eventbus._cli.examine import Finding, own_uid, strange, user
-from daemoneye_eventbus._cli.exits import LOOK, NO_BROKER, REFUSED
+from daemoneye_eventbus._cli.exits import NO_BROKER, REFUSED, WARN
 from daemoneye_eventbus._cli.numbers import counted, duration
 from daemoneye_eventbus._cli.raw import UNKNOWN, UNPROVED, RawConnection, Refusal, answer, handshake
 from daemoneye_eventbus._listing import Listing
@@ -165,7 +165,7 @@ def _drops(detail: dict[str, Any]) -> list[Finding]:
     if not lost:
         return [Finding("ok", "drops", f"none{usual}")]
     return [
-        Finding("look", "drops", f"{count} lost: {reason}{usual}", _ADVICE.get(reason), LOOK)
+        Finding("warn", "drops", f"{count} lost: {reason}{usual}", _ADVICE.get(reason), WARN)
         for reason, count in lost.items()
     ]
 
@@ -198,6 +198,6 @@ def _clients(raw: RawConnection, info: dict[str, Any], detail: dict[str, Any], t
             waits = one[f"queued_{what}"]
             if most and waits >= _NEARLY * most:
                 text = f"{one['name'] or 'one without a name'} (pid {one['pid']}) lets {waits} {what} wait, of {most}"
-                findings.append(Finding("look", "clients", text, "it reads too slowly, or not at all", LOOK))
+                findings.append(Finding("warn", "clients", text, "it reads too slowly, or not at all", WARN))
                 break
     return findings
