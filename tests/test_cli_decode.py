@@ -201,6 +201,14 @@ def test_usage(cli, arguments):
     assert cli("decode", *arguments).ends(2).stderr.count("\n") == 1
 
 
+def test_a_dialect_that_no_connection_speaks(cli, path):
+    """Files have it, and a listener may send it to a silent client."""
+    said = cli("decode", "--live", "--dialect", "bincode-v0").ends(2).stderr
+    assert said.startswith("daemoneye-eventbus decode: --dialect: must be one of bincode, postcard")
+    assert "'bincode-v0'; with --live" in said
+    cli("decode", "--live", "--as-original", "--dialect", "bincode-v0", "--connect-timeout", "0.1").ends(5)
+
+
 @pytest.mark.parametrize("dialect", ["bincode", "postcard"])
 def test_live(cli, cli_broker, dialect):
     child = cli("decode", "--live", "--dialect", dialect, "--subscribe", "events.process.#", "--count", "4")

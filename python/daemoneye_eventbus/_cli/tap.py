@@ -6,6 +6,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from daemoneye_eventbus import ClientConfig
 from daemoneye_eventbus._cli import output
 from daemoneye_eventbus._cli.address import address, token_of, trusted
 from daemoneye_eventbus._cli.arguments import check_patterns
@@ -74,6 +75,13 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.as_original and arguments.subscribe:
         raise CliError("--as-original: such a client cannot subscribe; leave --subscribe out", USAGE)
     check_patterns(arguments.subscribe)
+    if arguments.dialect is not None and not arguments.as_original:
+        # A connection speaks fewer than a file may hold.
+        try:
+            ClientConfig(dialect=arguments.dialect)
+        except ValueError as error:
+            said = str(error).replace("ClientConfig.dialect:", "--dialect:")
+            raise CliError(f"{said}; with --live no other is spoken", USAGE) from None
 
 
 def _check_peer(arguments: argparse.Namespace, raw: RawConnection) -> None:
