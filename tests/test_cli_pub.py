@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import dataclasses
 import json
 import os
 import pty
 import re
 import signal
+import socket
+import subprocess
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
+import raw as raw_by_hand
 from commands import DEADLINE, events, publish_lines, read_terminal
 from daemoneye_eventbus import Broker, EventBus, TopicError
 from daemoneye_eventbus._cli import jsonlines, pub
@@ -227,6 +231,68 @@ def test_keep_going(cli, cli_broker):
     assert "line 4: " in child.stderr
     assert child.stderr.endswith("published 3 events, 2 bad lines\n")
     assert [json.loads(line)["fields"]["pid"] for line in reader.ends(0).stdout.splitlines()] == [1, 2, 3]
+
+
+def test_what_is_refused_is_not_counted_as_published(cli, path, folder):
+    rules = folder / "rules.toml"
+    rules.write_text('[[rule]]\npublish = ["events.process.stop"]\nallow = false\n')
+    cli("broker", path, "--rules", rules).until("listening", "stdout")
+    lines = events(1, 2) + events(3, topic="events.process.stop")
+    assert publish_lines(cli, lines + "{}\n", "--keep-going").ends(1).stderr.splitlines()[-2:] == [
+        "daemoneye-eventbus pub: published 2 events, 1 bad line, 1 refused",
+        "daemoneye-eventbus pub: the broker refused 1 of what was published; its log says why",
+    ]
+
+
+@pytest.mark.parametrize("confirms", [True, False])
+def test_what_no_broker_confirmed_is_not_counted_as_published(cli, path, confirms):
+    """One that dies with an event unread, and its successor, which confirms what is published later."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        listener.settimeout(DEADLINE)
+
+        def accept():
+            peer = raw_by_hand.Raw.of(listener.accept()[0], DEADLINE)
+            peer.expect("CONNECT")
+            peer.say("INFO", **raw_by_hand.info())
+            return contextlib.closing(peer)
+
+        child = cli("pub", stdin=subprocess.PIPE)
+        with accept() as first:
+            child.process.stdin.write(events(1).encode())
+            child.process.stdin.flush()
+            assert first.message()
+        with accept() as second:
+            child.process.stdin.close()
+            while confirms and (body := second.receive()) is not None:
+                if body == b"PING":
+                    second.say("PONG")
+            child.ends(5)
+    why = "the connection broke, and 1 of what was published may be lost"
+    assert child.stderr.splitlines()[-2:] == [
+        "daemoneye-eventbus pub: published 0 events, 1 unconfirmed",
+        f"daemoneye-eventbus pub: {why if confirms else 'the broker did not confirm what was published'}",
+    ]
+
+
+def test_a_reader_that_fails_ends_it(cli, cli_broker, folder):
+    """It has a thread of its own, and once only some errors were told to who waits for its lines."""
+    (folder / "sitecustomize.py").write_text(
+        "import os\n"
+        "read = os.read\n"
+        "def fail(descriptor, size):\n"
+        "    if descriptor == 0:\n"
+        "        raise MemoryError\n"
+        "    return read(descriptor, size)\n"
+        "os.read = fail\n"
+    )
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    child = cli("pub", env={"PYTHONPATH": path}).ends(1)
+    assert child.stderr.splitlines() == [
+        "daemoneye-eventbus pub: published 0 events",
+        "daemoneye-eventbus pub: out of memory",
+    ]
 
 
 def test_empty_input_and_files(cli, cli_broker, folder):

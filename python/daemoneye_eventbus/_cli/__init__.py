@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return READER_GONE
     except CliError as error:
         return _report(error.prog or prog, str(error), error.code)
-    except (EventBusError, OSError) as error:
+    except (EventBusError, OSError, MemoryError) as error:
         if isinstance(error, OSError) and not isinstance(error, EventBusError):
             # What could not be written stays in the buffer, and the interpreter would fail over it once more.
             discard_stdout()
@@ -120,10 +120,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _error_text(error: EventBusError | OSError) -> str:
-    if not isinstance(error, EventBusError) and error.strerror:
+def _error_text(error: EventBusError | OSError | MemoryError) -> str:
+    if isinstance(error, OSError) and not isinstance(error, EventBusError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if isinstance(error.filename, str) else error.strerror
-    return str(error) or type(error).__name__
+    return str(error) or ("out of memory" if isinstance(error, MemoryError) else type(error).__name__)
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace | None:

@@ -1,7 +1,8 @@
 """``pub``: one event from arguments, or many from lines of JSON.
 
-Whatever ends it, the last line on stderr says how many events the broker has; a line that cannot be published is named
-by its number and the field that is wrong in it.
+A line that cannot be published is named by its number and the field that is wrong in it. However the lines end, a line
+on stderr says how many events the broker has for sure, and how many it refused or may not have got; behind it comes at
+most the error that ended them, the last line of every command.
 """
 
 from __future__ import annotations
@@ -174,13 +175,21 @@ async def _publish(bus: EventBus, parsed: jsonlines.Parsed) -> None:
         await bus.publish(parsed.message, parsed.correlation, topic=parsed.topic)
 
 
+def _fate(bus: EventBus) -> tuple[int, int]:
+    """Of what was published, what the broker refused, and what it has not confirmed."""
+    numbers = bus.local_statistics()
+    return numbers["refused"], numbers["unconfirmed"] + numbers["unsent"]
+
+
 async def _confirm(bus: EventBus) -> None:
-    """Everything has been routed; raises for what the broker refused."""
+    """Everything has been routed; raises for what was refused, and for what may have been lost."""
     try:
         await bus.flush()
     except TimeoutError:
         raise CliError("the broker did not confirm what was published", NO_BROKER) from None
-    refused: int = bus.local_statistics()["refused"]
+    refused, unconfirmed = _fate(bus)
+    if unconfirmed:
+        raise CliError(f"the connection broke, and {unconfirmed} of what was published may be lost", NO_BROKER)
     if refused:
         raise CliError(f"the broker refused {refused} of what was published; its log says why")
 
@@ -213,7 +222,7 @@ async def _publish_lines(arguments: argparse.Namespace, descriptor: int, size: i
             try:
                 await _confirm(bus)
             finally:
-                progress.total()
+                progress.total(*_fate(bus))
     return ERROR if progress.bad else OK
 
 
@@ -274,8 +283,11 @@ class _Progress:
             self._shown = False
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
-    def total(self) -> None:
-        """The last line; after an error it is wanted most."""
+    def total(self, refused: int, unconfirmed: int) -> None:
+        """After an error it is wanted most."""
         if not self._quiet or self.bad:
-            bad = f", {counted(self.bad, 'bad line')}" if self.bad else ""
-            output.say(_PROG, f"published {counted(self.published, 'event')}{bad}")
+            # A refused one may not be confirmed either.
+            told = [f"published {counted(max(self.published - refused - unconfirmed, 0), 'event')}"]
+            told += [counted(self.bad, "bad line")] if self.bad else []
+            told += [f"{count} {word}" for count, word in ((refused, "refused"), (unconfirmed, "unconfirmed")) if count]
+            output.say(_PROG, ", ".join(told))

@@ -35,7 +35,7 @@ class _Reader:
     def run(self) -> None:
         try:
             self._read()
-        except (OSError, LineTooLong) as error:
+        except Exception as error:  # noqa: BLE001  # who waits for lines learns of the end nowhere else
             self._give(error)
         else:
             self._give(None)
@@ -65,7 +65,7 @@ class _Reader:
 
 
 async def lines_of(descriptor: int) -> AsyncIterator[list[bytes]]:
-    """The lines, many at once and without their ends. Raises ``OSError`` and `LineTooLong`."""
+    """The lines, many at once and without their ends. Raises `LineTooLong`, and what reading raised."""
     reader = _Reader(descriptor, asyncio.get_running_loop())
     threading.Thread(target=reader.run, name="lines", daemon=True).start()
     while True:
