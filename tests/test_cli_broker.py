@@ -17,6 +17,7 @@ import pytest
 
 from commands import DEADLINE, events, publish_lines, wait_for
 from daemoneye_eventbus import BrokerConfig
+from support import NOBODY
 
 pytest_plugins = ["commands"]
 pytestmark = [
@@ -234,10 +235,41 @@ def test_tokens(cli, path, folder):
     for command in (("broker", folder / "c.sock"), ("stats",), ("doctor", path)):
         refused = cli(*command, "--token-file", folder / "short").ends(2)
         assert refused.stderr.endswith(
-            f": token file {folder}/short: 1 bytes are too few, at least 16 are needed; use 32 random ones\n"
+            f": token file {folder}/short: 1 bytes are too few, at least 16 are needed; "
+            "make one with openssl rand -hex 32\n"
         )
+    (folder / "short").write_bytes(b"x" * 5000)
+    said = cli("stats", "--token-file", folder / "short").ends(2).stderr
+    assert said.endswith("more than 4096 bytes; make one with openssl rand -hex 32\n")
     child.signal(signal.SIGTERM).ends(0)
     assert "0" * 32 not in child.stderr + child.stdout
+
+
+def test_a_credential_of_systemd_may_be_readable_for_its_group(cli, path, folder):
+    """Of a unit with User= it is root's, with an access list for that user, and mode 0440."""
+    credentials = folder / "credentials"
+    credentials.mkdir()
+    env = {"CREDENTIALS_DIRECTORY": str(credentials)}
+
+    def token(place, mode):
+        place.write_bytes(b"0" * 32 + b"\n")
+        place.chmod(mode)
+        return place
+
+    good = token(credentials / "token", 0o440)
+    child = cli("broker", path, "--token-file", good, env=env).until("listening", "stdout")
+    cli("stats", "--token-file", credentials / ".." / "credentials" / "token", env=env).ends(0)
+    elsewhere = token(folder / "token", 0o440)
+    (credentials / "link").symlink_to(elsewhere)
+    refused = [elsewhere, credentials / "link", credentials / ".." / "token"]
+    refused += [token(credentials / f"token{mode:o}", mode) for mode in (0o460, 0o444, 0o442, 0o441)]
+    if os.geteuid() == 0:
+        refused.append(token(credentials / "stranger", 0o440))
+        os.chown(refused[-1], NOBODY, -1)
+    for file in refused:
+        assert "others may read it" in cli("stats", "--token-file", file, env=env).ends(4).stderr, file
+    assert "others may read it" in cli("stats", "--token-file", good).ends(4).stderr
+    child.signal(signal.SIGTERM).ends(0)
 
 
 RULES = """

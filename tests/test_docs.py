@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from daemoneye_eventbus import BrokerConfig, BrokerStatistics, ClientConfig, ClientInfo, EventBus
+from daemoneye_eventbus._cli.address import token_from
 from programs import DEADLINE, complete, wait_for
 
 ROOT = Path(__file__).parent.parent
@@ -160,6 +161,18 @@ def test_blocks_run_and_print_what_is_shown(page, tmp_path):
             shown = found[index + 1] if index + 1 < len(found) else ("", "", "")
             expected = shown[2] if shown[1] == "prints" else ""
             assert run(tmp_path / "block.py") == expected
+
+
+def test_the_deployment_page_reads_a_token_as_the_command_line_does(tmp_path):
+    shown = next(text for _, _, text in blocks("docs/how-to-deployment.md") if "def with_token" in text)
+    program = {}
+    exec(shown, program)
+    file = tmp_path / "token"
+    file.touch(0o600)
+    for end in (b"", b"\n", b"\r\n", b" \n", b"\v\n\n"):
+        file.write_bytes(b"\t" + 32 * b"0" + end)
+        token = token_from(str(file))
+        assert program["with_token"](file) == (BrokerConfig(token=token), ClientConfig(token=token)), end
 
 
 @pytest.mark.limit(300)

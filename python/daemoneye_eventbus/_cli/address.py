@@ -33,6 +33,7 @@ __all__ = [
 
 VARIABLE: Final = "DAEMONEYE_BROKER_SOCKET"
 _LONGEST_TOKEN: Final = 4096
+_MAKE_ONE: Final = "make one with openssl rand -hex 32"
 _PATIENCE: Final = "how long to wait for a broker that is not running yet (default: 5)"
 
 
@@ -147,13 +148,25 @@ def _address(path: str | None, instance: str | None) -> Address:
         raise CliError(str(error), USAGE) from None
 
 
+def _others_may(path: Path, status: os.stat_result) -> bool:
+    """Whether anybody but the owner may read or write it. The mode of a pipe, or of a file of Windows, says nothing."""
+    if sys.platform == "win32" or not stat.S_ISREG(status.st_mode):
+        return False
+    others = stat.S_IRWXG | stat.S_IRWXO
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    if directory and status.st_uid in {0, os.geteuid()} and path.resolve().is_relative_to(Path(directory).resolve()):
+        # systemd lets the user of a unit read it by an access list, whose mask shows in place of the group's rights.
+        others &= ~stat.S_IRGRP
+    return bool(status.st_mode & others)
+
+
 def token_from(name: str) -> bytes:
     """What the file holds, without the end of its line. A file that others can read holds no secret."""
+    path = Path(name)
     try:
-        with Path(name).open("rb") as file:
+        with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            # Windows has access lists, and a mode that says nothing of them.
-            if os.name == "posix" and stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+            if _others_may(path, status):
                 mode = stat.S_IMODE(status.st_mode)
                 raise CliError(f"token file {name}: others may read it (mode {mode:04o}); chmod 600 it", REFUSED)
             token = file.read(_LONGEST_TOKEN + 1)
@@ -161,12 +174,13 @@ def token_from(name: str) -> bytes:
         raise CliError(f"token file {name}: {error.strerror}", REFUSED) from None
     token = token.rstrip(b"\r\n")
     if len(token) > _LONGEST_TOKEN:
-        raise CliError(f"token file {name}: more than {_LONGEST_TOKEN} bytes; 32 random ones are good", USAGE)
+        raise CliError(f"token file {name}: more than {_LONGEST_TOKEN} bytes; {_MAKE_ONE}", USAGE)
     try:
         ClientConfig(token=token)
     except ValueError as error:
         # Here it is known which of several files it is.
-        raise CliError(f"token file {name}: {str(error).removeprefix('ClientConfig.token: ')}", USAGE) from None
+        said = str(error).removeprefix("ClientConfig.token: ").partition(";")[0]
+        raise CliError(f"token file {name}: {said}; {_MAKE_ONE}", USAGE) from None
     return token
 
 
