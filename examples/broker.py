@@ -36,7 +36,7 @@ def main() -> None:
     try:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve(arguments.path, arguments.instance))
-    except EventBusError as error:
+    except (EventBusError, ValueError) as error:
         sys.exit(f"broker: {error}")
 
 

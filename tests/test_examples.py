@@ -212,6 +212,14 @@ def test_without_address_the_error_is_one_line(script):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("script", ["broker.py", "process_collector.py", "subscriber.py", "live_view.py"])
+def test_a_bad_address_is_one_line(script):
+    done = complete(script, "--instance", "a b")
+    assert done.returncode == 1
+    assert "a b" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 async def test_subscriber_prints_a_line_per_event_and_nothing_that_moves_the_cursor(run, broker, path):
     subscriber = run("subscriber.py", path, "events.process.*")
     subscriber.until("subscribed")
