@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 import raw as wire_by_hand
 from commands import DEADLINE, events, publish_lines, wait_for
 from daemoneye_eventbus import CollectionEvent, ProcessEvent, wire
+from daemoneye_eventbus._cli import frames
 
 pytest_plugins = ["commands"]
 pytestmark = [
@@ -199,6 +201,16 @@ def test_stdin_and_indented_output(cli):
 )
 def test_usage(cli, arguments):
     assert cli("decode", *arguments).ends(2).stderr.count("\n") == 1
+
+
+def test_every_kind_is_documented():
+    page = (Path(__file__).parent.parent / "docs/cli.md").read_text(encoding="utf-8")
+    documented = re.search(r"`kind` is ([^.]*)\.", page)
+    assert documented
+    event = wire.encode(ProcessEvent(1, "sh"), type=CollectionEvent)
+    bodies = (b"", b"PING", b"0f", b"\x10", event, b"\xff")
+    kinds = {frames.read(body, 0, None)["kind"] for body in bodies}
+    assert kinds == set(re.findall("`(.*?)`", documented[1]))
 
 
 def test_a_dialect_that_no_connection_speaks(cli, path):

@@ -313,6 +313,8 @@ def test_help_tells_the_fields_of_a_type(cli):
         documented = documentation_of_native(cls.__name__)
         assert set(documented) == {field.name for field in dataclasses.fields(cls)}
         shown = " ".join(text.split())
+        # What a shell has not.
+        assert [word for word in ("None", "os_text", "ValueError", "datetime") if word in shown] == []
         assert [name for name, told in documented.items() if told not in shown] == [
             name for name in ("start_time", "payload") if name in documented
         ]

@@ -53,7 +53,7 @@ OPERATIONS = [
 ]
 CLI = [
     ("values above {} characters are cut", f"{PYTHON}/_cli/lines.py", "_LONGEST", 200),
-    ("no broker allows (above {} MiB)", f"{PYTHON}/_cli/raw.py", "MAX_BODY", 256),
+    ("longer than `decode` reads ({} MiB)", f"{PYTHON}/_cli/raw.py", "MAX_BODY", 256),
     ("owner can read, of {} bytes at most", f"{PYTHON}/_cli/address.py", "_LONGEST_TOKEN", 4096),
     ("and has {} MiB at most", f"{PYTHON}/_cli/reader.py", "LONGEST_LINE", 128),
 ]

@@ -155,14 +155,16 @@ class BrokerConfig:
         max_filter_terms: Terms over both filters of one subscription; 16 times as many over all of a client, with 1
             MiB of text.
         max_topic_depth: Segments of a topic.
-        dialect: Encoding between native peers.
+        dialect: Dialect of the buses in the broker's own process: the sizes of their messages are measured in it, and
+            what other processes publish is translated into it for them. A connection speaks that of its
+            ``ClientConfig.dialect``.
         original_peers: Whether peers of the Rust original are served; with a token only if ``original_auth`` is on.
         max_original_peers: Peers of the original at once; a connection that sends nothing for ``handshake_timeout``
             counts as one. A uid other than the broker's own cannot take the last place (unless the limit is 1).
-        original_patterns: What a peer of the original is sent unless `Broker.subscribe_client` says otherwise.
+        original_patterns: What a peer of the original is sent; `Broker.subscribe_client` replaces it for one of them.
             Patterns of its own grammar: ``+`` for one segment, ``#`` at the end, domains ``events`` and ``control``.
         original_dialect: Dialect in which a peer of the original is sent messages until it has sent one.
-        original_auth: Whether peers of the original must prove the token, within 35 s; requires `token`.
+        original_auth: Whether peers of the original must prove the token, within 35 s; needs a token.
         token: Shared secret of at least 16 bytes, or several during rotation: each client must prove one. A mapping
             gives them names for `rules`. Never shown, but a pickle contains it in clear.
         rules: Who may publish and subscribe to what; of the rules for a client, the first that matches a topic

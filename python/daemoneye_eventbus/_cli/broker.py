@@ -27,8 +27,9 @@ __all__ = ["add", "ignore_hang_up"]
 
 _PROG: Final = "daemoneye-eventbus broker"
 _STOPPING: Final = ("SIGTERM", "SIGINT")
-# A secret is no argument, since all users see those; the others have options of their own.
-_NO_OPTIONS: Final = ("token", "rules", "rate_limit")
+# A secret is no argument, since all users see those; rules and rate limits have options of their own; the dialect is
+# that of buses in the broker's own process, which has none here.
+_NO_OPTIONS: Final = ("token", "rules", "rate_limit", "dialect")
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 

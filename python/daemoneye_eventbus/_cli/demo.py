@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
         help="see the processes of this machine live",
         description="See the processes of this machine as they come and go: starts a broker, a collector and this "
         "view, each in a process of its own, on a socket in a temporary directory, and ends them all. Needs psutil, "
-        f"and for the table rich: {_INSTALL}.",
+        f"and for the table rich: {_INSTALL}, or the package's extra demo.",
     )
     parser.add_argument("--seconds", type=seconds, metavar="N", help="end after so long (default: run until Ctrl-C)")
     parser.add_argument(

@@ -76,6 +76,8 @@ _NUMBERS: Final[dict[Any, tuple[Callable[[str], Any], str]]] = {
 _TEXTS: Final = {"allowed_sids": "SID", "original_patterns": "PATTERN"}
 """What each text of a list is."""
 _ATTRIBUTE: Final = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
+_CLAUSE: Final = re.compile(r"; [^;.`]*`+([\w.]+)`+[^;.]*")
+"""Behind a semicolon, with the first thing that it quotes."""
 
 
 def flag(name: str) -> str:
@@ -86,7 +88,7 @@ def flag(name: str) -> str:
 def documentation(cls: type) -> dict[str, str]:
     """The text of each field, from the section ``Attributes`` of the class. Empty where docstrings are left out."""
     attributes = (inspect.getdoc(cls) or "").partition("\nAttributes:\n")[2]
-    return {name: _plain(text) for name, text in _ATTRIBUTE.findall(attributes)}
+    return _plain(dict(_ATTRIBUTE.findall(attributes)))
 
 
 def documentation_of_native(name: str) -> dict[str, str]:
@@ -95,11 +97,17 @@ def documentation_of_native(name: str) -> dict[str, str]:
         stub = importlib.resources.files("daemoneye_eventbus").joinpath("_native.pyi").read_text(encoding="utf-8")
     except OSError:
         return {}
-    return _below_fields(ast.parse(stub), name)
+    return _plain(_below_fields(ast.parse(stub), name))
 
 
-def _plain(text: str) -> str:
-    return " ".join(text.replace("`", "").split())
+def _plain(texts: dict[str, str]) -> dict[str, str]:
+    """As a shell's user reads them: without clauses about what Python alone has, such as ``None`` and functions."""
+
+    def plain(text: str) -> str:
+        said = _CLAUSE.sub(lambda clause: clause[0] if clause[1] in texts else "", " ".join(text.split()))
+        return said.replace("`", "")
+
+    return {name: plain(text) for name, text in texts.items()}
 
 
 def _below_fields(tree: ast.Module, name: str) -> dict[str, str]:
@@ -113,7 +121,7 @@ def _below_fields(tree: ast.Module, name: str) -> dict[str, str]:
                 ast.AnnAssign(target=ast.Name(id=field)),
                 ast.Expr(value=ast.Constant(value=str() as text)),
             ):
-                found[field] = _plain(text)
+                found[field] = text
             case _:
                 continue
     return found
