@@ -212,7 +212,7 @@ async def published(parsed):
         (b"\xff", "not UTF-8"),
         ('{"type":"process","fields":{"pid":-1,"name":"x"}}', "fields.pid: must be between 0"),
         ('{"type":"process","topic":"control.x","fields":{"pid":1,"name":"x"}}', "topic: "),
-        ('{"type":"process","correlation":"\\ud800","fields":{"pid":1,"name":"x"}}', "correlation: "),
+        ('{"type":"process","correlation":"\\ud800","fields":{"pid":1,"name":"x"}}', "correlation: holds surrogates"),
     ],
 )
 def test_bad_line_is_named_and_what_came_before_counts(cli, cli_broker, line, said):
@@ -331,6 +331,7 @@ def test_help_tells_the_fields_of_a_type(cli):
         (("process", "--pid", "1", "--name", "x", "--start-time", "2026-01-01"), "with an offset"),
         (("process", "--pid", "1", "--name", "x", "--topic", "control.x"), "control.x"),
         (("process", "--pid", "1", "--name", "x", "--topic", "Events"), "Events"),
+        (("process", "--pid", "1", "--name", "x", "--correlation", 257 * "c"), "pub: --correlation: 257 bytes"),
         (("trigger", "--request-id", "r", "--collector-type", "c", "--payload-base64", "?"), "not base64"),
         (("control", "--payload", "x"), "required: --topic"),
         (("nothing",), "invalid choice"),

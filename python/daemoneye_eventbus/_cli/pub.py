@@ -199,7 +199,7 @@ async def _publish_one(arguments: argparse.Namespace, parsed: jsonlines.Parsed) 
         try:
             await _publish(bus, parsed)
         except (TopicError, ValueError) as error:
-            raise CliError(str(error), USAGE) from None
+            raise CliError(str(error).replace("publish.correlation:", "--correlation:"), USAGE) from None
         await _confirm(bus)
     return OK
 
@@ -236,7 +236,7 @@ async def _publish_line(bus: EventBus, line: bytes, progress: _Progress) -> bool
     except FrameTooLarge as error:
         reason = str(error)
     except ValueError as error:
-        reason = f"correlation: {error}"
+        reason = f"correlation: {str(error).removeprefix('publish.correlation: ')}"
     else:
         progress.published += 1
         return True
