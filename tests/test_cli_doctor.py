@@ -126,6 +126,8 @@ def test_whoever_holds_a_file_of_the_same_inode_on_another_disk_is_not_accused(c
     assert "may be held by pid 1, or" in other.text
     assert (other.level, other.advice, other.code) == ("note", None, 0)
     assert "nobody is seen" in lock_with(stranger.replace(f":{lock.st_ino} ", f":1{lock.st_ino} ")).text
+    has_it_open = lock_with(stranger.replace("WRITE 1 ", f"WRITE {child.process.pid} "))
+    assert (has_it_open.text, has_it_open.level) == (both.text, both.level)
 
 
 def test_paths_that_cannot_be_used(cli, folder):

@@ -192,7 +192,7 @@ def _holder(found: os.stat_result) -> _Holder | None:
     """Who holds ``flock`` on a file. Read, never tried: a broker that starts meanwhile would take us for another.
 
     The kernel names the file by device and inode. Some file systems (btrfs) show another device to ``stat``; there the
-    inode alone may be that of a stranger's file on another disk.
+    inode alone may be that of a stranger's file on another disk, unless that process is seen to have this one open.
     """
     if sys.platform == "win32":
         return None
@@ -206,7 +206,21 @@ def _holder(found: os.stat_result) -> _Holder | None:
         # 1: FLOCK  ADVISORY  WRITE 4242 08:01:131077 0 EOF; who waits has an arrow.
         match line.split():
             case [_, "FLOCK", _, _, pid, file, *_] if file.endswith(f":{found.st_ino}") and pid.isdigit():
-                holders.append(_Holder(int(pid), sure=file == f"{device}:{found.st_ino}"))
+                sure = file == f"{device}:{found.st_ino}" or _has_open(pid, found)
+                holders.append(_Holder(int(pid), sure=sure))
             case _:
                 continue
     return max(holders, key=lambda one: one.sure, default=None)
+
+
+def _has_open(pid: str, file: os.stat_result) -> bool:
+    """Whether a process is seen to have ``file`` open; those of other users are not seen."""
+    try:
+        opened = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return False
+    for descriptor in opened:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(descriptor.stat(), file):
+                return True
+    return False
