@@ -256,7 +256,7 @@ async def test_tasks_that_begin_at_once(pair: Pair):
         loop.set_task_factory(None)
 
 
-async def turns_of(publish, publishes=200):
+async def turns_of(publish, publishes=200, **fields):
     """Turns of the loop that so many publishes let others have."""
     turns, again = 0, []
 
@@ -267,7 +267,7 @@ async def turns_of(publish, publishes=200):
 
     turn()
     for number in range(publishes):
-        await publish(process(number))
+        await publish(process(number, **fields))
     again[-1].cancel()
     return turns
 
@@ -302,24 +302,44 @@ async def test_a_small_queue_slows_its_loop_while_it_is_there(path, end):
                 assert await turns_of(publish) < 20
 
 
+async def test_others_have_a_turn_before_a_queue_of_bytes_is_half_full(pair: Pair):
+    """Over a socket too, where the bytes come to it by way of the broker. Only messages were once counted."""
+    size, publishes = 8_000, 200
+    async with pair.sub.subscribe("events.#", queue_bytes=32 * size):
+        assert await turns_of(pair.pub.publish, publishes, command_line="x" * size) >= publishes / 16
+
+
+SMALL_QUEUES = {
+    **{f"{messages} messages": ({"queue_messages": messages}, 0) for messages in [1, 2, 3, 4, 8, 20]},
+    "one byte": ({"queue_bytes": 1}, 1_000),
+    "32 events": ({"queue_bytes": 256 * 1024}, 8_000),
+    "10 events": ({"queue_bytes": 1024 * 1024}, 100_000),
+    "the default for large events": ({}, 400_000),
+}
+
+
 @pytest.mark.parametrize("many", [False, True], ids=["one by one", "publish_many"])
-@pytest.mark.parametrize("messages", [1, 2, 3, 4, 8, 20])
-def test_a_ready_reader_of_the_same_loop_gets_all_however_small_its_queue(path, run, messages, many):
-    """Queues of one to four messages once overflowed before their waiting reader had a turn."""
+@pytest.mark.parametrize("small", SMALL_QUEUES)
+def test_a_ready_reader_of_the_same_loop_gets_all_however_small_its_queue(path, run, small, many):
+    """Queues of up to four messages, and of few bytes, once overflowed before their waiting reader had a turn."""
+    queue, size = SMALL_QUEUES[small]
+
+    def event(pid):
+        return process(pid, command_line="x" * size)
 
     async def main():
         async with (
             Broker(path) as broker,
             EventBus.from_broker(broker) as bus,
-            bus.subscribe("events.#", queue_messages=messages) as events,
+            bus.subscribe("events.#", **queue) as events,
         ):
             reading = asyncio.create_task(collect(events, 500))
             await asyncio.sleep(0)
             if many:
-                await bus.publish_many(map(process, range(500)))
+                await bus.publish_many(map(event, range(500)))
             else:
                 for number in range(500):
-                    await bus.publish(process(number))
+                    await bus.publish(event(number))
             assert pids(await reading) == list(range(500))
             assert events.dropped == 0
 

@@ -157,7 +157,7 @@ class EventBus(Publisher):
         self._shut = False
         self._pid = os.getpid()
         backend.bridge.limited_buses.add(self)
-        self._limit_budget(backend.bridge.publishes_per_turn)
+        self._limit_budget(*backend.bridge.publish_limits)
         return self
 
     # -- publishing, the native half apart
@@ -284,7 +284,7 @@ class EventBus(Publisher):
             subscription._abandon()
             raise
         self._track(subscription)
-        self._bridge.limit_publishes(id(subscription), options.queue_messages)
+        self._bridge.limit_publishes(id(subscription), options.queue_messages, options.queue_bytes)
         self._subscriptions[spec.subscriber_id] = weakref.ref(subscription)
         return subscription
 

@@ -27,7 +27,9 @@ __all__ = ["Bridge"]
 
 _log = logging.getLogger("daemoneye_eventbus.client")
 
-_PUBLISHES_A_TURN: Final = 256
+# A bus gives the loop a turn when it has published what fills this part of a queue there.
+_PART_OF_QUEUE: Final = 8
+_UNLIMITED: Final = (2**63, 2**63)
 
 
 class Bridge:
@@ -40,8 +42,8 @@ class Bridge:
         self.waker = LoopWaker()
         self._tokens = itertools.count(1)
         self._listeners: dict[int, Callable[[], Callable[[], object] | None]] = {}
-        self.publishes_per_turn = _PUBLISHES_A_TURN
-        self._limits: dict[int, int] = {}
+        self.publish_limits = _UNLIMITED
+        self._limits: dict[int, tuple[int, int]] = {}
         self.limited_buses: weakref.WeakSet[BusCore] = weakref.WeakSet()
         self._fork_is_warned_of = False
         self.watches_descriptors = self._watch_waker(loop)
@@ -177,22 +179,23 @@ class Bridge:
     def _log(self) -> None:
         _logs.emit()
 
-    def limit_publishes(self, owner: int, queue_messages: int) -> None:
-        """Has buses of this loop give it a turn well before the queue of ``owner``, of this size, is full."""
-        limit = max(1, queue_messages // 8)
-        if limit < _PUBLISHES_A_TURN:
-            self._limits[owner] = limit
-            self._apply_publish_limit()
+    def limit_publishes(self, owner: int, queue_messages: int, queue_bytes: int) -> None:
+        """Has each bus of this loop give it a turn well before it has filled the queue of ``owner``, of this size."""
+        self._limits[owner] = (queue_messages // _PART_OF_QUEUE, queue_bytes // _PART_OF_QUEUE)
+        self._apply_publish_limits()
 
     def lift_publish_limit(self, owner: int) -> None:
         """Ends that limit; from any thread."""
-        if self._limits.pop(owner, None) is not None:
-            self.call(self._apply_publish_limit)
+        limit = self._limits.pop(owner, None)
+        # Most queues have the same size.
+        if limit is not None and limit not in self._limits.copy().values():
+            self.call(self._apply_publish_limits)
 
-    def _apply_publish_limit(self) -> None:
-        self.publishes_per_turn = min(self._limits.copy().values(), default=_PUBLISHES_A_TURN)
+    def _apply_publish_limits(self) -> None:
+        messages, bytes_ = zip(_UNLIMITED, *set(self._limits.copy().values()), strict=True)
+        self.publish_limits = (min(messages), min(bytes_))
         for bus in self.limited_buses:
-            bus._limit_budget(self.publishes_per_turn)
+            bus._limit_budget(*self.publish_limits)
 
     async def ask(self, question: Callable[[LoopWaker, int], PendingReply]) -> Any:
         """Asks, and waits for the answer; raises what was refused."""

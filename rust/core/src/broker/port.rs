@@ -113,7 +113,7 @@ impl Port {
     }
 
     /// Checks and routes one message. Sets the draft's sequence, and asks for the `object` with that number once the message is taken,
-    /// if a reader of this process takes it.
+    /// if a reader of this process takes it. Gives the size of its frame as well.
     ///
     /// With congestion `block` and a waker, full queues are waited for. Without waker a full queue is [`Error::WouldBlock`], and then
     /// nobody has got anything. With congestion `drop` each queue's own policy applies.
@@ -124,7 +124,7 @@ impl Port {
         draft: &mut Draft<'_>,
         object: impl FnOnce(u64) -> Object,
         caller: Caller<'_>,
-    ) -> Result<Published> {
+    ) -> Result<(Published, usize)> {
         self.open()?;
         let config = &self.shared.config;
         let router = &self.shared.router;
@@ -167,7 +167,7 @@ impl Port {
         let lane = route.lane(LaneKind::of(&outgoing.summary));
         if lane.targets.is_empty() {
             self.note_published();
-            return Ok(Published::Done);
+            return Ok((Published::Done, size));
         }
         let object = lane.has_local().then(|| object(outgoing.draft.sequence));
         // Readers of this process are told at once, and cost nobody a write.
@@ -198,7 +198,7 @@ impl Port {
         if handed_over || waiting.is_none() {
             self.note_published();
         }
-        Ok(match waiting {
+        let published = match waiting {
             Some(waiting) => {
                 let number = outgoing.draft.sequence;
                 if !handed_over {
@@ -215,7 +215,8 @@ impl Port {
             }
             None if is_held => Published::HeldBack,
             None => Published::Done,
-        })
+        };
+        Ok((published, size))
     }
 
     /// The end of a turn of the host's loop: writes what was held back.

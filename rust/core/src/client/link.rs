@@ -108,21 +108,22 @@ impl Link {
         read
     }
 
-    /// Takes a message into the send buffer and, if it is time, writes. Sets the draft's sequence.
-    pub fn publish(&self, draft: &mut Draft<'_>, waker: Option<&Arc<dyn Wake>>) -> Result<Sent> {
+    /// Takes a message into the send buffer and, if it is time, writes. Sets the draft's sequence; gives the size of its frame as well.
+    pub fn publish(&self, draft: &mut Draft<'_>, waker: Option<&Arc<dyn Wake>>) -> Result<(Sent, usize)> {
         let shared = &self.shared;
         let mut outbox = shared.outbox.lock();
         outbox.is_open()?;
         let (dialect, max_frame) = (shared.config.dialect, outbox.max_frame);
         draft.sequence = outbox.sequence;
-        if let Fit::Needs(bytes) =
-            outbox.append_message(|out, topics| wire::write(dialect, draft, max_frame, topics, out))?
-        {
-            if let Some(waker) = waker {
-                outbox.wait_for_room(waker, bytes);
+        let size = match outbox.append_message(|out, topics| wire::write(dialect, draft, max_frame, topics, out))? {
+            Fit::Taken(size) => size,
+            Fit::Needs(size) => {
+                if let Some(waker) = waker {
+                    outbox.wait_for_room(waker, size);
+                }
+                return Ok((Sent::Full, size));
             }
-            return Ok(Sent::Full);
-        }
+        };
         outbox.sequence += 1;
         // What may be a reply to what was just read is not held back.
         let answers = shared.received.load(Ordering::Relaxed);
@@ -136,7 +137,7 @@ impl Link {
         if outbox.wants_confirmation() {
             shared.notify.notify_one();
         }
-        Ok(sent)
+        Ok((sent, size))
     }
 
     /// The end of a turn of the host's loop: writes what is buffered, as far as the kernel takes it. `Buffered`: the turn was full of

@@ -39,9 +39,9 @@ pub enum Sent {
     Full,
 }
 
-/// Whether a message fits.
+/// Whether a message fits, and the size of its frame.
 pub(super) enum Fit {
-    Taken,
+    Taken(usize),
     Needs(usize),
 }
 
@@ -143,8 +143,7 @@ impl Outbox {
         self.buf.len() - self.head
     }
 
-    /// Appends the message that `encode` writes, if it fits; one message always fits into an empty buffer. Else says how many bytes it
-    /// needs.
+    /// Appends the message that `encode` writes, if it fits; one message always fits into an empty buffer.
     pub(super) fn append_message(
         &mut self,
         encode: impl FnOnce(&mut Vec<u8>, &mut LastTopic) -> Result<usize>,
@@ -162,7 +161,7 @@ impl Outbox {
         if self.unpinged_bytes >= CONFIRM_BYTES {
             self.ping(None);
         }
-        Ok(Fit::Taken)
+        Ok(Fit::Taken(len))
     }
 
     /// Appends a control text; these are few and never refused.

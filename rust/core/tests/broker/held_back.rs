@@ -23,7 +23,7 @@ fn port(bus: &Bus) -> Port {
 fn publish(port: &Port, number: u64, text: Option<&str>, caller: Caller<'_>) -> Published {
     let event = process(u32::try_from(number).unwrap(), text);
     with_draft(NEW, number, Payload::Event(&event), |draft| {
-        port.publish(draft, |_| -> Object { Arc::new(()) }, caller).unwrap()
+        port.publish(draft, |_| -> Object { Arc::new(()) }, caller).unwrap().0
     })
 }
 

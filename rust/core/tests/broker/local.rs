@@ -83,7 +83,7 @@ fn publish_as(
     with_draft(NEW, pid, Payload::Event(&event), |draft| {
         let object = |sequence| -> Object { Arc::new(object(sequence)) };
         let caller = Caller { waker, flushes: false };
-        port.publish(draft, object, caller)
+        port.publish(draft, object, caller).map(|(published, _)| published)
     })
 }
 

@@ -20,7 +20,7 @@ fn what_a_stuck_host_waited_to_write_is_written() {
     let client = greet(&broker, 0.2);
     waker.until("connected", || link.state() == State::Connected);
     loop {
-        match with_draft(1, |draft| link.publish(draft, None).unwrap()) {
+        match with_draft(1, |draft| link.publish(draft, None).unwrap().0) {
             Sent::Full => break,
             Sent::Buffered => {
                 link.flush();

@@ -200,9 +200,9 @@ impl BusCore {
         self.waiter_count.store(count, Ordering::Relaxed);
     }
 
-    /// Limits the publishes per turn of the loop, so that its readers get a turn before their queues, if small, are full.
-    fn _limit_budget(&self, publishes: u32) {
-        self.budget.limit(publishes);
+    /// Limits what is published per turn of the loop, so that its readers have one before that fills their queues.
+    fn _limit_budget(&self, publishes: u64, bytes: u64) {
+        self.budget.limit(publishes, bytes);
     }
 
     /// Whether publishes that other tasks have begun gave the loop a turn and have not gone on.

@@ -143,7 +143,8 @@ impl BusCore {
         let py = slf.py();
         let bus = slf.get();
         let waker = mode.waits().then_some(&bus.room_waker);
-        let scheduled = match raise(py, link.get(py)?.publish(draft, waker))? {
+        let (sent, size) = raise(py, link.get(py)?.publish(draft, waker))?;
+        let scheduled = match sent {
             Sent::Full if !mode.waits() && !Self::has_loop(slf)? => {
                 link.get(py)?.flush_elsewhere();
                 return Ok(PublishOutcome::Full(None));
@@ -166,6 +167,9 @@ impl BusCore {
             Sent::Blocked => calls::method(intern!(py, "_kernel_is_full"), [slf], None).map(Some),
             Sent::Written | Sent::Waiting => Ok(None),
         };
+        if mode.waits() {
+            bus.budget.spend(size);
+        }
         // Whoever is here has the interpreter's lock, so this needs no atomic addition.
         bus.published
             .store(bus.published.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -207,7 +211,10 @@ impl BusCore {
         };
         // Not for `publish_nowait`: a signal handler may call it while the loop sleeps, which only its socket ends.
         let deferral = mode.waits().then(|| bus.notifier.defer());
-        let published = raise(py, port.get(py)?.publish(draft, message, caller))?;
+        let (published, size) = raise(py, port.get(py)?.publish(draft, message, caller))?;
+        if mode.waits() {
+            bus.budget.spend(size);
+        }
         let scheduled = if deferral.is_some_and(Deferral::finish) {
             calls::method(intern!(py, "_dispatch_soon"), [slf], None).map(drop)
         } else {

@@ -39,7 +39,7 @@ pub(crate) fn with_draft<R>(pid: u32, work: impl FnOnce(&mut Draft<'_>) -> R) ->
 
 pub(crate) fn publish(link: &Link, waker: &TestWaker, pid: u32) {
     with_draft(pid, |draft| {
-        waker.until("taken", || match link.publish(draft, None).unwrap() {
+        waker.until("taken", || match link.publish(draft, None).unwrap().0 {
             Sent::Full => false,
             Sent::Buffered | Sent::Blocked => {
                 link.flush_elsewhere();
