@@ -133,6 +133,23 @@ async def test_a_second_await_at_the_same_time_costs_the_first_nothing(pair: Pai
         assert (await asyncio.wait_for(first, 5)).event.pid == 7
 
 
+@pytest.mark.parametrize("way", ["get", "anext"])
+@pytest.mark.parametrize("begins", [True, False], ids=["begins", "is cancelled before"])
+async def test_a_second_task_at_the_same_time_costs_the_first_nothing(pair: Pair, way, begins):
+    """Cancelled before it began, it once ended the first one's wait, which then slept for ever beside a message."""
+    async with pair.sub.subscribe("events.#") as events:
+        waiting = READS[way](events)
+        first = asyncio.create_task(waiting)
+        await asyncio.sleep(0)
+        second = asyncio.create_task(waiting)
+        if not begins:
+            second.cancel()
+        with pytest.raises(RuntimeError if begins else asyncio.CancelledError):
+            await second
+        await pair.pub.publish(process(7))
+        assert (await asyncio.wait_for(first, 5)).event.pid == 7
+
+
 @pytest.mark.parametrize("way", ["publish", *READS])
 async def test_a_second_await_while_others_have_a_turn_costs_the_first_nothing(pair: Pair, way):
     count = 300  # more than the loop waits for, however fast they go

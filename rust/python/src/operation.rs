@@ -4,8 +4,10 @@
 //! when it is woken; everything else that cannot finish delegates to a Python coroutine that does the same (`_publish_slow`, `_get_slow`).
 //! It has the whole coroutine protocol, so that `create_task`, `gather` and `wait_for` take it.
 //!
-//! Guarantees: nothing happens before the first await; a second await raises and costs the first nothing; one that is cancelled, closed or
-//! dropped while it waits loses no message and no other's wake-up.
+//! Guarantees: nothing happens before the first await; a second `await` raises and costs the first nothing, and neither does another task
+//! over an operation that waits for a message; one that is cancelled, closed or dropped while it waits loses no message and no other's
+//! wake-up. Another task over one that gave the loop a turn, or that delegates, is not told from its own: as with a coroutine, it goes on
+//! with it or ends it.
 //!
 //! A finished operation that nobody holds any more is reused: most are awaited where they are made, one after the other.
 mod kind;
@@ -260,11 +262,13 @@ impl Operation {
                 self.set(State::Coroutine(coroutine));
                 return Ok(thrown.unbind());
             }
+            // A task that is suspended here is settled before it is stepped, so this is another, cancelled before it began.
+            State::Waiting(kind, waiter) if waiter.get().is_awaited() => drop(self.set(State::Waiting(kind, waiter))),
             State::Waiting(kind, waiter) => kind.remove_waiter(py, &waiter)?,
             State::Yielded(kind, _) => kind.budget().cancel(),
             State::New(_) | State::Done => {}
         }
-        // The operation is over: all that is left is to raise.
+        // The operation is over, or is not this caller's: all that is left is to raise.
         let error = match val {
             Some(val) if !val.is_none() => val,
             _ if typ.is_instance_of::<pyo3::types::PyType>() => calls::call(&typ, [], None)?,

@@ -101,8 +101,8 @@ impl Waiter {
         Ok(true)
     }
 
-    /// Whether anything is called when it is settled.
-    fn is_awaited(&self) -> bool {
+    /// Whether anything is called when it is settled: a task is suspended on it.
+    pub(crate) fn is_awaited(&self) -> bool {
         !self.inner.lock().callbacks.is_empty()
     }
 
