@@ -212,7 +212,11 @@ async def published(parsed):
         (b"\xff", "not UTF-8"),
         ('{"type":"process","fields":{"pid":-1,"name":"x"}}', "fields.pid: must be between 0"),
         ('{"type":"process","topic":"control.x","fields":{"pid":1,"name":"x"}}', "topic: "),
-        ('{"type":"process","correlation":"\\ud800","fields":{"pid":1,"name":"x"}}', "correlation: holds surrogates"),
+        ('{"type":"process","correlation":"\\ud800","fields":{"pid":1,"name":"x"}}', ": correlation: holds surrogates"),
+        (
+            '{"type":"control","topic":"control.x","correlation":"\\ud800","fields":{"payload_base64":""}}',
+            ": correlation: holds surrogates",
+        ),
     ],
 )
 def test_bad_line_is_named_and_what_came_before_counts(cli, cli_broker, line, said):
@@ -333,6 +337,10 @@ def test_help_tells_the_fields_of_a_type(cli):
         (("process", "--pid", "1", "--name", "x", "--topic", "Events"), "Events"),
         (("process", "--pid", "1", "--name", "x", "--correlation", 257 * "c"), "pub: --correlation: 257 bytes"),
         (("trigger", "--request-id", "r", "--collector-type", "c", "--payload-base64", "?"), "not base64"),
+        (
+            ("control", "--topic", "control.x", "--payload", "x", "--correlation", 257 * "c"),
+            "pub: --correlation: 257 bytes",
+        ),
         (("control", "--payload", "x"), "required: --topic"),
         (("nothing",), "invalid choice"),
     ],

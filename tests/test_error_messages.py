@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -64,24 +65,56 @@ async def test_errors_for_lack_of_room_name_the_call_and_the_remedy(kind, path):
     full = {"congestion": "block", "publish_timeout": 0.05, "send_buffer_bytes": 20_000}
     async with (
         make_pair(kind, path, broker={"stall_timeout": 30.0}, pub=full) as pair,
-        pair.sub.subscribe("events.#", queue_messages=1, queue_bytes=1000, overflow="block"),
+        pair.sub.subscribe(
+            "events.#", "health.#", queue_messages=1, queue_bytes=1000, overflow="block", include_control=True
+        ),
     ):
 
-        async def publish_on() -> None:
+        async def publish_on(publish: Callable[[], Any]) -> None:
             while True:
-                await pair.pub.publish(process(1, command_line="x" * 10_000))
+                await publish()
 
-        text = await error_text(PublishTimeout, publish_on)
-        assert text.startswith("publish: no room for 0.05 s (publish_timeout): ")
-        assert text.endswith("try again later, or give more time")
+        for name, publish in (
+            ("publish", lambda: pair.pub.publish(process(1, command_line="x" * 10_000))),
+            ("publish_many", lambda: pair.pub.publish_many([process(1, command_line="x" * 10_000)])),
+            ("publish_control", lambda: pair.pub.publish_control("health.x", b"x" * 10_000)),
+        ):
+            text = await error_text(PublishTimeout, functools.partial(publish_on, publish))
+            assert text.startswith(f"{name}: no room for 0.05 s (publish_timeout): ")
+            assert text.endswith("try again later, or give more time")
         text = await error_text(WouldBlock, lambda: pair.pub.publish_nowait(process(1, command_line="x" * 10_000)))
         assert text == "publish_nowait: there is no room now; await publish(), which waits for some, or try again later"
+
+
+async def test_errors_of_a_publish_that_waited_name_the_call(path):
+    block = {"congestion": "block"}
+    async with (
+        make_pair("inproc", path, pub=block) as pair,
+        pair.sub.subscribe("events.#", queue_messages=1, overflow="block") as events,
+    ):
+        await pair.pub.publish(process(1))
+        before = asyncio.create_task(pair.pub.publish(process(2)))
+        await asyncio.sleep(0)
+        calls = {
+            "publish.event": pair.pub.publish("event"),
+            "publish_many.events": pair.pub.publish_many(["event"]),
+            "publish_control.topic": pair.pub.publish_control(5, b""),
+            "publish_control.payload": pair.pub.publish_control("control.x", "text"),
+            "publish_control.correlation": pair.pub.publish_control("control.x", b"", 5),
+        }
+        waiting = [asyncio.create_task(error_text(TypeError, lambda call=call: call)) for call in calls.values()]
+        await asyncio.sleep(0.05)
+        assert (await events.get(5)).event.pid == 1
+        await before
+        texts = await asyncio.gather(*waiting)
+        assert [text.partition(":")[0] for text in texts] == list(calls)
 
 
 async def test_a_second_await_names_the_call(pair):
     async with pair.sub.subscribe("events.#") as events:
         for name, make in (
             ("publish", lambda: pair.pub.publish(process(1))),
+            ("publish_control", lambda: pair.pub.publish_control("control.x", b"")),
             ("get", events.get),
             ("__anext__", events.__anext__),
         ):

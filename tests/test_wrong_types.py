@@ -88,18 +88,18 @@ def of_buses(path: str, broker: Broker, bus: EventBus) -> Iterator[Case]:
     yield "subscriber_id", lambda value: bus.unsubscribe(value), {"str"}
     yield "timeout", lambda value: bus.flush(value), SECONDS
     yield "timeout", lambda value: bus.drain(value), SECONDS
-    for publish in (bus.publish, bus.publish_nowait):
-        yield "publish.event", publish, set()
-        yield "publish.correlation", lambda value, publish=publish: publish(EVENT, value), correlation
-        yield "publish.topic", lambda value, publish=publish: publish(EVENT, topic=value), topic
+    for name, publish in (("publish", bus.publish), ("publish_nowait", bus.publish_nowait)):
+        yield f"{name}.event", publish, set()
+        yield f"{name}.correlation", lambda value, publish=publish: publish(EVENT, value), correlation
+        yield f"{name}.topic", lambda value, publish=publish: publish(EVENT, topic=value), topic
     yield "publish_many.events", lambda value: bus.publish_many(value), {"list", "dict", "str", "bytes"}
-    yield "publish.event", lambda value: bus.publish_many([value]), set()
+    yield "publish_many.events", lambda value: bus.publish_many([value]), set()
     for some in ([EVENT], []):
         yield "publish_many.correlation", lambda value, some=some: bus.publish_many(some, value), correlation
         yield "publish_many.topic", lambda value, some=some: bus.publish_many(some, topic=value), topic
-    yield "publish.topic", lambda value: bus.publish_control(value, b""), {"str"}
+    yield "publish_control.topic", lambda value: bus.publish_control(value, b""), {"str"}
     yield "publish_control.payload", lambda value: bus.publish_control("control.x", value), {"bytes"}
-    yield "publish.correlation", lambda value: bus.publish_control("control.x", b"", value), correlation
+    yield "publish_control.correlation", lambda value: bus.publish_control("control.x", b"", value), correlation
 
 
 def of_readers(events: Subscription[Any]) -> Iterator[Case]:

@@ -7,7 +7,7 @@ of the loop, however many tasks wait for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from daemoneye_eventbus._bindings import Waiter
 
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from daemoneye_eventbus._bindings import PartialPublish
+    from daemoneye_eventbus._bindings import PublishProgress
     from daemoneye_eventbus._fields import CorrelationMetadata
 
-__all__ = ["RoomCallbacks", "WaitingPublish"]
+__all__ = ["PublishCall", "RoomCallbacks", "WaitingPublish"]
+
+PublishCall: TypeAlias = Literal["publish", "publish_control", "publish_many"]
 
 
 class RoomCallbacks:
@@ -46,34 +48,33 @@ class RoomCallbacks:
 class WaitingPublish:
     """One publish in its queue, and what became of it."""
 
-    __slots__ = ("error", "is_over", "message", "partial", "taken", "waiter")
+    __slots__ = ("_accepted_before", "error", "is_over", "message", "progress", "waiter")
 
     def __init__(
         self,
-        message: tuple[object, str | CorrelationMetadata | None, str | None, bool],
-        partial: PartialPublish | None,
+        message: tuple[object, str | CorrelationMetadata | None, str | None, PublishCall],
+        progress: PublishProgress,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        """``message`` as `BusCore._try_publish` takes it; ``partial`` is what an attempt has begun, if any."""
+        """``message`` and ``progress`` as `BusCore._try_publish` takes them."""
         self.message = message
-        self.partial = partial
+        self.progress = progress
         self.waiter = Waiter(loop)
-        self.taken = False
         self.error: BaseException | None = None
         self.is_over = False
+        self._accepted_before = progress.accepted
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether it is published."""
+        return self.progress.accepted > self._accepted_before
 
     def end(self, error: BaseException | None = None) -> None:
         """Taken, or refused with ``error``."""
-        self.taken, self.error = error is None, error
+        self.error = error
         self.is_over = True
 
     def result(self) -> None:
         """Raises what it was refused with."""
         if self.error is not None:
             raise self.error
-
-    def accepted(self) -> int:
-        """How many events it has published, of one. An event that some readers have counts as published."""
-        if self.taken:
-            return 1
-        return 0 if self.partial is None else int(self.partial.give_up())

@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, Self, final
 
 from typing_extensions import TypeVar, disjoint_base
 
+from daemoneye_eventbus._backpressure import PublishCall
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._native import CorrelationMetadata
 from daemoneye_eventbus._queue_options import QueueOptions
@@ -22,8 +23,8 @@ __all__ = [
     "LocalLink",
     "LoopWaker",
     "Operation",
-    "PartialPublish",
     "PendingReply",
+    "PublishProgress",
     "Source",
     "SubscriptionCore",
     "Waiter",
@@ -89,10 +90,13 @@ class Operation(Coroutine[Any, Any, _Message_co]):
     def close(self) -> None: ...
 
 @final
-class PartialPublish:
+class PublishProgress:
+    def __new__(cls) -> Self: ...
     @property
-    def stalls_in(self) -> float: ...
-    def give_up(self) -> bool: ...
+    def accepted(self) -> int: ...
+    @property
+    def stalls_in(self) -> float | None: ...
+    def give_up(self) -> int: ...
 
 @final
 class Source: ...
@@ -191,16 +195,21 @@ class BusCore:
         """
 
     def _try_publish(
-        self, object: object, correlation: str | CorrelationMetadata | None, topic: str | None, control: bool
-    ) -> PartialPublish | Literal[False] | None: ...
-    def _resume(self, partial: PartialPublish) -> PartialPublish | Literal[False] | None: ...
+        self,
+        object: object,
+        correlation: str | CorrelationMetadata | None,
+        topic: str | None,
+        call: PublishCall,
+        progress: PublishProgress,
+    ) -> bool: ...
     def _try_publish_many(
         self,
         events: Iterator[CollectionEvent],
         correlation: str | CorrelationMetadata | None,
         topic: str | None,
         resumed: bool,
-    ) -> tuple[int, tuple[CollectionEvent, PartialPublish | Literal[False]] | Literal[True] | None]: ...
+        progress: PublishProgress,
+    ) -> tuple[CollectionEvent] | Literal[True] | None: ...
     def _others_have_yielded(self) -> bool: ...
     def _track(self, subscription: SubscriptionCore[Any]) -> None: ...
     def _own_statistics(self) -> dict[str, Any]: ...

@@ -14,8 +14,8 @@ from daemoneye_eventbus._bindings import Link as Link
 from daemoneye_eventbus._bindings import LocalLink as LocalLink
 from daemoneye_eventbus._bindings import LoopWaker as LoopWaker
 from daemoneye_eventbus._bindings import Operation as Operation
-from daemoneye_eventbus._bindings import PartialPublish as PartialPublish
 from daemoneye_eventbus._bindings import PendingReply as PendingReply
+from daemoneye_eventbus._bindings import PublishProgress as PublishProgress
 from daemoneye_eventbus._bindings import Source as Source
 from daemoneye_eventbus._bindings import Waiter as Waiter
 from daemoneye_eventbus._timestamp import Timestamp

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from daemoneye_eventbus._backend import Backend
-from daemoneye_eventbus._backpressure import WaitingPublish
-from daemoneye_eventbus._bindings import BusCore, PartialPublish
+from daemoneye_eventbus._backpressure import PublishCall, WaitingPublish
+from daemoneye_eventbus._bindings import BusCore, PublishProgress
 from daemoneye_eventbus._checks import text, wrong_type
 from daemoneye_eventbus._fields import CorrelationMetadata
 from daemoneye_eventbus._loop import Bridge
@@ -52,42 +52,47 @@ class Publisher(BusCore):
         message: object,
         correlation: str | CorrelationMetadata | None,
         topic: str | None,
-        control: bool,
-        partial: PartialPublish | None,
+        call: PublishCall,
+        progress: PublishProgress,
     ) -> None:
+        timeout = self._backend.config.publish_timeout
         try:
             loop = self._bridge.check()
             self._check()
+            entry = WaitingPublish((message, correlation, topic, call), progress, loop)
+            if await self._wait_for_room(entry, timeout, loop):
+                return
         except BaseException as error:
-            if partial is not None:
-                _set_accepted(error, int(partial.give_up()))
+            _set_accepted(error, progress.give_up())
             raise
-        timeout = self._backend.config.publish_timeout
-        entry = WaitingPublish((message, correlation, topic, control), partial, loop)
-        self._waiting_publishes.append(entry)
-        if len(self._waiting_publishes) == 1:
-            self._update_front()
-        else:
-            self._set_waiter_count(len(self._waiting_publishes))
-        limit = loop.call_at(loop.time() + timeout, entry.waiter.time_out)
+        raise _timeout_error(call, timeout, progress.give_up())
+
+    async def _wait_for_room(self, entry: WaitingPublish, timeout: float, loop: asyncio.AbstractEventLoop) -> bool:
+        """Queues a publish until it is taken; false if it is not in time. Raises what it was refused with."""
+        limit = None
+        # From the first step on: a signal handler may raise behind each, and nobody must wait behind what nobody tries.
         try:
+            self._waiting_publishes.append(entry)
+            if len(self._waiting_publishes) == 1:
+                self._update_front()
+            else:
+                self._set_waiter_count(len(self._waiting_publishes))
+            limit = loop.call_at(loop.time() + timeout, entry.waiter.time_out)
             await entry.waiter
             entry.result()
-        except BaseException as error:
-            # A signal handler may raise a ``TimeoutError`` of its own.
-            if not isinstance(error, TimeoutError) or not entry.waiter.timed_out():
-                _set_accepted(error, self._give_up(entry))
+        except TimeoutError:
+            # A signal handler may raise one of its own.
+            if not entry.waiter.timed_out():
                 raise
-            if entry.taken:
-                return
-            accepted = self._give_up(entry)
+            return entry.is_taken
         else:
-            return
+            return True
         finally:
-            limit.cancel()
+            self._leave_queue(entry)
+            if limit is not None:
+                limit.cancel()
             # The error's traceback holds this frame: together they would be a cycle.
             entry.error = None
-        raise _timeout_error(timeout, accepted)
 
     def _update_front(self) -> None:
         """To be called when the first in the queue has changed, or the queue is empty."""
@@ -99,9 +104,9 @@ class Publisher(BusCore):
             self._backend.room.discard(self._retry_waiting)
             return
         self._backend.room.add(self._retry_waiting)
-        partial = self._waiting_publishes[0].partial
-        if partial is not None:
-            self._stall_timer = self._bridge.loop.call_later(partial.stalls_in, self._retry_waiting)
+        stalls_in = self._waiting_publishes[0].progress.stalls_in
+        if stalls_in is not None:
+            self._stall_timer = self._bridge.loop.call_later(stalls_in, self._retry_waiting)
 
     def _retry_waiting(self) -> None:
         """Tries the waiting publishes in order, until one finds too little room."""
@@ -113,9 +118,7 @@ class Publisher(BusCore):
             if not entry.is_over:
                 try:
                     self._check()
-                    left = self._try_publish(*entry.message) if entry.partial is None else self._resume(entry.partial)
-                    if left is not None:
-                        entry.partial = left or None
+                    if not self._try_publish(*entry.message, entry.progress):
                         break
                     entry.end()
                 except BaseException as error:  # noqa: BLE001  # it is raised where the publish is awaited
@@ -128,16 +131,19 @@ class Publisher(BusCore):
             self._bridge.call(self._retry_waiting)
         self._update_front()
 
-    def _give_up(self, entry: WaitingPublish) -> int:
-        """Takes a publish out of the queue; returns how many events it has published."""
-        was_first = bool(self._waiting_publishes) and self._waiting_publishes[0] is entry
+    def _leave_queue(self, entry: WaitingPublish) -> None:
+        """Takes a publish out of the queue if it is still there: it was given up, or a signal handler raised."""
+        queue = self._waiting_publishes
+        is_first = bool(queue) and queue[0] is entry
+        if entry.is_over and not is_first:
+            return
         entry.is_over = True
         with contextlib.suppress(ValueError):
-            self._waiting_publishes.remove(entry)
-        if was_first:
+            queue.remove(entry)
+        self._set_waiter_count(len(queue))
+        if is_first:
             # The next one may need less room.
             self._bridge.call(self._retry_waiting)
-        return entry.accepted()
 
     async def _yield_to_earlier(self) -> None:
         """Lets publishes that other tasks began before, and that gave the loop a turn, go on first."""
@@ -147,27 +153,24 @@ class Publisher(BusCore):
     async def _publish_many(
         self, events: Iterable[CollectionEvent], correlation: str | CorrelationMetadata | None, topic: str | None
     ) -> int:
-        accepted = 0
+        progress = PublishProgress()
         resumed = False
         try:
             self._bridge.check()
             self._check()
             source = _checked_many(events, correlation, topic)
             while True:
-                taken, then = self._try_publish_many(source, correlation, topic, resumed)
-                accepted += taken
+                then = self._try_publish_many(source, correlation, topic, resumed, progress)
                 if then is None:
-                    return accepted
+                    return progress.accepted
                 resumed = then is True
                 if then is True:
                     await asyncio.sleep(0)
                 else:
-                    event, partial = then
-                    await self._publish_slow(event, correlation, topic, False, partial or None)
-                    accepted += 1
+                    await self._publish_slow(*then, correlation, topic, "publish_many", progress)
         except BaseException as error:
             # On errors of the iterator and on cancellation too, so that a caller who continues publishes none twice.
-            _set_accepted(error, accepted + (vars(error).get("accepted") or 0))
+            _set_accepted(error, progress.give_up())
             raise
 
 
@@ -184,9 +187,9 @@ def _checked_many(
     return iter(events)
 
 
-def _timeout_error(timeout: float, accepted: int) -> PublishTimeout:
+def _timeout_error(call: PublishCall, timeout: float, accepted: int) -> PublishTimeout:
     error = PublishTimeout(
-        f"publish: no room for {timeout:g} s (publish_timeout): the broker, or a reader that "
+        f"{call}: no room for {timeout:g} s (publish_timeout): the broker, or a reader that "
         'congestion="block" waits for, takes nothing; try again later, or give more time',
         timeout=timeout,
     )

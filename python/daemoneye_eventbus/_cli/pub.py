@@ -13,6 +13,7 @@ import base64
 import binascii
 import dataclasses
 import os
+import re
 import stat
 import sys
 import time
@@ -39,6 +40,8 @@ _PREFIX: Final = "field_"
 _STEP: Final = 2.0
 # --path is the broker's.
 _OPTIONS: Final = {"path": "--file-path"}
+# What errors of Python's methods call the option and the key of a line.
+_CORRELATION: Final = re.compile(r"^publish(_control)?\.correlation: ")
 _ONE: Final = "publish one {kind} message from arguments"
 
 
@@ -199,7 +202,7 @@ async def _publish_one(arguments: argparse.Namespace, parsed: jsonlines.Parsed) 
         try:
             await _publish(bus, parsed)
         except (TopicError, ValueError) as error:
-            raise CliError(str(error).replace("publish.correlation:", "--correlation:"), USAGE) from None
+            raise CliError(_CORRELATION.sub("--correlation: ", str(error)), USAGE) from None
         await _confirm(bus)
     return OK
 
@@ -236,7 +239,7 @@ async def _publish_line(bus: EventBus, line: bytes, progress: _Progress) -> bool
     except FrameTooLarge as error:
         reason = str(error)
     except ValueError as error:
-        reason = f"correlation: {str(error).removeprefix('publish.correlation: ')}"
+        reason = _CORRELATION.sub("correlation: ", str(error))
     else:
         progress.published += 1
         return True

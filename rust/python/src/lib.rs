@@ -25,6 +25,7 @@ mod mapping;
 mod objects;
 mod operation;
 mod pending_reply;
+mod publish_progress;
 mod publish_request;
 #[cfg(debug_assertions)]
 mod samples;
@@ -89,7 +90,7 @@ mod _native {
     #[pymodule_export]
     use super::pending_reply::PendingReply;
     #[pymodule_export]
-    use super::publish_request::PartialPublish;
+    use super::publish_progress::PublishProgress;
     #[pymodule_export]
     use super::source::Source;
     #[pymodule_export]

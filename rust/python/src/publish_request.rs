@@ -3,46 +3,80 @@ use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::broker::Unfinished;
 use daemoneye_eventbus_core::error::TopicError;
 use daemoneye_eventbus_core::event::{CollectionEvent, EventKind, Timestamp};
-use daemoneye_eventbus_core::lock::Mutex;
 use daemoneye_eventbus_core::topic::names::default_topic;
 use daemoneye_eventbus_core::wire::Dialect;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyBytes, PyString};
+use pyo3::types::{PyBytes, PyString};
 use uuid::Uuid;
 
-use crate::args::{Field, type_name};
+use crate::args::Field;
 use crate::calls;
 use crate::events::{self, Correlation, DeliveryInfo, Local};
-use crate::fork_safe::ForkSafe;
+use crate::publish_progress::PublishProgress;
+
+const PAYLOAD: Field = PublishCall::Control.field("payload");
+
+/// What was called, for errors to name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PublishCall {
+    Publish,
+    Nowait,
+    Many,
+    Control,
+}
+
+impl PublishCall {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Nowait => "publish_nowait",
+            Self::Many => "publish_many",
+            Self::Control => "publish_control",
+        }
+    }
+
+    /// That of this name, which Python's half has from here.
+    pub(crate) fn named(name: &str) -> PyResult<Self> {
+        let all = [Self::Publish, Self::Nowait, Self::Many, Self::Control];
+        let found = all.into_iter().find(|call| call.name() == name);
+        found.ok_or_else(|| PyValueError::new_err(format!("{name} publishes nothing")))
+    }
+
+    /// One of its arguments.
+    pub(crate) const fn field(self, name: &'static str) -> Field {
+        Field(self.name(), name)
+    }
+
+    /// The argument that has the event.
+    pub(crate) const fn event_field(self) -> Field {
+        self.field(if matches!(self, Self::Many) { "events" } else { "event" })
+    }
+
+    pub(crate) const fn is_control(self) -> bool {
+        matches!(self, Self::Control)
+    }
+}
 
 /// The arguments of a publish, which are checked when it is awaited.
 pub(crate) struct PublishRequest {
-    pub(crate) item: Publishable,
+    pub(crate) call: PublishCall,
+    /// An event, or a payload for `Control`.
+    pub(crate) object: Py<PyAny>,
     pub(crate) correlation: Option<Py<PyAny>>,
     /// Required for `Control`.
     pub(crate) topic: Option<Py<PyAny>>,
 }
 
-pub(crate) enum Publishable {
-    Event(Py<PyAny>),
-    Control(Py<PyAny>),
-}
-
-impl Publishable {
-    pub(crate) const fn object(&self) -> &Py<PyAny> {
-        match self {
-            Self::Event(object) | Self::Control(object) => object,
-        }
-    }
-}
-
 impl PublishRequest {
+    pub(crate) const fn correlation_field(&self) -> Field {
+        self.call.field("correlation")
+    }
+
     pub(crate) fn release(self, py: Python<'_>) {
-        let (Publishable::Event(object) | Publishable::Control(object)) = self.item;
-        object.drop_ref(py);
+        self.object.drop_ref(py);
         if let Some(correlation) = self.correlation {
             correlation.drop_ref(py);
         }
@@ -51,32 +85,32 @@ impl PublishRequest {
         }
     }
 
-    /// The coroutine that waits for room and goes on with `partial`.
-    pub(crate) fn slow_path(&self, bus: &Bound<'_, PyAny>, partial: Option<PartialPublish>) -> PyResult<Py<PyAny>> {
+    /// The coroutine that waits for room and goes on with what is left.
+    pub(crate) fn slow_path(&self, bus: &Bound<'_, PyAny>, unfinished: Option<Unfinished>) -> PyResult<Py<PyAny>> {
         let py = bus.py();
-        let (object, control) = match &self.item {
-            Publishable::Event(event) => (event, false),
-            Publishable::Control(payload) => (payload, true),
-        };
         let none = py.None();
-        let partial = partial
-            .map(|partial| Py::new(py, partial).map(Py::into_any))
-            .transpose()?;
+        let progress = Bound::new(py, PublishProgress::waiting_with(unfinished))?;
         let or_none = |given: &Option<Py<PyAny>>| given.as_ref().unwrap_or(&none).bind(py).clone();
         let slow = calls::method(
             intern!(py, "_publish_slow"),
             [
                 bus,
-                object.bind(py),
+                self.object.bind(py),
                 &or_none(&self.correlation),
                 &or_none(&self.topic),
-                &PyBool::new(py, control),
-                &or_none(&partial),
+                &PyString::intern(py, self.call.name()),
+                &progress,
             ],
             None,
         )?;
         Ok(slow.unbind())
     }
+}
+
+/// What readers in this process get.
+pub(crate) enum Publishable {
+    Event(Py<PyAny>),
+    Control(Py<PyAny>),
 }
 
 /// A message in an in-process queue. The queue may drop it under its lock, so all that it holds is of types whose destructors run no Python
@@ -110,72 +144,30 @@ impl LocalMessage {
                 events::bus_event_local(py, &local, event.clone_ref(py), pattern, subscriber_id, info)
             }
             Publishable::Control(payload) => {
-                let payload = Field("publish_control", "payload").bytes(payload.bind_borrowed(py))?;
+                let payload = PAYLOAD.bytes(payload.bind_borrowed(py))?;
                 events::control_message_local(py, &local, payload, info)
             }
         }
     }
 }
 
-/// An in-process publish that some readers had no room for yet.
-#[pyclass(frozen, module = "daemoneye_eventbus._native")]
-pub(crate) struct PartialPublish {
-    pub(crate) unfinished: Mutex<Option<ForkSafe<Unfinished>>>,
-}
-
-impl PartialPublish {
-    pub(crate) fn new(unfinished: Unfinished) -> Self {
-        Self {
-            unfinished: Mutex::new(Some(ForkSafe::new(unfinished))),
-        }
-    }
-}
-
-#[pymethods]
-impl PartialPublish {
-    /// Seconds until readers that take nothing are no longer waited for; resume then at the latest.
-    #[getter]
-    fn stalls_in(&self) -> f64 {
-        let unfinished = self.unfinished.lock();
-        let at = unfinished
-            .as_ref()
-            .and_then(ForkSafe::try_get)
-            .map(Unfinished::stalls_at);
-        at.map_or(0.0, |at| {
-            at.saturating_duration_since(std::time::Instant::now()).as_secs_f64()
-        })
-    }
-
-    /// Ends the wait for those readers; a call, since a traceback may keep this object alive for long. True if other readers have the
-    /// message, which then counts as published.
-    fn give_up(&self) -> bool {
-        let unfinished = self.unfinished.lock().take();
-        unfinished
-            .and_then(ForkSafe::into_inner)
-            .is_some_and(Unfinished::give_up)
-    }
-}
-
 /// What one attempt came to.
 pub(crate) enum PublishOutcome {
     Accepted,
-    Full(Option<PartialPublish>),
+    /// Accepted, but a signal handler raised before the loop was asked to do its part.
+    Interrupted(PyErr),
+    /// There is no room, at least for some readers: those of what is left.
+    Full(Option<Unfinished>),
 }
 
 pub(crate) fn control_payload<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
-    let bytes = object.cast::<PyBytes>().map_err(|_| {
-        PyTypeError::new_err(format!(
-            "publish_control.payload: expected bytes, got {}",
-            type_name(object)
-        ))
-    })?;
-    Ok(bytes.as_bytes())
+    let bytes = object.cast::<PyBytes>();
+    Ok(bytes.map_err(|_| PAYLOAD.type_error("bytes", object))?.as_bytes())
 }
 
 /// The payload as `bytes` whose destructor runs no Python code.
 pub(crate) fn exact_payload(payload: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-    let bytes = Field("publish_control", "payload").bytes(payload.as_borrowed())?;
-    Ok(bytes.into_any())
+    Ok(PAYLOAD.bytes(payload.as_borrowed())?.into_any())
 }
 
 /// The trigger request that a control payload decodes as; otherwise the payload.
@@ -190,10 +182,10 @@ pub(crate) fn trigger_in(payload: &Bound<'_, PyAny>, dialect: Dialect) -> PyResu
     })
 }
 
-pub(crate) fn topic_text<'a>(topic: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
+pub(crate) fn topic_text<'a>(topic: &'a Bound<'_, PyAny>, call: PublishCall) -> PyResult<&'a str> {
     let text = topic
         .cast::<PyString>()
-        .map_err(|_| PyTypeError::new_err(format!("publish.topic: expected str, got {}", type_name(topic))))?;
+        .map_err(|_| call.field("topic").type_error("str", topic))?;
     text.to_str().map_err(|_| {
         let error = TopicError {
             topic: text.to_string_lossy().into_owned(),

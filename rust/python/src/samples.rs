@@ -9,8 +9,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 use uuid::Uuid;
 
+use crate::args::Field;
 use crate::errors;
 use crate::events::{self, Correlation, DeliveryInfo, Local};
+use crate::publish_request::PublishCall;
 use crate::text::Frame;
 
 const ID: Uuid = Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
@@ -41,6 +43,10 @@ pub(crate) fn _received(py: Python<'_>, body: &[u8], dropped_before: u64) -> PyR
     )
 }
 
+const fn correlation_field() -> Field {
+    PublishCall::Publish.field("correlation")
+}
+
 /// The body of the frame that a publish would write, with a fixed id and time.
 #[pyfunction]
 pub(crate) fn _published<'py>(
@@ -53,13 +59,13 @@ pub(crate) fn _published<'py>(
     let event = if what.is_instance_of::<PyBytes>() {
         None
     } else {
-        Some(events::view(what)?)
+        Some(events::view_given(what, || PublishCall::Publish.event_field())?)
     };
     let payload = match &event {
         Some(event) => Payload::Event(event),
         None => Payload::Control(what.extract()?),
     };
-    let correlation_metadata = events::correlation_view(correlation, TIME)?;
+    let correlation_metadata = events::correlation_view(correlation, TIME, correlation_field)?;
     let draft = Draft {
         id: ID,
         topic,
@@ -88,7 +94,7 @@ pub(crate) fn _local(
     let local = Local {
         id: ID,
         topic: &topic,
-        correlation: &Correlation::given(correlation)?,
+        correlation: &Correlation::given(correlation, correlation_field)?,
         timestamp: TIME,
         sequence,
     };

@@ -3,10 +3,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use daemoneye_eventbus_core::Error;
-use daemoneye_eventbus_core::broker::Published;
+use daemoneye_eventbus_core::broker::{Published, Unfinished};
 use daemoneye_eventbus_core::lock::Mutex;
-use pyo3::exceptions::PyBaseException;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -22,7 +20,8 @@ use crate::local_link::LocalLink;
 use crate::loop_thread::LoopThread;
 use crate::loop_waker::LoopWaker;
 use crate::operation::{Kind, Operation};
-use crate::publish_request::{PartialPublish, PublishOutcome, PublishRequest, Publishable};
+use crate::publish_progress::PublishProgress;
+use crate::publish_request::{PublishCall, PublishOutcome, PublishRequest};
 use crate::statistics;
 use crate::subscription::SubscriptionCore;
 
@@ -78,7 +77,8 @@ impl BusCore {
         topic: Option<Py<PyAny>>,
     ) -> PyResult<Py<Operation>> {
         let request = PublishRequest {
-            item: Publishable::Event(event),
+            call: PublishCall::Publish,
+            object: event,
             correlation,
             topic,
         };
@@ -98,7 +98,8 @@ impl BusCore {
         correlation: Option<Py<PyAny>>,
     ) -> PyResult<Py<Operation>> {
         let request = PublishRequest {
-            item: Publishable::Control(payload),
+            call: PublishCall::Control,
+            object: payload,
             correlation,
             topic: Some(topic),
         };
@@ -118,7 +119,8 @@ impl BusCore {
         topic: Option<Py<PyAny>>,
     ) -> PyResult<()> {
         let request = PublishRequest {
-            item: Publishable::Event(event),
+            call: PublishCall::Nowait,
+            object: event,
             correlation,
             topic,
         };
@@ -128,45 +130,34 @@ impl BusCore {
         let on_loop = slf.get().thread.is_current();
         match Self::try_publish(slf, &request, PublishMode::Nowait { on_loop })? {
             PublishOutcome::Accepted => Ok(()),
-            PublishOutcome::Full(_) => Err(to_py(slf.py(), Error::WouldBlock("publish_nowait"))),
+            PublishOutcome::Interrupted(error) => Err(error),
+            PublishOutcome::Full(_) => Err(to_py(slf.py(), Error::WouldBlock(request.call.name()))),
         }
     }
 
-    /// Tries again for a coroutine that waits. `None` = accepted, `False` = no room yet, else the publish that only some readers have.
-    #[pyo3(signature = (object, correlation, topic, control))]
+    /// Tries again for a coroutine that waits, or goes on with what `progress` has begun; `call` is the name of what was called. True if it
+    /// is accepted.
     fn _try_publish(
         slf: &Bound<'_, Self>,
         object: Py<PyAny>,
         correlation: Option<Py<PyAny>>,
         topic: Option<Py<PyAny>>,
-        control: bool,
-    ) -> PyResult<Py<PyAny>> {
-        let request = PublishRequest {
-            item: if control {
-                Publishable::Control(object)
-            } else {
-                Publishable::Event(object)
-            },
-            correlation,
-            topic,
+        call: &str,
+        progress: &PublishProgress,
+    ) -> PyResult<bool> {
+        let outcome = match progress.take_unfinished() {
+            Some(unfinished) => slf.get().resume(slf.py(), unfinished)?,
+            None => {
+                let request = PublishRequest {
+                    call: PublishCall::named(call)?,
+                    object,
+                    correlation,
+                    topic,
+                };
+                Self::try_publish(slf, &request, PublishMode::Await)?
+            }
         };
-        Self::answer(slf.py(), Self::try_publish(slf, &request, PublishMode::Await)?)
-    }
-
-    /// Goes on with a publish that only some readers have; returns what `_try_publish` does.
-    fn _resume(&self, py: Python<'_>, partial: &PartialPublish) -> PyResult<Py<PyAny>> {
-        let unfinished = partial.unfinished.lock().take();
-        let (Some(unfinished), Backend::Local(_, port)) = (unfinished, &self.backend) else {
-            return Ok(py.None());
-        };
-        let Some(unfinished) = unfinished.into_inner() else {
-            return Ok(py.None());
-        };
-        let outcome = match port.get(py)?.resume(unfinished, &self.room_waker) {
-            Published::Done | Published::HeldBack => PublishOutcome::Accepted,
-            Published::Wait(unfinished) => PublishOutcome::Full(Some(PartialPublish::new(unfinished))),
-        };
-        Self::answer(py, outcome)
+        progress.advance(outcome)
     }
 
     /// Includes `subscription` in this bus's statistics.
@@ -210,72 +201,49 @@ impl BusCore {
         self.budget.has_yielded()
     }
 
-    /// Publishes from the iterator until it ends, the loop is due a turn, or there is no room. Returns how many were accepted, and why it
-    /// stopped: `None` = ended, `True` = turn, after which it is called with `resumed`; else the event that found no room and what
-    /// `_try_publish` returned for it.
-    #[pyo3(signature = (events, correlation, topic, resumed))]
+    /// Publishes from the iterator until it ends, the loop is due a turn, or there is no room. Returns why it stopped: `None` = ended,
+    /// `True` = turn, after which it is called with `resumed`; else the event that found no room, alone in a tuple.
     fn _try_publish_many(
         slf: &Bound<'_, Self>,
         events: &Bound<'_, PyAny>,
         correlation: Option<Py<PyAny>>,
         topic: Option<Py<PyAny>>,
         mut resumed: bool,
-    ) -> PyResult<(usize, Py<PyAny>)> {
+        progress: &PublishProgress,
+    ) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        let mut taken = 0;
-        let result: PyResult<_> = (|| {
-            slf.get().thread.check(py)?;
-            loop {
-                if std::mem::take(&mut resumed) {
-                    slf.get().budget.resume();
-                } else if slf.get().budget.must_yield() {
-                    return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
-                }
-                let Some(event) = calls::next(events)? else {
-                    return Ok(py.None());
-                };
-                let request = PublishRequest {
-                    item: Publishable::Event(event.unbind()),
-                    correlation: correlation.as_ref().map(|value| value.clone_ref(py)),
-                    topic: topic.as_ref().map(|value| value.clone_ref(py)),
-                };
-                match Self::try_publish_awaited(slf, &request)? {
-                    PublishOutcome::Accepted => taken += 1,
-                    PublishOutcome::Full(partial) => {
-                        let Publishable::Event(event) = request.item else {
-                            return Ok(py.None());
-                        };
-                        let partial = Self::answer(py, PublishOutcome::Full(partial))?;
-                        return Ok((event, partial).into_pyobject(py)?.into_any().unbind());
-                    }
-                }
+        slf.get().thread.check(py)?;
+        loop {
+            if std::mem::take(&mut resumed) {
+                slf.get().budget.resume();
+            } else if slf.get().budget.must_yield() {
+                return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
             }
-        })();
-        match result {
-            Ok(next) => Ok((taken, next)),
-            Err(error) => {
-                // The caller reports how many were accepted, whatever went wrong. Set through `BaseException`: a class that refuses
-                // attributes, such as a frozen dataclass, would raise in place of the error. An exception without a dict goes without.
-                let (base, taken) = (py.get_type::<PyBaseException>(), taken.into_pyobject(py)?);
-                let given = [
-                    base.as_any(),
-                    error.value(py).as_any(),
-                    intern!(py, "accepted").as_any(),
-                    taken.as_any(),
-                ];
-                let _untold = calls::method(intern!(py, "__setattr__"), given, None);
-                Err(error)
+            let Some(event) = calls::next(events)? else {
+                return Ok(py.None());
+            };
+            let request = PublishRequest {
+                call: PublishCall::Many,
+                object: event.unbind(),
+                correlation: correlation.as_ref().map(|value| value.clone_ref(py)),
+                topic: topic.as_ref().map(|value| value.clone_ref(py)),
+            };
+            if !progress.advance(Self::try_publish_awaited(slf, &request)?)? {
+                return Ok((request.object,).into_pyobject(py)?.into_any().unbind());
             }
         }
     }
 }
 
 impl BusCore {
-    fn answer(py: Python<'_>, outcome: PublishOutcome) -> PyResult<Py<PyAny>> {
-        Ok(match outcome {
-            PublishOutcome::Accepted => py.None(),
-            PublishOutcome::Full(None) => false.into_pyobject(py)?.to_owned().into_any().unbind(),
-            PublishOutcome::Full(Some(partial)) => Py::new(py, partial)?.into_any(),
+    /// Goes on with an in-process publish that only some readers have.
+    fn resume(&self, py: Python<'_>, unfinished: Unfinished) -> PyResult<PublishOutcome> {
+        let Backend::Local(_, port) = &self.backend else {
+            return Ok(PublishOutcome::Full(None));
+        };
+        Ok(match port.get(py)?.resume(unfinished, &self.room_waker) {
+            Published::Done | Published::HeldBack => PublishOutcome::Accepted,
+            Published::Wait(unfinished) => PublishOutcome::Full(Some(unfinished)),
         })
     }
 }

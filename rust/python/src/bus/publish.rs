@@ -19,7 +19,6 @@ use pyo3::types::{PyBytes, PyString};
 use uuid::Uuid;
 
 use super::{Backend, BusCore};
-use crate::args::Field;
 use crate::calls;
 use crate::errors::{raise, to_py};
 use crate::events::{self, Correlation};
@@ -28,8 +27,8 @@ use crate::link::Link;
 use crate::local_link::LocalLink;
 use crate::loop_waker::Deferral;
 use crate::publish_request::{
-    LocalMessage, PartialPublish, PublishOutcome, PublishRequest, Publishable, control_payload, default_topic_text,
-    exact_payload, topic_text, trigger_in,
+    LocalMessage, PublishOutcome, PublishRequest, Publishable, control_payload, default_topic_text, exact_payload,
+    topic_text, trigger_in,
 };
 
 /// Whether the caller waits where there is no room.
@@ -96,21 +95,22 @@ impl BusCore {
         let fresh = request.correlation.is_none().then(fresh_id).unwrap_or_default();
         let mut buffer = Uuid::encode_buffer();
         // What a view borrows from must outlive it.
-        let object = request.item.object().bind(py);
-        let view = match &request.item {
-            Publishable::Event(_) => Some(events::view(object)?),
-            Publishable::Control(_) => None,
+        let object = request.object.bind(py);
+        let view = if request.call.is_control() {
+            None
+        } else {
+            Some(events::view_given(object, || request.call.event_field())?)
         };
         let payload = match &view {
             Some(event) => Payload::Event(event),
             None => Payload::Control(control_payload(object)?),
         };
         let correlation = match &request.correlation {
-            Some(given) => events::correlation_view(given.bind(py), timestamp)?,
+            Some(given) => events::correlation_view(given.bind(py), timestamp, || request.correlation_field())?,
             None => events::fresh_correlation(fresh.hyphenated().encode_lower(&mut buffer), timestamp),
         };
         let topic = match (&request.topic, &view) {
-            (Some(topic), _) => topic_text(topic.bind(py))?,
+            (Some(topic), _) => topic_text(topic.bind(py), request.call)?,
             (None, Some(event)) => default_topic(event.kind()),
             (None, None) => return Err(PyTypeError::new_err("publish_control needs a topic")),
         };
@@ -177,7 +177,7 @@ impl BusCore {
             // No flush is scheduled: the loop is closed, or a signal handler raised. What was accepted is sent all the same.
             handle.flush.clear();
             link.get(py)?.flush_elsewhere();
-            return Err(error);
+            return Ok(PublishOutcome::Interrupted(error));
         }
         Ok(PublishOutcome::Accepted)
     }
@@ -215,7 +215,7 @@ impl BusCore {
         if mode.waits() {
             bus.budget.spend(size);
         }
-        let scheduled = if deferral.is_some_and(Deferral::finish) {
+        let mut scheduled = if deferral.is_some_and(Deferral::finish) {
             calls::method(intern!(py, "_dispatch_soon"), [slf], None).map(drop)
         } else {
             Ok(())
@@ -232,14 +232,18 @@ impl BusCore {
                 {
                     handle.flush.clear();
                     port.get(py)?.flush();
-                    return Err(error);
+                    scheduled = Err(error);
                 }
             }
             Published::Wait(unfinished) => {
-                return scheduled.map(|()| PublishOutcome::Full(Some(PartialPublish::new(unfinished))));
+                return match scheduled {
+                    Ok(()) => Ok(PublishOutcome::Full(Some(unfinished))),
+                    Err(error) if unfinished.give_up() => Ok(PublishOutcome::Interrupted(error)),
+                    Err(error) => Err(error),
+                };
             }
         }
-        scheduled.map(|()| PublishOutcome::Accepted)
+        Ok(scheduled.map_or_else(PublishOutcome::Interrupted, |()| PublishOutcome::Accepted))
     }
 }
 
@@ -261,23 +265,24 @@ impl Parts {
         dialect: Dialect,
     ) -> PyResult<Self> {
         // Over a socket a reader knows a trigger request by its topic alone; in process it is no different.
-        let item = match (&request.item, view) {
-            (Publishable::Event(_), Some(event)) if event.kind() == EventKind::Trigger && topic != trigger::REQUEST => {
+        let object = &request.object;
+        let item = match view {
+            Some(event) if event.kind() == EventKind::Trigger && topic != trigger::REQUEST => {
                 let mut bytes = Vec::new();
                 raise(py, dialect.encode(event, &mut bytes))?;
                 Publishable::Control(PyBytes::new(py, &bytes).into_any().unbind())
             }
-            (Publishable::Control(payload), _) if topic == trigger::REQUEST => trigger_in(payload.bind(py), dialect)?,
-            (Publishable::Event(event), _) => Publishable::Event(event.clone_ref(py)),
-            (Publishable::Control(payload), _) => Publishable::Control(exact_payload(payload.bind(py))?),
+            Some(_) => Publishable::Event(object.clone_ref(py)),
+            None if topic == trigger::REQUEST => trigger_in(object.bind(py), dialect)?,
+            None => Publishable::Control(exact_payload(object.bind(py))?),
         };
         let correlation = match &request.correlation {
-            Some(given) => Correlation::given(given.bind(py))?,
+            Some(given) => Correlation::given(given.bind(py), || request.correlation_field())?,
             None => Correlation::Id(fresh.into()),
         };
         let topic = match (&request.topic, view) {
             (None, Some(event)) => default_topic_text(py, event.kind()),
-            (Some(given), _) => Field("publish", "topic").text(given.bind_borrowed(py))?,
+            (Some(given), _) => request.call.field("topic").text(given.bind_borrowed(py))?,
             (None, None) => PyString::new(py, topic).unbind(),
         };
         Ok(Self {

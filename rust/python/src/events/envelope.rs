@@ -69,7 +69,7 @@ pub(crate) struct Envelope {
 
 impl Correlation {
     /// A `str` or `CorrelationMetadata` that a publisher gave.
-    pub(crate) fn given(ob: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub(crate) fn given(ob: &Bound<'_, PyAny>, field: impl FnOnce() -> Field) -> PyResult<Self> {
         if let Ok(id) = ob.cast_exact::<PyString>() {
             return Ok(Self::Id(Id::Text(id.clone().unbind())));
         }
@@ -77,8 +77,7 @@ impl Correlation {
             return Ok(Self::Object(object.clone().unbind()));
         }
         // A subclass may override anything, so only its text is kept.
-        let text = Field("publish", "correlation").text(ob.as_borrowed())?;
-        Ok(Self::Id(Id::Text(text)))
+        Ok(Self::Id(Id::Text(field().text(ob.as_borrowed())?)))
     }
 
     pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {

@@ -1,6 +1,6 @@
 //! The native dataclasses, and their conversion to and from the core's types.
 //!
-//! In: [`view`] and [`correlation_view`] borrow what the encoder takes straight from the Python objects. Out:
+//! In: [`view_given`] and [`correlation_view`] borrow what the encoder takes straight from the Python objects. Out:
 //! [`received`] makes the object of a received body, [`bus_event_local`] and [`control_message_local`] those of a message
 //! that never left this process. A received object keeps a copy of its own frame and makes texts, times and maps when
 //! they are read.
@@ -65,14 +65,23 @@ pub(crate) fn as_event(ob: &Bound<'_, PyAny>) -> Option<EventKind> {
 }
 
 fn check_event(field: Field, ob: &Bound<'_, PyAny>) -> PyResult<EventKind> {
-    as_event(ob).ok_or_else(|| {
-        let expected = "ProcessEvent, NetworkEvent, FilesystemEvent, PerformanceEvent or TriggerRequest";
-        field.type_error(expected, ob)
-    })
+    as_event(ob).ok_or_else(|| not_an_event(field, ob))
+}
+
+fn not_an_event(field: Field, ob: &Bound<'_, PyAny>) -> PyErr {
+    field.type_error(
+        "ProcessEvent, NetworkEvent, FilesystemEvent, PerformanceEvent or TriggerRequest",
+        ob,
+    )
 }
 
 /// The core's view of one of the five, borrowed from the object: no text is copied.
 pub(crate) fn view<'a>(ob: &'a Bound<'_, PyAny>) -> PyResult<CollectionEvent<'a>> {
+    view_given(ob, || Field("CollectionEvent", "event"))
+}
+
+/// The same of what a caller gave, as this `field`.
+pub(crate) fn view_given<'a>(ob: &'a Bound<'_, PyAny>, field: impl FnOnce() -> Field) -> PyResult<CollectionEvent<'a>> {
     let py = ob.py();
     if let Ok(event) = ob.cast_exact::<ProcessEvent>() {
         event.get().view(py)
@@ -85,20 +94,21 @@ pub(crate) fn view<'a>(ob: &'a Bound<'_, PyAny>) -> PyResult<CollectionEvent<'a>
     } else if let Ok(event) = ob.cast_exact::<TriggerRequest>() {
         event.get().view(py)
     } else {
-        Err(check_event(Field("publish", "event"), ob).map_or_else(|error| error, |_| crate::text::inconsistent()))
+        Err(not_an_event(field(), ob))
     }
 }
 
 /// The core's view of a publisher's correlation: a `CorrelationMetadata`, or a `str` that becomes id and root of a
-/// fresh one made at `created_at`.
+/// fresh one made at `created_at`. `field` names what is neither.
 pub(crate) fn correlation_view<'a>(
     ob: &'a Bound<'_, PyAny>,
     created_at: Timestamp,
+    field: impl FnOnce() -> Field,
 ) -> PyResult<core::CorrelationMetadata<'a>> {
     if let Ok(metadata) = ob.cast_exact::<CorrelationMetadata>() {
         return metadata.get().view(ob.py());
     }
-    let field = Field("publish", "correlation");
+    let field = field();
     let id = ob
         .cast::<PyString>()
         .map_err(|_| field.type_error("str, CorrelationMetadata or None", ob))?;

@@ -37,7 +37,7 @@ pub(super) enum Step {
 impl Kind {
     pub(super) const fn name(&self) -> &'static str {
         match self {
-            Self::Publish { .. } => "publish",
+            Self::Publish { request, .. } => request.call.name(),
             Self::Get { .. } => "get",
             Self::Next { .. } => "__anext__",
         }
@@ -54,7 +54,8 @@ impl Kind {
         match self {
             Self::Publish { bus, request } => match BusCore::try_publish_awaited(bus.bind(py), request)? {
                 PublishOutcome::Accepted => Ok(Step::Return(py.None())),
-                PublishOutcome::Full(partial) => request.slow_path(bus.bind(py).as_any(), partial).map(Step::Become),
+                PublishOutcome::Interrupted(error) => Err(error),
+                PublishOutcome::Full(left) => request.slow_path(bus.bind(py).as_any(), left).map(Step::Become),
             },
             Self::Get { subscription, timeout } => {
                 let odd = timeout.as_ref().is_some_and(|timeout| !is_number(timeout.bind(py)));
@@ -88,7 +89,7 @@ impl Kind {
         match self {
             Self::Publish { bus, request } => {
                 visit.call(bus)?;
-                visit.call(request.item.object())?;
+                visit.call(&request.object)?;
                 visit.call(&request.correlation)?;
                 visit.call(&request.topic)
             }

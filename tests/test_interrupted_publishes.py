@@ -1,0 +1,141 @@
+"""Signal handlers that raise at any moment of a publish: the caller is told what was published, no other is stopped."""
+
+import asyncio
+import contextlib
+import sys
+
+import pytest
+
+from daemoneye_eventbus import Broker, ClientConfig, EventBus
+from support import eventually, pids, process, take_all
+
+
+def raise_at(number, files, met):
+    """Raises at the `number`-th point in the code of `files` and what it calls where the interpreter runs handlers.
+
+    `met` has all that were met.
+    """
+
+    def profile(frame, event, _argument):
+        near = [one.f_code.co_filename for one in (frame, frame.f_back) if one is not None]
+        if event in ("call", "c_return") and any(name.endswith(files) for name in near):
+            met.append((frame.f_code.co_name, event))
+            if len(met) == number:
+                sys.setprofile(None)
+                raise ArithmeticError
+
+    return profile
+
+
+def told(error, counted):
+    """What an exception says; one that came before Python's half of the call had begun says nothing."""
+    return getattr(error, "accepted", counted)
+
+
+async def read(events, got):
+    """To the end, although handlers may raise in a reader as well."""
+    while True:
+        with contextlib.suppress(ArithmeticError):
+            async for item in events:
+                got.append(item.event.pid)
+            return
+
+
+@pytest.mark.parametrize("roomy", [False, True], ids=["alone", "beside one with room"])
+@pytest.mark.parametrize("call", ["publish", "publish_many"])
+def test_a_handler_that_raises_while_a_publish_waits_stops_no_other_and_is_told_what_was_published(path, call, roomy):
+    """A publish that it ended was once waited for by all others without end, or was published all the same."""
+
+    async def interrupted(bus, number, met):
+        got, before = [], bus.local_statistics()["published"]
+        async with (
+            bus.subscribe("events.#", queue_messages=1, overflow="block") as events,
+            bus.subscribe("events.#" if roomy else "health.#") as others,
+        ):
+            await bus.publish(process(0))
+            waiting = bus.publish(process(1)) if call == "publish" else bus.publish_many(map(process, range(1, 4)))
+            sys.setprofile(raise_at(number, ("_publishing.py", "_backpressure.py"), met))
+            try:
+                publishing = asyncio.create_task(waiting)
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                reading = asyncio.create_task(read(events, got))
+                await asyncio.wait([publishing], timeout=5)
+            finally:
+                sys.setprofile(None)
+            error = publishing.exception()
+            counted = bus.local_statistics()["published"] - before - 1
+            accepted = (1 if call == "publish" else 3) if error is None else told(error, counted)
+            assert accepted == counted
+            end = type(error)
+            # Its traceback may hold what was never begun.
+            del error, publishing
+            for pid in (10, 11):
+                await bus.publish(process(pid))
+            await eventually(lambda: 11 in got)
+            reading.cancel()
+            published = [0, *range(1, accepted + 1), 10, 11]
+            if roomy:
+                assert pids(take_all(others)) == published
+                # What was given up is lost to the one without room.
+                published = [pid for pid in published if pid in got]
+                assert len(got) + events.dropped == accepted + 3
+            assert got == published
+        return end
+
+    async def run():
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        number, ends = 0, []
+        config = ClientConfig(congestion="block", publish_timeout=0.3)
+        async with Broker(path) as broker, EventBus.from_broker(broker, config=config) as bus:
+            met = [None]
+            while len(met) >= number:
+                number += 1
+                met.clear()
+                ends.append(await interrupted(bus, number, met))
+        assert number > 20
+        assert set(ends) == {ArithmeticError, type(None)}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("where", ["over_socket", "in_process"])
+def test_a_handler_that_raises_in_publish_many_is_told_what_was_published(path, where):
+    """Also where it raises as the loop is asked to write or to wake readers, or before the count is with Python."""
+    count = 100
+
+    async def interrupted(bus, number, met):
+        before = bus.local_statistics()["published"]
+        async with bus.subscribe("events.#") as events:
+            got = []
+            reading = asyncio.create_task(read(events, got))
+            await asyncio.sleep(0)
+            sys.setprofile(raise_at(number, ("_publishing.py", "_connection.py", "_loop.py"), met))
+            try:
+                accepted = await bus.publish_many(map(process, range(count)))
+            except ArithmeticError as error:
+                accepted = told(error, 0)
+            finally:
+                sys.setprofile(None)
+            assert accepted == bus.local_statistics()["published"] - before
+            await bus.publish(process(count))
+            await eventually(lambda: count in got)
+            assert got == [*range(accepted), count]
+            reading.cancel()
+        return accepted
+
+    async def run():
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        number, counts = 0, set()
+        async with Broker(path) as broker:
+            opening = EventBus.connect(path) if where == "over_socket" else EventBus.from_broker(broker)
+            async with opening as bus:
+                met = [None]
+                while len(met) >= number:
+                    number += 1
+                    met.clear()
+                    counts.add(await interrupted(bus, number, met))
+        assert {0, count} < counts
+        assert min(counts - {0}) <= 2
+
+    asyncio.run(run())
