@@ -12,6 +12,8 @@ import itertools
 import logging
 import os
 import weakref
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import _logs
@@ -44,6 +46,7 @@ class Bridge:
         self._listeners: dict[int, Callable[[], Callable[[], object] | None]] = {}
         self.publish_limits = _UNLIMITED
         self._limits: dict[int, tuple[int, int]] = {}
+        self._limit_uses: Counter[tuple[int, int]] = Counter()
         self.limited_buses: weakref.WeakSet[BusCore] = weakref.WeakSet()
         self._fork_is_warned_of = False
         self.watches_descriptors = self._watch_waker(loop)
@@ -181,18 +184,27 @@ class Bridge:
 
     def limit_publishes(self, owner: int, queue_messages: int, queue_bytes: int) -> None:
         """Has each bus of this loop give it a turn well before it has filled the queue of ``owner``, of this size."""
-        self._limits[owner] = (queue_messages // _PART_OF_QUEUE, queue_bytes // _PART_OF_QUEUE)
-        self._apply_publish_limits()
+        limit = (queue_messages // _PART_OF_QUEUE, queue_bytes // _PART_OF_QUEUE)
+        self._limits[owner] = limit
+        self._limit_uses[limit] += 1
+        # Most queues have the same size, and there may be thousands.
+        if self._limit_uses[limit] == 1:
+            self._apply_publish_limits()
 
     def lift_publish_limit(self, owner: int) -> None:
         """Ends that limit; from any thread."""
         limit = self._limits.pop(owner, None)
-        # Most queues have the same size.
-        if limit is not None and limit not in self._limits.copy().values():
-            self.call(self._apply_publish_limits)
+        if limit is not None:
+            self.call(partial(self._forget_publish_limit, limit))
+
+    def _forget_publish_limit(self, limit: tuple[int, int]) -> None:
+        self._limit_uses[limit] -= 1
+        if self._limit_uses[limit] == 0:
+            del self._limit_uses[limit]
+            self._apply_publish_limits()
 
     def _apply_publish_limits(self) -> None:
-        messages, bytes_ = zip(_UNLIMITED, *set(self._limits.copy().values()), strict=True)
+        messages, bytes_ = zip(_UNLIMITED, *self._limit_uses, strict=True)
         self.publish_limits = (min(messages), min(bytes_))
         for bus in self.limited_buses:
             bus._limit_budget(*self.publish_limits)
