@@ -3,8 +3,9 @@
 //! Whoever fills the queue may also empty it: bytes go to the kernel from the thread that has them, in one call per batch. Only when
 //! the kernel takes no more is the connection's own task told to wait for it.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -104,8 +105,8 @@ pub(super) struct Connection {
     pub(super) past: Totals,
     /// The kernel takes no more; the task is to wait for it.
     blocked: AtomicBool,
-    /// Writing failed.
-    broken: AtomicBool,
+    /// Why writing failed first.
+    write_error: OnceLock<io::Error>,
     pub(super) client_state: Arc<ClientState>,
     /// Writes to its process.
     pub(super) sent: Arc<AtomicU64>,
@@ -179,7 +180,7 @@ impl Connection {
             rights: None,
             past: Totals::default(),
             blocked: AtomicBool::new(false),
-            broken: AtomicBool::new(false),
+            write_error: OnceLock::new(),
             client_state: Arc::default(),
             sent: Arc::default(),
         }
@@ -214,8 +215,9 @@ impl Connection {
         }
     }
 
-    pub(super) fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Acquire)
+    /// Why writing failed, if it did.
+    pub(super) fn write_error(&self) -> Option<&io::Error> {
+        self.write_error.get()
     }
 
     pub(super) fn is_blocked(&self) -> bool {
@@ -241,7 +243,7 @@ impl Outlet for Connection {
             Ok(Written::All | Written::Armed) => return,
             Ok(Written::Disconnect) => {}
             Ok(Written::Blocked) => self.blocked.store(true, Ordering::Release),
-            Err(_) => self.broken.store(true, Ordering::Release),
+            Err(error) => drop(self.write_error.set(error)),
         }
         self.waker.wake();
     }

@@ -79,6 +79,8 @@ refusals! {
     PingTimeout = "ping_timeout",
     /// A closing connection that did not read what it was owed within `write_timeout`.
     WriteTimeout = "write_timeout",
+    /// A connection that the system did not let be written to, though its peer was there.
+    WriteFailed = "write_failed",
     /// A full queue whose owner had asked for `disconnect`.
     SlowConsumer = "slow_consumer",
     /// `disconnect_client`.

@@ -57,6 +57,12 @@ pub enum PathState {
     Lost,
 }
 
+/// Whether a write failed because nobody is left who takes anything. What the peer has sent before may still be there to read.
+pub(crate) fn is_gone(failed: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
+    matches!(failed.kind(), BrokenPipe | ConnectionReset | NotConnected)
+}
+
 /// Why dialling failed, and whether trying again may help.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DialError {

@@ -17,6 +17,7 @@ use super::handshake_reader::LOOK;
 use super::{Session, Stage, Stop};
 use crate::broker::read_room::GRACE;
 use crate::broker::statistics::Refusal;
+use crate::transport::is_gone;
 use crate::wire::text::{Code, FromBroker};
 
 /// How often a peer that is not read is asked whether it is still there.
@@ -250,7 +251,10 @@ impl Session {
     /// Whether the peer has closed its end, which a connection that is not read learns from nobody else: sending nothing fails
     /// then, and does nothing otherwise.
     fn is_gone(&self) -> bool {
-        matches!(self.connection.stream.try_write(&[]), Err(error) if error.kind() != std::io::ErrorKind::WouldBlock)
+        self.connection
+            .stream
+            .try_write(&[])
+            .is_err_and(|failed| is_gone(&failed))
     }
 }
 

@@ -1,4 +1,5 @@
-//! How a session ends: with a goodbye behind what is queued, with a reason in place of it, or because the peer is gone.
+//! How a session ends: with a goodbye behind what is queued, with a reason in place of it, because the peer is gone, or because the system
+//! does not let it be written to.
 //!
 //! Guarantee: whichever it is, every message that matched is delivered or counted as lost, for the reason of each subscription.
 
@@ -9,6 +10,7 @@ use super::{Session, Stage, Stop, with_read};
 use crate::broker::statistics::Refusal;
 use crate::error::Error;
 use crate::queue::DropReason;
+use crate::transport::is_gone;
 use crate::wire::text::{Bye, Code, ErrText, FromBroker};
 
 impl Session {
@@ -74,8 +76,37 @@ impl Session {
         self.start_write_timeout();
     }
 
-    /// The peer takes nothing any more: its subscriptions end now. What it has sent before is still read and routed. What the kernel has of
-    /// that is read before the account is settled: an UNSUB or BYE in it makes what is lost `closed` instead of `disconnected`.
+    /// Sees to it that a session does not go on without being written to.
+    pub(super) fn check_writing(&mut self) {
+        let Some(error) = self.connection.write_error() else {
+            return;
+        };
+        if is_gone(error) {
+            if self.stage == Stage::Open {
+                self.hang_up();
+            }
+            if self.stage == Stage::Leaving {
+                self.stage = Stage::Ended;
+            }
+            return;
+        }
+        // The peer is there and would wait for ever for what is lost to it; the end of the connection makes it dial again.
+        if let Some(suppressed) = self.shared.counters.note_and_log(Refusal::WriteFailed) {
+            tracing::warn!(
+                target: "daemoneye_eventbus::broker",
+                reason = Refusal::WriteFailed.name(),
+                client = %self.connection.name,
+                uid = self.connection.peer.uid,
+                pid = self.connection.peer.pid,
+                suppressed,
+                "connection ended: the system does not let it be written to: {error}"
+            );
+        }
+        self.stage = Stage::Ended;
+    }
+
+    /// The peer is gone: its subscriptions end now. What it has sent before is still read and routed. Unless something stops that, what the
+    /// kernel has of it is read before the account is settled: an UNSUB or BYE in it makes what is lost `closed` instead of `disconnected`.
     pub(super) fn hang_up(&mut self) {
         if !self.connection.queue.is_closed() {
             self.shared.router.leave(&self.connection.sink);

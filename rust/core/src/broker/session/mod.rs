@@ -237,13 +237,10 @@ impl Session {
         }
         batch::flush();
         self.connection.flush();
-        if self.connection.is_broken() {
-            self.hang_up();
-        }
+        self.check_writing();
         // On Windows what the system has taken and not passed on would be lost with the connection.
         let unsent = cfg!(windows) && self.connection.stream.unsent().unwrap_or(0) > 0;
-        if self.stage == Stage::Leaving && (self.connection.is_broken() || self.connection.queue.is_empty() && !unsent)
-        {
+        if self.stage == Stage::Leaving && self.connection.queue.is_empty() && !unsent {
             self.stage = Stage::Ended;
         }
         let blocked = self.connection.is_blocked() || self.stage == Stage::Leaving && unsent;
