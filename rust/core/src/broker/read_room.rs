@@ -44,14 +44,15 @@ impl ReadRoom {
         }
     }
 
-    fn is_plenty(&self) -> bool {
-        self.free.available_permits() >= self.limit / 2
+    /// Whether half of it is free when `bytes` more are taken.
+    fn leaves_half(&self, bytes: usize) -> bool {
+        self.free.available_permits() >= (self.limit / 2).saturating_add(bytes)
     }
 
     /// What may be read at once by a connection that has room for `own` bytes and `read` bytes of a frame: with half of the room taken,
     /// little more than it has room for.
     pub(super) fn most(&self, own: usize, read: usize, most: usize) -> usize {
-        if self.is_plenty() {
+        if self.leaves_half(0) {
             return most;
         }
         own.saturating_sub(read).clamp(FREE, most)
@@ -111,21 +112,29 @@ impl Claim {
         self.take(frame::claimed_len(pending).unwrap_or(0).max(pending.len()), true)
     }
 
-    /// Keeps what was given for what has been read and cannot be worked off yet, and sets aside what that takes besides; the last half is
-    /// for frames that have to be completed.
+    /// Keeps of what was given what is needed for what has been read and cannot be worked off yet, and sets aside what that takes besides;
+    /// the last half is for frames that have to be completed.
     pub(super) fn keep(&mut self, bytes: usize) {
         if bytes <= FREE {
-            self.give_back();
-        } else if self.room.is_plenty() {
-            match &mut self.given {
-                Some(given) => {
-                    let more = u32::try_from(bytes.saturating_sub(self.bytes)).unwrap_or(u32::MAX);
-                    if let Ok(more) = Arc::clone(&self.room.free).try_acquire_many_owned(more) {
-                        given.merge(more);
-                        self.bytes = self.bytes.max(bytes);
-                    }
+            return self.give_back();
+        }
+        match &mut self.given {
+            Some(given) if bytes <= self.bytes => {
+                drop(given.split(self.bytes - bytes));
+                self.bytes = bytes;
+            }
+            Some(given) => {
+                let more = bytes - self.bytes;
+                if self.room.leaves_half(more)
+                    && let Ok(more) = u32::try_from(more)
+                    && let Ok(more) = Arc::clone(&self.room.free).try_acquire_many_owned(more)
+                {
+                    given.merge(more);
+                    self.bytes = bytes;
                 }
-                None => {
+            }
+            None => {
+                if self.room.leaves_half(bytes) {
                     self.take(bytes, false);
                 }
             }
@@ -245,7 +254,7 @@ mod tests {
         let room = room();
         let mut whole = Claim::new(&room);
         assert!(whole.cover(&begun(FRAME, FREE + 1)));
-        whole.keep(FRAME - FREE);
+        whole.keep(FRAME);
         assert_eq!(room.used(), FRAME);
         // With frames behind it that were read together with its end.
         let mut small = Claim::new(&room);
@@ -258,10 +267,24 @@ mod tests {
         for claim in &mut read {
             claim.keep(10 * FREE);
         }
-        assert!(room.used() <= 2 * FRAME + 10 * FREE, "{}", room.used());
-        assert!(Claim::new(&room).cover(&begun(FRAME, FREE + 1)));
+        assert!(room.used() <= 2 * FRAME, "{}", room.used());
+        let mut large = [Claim::new(&room), Claim::new(&room)];
+        assert!(large.iter_mut().all(|claim| claim.cover(&begun(FRAME, FREE + 1))));
+        drop(large);
         whole.keep(FREE);
         drop(read);
         assert_eq!(room.used(), 0);
+    }
+
+    #[test]
+    fn what_is_left_of_a_large_frame_keeps_no_more_room_than_it_takes() {
+        let room = room();
+        let mut stopped: Vec<_> = (0..4).map(|_| Claim::new(&room)).collect();
+        for claim in &mut stopped {
+            assert!(claim.cover(&begun(FRAME, FREE + 1)));
+            claim.keep(10 * FREE);
+        }
+        assert_eq!(room.used(), 4 * 10 * FREE);
+        assert_eq!(stopped[0].given(), 10 * FREE);
     }
 }

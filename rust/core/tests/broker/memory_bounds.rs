@@ -1,9 +1,12 @@
 //! What a broker holds for a reader that takes nothing, whatever that reader has asked for.
 
+use std::io::Write;
+use std::time::{Duration, Instant};
+
 use daemoneye_eventbus_core::broker::BrokerConfig;
 use daemoneye_eventbus_core::wire::text::FromBroker;
 
-use crate::support::{Bus, Client, Frame, NEW, frame, frame_of, frames, guarded};
+use crate::support::{Bus, Client, Frame, NEW, frame, frame_of, frames, guarded, text_frame};
 
 const MIB: usize = 1 << 20;
 
@@ -84,5 +87,59 @@ fn lists_of_subscriptions_count_for_what_queues_hold_together() {
             matched
         );
         assert!(statistics.dropped["total_queue_bytes"] > 0, "{:?}", statistics.dropped);
+    });
+}
+
+#[test]
+fn a_large_frame_that_is_done_with_takes_no_memory_from_the_next() {
+    const CLIENTS: u64 = 60;
+    guarded(|| {
+        let bus = Bus::new();
+        let large = frame_of(NEW, 0, MIB);
+        let begun = &frame(NEW, 0)[..10];
+        let before = resident();
+        let clients: Vec<_> = (1..=CLIENTS)
+            .map(|number| {
+                let mut client = bus.connect();
+                client.send(&[large.as_slice(), begun].concat());
+                bus.settled(|now| now.bus.messages_published == number);
+                client
+            })
+            .collect();
+        let grown = resident().saturating_sub(before);
+        assert!(grown < 16 * MIB, "{} MiB", grown / MIB);
+        drop(clients);
+    });
+}
+
+#[test]
+fn who_leaves_answers_unread_leaves_room_for_large_frames() {
+    guarded(|| {
+        // Room for two of them.
+        let bus = Bus::with(BrokerConfig {
+            total_queue_bytes: MIB,
+            ..BrokerConfig::default()
+        });
+        let pings = text_frame("PING").repeat(200_000);
+        let stopped: Vec<_> = (0..20)
+            .map(|_| {
+                let client = bus.connect();
+                client.stream.set_nonblocking(true).unwrap();
+                // Until the broker reads it no further and the kernel is full as well.
+                let mut rest = pings.as_slice();
+                let mut idle = Instant::now();
+                while idle.elapsed() < Duration::from_millis(20) {
+                    if let Ok(written) = (&client.stream).write(rest) {
+                        rest = &rest[written..];
+                        idle = Instant::now();
+                    }
+                }
+                client
+            })
+            .collect();
+        let mut publisher = bus.connect();
+        publisher.send(&frame_of(NEW, 0, MIB));
+        publisher.flush();
+        drop(stopped);
     });
 }

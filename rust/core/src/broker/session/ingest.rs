@@ -147,9 +147,6 @@ impl Session {
         if self.stage != Stage::Open {
             return;
         }
-        if self.pending.is_empty() && self.pending.capacity() > KEPT_PENDING {
-            self.pending = Vec::new();
-        }
         if let Err(ready) = self.pay_ahead() {
             self.stop = Some(Stop::Paced(ready));
         }
@@ -158,6 +155,7 @@ impl Session {
         } else if !self.claim.cover(&self.pending) {
             self.stop = Some(Stop::Room);
         }
+        let_go(&self.shared.headroom, &mut self.pending, self.claim.given());
         self.clock
             .note_frames(whole, !self.pending.is_empty() && self.stop.is_none());
     }
@@ -379,6 +377,22 @@ impl Session {
                 topic,
                 sequence,
             } => self.refuse_publish(Code::MessageType, reason, topic, sequence),
+        }
+    }
+}
+
+/// Lets go of what was taken for frames that are done with: a connection that holds nothing keeps little, any other at most twice what it
+/// holds or has `room` for.
+pub(super) fn let_go(headroom: &Headroom, pending: &mut Vec<u8>, room: usize) {
+    if pending.is_empty() {
+        if pending.capacity() > KEPT_PENDING {
+            *pending = Vec::new();
+        }
+    } else if pending.capacity() / 2 > room.max(FREE).max(pending.len()) {
+        let mut kept = Vec::new();
+        // Without memory for a copy it stays where it is.
+        if headroom.append(&mut kept, pending).is_ok() {
+            *pending = kept;
         }
     }
 }

@@ -10,8 +10,8 @@ use super::{Original, Stage};
 use crate::broker::deliver::Delivery;
 use crate::broker::rights::look_up;
 use crate::broker::route::{LaneKind, RouteStatus};
-use crate::broker::session::ingest::add;
-use crate::broker::session::{KEPT_PENDING, SLOW_TURN};
+use crate::broker::session::SLOW_TURN;
+use crate::broker::session::ingest::{add, let_go};
 use crate::broker::shared::Phase;
 use crate::broker::statistics::Refusal;
 use crate::queue::OnFull;
@@ -56,9 +56,6 @@ impl Original {
         pending.drain(..at);
         if pending.is_empty() || self.behind {
             self.frame_since = None;
-            if pending.is_empty() && pending.capacity() > KEPT_PENDING {
-                pending = Vec::new();
-            }
         } else if at > 0 || self.frame_since.is_none() {
             self.frame_since = Some(Instant::now());
         }
@@ -68,6 +65,7 @@ impl Original {
         } else if !self.claim.cover(&self.pending) {
             self.frame_since = None;
         }
+        let_go(&self.shared.headroom, &mut self.pending, self.claim.given());
     }
 
     fn handle_frame(&mut self, frame: &[u8], body: &[u8]) {
