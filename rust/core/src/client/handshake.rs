@@ -16,6 +16,8 @@ const TOKEN_REQUIRED: &str =
     "the broker asks for a token and this client has none; set ClientConfig.token to the broker's";
 const TOKEN_NOT_REQUIRED: &str =
     "the broker does not ask for the token that this client has, so that it proves nothing; set BrokerConfig.token too";
+const PROOF_UNKNOWN: &str = "the broker asks for a proof of a kind that this client does not know, or without the nonce that it takes; \
+     use the broker's version of this package, or check who listens there";
 const PROOF_MISSING: &str = "the broker did not prove that it holds our token; check who listens there";
 
 /// A connection after its handshake, with the bytes that came behind that.
@@ -26,11 +28,32 @@ pub(super) struct Established {
     pub(super) leftover: Vec<u8>,
 }
 
-/// `skipped` counts the frames that come before the broker's answer.
+/// How far a handshake has come, for whoever gives it up.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// Frames that came before the broker's answer to CONNECT.
+    pub(super) skipped: u64,
+    /// CONNECT is answered, and our proof of the token is sent.
+    is_proving: bool,
+}
+
+impl Progress {
+    /// What the broker has left without an answer.
+    pub(super) const fn unanswered(&self) -> &'static str {
+        if self.is_proving {
+            "the broker answered CONNECT, and not our proof of the token: after wrong ones it takes its time; check the token, or \
+             raise connect_timeout"
+        } else {
+            "something accepted the connection and did not answer CONNECT; if it is a broker of the original, \
+             set peer=\"original\""
+        }
+    }
+}
+
 pub(super) async fn connect(
     address: &Address,
     config: &ClientConfig,
-    skipped: &mut u64,
+    progress: &mut Progress,
 ) -> Result<Established, DialError> {
     let stream = Arc::new(dial(address, config)?);
     let readable = stream
@@ -65,7 +88,7 @@ pub(super) async fn connect(
             Some(FromBroker::Bye(_)) => {
                 return Err(Retry::Yes.because(Error::ConnectionLost("the broker is stopping".to_owned())));
             }
-            _ => *skipped += 1,
+            _ => progress.skipped += 1,
         }
     };
     if info.protocol != PROTOCOL || info.dialect != config.dialect.name() {
@@ -80,6 +103,7 @@ pub(super) async fn connect(
         (None, _, _, "none") => {}
         (Some(token), Some(own), Some(theirs), "token") => {
             let proof = token.proof(Role::Client, &own, theirs);
+            progress.is_proving = true;
             texts.send(&FromClient::Auth(Auth { proof })).await?;
             let proved = loop {
                 if let Some(FromBroker::Ok(ok)) = texts.receive(config.max_frame).await? {
@@ -91,8 +115,9 @@ pub(super) async fn connect(
             }
         }
         // A token on one side only, or a broker that will not prove itself: never go on without.
-        (None, ..) => return Err(Retry::No.because(Error::AuthenticationFailed(TOKEN_REQUIRED))),
-        (Some(_), ..) => return Err(Retry::No.because(Error::AuthenticationFailed(TOKEN_NOT_REQUIRED))),
+        (None, .., "token") => return Err(Retry::No.because(Error::AuthenticationFailed(TOKEN_REQUIRED))),
+        (Some(_), .., "none") => return Err(Retry::No.because(Error::AuthenticationFailed(TOKEN_NOT_REQUIRED))),
+        _ => return Err(Retry::No.because(Error::AuthenticationFailed(PROOF_UNKNOWN))),
     }
     Ok(Established {
         stream: texts.stream,

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::backoff::Backoff;
 use super::connection::{Read, Reader, State};
-use super::handshake::{self, Established};
+use super::handshake::{self, Established, Progress};
 use super::inbound::ControlEvent;
 use super::original::{self, Dialled};
 use super::outbox::Sent;
@@ -138,17 +138,12 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live,
     if shared.is_original() {
         return attempt_original(shared, deadline, give_up.is_some()).await;
     }
-    let mut skipped = 0;
-    let handshake = handshake::connect(&shared.address, &shared.config, &mut skipped);
+    let mut progress = Progress::default();
+    let handshake = handshake::connect(&shared.address, &shared.config, &mut progress);
     let established = timeout_at(deadline, handshake).await;
-    shared.inbound.lock().decode_errors += skipped;
-    let mut established = established.unwrap_or_else(|_| {
-        Err(Retry::Yes.because(Error::ConnectionLost(
-            "something accepted the connection and did not answer CONNECT; if it is a broker of the original, \
-             set peer=\"original\""
-                .to_owned(),
-        )))
-    })?;
+    shared.inbound.lock().decode_errors += progress.skipped;
+    let mut established = established
+        .unwrap_or_else(|_| Err(Retry::Yes.because(Error::ConnectionLost(progress.unanswered().to_owned()))))?;
     let info = &established.info;
     let ping_interval = ping_interval(info.ping_interval);
     {

@@ -1,6 +1,7 @@
 //! Brokers that are to prove a token, and what a client makes of those that do not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::client::{ClientConfig, Link, Reader, State};
@@ -17,12 +18,16 @@ fn token() -> Token {
 }
 
 fn open(broker: &ScriptedBroker, token: Option<Token>) -> (Link, Arc<TestWaker>) {
-    let waker = Arc::new(TestWaker::default());
-    let host: Arc<dyn Wake> = Arc::<TestWaker>::clone(&waker);
     let config = ClientConfig {
         token,
         ..ClientConfig::default()
     };
+    open_with(broker, config)
+}
+
+fn open_with(broker: &ScriptedBroker, config: ClientConfig) -> (Link, Arc<TestWaker>) {
+    let waker = Arc::new(TestWaker::default());
+    let host: Arc<dyn Wake> = Arc::<TestWaker>::clone(&waker);
     let link = Link::open(broker.place.address.clone(), config, Reader::Link, host).unwrap();
     (link, waker)
 }
@@ -102,15 +107,49 @@ fn a_token_on_one_side_alone_connects_nobody() {
         nonce: None,
         ..info_with_token()
     };
-    for (token, info) in [
-        (Some(token()), broker_info(30.0)),
-        (Some(token()), without_nonce),
-        (None, info_with_token()),
+    let of_another_kind = || Info {
+        auth: "certificate".to_owned(),
+        ..info_with_token()
+    };
+    for (token, info, why) in [
+        (Some(token()), broker_info(30.0), "does not ask for the token"),
+        (Some(token()), without_nonce, "without the nonce"),
+        (
+            Some(token()),
+            of_another_kind(),
+            "a kind that this client does not know",
+        ),
+        (None, of_another_kind(), "a kind that this client does not know"),
+        (None, info_with_token(), "this client has none"),
     ] {
         let (state, cause) = handshake_outcome(token, info, |_, _| None);
         assert_eq!(state, State::Closed);
-        assert!(matches!(cause, Some(Error::AuthenticationFailed(_))), "{cause:?}");
+        let Some(Error::AuthenticationFailed(text)) = cause else {
+            panic!("{cause:?}")
+        };
+        assert!(text.contains(why), "{text}");
     }
+}
+
+#[test]
+fn who_leaves_the_proof_without_an_answer_is_not_told_to_have_left_connect_so() {
+    let broker = ScriptedBroker::new();
+    let config = ClientConfig {
+        token: Some(token()),
+        connect_timeout: Duration::from_millis(300),
+        ..ClientConfig::default()
+    };
+    let (link, waker) = open_with(&broker, config);
+    let client = broker.accept();
+    let mut read = Vec::new();
+    assert!(matches!(next_text(&broker, &client, &mut read), FromClient::Connect(_)));
+    broker.send(&client, &FromBroker::Info(Box::new(info_with_token())).frame());
+    assert!(matches!(next_text(&broker, &client, &mut read), FromClient::Auth(_)));
+    waker.until("given up", || link.state() == State::Closed);
+    let Some(Error::ConnectTimeout { cause, .. }) = link.cause() else {
+        panic!("{:?}", link.cause())
+    };
+    assert!(cause.contains("our proof of the token"), "{cause}");
 }
 
 #[test]
