@@ -64,8 +64,15 @@ impl Terms {
     }
 }
 
-/// The patterns of one peer of the original. Held while they change, and while its connection is replaced.
-pub(super) type SharedPatterns = Arc<Mutex<Vec<Pattern>>>;
+/// What one peer of the original is to be sent.
+pub(super) struct OriginalPatterns {
+    pub(super) patterns: Vec<Pattern>,
+    /// False while it reads answers only: then it is subscribed to none of them.
+    pub(super) is_subscribed: bool,
+}
+
+/// Held while they change, and while the connection of the peer is replaced.
+pub(super) type SharedPatterns = Arc<Mutex<OriginalPatterns>>;
 
 /// What makes the connection of a peer of the original.
 pub(super) struct OriginalTerms {

@@ -255,7 +255,8 @@ impl Broker {
         self.0.shared.clients()
     }
 
-    /// Sets what a peer of the original is sent from now on, in place of what it was sent so far; nothing at all without patterns.
+    /// Sets what a peer of the original is sent from now on, in place of what it was sent so far; nothing at all without patterns. One
+    /// that reads answers only is subscribed to them when it reads.
     /// Native clients say themselves what they want. What the rules do not allow it is [`Error::PermissionRefused`].
     pub fn subscribe_client(&self, id: Uuid, patterns: &[String]) -> Result<()> {
         let shared = &self.0.shared;
@@ -280,8 +281,8 @@ impl Broker {
         let mut held = held.lock();
         // It may have been replaced meanwhile, which the lock forbids from here on.
         let connection = shared.connection(id).ok_or_else(gone)?;
-        held.clone_from(&patterns);
-        session::subscribe(&shared.router, &connection, patterns);
+        held.patterns = patterns;
+        session::subscribe(&shared.router, &connection, &held);
         Ok(())
     }
 

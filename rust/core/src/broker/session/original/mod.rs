@@ -37,7 +37,7 @@ use super::clock::{late_frame, unfinished_frame};
 use super::entry::Entry;
 use super::final_read::{FinalRead, FinalReadStep};
 use super::{Stage, Wait, batch, read, with_read};
-use crate::broker::connection::{ClientState, Connection, SharedPatterns, TaskWaker};
+use crate::broker::connection::{ClientState, Connection, OriginalPatterns, SharedPatterns, TaskWaker};
 use crate::broker::connection_limits::OriginalPermit;
 use crate::broker::rate::Meter;
 use crate::broker::read_room::{Claim, GRACE};
@@ -110,7 +110,10 @@ impl Original {
             readable: entry.readable,
             waker: Arc::default(),
             id: Uuid::new_v4(),
-            patterns: Arc::new(Mutex::new(patterns)),
+            patterns: Arc::new(Mutex::new(OriginalPatterns {
+                patterns,
+                is_subscribed: true,
+            })),
             client_state: Arc::default(),
             reader: Reader {
                 shared: Arc::clone(&shared),

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::Original;
 use super::reading::Reading;
-use crate::broker::connection::{Connection, OriginalTerms, Terms};
+use crate::broker::connection::{Connection, OriginalPatterns, OriginalTerms, Terms};
 use crate::broker::router::{Interest, Router};
 use crate::broker::shared::Phase;
 use crate::broker::statistics::Totals;
@@ -19,10 +19,13 @@ const MAX_BODY: usize = 192 * 1024;
 /// The one subscription of such a peer.
 const ONLY: u64 = 0;
 
-/// Sets what a peer of the original is sent.
-pub(in crate::broker) fn subscribe(router: &Router, connection: &Connection, patterns: Vec<Pattern>) {
+/// Has a peer of the original sent what it is to be sent, if it reads.
+pub(in crate::broker) fn subscribe(router: &Router, connection: &Connection, held: &OriginalPatterns) {
+    if !held.is_subscribed {
+        return;
+    }
     let interest = Interest {
-        patterns,
+        patterns: held.patterns.clone(),
         filters: None,
         // It has no other way to ask for them than a pattern.
         include_control: true,
@@ -37,10 +40,10 @@ impl Original {
         self.rights = self.shared.rights(&self.stream.user(), token);
         if let Some(rights) = &self.rights {
             let may = |pattern: &Pattern| rights.refuse_subscription(std::slice::from_ref(pattern)).is_none();
-            self.patterns.lock().retain(may);
+            self.patterns.lock().patterns.retain(may);
         }
         let connection = self.connect_queue(Totals::default());
-        subscribe(&self.shared.router, &connection, self.patterns.lock().clone());
+        subscribe(&self.shared.router, &connection, &self.patterns.lock());
         self.shared.register(&connection);
         self.reader.connection = Some(connection);
     }
@@ -83,12 +86,11 @@ impl Original {
 
     /// Drops what waits for the peer and begins anew, subscribed unless it would read nothing of it.
     fn renew_queue(&self, old: &Connection) -> Arc<Connection> {
-        let patterns = self.patterns.lock();
+        let mut held = self.patterns.lock();
+        held.is_subscribed = self.reading != Reading::AnswersOnly;
         let past = self.shared.end_queue(old);
         let connection = self.connect_queue(past);
-        if self.reading != Reading::AnswersOnly {
-            subscribe(&self.shared.router, &connection, patterns.clone());
-        }
+        subscribe(&self.shared.router, &connection, &held);
         self.shared.replace(old, &connection);
         connection
     }
@@ -124,8 +126,9 @@ impl Original {
         if before == Reading::AnswersOnly
             && let Some(connection) = &self.reader.connection
         {
-            let patterns = self.patterns.lock();
-            subscribe(&self.shared.router, connection, patterns.clone());
+            let mut held = self.patterns.lock();
+            held.is_subscribed = true;
+            subscribe(&self.shared.router, connection, &held);
         }
     }
 }

@@ -247,6 +247,38 @@ fn whoever_reads_answers_only_keeps_its_connection_and_is_sent_nothing_else() {
 
 #[test]
 #[cfg_attr(miri, ignore = "a broker needs getrlimit, which is missing there")]
+fn what_a_peer_that_reads_answers_only_is_given_to_read_waits_until_it_reads() {
+    let (bus, mut peer) = met_and_asked(BrokerConfig {
+        stall_timeout: Duration::from_millis(200),
+        ..BrokerConfig::default()
+    });
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while only(&bus).subscriptions == 1 {
+        assert!(Instant::now() < deadline, "it is taken for a client still");
+        check(&mut peer);
+        assert_eq!(read_like_the_original(&mut peer).unwrap(), b"PONG");
+        std::thread::sleep(CHECK / 2);
+    }
+    let subscribe = |pattern: &str| bus.broker.subscribe_client(only(&bus).id, &[pattern.to_owned()]);
+    subscribe("events.network.+").unwrap();
+    subscribe("events.process.+").unwrap();
+    bus.publish(0..10);
+    let info = only(&bus);
+    assert_eq!((info.subscriptions, info.queued_messages), (0, 0));
+    // All that it was sent, and then what it is subscribed to.
+    peer.set_nonblocking(true).unwrap();
+    while only(&bus).subscriptions == 0 {
+        assert!(Instant::now() < deadline, "it reads, and is not taken for a client");
+        let _ = peer.read(&mut [0; 64]);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    peer.set_nonblocking(false).unwrap();
+    bus.publish(10..11);
+    assert_eq!(pid(&read_like_the_original(&mut peer).unwrap()), 10);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "a broker needs getrlimit, which is missing there")]
 fn who_disconnects_a_peer_means_it_whichever_queue_it_has() {
     let (bus, mut peer) = met_and_asked(BrokerConfig {
         stall_timeout: Duration::from_millis(200),
