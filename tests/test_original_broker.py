@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import random
+import socket
 import time
 
 import pytest
@@ -233,6 +234,17 @@ async def test_without_reconnect_the_end_is_the_end(path, original):
     events = await bus.subscribe("events.#")
     peer.close()
     with pytest.raises(ConnectionLost):
+        await events.get(timeout=5)
+    await bus.shutdown()
+
+
+async def test_an_end_with_something_unread_is_an_end_as_well(path, original):
+    bus, peer = await dial(path, original, reconnect=False)
+    events = await bus.subscribe("events.#")
+    peer.send(b"PING")
+    assert await asyncio.to_thread(peer.sock.recv, 1, socket.MSG_PEEK)
+    peer.close()
+    with pytest.raises(ConnectionLost, match="the broker closed the connection"):
         await events.get(timeout=5)
     await bus.shutdown()
 

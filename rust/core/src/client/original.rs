@@ -118,15 +118,9 @@ pub(super) async fn maintain(shared: &Arc<Shared>, stream: &Arc<Stream>, readabl
                     return;
                 }
                 match got {
-                    Ok(0) => {
-                        let cause = Error::ConnectionLost("the broker closed the connection".to_owned());
-                        return shared.connection_lost(connection, cause, false);
-                    }
+                    Ok(0) => return shared.connection_lost(connection, shared.closed_without_reason(), false),
                     Ok(n) => shared.feed(connection, chunk.get(..n).unwrap_or_default()),
-                    Err(error) => {
-                        let cause = Error::io("reading from the broker", &error);
-                        return shared.connection_lost(connection, cause, false);
-                    }
+                    Err(error) => return shared.connection_lost(connection, shared.read_failed(&error), false),
                 }
             }
         }

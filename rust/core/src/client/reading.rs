@@ -46,19 +46,26 @@ impl Shared {
                 return Ok(self.process_read(connection));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(error),
-            // Closed with something of ours unread.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => self.closed_without_reason(),
-            Err(error) => Error::ConnectionLost(format!("reading from the broker: {error}")),
+            Err(error) => self.read_failed(&error),
         };
         self.connection_lost(connection, cause, false);
         Ok(Read::Ended)
+    }
+
+    /// The error for a read that failed.
+    pub(super) fn read_failed(&self, cause: &io::Error) -> Error {
+        match cause.kind() {
+            // Closed with something of ours unread.
+            io::ErrorKind::ConnectionReset => self.closed_without_reason(),
+            _ => Error::ConnectionLost(format!("reading from the broker: {cause}")),
+        }
     }
 
     /// The error for an end of the stream with no ERR or BYE before it.
     pub(super) fn closed_without_reason(&self) -> Error {
         let closed = "the broker closed the connection";
         Error::ConnectionLost(match self.config.broker_overflow {
-            Overflow::Disconnect => format!(
+            Overflow::Disconnect if !self.is_original() => format!(
                 "{closed} and could not say why, perhaps because its queue for this bus was full \
                  (broker_overflow=\"disconnect\") and nothing was read for its write_timeout; read sooner, or choose another"
             ),
