@@ -4,6 +4,9 @@
 //! filters. Consecutive messages of one topic are delivered as one run. A subscription gets what stands behind the answer to its SUB,
 //! and nothing that was sent before for others of the connection.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use super::inbox::Inbox;
@@ -14,6 +17,7 @@ use super::ticket::{Answer, Ticket};
 use super::unsubscribes::{Answered, Unsubscribe, UnsubscribeTable};
 use crate::error::{Error, Result};
 use crate::event::Utf8;
+use crate::filter::Filters;
 use crate::headroom::Headroom;
 use crate::log::Limiter;
 use crate::queue::{DropReason, OnFull, Pushed, Run, Wake};
@@ -353,19 +357,20 @@ impl Inbound {
     pub(super) fn deliver_filtered<'i>(&self, bytes: &[u8], receivers: impl Iterator<Item = &'i Arc<Inbox>> + Clone) {
         for (frame, body) in frame::split(bytes) {
             let run = self.headroom.copy(frame, 1);
-            let Ok((message, event)) = wire::read(self.dialect, body) else {
-                continue;
+            // It was found well-formed before: what cannot be read now has no memory for what it is made of. No filter refuses it then.
+            let read = wire::read(self.dialect, body).ok();
+            let refuses = |filters: &Filters| {
+                let refused_by = |(message, event): &(_, Option<_>)| !filters.accept(message, event.as_ref());
+                read.as_ref().is_some_and(refused_by)
             };
             for inbox in receivers.clone() {
-                if inbox
-                    .filters
-                    .as_ref()
-                    .is_none_or(|filters| filters.accept(&message, event.as_ref()))
-                {
-                    match &run {
-                        Some(run) => drop(inbox.push(run, OnFull::Overflow)),
-                        None => inbox.push_gap(1, DropReason::NoMemory),
-                    }
+                if inbox.filters.as_ref().is_some_and(refuses) {
+                    continue;
+                }
+                let is_readable = read.is_some() || inbox.filters.is_none();
+                match run.as_ref().filter(|_| is_readable) {
+                    Some(run) => drop(inbox.push(run, OnFull::Overflow)),
+                    None => inbox.push_gap(1, DropReason::NoMemory),
                 }
             }
         }
