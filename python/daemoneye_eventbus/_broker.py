@@ -141,7 +141,7 @@ class Broker:
     def shutdown(self, timeout: float = 2.0) -> Coroutine[Any, Any, int]:
         """Stops listening, sends what is queued for at most ``timeout`` seconds, tells the clients, and closes.
 
-        Returns how many messages could not be delivered. Idempotent.
+        Returns how many messages could not be delivered, also to clients that went away meanwhile. Idempotent.
         """
         return self._shutdown(timeout)
 

@@ -24,14 +24,13 @@ impl Shared {
             .insert(connection.id, Arc::clone(connection));
     }
 
-    /// Ends a connection's subscriptions, counts what it has not got as lost, for the `reason` of each, and keeps its numbers. `waited`:
-    /// messages of it that waited for others when the broker stopped waiting.
-    pub(super) fn retire(&self, connection: &Connection, waited: u64, reason: impl Fn(u64) -> DropReason) {
+    /// Ends a connection's subscriptions, counts what it has not got as lost, for the `reason` of each, and keeps its numbers. `before`:
+    /// messages that the end of the broker had cost it until now.
+    pub(super) fn retire(&self, connection: &Connection, before: u64, reason: impl Fn(u64) -> DropReason) {
         self.router.leave(&connection.sink);
-        let discarded = connection.queue.discard(reason);
-        let unsent = if self.phase() >= Phase::Leaving { discarded } else { 0 };
+        let dropped = connection.queue.discard(reason);
         let mut registry = self.registry.lock();
-        registry.note_lost_at_end(waited + unsent);
+        registry.note_lost_at_end(before + self.undelivered(dropped));
         if registry.connections.remove(&connection.id).is_some() {
             registry.gone.add(&connection.queue.snapshot(), false);
         }
@@ -53,7 +52,13 @@ impl Shared {
         registry.gone.add(&old.queue.snapshot(), false);
     }
 
-    /// What those who were connected when the broker ended have not got.
+    /// How many of the messages that were dropped with a connection, or with its subscriptions, a shutdown could not deliver: all of
+    /// them, once one has begun.
+    pub(super) fn undelivered(&self, dropped: u64) -> u64 {
+        if self.phase() >= Phase::Quiescing { dropped } else { 0 }
+    }
+
+    /// What those who were connected when the broker began to stop have not got.
     pub(super) fn lost_at_end(&self) -> Undelivered {
         self.registry.lock().lost_at_end
     }

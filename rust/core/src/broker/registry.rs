@@ -35,7 +35,7 @@ pub(super) struct Registry {
     pub(super) connections: HashMap<Uuid, Arc<Connection>>,
     pub(super) locals: HashMap<Uuid, LocalClient>,
     pub(super) gone: Totals,
-    /// What those who were connected when the broker ended have not got.
+    /// What those who were connected when the broker began to stop have not got.
     pub(super) lost_at_end: Undelivered,
 }
 

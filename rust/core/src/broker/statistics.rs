@@ -300,10 +300,10 @@ pub struct ClientInfo {
     pub published: u64,
 }
 
-/// What a shutdown could not deliver.
+/// What a shutdown could not deliver, whoever's doing that was: the deadline's, or that of a peer who did not read or went away.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Undelivered {
-    /// Messages in the queues of connections, or read from a publisher who waited for a queue.
+    /// Messages that were dropped with the queues of connections, or read from a publisher who waited for a queue.
     pub messages: u64,
     /// Connections that had some of them.
     pub connections: usize,

@@ -8,7 +8,7 @@ use daemoneye_eventbus_core::broker::{Broker, BrokerConfig};
 use daemoneye_eventbus_core::transport::PathState;
 use daemoneye_eventbus_core::wire::text::{Code, FromBroker};
 
-use crate::support::{Bus, Frame, NEW, frame_of, frames, guarded, shut_down, start};
+use crate::support::{Bus, Client, Frame, NEW, frame_of, frames, guarded, shut_down, start};
 
 #[test]
 fn a_second_broker_is_refused_and_the_first_undisturbed() {
@@ -148,6 +148,41 @@ fn of_several_deadlines_the_nearest_holds() {
             }
             let results = [wait.recv().unwrap(), wait.recv().unwrap()];
             assert!(results.iter().all(|result| result.connections == 1), "{results:?}");
+        }
+    });
+}
+
+#[test]
+fn what_a_client_loses_that_goes_or_is_cut_while_the_broker_stops_is_reported() {
+    type End = fn(&Bus, Client);
+    let ends: [(&str, End); 2] = [
+        ("goes", |_, reader| drop(reader)),
+        ("is cut", |bus, mut reader| {
+            let mut clients = bus.broker.clients();
+            clients.retain(|client| client.queued_messages > 0);
+            assert!(bus.broker.disconnect_client(clients[0].id));
+            while !matches!(reader.next(), Frame::End) {}
+        }),
+    ];
+    guarded(move || {
+        for (what, end) in ends {
+            let bus = Bus::new();
+            let mut reader = bus.connect();
+            reader.subscribe(1, &["events.#"]);
+            let mut publisher = bus.connect();
+            publisher.send(&frames(NEW, 0..10_000));
+            publisher.flush();
+            let (done, wait) = mpsc::channel();
+            bus.broker.shutdown(Duration::from_secs(20), move |undelivered| {
+                done.send(undelivered).unwrap()
+            });
+            // From then on nobody's messages come in.
+            while !matches!(publisher.next(), Frame::End) {}
+            end(&bus, reader);
+            let undelivered = wait.recv_timeout(Duration::from_secs(10)).unwrap();
+            let lost = bus.broker.statistics().dropped["disconnected"];
+            assert!(lost > 0, "{what}");
+            assert_eq!((undelivered.messages, undelivered.connections), (lost, 1), "{what}");
         }
     });
 }

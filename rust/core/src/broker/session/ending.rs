@@ -20,8 +20,14 @@ impl Session {
         if self.stage == Stage::Open {
             self.cut(Code::DisconnectedByOperator, "an operator has disconnected this client");
         } else {
-            self.connection.queue.end_with(None, |id| self.why_lost(id));
+            self.end_with(None);
         }
+    }
+
+    /// Drops what is queued, except a frame that is half written.
+    fn end_with(&mut self, last: Option<Bytes>) {
+        let dropped = self.connection.queue.end_with(last, |id| self.why_lost(id));
+        self.lost_at_end += self.shared.undelivered(dropped);
     }
 
     /// Says goodbye behind what is queued.
@@ -64,7 +70,7 @@ impl Session {
         }
         let frame = Bytes::from(FromBroker::Err(ErrText::new(code, message)).frame());
         self.shared.router.leave(&self.connection.sink);
-        self.connection.queue.end_with(Some(frame), |id| self.why_lost(id));
+        self.end_with(Some(frame));
         self.begin_leaving();
     }
 
@@ -120,7 +126,8 @@ impl Session {
             with_read(len, |data| self.take(data));
         }
         if self.stop != Some(Stop::Turn) {
-            self.connection.queue.discard(|id| self.why_lost(id));
+            let dropped = self.connection.queue.discard(|id| self.why_lost(id));
+            self.lost_at_end += self.shared.undelivered(dropped);
         }
     }
 

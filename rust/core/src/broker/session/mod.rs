@@ -107,7 +107,7 @@ struct Session {
     waiting: Option<Waiting>,
     /// Bytes of the run that it is left of; what is translated for readers of other dialects is not counted.
     waits_with: usize,
-    /// Messages that waited for room when the broker stopped waiting.
+    /// Messages that waited for room when the broker stopped waiting, or were dropped for this client while it stopped.
     lost_at_end: u64,
     ingest: Ingest,
     /// `None`: it may do everything.
