@@ -101,8 +101,14 @@ impl Shared {
         }
     }
 
-    /// Takes a bus of this process out; its subscriptions have been retired before.
+    /// Takes a bus of this process out; its subscriptions have been retired before, unless somebody else is about to.
     pub(super) fn retire_local(&self, client: Uuid) {
+        let registry = self.registry.lock();
+        let left = registry.locals.get(&client).map(|local| local.queues.clone());
+        drop(registry);
+        for queue in left.iter().flat_map(|queues| queues.values()) {
+            queue.discard(|_| DropReason::Closed);
+        }
         let mut registry = self.registry.lock();
         if let Some(local) = registry.locals.remove(&client) {
             registry.gone.merge(&local.totals());

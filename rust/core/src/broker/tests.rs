@@ -9,6 +9,7 @@ use super::config::BrokerConfig;
 use super::deliver::Delivery;
 use super::route::{LaneKind, Sink};
 use super::router::{Interest, Router};
+use super::shared::Shared;
 use crate::event::{CorrelationMetadata, Map, Timestamp};
 use crate::queue::{Budget, Content, DropReason, Limits, OnFull, Overflow, Pushed, Queue, Run, Sender, Wake};
 use crate::topic::Pattern;
@@ -145,6 +146,25 @@ fn who_reads_nothing_comes_and_goes_without_a_look_up_of_others() {
     assert_eq!(router.generation(), generation);
     router.leave(&reader);
     assert!(router.generation() > generation);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "a broker needs getrlimit, which is missing there")]
+fn a_bus_that_is_closed_leaves_nothing_queued_by_a_subscription_that_is_being_closed() {
+    let shared = Shared::new(BrokerConfig::default());
+    let sink = join(&shared.router);
+    let id = uuid::Uuid::nil();
+    shared.register_local(id, String::new(), Arc::default());
+    assert!(shared.register_queue(id, &sink));
+    let run = Run::object(Arc::new(()), 10);
+    sink.queue
+        .push(&run, &Arc::from([0]), sink.queue.epoch(), OnFull::Overflow);
+    // The other thread has taken it off the bus, and has not come to this.
+    shared.retire_local(id);
+    shared.retire_queue(id, &sink);
+    let now = shared.statistics();
+    assert_eq!((now.queued_messages, now.queued_bytes), (0, 0));
+    assert_eq!((now.bus.messages_delivered, now.dropped["closed"]), (0, 1));
 }
 
 #[test]
