@@ -153,7 +153,7 @@ class EventBus(Publisher):
         self._subscriptions = {}
         self._reserved = set()
         self._waiting_publishes = deque()
-        self._stall_timer = None
+        self._retry_timer = None
         self._shut = False
         self._pid = os.getpid()
         backend.bridge.limited_buses.add(self)

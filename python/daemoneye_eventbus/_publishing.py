@@ -28,7 +28,7 @@ class Publisher(BusCore):
     _backend: Backend
     _bridge: Bridge
     _waiting_publishes: deque[WaitingPublish]
-    _stall_timer: asyncio.TimerHandle | None
+    _retry_timer: asyncio.TimerHandle | None
     _shut: bool
 
     def _check(self) -> None:
@@ -97,16 +97,16 @@ class Publisher(BusCore):
     def _update_front(self) -> None:
         """To be called when the first in the queue has changed, or the queue is empty."""
         self._set_waiter_count(len(self._waiting_publishes))
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
+            self._retry_timer = None
         if not self._waiting_publishes:
             self._backend.room.discard(self._retry_waiting)
             return
         self._backend.room.add(self._retry_waiting)
-        stalls_in = self._waiting_publishes[0].progress.stalls_in
-        if stalls_in is not None:
-            self._stall_timer = self._bridge.loop.call_later(stalls_in, self._retry_waiting)
+        retry_in = self._waiting_publishes[0].progress.retry_in
+        if retry_in is not None:
+            self._retry_timer = self._bridge.loop.call_later(retry_in, self._retry_waiting)
 
     def _retry_waiting(self) -> None:
         """Tries the waiting publishes in order, until one finds too little room."""

@@ -71,11 +71,12 @@ impl PublishProgress {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Seconds until readers that take nothing are no longer waited for: try again then at the latest. `None` if nothing has begun.
+    /// Seconds until it is to be tried again, woken or not: readers that take nothing may not be waited for any longer. `None` if nothing
+    /// has begun.
     #[getter]
-    fn stalls_in(&self) -> Option<f64> {
+    fn retry_in(&self) -> Option<f64> {
         let unfinished = self.unfinished.lock();
-        let at = unfinished.as_ref().and_then(ForkSafe::try_get)?.stalls_at();
+        let at = unfinished.as_ref().and_then(ForkSafe::try_get)?.retry_at();
         Some(at.saturating_duration_since(Instant::now()).as_secs_f64())
     }
 

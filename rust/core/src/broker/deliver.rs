@@ -47,13 +47,14 @@ impl Backlog {
 /// What full queues have left with a publisher.
 pub(super) struct Waiting {
     backlogs: Vec<Backlog>,
-    stalls_at: Instant,
+    retry_at: Instant,
 }
 
 impl Waiting {
-    /// When the first of the full queues counts as stalled, if it takes nothing before: time to try again.
-    pub(super) const fn stalls_at(&self) -> Instant {
-        self.stalls_at
+    /// When to try again, woken or not: the first of the full queues counts as stalled then, if it takes nothing before, or others may
+    /// have left it some of what all queues together hold.
+    pub(super) const fn retry_at(&self) -> Instant {
+        self.retry_at
     }
 
     /// Messages in it, each as often as it has readers left.
@@ -74,7 +75,7 @@ impl std::fmt::Debug for Waiting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Waiting")
             .field("messages", &self.messages())
-            .field("stalls_at", &self.stalls_at)
+            .field("retry_at", &self.retry_at)
             .finish()
     }
 }
@@ -278,13 +279,13 @@ impl<'a> Delivery<'a> {
             Pushed::Done => self.handed_over = true,
             Pushed::Closed => {}
             Pushed::Stale => self.rematch(sink, &rest, subscriptions),
-            Pushed::Full { taken, stalls_at } => {
+            Pushed::Full { taken, retry_at } => {
                 let rest = Piece::Run(rest.skip_first(taken), Arc::clone(subscriptions));
                 let waiting = self.waiting.get_or_insert_with(|| Waiting {
                     backlogs: Vec::new(),
-                    stalls_at,
+                    retry_at,
                 });
-                waiting.stalls_at = waiting.stalls_at.min(stalls_at);
+                waiting.retry_at = waiting.retry_at.min(retry_at);
                 waiting.backlogs.push(Backlog {
                     sink: Arc::clone(sink),
                     epoch,

@@ -20,7 +20,7 @@ pub enum Published {
     Done,
     /// Done but for the writing: [`Port::flush`](super::Port::flush) at the end of the turn.
     HeldBack,
-    /// Some queues are full: to be resumed when the waker is woken, or at [`Unfinished::stalls_at`] at the latest.
+    /// Some queues are full: to be resumed when the waker is woken, or at [`Unfinished::retry_at`] at the latest.
     Wait(Unfinished),
 }
 
@@ -46,9 +46,10 @@ impl std::fmt::Debug for Unfinished {
 }
 
 impl Unfinished {
-    /// When the first of the full queues counts as stalled, if it takes nothing before: time to try again.
-    pub fn stalls_at(&self) -> Instant {
-        self.waiting.as_ref().map_or_else(Instant::now, Waiting::stalls_at)
+    /// When to try again, woken or not: the first of the full queues counts as stalled then, if it takes nothing before, or others may
+    /// have left it some of what all queues together hold.
+    pub fn retry_at(&self) -> Instant {
+        self.waiting.as_ref().map_or_else(Instant::now, Waiting::retry_at)
     }
 
     /// Readers that have not got it.

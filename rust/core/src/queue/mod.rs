@@ -120,8 +120,8 @@ pub enum OnFull<'a> {
 pub enum Pushed {
     /// Taken, or dropped and counted by policy.
     Done,
-    /// The first `taken` messages are in; try the rest when woken, or at `stalls_at` at the latest.
-    Full { taken: u32, stalls_at: Instant },
+    /// The first `taken` messages are in; try the rest when woken, or at `retry_at` at the latest.
+    Full { taken: u32, retry_at: Instant },
     /// The subscriptions changed since the target was looked up; look again.
     Stale,
     /// The queue is closed or its reader is being cut: nothing more is taken.

@@ -168,7 +168,7 @@ fn a_full_queue_drops_by_its_policy_or_makes_wait() {
         };
         assert_eq!((roomy.queue.snapshot().messages, waiting.readers()), (4, 1));
         assert_eq!((pop(&small), pop(&small)), (Some((0, 0)), Some((1, 0))));
-        test_waker.wait(waiting.stalls_at());
+        test_waker.wait(waiting.retry_at());
         assert!(matches!(blocking.resume(waiting, &waker), Published::Done));
         assert_eq!(
             (pop(&small), pop(&small), pop(&small)),
@@ -286,7 +286,7 @@ fn a_local_reader_that_takes_nothing_is_not_waited_for() {
         for number in 0..50 {
             let mut published = publish(&port, number, Some(&waker)).unwrap();
             while let Published::Wait(waiting) = published {
-                test_waker.wait(waiting.stalls_at());
+                test_waker.wait(waiting.retry_at());
                 published = port.resume(waiting, &waker);
             }
         }
@@ -299,6 +299,53 @@ fn a_local_reader_that_takes_nothing_is_not_waited_for() {
         assert_eq!((snapshot.pending, snapshot.dropped[0]), (2, 48));
         let statistics = bus.broker.statistics();
         assert_eq!(statistics.bus.messages_delivered + statistics.dropped["overflow"], 50);
+    });
+}
+
+#[test]
+fn who_waits_for_what_all_queues_hold_together_goes_on_when_another_is_read() {
+    guarded(|| {
+        let bus = Bus::with(BrokerConfig {
+            total_queue_bytes: 4000,
+            ..BrokerConfig::default()
+        });
+        let port = port(&bus, Congestion::Block);
+        let readers = [1, 2].map(|pid| {
+            let mut asked = asked(&["events.#"]);
+            asked.event_filter = Some(EventFilter {
+                pids: vec![pid],
+                ..EventFilter::default()
+            });
+            let limits = Limits {
+                messages: 1000,
+                bytes: 1 << 20,
+            };
+            port.subscribe(&asked, limits, Overflow::DropOldest, Arc::new(TestWaker::default()))
+                .unwrap()
+        });
+        let test_waker = Arc::new(TestWaker::default());
+        let waker: Arc<dyn Wake> = Arc::clone(&test_waker) as _;
+        let fill = |pid, waker: &Arc<dyn Wake>| loop {
+            if let Published::Wait(waiting) = publish(&port, pid, Some(waker)).unwrap() {
+                return waiting;
+            }
+        };
+        drop(fill(1, &(Arc::new(TestWaker::default()) as _)));
+        // An empty queue takes one all the same.
+        let mut waiting = fill(2, &waker);
+        assert_eq!(readers[1].queue.snapshot().messages, 1);
+        while pop(&readers[0]).is_some() {}
+        let read = Instant::now();
+        loop {
+            test_waker.wait(waiting.retry_at());
+            match port.resume(waiting, &waker) {
+                Published::Wait(left) => waiting = left,
+                Published::Done | Published::HeldBack => break,
+            }
+        }
+        let took = read.elapsed();
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert_eq!(readers[1].queue.snapshot().messages, 2);
     });
 }
 

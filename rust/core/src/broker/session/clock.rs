@@ -161,12 +161,12 @@ impl Session {
             Stage::Ended => return,
             Stage::Leaving => self.clock.leaving.map(|(since, _)| since + config.write_timeout),
             Stage::Open if self.stop.is_some() => {
-                let stalls = self.waiting.as_ref().map(|waiting| waiting.stalls_at());
+                let retry = self.waiting.as_ref().map(|waiting| waiting.retry_at());
                 let mut next = now + PROBE;
                 if let Some(Stop::Paced(ready)) = self.stop {
                     next = next.min(ready);
                 }
-                Some(stalls.map_or(next, |stalls| stalls.min(next)))
+                Some(retry.map_or(next, |retry| retry.min(next)))
             }
             Stage::Open => {
                 let quiet = if self.clock.pinged {

@@ -10,6 +10,8 @@ use super::{Inner, Item, RESERVED};
 use crate::queue::budget::charged;
 use crate::queue::{DropReason, OnFull, Overflow, Pushed, Run, Subscriptions};
 
+/// How often who waits for room in the budget looks for it.
+const BUDGET_RETRY: Duration = Duration::from_millis(50);
 /// Beyond the life of any process.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -35,7 +37,7 @@ impl Inner {
         }
         if matches!(on_full, OnFull::Try { .. }) {
             let taken = self.take_part(run, subscriptions, budget);
-            return self.push_result(run, taken, self.full_since.unwrap_or_else(Instant::now));
+            return Self::push_result(run, taken, self.stalls_at(self.full_since.unwrap_or_else(Instant::now)));
         }
         let full_since = match self.stall {
             Some(_) => *self.full_since.get_or_insert_with(Instant::now),
@@ -43,10 +45,16 @@ impl Inner {
         };
         if let Some(waker) = waits {
             let taken = self.take_part(run, subscriptions, budget);
+            let mut retry_at = self.stalls_at(full_since);
             if taken < run.messages {
-                self.wait_for_room(waker, run.clone().skip_first(taken).first_len());
+                let next = run.clone().skip_first(taken).first_len();
+                self.wait_for_room(waker, next);
+                if self.is_within_limits(next) {
+                    // It is the budget that is short, and whoever makes room there does not know who waits here.
+                    retry_at = retry_at.min(Instant::now() + BUDGET_RETRY);
+                }
             }
-            return self.push_result(run, taken, full_since);
+            return Self::push_result(run, taken, retry_at);
         }
         if run.charged() > budget {
             let taken = self.take_part(run, subscriptions, budget);
@@ -119,14 +127,15 @@ impl Inner {
             && run.charged() <= budget
     }
 
-    fn push_result(&self, run: &Run, taken: u32, full_since: Instant) -> Pushed {
+    const fn push_result(run: &Run, taken: u32, retry_at: Instant) -> Pushed {
         if taken == run.messages {
             return Pushed::Done;
         }
-        Pushed::Full {
-            taken,
-            stalls_at: full_since + self.stall.unwrap_or(NEVER),
-        }
+        Pushed::Full { taken, retry_at }
+    }
+
+    fn stalls_at(&self, full_since: Instant) -> Instant {
+        full_since + self.stall.unwrap_or(NEVER)
     }
 
     /// Takes what fits into the queue and into `budget` bytes; an empty queue takes one message whatever it holds, so that no reader
@@ -148,10 +157,12 @@ impl Inner {
 
     /// An empty queue takes anything.
     pub(super) fn fits(&self, bytes: usize) -> bool {
-        self.messages == 0
-            || (self.messages < self.limits.messages
-                && self.bytes.saturating_add(bytes) <= self.limits.bytes
-                && self.budget.room() >= charged(1, bytes))
+        self.messages == 0 || (self.is_within_limits(bytes) && self.budget.room() >= charged(1, bytes))
+    }
+
+    /// Whether a message of `bytes` more is within the queue's own limits.
+    const fn is_within_limits(&self, bytes: usize) -> bool {
+        self.messages < self.limits.messages && self.bytes.saturating_add(bytes) <= self.limits.bytes
     }
 
     fn split_what_fits(&self, run: &mut Run, budget: usize) -> Option<Run> {

@@ -12,10 +12,10 @@ fn a_queue_that_takes_no_byte_stalls_even_if_it_is_not_quite_full() {
     let waker: Arc<dyn Wake> = Arc::new(WakeCounter::default());
     let push = |run: &Run| queue.queue.push(run, &ids(&[1]), 0, OnFull::Wait(&waker));
     assert_eq!(push(&run(0..1, 590)), Pushed::Done);
-    let Pushed::Full { taken: 0, stalls_at } = push(&run(1..2, 590)) else {
+    let Pushed::Full { taken: 0, retry_at } = push(&run(1..2, 590)) else {
         panic!("not full")
     };
-    std::thread::sleep(stalls_at.saturating_duration_since(Instant::now()));
+    std::thread::sleep(retry_at.saturating_duration_since(Instant::now()));
     assert_eq!(push(&run(1..2, 590)), Pushed::Done);
     assert_eq!(queue.all(), [gap(&[(1, 1)], DropReason::Overflow), Item::Message(1)]);
     // Empty again, it is waited for again; and a reader that takes bytes is waited for as long as it does.
