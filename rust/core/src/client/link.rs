@@ -226,7 +226,7 @@ impl Link {
     pub fn statistics(&self, request: Stats, ticket: Ticket) {
         let connection = self.shared.connection.lock();
         match connection.state {
-            State::Connected | State::Reconnecting if self.shared.is_original() => {
+            State::Connecting | State::Connected | State::Reconnecting if self.shared.is_original() => {
                 ticket.resolve(Err(unsupported::no_statistics()));
             }
             State::Connected => {
@@ -237,9 +237,8 @@ impl Link {
                 }
             }
             State::Closed => ticket.resolve(Err(closed(connection.cause.as_ref()))),
-            _ => ticket.resolve(Err(Error::ConnectionLost(
-                "reconnecting; ask again when connected".to_owned(),
-            ))),
+            State::Connecting => ticket.resolve(not_connected("not connected yet; ask again when connected")),
+            State::Reconnecting => ticket.resolve(not_connected("reconnecting; ask again when connected")),
         }
         self.shared.flush();
     }
@@ -294,6 +293,10 @@ impl Link {
             unsent: outbox.unsent(),
         }
     }
+}
+
+fn not_connected(text: &str) -> Result<Answer> {
+    Err(Error::ConnectionLost(text.to_owned()))
 }
 
 impl Drop for Link {

@@ -121,9 +121,9 @@ impl SubscriptionTable {
         self.unanswered = 0;
     }
 
-    /// The broker has confirmed this one. False if there is no such subscription.
+    /// The broker has confirmed this one. False if there is no such subscription, or the present connection was not asked for it.
     pub(super) fn confirm(&mut self, id: u64) -> bool {
-        let Some(entry) = self.by_id.get_mut(&id) else {
+        let Some(entry) = self.by_id.get_mut(&id).filter(|entry| entry.sent) else {
             return false;
         };
         self.unanswered -= usize::from(entry.is_unanswered());

@@ -13,6 +13,8 @@ use crate::support::{ScriptedBroker, TestWaker, greet, inbox, next_text, open, p
 
 /// As one who asks each second has asked within hours.
 const REQUESTS: usize = 5000;
+/// Subscriptions that are asked for at once.
+const IN_FLIGHT: usize = 64;
 /// Tickets that nobody holds any more and the link still does.
 const MAX_HELD: usize = 300;
 
@@ -259,6 +261,50 @@ fn a_new_connection_has_no_more_subs_in_flight() {
         }
     }
     waker.until("connected", || link.state() == State::Connected);
+}
+
+#[test]
+fn an_answer_to_what_was_not_asked_for_yet_is_none() {
+    let (broker, link, waker, client) = connected();
+    let (tickets, ids): (Vec<_>, Vec<_>) = (0..IN_FLIGHT + 1)
+        .map(|_| {
+            let ticket = ticket(&waker);
+            let id = link
+                .subscribe(inbox(&waker, &["events.#"], 10, false), ticket.clone())
+                .unwrap();
+            (ticket, id)
+        })
+        .unzip();
+    let mut read = Vec::new();
+    for _ in 0..IN_FLIGHT {
+        assert!(matches!(next_text(&broker, &client, &mut read), FromClient::Sub(_)));
+    }
+    let (last, first) = (ids[IN_FLIGHT], ids[0]);
+    answer(&broker, &client, last);
+    answer(&broker, &client, first);
+    wait_done(&waker, &tickets[0]);
+    assert_eq!(tickets[IN_FLIGHT].poll(), None);
+    assert!(matches!(next_text(&broker, &client, &mut read), FromClient::Sub(sub) if sub.id == last));
+    answer(&broker, &client, last);
+    wait_done(&waker, &tickets[IN_FLIGHT]);
+}
+
+#[test]
+fn whoever_asks_for_statistics_is_told_of_the_connection_that_there_is_not() {
+    let mut broker = ScriptedBroker::new();
+    let (link, waker) = open(&broker);
+    let asked = || {
+        let ticket = ticket(&waker);
+        link.statistics(Stats::default(), ticket.clone());
+        ticket.poll().unwrap().unwrap_err().to_string()
+    };
+    assert!(asked().contains("not connected yet"), "{}", asked());
+    let client = greet(&broker, 30.0);
+    waker.until("connected", || link.state() == State::Connected);
+    drop((broker.listener.take(), client));
+    broker.turn();
+    waker.until("lost", || link.state() == State::Reconnecting);
+    assert!(asked().contains("reconnecting"), "{}", asked());
 }
 
 /// A link with so many subscriptions that the broker has confirmed, whose connection has broken.
