@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use daemoneye_eventbus_core::Error;
-use daemoneye_eventbus_core::broker::{BrokerStatistics, PortOptions};
+use daemoneye_eventbus_core::broker::{BrokerConfig, BrokerStatistics, PortOptions};
 use daemoneye_eventbus_core::event::EventSubscription;
 use daemoneye_eventbus_core::queue::{Limits, Overflow, Wake};
 use daemoneye_eventbus_core::wire::text::{Code, FromBroker};
@@ -212,6 +212,54 @@ fn who_leaves_and_cannot_be_told_what_it_lost_is_let_go_at_once() {
             (now.bus.messages_delivered, lost(&now)),
             (got * 1000, (50 - got) * 1000)
         );
+    });
+}
+
+#[test]
+fn who_has_subscribed_very_often_can_go() {
+    starving(|| {
+        let bus = Bus::new();
+        let (mut reader, mut other) = (bus.connect(), bus.connect());
+        for id in 1..=500 {
+            reader.subscribe(id, &["events.#", &format!("events.a{id}")]);
+        }
+        refuse(LEAST, MIB);
+        drop(reader);
+        bus.settled(|now| now.connections == 1);
+        refuse(usize::MAX, usize::MAX);
+        other.flush();
+        let now = bus.broker.statistics().bus;
+        assert_eq!((now.active_subscribers, now.active_topics), (0, 0));
+    });
+}
+
+#[test]
+fn who_cannot_be_told_what_was_trimmed_is_cut_also_if_it_reads_nothing() {
+    starving(|| {
+        let bus = Bus::with(BrokerConfig {
+            total_queue_bytes: 50_000,
+            ..BrokerConfig::default()
+        });
+        let (mut reader, mut publisher) = (bus.connect(), bus.connect());
+        // What tells of their losses is larger than what is granted.
+        for id in 1..=1000 {
+            reader.subscribe(id, &["events.#"]);
+        }
+        publisher.send(&frame(NEW, 0));
+        publisher.flush();
+        // No timer of its connection rings again soon.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        refuse(LEAST, MIB);
+        let mut number = 0;
+        // Until the kernel and the queues are full.
+        while lost(&bus.broker.statistics()) == 0 {
+            number += 1;
+            publisher.send(&frame_of(NEW, number, 3_000));
+            publisher.flush();
+        }
+        assert_eq!(bus.refused("no_memory"), 1);
+        refuse(usize::MAX, usize::MAX);
+        drop(reader);
     });
 }
 

@@ -387,9 +387,10 @@ impl Queue {
         self.inner.lock().put_back(popped, subscriptions);
     }
 
-    /// Drops from the oldest until `bytes` of the budget are freed or nothing droppable is left; gives what was freed.
+    /// Drops from the oldest until `bytes` of the budget are freed or nothing more may go; gives what was freed. Who cannot be told is cut.
     pub(crate) fn trim(&self, bytes: usize, reason: DropReason) -> usize {
-        self.drain(|inner| inner.trim_oldest(bytes, reason))
+        let freed = self.fill(|inner| inner.trim_oldest(bytes, reason));
+        self.drain(|_| freed)
     }
 
     /// Nothing more comes in; what is queued can still be read.

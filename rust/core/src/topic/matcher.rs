@@ -10,6 +10,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::Pattern;
 use super::pattern::{Reach, Step, split, step};
+use crate::growth;
 
 /// Patterns and the keys registered under them. A key may stand under several patterns; a (pattern, key) pair once.
 #[derive(Debug)]
@@ -169,8 +170,9 @@ impl<K: Copy + Eq + Hash> Node<K> {
                 let removed = child.remove(further, pattern, key);
                 if child.is_empty() {
                     self.literal.remove(segment);
-                    if is_sparse(self.literal.len(), self.literal.capacity()) {
-                        self.literal.shrink_to(2 * self.literal.len());
+                    let (len, capacity) = (self.literal.len(), self.literal.capacity());
+                    if is_sparse(len, capacity) && may_shrink::<(Box<str>, Box<Self>)>(len) {
+                        self.literal.shrink_to(2 * len);
                     }
                 }
                 removed
@@ -189,8 +191,9 @@ impl<K: Copy + Eq + Hash> Node<K> {
             return Removed::Nothing;
         }
         if !end.keys.is_empty() {
-            if is_sparse(end.keys.len(), end.keys.capacity()) {
-                end.keys.shrink_to(2 * end.keys.len());
+            let (len, capacity) = (end.keys.len(), end.keys.capacity());
+            if is_sparse(len, capacity) && may_shrink::<K>(len) {
+                end.keys.shrink_to(2 * len);
             }
             return Removed::Pair;
         }
@@ -200,6 +203,12 @@ impl<K: Copy + Eq + Hash> Node<K> {
         }
         Removed::PairAndPattern
     }
+}
+
+/// A table of `len` entries shrinks by moving to a new one, and there may be no memory for that. It has less than five places for each
+/// entry, with a byte beside each.
+fn may_shrink<T>(len: usize) -> bool {
+    growth::is_available(len.saturating_mul(5 * (size_of::<T>() + 1)))
 }
 
 /// An eighth: far enough from full that shrinking to double is paid for by the removals before it.
