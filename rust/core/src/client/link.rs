@@ -183,8 +183,8 @@ impl Link {
         Ok(id)
     }
 
-    /// Ends a subscription; `ticket` is resolved when the broker has confirmed or the connection is gone. What is in the inbox can still be
-    /// read unless `discard` is given.
+    /// Ends a subscription; `ticket` is resolved when the broker has confirmed, or with [`Error::ConnectionLost`] when the connection is
+    /// gone, and the subscription with it. What is in the inbox can still be read unless `discard` is given.
     pub fn unsubscribe(&self, id: u64, ticket: Ticket, discard: Option<DropReason>) {
         let connection = self.shared.connection.lock();
         let mut inbound = self.shared.inbound.lock();

@@ -117,7 +117,7 @@ impl Shared {
         }
         drop((outbox, connection));
         for ticket in gone {
-            // An UNSUB is done when the connection is; a request for statistics has lost its answer.
+            // Whoever ends a subscription is content with that: it ended with the connection. Statistics have lost their answer.
             ticket.resolve(Err(Error::ConnectionLost(
                 "the connection broke before the answer came".to_owned(),
             )));

@@ -185,7 +185,8 @@ impl Inner {
                 self.messages.saturating_sub(self.limits.messages),
                 self.bytes.saturating_sub(self.limits.bytes),
             );
-            // The newest message stays, however large: otherwise a queue smaller than a frame would never deliver one.
+            // One message stays, however large, or a queue smaller than a frame would never deliver any: the newest, unless the kernel has
+            // another in part.
             let spare = self.messages.saturating_sub(1);
             if !self.drop_front(messages, bytes, spare, DropReason::Overflow) {
                 break;
