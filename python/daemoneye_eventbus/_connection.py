@@ -15,7 +15,7 @@ from daemoneye_eventbus._deadline import QuietTimeout
 from daemoneye_eventbus._lifecycle import after_fork, watch_link
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._reading import reading
-from daemoneye_eventbus._signals import signals_blocked
+from daemoneye_eventbus._signals import with_signals_blocked
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus.errors import ConnectionClosed, ForkedProcess
 
@@ -47,8 +47,9 @@ class Connection:
         self.changed = Waiters()
         self.observers: set[Callable[[State], None]] = set()
         # The first one starts the thread of all links.
-        with signals_blocked():
-            self.link = Link(address, config, bridge.waker, self._state_token, bridge.watches_descriptors)
+        self.link = with_signals_blocked(
+            lambda: Link(address, config, bridge.waker, self._state_token, bridge.watches_descriptors)
+        )
         self._reading = reading(bridge, self.link)
         self.unsent_is_told = watch_link(self.link)
 
