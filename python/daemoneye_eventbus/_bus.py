@@ -235,7 +235,8 @@ class EventBus(Publisher):
         When it returns, the broker has acknowledged the subscription. An event type stands for the pattern of its
         topics, as `ProcessEvent` for ``events.process.*``; with only types, events of other types are filtered out.
         ``event_filter`` and ``correlation_filter`` select among the matching messages, at the broker. With
-        ``include_control``, control messages are delivered too.
+        ``include_control``, control messages are delivered too, unless a filter asks for what they do not have; with
+        `TriggerRequest` among several types, so are then events of other types on their topics.
 
         ``queue_messages`` (65,536) and ``queue_bytes`` (8 MiB) bound the subscription's own queue. When it is full,
         ``overflow`` drops the oldest message (the default) or the newest, or with ``"block"`` stops reading; such a
