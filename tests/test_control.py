@@ -6,7 +6,10 @@ from daemoneye_eventbus import (
     BusEvent,
     CollectionEvent,
     ControlMessage,
+    EventFilter,
     EventSubscription,
+    NetworkEvent,
+    ProcessEvent,
     SourceCaps,
     TopicError,
     TriggerRequest,
@@ -53,6 +56,46 @@ async def test_control_comes_only_to_who_asked(pair: Pair):
         assert (message.topic, message.payload) == ("control.collector.lifecycle", b"\x00\xffstop")
         assert message.correlation_metadata.correlation_id == "c-2"
         assert without.dropped == including.dropped == 0
+
+
+JUNK = ("control.trigger.request", b"junk")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "given", "comes"),
+    [
+        ([TriggerRequest], None, True),
+        ([TriggerRequest], EventFilter(), True),
+        ([TriggerRequest], EventFilter(topic_filters=["control.trigger.*"]), True),
+        ([ProcessEvent, TriggerRequest], None, True),
+        # Its own filters exclude what is no event, or no such event.
+        ([TriggerRequest], EventFilter(event_types=["trigger"]), False),
+        ([ProcessEvent, TriggerRequest], EventFilter(event_types=["trigger"]), False),
+        ([TriggerRequest], EventFilter(min_priority=3), False),
+        ([TriggerRequest], EventFilter(topic_filters=["events.#"]), False),
+    ],
+)
+async def test_a_subscription_to_trigger_requests_may_include_control(pair: Pair, kinds, given, comes):
+    """The filter for its type, which nobody had asked for, once excluded every control message."""
+    async with (
+        pair.sub.subscribe(*kinds, include_control=True, event_filter=given) as events,
+        pair.sub.subscribe(*kinds, event_filter=given) as without,
+    ):
+        await pair.pub.publish_control(*JUNK)
+        await pair.pub.publish(TRIGGER)
+        await pair.pub.flush()
+        await pair.sub.flush()
+        messages = [item for item in take_all(events) if isinstance(item, ControlMessage)]
+        assert [(one.topic, one.payload) for one in messages] == [JUNK] * comes
+        assert not [item for item in take_all(without) if isinstance(item, ControlMessage)]
+        assert events.dropped == without.dropped == 0
+
+
+async def test_a_subscription_to_types_without_trigger_requests_has_no_others(pair: Pair):
+    async with pair.sub.subscribe(ProcessEvent, include_control=True) as events:
+        await pair.pub.publish(NetworkEvent("c", "s", "d", "tcp"), topic="events.process.new")
+        await pair.pub.publish(process(1))
+        assert [item.event.pid for item in await collect(events, 1)] == [1]
 
 
 async def test_include_control_by_event_subscription(pair: Pair):

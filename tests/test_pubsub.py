@@ -299,6 +299,24 @@ async def test_a_subscription_needs_something_to_match(pair: Pair):
         await pair.sub.subscribe(EventSubscription(subscriber_id="x", capabilities=NOTHING))
 
 
+@pytest.mark.parametrize(
+    "besides",
+    [
+        *({name: value} for name in ("event_filter", "correlation_filter") for value in ({}, 0, False, "")),
+        *({"include_control": value} for value in (True, None, 0, "")),
+        {"event_filter": EventFilter()},
+    ],
+    ids=str,
+)
+async def test_nothing_stands_besides_an_event_subscription(pair: Pair, besides):
+    """What was false was once let pass, of whatever type."""
+    wish = EventSubscription(subscriber_id="x", topic_patterns=["events.#"])
+    with pytest.raises(ValueError, match="give nothing besides it"):
+        await pair.sub.subscribe(wish, **besides)
+    async with pair.sub.subscribe(wish, event_filter=None, correlation_filter=None, include_control=False) as events:
+        assert events.subscriber_id == "x"
+
+
 async def test_capabilities_give_patterns_and_filter_nothing(pair: Pair):
     caps = SourceCaps(event_types=["process", "network"], collectors=["other"], max_priority=0)
     wish = EventSubscription(subscriber_id="caps", capabilities=caps)

@@ -132,7 +132,7 @@ def raise_at(error, place):
     [
         (lambda _bus, events: events.get(timeout=60), "wait"),
         (lambda _bus, events: events.get_many(1, 60), "wait"),
-        (lambda _bus, events: events.close(), "ask"),
+        (lambda _bus, events: events.close(), "result"),
         (lambda bus, _events: bus.shutdown(), "last_flush"),
     ],
     ids=["get", "get_many", "close", "shutdown"],

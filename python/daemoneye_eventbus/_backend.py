@@ -27,8 +27,9 @@ class OpenedQueue:
     """Coroutine function: waits for the broker's answer."""
     arrived: Callable[[], Any]
     """Coroutine function: waits until the queue has got all that the broker had for it at the last flush of its bus."""
-    end: Callable[[bool], Any]
-    """Coroutine function: ends it; with ``True`` from any thread, without waiting for anybody."""
+    end: Callable[[bool], Callable[[], Any] | None]
+    """Ends it; harmless if it has ended. With ``True`` from any thread; else it may return a coroutine function, which
+    waits for the broker's confirmation."""
     failure: Callable[[], BaseException | None]
     """Why it ended, if not by its owner."""
 

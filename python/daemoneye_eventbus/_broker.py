@@ -18,7 +18,7 @@ from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import is_forked, is_left_in_fork, watch_broker
 from daemoneye_eventbus._loop import Bridge
-from daemoneye_eventbus._signals import signals_blocked
+from daemoneye_eventbus._signals import with_signals_blocked
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
 from daemoneye_eventbus.errors import ForkedProcess
 
@@ -121,8 +121,7 @@ class Broker:
 
         def begin(waker: LoopWaker, token: int) -> PendingReply:
             nonlocal begun
-            with signals_blocked():
-                reply = self._core.start(waker, token)
+            reply = self._core.start(waker, token)
             if reply.done:
                 # A second start is refused at once, and must not shut down what the first one began.
                 reply.result()
@@ -131,7 +130,7 @@ class Broker:
 
         watch_broker(self._core)
         try:
-            await bridge.ask(begin)
+            await bridge.ask(lambda waker, token: with_signals_blocked(lambda: begin(waker, token)))
         except BaseException:
             if begun:
                 # Otherwise its thread would still begin to listen, with nobody to stop it.

@@ -8,6 +8,7 @@ has to wait (`_publishing`). An awaitable call does nothing before it is awaited
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import warnings
@@ -20,8 +21,8 @@ from daemoneye_eventbus._backend import Backend
 from daemoneye_eventbus._bindings import Address
 from daemoneye_eventbus._broker import Broker
 from daemoneye_eventbus._checks import file_path, instance_or_default, text, wrong_type
+from daemoneye_eventbus._closing import Closing
 from daemoneye_eventbus._config import ClientConfig
-from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._deadline import Deadline, QuietTimeout
 from daemoneye_eventbus._fields import (
     BusEvent,
@@ -42,7 +43,7 @@ from daemoneye_eventbus._queue_options import QueueOptions
 from daemoneye_eventbus._remote_backend import RemoteBackend
 from daemoneye_eventbus._specification import specification
 from daemoneye_eventbus._state_changes import StateChanges
-from daemoneye_eventbus._subscription import QueueListener, Subscription, run_sync
+from daemoneye_eventbus._subscription import QueueListener, Subscription
 from daemoneye_eventbus._types import (
     BrokerStatistics,
     ClientInfo,
@@ -129,10 +130,9 @@ class EventBus(Publisher):
             if path is None:
                 raise ValueError("path: give a path or an instance, or set DAEMONEYE_BROKER_SOCKET")
         address = Address(instance=text("instance", instance)) if path is None else Address(path=file_path(path))
-        connection = Connection.shared(Bridge.current(), address, config)
-        backend = RemoteBackend(connection)
+        backend = RemoteBackend(Bridge.current(), address, config)
         try:
-            await connection.wait_connected()
+            await backend.wait_connected()
             return cls._make(backend)
         except BaseException:
             await backend.close(0)
@@ -154,8 +154,8 @@ class EventBus(Publisher):
         self._reserved = set()
         self._waiting_publishes = deque()
         self._retry_timer = None
-        self._shut = False
         self._pid = os.getpid()
+        self._closing = Closing()
         backend.bridge.limited_buses.add(self)
         self._limit_budget(*backend.bridge.publish_limits)
         return self
@@ -235,7 +235,8 @@ class EventBus(Publisher):
         When it returns, the broker has acknowledged the subscription. An event type stands for the pattern of its
         topics, as `ProcessEvent` for ``events.process.*``; with only types, events of other types are filtered out.
         ``event_filter`` and ``correlation_filter`` select among the matching messages, at the broker. With
-        ``include_control``, control messages are delivered too.
+        ``include_control``, control messages are delivered too, unless a filter asks for what they do not have; with
+        `TriggerRequest` among several types, so are then events of other types on their topics.
 
         ``queue_messages`` (65,536) and ``queue_bytes`` (8 MiB) bound the subscription's own queue. When it is full,
         ``overflow`` drops the oldest message (the default) or the newest, or with ``"block"`` stops reading; such a
@@ -274,7 +275,7 @@ class EventBus(Publisher):
         try:
             subscription = Subscription[Any]._make(opened, spec.subscriber_id, self._bridge, listener, self._forget)
         except BaseException:
-            run_sync(opened.end(True))
+            opened.end(True)
             raise
         try:
             await opened.confirm()
@@ -319,10 +320,11 @@ class EventBus(Publisher):
     @property
     def state(self) -> State:
         """``connecting``, ``connected``, ``reconnecting`` or ``closed``."""
-        return "closed" if self._shut else self._backend.state
+        return "closed" if self._closing.begun else self._backend.state
 
     def state_changes(self) -> AsyncIterator[State]:
         """Yields each change of `state` from now on; ends after ``closed``."""
+        self._bridge.waker.check()
         return StateChanges(self._backend, lambda: self.state)
 
     def flush(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
@@ -395,7 +397,8 @@ class EventBus(Publisher):
 
     async def _drain(self, timeout: float) -> None:
         deadline = Deadline("drain", timeout, self._bridge.check())
-        if self._shut:
+        if self._closing.begun:
+            await self._close(0.0)
             return
         limit = deadline.limit()
         # Only a broker that has answered is waited for again.
@@ -429,15 +432,13 @@ class EventBus(Publisher):
     def shutdown(self) -> Coroutine[Any, Any, None]:
         """Flushes for at most 2 s (with ``congestion="block"`` for ``publish_timeout`` if longer), then closes.
 
-        Idempotent. It does not wait for a connection that is broken or breaks meanwhile: what is unsent is counted and
-        logged.
+        Idempotent, and finishes one that was interrupted. It does not wait for a connection that is broken or breaks
+        meanwhile: what is unsent is counted and logged.
         """
         return self._shutdown()
 
     async def _shutdown(self) -> None:
         self._bridge.check()
-        if self._shut:
-            return
         bound = _FLUSH_SECONDS
         if self._backend.config.congestion == "block":
             bound = max(bound, self._backend.config.publish_timeout)
@@ -458,15 +459,13 @@ class EventBus(Publisher):
             await self._close(goodbye)
 
     async def _close(self, goodbye: float) -> None:
-        if self._shut:
-            return
-        self._shut = True
+        await self._closing.run(functools.partial(self._close_all, goodbye))
+
+    async def _close_all(self, goodbye: float) -> None:
         self._close_core()
         try:
             for subscription in self._open_subscriptions():
-                end = subscription._close_at_once()
-                if end is not None:
-                    await end
+                subscription._abandon()
         finally:
             await self._backend.close(goodbye)
             self._backend.room.call()
@@ -479,13 +478,15 @@ class EventBus(Publisher):
             await self._shutdown()
 
     def __del__(self) -> None:
-        if getattr(self, "_shut", True) or is_forked(self._pid):
+        closing: Closing | None = getattr(self, "_closing", None)
+        if closing is None or closing.done or is_forked(self._pid):
             return
-        said = f"{self!r} was forgotten; shut it down or use async with"
-        self._shut = True
-        self._backend.abandon()
+        # Not of one whose shutdown was interrupted: it was not forgotten.
+        said = None if closing.begun else f"{self!r} was forgotten; shut it down or use async with"
+        closing.run_at_once(self._backend.abandon)
         # Last: it may raise.
-        warnings.warn(said, ResourceWarning, stacklevel=2)
+        if said is not None:
+            warnings.warn(said, ResourceWarning, stacklevel=2)
 
     def __repr__(self) -> str:
         try:

@@ -15,7 +15,7 @@ from daemoneye_eventbus._deadline import QuietTimeout
 from daemoneye_eventbus._lifecycle import after_fork, watch_link
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._reading import reading
-from daemoneye_eventbus._signals import signals_blocked
+from daemoneye_eventbus._signals import with_signals_blocked
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus.errors import ConnectionClosed, ForkedProcess
 
@@ -31,15 +31,15 @@ _Key: TypeAlias = tuple[Bridge, Address, tuple[object, ...]]
 
 
 class Connection:
-    """A link, watched. ``users`` counts the buses and subscriptions that share it."""
+    """A link, watched. ``users`` has a token of each bus that shares it."""
 
     _pool: Final[dict[_Key, Connection]] = {}
 
-    def __init__(self, bridge: Bridge, address: Address, config: ClientConfig) -> None:
+    def __init__(self, bridge: Bridge, address: Address, config: ClientConfig, *users: object) -> None:
         self.bridge = bridge
         self.config = config
         self.address = address
-        self.users = 1
+        self.users = set(users)
         self._key: _Key | None = None
         self._state_token = bridge.listen(self._on_change)
         self.room_token = bridge.listen(self._on_room)
@@ -47,16 +47,17 @@ class Connection:
         self.changed = Waiters()
         self.observers: set[Callable[[State], None]] = set()
         # The first one starts the thread of all links.
-        with signals_blocked():
-            self.link = Link(address, config, bridge.waker, self._state_token, bridge.watches_descriptors)
+        self.link = with_signals_blocked(
+            lambda: Link(address, config, bridge.waker, self._state_token, bridge.watches_descriptors)
+        )
         self._reading = reading(bridge, self.link)
         self.unsent_is_told = watch_link(self.link)
 
     @classmethod
-    def shared(cls, bridge: Bridge, address: Address, config: ClientConfig) -> Connection:
-        """The pool's connection for this loop, address and config, or a new one."""
+    def shared(cls, bridge: Bridge, address: Address, config: ClientConfig, user: object) -> Connection:
+        """The pool's connection for this loop, address and config, or a new one; ``user`` is one more who uses it."""
         if not config.pool:
-            return cls(bridge, address, config)
+            return cls(bridge, address, config, user)
         # Connections of closed loops leave the pool. They stay open: a bus there may still use `publish_nowait`.
         # Other threads' loops come and go meanwhile: a copy is one step.
         for key in cls._pool.copy():
@@ -64,11 +65,11 @@ class Connection:
                 cls._pool.pop(key, None)
         key = (bridge, address, config._key())
         found = cls._pool.get(key)
-        # Any thread may collect the last user, but not between this look at their number and adding to it.
-        if found is not None and found.state != "closed" and found.users > 0:
-            found.users += 1
+        # Any thread may collect the last user, but not between this look at them and adding to them.
+        if found is not None and found.state != "closed" and found.users:
+            found.users.add(user)
             return found
-        made = cls._pool[key] = cls(bridge, address, config)
+        made = cls._pool[key] = cls(bridge, address, config, user)
         made._key = key
         return made
 
@@ -94,10 +95,10 @@ class Connection:
                 raise self.cause() or ConnectionClosed("the bus was closed while it connected")
             await self.changed.wait(loop)
 
-    def release(self) -> bool:
-        """One user less. True for the last one, who closes it."""
-        self.users -= 1
-        if self.users > 0:
+    def release(self, user: object) -> bool:
+        """``user`` is none any more. True if nobody is: then it is to be closed."""
+        self.users.discard(user)
+        if self.users:
             return False
         if self._key is not None and self._pool.get(self._key) is self:
             self._pool.pop(self._key, None)

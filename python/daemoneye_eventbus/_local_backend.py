@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus._backend import OpenedQueue
 from daemoneye_eventbus._backpressure import RoomCallbacks
+from daemoneye_eventbus._closing import Closing
 from daemoneye_eventbus._types import EventBusStatistics
 from daemoneye_eventbus.errors import ConnectionLost
 
@@ -36,7 +37,7 @@ class LocalBackend:
         self.room_token = bridge.listen(self._on_room)
         self._broker = broker
         self._link = link
-        self._open = True
+        self._closing = Closing()
         self._observers: set[Callable[[State], None]] = set()
         self._stop_observing = broker.observe_end(functools.partial(bridge.call, self._broker_ended))
         self._turned = bridge.loop.time()
@@ -62,7 +63,7 @@ class LocalBackend:
 
     @property
     def state(self) -> State:
-        return "connected" if self._open and self._broker.running else "closed"
+        return "connected" if self._broker.running and not self._closing.begun else "closed"
 
     def observe(self, observer: Callable[[State], None]) -> Callable[[], None]:
         """Tells ``observer`` of each change; the result ends that."""
@@ -73,7 +74,7 @@ class LocalBackend:
         """A queue at the broker itself."""
         source = self._link.subscribe(spec, options, self.config.broker_overflow, self.bridge.waker, token)
 
-        async def end(_at_once: bool) -> None:
+        def end(_at_once: bool) -> None:
             return None
 
         return OpenedQueue(source, self._yield_turn, self._yield_turn, end, self._failure)
@@ -134,21 +135,20 @@ class LocalBackend:
     async def close(self, goodbye: float) -> None:
         """Ends this bus at its broker."""
         del goodbye
-        if not self._open:
-            return
-        self._open = False
-        self._stop_observing()
-        self._stop_observing = _noop
-        self._link.close()
+        self._closing.run_at_once(self._close)
+
+    def _close(self) -> None:
+        self._abandon()
         self._broker_ended()
 
     def abandon(self) -> None:
         """As `close`, from any thread and without telling observers."""
-        if self._open:
-            self._open = False
-            self._stop_observing()
-            self._stop_observing = _noop
-            self._link.close()
+        self._closing.run_at_once(self._abandon)
+
+    def _abandon(self) -> None:
+        self._stop_observing()
+        self._stop_observing = _noop
+        self._link.close()
 
 
 def _noop() -> None:

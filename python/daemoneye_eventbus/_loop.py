@@ -25,7 +25,7 @@ from daemoneye_eventbus.errors import ForkedProcess, WrongLoop
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Bridge"]
+__all__ = ["Answer", "Bridge"]
 
 _log = logging.getLogger("daemoneye_eventbus.client")
 
@@ -211,22 +211,38 @@ class Bridge:
 
     async def ask(self, question: Callable[[LoopWaker, int], PendingReply]) -> Any:
         """Asks, and waits for the answer; raises what was refused."""
-        answer = _Answer(Waiter(self.check()))
-        token = self.listen(answer.arrived)
+        return await self.begin(question).result()
+
+    def begin(self, question: Callable[[LoopWaker, int], PendingReply]) -> Answer:
+        """Asks, and leaves it open whether anybody waits for the answer."""
+        answer = Answer(self)
         try:
-            answer.reply = question(self.waker, token)
-            await answer.waiter
-            return answer.reply.result()
+            answer.reply = question(self.waker, answer.token)
+        except BaseException:
+            self.forget(answer.token)
+            raise
+        return answer
+
+
+class Answer:
+    """That of one of Rust's threads to a request, whose ``reply`` it is once that has been made."""
+
+    reply: Any = None
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._waiter = Waiter(bridge.check())
+        self.token = bridge.listen(self.arrived)
+
+    async def result(self) -> Any:
+        """Waits for it; raises what was refused."""
+        try:
+            await self._waiter
+            return self.reply.result()
         finally:
-            self.forget(token)
-
-
-class _Answer:
-    reply: PendingReply | None = None
-
-    def __init__(self, waiter: Waiter) -> None:
-        self.waiter = waiter
+            self._bridge.forget(self.token)
 
     def arrived(self) -> None:
+        """It may have come."""
         if self.reply is not None and self.reply.done:
-            self.waiter.wake()
+            self._waiter.wake()

@@ -12,6 +12,7 @@ from daemoneye_eventbus._backend import Backend
 from daemoneye_eventbus._backpressure import PublishCall, WaitingPublish
 from daemoneye_eventbus._bindings import BusCore, PublishProgress
 from daemoneye_eventbus._checks import text, wrong_type
+from daemoneye_eventbus._closing import Closing
 from daemoneye_eventbus._fields import CorrelationMetadata
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._types import CollectionEvent
@@ -29,10 +30,12 @@ class Publisher(BusCore):
     _bridge: Bridge
     _waiting_publishes: deque[WaitingPublish]
     _retry_timer: asyncio.TimerHandle | None
-    _shut: bool
+    _closing: Closing
 
     def _check(self) -> None:
-        if self._shut:
+        # First: in a forked child it is the parent's, also if it was shut down before.
+        self._bridge.waker.check()
+        if self._closing.begun:
             raise ConnectionClosed("this bus was shut down; make a new one")
 
     def _has_loop(self) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus._backend import OpenedQueue
+from daemoneye_eventbus._closing import Closing
 from daemoneye_eventbus._connection import Connection
 from daemoneye_eventbus._deadline import QuietTimeout
 from daemoneye_eventbus._listing import Listing
@@ -19,7 +20,9 @@ from daemoneye_eventbus.errors import ConnectionLost, ProtocolError, Subscriptio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from daemoneye_eventbus._bindings import Link, Source
+    from daemoneye_eventbus._bindings import Address, Link, Source
+    from daemoneye_eventbus._config import ClientConfig
+    from daemoneye_eventbus._loop import Answer, Bridge
     from daemoneye_eventbus._queue_options import QueueOptions
     from daemoneye_eventbus._types import EventSubscription, State
 
@@ -33,14 +36,19 @@ _CLOSE_SECONDS: Final = 2.0
 class RemoteBackend:
     """Over a connection, which other buses may share."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.bridge = connection.bridge
-        self.config = connection.config
+    def __init__(self, bridge: Bridge, address: Address, config: ClientConfig) -> None:
+        self._user = object()
+        self._connection = connection = Connection.shared(bridge, address, config, self._user)
+        self.bridge = bridge
+        self.config = config
         self.room = connection.room
         self.room_token = connection.room_token
-        self._open = True
+        self._closing = Closing()
         self._observers: set[Callable[[State], None]] = set()
+
+    async def wait_connected(self) -> None:
+        """Waits for the first connection; raises why there is none."""
+        await self._connection.wait_connected()
 
     @property
     def native(self) -> Link:
@@ -48,7 +56,7 @@ class RemoteBackend:
 
     @property
     def state(self) -> State:
-        return self._connection.state if self._open else "closed"
+        return "closed" if self._closing.begun else self._connection.state
 
     def observe(self, observer: Callable[[State], None]) -> Callable[[], None]:
         """Tells ``observer`` of each change; the result ends that."""
@@ -97,23 +105,25 @@ class RemoteBackend:
             if own:
                 await bridge.ask(link.ping)
 
-        async def end(at_once: bool) -> None:
+        def end(at_once: bool) -> Callable[[], Any] | None:
+            if not (own or at_once) and link.state == "connected":
+                answer = bridge.begin(lambda waker, token: link.unsubscribe(number, True, waker, token))
+                return functools.partial(confirm_end, answer)
+            link.unsubscribe(number, True, bridge.waker, 0)
             if own:
-                link.unsubscribe(number, True, bridge.waker, 0)
                 link.close_counted()
                 if at_once:
                     connection.abandon()
                 else:
                     connection.close()
-                return
-            if at_once or link.state != "connected":
-                link.unsubscribe(number, True, bridge.waker, 0)
-                return
+            return None
+
+        async def confirm_end(answer: Answer) -> None:
             limit = QuietTimeout(asyncio.timeout(_CLOSE_SECONDS))
             # Broken or closed meanwhile: the subscription ended with it.
             with contextlib.suppress(ConnectionError):
                 async with limit:
-                    await bridge.ask(lambda waker, answer: link.unsubscribe(number, True, waker, answer))
+                    await answer.result()
             if limit.expired:
                 _log.warning("the broker did not confirm the end of subscription %r", spec.subscriber_id)
 
@@ -184,10 +194,10 @@ class RemoteBackend:
 
     async def close(self, goodbye: float) -> None:
         """Leaves the connection; its last user waits ``goodbye`` seconds at most for the rest, and closes it."""
-        if not self._open:
-            return
-        self._open = False
-        if not self._connection.release():
+        await self._closing.run(functools.partial(self._leave, goodbye))
+
+    async def _leave(self, goodbye: float) -> None:
+        if not self._connection.release(self._user):
             # The connection stays open for others, and so reports no change.
             for observer in list(self._observers):
                 observer("closed")
@@ -200,10 +210,10 @@ class RemoteBackend:
 
     def abandon(self) -> None:
         """As `close`, from any thread, without waiting and without telling observers."""
-        if not self._open:
-            return
-        self._open = False
-        if self._connection.release():
+        self._closing.run_at_once(self._abandon)
+
+    def _abandon(self) -> None:
+        if self._connection.release(self._user):
             self._connection.abandon()
 
     def _warn_unsent(self) -> None:

@@ -6,34 +6,43 @@ that the host blocks in its own threads: to wait for them (`signal.sigwait`, a s
 
 from __future__ import annotations
 
-import contextlib
+import importlib
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable
 
-__all__ = ["signals_blocked"]
+__all__ = ["with_signals_blocked"]
+
+T = TypeVar("T")
 
 if sys.platform == "win32":
 
-    @contextlib.contextmanager
-    def signals_blocked() -> Generator[None]:
+    def with_signals_blocked(start: Callable[[], T]) -> T:
         """There are no masks here."""
-        yield
+        return start()
 
 else:
     # Raised by a fault of the thread itself. Blocked, they would end the process without running a handler.
     _OWN = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGSYS}
     _OTHERS = signal.valid_signals() - _OWN
+    # The native function, which runs handlers once the mask is set. That of `signal` is Python code around it, at whose
+    # beginning a handler may raise: the host's mask would not come back.
+    _change_mask = importlib.import_module("_signal").pthread_sigmask
 
-    @contextlib.contextmanager
-    def signals_blocked() -> Generator[None]:
-        """Threads that are started within it get no signal that another thread could get."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _OTHERS)
+    def with_signals_blocked(start: Callable[[], T]) -> T:
+        """What ``start`` returns; threads that it starts get no signal that another thread could get.
+
+        The mask is as before whatever a signal handler raises, and whenever: in the call that blocks, within ``start``,
+        and in the call that restores, which delivers what came meanwhile. No context manager: a handler may raise
+        before its exit has begun.
+        """
+        # Blocks nothing. The call that does returns no mask if a handler raises in it.
+        before = _change_mask(signal.SIG_BLOCK, ())
         try:
-            yield
+            _change_mask(signal.SIG_BLOCK, _OTHERS)
+            return start()
         finally:
-            # Signals that came meanwhile are delivered here, and their handlers may raise.
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            _change_mask(signal.SIG_SETMASK, before)

@@ -42,7 +42,8 @@ def specification(
         raise ValueError("subscribe: give patterns, event types or an EventSubscription")
     event_filter, correlation_filter = filters
     if isinstance(what[0], EventSubscription):
-        if len(what) > 1 or include_control or event_filter or correlation_filter:
+        nothing = event_filter is None and correlation_filter is None and include_control is False
+        if len(what) > 1 or not nothing:
             raise ValueError("subscribe: an EventSubscription says everything itself; give nothing besides it")
         spec = what[0]
         if not spec.topic_patterns and not spec.capabilities.event_types:
@@ -66,15 +67,18 @@ def specification(
         topic_patterns=list(dict.fromkeys(patterns)),
         include_control=include_control,
     )
+    if len(kinds) < len(what):
+        return asked
     # Of what its constructor has found to be a filter.
-    return replace(asked, event_filter=_only(kinds, asked.event_filter)) if len(kinds) == len(what) else asked
+    return replace(asked, event_filter=_only(kinds, asked.event_filter, include_control=include_control))
 
 
-def _only(kinds: list[str], event_filter: EventFilter | None) -> EventFilter:
-    if event_filter is None:
-        return EventFilter(event_types=kinds)
-    if not event_filter.event_types:
-        return replace(event_filter, event_types=kinds)
+def _only(kinds: list[str], event_filter: EventFilter | None, *, include_control: bool) -> EventFilter | None:
+    if event_filter is None or not event_filter.event_types:
+        # A filter for types excludes what has none. Of their topics, only that of trigger requests carries control.
+        if include_control and "trigger" in kinds:
+            return event_filter
+        return replace(event_filter or EventFilter(), event_types=kinds)
     both = [kind for kind in kinds if kind in event_filter.event_types]
     if not both:
         raise ValueError("subscribe: event_filter.event_types excludes every event type subscribed to")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import warnings
 import weakref
@@ -18,13 +19,14 @@ from typing import Any, Final, Never, Self, TypeVar
 from daemoneye_eventbus._backend import OpenedQueue
 from daemoneye_eventbus._bindings import SubscriptionCore, Waiter
 from daemoneye_eventbus._checks import wrong_type
+from daemoneye_eventbus._closing import Closing
 from daemoneye_eventbus._deadline import Deadline
 from daemoneye_eventbus._lifecycle import is_forked, is_left_in_fork
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._waiters import Waiters
 from daemoneye_eventbus.errors import ConnectionClosed, SubscriptionClosed, WouldBlock
 
-__all__ = ["QueueListener", "Subscription", "run_sync"]
+__all__ = ["QueueListener", "Subscription"]
 
 _MOST_AT_ONCE: Final = 2**32
 
@@ -61,7 +63,7 @@ class Subscription(SubscriptionCore[T_co]):
     _bridge: Bridge
     _opened: OpenedQueue
     _on_close: Callable[[Subscription[Any]], None]
-    _closed: bool
+    _closing: Closing
     _pid: int
 
     def __new__(cls, *_args: Never, **_named: Never) -> Self:
@@ -83,12 +85,12 @@ class Subscription(SubscriptionCore[T_co]):
         self._bridge = bridge
         self._waiters = listener.waiting
         self._on_close = on_close
-        self._closed = False
         self._pid = os.getpid()
+        self._closing = Closing()
         return self
 
     def _end_error(self) -> BaseException:
-        failure = None if self._closed else self._refusal() or self._opened.failure()
+        failure = None if self._closing.begun else self._refusal() or self._opened.failure()
         return failure or SubscriptionClosed(subscriber_id=self.subscriber_id)
 
     async def _wait(self, deadline: Deadline | None = None) -> None:
@@ -172,17 +174,26 @@ class Subscription(SubscriptionCore[T_co]):
             self._wake_next(self._waiters.queue)
 
     async def close(self) -> None:
-        """Ends the subscription. What is still queued is dropped and counted. Idempotent."""
-        if self._closed:
+        """Ends the subscription. What is still queued is dropped and counted. Idempotent, and finishes one that was
+        interrupted."""
+        # In a forked child it is the parent's, also if it was closed before.
+        self._bridge.waker.check()
+        if self._closing.done:
             return
         self._bridge.check()
-        self._closed = True
-        self._on_close(self)
-        self._end()
         try:
-            await self._opened.end(False)
+            confirm = self._closing.run_at_once(functools.partial(self._close, at_once=False))
+            if confirm is not None:
+                await confirm()
         finally:
             self._waiters.wake_all()
+
+    def _close(self, *, at_once: bool) -> Callable[[], Any] | None:
+        self._end()
+        confirm = self._opened.end(at_once)
+        # Last: whoever is interrupted before finds it on its bus again.
+        self._on_close(self)
+        return confirm
 
     async def _drain_target(self) -> int:
         """How many messages its reader will have taken once it has all that is queued now, here and at the broker.
@@ -197,23 +208,12 @@ class Subscription(SubscriptionCore[T_co]):
     async def _wait_delivered(self, count: int) -> None:
         """Returns when its reader has taken ``count`` messages, or has none to take."""
         # The native fast path takes messages without telling anybody.
-        while self._delivered < count and self.pending and not self._closed:  # noqa: ASYNC110
+        while self._delivered < count and self.pending and not self._closing.begun:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
     def _abandon(self) -> None:
         """Closes it at once, from any thread, without a warning."""
-        end = self._close_at_once()
-        if end is not None:
-            run_sync(end)
-
-    def _close_at_once(self) -> Coroutine[Any, Any, None] | None:
-        if self._closed:
-            return None
-        self._closed = True
-        self._on_close(self)
-        self._end()
-        end: Coroutine[Any, Any, None] = self._opened.end(True)
-        return end
+        self._closing.run_at_once(functools.partial(self._close, at_once=True))
 
     async def __aenter__(self) -> Self:
         return self
@@ -226,19 +226,13 @@ class Subscription(SubscriptionCore[T_co]):
         return f"<Subscription {self.subscriber_id!r} {', '.join(self.patterns)}>"
 
     def __del__(self) -> None:
-        if getattr(self, "_closed", True) or is_forked(self._pid):
+        closing: Closing | None = getattr(self, "_closing", None)
+        if closing is None or closing.done or is_forked(self._pid):
             return
-        said = f"{self!r} was forgotten; close it or use async with"
+        # Not of one whose close was interrupted: it was not forgotten.
+        said = None if closing.begun else f"{self!r} was forgotten; close it or use async with"
         if not self._bridge.is_closed:
             self._abandon()
         # Last: it may raise.
-        warnings.warn(said, ResourceWarning, stacklevel=2)
-
-
-def run_sync(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Runs a coroutine that suspends nowhere."""
-    try:
-        coroutine.send(None)
-    except StopIteration:
-        return
-    coroutine.close()
+        if said is not None:
+            warnings.warn(said, ResourceWarning, stacklevel=2)

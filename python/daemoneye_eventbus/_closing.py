@@ -1,0 +1,48 @@
+"""How far something has been closed.
+
+A signal handler may raise between any two steps. A close that was interrupted so is begun, and refuses new work, but it
+is neither under way nor done: the next call goes through all steps again. So each step does nothing where it was done
+before.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+__all__ = ["Closing"]
+
+T = TypeVar("T")
+
+
+class Closing:
+    """Not begun, begun, or done."""
+
+    __slots__ = ("_is_running", "begun", "done")
+
+    def __init__(self) -> None:
+        self.begun = False
+        self.done = False
+        self._is_running = False
+
+    async def run(self, steps: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Goes through ``steps``, which may wait, unless they are done or another call is at them."""
+        if self.done or self._is_running:
+            return
+        try:
+            self.begun = self._is_running = True
+            await steps()
+            self.done = True
+        finally:
+            self._is_running = False
+
+    def run_at_once(self, steps: Callable[[], T]) -> T | None:
+        """The same for steps that do not wait, from any thread; what they return, if they are not done."""
+        if self.done:
+            return None
+        self.begun = True
+        result = steps()
+        self.done = True
+        return result
