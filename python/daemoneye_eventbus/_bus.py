@@ -102,8 +102,8 @@ class EventBus(Publisher):
 
         Failures that may be temporary (no such file, connection refused, broker busy) are retried for
         ``config.connect_timeout`` seconds; then `ConnectTimeout` is raised, with the last cause. `PathRefused`,
-        `PermissionRefused`, `AuthenticationFailed` and `ProtocolError` are not retried, except that the file system
-        is asked once more, after 0.1 s.
+        `PermissionRefused`, `AuthenticationFailed`, `ProtocolError` and `TransportError` (the system's other errors)
+        are not retried, except that the file system is asked once more, after 0.1 s.
         """
         return Opening(
             "connect", lambda: cls._connect(path, instance, instance_or_default(ClientConfig, "config", config))
@@ -381,10 +381,10 @@ class EventBus(Publisher):
         return await self._backend.clients()
 
     def local_statistics(self) -> dict[str, Any]:
-        """This side's counters since the bus was created.
+        """This side's counters.
 
-        ``published``, ``delivered``, ``dropped`` by reason, ``refused``, ``unconfirmed``, ``unsent``, ``reconnects``,
-        ``decode_errors``.
+        Of the bus, since it was created: ``published``, ``delivered``, ``dropped`` by reason. Of its connection, with
+        all buses that share it: ``refused``, ``unconfirmed``, ``unsent``, ``reconnects``, ``decode_errors``.
         """
         return self._own_statistics() | self._backend.local_statistics()
 
