@@ -21,6 +21,7 @@ from daemoneye_eventbus import (
     EventBus,
     EventBusStatistics,
     SubscriptionClosed,
+    SubscriptionRefused,
     TopicError,
 )
 from support import Pair, collect, eventually, open_bus, pids, process
@@ -109,6 +110,20 @@ async def test_clients_lists_who_is_there(broker, path, program):
             child.finish()
             await eventually(lambda: len(broker.clients()) == 1, what="the child's end")
     await eventually(lambda: broker.clients() == [], what="clients")
+
+
+async def test_a_bus_of_the_brokers_process_is_no_client_that_it_could_act_on(broker):
+    """It is listed, and then there was said to be no such client."""
+    async with EventBus.from_broker(broker) as bus:
+        (own,) = broker.clients()
+        assert own.peer == "local"
+        with pytest.raises(SubscriptionRefused, match="a bus of the broker's own process and subscribes itself"):
+            broker.subscribe_client(own.id, ["events.#"])
+        assert not broker.disconnect_client(own.id)
+        await bus.flush()
+        assert bus.state == "connected"
+    with pytest.raises(SubscriptionRefused, match="no such client"):
+        broker.subscribe_client(own.id, ["events.#"])
 
 
 async def test_a_disconnected_client_does_not_come_back(broker, path):

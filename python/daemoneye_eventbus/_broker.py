@@ -170,6 +170,7 @@ class Broker:
         """Calls ``tell`` when the broker has been shut down, in the thread that did it. The result cancels that."""
         if not callable(tell):
             raise wrong_type("tell", "a function without arguments", tell)
+        self._check_process()
         self._end_observers.add(tell)
         return lambda: self._end_observers.discard(tell)
 
@@ -187,8 +188,8 @@ class Broker:
         Such a peer cannot subscribe itself. It starts with ``BrokerConfig.original_patterns``, which this replaces;
         with an empty list it is sent nothing. Patterns are of its own grammar: ``+``, ``#``, domains ``events`` and
         ``control``, five segments. Raises `PatternError`, `PermissionRefused` for patterns that `BrokerConfig.rules` do
-        not allow that peer, and `SubscriptionRefused` for a native client, for one that is not connected, and above
-        ``max_patterns_per_client``.
+        not allow that peer, and `SubscriptionRefused` for a native client or a bus of this process, which subscribe
+        themselves, for one that is not connected, and above ``max_patterns_per_client``.
         """
         given: object = patterns
         if isinstance(given, str) or not isinstance(given, Sequence):
@@ -202,15 +203,20 @@ class Broker:
         self._core.subscribe_client(_id(client_id), texts)
 
     def disconnect_client(self, client_id: str) -> bool:
-        """Disconnects the client with the id ``client_id``, which does not reconnect by itself. False if there is none.
+        """Disconnects the client with the id ``client_id``, which does not reconnect by itself.
 
-        ``ValueError`` if it is not a valid id.
+        False if there is none, or if it is a bus of this process (``ClientInfo.peer`` is ``local``), which only its own
+        `EventBus.shutdown` ends. ``ValueError`` if it is not a valid id.
         """
         return self._core.disconnect_client(_id(client_id))
 
-    def _bridge(self) -> Bridge:
-        # First, since it raises `ForkedProcess` in a forked child, where the error for no running loop would say less.
+    def _check_process(self) -> None:
+        """Raises `ForkedProcess` in a forked child."""
         _ = self._core.running
+
+    def _bridge(self) -> Bridge:
+        # First: that there is no running loop would say less.
+        self._check_process()
         return Bridge.current()
 
     def _local_link(self, config: ClientConfig) -> LocalLink:

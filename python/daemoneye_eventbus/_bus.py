@@ -381,10 +381,10 @@ class EventBus(Publisher):
         return await self._backend.clients()
 
     def local_statistics(self) -> dict[str, Any]:
-        """This side's counters since the bus was created.
+        """This side's counters.
 
-        ``published``, ``delivered``, ``dropped`` by reason, ``refused``, ``unconfirmed``, ``unsent``, ``reconnects``,
-        ``decode_errors``.
+        Of the bus, since it was created: ``published``, ``delivered``, ``dropped`` by reason. Of its connection, with
+        all buses that share it: ``refused``, ``unconfirmed``, ``unsent``, ``reconnects``, ``decode_errors``.
         """
         return self._own_statistics() | self._backend.local_statistics()
 

@@ -1,4 +1,8 @@
-"""Deadlines: every wait has one, and what comes too late is a ``TimeoutError`` that says what was waited for."""
+"""Deadlines of the waits that have one; what comes too late is a ``TimeoutError`` that says what was waited for.
+
+`get` without a timeout, `subscribe`, `statistics`, `broker_statistics` and `clients` have none: they wait for as long
+as there is a subscription or a connection.
+"""
 
 from __future__ import annotations
 

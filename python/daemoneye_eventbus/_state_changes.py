@@ -1,7 +1,8 @@
 """The changes of a bus's state, in order.
 
-Each change is kept until it is asked for. Not an async generator: a wait that is cancelled, by a time limit say, would
-end a generator for good, and the iteration would look as if the bus had been closed.
+Each change that the loop has heard of is kept until it is asked for; of those that it has not, while it was blocked, a
+connection keeps the last 64. Not an async generator: a wait that is cancelled, by a time limit say, would end a
+generator for good, and the iteration would look as if the bus had been closed.
 """
 
 from __future__ import annotations

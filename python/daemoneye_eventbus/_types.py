@@ -322,7 +322,7 @@ class BrokerStatistics(_Value):
         queued_bytes: Bytes in all queues now.
         refused_uids: Connects of users who may not connect, by uid in decimal; for the first 64 users (``refused``
             counts all).
-        unfinished_bytes: Bytes reserved for frames that are incomplete or wait for full queues, not counting 16 KiB
+        unfinished_bytes: Bytes reserved for frames that are incomplete or wait for full queues, not counting 32 KiB
             per connection.
     """
 
@@ -361,7 +361,8 @@ class ClientInfo(_Value):
     """One connection, as the broker sees it.
 
     Attributes:
-        id: UUID of the connection, for `Broker.disconnect_client`.
+        id: UUID of the connection, for `Broker.disconnect_client`; or of a bus in the broker's own process, which that
+            does not disconnect.
         name: What the client calls itself; not to be trusted.
         uid: User id reported by the kernel; ``None`` if it reports none.
         pid: Process id reported by the kernel; ``None`` if it reports none.

@@ -65,7 +65,7 @@ class ConnectionClosed(EventBusError, ConnectionError):
 
 
 class ConnectionLost(EventBusError, ConnectionError):
-    """The connection broke, and the bus does not reconnect; connect again."""
+    """The connection broke, and this call, or a bus with ``reconnect=False``, does not wait for another; try again."""
 
 
 class SubscriptionClosed(EventBusError):
@@ -105,7 +105,11 @@ class ConnectTimeout(EventBusError, TimeoutError):
 
 
 class BrokerBusy(EventBusError):
-    """The broker is busy. `EventBus.connect` tries again, and ends with `ConnectTimeout` whose ``cause`` says so."""
+    """The broker has no room for another connection, or for what a client asks.
+
+    `EventBus.connect` does not raise it: it retries, and then raises `ConnectTimeout`, whose ``cause`` says that the
+    broker is busy. Only a broker of another release could refuse a request with it.
+    """
 
 
 class BrokerAlreadyRunning(EventBusError, OSError):

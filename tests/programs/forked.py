@@ -42,10 +42,10 @@ async def _bounded(made):
     return await asyncio.wait_for(made, 3)
 
 
-def child(broker, remote, local, far, near):
+def child(broker, buses):
     event = ProcessEvent(pid=1, name="sh")
     calls = {}
-    for name, bus, events in (("remote", remote, far), ("local", local, near)):
+    for name, (bus, events) in buses.items():
         calls |= {
             f"{name} publish": (lambda b=bus: b.publish(event), True),
             f"{name} publish_nowait": (lambda b=bus: b.publish_nowait(event), False),
@@ -58,6 +58,7 @@ def child(broker, remote, local, far, near):
             f"{name} broker_statistics": (lambda b=bus: b.broker_statistics(), True),
             f"{name} local_statistics": (lambda b=bus: b.local_statistics(), False),
             f"{name} clients": (lambda b=bus: b.clients(), True),
+            f"{name} state_changes": (lambda b=bus: b.state_changes(), False),
             f"{name} drain": (lambda b=bus: b.drain(), True),
             f"{name} get": (lambda e=events: e.get(), True),
             f"{name} get_nowait": (lambda e=events: e.get_nowait(), False),
@@ -70,6 +71,10 @@ def child(broker, remote, local, far, near):
         "from_broker": (lambda: EventBus.from_broker(broker), True),
         "broker clients": (broker.clients, False),
         "broker statistics": (broker.statistics, False),
+        "broker start": (broker.start, True),
+        "broker subscribe_client": (lambda: broker.subscribe_client("0" * 32, []), False),
+        "broker disconnect_client": (lambda: broker.disconnect_client("0" * 32), False),
+        "broker observe_end": (lambda: broker.observe_end(print), False),
         "broker shutdown": (broker.shutdown, True),
     }
     for name, (call, is_async) in calls.items():
@@ -102,10 +107,14 @@ def entry():
         nonlocal objects
         broker = Broker(path)
         await broker.start()
-        remote = await EventBus.connect(path)
-        local = await EventBus.from_broker(broker)
-        far, near = await remote.subscribe("events.#"), await local.subscribe("events.#")
-        objects = broker, remote, local, far, near
+        buses = {}
+        for name in ("remote", "local", "closed remote", "closed local"):
+            bus = await (EventBus.connect(path) if "remote" in name else EventBus.from_broker(broker))
+            buses[name] = bus, await bus.subscribe("events.#")
+            if name.startswith("closed"):
+                await buses[name][1].close()
+                await bus.shutdown()
+        objects = broker, buses
 
     loop.run_until_complete(start())
     assert len(kept()) >= 4, kept()
@@ -123,7 +132,8 @@ def entry():
     say({"child": pid})
 
     async def rest():
-        broker, remote, local, far, near = objects
+        broker, buses = objects
+        (remote, far), (local, near) = buses["remote"], buses["local"]
         if mode == "sleep":
             await asyncio.sleep(60)
         status = (await asyncio.to_thread(os.waitpid, pid, 0))[1]

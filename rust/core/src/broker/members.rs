@@ -71,6 +71,11 @@ impl Shared {
         self.registry.lock().connections.values().cloned().collect()
     }
 
+    /// Whether `id` is a bus of this process.
+    pub(super) fn has_local(&self, id: Uuid) -> bool {
+        self.registry.lock().locals.contains_key(&id)
+    }
+
     pub(super) fn register_local(&self, id: Uuid, name: String, published: Arc<AtomicU64>) {
         let client = LocalClient {
             name,

@@ -264,7 +264,13 @@ impl Broker {
             reason: reason.to_owned(),
             limit: 0,
         };
-        let gone = || refused("no such client is connected; look it up in clients()");
+        let gone = || {
+            refused(if shared.has_local(id) {
+                "this is a bus of the broker's own process and subscribes itself; only original peers are subscribed by the broker"
+            } else {
+                "no such client is connected; look it up in clients()"
+            })
+        };
         let connection = shared.connection(id).ok_or_else(gone)?;
         let Some(held) = &connection.patterns else {
             return Err(refused(
@@ -286,7 +292,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Disconnects a client, telling it why. False if there is none of this id.
+    /// Disconnects a client, telling it why. False if there is none of this id, or if it is a bus of this process: whoever has it ends it.
     pub fn disconnect_client(&self, id: Uuid) -> bool {
         let Some(connection) = self.0.shared.connection(id) else {
             return false;

@@ -81,6 +81,8 @@ impl BusCore {
         let py = slf.py();
         let bus = slf.get();
         if bus.closed.load(Ordering::Relaxed) {
+            // In a forked child it is the parent's, also if it was shut down before.
+            bus.backend.check(py)?;
             return Err(to_py(py, Error::Lifecycle("this bus was shut down; make a new one")));
         }
         if !mode.waits() && bus.waiter_count.load(Ordering::Relaxed) > 0 {
