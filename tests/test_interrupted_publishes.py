@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from daemoneye_eventbus import Broker, ClientConfig, EventBus
+from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus
 from support import eventually, pids, process, take_all
 
 
@@ -137,5 +137,45 @@ def test_a_handler_that_raises_in_publish_many_is_told_what_was_published(path, 
                     counts.add(await interrupted(bus, number, met))
         assert {0, count} < counts
         assert min(counts - {0}) <= 2
+
+    asyncio.run(run())
+
+
+def test_a_handler_that_raises_while_others_are_tried_leaves_nobody_waiting(path):
+    """The bus went on believing that somebody waits, and took nothing more at once."""
+
+    async def interrupted(bus, number, met):
+        async with bus.subscribe("events.#", queue_bytes=4000, overflow="block") as events:
+            await bus.publish(process(0, "x" * 3000))
+            # Only the second fits, once the first is given up.
+            large, small = (asyncio.create_task(bus.publish(process(*one))) for one in ((1, "x" * 3000), (2, "x")))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            interrupt = raise_at(number, ("_publishing.py", "_backpressure.py"), met)
+            sys.setprofile(interrupt)
+            try:
+                large.cancel()
+                with contextlib.suppress(ArithmeticError):
+                    await asyncio.wait([large, small], timeout=5)
+            finally:
+                sys.setprofile(None)
+            _done, pending = await asyncio.wait([large, small], timeout=5)
+            assert not pending
+            bus.publish_nowait(process(3))
+            assert pids(take_all(events))[-1] == 3
+
+    async def run():
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        number = 0
+        config = ClientConfig(congestion="block", publish_timeout=20)
+        # Where a handler raises in the very step that leaves the queue, the next try comes only after this.
+        served = BrokerConfig(stall_timeout=0.2)
+        async with Broker(path, config=served) as broker, EventBus.from_broker(broker, config=config) as bus:
+            met = [None]
+            while len(met) >= number:
+                number += 1
+                met.clear()
+                await interrupted(bus, number, met)
+        assert number > 10
 
     asyncio.run(run())

@@ -294,7 +294,10 @@ class EventBus(Publisher):
         return None if found is None else found()
 
     def _forget(self, subscription: Subscription[Any]) -> None:
-        self._subscriptions.pop(subscription.subscriber_id, None)
+        # A close that was interrupted comes here again, when another subscription may have its id.
+        reference = self._subscriptions.get(subscription.subscriber_id)
+        if reference is not None and reference() in {None, subscription}:
+            self._subscriptions.pop(subscription.subscriber_id, None)
         self._bridge.lift_publish_limit(id(subscription))
 
     def _open_subscriptions(self) -> list[Subscription[Any]]:

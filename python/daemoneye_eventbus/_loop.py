@@ -185,10 +185,11 @@ class Bridge:
     def limit_publishes(self, owner: int, queue_messages: int, queue_bytes: int) -> None:
         """Has each bus of this loop give it a turn well before it has filled the queue of ``owner``, of this size."""
         limit = (queue_messages // _PART_OF_QUEUE, queue_bytes // _PART_OF_QUEUE)
-        self._limits[owner] = limit
+        is_new = limit not in self._limit_uses
         self._limit_uses[limit] += 1
+        self._limits[owner] = limit
         # Most queues have the same size, and there may be thousands.
-        if self._limit_uses[limit] == 1:
+        if is_new:
             self._apply_publish_limits()
 
     def lift_publish_limit(self, owner: int) -> None:
@@ -199,7 +200,7 @@ class Bridge:
 
     def _forget_publish_limit(self, limit: tuple[int, int]) -> None:
         self._limit_uses[limit] -= 1
-        if self._limit_uses[limit] == 0:
+        if self._limit_uses[limit] <= 0:
             del self._limit_uses[limit]
             self._apply_publish_limits()
 

@@ -87,6 +87,8 @@ class Publisher(BusCore):
             # A signal handler may raise one of its own.
             if not entry.waiter.timed_out():
                 raise
+            # What ended it in the same turn is the reason.
+            entry.result()
             return entry.is_taken
         else:
             return True
@@ -112,6 +114,14 @@ class Publisher(BusCore):
             self._retry_timer = self._bridge.loop.call_later(retry_in, self._retry_waiting)
 
     def _retry_waiting(self) -> None:
+        try:
+            self._try_waiting()
+        except BaseException:
+            # A signal handler raised: those behind wait for nothing else.
+            self._bridge.call(self._retry_waiting)
+            raise
+
+    def _try_waiting(self) -> None:
         """Tries the waiting publishes in order, until one finds too little room."""
         queue = self._waiting_publishes
         for _ in range(_SERVED_A_TURN):
@@ -138,11 +148,10 @@ class Publisher(BusCore):
         """Takes a publish out of the queue if it is still there: it was given up, or a signal handler raised."""
         queue = self._waiting_publishes
         is_first = bool(queue) and queue[0] is entry
-        if entry.is_over and not is_first:
-            return
-        entry.is_over = True
-        with contextlib.suppress(ValueError):
-            queue.remove(entry)
+        if is_first or not entry.is_over:
+            entry.is_over = True
+            with contextlib.suppress(ValueError):
+                queue.remove(entry)
         self._set_waiter_count(len(queue))
         if is_first:
             # The next one may need less room.

@@ -3,6 +3,8 @@
 //!
 //! Guarantee: whichever it is, every message that matched is delivered or counted as lost, for the reason of each subscription.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::final_read::FinalReadStep;
@@ -57,17 +59,7 @@ impl Session {
             return;
         }
         self.tell_refusals();
-        if let Some(suppressed) = self.shared.counters.note_and_log(reason) {
-            tracing::warn!(
-                target: "daemoneye_eventbus::broker",
-                reason = reason.name(),
-                client = %self.connection.name,
-                uid = self.connection.peer.uid,
-                pid = self.connection.peer.pid,
-                suppressed,
-                "connection cut: {message}"
-            );
-        }
+        self.log_end(reason, format_args!("connection cut: {message}"));
         let frame = Bytes::from(FromBroker::Err(ErrText::new(code, message)).frame());
         self.shared.router.leave(&self.connection.sink);
         self.end_with(Some(frame));
@@ -82,33 +74,47 @@ impl Session {
         self.start_write_timeout();
     }
 
-    /// Sees to it that a session does not go on without being written to.
+    /// Sees to it that a session does not go on without being written to. What the peer has sent before is still read and routed.
     pub(super) fn check_writing(&mut self) {
-        let Some(error) = self.connection.write_error() else {
-            return;
-        };
-        if is_gone(error) {
-            if self.stage == Stage::Open {
-                self.hang_up();
-            }
-            if self.stage == Stage::Leaving {
-                self.stage = Stage::Ended;
-            }
+        if self.connection.write_error().is_none() {
             return;
         }
-        // The peer is there and would wait for ever for what is lost to it; the end of the connection makes it dial again.
-        if let Some(suppressed) = self.shared.counters.note_and_log(Refusal::WriteFailed) {
+        if self.stage == Stage::Leaving {
+            self.stage = Stage::Ended;
+        }
+        if self.stage != Stage::Open {
+            return;
+        }
+        self.hang_up();
+        let connection = Arc::clone(&self.connection);
+        let Some(error) = connection.write_error() else {
+            return;
+        };
+        if !is_gone(error) && self.stop != Some(Stop::Turn) {
+            // The peer would wait for ever for what is lost to it; the end of the connection makes it dial again.
+            self.log_end(
+                reason_of(error),
+                format_args!("connection ended: the system does not let it be written to: {error}"),
+            );
+            self.stage = Stage::Ended;
+        } else if self.stage == Stage::Leaving {
+            self.stage = Stage::Ended;
+        }
+    }
+
+    /// Counts why a connection ends, and logs it if it is time.
+    fn log_end(&self, reason: Refusal, message: std::fmt::Arguments<'_>) {
+        if let Some(suppressed) = self.shared.counters.note_and_log(reason) {
             tracing::warn!(
                 target: "daemoneye_eventbus::broker",
-                reason = Refusal::WriteFailed.name(),
+                reason = reason.name(),
                 client = %self.connection.name,
                 uid = self.connection.peer.uid,
                 pid = self.connection.peer.pid,
                 suppressed,
-                "connection ended: the system does not let it be written to: {error}"
+                "{message}"
             );
         }
-        self.stage = Stage::Ended;
     }
 
     /// The peer is gone: its subscriptions end now. What it has sent before is still read and routed. Unless something stops that, what the
@@ -138,5 +144,14 @@ impl Session {
         } else {
             DropReason::Closed
         }
+    }
+}
+
+/// What ends a connection whose peer is there and cannot be written to. The queue has no memory for what it must tell; anything else is the
+/// system's.
+fn reason_of(error: &std::io::Error) -> Refusal {
+    match error.raw_os_error() {
+        None => Refusal::NoMemory,
+        Some(_) => Refusal::WriteFailed,
     }
 }

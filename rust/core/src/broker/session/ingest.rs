@@ -155,7 +155,9 @@ impl Session {
         } else if !self.claim.cover(&self.pending) {
             self.stop = Some(Stop::Room);
         }
-        let_go(&self.shared.headroom, &mut self.pending, self.claim.given());
+        // What waits for full queues is a copy, and has its part of what was given.
+        let room = self.claim.given().saturating_sub(self.waits_with);
+        let_go(&self.shared.headroom, &mut self.pending, room);
         self.clock
             .note_frames(whole, !self.pending.is_empty() && self.stop.is_none());
     }
