@@ -198,7 +198,5 @@ def test_the_readme_tells_the_measured_speed():
     assert [ours, zenoh, zmq, floor] == [f"{trips[name][0]:.0f}" for name in ("ours", "zenoh", "zmq", "floor")]
     assert buses == " to ".join(f"{edge(trips[name][0] for name in asyncio_buses):.0f}" for edge in (min, max))
     _rate, total, broker, *_rest = rates["ours"]
-    cost = (
-        f"takes {total:.2f} µs of CPU time in all processes together, of which the broker takes {broker:.2f}"
-    )
+    cost = f"takes {total:.2f} µs of CPU time in all processes together, of which the broker takes {broker:.2f}"
     assert cost in " ".join(readme.split())
