@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PublishCall", "RoomCallbacks", "WaitingPublish"]
 
-PublishCall: TypeAlias = Literal["publish", "publish_control", "publish_many"]
+# Two literals, as of `State` in `_types`.
+PublishCall: TypeAlias = Literal["publish"] | Literal["publish_control", "publish_many"]  # noqa: PYI030
 
 
 class RoomCallbacks:
