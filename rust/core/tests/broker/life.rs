@@ -10,6 +10,17 @@ use daemoneye_eventbus_core::wire::text::{Code, FromBroker};
 
 use crate::support::{Bus, Client, Frame, NEW, frame_of, frames, guarded, shut_down, start};
 
+/// A bus with a reader that has taken nothing of 10,000 messages, and their publisher.
+fn with_a_reader_behind() -> (Bus, Client, Client) {
+    let bus = Bus::new();
+    let mut reader = bus.connect();
+    reader.subscribe(1, &["events.#"]);
+    let mut publisher = bus.connect();
+    publisher.send(&frames(NEW, 0..10_000));
+    publisher.flush();
+    (bus, reader, publisher)
+}
+
 #[test]
 fn a_second_broker_is_refused_and_the_first_undisturbed() {
     guarded(|| {
@@ -95,12 +106,7 @@ fn shutdown_delivers_what_is_queued_and_says_goodbye() {
 #[test]
 fn shutdown_ends_at_its_deadline_and_reports_what_is_left() {
     guarded(|| {
-        let bus = Bus::new();
-        let mut reader = bus.connect();
-        reader.subscribe(1, &["events.#"]);
-        let mut publisher = bus.connect();
-        publisher.send(&frames(NEW, 0..10_000));
-        publisher.flush();
+        let (bus, _reader, _publisher) = with_a_reader_behind();
         let _handshaking = bus.dial();
         let delivered = bus.broker.statistics().bus.messages_delivered;
         assert!(delivered < 10_000);
@@ -166,12 +172,7 @@ fn what_a_client_loses_that_goes_or_is_cut_while_the_broker_stops_is_reported() 
     ];
     guarded(move || {
         for (what, end) in ends {
-            let bus = Bus::new();
-            let mut reader = bus.connect();
-            reader.subscribe(1, &["events.#"]);
-            let mut publisher = bus.connect();
-            publisher.send(&frames(NEW, 0..10_000));
-            publisher.flush();
+            let (bus, reader, mut publisher) = with_a_reader_behind();
             let (done, wait) = mpsc::channel();
             bus.broker.shutdown(Duration::from_secs(20), move |undelivered| {
                 done.send(undelivered).unwrap()
