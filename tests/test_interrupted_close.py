@@ -3,69 +3,41 @@
 import asyncio
 import contextlib
 import gc
-import sys
 import warnings
 
 import pytest
 
 from daemoneye_eventbus import Broker, ClientConfig, ConnectionClosed, EventBus, SubscriptionClosed
+from interrupter import at_each_point
 from support import eventually, process
 
 OURS = "/daemoneye_eventbus/"
 
 
-class Interrupter:
-    """Raises at the point of that number, of those in the package's code where the interpreter runs handlers."""
-
-    def __init__(self, number):
-        self.number = number
-        self.met = 0
-        # Kept: the interpreter does not keep what it calls.
-        self._trace = self._profile
-
-    async def run(self, call):
-        # A task of its own: a time limit of asyncio's that is interrupted may cancel its task later.
-        task = asyncio.create_task(call)
-        sys.setprofile(self._trace)
-        try:
-            with contextlib.suppress(ArithmeticError):
-                await task
-        finally:
-            sys.setprofile(None)
-        # Until its next turn this one holds the task, and so what was raised and all that it leads to.
-        del task, call
-        await asyncio.sleep(0)
-
-    def _profile(self, frame, event, _argument):
-        if event not in ("call", "c_return") or OURS not in frame.f_code.co_filename:
-            return
-        # What raises in a destructor, or in what a weak reference calls, goes nowhere.
-        caller = frame.f_back
-        if frame.f_code.co_name == "__del__" or (caller and caller.f_code.co_filename.endswith("weakref.py")):
-            return
-        self.met += 1
-        if self.met == self.number:
-            sys.setprofile(None)
-            raise ArithmeticError
+def is_point(frame):
+    """In the package's code, but where what raises goes nowhere: a destructor, or what a weak reference calls."""
+    caller = frame.f_back
+    in_vain = frame.f_code.co_name == "__del__" or (caller and caller.f_code.co_filename.endswith("weakref.py"))
+    return OURS in frame.f_code.co_filename and not in_vain
 
 
-async def at_each_point(interrupted, least):
-    """Runs ``interrupted`` with one `Interrupter` after the other until none raises any more."""
-    # An interrupted callback of the loop is its own affair, and is called again.
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-    number = 0
-    met = 0
-    # What was there before takes no time in each collection.
+async def run(interrupter, call):
+    """Awaits ``call``, interrupted."""
+    # A task of its own: a time limit of asyncio's that is interrupted may cancel its task later.
+    task = asyncio.create_task(call)
+    with interrupter, contextlib.suppress(ArithmeticError):
+        await task
+    # Until its next turn this one holds the task, and so what was raised and all that it leads to.
+    del task, call
+    await asyncio.sleep(0)
+
+
+@pytest.fixture(autouse=True)
+def quick_collections():
+    """What was there before takes no time in each collection."""
     gc.freeze()
-    try:
-        while met >= number:
-            number += 1
-            interrupter = Interrupter(number)
-            await interrupted(interrupter)
-            met = interrupter.met
-    finally:
-        gc.unfreeze()
-    assert number > least
+    yield
+    gc.unfreeze()
 
 
 def at_broker(broker):
@@ -90,7 +62,7 @@ async def test_of_a_subscription(path, where, overflow, again):
         bus = await open_bus(where, broker, path)
         before = at_broker(broker)
         events = await bus.subscribe("events.#", overflow=overflow)
-        await interrupter.run(events.close())
+        await run(interrupter, events.close())
         if again == "close":
             await events.close()
             with pytest.raises(SubscriptionClosed):
@@ -113,7 +85,7 @@ async def test_of_a_subscription(path, where, overflow, again):
     async with Broker(path) as broker, open_bus(where, broker, path) as other:
         await other.flush()
         alone = at_broker(broker)
-        await at_each_point(interrupted, least=5)
+        await at_each_point(interrupted, is_point, least=5)
         await other.publish(process(1))
         await other.flush()
 
@@ -126,7 +98,7 @@ async def test_of_a_bus(path, where, again):
     async def interrupted(interrupter):
         bus = await open_bus(where, broker, path)
         events = [await bus.subscribe("events.#", overflow=overflow) for overflow in ("drop_oldest", "block")]
-        await interrupter.run(bus.shutdown())
+        await run(interrupter, bus.shutdown())
         if again in ("shutdown", "drain"):
             await getattr(bus, again)()
             assert bus.state == "closed"
@@ -147,7 +119,7 @@ async def test_of_a_bus(path, where, again):
         async with open_bus(where, broker, path) as other:
             await other.flush()
             alone = at_broker(broker)
-            await at_each_point(interrupted, least=20)
+            await at_each_point(interrupted, is_point, least=20)
             await other.publish(process(1))
             await other.flush()
         # Also not the connection that all shared.

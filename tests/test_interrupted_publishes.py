@@ -2,29 +2,24 @@
 
 import asyncio
 import contextlib
-import sys
 
 import pytest
 
 from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus
+from interrupter import at_each_point
 from support import eventually, pids, process, take_all
 
 
-def raise_at(number, files, met):
-    """Raises at the `number`-th point in the code of `files` and what it calls where the interpreter runs handlers.
+def near(*files):
+    """Points in the code of these files and in what it calls."""
 
-    `met` has all that were met.
-    """
+    def is_point(frame):
+        return any(one is not None and one.f_code.co_filename.endswith(files) for one in (frame, frame.f_back))
 
-    def profile(frame, event, _argument):
-        near = [one.f_code.co_filename for one in (frame, frame.f_back) if one is not None]
-        if event in ("call", "c_return") and any(name.endswith(files) for name in near):
-            met.append((frame.f_code.co_name, event))
-            if len(met) == number:
-                sys.setprofile(None)
-                raise ArithmeticError
+    return is_point
 
-    return profile
+
+WAITING = near("_publishing.py", "_backpressure.py")
 
 
 def told(error, counted):
@@ -46,7 +41,7 @@ async def read(events, got):
 def test_a_handler_that_raises_while_a_publish_waits_stops_no_other_and_is_told_what_was_published(path, call, roomy):
     """A publish that it ended was once waited for by all others without end, or was published all the same."""
 
-    async def interrupted(bus, number, met):
+    async def interrupted(bus, interrupter):
         got, before = [], bus.local_statistics()["published"]
         async with (
             bus.subscribe("events.#", queue_messages=1, overflow="block") as events,
@@ -54,15 +49,12 @@ def test_a_handler_that_raises_while_a_publish_waits_stops_no_other_and_is_told_
         ):
             await bus.publish(process(0))
             waiting = bus.publish(process(1)) if call == "publish" else bus.publish_many(map(process, range(1, 4)))
-            sys.setprofile(raise_at(number, ("_publishing.py", "_backpressure.py"), met))
-            try:
+            with interrupter:
                 publishing = asyncio.create_task(waiting)
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
                 reading = asyncio.create_task(read(events, got))
                 await asyncio.wait([publishing], timeout=5)
-            finally:
-                sys.setprofile(None)
             error = publishing.exception()
             counted = bus.local_statistics()["published"] - before - 1
             accepted = (1 if call == "publish" else 3) if error is None else told(error, counted)
@@ -84,16 +76,14 @@ def test_a_handler_that_raises_while_a_publish_waits_stops_no_other_and_is_told_
         return end
 
     async def run():
-        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-        number, ends = 0, []
+        ends = []
+
+        async def once(interrupter):
+            ends.append(await interrupted(bus, interrupter))
+
         config = ClientConfig(congestion="block", publish_timeout=0.3)
         async with Broker(path) as broker, EventBus.from_broker(broker, config=config) as bus:
-            met = [None]
-            while len(met) >= number:
-                number += 1
-                met.clear()
-                ends.append(await interrupted(bus, number, met))
-        assert number > 20
+            await at_each_point(once, WAITING, least=20)
         assert set(ends) == {ArithmeticError, type(None)}
 
     asyncio.run(run())
@@ -104,19 +94,17 @@ def test_a_handler_that_raises_in_publish_many_is_told_what_was_published(path, 
     """Also where it raises as the loop is asked to write or to wake readers, or before the count is with Python."""
     count = 100
 
-    async def interrupted(bus, number, met):
+    async def interrupted(bus, interrupter):
         before = bus.local_statistics()["published"]
         async with bus.subscribe("events.#") as events:
             got = []
             reading = asyncio.create_task(read(events, got))
             await asyncio.sleep(0)
-            sys.setprofile(raise_at(number, ("_publishing.py", "_connection.py", "_loop.py"), met))
             try:
-                accepted = await bus.publish_many(map(process, range(count)))
+                with interrupter:
+                    accepted = await bus.publish_many(map(process, range(count)))
             except ArithmeticError as error:
                 accepted = told(error, 0)
-            finally:
-                sys.setprofile(None)
             assert accepted == bus.local_statistics()["published"] - before
             await bus.publish(process(count))
             await eventually(lambda: count in got)
@@ -125,16 +113,15 @@ def test_a_handler_that_raises_in_publish_many_is_told_what_was_published(path, 
         return accepted
 
     async def run():
-        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-        number, counts = 0, set()
+        counts = set()
+
+        async def once(interrupter):
+            counts.add(await interrupted(bus, interrupter))
+
         async with Broker(path) as broker:
             opening = EventBus.connect(path) if where == "over_socket" else EventBus.from_broker(broker)
             async with opening as bus:
-                met = [None]
-                while len(met) >= number:
-                    number += 1
-                    met.clear()
-                    counts.add(await interrupted(bus, number, met))
+                await at_each_point(once, near("_publishing.py", "_connection.py", "_loop.py"), least=20)
         assert {0, count} < counts
         assert min(counts - {0}) <= 2
 
@@ -144,38 +131,26 @@ def test_a_handler_that_raises_in_publish_many_is_told_what_was_published(path, 
 def test_a_handler_that_raises_while_others_are_tried_leaves_nobody_waiting(path):
     """The bus went on believing that somebody waits, and took nothing more at once."""
 
-    async def interrupted(bus, number, met):
+    async def interrupted(bus, interrupter):
         async with bus.subscribe("events.#", queue_bytes=4000, overflow="block") as events:
             await bus.publish(process(0, "x" * 3000))
             # Only the second fits, once the first is given up.
             large, small = (asyncio.create_task(bus.publish(process(*one))) for one in ((1, "x" * 3000), (2, "x")))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            interrupt = raise_at(number, ("_publishing.py", "_backpressure.py"), met)
-            sys.setprofile(interrupt)
-            try:
+            with interrupter, contextlib.suppress(ArithmeticError):
                 large.cancel()
-                with contextlib.suppress(ArithmeticError):
-                    await asyncio.wait([large, small], timeout=5)
-            finally:
-                sys.setprofile(None)
+                await asyncio.wait([large, small], timeout=5)
             _done, pending = await asyncio.wait([large, small], timeout=5)
             assert not pending
             bus.publish_nowait(process(3))
             assert pids(take_all(events))[-1] == 3
 
     async def run():
-        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-        number = 0
         config = ClientConfig(congestion="block", publish_timeout=20)
         # Where a handler raises in the very step that leaves the queue, the next try comes only after this.
         served = BrokerConfig(stall_timeout=0.2)
         async with Broker(path, config=served) as broker, EventBus.from_broker(broker, config=config) as bus:
-            met = [None]
-            while len(met) >= number:
-                number += 1
-                met.clear()
-                await interrupted(bus, number, met)
-        assert number > 10
+            await at_each_point(lambda interrupter: interrupted(bus, interrupter), WAITING, least=10)
 
     asyncio.run(run())
