@@ -10,7 +10,7 @@ from daemoneye_eventbus._backend import OpenedQueue
 from daemoneye_eventbus._backpressure import RoomCallbacks
 from daemoneye_eventbus._closing import Closing
 from daemoneye_eventbus._types import EventBusStatistics
-from daemoneye_eventbus.errors import ConnectionLost
+from daemoneye_eventbus.errors import ConnectionLost, ForkedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,9 +90,20 @@ class LocalBackend:
     def flush_soon(self) -> None:
         """One write to each reader elsewhere for everything published in this turn of the loop."""
         if self.bridge.is_running:
-            self.bridge.call_next_turn(self._link.with_fallback(self._link.flush))
+            self.bridge.call_next_turn(self._link.with_fallback(self._end_turn))
         else:
             self._link.flush()
+
+    def _end_turn(self) -> None:
+        try:
+            if self._link.end_turn():
+                self.bridge.loop.call_soon(self._link.with_fallback(self._end_turn))
+        except ForkedProcess as error:
+            self.bridge.warn_of_fork(error)
+        except BaseException:
+            # A Ctrl-C: another turn may not be scheduled.
+            self._link.flush()
+            raise
 
     def kernel_is_full(self) -> None:
         """Nothing to do: the broker itself writes to readers in other processes."""

@@ -73,7 +73,18 @@ impl LocalLink {
         })
     }
 
-    /// The scheduled flush: writes what was published in this turn of the loop.
+    /// The scheduled flush: writes what was published in this turn of the loop. True to come again in the next turn.
+    fn end_turn(&self, py: Python<'_>) -> PyResult<bool> {
+        // First, so that whoever publishes during it, or after a panic in it, schedules another.
+        self.flush.clear();
+        let again = !self.core(py)?.end_turn();
+        if again {
+            self.flush.schedule();
+        }
+        Ok(again)
+    }
+
+    /// Writes everything that was published.
     fn flush(&self, py: Python<'_>) -> PyResult<()> {
         self.flush.clear();
         self.core(py)?.flush();

@@ -203,9 +203,9 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// One message that a reader cannot have.
-    pub(super) fn lost(&mut self, target: &Target, subscriptions: Subscriptions, reason: DropReason) {
-        self.offer(&target.sink, target.epoch, Piece::Gap(1, subscriptions, reason));
+    /// Messages that a reader cannot have.
+    pub(super) fn lost(&mut self, target: &Target, messages: u64, subscriptions: Subscriptions, reason: DropReason) {
+        self.offer(&target.sink, target.epoch, Piece::Gap(messages, subscriptions, reason));
     }
 
     fn backlog(&mut self, sink: &Sink) -> Option<&mut Backlog> {
@@ -254,7 +254,7 @@ impl<'a> Delivery<'a> {
     fn first_try(&self) -> OnFull<'a> {
         match self.on_full {
             OnFull::Wait(_) => OnFull::Try { block: true },
-            OnFull::Exceed => OnFull::Exceed,
+            exceed @ OnFull::Exceed { .. } => exceed,
             OnFull::Overflow | OnFull::Try { .. } => OnFull::Try { block: false },
         }
     }

@@ -1,8 +1,10 @@
-//! What a bus of this process has put into the queues of connections without waking anybody for it: its host's loop writes it at the end
-//! of its turn.
+//! What a bus of this process has for readers behind sockets and has not written: its host's loop does that at the end of a turn, or of
+//! the next ones while each is full of messages ([`Cork`]).
 //!
-//! Only this bus's own messages wait for that: the first who puts something behind them wakes the connection's task, which writes all.
-//! A host whose loop stands still meanwhile is not waited for: the broker's thread writes what has become [`LATE`].
+//! Model: small messages for the same readers gather ([`Gathered`]) and go into their queues as one run, without waking anybody for it:
+//! when one comes that does not go with them, at the end, and when another publisher comes, or somebody asks for the numbers of queues.
+//! Only this bus's own messages wait for the write: the first other who puts something behind them wakes the connection's task, which
+//! writes all. A host whose loop stands still is not waited for: the broker's thread writes what has become [`LATE`].
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -11,10 +13,16 @@ use hashbrown::HashSet;
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
+use super::deliver::Delivery;
+use super::gathered::{Gathered, LookedUp};
 use super::route::Sink;
+use super::shared::Shared;
 use crate::cork::Cork;
 use crate::event::Timestamp;
 use crate::lock::Mutex;
+use crate::queue::OnFull;
+use crate::wire::Draft;
+use crate::wire::text::Congestion;
 
 /// Connections that are written to on the loop's own thread; the tasks of more than these are woken, so that a loop with very many
 /// readers is not kept from its other work.
@@ -24,7 +32,10 @@ const LATE: Duration = Duration::from_millis(5);
 
 /// Of one bus.
 pub(super) struct HeldBack {
+    congestion: Congestion,
     cork: Cork,
+    gathered: Gathered,
+    /// Readers who wait and have something to read in their queues.
     sinks: SmallVec<[Arc<Sink>; WRITTEN_HERE]>,
     /// The same by id, where they are too many to look through them for each message.
     known: HashSet<u64>,
@@ -48,9 +59,11 @@ pub(super) enum Verdict {
 }
 
 impl HeldBack {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(congestion: Congestion, max_topic_depth: usize) -> Self {
         Self {
+            congestion,
             cork: Cork::new(),
+            gathered: Gathered::new(max_topic_depth),
             sinks: SmallVec::new(),
             known: HashSet::new(),
             bytes: 0,
@@ -76,12 +89,53 @@ impl HeldBack {
         }
     }
 
+    /// Takes `event` in with those before, if that is all that there is to do for it; gives the size of its frame, and what is to become
+    /// of it.
+    #[inline]
+    pub(super) fn gather(&mut self, shared: &Shared, event: &Draft<'_>) -> Option<(usize, Verdict)> {
+        let size = self.gathered.add(shared, event)?;
+        Some((size, self.put_in(shared, event.timestamp, size, true)))
+    }
+
+    /// The same for its readers behind sockets, whoever else reads it. False if it does not go with those before.
+    pub(super) fn gather_for(&mut self, shared: &Shared, event: &Draft<'_>, readers: &LookedUp<'_>) -> bool {
+        self.gathered.add_for(shared, event, readers)
+    }
+
+    /// The same, with it as the first. False if it is to stand alone.
+    pub(super) fn gather_first(&mut self, shared: &Shared, event: &Draft<'_>, readers: &LookedUp<'_>) -> bool {
+        self.hand_on(shared);
+        self.gathered
+            .begin(shared, event, readers, self.congestion == Congestion::Block)
+    }
+
+    /// What has gathered goes into the queues.
+    pub(super) fn hand_on(&mut self, shared: &Shared) {
+        if self.gathered.is_empty() {
+            return;
+        }
+        let on_full = match self.congestion {
+            Congestion::Drop => OnFull::Overflow,
+            Congestion::Block => OnFull::Exceed { block: true },
+        };
+        let max_topic_depth = shared.config.max_topic_depth;
+        let mut gathered = std::mem::replace(&mut self.gathered, Gathered::new(max_topic_depth));
+        let mut delivery = Delivery::new(&shared.router, max_topic_depth, on_full).holding_back(Some(self));
+        gathered.deliver(shared, &mut delivery);
+        self.gathered = gathered;
+        shared.trim();
+    }
+
+    fn is_empty(&self) -> bool {
+        self.gathered.is_empty() && self.sinks.is_empty()
+    }
+
     /// A message of `bytes` was put in at `now`, by somebody who is `patient`.
-    pub(super) fn put_in(&mut self, now: Timestamp, bytes: usize, patient: bool) -> Verdict {
+    pub(super) fn put_in(&mut self, shared: &Shared, now: Timestamp, bytes: usize, patient: bool) -> Verdict {
         self.taken += 1;
         self.bytes = self.bytes.saturating_add(bytes);
-        if !patient || self.sinks.is_empty() || !self.cork.holds(now, self.bytes) {
-            Verdict::Write(self.release(now))
+        if !patient || self.is_empty() || !self.cork.holds(now, self.bytes) {
+            Verdict::Write(self.release(shared, now))
         } else if std::mem::replace(&mut self.watched, true) {
             Verdict::Holds
         } else {
@@ -89,13 +143,17 @@ impl HeldBack {
         }
     }
 
-    /// The end of a turn.
-    pub(super) fn end_turn(&mut self, now: Timestamp) -> Release {
-        self.cork.end_turn(self.taken);
-        self.release(now)
+    /// The end of a turn. `None` if it was full of messages, and those of the next turn are to share the write.
+    pub(super) fn end_turn(&mut self, shared: &Shared, now: Timestamp) -> Option<Release> {
+        let full = self.cork.end_turn(self.taken);
+        if full && !self.is_empty() && self.cork.holds(now, self.bytes) {
+            return None;
+        }
+        Some(self.release(shared, now))
     }
 
-    fn release(&mut self, now: Timestamp) -> Release {
+    pub(super) fn release(&mut self, shared: &Shared, now: Timestamp) -> Release {
+        self.hand_on(shared);
         self.bytes = 0;
         self.known.clear();
         if !self.sinks.is_empty() {
@@ -106,14 +164,18 @@ impl HeldBack {
     }
 
     /// What stands since the last look; `None` if nothing was held back since then, and nobody need look on.
-    fn look(&mut self) -> Option<Release> {
+    fn look(&mut self, shared: &Shared) -> Option<Release> {
         let stood_still = self.seen == self.releases;
         self.seen = self.releases;
         if !stood_still {
             return Some(Release::default());
         }
-        self.watched = !self.sinks.is_empty();
-        self.watched.then(|| self.release(Timestamp::now()))
+        self.watched = !self.is_empty();
+        if !self.watched {
+            self.gathered.shrink();
+            return None;
+        }
+        Some(self.release(shared, Timestamp::now()))
     }
 }
 
@@ -149,24 +211,32 @@ impl FlushWatchdog {
     }
 
     /// From when something is held back until nothing is any more. Goes on with what a panic has left in the list.
-    pub(super) async fn run(&self) {
+    pub(super) async fn run(&self, shared: &Shared) {
         let is_idle = self.watched.lock().is_empty();
         if is_idle {
             self.begun.notified().await;
         }
         loop {
             tokio::time::sleep(LATE).await;
-            if !self.look() {
+            if !self.look(shared) {
                 return;
             }
         }
     }
 
-    fn look(&self) -> bool {
+    /// What has gathered, of whatever bus, goes into the queues: before another publisher puts something there, so that what was published
+    /// first comes first.
+    pub(super) fn hand_on(&self, shared: &Shared) {
+        for held_back in self.watched.lock().iter().filter_map(Weak::upgrade) {
+            held_back.lock().hand_on(shared);
+        }
+    }
+
+    fn look(&self, shared: &Shared) -> bool {
         let mut late: SmallVec<[Release; 1]> = SmallVec::new();
         let mut watched = self.watched.lock();
         watched.retain(|held_back| {
-            let found = held_back.upgrade().and_then(|held_back| held_back.lock().look());
+            let found = held_back.upgrade().and_then(|held_back| held_back.lock().look(shared));
             let goes_on = found.is_some();
             late.extend(found);
             goes_on
@@ -185,6 +255,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::broker::BrokerConfig;
     use crate::queue::{Budget, Limits, Overflow, Queue, Wake};
     use crate::wire::Dialect;
 
@@ -196,6 +267,7 @@ mod tests {
 
     #[test]
     fn very_many_readers_are_held_back_once_each_and_without_a_search_for_each() {
+        let shared = Shared::new(BrokerConfig::default());
         let limits = Limits { messages: 1, bytes: 1 };
         let budget = Arc::new(Budget::new(1));
         let queue = Arc::new(Queue::new(limits, Overflow::DropOldest, None, budget, Arc::new(Nobody)));
@@ -212,19 +284,19 @@ mod tests {
         let very_many = if cfg!(miri) { 60 } else { 60_000 };
         for count in [1, WRITTEN_HERE as u64, WRITTEN_HERE as u64 + 1, very_many] {
             let sinks: Vec<_> = (0..count).map(sink).collect();
-            let mut held_back = HeldBack::new();
+            let mut held_back = HeldBack::new(Congestion::Drop, 8);
             let begun = Instant::now();
             for _message in 0..3 {
                 for sink in &sinks {
                     held_back.add(sink);
                 }
             }
-            let Release(released) = held_back.end_turn(Timestamp::now());
+            let Release(released) = held_back.release(&shared, Timestamp::now());
             assert!(released.iter().map(|sink| sink.id).eq(0..count));
             // What was searched through took minutes here.
             assert!(begun.elapsed().as_secs() < 20, "{count}: {:?}", begun.elapsed());
             held_back.add(&sinks[0]);
-            assert_eq!(held_back.end_turn(Timestamp::now()).0.len(), 1);
+            assert_eq!(held_back.release(&shared, Timestamp::now()).0.len(), 1);
         }
     }
 }

@@ -163,6 +163,7 @@ impl Shared {
     }
 
     pub(super) fn clients_where(&self, wanted: impl Fn(Uuid) -> bool) -> Vec<ClientInfo> {
+        self.flush_watchdog.hand_on(self);
         let registry = self.registry.lock();
         let remote = registry.connections.values().filter(|connection| wanted(connection.id));
         let remote = remote.map(|connection| {

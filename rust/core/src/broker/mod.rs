@@ -15,7 +15,7 @@
 //! * who may come: [`connection_limits`], [`rate`], [`rights`], [`failed_proofs`]
 //! * one connection: [`session`], [`connection`]; [`original_timing`] for peers of the original; [`spin`] (whether the thread sleeps)
 //! * a bus of this process: [`port`] and [`local`] (its subscriptions), [`publish_state`] with [`sequence`], [`outgoing`] (a message as
-//!   filters see it), [`unfinished`] (a publish that waits), [`held_back`] (writes that wait for the end of a turn)
+//!   filters see it), [`unfinished`] (a publish that waits), [`held_back`] (writes that wait for the end of a turn) and [`gathered`] (their runs)
 //! * from a topic to its readers: [`router`], [`route`], [`routes`] (those that a publisher remembers), [`subscription`], [`deliver`]
 //! * memory: [`memory`] (what there is), [`read_room`] (frames that have not come whole); queues have a
 //!   [`Budget`](crate::queue::Budget)
@@ -28,6 +28,7 @@ mod control;
 mod deliver;
 mod failed_proofs;
 mod file_thread;
+mod gathered;
 mod held_back;
 mod local;
 mod members;

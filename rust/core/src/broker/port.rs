@@ -11,7 +11,8 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::deliver::Delivery;
-use super::held_back::{HeldBack, Verdict};
+use super::gathered::{Gathered, LookedUp};
+use super::held_back::{HeldBack, Release, Verdict};
 use super::local::{Held, LocalSubscription, ONLY};
 use super::outgoing::Outgoing;
 use super::publish_state::PublishState;
@@ -22,13 +23,13 @@ use super::statistics::Refusal;
 use super::subscription::{self, Load};
 use super::unfinished::{Published, Unfinished};
 use crate::error::{Error, Result};
-use crate::event::{EventSubscription, Timestamp};
+use crate::event::{EventKind, EventSubscription, Timestamp};
 use crate::lock::Mutex;
 use crate::queue::{DropReason, Limits, Object, OnFull, Overflow, Queue, Run, Sender, Wake};
 use crate::transport::User;
 use crate::wire::frame::PREFIX;
 use crate::wire::text::{Congestion, Sub};
-use crate::wire::{self, Dialect, Draft};
+use crate::wire::{self, Dialect, Draft, Payload};
 
 const SHUT_DOWN: &str = "this bus was shut down; make a new one";
 
@@ -44,7 +45,7 @@ pub struct PortOptions {
 pub struct Caller<'a> {
     /// Woken when there is room, for a caller who waits for it.
     pub waker: Option<&'a Arc<dyn Wake>>,
-    /// It calls [`Port::flush`] at the end of its turn if it is told to.
+    /// It calls [`Port::end_turn`] at the end of its turn if it is told to.
     pub flushes: bool,
 }
 
@@ -85,7 +86,10 @@ impl Port {
             congestion: options.congestion,
             closed: AtomicBool::new(false),
             publish_state: Arc::new(Mutex::new(PublishState::new(shared.config.max_topic_depth))),
-            held_back: Arc::new(Mutex::new(HeldBack::new())),
+            held_back: Arc::new(Mutex::new(HeldBack::new(
+                options.congestion,
+                shared.config.max_topic_depth,
+            ))),
             held: Arc::default(),
             published: Arc::default(),
             shared,
@@ -134,12 +138,22 @@ impl Port {
             topics,
             routes,
             numbers,
+            may_gather,
         } = &mut *publish_state;
         draft.sequence = numbers.next;
+        let gathers = self.gathers(draft, caller);
+        if gathers && *may_gather {
+            let gathered = self.held_back.lock().gather(&self.shared, draft);
+            if let Some((size, verdict)) = gathered {
+                numbers.next += 1;
+                drop(publish_state);
+                self.note_published();
+                return Ok((self.carry_out(verdict), size));
+            }
+        }
+        let generation = router.generation();
         let size = wire::encoded_len(config.dialect, draft, config.max_frame, topics)?;
-        let route = routes.get_or_insert_with(draft.topic, router.generation(), || {
-            rights::look_up(router, rights, draft.topic)
-        });
+        let route = routes.get_or_insert_with(draft.topic, generation, || rights::look_up(router, rights, draft.topic));
         match route.status() {
             RouteStatus::Usable => {}
             RouteStatus::Refused => return Err(self.refused(rights::publish_refusal(self.shared.own_uid))),
@@ -149,7 +163,8 @@ impl Port {
             }
         }
         let outgoing = Outgoing::new(draft, config.dialect);
-        let lane = route.lane(LaneKind::of(&outgoing.summary));
+        let lane_kind = LaneKind::of(&outgoing.summary);
+        let lane = route.lane(lane_kind);
         let on_full = match (self.congestion, caller.waker) {
             (Congestion::Drop, _) => OnFull::Overflow,
             (Congestion::Block, Some(waker)) => OnFull::Wait(waker),
@@ -157,44 +172,41 @@ impl Port {
                 if !self.has_room(lane, &outgoing, size) {
                     return Err(Error::WouldBlock("publish_nowait"));
                 }
-                OnFull::Exceed
+                OnFull::Exceed { block: false }
             }
         };
+        *may_gather = lane.has_remote() && !lane.has_local();
         numbers.next += 1;
         let route = Arc::clone(route);
         // Making the object, and what is dropped for it, may run code that publishes.
         drop(publish_state);
-        let lane = route.lane(LaneKind::of(&outgoing.summary));
+        let lane = route.lane(lane_kind);
         if lane.targets.is_empty() {
             self.note_published();
             return Ok((Published::Done, size));
         }
         let object = lane.has_local().then(|| object(outgoing.draft.sequence));
         // Readers of this process are told at once, and cost nobody a write.
+        let has_gathered = lane.has_remote() && {
+            let readers = LookedUp {
+                route: &route,
+                generation,
+            };
+            self.gather(outgoing.draft, &readers, gathers && Gathered::takes(size))
+        };
         let mut held_back = (caller.flushes && lane.has_remote()).then(|| self.held_back.lock());
         let mut delivery = Delivery::new(router, config.max_topic_depth, on_full)
             .from(&self.sender)
             .holding_back(held_back.as_deref_mut());
-        self.deliver(&mut delivery, lane, &outgoing, size, object);
+        self.deliver(&mut delivery, lane, &outgoing, size, object, has_gathered);
         self.shared.trim();
-        let handed_over = delivery.has_handed_over();
+        let handed_over = has_gathered || delivery.has_handed_over();
         let waiting = delivery.finish();
         // Nobody waits for room while something waits for him.
         let verdict = held_back
             .take()
-            .map(|mut held_back| held_back.put_in(outgoing.draft.timestamp, size, waiting.is_none()));
-        let is_held = match verdict {
-            None => false,
-            Some(Verdict::Holds) => true,
-            Some(Verdict::HoldsUnwatched) => {
-                self.shared.flush_watchdog.begin(&self.held_back);
-                true
-            }
-            Some(Verdict::Write(release)) => {
-                release.write();
-                false
-            }
-        };
+            .map(|mut held_back| held_back.put_in(&self.shared, outgoing.draft.timestamp, size, waiting.is_none()));
+        let done = verdict.map_or(Published::Done, |verdict| self.carry_out(verdict));
         if handed_over || waiting.is_none() {
             self.note_published();
         }
@@ -213,15 +225,54 @@ impl Port {
                     counted: handed_over,
                 })
             }
-            None if is_held => Published::HeldBack,
-            None => Published::Done,
+            None => done,
         };
         Ok((published, size))
     }
 
-    /// The end of a turn of the host's loop: writes what was held back.
+    /// Whether it may wait with others of this turn: a small event, of somebody who is not told what becomes of it.
+    fn gathers(&self, draft: &Draft<'_>, caller: Caller<'_>) -> bool {
+        let tells_full_queues = self.congestion == Congestion::Block && caller.waker.is_none();
+        let is_event = matches!(draft.payload, Payload::Event(event) if event.kind() != EventKind::Trigger);
+        caller.flushes && !tells_full_queues && is_event
+    }
+
+    /// Lets `event` wait with others for its readers behind sockets, if it `may`. Otherwise all that waits is in their queues.
+    fn gather(&self, event: &Draft<'_>, readers: &LookedUp<'_>, may: bool) -> bool {
+        if may && self.held_back.lock().gather_for(&self.shared, event, readers) {
+            return true;
+        }
+        self.shared.flush_watchdog.hand_on(&self.shared);
+        let mut held_back = self.held_back.lock();
+        if may {
+            return held_back.gather_first(&self.shared, event, readers);
+        }
+        held_back.hand_on(&self.shared);
+        false
+    }
+
+    fn carry_out(&self, verdict: Verdict) -> Published {
+        match verdict {
+            Verdict::Holds => {}
+            Verdict::HoldsUnwatched => self.shared.flush_watchdog.begin(&self.held_back),
+            Verdict::Write(release) => {
+                release.write();
+                return Published::Done;
+            }
+        }
+        Published::HeldBack
+    }
+
+    /// The end of a turn of the host's loop: writes what was held back. False if the turn was full of publishes and those of the next are
+    /// to share the write: then it is to be called again at the end of that.
+    pub fn end_turn(&self) -> bool {
+        let release = self.held_back.lock().end_turn(&self.shared, Timestamp::now());
+        release.map(Release::write).is_some()
+    }
+
+    /// Writes what was held back.
     pub fn flush(&self) {
-        let release = self.held_back.lock().end_turn(Timestamp::now());
+        let release = self.held_back.lock().release(&self.shared, Timestamp::now());
         release.write();
     }
 
@@ -249,13 +300,16 @@ impl Port {
     }
 
     fn has_room(&self, lane: &Lane, outgoing: &Outgoing<'_>, size: usize) -> bool {
+        if lane.has_remote() {
+            self.held_back.lock().hand_on(&self.shared);
+        }
         lane.targets.iter().all(|target| {
-            if target.sink.queue.accepts(size) || target.accepted(|filters| outgoing.accepts(filters)).is_none() {
+            if target.sink.queue.accepts(1, size) || target.accepted(|filters| outgoing.accepts(filters)).is_none() {
                 return true;
             }
             // The kernel may have room for what waits.
             target.sink.flush();
-            target.sink.queue.accepts(size)
+            target.sink.queue.accepts(1, size)
         })
     }
 
@@ -266,6 +320,7 @@ impl Port {
         outgoing: &Outgoing<'_>,
         size: usize,
         mut object: Option<Object>,
+        has_gathered: bool,
     ) {
         let mut frames: SmallVec<[(Dialect, Result<Bytes, DropReason>); 1]> = SmallVec::new();
         for (at, target) in lane.targets.iter().enumerate() {
@@ -273,6 +328,9 @@ impl Port {
                 continue;
             };
             let sink = &target.sink;
+            if has_gathered && !sink.is_local() {
+                continue;
+            }
             if sink.is_local() {
                 let others_follow = at + 1 < lane.targets.len();
                 if let Some(object) = if others_follow { object.clone() } else { object.take() } {
@@ -292,8 +350,8 @@ impl Port {
                 Ok(frame) if frame.len() <= PREFIX.saturating_add(sink.max_frame) => {
                     delivery.one(target, Run::frames(frame, 1), accepted);
                 }
-                Ok(_) => delivery.lost(target, accepted, DropReason::TooLarge),
-                Err(reason) => delivery.lost(target, accepted, reason),
+                Ok(_) => delivery.lost(target, 1, accepted, DropReason::TooLarge),
+                Err(reason) => delivery.lost(target, 1, accepted, reason),
             }
         }
     }

@@ -8,6 +8,8 @@ pub(super) struct PublishState {
     pub(super) topics: LastTopic,
     pub(super) routes: Routes,
     pub(super) numbers: SequenceNumbers,
+    /// All readers of the last one were behind sockets: the next may go with it.
+    pub(super) may_gather: bool,
 }
 
 impl PublishState {
@@ -16,6 +18,7 @@ impl PublishState {
             topics: LastTopic::new(max_topic_depth),
             routes: Routes::new(),
             numbers: SequenceNumbers::default(),
+            may_gather: false,
         }
     }
 }

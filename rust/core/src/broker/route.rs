@@ -114,32 +114,81 @@ impl Target {
     }
 }
 
+/// What the readers behind sockets have in common where each takes every message, in one dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CommonForm {
+    pub(super) dialect: Dialect,
+    /// The least of theirs.
+    pub(super) max_frame: usize,
+}
+
+impl CommonForm {
+    /// `None` if they have not, or there is none.
+    fn of<'t>(readers: impl IntoIterator<Item = &'t Target>) -> Option<Self> {
+        let forms = readers.into_iter().map(|target| {
+            target.filtered.is_empty().then_some(Self {
+                dialect: target.sink.dialect,
+                max_frame: target.sink.max_frame,
+            })
+        });
+        let both = |one: Option<Self>, two: Option<Self>| {
+            let (one, two) = (one?, two?);
+            (one.dialect == two.dialect).then_some(Self {
+                max_frame: one.max_frame.min(two.max_frame),
+                ..one
+            })
+        };
+        forms.reduce(both)?
+    }
+}
+
 /// The readers of one kind of message on one topic.
 #[derive(Default)]
 pub(super) struct Lane {
     pub(super) targets: Vec<Target>,
+    has_local: bool,
+    has_remote: bool,
+    common_form: Option<CommonForm>,
 }
 
 impl Lane {
+    pub(super) fn new(targets: Vec<Target>) -> Self {
+        let remote = |target: &&Target| !target.sink.is_local();
+        Self {
+            has_local: targets.iter().any(|target| target.sink.is_local()),
+            has_remote: targets.iter().any(|target| !target.sink.is_local()),
+            common_form: CommonForm::of(targets.iter().filter(remote)),
+            targets,
+        }
+    }
+
     pub(super) fn target(&self, sink: u64) -> Option<&Target> {
         self.targets.iter().find(|target| target.sink.id == sink)
     }
 
-    pub(super) fn has_local(&self) -> bool {
-        self.targets.iter().any(|target| target.sink.is_local())
+    pub(super) const fn has_local(&self) -> bool {
+        self.has_local
     }
 
-    pub(super) fn has_remote(&self) -> bool {
-        self.targets.iter().any(|target| !target.sink.is_local())
+    pub(super) const fn has_remote(&self) -> bool {
+        self.has_remote
+    }
+
+    /// `None` where a message must be looked at for somebody behind a socket, or written in two dialects.
+    pub(super) const fn common_form(&self) -> Option<CommonForm> {
+        self.common_form
+    }
+
+    /// Those behind sockets.
+    pub(super) fn remote(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().filter(|target| !target.sink.is_local())
     }
 
     /// The same readers but `sink`, if that is one of them.
     pub(super) fn without(&self, sink: u64) -> Option<Self> {
         self.target(sink)?;
         let targets = self.targets.iter().filter(|target| target.sink.id != sink).cloned();
-        Some(Self {
-            targets: targets.collect(),
-        })
+        Some(Self::new(targets.collect()))
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -190,6 +239,14 @@ pub(super) enum RouteStatus {
 }
 
 impl Route {
+    pub(super) fn new(everyone: Vec<Target>, control: Vec<Target>) -> Self {
+        Self {
+            everyone: Lane::new(everyone),
+            control: Lane::new(control),
+            status: RouteStatus::Usable,
+        }
+    }
+
     pub(super) fn refused() -> Self {
         Self {
             status: RouteStatus::Refused,

@@ -285,7 +285,7 @@ impl Table {
         // In order of reader and id, each subscription once, however many of its patterns match.
         keys.sort_unstable();
         keys.dedup();
-        let mut route = Route::default();
+        let (mut everyone, mut control) = (Vec::new(), Vec::new());
         let original = topic::original::accepts(topic);
         for of_one in keys.chunk_by(|one, two| one.sink == two.sink) {
             let Some(reader) = of_one.first().and_then(|key| self.readers.get(&key.sink)) else {
@@ -302,16 +302,16 @@ impl Table {
             let target = |matches: Vec<(u64, Option<Arc<Filters>>)>| {
                 (!matches.is_empty()).then(|| Target::new(Arc::clone(&reader.sink), reader.epoch, &matches))
             };
-            let everyone = interests()
+            let of_everyone = interests()
                 .map(|(id, interest)| (id, interest.filters.clone()))
                 .collect();
-            let control = interests()
+            let of_control = interests()
                 .filter(|(_, interest)| interest.include_control)
                 .map(|(id, interest)| (id, interest.filters.clone()))
                 .collect();
-            route.everyone.targets.extend(target(everyone));
-            route.control.targets.extend(target(control));
+            everyone.extend(target(of_everyone));
+            control.extend(target(of_control));
         }
-        Some(route)
+        Some(Route::new(everyone, control))
     }
 }

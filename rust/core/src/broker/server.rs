@@ -136,7 +136,7 @@ async fn serve(
         back_off: BACK_OFF_FIRST,
     };
     let (watching, spinning) = (Arc::clone(shared), Arc::clone(shared));
-    tokio::spawn(async move { repeat_forever(|| watching.flush_watchdog.run()).await });
+    tokio::spawn(async move { repeat_forever(|| watching.flush_watchdog.run(&watching)).await });
     tokio::spawn(async move { repeat_forever(|| spinning.spin.run()).await });
     let order = server.serve(&listener, file_thread).await;
     close(listener, file_thread);
@@ -321,6 +321,7 @@ impl Server {
     /// Routes what has been read, writes what is queued and `BYE`, and cuts who is left at the deadline.
     async fn stop(&mut self, deadline: Instant) {
         self.shared.advance(Phase::Quiescing);
+        self.shared.flush_watchdog.hand_on(&self.shared);
         self.wake_all();
         let quiesced = |shared: &Shared| shared.connections().iter().all(|connection| connection.is_quiesced());
         // A publisher who waits for somebody's queue must not take the others their goodbye.
@@ -330,6 +331,8 @@ impl Server {
         self.wake_all();
         self.wait_until(deadline, quiesced).await;
         self.shared.advance(Phase::Leaving);
+        // Who had begun to publish before the broker began to stop.
+        self.shared.flush_watchdog.hand_on(&self.shared);
         self.shared.finish_locals();
         self.wake_all();
         self.wait_until(deadline, |shared| shared.connections().is_empty())

@@ -241,6 +241,7 @@ impl Shared {
     }
 
     pub(super) fn statistics(&self) -> BrokerStatistics {
+        self.flush_watchdog.hand_on(self);
         // Who is gone by these numbers has its account settled in the sums below.
         let connections = self.connection_limits.in_use();
         let (subscriptions, patterns) = self.router.subscriptions_and_patterns();

@@ -231,7 +231,7 @@ fn a_reader_whose_subscriptions_change_between_every_two_looks_loses_nothing() {
     let mut delivery = Delivery::new(&router, 8, OnFull::Overflow);
     let run = Run::frames(Bytes::from(frame.clone()), 1).from(Some(&sender));
     delivery.frames(lane, &run, Dialect::Bincode, largest);
-    delivery.lost(&lane.targets[0], Arc::from([1, 2]), DropReason::TooLarge);
+    delivery.lost(&lane.targets[0], 1, Arc::from([1, 2]), DropReason::TooLarge);
     delivery.frames(lane, &run, Dialect::Bincode, largest);
     assert!(delivery.has_handed_over() && delivery.finish().is_none());
     let snapshot = sink.queue.snapshot();

@@ -18,7 +18,7 @@ use crate::queue::{OnFull, Wake};
 #[derive(Debug)]
 pub enum Published {
     Done,
-    /// Done but for the writing: [`Port::flush`](super::Port::flush) at the end of the turn.
+    /// Done but for the writing: [`Port::end_turn`](super::Port::end_turn) at the end of the turn.
     HeldBack,
     /// Some queues are full: to be resumed when the waker is woken, or at [`Unfinished::retry_at`] at the latest.
     Wait(Unfinished),

@@ -216,7 +216,9 @@ impl Inbound {
     pub(super) fn close_inbox(&mut self, inbox: &Inbox, discard: Option<DropReason>) {
         // It has come and is counted, so it is taken beyond the limits this once.
         if let Some((_, run)) = self.held.take_if(|(held, _)| std::ptr::eq(&raw const **held, inbox)) {
-            inbox.queue.push(&run, &inbox.account, 0, OnFull::Exceed);
+            inbox
+                .queue
+                .push(&run, &inbox.account, 0, OnFull::Exceed { block: false });
         }
         match discard {
             Some(reason) => {
@@ -475,7 +477,7 @@ impl Inbound {
 
 fn push_final(inbox: &Inbox, run: &Run, final_push: FinalPush) {
     let on_full = match final_push {
-        FinalPush::Exceed => OnFull::Exceed,
+        FinalPush::Exceed => OnFull::Exceed { block: false },
         FinalPush::Drop => OnFull::Try { block: true },
     };
     if let Pushed::Full { taken, .. } = inbox.push(run, on_full) {

@@ -361,7 +361,7 @@ impl Inner {
     /// Who waits for room, as soon as one of them fits: a publisher may be what its own reader waits for. Never for less, or those who
     /// do not fit would be woken without end.
     pub(super) fn take_room(&mut self) -> SmallVec<[Weak<dyn Wake>; 1]> {
-        if self.waiters.is_empty() || !self.fits(self.smallest_wanted) || !self.answers_low() {
+        if self.waiters.is_empty() || !self.fits(1, self.smallest_wanted) || !self.answers_low() {
             return SmallVec::new();
         }
         self.take_all_waiters()

@@ -110,9 +110,10 @@ pub enum OnFull<'a> {
     /// `block`: for a producer who will wait for the rest, and so minds the budget.
     Try { block: bool },
     /// Taken whatever the limits say, unless the queue has stalled: for a producer that asked [`Queue::accepts`] of several queues a moment
-    /// ago and must not be left with half a delivery; then they are exceeded by at most one message per racing producer. Also for what a
-    /// connection that is over has left in the kernel, which is bounded: once, until the queue is within its limits again.
-    Exceed,
+    /// ago and must not be left with half a delivery; then they are exceeded by what racing producers asked for, at most once each. Also for
+    /// what a connection that is over has left in the kernel, which is bounded: once, until the queue is within its limits again.
+    /// `block`: for a producer who waits where there is no room.
+    Exceed { block: bool },
 }
 
 /// What became of a push.
@@ -409,9 +410,9 @@ impl Queue {
         self.end(|inner| inner.end_with(last, reason))
     }
 
-    /// True if a message of `bytes` would come in now without a drop and without a wait.
-    pub fn accepts(&self, bytes: usize) -> bool {
-        self.inner.lock().accepts(bytes)
+    /// True if so many messages, of `bytes` together, would come in now without a drop and without a wait.
+    pub fn accepts(&self, messages: usize, bytes: usize) -> bool {
+        self.inner.lock().accepts(messages, bytes)
     }
 
     /// Whether it holds more than it may: what came with [`OnFull::Exceed`].

@@ -235,7 +235,7 @@ fn a_waiting_producer_is_woken_by_the_first_room() {
     let Pushed::Full { taken: 4, .. } = push(&run(0..6, 21)) else {
         panic!("not full")
     };
-    assert!(queue.queue.is_lossless() && !queue.queue.accepts(25));
+    assert!(queue.queue.is_lossless() && !queue.queue.accepts(1, 25));
     let mut out = Vec::new();
     queue.write(10, &mut out);
     assert_eq!(wakes.take_count(), 0);
@@ -310,7 +310,7 @@ fn a_lossless_queue_stays_within_the_budget_whoever_feeds_it() {
     let pushed = queue.queue.push(&run(0..6, 20), &ids(&[1]), 0, OnFull::Wait(&waker));
     assert!(matches!(pushed, Pushed::Full { taken: 4, .. }), "{pushed:?}");
     assert_eq!((queue.budget.used(), queue.budget.excess()), (charged(4, 96), 0));
-    assert!(!queue.queue.accepts(24) && queue.queue.accepts(4));
+    assert!(!queue.queue.accepts(1, 24) && queue.queue.accepts(1, 4));
     // A publisher that does not wait loses its own message, and nobody else's.
     assert_eq!(queue.push(&run(6..7, 20)), Pushed::Done);
     assert_eq!(queue.budget.excess(), 0);

@@ -46,7 +46,7 @@ impl Delivery<'_> {
                     };
                     if let Some(reason) = lost {
                         self.push_built(builder, run);
-                        self.lost(target, accepted, reason);
+                        self.lost(target, 1, accepted, reason);
                         continue;
                     }
                     if !builder.extend(at, frame.len(), &accepted) {
@@ -67,8 +67,8 @@ impl Delivery<'_> {
                     Ok(frame) if frame.len() <= PREFIX.saturating_add(sink.max_frame) => {
                         self.one(target, Run::frames(frame, 1), accepted);
                     }
-                    Ok(_) => self.lost(target, accepted, DropReason::TooLarge),
-                    Err(reason) => self.lost(target, accepted, reason),
+                    Ok(_) => self.lost(target, 1, accepted, DropReason::TooLarge),
+                    Err(reason) => self.lost(target, 1, accepted, reason),
                 }
             }
             at += frame.len();
@@ -88,7 +88,7 @@ impl Delivery<'_> {
             let message = LazyMessage::new(dialect, body, &summary);
             for target in &lane.targets {
                 if let Some(accepted) = target.accepted(|filters| message.accepts(filters)) {
-                    self.lost(target, accepted, DropReason::NoMemory);
+                    self.lost(target, 1, accepted, DropReason::NoMemory);
                 }
             }
         }

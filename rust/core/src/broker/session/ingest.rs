@@ -116,6 +116,7 @@ impl Session {
         if self.stop.is_some() {
             return self.keep(data);
         }
+        self.shared.flush_watchdog.hand_on(&self.shared);
         if !self.pending.is_empty() {
             data = match top_up(&self.shared.headroom, &mut self.pending, data) {
                 Ok(rest) => rest,

@@ -31,7 +31,7 @@ impl Inner {
         };
         let budget = self.budget_for(on_full);
         // The usual case first: everything fits.
-        if self.fits_whole(run, budget) || (matches!(on_full, OnFull::Exceed) && !self.has_stalled()) {
+        if self.fits_whole(run, budget) || (matches!(on_full, OnFull::Exceed { .. }) && !self.has_stalled()) {
             self.append(run.clone(), Arc::clone(subscriptions));
             return Pushed::Done;
         }
@@ -49,7 +49,7 @@ impl Inner {
             if taken < run.messages {
                 let next = run.clone().skip_first(taken).first_len();
                 self.wait_for_room(waker, next);
-                if self.is_within_limits(next) {
+                if self.is_within_limits(1, next) {
                     // It is the budget that is short, and whoever makes room there does not know who waits here.
                     retry_at = retry_at.min(Instant::now() + BUDGET_RETRY);
                 }
@@ -112,7 +112,10 @@ impl Inner {
 
     /// How many bytes of the budget a producer who does this when it is full may take.
     fn budget_for(&mut self, on_full: OnFull<'_>) -> usize {
-        self.fed_by_blocking |= matches!(on_full, OnFull::Wait(_) | OnFull::Try { block: true });
+        self.fed_by_blocking |= matches!(
+            on_full,
+            OnFull::Wait(_) | OnFull::Try { block: true } | OnFull::Exceed { block: true }
+        );
         // What is to be lossless is never trimmed for the budget; so it must not grow beyond it either, whoever feeds it.
         if self.is_lossless() {
             self.budget.room()
@@ -150,19 +153,21 @@ impl Inner {
         taken
     }
 
-    /// True if a message of `bytes` would come in now without a drop and without a wait.
-    pub(in crate::queue) fn accepts(&mut self, bytes: usize) -> bool {
-        self.is_closed() || self.wants_disconnect || self.fits(bytes) || self.has_stalled()
+    /// True if so many messages, of `bytes` together, would come in now without a drop and without a wait.
+    pub(in crate::queue) fn accepts(&mut self, messages: usize, bytes: usize) -> bool {
+        self.is_closed() || self.wants_disconnect || self.fits(messages, bytes) || self.has_stalled()
     }
 
-    /// An empty queue takes anything.
-    pub(super) fn fits(&self, bytes: usize) -> bool {
-        self.messages == 0 || (self.is_within_limits(bytes) && self.budget.room() >= charged(1, bytes))
+    /// An empty queue takes any one message.
+    pub(super) fn fits(&self, messages: usize, bytes: usize) -> bool {
+        self.messages == 0 && messages == 1
+            || self.is_within_limits(messages, bytes) && self.budget.room() >= charged(messages, bytes)
     }
 
-    /// Whether a message of `bytes` more is within the queue's own limits.
-    const fn is_within_limits(&self, bytes: usize) -> bool {
-        self.messages < self.limits.messages && self.bytes.saturating_add(bytes) <= self.limits.bytes
+    /// Whether so many messages more, of `bytes` together, are within the queue's own limits.
+    const fn is_within_limits(&self, messages: usize, bytes: usize) -> bool {
+        self.messages.saturating_add(messages) <= self.limits.messages
+            && self.bytes.saturating_add(bytes) <= self.limits.bytes
     }
 
     fn split_what_fits(&self, run: &mut Run, budget: usize) -> Option<Run> {

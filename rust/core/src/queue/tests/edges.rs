@@ -54,11 +54,11 @@ fn full_in_messages_in_bytes_or_in_budget_there_is_no_room() {
         let wakes = Arc::new(WakeCounter::default());
         let waker: Arc<dyn Wake> = Arc::clone(&wakes) as _;
         let push = || queue.queue.push(&run(0..1, 20), &ids(&[1]), 0, OnFull::Wait(&waker));
-        assert!(queue.queue.accepts(24));
+        assert!(queue.queue.accepts(1, 24));
         assert_eq!(push(), Pushed::Done);
-        assert!(!queue.queue.accepts(24) && matches!(push(), Pushed::Full { taken: 0, .. }));
+        assert!(!queue.queue.accepts(1, 24) && matches!(push(), Pushed::Full { taken: 0, .. }));
         assert_eq!((pop(&queue), wakes.take_count()), (Ok(()), 1));
-        assert!(queue.queue.accepts(24));
+        assert!(queue.queue.accepts(1, 24));
     }
 }
 
@@ -66,7 +66,7 @@ fn full_in_messages_in_bytes_or_in_budget_there_is_no_room() {
 fn beside_what_waits_there_may_be_room() {
     let queue = queue(limits(2, 3 * 24), Overflow::DropOldest);
     queue.push(&run(0..1, 20));
-    assert!(queue.queue.accepts(24));
+    assert!(queue.queue.accepts(1, 24));
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_stall_is_over_once_half_is_read_in_messages_and_in_bytes() {
         let waker: Arc<dyn Wake> = Arc::new(WakeCounter::default());
         let pushed = queue.queue.push(&run(0..4, 20), &ids(&[1]), 0, OnFull::Wait(&waker));
         // Full, and for as long as this queue allows.
-        assert!(pushed == Pushed::Done && queue.queue.accepts(24));
+        assert!(pushed == Pushed::Done && queue.queue.accepts(1, 24));
         let lossless = [(); 2].map(|()| {
             pop(&queue).unwrap();
             queue.queue.is_lossless()

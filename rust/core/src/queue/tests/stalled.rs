@@ -69,13 +69,17 @@ fn a_stalled_queue_that_is_emptied_for_the_others_is_not_waited_for_again() {
 #[test]
 fn room_that_was_asked_for_is_given_but_not_by_a_stalled_queue() {
     let queue = within(limits(2, usize::MAX), Overflow::DropOldest, STALL, usize::MAX);
-    let push = || queue.queue.push(&run(0..1, 20), &ids(&[1]), 0, OnFull::Exceed);
+    let push = || {
+        queue
+            .queue
+            .push(&run(0..1, 20), &ids(&[1]), 0, OnFull::Exceed { block: false })
+    };
     for _ in 0..3 {
         assert_eq!(push(), Pushed::Done);
     }
-    assert!(queue.queue.snapshot().messages == 3 && !queue.queue.accepts(24));
+    assert!(queue.queue.snapshot().messages == 3 && !queue.queue.accepts(1, 24));
     std::thread::sleep(STALL);
-    assert!(queue.queue.accepts(24));
+    assert!(queue.queue.accepts(1, 24));
     for _ in 0..9 {
         assert_eq!(push(), Pushed::Done);
     }

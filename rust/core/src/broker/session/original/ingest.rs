@@ -162,6 +162,7 @@ impl Original {
         if lane.targets.is_empty() {
             return;
         }
+        shared.flush_watchdog.hand_on(shared);
         // It has no way to say that it would wait, so each queue's own policy applies.
         let mut delivery =
             Delivery::new(&shared.router, shared.config.max_topic_depth, OnFull::Overflow).from(&connection.sender);
