@@ -175,7 +175,7 @@ impl Port {
                 OnFull::Exceed { block: false }
             }
         };
-        *may_gather = lane.has_remote() && !lane.has_local();
+        *may_gather = lane.has_remote();
         numbers.next += 1;
         let route = Arc::clone(route);
         // Making the object, and what is dropped for it, may run code that publishes.
