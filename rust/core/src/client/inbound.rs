@@ -22,6 +22,7 @@ use crate::headroom::Headroom;
 use crate::log::Limiter;
 use crate::queue::{DropReason, OnFull, Pushed, Run, Wake};
 use crate::topic::{Cache, DEFAULT_MAX_DEPTH, LastTopic, Matcher};
+use crate::transport::Peer;
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{self, FromBroker, Stats};
 use crate::wire::{self, Dialect, Refusal, Summary};
@@ -449,7 +450,7 @@ impl Inbound {
         if self.answer_unsubscribe(id) {
             return;
         }
-        let error = err.into_error();
+        let error = err.into_error(Peer::own_uid());
         if let Some(ticket) = self.requests.answered(id) {
             ticket.resolve(Err(error));
         } else if let Some(entry) = self.remove(id) {
