@@ -14,5 +14,6 @@ mod native;
 mod original;
 mod proof;
 mod reconnecting;
+mod send_buffer;
 mod support;
 mod unanswered;
