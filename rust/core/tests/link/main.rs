@@ -10,6 +10,7 @@
 mod blocked_host;
 mod final_frames;
 mod impossible_numbers;
+mod keep_alive;
 mod native;
 mod original;
 mod proof;
