@@ -14,7 +14,7 @@ use super::ticket::Answer;
 use crate::error::Error;
 use crate::lock::MutexGuard;
 use crate::printable::printable;
-use crate::transport::Stream;
+use crate::transport::{Peer, Stream};
 use crate::wire::text::{FromClient, Overflow};
 
 /// Reads of a connection that is over: more than a kernel holds of it.
@@ -184,7 +184,7 @@ impl Shared {
             }
             ControlEvent::Error(err) => {
                 let (code, reason) = (err.code, err.code.name());
-                let error = err.into_error();
+                let error = err.into_error(Peer::own_uid());
                 if let Some(suppressed) = self.log.due(reason) {
                     let does = if code.ends_connection() {
                         "ends this connection"

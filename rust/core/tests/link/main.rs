@@ -10,9 +10,11 @@
 mod blocked_host;
 mod final_frames;
 mod impossible_numbers;
+mod keep_alive;
 mod native;
 mod original;
 mod proof;
 mod reconnecting;
+mod send_buffer;
 mod support;
 mod unanswered;
