@@ -147,7 +147,7 @@ impl SubscriptionCore {
                 events::received(py, Frame { body, dialect }, pattern, &self.subscriber_id, info)
             }
             Content::Object(object, _) => {
-                let Some(message) = object.downcast_ref::<LocalMessage>() else {
+                let Some(message) = object.downcast_ref().and_then(LocalMessage::contents) else {
                     return Err(pyo3::exceptions::PyTypeError::new_err(
                         "a foreign object is in the queue",
                     ));
