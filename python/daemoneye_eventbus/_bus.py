@@ -468,7 +468,7 @@ class EventBus(Publisher):
         self._close_core()
         try:
             for subscription in self._open_subscriptions():
-                subscription._abandon()
+                subscription._abandon(at_once=goodbye == 0)
         finally:
             await self._backend.close(goodbye)
             self._backend.room.call()

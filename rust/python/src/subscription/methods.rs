@@ -57,7 +57,8 @@ impl SubscriptionCore {
         Ok(PyTuple::new(py, self.patterns.iter().map(|(_, text)| text))?.unbind())
     }
 
-    /// Messages that matched and were lost, at the broker or in this queue; exact while connected.
+    /// Messages that matched and were lost, at the broker or in this queue; exact while connected, and once it was closed. A full
+    /// subscription with ``overflow="block"`` reads nothing, and so learns of the broker's losses when there is room again.
     #[getter]
     fn dropped(&self, py: Python<'_>) -> PyResult<u64> {
         Ok(self.queue(py)?.snapshot().lost())
