@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus
+from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, ConnectionLost, EventBus
 from support import eventually, pids, process
 
 SOLO = ClientConfig(pool=False)
@@ -124,3 +124,28 @@ async def test_a_broker_that_stands_still_is_waited_for_within_bounds(path, prog
         assert 10 < events.dropped < 500
         broker.thaw()
     broker.finish()
+
+
+async def test_who_is_told_that_it_was_cut_matches_nothing_more(path):
+    """In process it went on matching, and losing, until it was closed."""
+    config = ClientConfig(broker_overflow="disconnect")
+    async with (
+        Broker(path) as broker,
+        EventBus.from_broker(broker, config=config) as reader,
+        EventBus.from_broker(broker) as writer,
+    ):
+        for read in ("get", "get_many"):
+            before = broker.statistics().dropped.get("overflow", 0)
+            events = await reader.subscribe("events.#", queue_messages=2, overflow="block")
+            await publish_all(writer, range(5), 10)
+            assert broker.statistics().active_subscribers == 1, "nobody has told it yet"
+            assert pids(await events.get_many(10)) == [0, 1]
+            for _ in range(2):
+                with pytest.raises(ConnectionLost, match="disconnect"):
+                    await (events.get() if read == "get" else events.get_many(10))
+            assert (broker.statistics().active_subscribers, broker.statistics().active_topics) == (0, 0)
+            await publish_all(writer, range(100), 10)
+            assert (events.dropped, events.pending) == (3, 0)
+            assert broker.statistics().dropped["overflow"] - before == 3
+            await events.close()
+            assert events.dropped == 3

@@ -104,10 +104,7 @@ impl SubscriptionCore {
 
     /// Ends the in-process subscription; what waits is dropped.
     fn _end(&self, py: Python<'_>) -> PyResult<()> {
-        if let Receiver::Local(local) = self.receiver.get(py)? {
-            local.close();
-        }
-        Ok(())
+        self.leave(py)
     }
 
     /// True if the loop should have a turn before the next message.
@@ -144,7 +141,7 @@ impl SubscriptionCore {
             match next {
                 Ok(Ok(())) => {}
                 Ok(Err(PopError::Empty)) => break,
-                Ok(Err(PopError::Ended)) => return Ok(false),
+                Ok(Err(PopError::Ended)) => return self.leave(py).map(|()| false),
                 // The message stays for the next call to fail on, so that those before it are not lost.
                 Err(_) if taken > 0 => break,
                 Err(error) => return Err(error),
