@@ -54,12 +54,7 @@ from daemoneye_eventbus._types import (
     EventSubscription,
     State,
 )
-from daemoneye_eventbus.errors import (
-    EventBusError,
-    ForkedProcess,
-    SubscriptionClosed,
-    SubscriptionRefused,
-)
+from daemoneye_eventbus.errors import EventBusError, ForkedProcess, SubscriptionClosed, SubscriptionRefused
 
 __all__ = ["EventBus"]
 
@@ -240,8 +235,9 @@ class EventBus(Publisher):
 
         ``queue_messages`` (65,536) and ``queue_bytes`` (8 MiB) bound the subscription's own queue. When it is full,
         ``overflow`` drops the oldest message (the default) or the newest, or with ``"block"`` stops reading; such a
-        subscription has a connection of its own. Raises `PatternError`, `SubscriptionRefused`, `PermissionRefused` and
-        ``ValueError``.
+        subscription opens a connection of its own, as `connect` does, and raises what that raises. Any other waits for
+        its answer without limit, also while the bus reconnects. Raises `PatternError`, `SubscriptionRefused`,
+        `PermissionRefused` and ``ValueError``.
         """
         filters = (event_filter, correlation_filter)
         options = QueueOptions(queue_messages, queue_bytes, overflow)
