@@ -141,7 +141,18 @@ def test_what_occupies_the_path_is_named_in_plain_words(cli, folder, make, what)
     cli("broker", place).ends(4, f"daemoneye-eventbus broker: {said}")
 
 
-def test_signals_during_start_and_twice(cli, path):
+def test_a_signal_before_it_listens_ends_it_and_leaves_nothing(cli, path, folder):
+    secret = folder / "secret"
+    os.mkfifo(secret, 0o600)
+    child = cli("broker", path, "--token-file", secret)
+    # It is reading when somebody can write.
+    with secret.open("wb"):
+        child.signal(signal.SIGTERM).ends(-signal.SIGTERM, "")
+    assert child.stdout == ""
+    assert os.listdir(folder) == ["secret"]
+
+
+def test_signals_as_soon_as_it_listens_and_twice(cli, path):
     for pause in (0.0, 0.001, 0.005, 0.02):
         child = cli("broker", path).until("listening", "stdout")
         child.signal(signal.SIGTERM)
