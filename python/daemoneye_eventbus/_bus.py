@@ -71,9 +71,9 @@ _QUEUE_BYTES: Final = 8 * 1024 * 1024
 class EventBus(Publisher):
     """A connection to the bus. Create it with `connect` or `from_broker`; use it with ``async with``, or `shutdown` it.
 
-    `publish_nowait` may be called from any thread; everything else belongs to the event loop in which the bus was
-    created, and raises `WrongLoop` elsewhere. In another loop of the same thread, `publish` raises it only if it would
-    have to wait.
+    `publish_nowait`, `state` and `local_statistics` may be used from any thread; everything else belongs to the event
+    loop in which the bus was created, and raises `WrongLoop` elsewhere. In another loop of the same thread, `publish`
+    and `publish_control` raise it only if they would have to wait.
     """
 
     _subscriptions: dict[str, weakref.ref[Subscription[Any]]]
@@ -323,7 +323,7 @@ class EventBus(Publisher):
 
     def state_changes(self) -> AsyncIterator[State]:
         """Yields each change of `state` from now on; ends after ``closed``."""
-        self._bridge.waker.check()
+        self._bridge.check()
         return StateChanges(self._backend, lambda: self.state)
 
     def flush(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
