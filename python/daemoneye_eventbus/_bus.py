@@ -14,7 +14,7 @@ import os
 import warnings
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any, Final, Literal, Never, Self, TypeVar, overload
 
 from daemoneye_eventbus._backend import Backend
@@ -42,7 +42,7 @@ from daemoneye_eventbus._publishing import Publisher
 from daemoneye_eventbus._queue_options import QueueOptions
 from daemoneye_eventbus._remote_backend import RemoteBackend
 from daemoneye_eventbus._specification import specification
-from daemoneye_eventbus._state_changes import StateChanges
+from daemoneye_eventbus._state_changes import StateChanges, StateIterator
 from daemoneye_eventbus._subscription import QueueListener, Subscription
 from daemoneye_eventbus._types import (
     BrokerStatistics,
@@ -321,8 +321,8 @@ class EventBus(Publisher):
         """``connecting``, ``connected``, ``reconnecting`` or ``closed``."""
         return "closed" if self._closing.begun else self._backend.state
 
-    def state_changes(self) -> AsyncIterator[State]:
-        """Yields each change of `state` from now on; ends after ``closed``."""
+    def state_changes(self) -> StateIterator:
+        """Yields each change of `state` from now on; ends after ``closed``, and by ``aclose``."""
         self._bridge.check()
         return StateChanges(self._backend, lambda: self.state)
 

@@ -6,6 +6,7 @@ Nothing here is cast, and nothing is ignored.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
@@ -156,8 +157,9 @@ async def test_what_publishing_and_asking_return(eventbus_broker: Broker, eventb
 async def test_state_changes(eventbus_broker: Broker) -> None:
     bus = await EventBus.from_broker(eventbus_broker)
     await bus.shutdown()
-    async for state in bus.state_changes():
-        assert_type(state, State)
+    async with contextlib.aclosing(bus.state_changes()) as changes:
+        async for state in changes:
+            assert_type(state, State)
 
 
 def describe(event: CollectionEvent) -> str:
