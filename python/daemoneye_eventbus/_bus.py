@@ -180,6 +180,7 @@ class EventBus(Publisher):
         queue_messages: int = ...,
         queue_bytes: int = ...,
         overflow: Literal["drop_oldest", "drop_newest", "block"] = ...,
+        include_control: Literal[False] = False,
         event_filter: EventFilter | None = ...,
         correlation_filter: CorrelationFilter | None = ...,
     ) -> Opening[Subscription[BusEvent[E]]]: ...

@@ -102,6 +102,7 @@ async def test_what_subscribe_yields(eventbus_bus: EventBus) -> None:
         bus.subscribe("events.#", ProcessEvent) as mixed,
         bus.subscribe("#", include_control=True) as everything,
         bus.subscribe("#", include_control=False) as events,
+        bus.subscribe(TriggerRequest, include_control=False) as requests,
         bus.subscribe(EventSubscription("me", SourceCaps(event_types=["process"]))) as specified,
     ):
         assert_type(typed, Subscription[BusEvent[ProcessEvent]])
@@ -109,6 +110,7 @@ async def test_what_subscribe_yields(eventbus_bus: EventBus) -> None:
         assert_type(patterns, Subscription[BusEvent[CollectionEvent]])
         assert_type(mixed, Subscription[BusEvent[CollectionEvent]])
         assert_type(events, Subscription[BusEvent[CollectionEvent]])
+        assert_type(requests, Subscription[BusEvent[TriggerRequest]])
         assert_type(everything, Subscription[BusEvent[CollectionEvent] | ControlMessage])
         assert_type(specified, Subscription[BusEvent[CollectionEvent] | ControlMessage])
 
