@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import ClientConfig, EventBus
-from daemoneye_eventbus._cli.exits import REFUSED, USAGE, CliError
+from daemoneye_eventbus._cli.exits import REFUSED, USAGE, CliError, code_of
 from daemoneye_eventbus._cli.users import user
 from daemoneye_eventbus._native import Address
 
@@ -171,7 +171,7 @@ def token_from(name: str) -> bytes:
                 raise CliError(f"token file {name}: others may read it (mode {mode:04o}); chmod 600 it", REFUSED)
             token = file.read(_LONGEST_TOKEN + 1)
     except OSError as error:
-        raise CliError(f"token file {name}: {error.strerror}", REFUSED) from None
+        raise CliError(f"token file {name}: {error.strerror}", code_of(error)) from None
     token = token.rstrip(b"\r\n")
     if len(token) > _LONGEST_TOKEN:
         raise CliError(f"token file {name}: more than {_LONGEST_TOKEN} bytes; {_MAKE_ONE}", USAGE)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from daemoneye_eventbus import RateLimit, Rule
-from daemoneye_eventbus._cli.exits import REFUSED, USAGE, CliError
+from daemoneye_eventbus._cli.exits import REFUSED, USAGE, CliError, code_of
 from daemoneye_eventbus._cli.options import number
 from daemoneye_eventbus._cli.users import user
 
@@ -73,7 +73,7 @@ def rules(arguments: argparse.Namespace) -> list[Rule]:
             _check_owner(name, os.fstat(file.fileno()))
             content = tomllib.load(file)
     except OSError as error:
-        raise CliError(f"--rules {name}: {error.strerror}", REFUSED) from None
+        raise CliError(f"--rules {name}: {error.strerror}", code_of(error)) from None
     except ValueError as error:
         # No TOML, no UTF-8, or a number of more digits than Python reads.
         raise CliError(f"--rules {name}: {error}", USAGE) from None
