@@ -86,6 +86,7 @@ def test_options_are_obeyed(cli, path, arguments):
         (("--original-auth",), "--original-auth: needs a token"),
         (("--ping-interval", "100"), "--ping-timeout: must be above --ping-interval"),
         (("--drain", "nan"), "no number of seconds"),
+        (("--drain", "-1"), "no number of seconds"),
         (("--stall-timeout", "5s"), "'5s' is no number of seconds"),
         (("--path", "/tmp/other"), "not allowed with argument"),
         (("--unknown",), "unrecognized arguments"),
@@ -162,8 +163,9 @@ def test_signals_as_soon_as_it_listens_and_twice(cli, path):
         assert not Path(path).exists()
 
 
-def test_drain_delivers_what_is_queued_or_counts_it(cli, path):
-    child = cli("broker", path, "--drain", "0.5").until("listening", "stdout")
+@pytest.mark.parametrize("drain", ["0.5", "0"])
+def test_drain_delivers_what_is_queued_or_counts_it(cli, path, drain):
+    child = cli("broker", path, "--drain", drain).until("listening", "stdout")
     # A reader that has stopped reading: its pipe is full, then its queue, then the kernel's.
     read, write = os.pipe()
     reader = cli("sub", "events.#", "--quiet", "--overflow", "block", stdout=write)
@@ -174,7 +176,7 @@ def test_drain_delivers_what_is_queued_or_counts_it(cli, path):
     began = time.monotonic()
     child.signal(signal.SIGTERM).ends(0)
     assert time.monotonic() - began < 5
-    assert "queued messages could not be delivered within 0.5 s" in child.stderr
+    assert f"queued messages could not be delivered within {drain} s" in child.stderr
     os.close(read)
 
 

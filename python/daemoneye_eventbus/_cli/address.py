@@ -25,6 +25,7 @@ __all__ = [
     "connect",
     "explicit_path",
     "seconds",
+    "seconds_or_none",
     "token_from",
     "token_of",
     "trusted",
@@ -39,13 +40,22 @@ _PATIENCE: Final = "how long to wait for a broker that is not running yet (defau
 
 def seconds(text: str) -> float:
     """A positive number of seconds."""
+    return _seconds(text, "above 0", least=sys.float_info.min)
+
+
+def seconds_or_none(text: str) -> float:
+    """A number of seconds that may be 0."""
+    return _seconds(text, "from 0 on", least=0)
+
+
+def _seconds(text: str, said: str, *, least: float) -> float:
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     # A NaN is in no range.
-    if not 0 < value <= 10**9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    if not least <= value <= 10**9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds {said}")
     return value
 
 
