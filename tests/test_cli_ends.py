@@ -300,6 +300,7 @@ def test_an_unknown_option_is_named(cli, line, said):
         (("sub", "events.#", "--metadata", "a=1", "--metadata", "a=2"), "sub: --metadata: 'a' is given twice"),
         (("sub", "events.#", "--any-tag", "a=1", "--any-tag", "a=1"), "sub: --any-tag: 'a' is given twice"),
         (("pub", "process", "--pid=1", "--name=x", "--metadata=a=", "--metadata=a=2"), "pub: --metadata: 'a' is given"),
+        (("stats", "--connect-timeout", "1000000"), "stats: --connect-timeout: must be between 0 and 604800 seconds"),
         (("broker", "--max-connections", "1_0"), "broker: argument --max-connections: '1_0' is no integer"),
         (
             ("broker", "--original-patterns", "events.a,events.b", "--max-patterns-per-client", "1"),

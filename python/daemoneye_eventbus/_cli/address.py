@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import ClientConfig, EventBus
 from daemoneye_eventbus._cli.exits import REFUSED, USAGE, CliError, code_of
+from daemoneye_eventbus._cli.options import build
 from daemoneye_eventbus._cli.users import user
 from daemoneye_eventbus._native import Address
 
@@ -211,8 +212,4 @@ def connect(arguments: argparse.Namespace, **settings: Any) -> Opening[EventBus]
         settings["server_sids"] = tuple(sids)
     if (token := token_of(arguments)) is not None:
         settings["token"] = token
-    try:
-        config = ClientConfig(**settings)
-    except (ValueError, TypeError) as error:
-        raise CliError(str(error).removeprefix("ClientConfig."), USAGE) from None
-    return EventBus.connect(path, instance=instance, config=config)
+    return EventBus.connect(path, instance=instance, config=build(ClientConfig, settings))
