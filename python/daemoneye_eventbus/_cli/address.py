@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from daemoneye_eventbus import ClientConfig, EventBus
 from daemoneye_eventbus._cli.exits import REFUSED, USAGE, CliError, code_of
 from daemoneye_eventbus._cli.options import build
-from daemoneye_eventbus._cli.users import user
+from daemoneye_eventbus._cli.users import uid_of
 from daemoneye_eventbus._native import Address
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def add_client(parser: argparse.ArgumentParser, *, positional: str | None = None
     )
     parser.add_argument(
         "--server-uid",
-        type=user,
+        type=uid_of,
         action="append",
         metavar="USER",
         default=argparse.SUPPRESS,
