@@ -17,6 +17,7 @@ import pytest
 
 from commands import DEADLINE, events, publish_lines, wait_for
 from daemoneye_eventbus import BrokerConfig
+from raw import framed
 from support import NOBODY
 
 pytest_plugins = ["commands"]
@@ -388,7 +389,7 @@ def test_the_log_goes_to_stderr_from_its_level_on(cli, path, folder):
     with socket.socket(socket.AF_UNIX) as peer:
         peer.connect(str(path))
         body = b'CONNECT {"protocol":1,"client":"\\u001b[2J\\u202e","dialect":"bincode"}'
-        peer.sendall(len(body).to_bytes(4, "little") + body + len(body).to_bytes(4, "little") + body)
+        peer.sendall(framed(body, body))
         child.until("reason=protocol")
         assert r"client=\x1b[2J\u202e" in child.stderr
     child.signal(signal.SIGTERM).ends(0)
