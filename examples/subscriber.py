@@ -45,8 +45,16 @@ def summary(event: CollectionEvent) -> str:
             return f"request={request} collector={collector} priority={priority}"
 
 
+def time(received: BusEvent[CollectionEvent]) -> str:
+    try:
+        return received.bus_timestamp.isoformat()
+    except OverflowError:
+        # What a stranger wrote can lie beyond every calendar, and must not end this program.
+        return f"{received.bus_timestamp_ns}ns"
+
+
 def line(received: BusEvent[CollectionEvent]) -> str:
-    return visible(f"{received.bus_timestamp.isoformat()} {received.topic} {summary(received.event)}")
+    return visible(f"{time(received)} {received.topic} {summary(received.event)}")
 
 
 async def listen(path: str | None, instance: str | None, patterns: list[str]) -> None:

@@ -36,10 +36,6 @@ def whole(record: dict[str, Any]) -> bytes:
     return bytes.fromhex(record["hex"])
 
 
-def framed(body: bytes) -> bytes:
-    return struct.pack("<I", len(body)) + body
-
-
 class Peer:
     """One connection as the original reads it."""
 

@@ -179,6 +179,10 @@ def parse_text(body: bytes) -> tuple[str, dict[str, Any]]:
     return verb, json.loads(rest) if rest else {}
 
 
+def framed(*bodies: bytes) -> bytes:
+    return b"".join(struct.pack("<I", len(body)) + body for body in bodies)
+
+
 # --- the connection -------------------------------------------------------------------------
 
 
@@ -230,7 +234,7 @@ class Raw:
         self.sock.sendall(raw)
 
     def send(self, *bodies: bytes) -> None:
-        self.write(b"".join(struct.pack("<I", len(body)) + body for body in bodies))
+        self.write(framed(*bodies))
 
     def say(self, verb: str, **fields: Any) -> None:
         self.send(f"{verb} {json.dumps(fields)}".encode() if fields else verb.encode())

@@ -168,10 +168,6 @@ async def test_errors_in_user_code_break_nothing(pair: Pair):
 
 async def test_a_blocked_loop_disturbs_no_one_else(path, program):
     """The in-process broker serves others while this process's loop stands still."""
-    import time
-
-    from daemoneye_eventbus import Broker
-
     async with Broker(path), EventBus.connect(path, config=SOLO):
         spec = {"patterns": ["events.#"], "expect": 1000}
         reader = program("subscriber.py", path, spec)

@@ -26,10 +26,6 @@ pytestmark = [
 VECTORS = Path(__file__).parent / "vectors"
 
 
-def frame(body):
-    return len(body).to_bytes(4, "little") + body
-
-
 def told(child):
     return [json.loads(line) for line in child.stdout.splitlines()]
 
@@ -78,7 +74,7 @@ def test_what_the_original_sent(cli, folder, dialect):
 
 
 def test_hexadecimal_as_people_paste_it(cli):
-    ping = frame(b"PING").hex()
+    ping = wire_by_hand.framed(b"PING").hex()
     spaced = ":".join(ping[at : at + 2] for at in range(0, len(ping), 2))
     found = told(cli("decode", ping, f"0x{ping}{ping}", spaced, f"{ping} \n").ends(0, ""))
     assert [one["verb"] for one in found] == ["PING"] * 5
@@ -96,17 +92,17 @@ def test_each_dialect_is_found_out(cli):
         if dialect == "bincode-v0":
             said = said.__replace__(correlation_metadata=type(said.correlation_metadata)("c", created_at=None))
         data = wire.encode(said, dialect)
-        (one,) = told(cli("decode", frame(data).hex()).ends(0, ""))
+        (one,) = told(cli("decode", wire_by_hand.framed(data).hex()).ends(0, ""))
         assert (one["dialect"], one["type"], one["fields"]["pid"]) == (dialect, "process", 1234), dialect
         assert one["fields"]["metadata"] == {"a": "b"}
         assert told(cli("decode", "--body", "--dialect", dialect, data.hex()).ends(0, "")) == [one | {"offset": 0}]
-    other = told(cli("decode", "--dialect", "postcard", frame(body).hex()).ends(1))
+    other = told(cli("decode", "--dialect", "postcard", wire_by_hand.framed(body).hex()).ends(1))
     assert other[0]["dialect"] == "postcard"
     assert "error_offset" in other[0]
 
 
 def test_a_payload_without_envelope(cli):
-    (one,) = told(cli("decode", frame(wire_by_hand.process_event(7)).hex()).ends(0, ""))
+    (one,) = told(cli("decode", wire_by_hand.framed(wire_by_hand.process_event(7)).hex()).ends(0, ""))
     assert (one["kind"], one["type"], one["fields"]["pid"]) == ("payload", "process", 7)
 
 
@@ -126,8 +122,8 @@ def test_a_payload_without_envelope(cli):
     ],
 )
 def test_a_bad_frame_is_located_and_the_next_is_read(cli, body, kind, words, at):
-    good = frame(b"PONG")
-    child = cli("decode", (good + frame(body) + good).hex()).ends(1)
+    good = wire_by_hand.framed(b"PONG")
+    child = cli("decode", (good + wire_by_hand.framed(body) + good).hex()).ends(1)
     first, bad, last = told(child)
     assert (first["verb"], last["verb"]) == ("PONG", "PONG")
     assert (bad["kind"], bad["frame"], bad["offset"]) == (kind, 2, 8)
@@ -143,7 +139,7 @@ def test_a_bad_frame_is_located_and_the_next_is_read(cli, body, kind, words, at)
 def test_as_deep_as_the_broker_reads(cli, cli_broker, path, raw, levels, is_read):
     """In a field that nobody knows: it is ignored, however deep it is as long as it is read."""
     body = b'PING {"later":' + b"[" * levels + b"]" * levels + b"}"
-    (one,) = told(cli("decode", frame(body).hex()).ends(0 if is_read else 1))
+    (one,) = told(cli("decode", wire_by_hand.framed(body).hex()).ends(0 if is_read else 1))
     assert ("error" not in one) is is_read
     peer = raw(str(path))
     peer.connect()
@@ -155,10 +151,10 @@ def test_the_byte_that_is_wrong_is_named(cli):
     body = bytearray(wire_by_hand.process_message(1))
     # The first text's length: the topic, right behind 16 + 1 bytes of UUID.
     body[17] = 0xFF
-    (bad,) = told(cli("decode", "--dialect", "bincode", frame(bytes(body)).hex()).ends(1))
+    (bad,) = told(cli("decode", "--dialect", "bincode", wire_by_hand.framed(bytes(body)).hex()).ends(1))
     assert bad["error_offset"] == 4 + 17
     whole = wire_by_hand.process_message(1)
-    (bad,) = told(cli("decode", "--dialect", "bincode", frame(whole + b"\0").hex()).ends(1))
+    (bad,) = told(cli("decode", "--dialect", "bincode", wire_by_hand.framed(whole + b"\0").hex()).ends(1))
     assert bad["error_offset"] == 4 + len(whole)
 
 
@@ -171,7 +167,7 @@ def test_the_byte_that_is_wrong_is_named(cli):
     ],
 )
 def test_truncated_input_ends_decoding(cli, tail, words):
-    child = cli("decode", (frame(b"PONG") + tail).hex()).ends(1)
+    child = cli("decode", (wire_by_hand.framed(b"PONG") + tail).hex()).ends(1)
     _, bad = told(child)
     assert (bad["frame"], bad["offset"]) == (2, 8)
     assert words in bad["error"]
@@ -179,7 +175,7 @@ def test_truncated_input_ends_decoding(cli, tail, words):
 
 def test_stdin_and_indented_output(cli):
     child = cli("decode", "--pretty", stdin=subprocess.PIPE)
-    child.process.stdin.write(frame(b'STATS {"id":1}'))
+    child.process.stdin.write(wire_by_hand.framed(b'STATS {"id":1}'))
     child.process.stdin.close()
     assert json.loads(child.ends(0, "").stdout)["said"] == {"id": 1}
     assert '\n  "verb": "STATS"' in child.stdout
@@ -289,9 +285,9 @@ def test_as_a_silent_client(cli, path):
         peer, _ = listener.accept()
         with peer:
             peer.settimeout(DEADLINE)
-            peer.sendall(frame(b"PING"))
-            assert peer.recv(100) == frame(b"PONG")
-            peer.sendall(frame(wire_by_hand.process_message(5)))
+            peer.sendall(wire_by_hand.framed(b"PING"))
+            assert peer.recv(100) == wire_by_hand.framed(b"PONG")
+            peer.sendall(wire_by_hand.framed(wire_by_hand.process_message(5)))
             found = told(tap.ends(0, ""))
     assert [(one["direction"], one["kind"]) for one in found] == [
         ("received", "text"),

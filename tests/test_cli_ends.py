@@ -53,6 +53,21 @@ def test_a_second_interrupt_ends_at_once_and_quietly(cli, cli_broker, path):
         child.signal(signal.SIGINT).ends(130)
 
 
+@pytest.mark.parametrize("module", ["argparse", "daemoneye_eventbus._cli", "daemoneye_eventbus._cli.top"])
+def test_interrupt_while_a_command_is_imported(cli, folder, module):
+    """It was a traceback. A death by the signal is what a shell shows as 130."""
+    (folder / "sitecustomize.py").write_text(
+        "import signal, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r} and 'daemoneye_eventbus' in sys.modules:\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+    )
+    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+    cli("stats", env={"PYTHONPATH": path}).ends(-signal.SIGINT, "")
+
+
 def test_a_file_that_is_not_there(cli, path):
     told = "daemoneye-eventbus pub: /not/there: No such file or directory\n"
     cli("pub", "--file", "/not/there", "--path", path).ends(1, told)
@@ -285,6 +300,7 @@ def test_an_unknown_option_is_named(cli, line, said):
         (("sub", "events.#", "--metadata", "a=1", "--metadata", "a=2"), "sub: --metadata: 'a' is given twice"),
         (("sub", "events.#", "--any-tag", "a=1", "--any-tag", "a=1"), "sub: --any-tag: 'a' is given twice"),
         (("pub", "process", "--pid=1", "--name=x", "--metadata=a=", "--metadata=a=2"), "pub: --metadata: 'a' is given"),
+        (("stats", "--connect-timeout", "1000000"), "stats: --connect-timeout: must be between 0 and 604800 seconds"),
         (("broker", "--max-connections", "1_0"), "broker: argument --max-connections: '1_0' is no integer"),
         (
             ("broker", "--original-patterns", "events.a,events.b", "--max-patterns-per-client", "1"),

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 import daemoneye_eventbus as bus
+from raw import framed
 
 EVENT = bus.ProcessEvent(
     70_000,
@@ -51,7 +52,7 @@ def test_the_first_generation_is_refused_on_a_connection(folder):
             for name in ("bincode-v0", "xml"):
                 reader, writer = await asyncio.open_unix_connection(path)
                 connect = b'CONNECT {"protocol":1,"client":"c","dialect":"%s"}' % name.encode()
-                writer.write(len(connect).to_bytes(4, "little") + connect)
+                writer.write(framed(connect))
                 answer = await asyncio.wait_for(reader.read(), 5)
                 assert answer[4:].startswith(b"ERR {")
                 assert b'"unsupported_dialect"' in answer

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import raw
 from daemoneye_eventbus import EventBus, ProcessEvent, os_bytes, os_text
 from programs import DEADLINE, EXAMPLES, complete, wait_for
 
@@ -230,6 +231,24 @@ async def test_subscriber_prints_a_line_per_event_and_nothing_that_moves_the_cur
     assert subscriber.stop() == 0
 
 
+def publish_beyond_the_calendar(path):
+    """A process event with a time that no ``datetime`` can hold."""
+    peer = raw.Raw(str(path))
+    with contextlib.closing(peer):
+        peer.connect()
+        message = raw.Message("events.process.start", raw.process_event(88, "late"), timestamp_ns=2**62 * 10**9)
+        peer.send(message.encode())
+        peer.barrier()
+
+
+async def test_a_time_beyond_the_calendar_does_not_end_the_subscriber(run, broker, path):
+    subscriber = run("subscriber.py", path, "events.process.*")
+    subscriber.until("subscribed")
+    publish_beyond_the_calendar(path)
+    subscriber.until(rf"^{2**62}000000000ns events\.process\.start pid=88 name=late")
+    assert subscriber.stop() == 0
+
+
 async def test_subscriber_survives_a_reader_that_has_seen_enough(broker, path):
     command = shlex.join([sys.executable, str(EXAMPLES / "subscriber.py"), str(path)]) + " | head -n 1"
     shell = subprocess.Popen(
@@ -438,5 +457,7 @@ async def test_live_view_prints_lines_into_a_pipe(run, broker, path):
         event = ProcessEvent(pid=4242, name="[bold]\x07", command_line="a\nb", metadata={"user": "root"})
         await bus.publish(event, topic="events.process.start")
     view.until(r"start +4242 \[bold\]\\x07 +root +a\\nb")
+    publish_beyond_the_calendar(path)
+    view.until(r"^\?\?:\?\?:\?\?\.\?\?\? start +88 late")
     assert view.stop(signal.SIGINT) == 0
-    assert "1 events (1 start, 0 modify, 0 stop)" in view.text
+    assert "2 events (2 start, 0 modify, 0 stop)" in view.text

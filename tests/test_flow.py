@@ -1,6 +1,7 @@
 """Time-outs, liveness and flow control on the wire, with clocks short enough to watch."""
 
 import asyncio
+import json
 import struct
 import time
 
@@ -36,7 +37,7 @@ async def test_frame_timeout(path, raw):
         drip, slow, good = raw(path), raw(path), raw(path)
         for peer in (drip, slow, good):
             peer.connect()
-        drip.write(struct.pack("<I", len(FRAME)) + FRAME[:5])
+        drip.write(wire.framed(FRAME)[:9])
         slow.write(b"\x10")
         begin = time.monotonic()
         for peer in (drip, slow):
@@ -51,7 +52,7 @@ async def test_a_pause_inside_a_frame_loses_nothing(broker, path, raw):
     peer.connect()
     peer.subscribe(1, "events.#")
     for cut in (1, 3, 4, 9, len(FRAME) - 1):
-        data = struct.pack("<I", len(FRAME)) + FRAME
+        data = wire.framed(FRAME)
         peer.write(data[:cut])
         await asyncio.sleep(0.15)
         peer.write(data[cut:])
@@ -103,7 +104,7 @@ async def test_answers_are_charged(broker, path, raw):
     """A client that asks and does not read is not read either, instead of filling the memory."""
     peer = raw(path, 1.0)
     peer.connect()
-    burst = struct.pack("<I", 4) + b"PING"
+    burst = wire.framed(b"PING")
     sent = 0
     with pytest.raises(TimeoutError):
         while sent < 64 << 20:
@@ -142,8 +143,6 @@ async def test_dropped_stands_at_the_place_of_the_gap(path, raw):
                     continue
                 verb, fields = body.split(b" ", 1)
                 assert verb == b"DROPPED"
-                import json
-
                 told = json.loads(fields)["subscriptions"]
                 assert told == {"1": told["1"], "2": told["1"]}
                 assert json.loads(fields)["reason"]
@@ -162,7 +161,7 @@ async def test_congestion_block_by_hand(path, raw):
         reader.subscribe(1, "events.process.*")
         source.connect(congestion="block")
         other.connect()
-        frame = struct.pack("<I", len(FRAME)) + FRAME
+        frame = wire.framed(FRAME)
         sent = 0
         flood = memoryview(frame * 50_000)
         source.sock.settimeout(0.5)

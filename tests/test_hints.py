@@ -83,6 +83,11 @@ def test_hints_of_a_record_are_those_of_its_fields(record):
     assert not any(isinstance(hint, str | typing.ForwardRef) for hint in hints.values())
 
 
+def test_a_correlation_always_has_a_root():
+    made = daemoneye_eventbus.CorrelationMetadata("c")
+    assert typing.get_type_hints(type(made))["root_correlation_id"] is type(made.root_correlation_id)
+
+
 def test_hints_of_a_process_event():
     assert typing.get_type_hints(daemoneye_eventbus.ProcessEvent) == {
         "pid": int,

@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 
 import pytest
 
 from daemoneye_eventbus import Broker, ClientConfig, EventBus
+from interrupter import RUNS_HANDLERS, interrupters
 from support import eventually, pids, process
 
 MESSAGES = 50
@@ -137,33 +137,21 @@ def test_a_reader_is_woken_by_what_is_published_between_two_runs_of_its_loop(pat
 def test_a_handler_that_raises_before_a_dispatch_loses_no_wake_up(path, error):
     """At every point where the interpreter runs handlers. The loop drops the callback, on which all wake-ups rely."""
     ours = {"_dispatch_soon", "dispatch_soon", "dispatch", "_dispatch_tokens"}
-    looks = 0
 
-    def interrupt_at(number):
-        def profile(frame, event, _argument):
-            nonlocal looks
-            code = frame.f_code
-            in_ours = "daemoneye_eventbus" in code.co_filename and code.co_name in ours
-            of_loop = code.co_name == "_run" and "CallbackWithFallback" in repr(frame.f_locals["self"])
-            if event in ("call", "c_return") and (in_ours or of_loop):
-                looks += 1
-                if looks == number:
-                    sys.setprofile(None)
-                    raise error
+    def is_point(frame, event, _argument):
+        code = frame.f_code
+        in_ours = "daemoneye_eventbus" in code.co_filename and code.co_name in ours
+        of_loop = code.co_name == "_run" and "CallbackWithFallback" in repr(frame.f_locals["self"])
+        return event in RUNS_HANDLERS and (in_ours or of_loop)
 
-        return profile
-
-    async def interrupted(bus, number):
+    async def interrupted(bus, interrupter):
         events = await bus.subscribe("events.#")
         reading = asyncio.create_task(events.get())
         await asyncio.sleep(0)
         started.append((events, reading))
-        sys.setprofile(interrupt_at(number))
-        try:
-            await bus.publish(process(number))
+        with interrupter:
+            await bus.publish(process(interrupter.number))
             await asyncio.wait({reading}, timeout=0.2)
-        finally:
-            sys.setprofile(None)
 
     async def after(number):
         events, reading = started.pop()
@@ -180,18 +168,14 @@ def test_a_handler_that_raises_before_a_dispatch_loses_no_wake_up(path, error):
         await broker.shutdown()
 
     started = []
-    number = 0
     with asyncio.Runner() as runner:
         runner.get_loop().set_exception_handler(lambda _loop, _context: None)
         broker, bus = runner.run(prepare())
-        while looks >= number:
-            number += 1
-            looks = 0
+        for interrupter in interrupters(is_point, least=5, error=error):
             with contextlib.suppress(error):
-                runner.run(interrupted(bus, number))
-            runner.run(after(number))
+                runner.run(interrupted(bus, interrupter))
+            runner.run(after(interrupter.number))
         runner.run(finish())
-    assert number > 5
 
 
 async def test_an_event_that_a_thread_of_ours_drops_is_let_go_without_anybodys_call(path, program):

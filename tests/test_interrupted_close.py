@@ -8,17 +8,17 @@ import warnings
 import pytest
 
 from daemoneye_eventbus import Broker, ClientConfig, ConnectionClosed, EventBus, SubscriptionClosed
-from interrupter import at_each_point
+from interrupter import RUNS_HANDLERS, at_each_point
 from support import eventually, process
 
 OURS = "/daemoneye_eventbus/"
 
 
-def is_point(frame):
+def is_point(frame, event, _argument):
     """In the package's code, but where what raises goes nowhere: a destructor, or what a weak reference calls."""
     caller = frame.f_back
     in_vain = frame.f_code.co_name == "__del__" or (caller and caller.f_code.co_filename.endswith("weakref.py"))
-    return OURS in frame.f_code.co_filename and not in_vain
+    return event in RUNS_HANDLERS and OURS in frame.f_code.co_filename and not in_vain
 
 
 async def run(interrupter, call):

@@ -6,15 +6,16 @@ import contextlib
 import pytest
 
 from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus
-from interrupter import at_each_point
+from interrupter import RUNS_HANDLERS, at_each_point
 from support import eventually, pids, process, take_all
 
 
 def near(*files):
     """Points in the code of these files and in what it calls."""
 
-    def is_point(frame):
-        return any(one is not None and one.f_code.co_filename.endswith(files) for one in (frame, frame.f_back))
+    def is_point(frame, event, _argument):
+        own = [one.f_code.co_filename for one in (frame, frame.f_back) if one is not None]
+        return event in RUNS_HANDLERS and any(name.endswith(files) for name in own)
 
     return is_point
 

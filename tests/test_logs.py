@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ import time
 import pytest
 
 from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus, ProcessEvent, Rule, _logs
+from raw import framed
 from support import eventually, process
 
 ROOT = "daemoneye_eventbus"
@@ -46,10 +46,6 @@ def records():
     logger.setLevel(before)
 
 
-def frame(body):
-    return struct.pack("<I", len(body)) + body
-
-
 def connect_and_send(path, data):
     """One connection that is refused for what it sends."""
     with socket.socket(socket.AF_UNIX) as sock:
@@ -75,7 +71,7 @@ async def test_a_broker_says_what_it_does(path, records):
 
 async def test_a_refusal_has_its_facts_in_the_record_and_in_the_text(path, records):
     async with Broker(path):
-        await asyncio.to_thread(connect_and_send, path, frame(b"HELLO"))
+        await asyncio.to_thread(connect_and_send, path, framed(b"HELLO"))
         await eventually(lambda: records.of("protocol"))
     (record,) = records.of("protocol")
     assert record.levelno == logging.WARNING
@@ -95,7 +91,7 @@ async def test_a_flood_of_refusals_is_a_line_a_second_and_a_number(path, records
             for number in range(flood):
                 sock = socket.socket(socket.AF_UNIX)
                 sock.connect(path)
-                sock.sendall(frame(b"HELLO"))
+                sock.sendall(framed(b"HELLO"))
                 if number % 64 == 63:
                     while sock.recv(65536):
                         pass
@@ -128,7 +124,7 @@ async def test_a_flood_of_refusals_is_a_line_a_second_and_a_number(path, records
 async def test_a_broker_that_stops_tells_at_once_what_the_log_left_out(path, records):
     async with Broker(path) as broker:
         for _ in range(7):
-            await asyncio.to_thread(connect_and_send, path, frame(b"HELLO"))
+            await asyncio.to_thread(connect_and_send, path, framed(b"HELLO"))
         await eventually(lambda: broker.statistics().refused.get("protocol") == 7)
     await eventually(lambda: [record for record in records.all if record.message == "stopped"])
     lines = records.of("protocol")
@@ -164,7 +160,7 @@ async def test_text_of_a_peer_is_escaped_and_cut(path, records):
     name = "evil\x1b[31m\n2026 ERROR forged \u202e\\ end " + "x" * 200
     connect = f'{{"protocol":1,"client":{json.dumps(name)},"dialect":"bincode"}}'
     async with Broker(path):
-        await asyncio.to_thread(connect_and_send, path, frame(b"CONNECT " + connect.encode()) + frame(b"CONNECT {}"))
+        await asyncio.to_thread(connect_and_send, path, framed(b"CONNECT " + connect.encode(), b"CONNECT {}"))
         await eventually(lambda: records.of("protocol"))
     (record,) = records.of("protocol")
     assert record.client.startswith(r"evil\x1b[31m\x0a2026 ERROR forged \u202e\\ end xxx")
@@ -173,8 +169,8 @@ async def test_text_of_a_peer_is_escaped_and_cut(path, records):
         assert text.isprintable()
     await_long = "y" * 256
     async with Broker(path + "2"):
-        data = frame(b'CONNECT {"protocol":1,"client":"%s","dialect":"bincode"}' % await_long.encode())
-        await asyncio.to_thread(connect_and_send, path + "2", data + frame(b'SUB {"id":"' + b"z" * 5000 + b'"}'))
+        data = framed(b'CONNECT {"protocol":1,"client":"%s","dialect":"bincode"}' % await_long.encode())
+        await asyncio.to_thread(connect_and_send, path + "2", data + framed(b'SUB {"id":"' + b"z" * 5000 + b'"}'))
         await eventually(lambda: len(records.of("protocol")) == 2)
     assert len(records.of("protocol")[1].text) < 1200
 
@@ -183,7 +179,7 @@ async def test_what_nobody_wants_is_not_made(path, records):
     logger = logging.getLogger(ROOT)
     logger.setLevel(logging.ERROR)
     async with Broker(path) as broker:
-        await asyncio.to_thread(connect_and_send, path, frame(b"HELLO"))
+        await asyncio.to_thread(connect_and_send, path, framed(b"HELLO"))
         await eventually(lambda: broker.statistics().refused)
         await asyncio.sleep(0.1)
         assert records.all == []
@@ -191,7 +187,7 @@ async def test_what_nobody_wants_is_not_made(path, records):
         async with EventBus.connect(path, config=SOLO):
             # A new bus looks at the level; the second of the reason must be over.
             await asyncio.sleep(1.1)
-            await asyncio.to_thread(connect_and_send, path, frame(b"HELLO"))
+            await asyncio.to_thread(connect_and_send, path, framed(b"HELLO"))
             await eventually(lambda: records.of("protocol"))
         assert {record.levelno for record in records.all} == {logging.WARNING}
 
@@ -245,7 +241,7 @@ def test_several_loops_one_of_them_closed(path, records, run):
         return broker
 
     broker = run(first())
-    connect_and_send(path, frame(b"HELLO"))
+    connect_and_send(path, framed(b"HELLO"))
     deadline = time.monotonic() + 5
     while not broker.statistics().refused:
         assert time.monotonic() < deadline
@@ -277,7 +273,7 @@ def test_two_loops_at_once_make_one_record_of_each_line(path, records):
             thread.start()
             await asyncio.to_thread(up.wait, 10)
             for _ in range(3):
-                await asyncio.to_thread(connect_and_send, path, frame(b"HELLO"))
+                await asyncio.to_thread(connect_and_send, path, framed(b"HELLO"))
                 await asyncio.sleep(1.1)
             done.set()
             await asyncio.to_thread(thread.join, 10)
@@ -430,7 +426,7 @@ async def test_what_the_hosts_records_have_already_stays(path, records):
     logging.setLogRecordFactory(factory)
     try:
         async with Broker(path):
-            await asyncio.to_thread(connect_and_send, path, frame(b"HELLO"))
+            await asyncio.to_thread(connect_and_send, path, framed(b"HELLO"))
             await eventually(lambda: records.of("protocol"))
     finally:
         logging.setLogRecordFactory(made)
@@ -467,8 +463,8 @@ async def test_a_filter_that_raises_costs_its_own_line(path, records):
     records.addFilter(raises)
     async with Broker(path):
         # In one turn of the loop, which takes both lines at once.
-        connect_and_send(path, frame(b"HELLO"))
-        connect_and_send(path, frame(b"\x10 of no dialect"))
+        connect_and_send(path, framed(b"HELLO"))
+        connect_and_send(path, framed(b"\x10 of no dialect"))
         await eventually(lambda: records.of("decode"))
     assert told == ["LookupError('of the host')"]
     assert not records.of("protocol")

@@ -102,6 +102,8 @@ def test_another_loop_of_the_same_thread(path, program, name):
         for call in (bus.flush, lambda: bus.publish_many([process(1)]), lambda: heard.get(timeout=1), heard.__anext__):
             with pytest.raises(WrongLoop):
                 await asyncio.wait_for(call(), 2)
+        with pytest.raises(WrongLoop):
+            bus.state_changes()
 
     other.run_until_complete(use())
     other.close()
@@ -196,8 +198,9 @@ async def assert_refused(bus, events):
     ):
         with pytest.raises(WrongLoop):
             await asyncio.wait_for(call(), 2)
-    with pytest.raises(WrongLoop):
-        events.get_nowait()
+    for call in (events.get_nowait, bus.state_changes):
+        with pytest.raises(WrongLoop):
+            call()
 
 
 def test_wrong_loop(path, program):
@@ -227,6 +230,12 @@ def test_wrong_loop(path, program):
     assert ready.wait(10)
 
     asyncio.run(assert_refused(**shared))
+    # Without a loop as well. What only tells how things are, anybody may ask.
+    bus, events = shared["bus"], shared["events"]
+    with pytest.raises(WrongLoop):
+        bus.state_changes()
+    assert (bus.state, bus.local_statistics()["published"]) == ("connected", 0)
+    assert (events.pending, events.dropped, events.gaps, events.patterns) == (0, 0, 0, ("events.#",))
     done.set()
     running.join(15)
     assert errors == []

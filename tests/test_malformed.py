@@ -89,7 +89,7 @@ async def test_any_split_of_the_bytes(broker, path, raw):
     peer = raw(path)
     peer.connect()
     peer.subscribe(1, "#")
-    stream = b"".join(struct.pack("<I", len(GOOD)) + GOOD for _ in range(3))
+    stream = wire.framed(*[GOOD] * 3)
     for byte in stream:
         peer.write(bytes([byte]))
     assert len(peer.barrier()) == 3

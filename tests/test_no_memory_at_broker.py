@@ -7,23 +7,18 @@ import contextlib
 import functools
 import json
 import select
-import struct
 import sys
 import time
 
 import pytest
 
-from raw import Message, process_event, process_message
+from raw import Message, framed, process_event, process_message
 from support import TOPIC
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="an address space is limited so on Linux only")
 
 ROOMS = (0, 1_000_000, 3_000_000)
 CANARY = "events.canary"
-
-
-def framed(body):
-    return struct.pack("<I", len(body)) + body
 
 
 def process(topic=TOPIC):

@@ -25,7 +25,8 @@ from daemoneye_eventbus import (
     PublishNotSupported,
     SubscriptionRefused,
 )
-from original import DIALECTS, OriginalBroker, captured, framed, whole
+from original import DIALECTS, OriginalBroker, captured, whole
+from raw import framed
 from support import collect, eventually, pids, process, take_all
 
 TOKEN = b"token of at least sixteen bytes"

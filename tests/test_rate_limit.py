@@ -215,8 +215,8 @@ async def test_others_are_undisturbed_by_one_that_floods(limited, path, congesti
         sock.connect(path)
         connect = b'CONNECT {"protocol":1,"client":"flood","dialect":"bincode","congestion":"%s"}' % congestion.encode()
         one = wire.process_message(1, topic="events.network.new")
-        frame = len(one).to_bytes(4, "little") + one
-        sock.sendall(len(connect).to_bytes(4, "little") + connect)
+        frame = wire.framed(one)
+        sock.sendall(wire.framed(connect))
         sock.settimeout(0.05)
         sent = 0
         while not stop.is_set():

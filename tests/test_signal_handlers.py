@@ -11,6 +11,7 @@ import time
 import pytest
 
 from daemoneye_eventbus import Broker, ClientConfig, EventBus
+from interrupter import Interrupter, at_each_point, interrupters, within
 from support import process
 
 
@@ -93,56 +94,38 @@ def test_a_handler_that_raises_in_a_reader_loses_no_wake_up_of_others(path, read
         "get_many": lambda events: events.get_many(1),
         "iterate": lambda events: anext(events),
     }
-    looks = 0
-
-    def interrupt_at(number):
-        def profile(frame, event, _argument):
-            nonlocal looks
-            if event in ("call", "c_return") and frame.f_code.co_filename.endswith(("_subscription.py", "_waiters.py")):
-                looks += 1
-                if looks == number:
-                    sys.setprofile(None)
-                    raise ArithmeticError
-
-        return profile
 
     async def reads(events):
         with contextlib.suppress(ArithmeticError):
             await ways[read](events)
 
-    async def interrupted(bus, number):
+    async def interrupted(bus, interrupter):
+        def during(this):
+            return interrupter if this == moment else contextlib.nullcontext()
+
         async with bus.subscribe("events.#") as events:
-            if moment == "waiting":
-                sys.setprofile(interrupt_at(number))
-            first = asyncio.create_task(reads(events))
-            await asyncio.sleep(0)
-            sys.setprofile(None)
+            with during("waiting"):
+                first = asyncio.create_task(reads(events))
+                await asyncio.sleep(0)
             second = asyncio.create_task(reads(events))
             await asyncio.sleep(0)
-            if moment != "waiting":
-                sys.setprofile(interrupt_at(number))
-            if moment == "leaving":
-                first.cancel()
-                await asyncio.sleep(0)
-                sys.setprofile(None)
-            # By a thread, and more than the first may take along.
-            await asyncio.to_thread(lambda: [bus.publish_nowait(process(number)) for _ in range(2)])
+            with during("leaving"):
+                if moment == "leaving":
+                    first.cancel()
+                    await asyncio.sleep(0)
             try:
-                await asyncio.wait_for(second, 5)
+                with during("woken"):
+                    # By a thread, and more than the first may take along.
+                    await asyncio.to_thread(lambda: [bus.publish_nowait(process(1)) for _ in range(2)])
+                    await asyncio.wait_for(second, 5)
             finally:
-                sys.setprofile(None)
                 first.cancel()
                 await asyncio.gather(first, return_exceptions=True)
 
     async def run():
-        nonlocal looks
-        number = 0
         async with Broker(path) as broker, EventBus.from_broker(broker) as bus:
-            while looks >= number:
-                number += 1
-                looks = 0
-                await interrupted(bus, number)
-        assert number > 2
+            points = within("_subscription.py", "_waiters.py")
+            await at_each_point(lambda interrupter: interrupted(bus, interrupter), points, least=2)
 
     asyncio.run(run())
 
@@ -155,22 +138,14 @@ def test_a_handler_that_raises_while_watching_changes_leaves_nothing_unread_or_u
     """A connection that was taken for watched, and was not, was once neither read again nor written to."""
     watching = {"add_reader", "remove_reader", "add_writer", "remove_writer"}
     listing = {"register", "modify", "unregister"}
-    looks = 0
+    ours = within("_reading.py")
 
-    def interrupt_at(number):
-        def profile(frame, event, _argument):
-            nonlocal looks
-            code = frame.f_code
-            ours = code.co_filename.endswith("_reading.py") and event in ("call", "c_return")
-            # Between the selector's list and the kernel's.
-            selector = code.co_filename.endswith("selectors.py") and code.co_name in listing and event == "c_return"
-            if ours or selector or (event in ("call", "return") and code.co_name in watching):
-                looks += 1
-                if looks == number:
-                    sys.setprofile(None)
-                    raise error
-
-        return profile
+    def is_point(frame, event, argument):
+        code = frame.f_code
+        # Between the selector's list and the kernel's.
+        selector = code.co_filename.endswith("selectors.py") and code.co_name in listing and event == "c_return"
+        watches = code.co_name in watching and event in ("call", "return")
+        return ours(frame, event, argument) or selector or watches
 
     async def read(events):
         while True:
@@ -197,50 +172,30 @@ def test_a_handler_that_raises_while_watching_changes_leaves_nothing_unread_or_u
         for pid in range(40):
             assert (await asyncio.wait_for(read(events), 5)).event.pid == pid
 
-    async def interrupted(remote, local, number):
-        async with remote.subscribe("events.#", queue_messages=2, overflow="block") as events:
-            sys.setprofile(interrupt_at(number))
-            try:
-                await {"unread": unread, "unwritten": unwritten}[what](remote, local, events)
-            finally:
-                sys.setprofile(None)
-
     async def run():
-        nonlocal looks
-        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-        number = 0
+        async def interrupted(interrupter):
+            async with remote.subscribe("events.#", queue_messages=2, overflow="block") as events:
+                with interrupter:
+                    await {"unread": unread, "unwritten": unwritten}[what](remote, local, events)
+
         block = ClientConfig(congestion="block")
         async with (
             Broker(path) as broker,
             EventBus.from_broker(broker) as local,
             EventBus.connect(path, config=block) as remote,
         ):
-            while looks >= number:
-                number += 1
-                looks = 0
-                await interrupted(remote, local, number)
-        assert number > 20
+            await at_each_point(interrupted, is_point, least=20, error=error)
 
     asyncio.run(run())
 
 
 def test_a_handler_that_raises_in_call_soon_loses_no_wake_up(path):
     """A waiter taken out of its queue and not scheduled once waited for ever, for a connection or an answer."""
-    met = 0
 
-    def interrupt_at(number):
-        def profile(frame, event, _argument):
-            nonlocal met
-            back = frame.f_back
-            if event not in ("call", "return") or frame.f_code.co_name != "call_soon":
-                return
-            if back is not None and back.f_code.co_filename.endswith(("_waiters.py", "_loop.py")):
-                met += 1
-                if met == number:
-                    sys.setprofile(None)
-                    raise ArithmeticError
-
-        return profile
+    def is_point(frame, event, _argument):
+        if event not in ("call", "return") or frame.f_code.co_name != "call_soon":
+            return False
+        return frame.f_back is not None and frame.f_back.f_code.co_filename.endswith(("_waiters.py", "_loop.py"))
 
     async def visit():
         async with EventBus.connect(path, config=ClientConfig(pool=False)) as bus, bus.subscribe("events.#") as events:
@@ -248,20 +203,12 @@ def test_a_handler_that_raises_in_call_soon_loses_no_wake_up(path):
             assert (await events.get()).event.pid == 1
 
     async def run():
-        nonlocal met
         told = []
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context["exception"]))
-        number = 0
         async with Broker(path):
-            while met >= number:
-                number += 1
-                met = 0
-                sys.setprofile(interrupt_at(number))
-                try:
+            for interrupter in interrupters(is_point, least=8):
+                with interrupter:
                     await asyncio.wait_for(visit(), 5)
-                finally:
-                    sys.setprofile(None)
-        assert number > 8
         assert {type(error) for error in told} == {ArithmeticError}
 
     asyncio.run(run())
@@ -270,14 +217,10 @@ def test_a_handler_that_raises_in_call_soon_loses_no_wake_up(path):
 async def test_a_handler_that_raises_before_a_flush_delays_no_later_publish(path):
     """Publishes relied on the flush that the loop had dropped, and later ones waited for up to a second."""
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-    met = False
 
-    def interrupt(frame, event, _argument):
-        nonlocal met
-        if event == "call" and frame.f_code.co_name == "_flush" and frame.f_code.co_filename.endswith("_connection.py"):
-            met = True
-            sys.setprofile(None)
-            raise ArithmeticError
+    def flushes(frame, event, _argument):
+        code = frame.f_code
+        return event == "call" and code.co_name == "_flush" and code.co_filename.endswith("_connection.py")
 
     async with Broker(path), EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
 
@@ -290,28 +233,21 @@ async def test_a_handler_that_raises_before_a_flush_delays_no_later_publish(path
                 got += len(await events.get_many(20, timeout=5))
             return time.monotonic() - begin
 
-        sys.setprofile(interrupt)
-        try:
-            while not met:
+        with Interrupter(1, flushes) as interrupter:
+            while not interrupter.met:
                 await burst()
-        finally:
-            sys.setprofile(None)
         assert sorted([await burst() for _ in range(9)])[4] < 0.2
         assert max([await burst() for _ in range(20)]) < 0.9
 
 
 def test_a_handler_that_raises_before_a_flush_in_process_delays_no_later_publish(path):
     """The same for a bus in the broker's process, for which the loop flushes: all later events were late by 5 ms."""
-    met = False
 
-    def interrupt(frame, event, _argument):
-        nonlocal met
-        if event == "call" and frame.f_code.co_name == "_run":
-            asked = repr(frame.f_locals["self"])
-            if "CallbackWithFallback" in asked or "LocalLink" in asked:
-                met = True
-                sys.setprofile(None)
-                raise ArithmeticError
+    def flushes(frame, event, _argument):
+        if event != "call" or frame.f_code.co_name != "_run":
+            return False
+        asked = repr(frame.f_locals["self"])
+        return "CallbackWithFallback" in asked or "LocalLink" in asked
 
     async def prepare():
         broker = Broker(path)
@@ -343,13 +279,10 @@ def test_a_handler_that_raises_before_a_flush_in_process_delays_no_later_publish
 
     with asyncio.Runner() as runner:
         broker, bus, other, events = runner.run(prepare())
-        sys.setprofile(interrupt)
-        try:
-            while not met:
+        with Interrupter(1, flushes) as interrupter:
+            while not interrupter.met:
                 with contextlib.suppress(ArithmeticError):
                     runner.run(publish())
-        finally:
-            sys.setprofile(None)
         assert min([runner.run(burst()) for _ in range(20)]) < 0.004
         runner.run(finish())
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from daemoneye_eventbus import Broker, ClientConfig, EventBus
-from interrupter import at_each_point
+from interrupter import at_each_point, within
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no masks of signals")
 
@@ -22,10 +22,6 @@ def test_signals_that_the_host_blocks_stay_pending_for_it(path, program):
 @pytest.mark.parametrize("what", ["broker", "bus"])
 async def test_a_handler_that_raises_leaves_the_mask_of_the_host_as_it_was(path, what):
     """At every point of the start of a thread of ours. All signals once stayed blocked for ever in the host's own."""
-
-    def is_point(frame):
-        # `signal.pthread_sigmask` too is Python code.
-        return frame.f_code.co_filename.endswith(("/_signals.py", "/signal.py"))
 
     async def interrupted(interrupter):
         try:
@@ -44,4 +40,5 @@ async def test_a_handler_that_raises_leaves_the_mask_of_the_host_as_it_was(path,
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     async with Broker(path):
-        await at_each_point(interrupted, is_point, least=3)
+        # `signal.pthread_sigmask` too is Python code.
+        await at_each_point(interrupted, within("/_signals.py", "/signal.py"), least=3)

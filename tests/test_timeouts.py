@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 
 import pytest
 
 from daemoneye_eventbus import ClientConfig, EventBus
+from interrupter import Interrupter
 from support import Pair, eventually, open_bus, process
 
 
@@ -116,15 +116,9 @@ async def test_a_drain_while_others_go_on_publishing(pair: Pair, overflow):
     assert events.dropped == bus.local_statistics()["dropped"].get("closed", 0)
 
 
-def raise_at(error, place):
+def raising_at(error, place):
     """Has a signal's handler raise ``error`` where the interpreter next enters the function ``place``."""
-
-    def profile(frame, event, _argument):
-        if event == "call" and frame.f_code.co_name == place:
-            sys.setprofile(None)
-            raise error
-
-    sys.setprofile(profile)
+    return Interrupter(1, lambda frame, event, _argument: event == "call" and frame.f_code.co_name == place, error)
 
 
 @pytest.mark.parametrize(
@@ -142,8 +136,7 @@ async def test_a_timeout_that_is_not_its_own_passes_through(broker, path, call, 
     mine = TimeoutError("of a handler")
     bus = await EventBus.connect(path)
     events = await bus.subscribe("events.#")
-    raise_at(mine, place)
-    with pytest.raises(TimeoutError) as caught:
+    with pytest.raises(TimeoutError) as caught, raising_at(mine, place):
         await call(bus, events)
     assert caught.value is mine
     await bus.shutdown()
@@ -159,9 +152,9 @@ async def test_a_timeout_that_is_not_the_publishers_own_passes_through(broker, p
             publishing = asyncio.create_task(bus.publish(process(1)))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            raise_at(mine, "result")
-            assert (await events.get()).event.pid == 0
-            with pytest.raises(TimeoutError) as caught:
-                await publishing
+            with raising_at(mine, "result"):
+                assert (await events.get()).event.pid == 0
+                with pytest.raises(TimeoutError) as caught:
+                    await publishing
             assert caught.value is mine
             assert caught.value.accepted == 1

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import contextvars
 import gc
-import sys
 import weakref
 
 import pytest
 
 from daemoneye_eventbus import Broker, EventBus
+from interrupter import Interrupter
 from support import process
 
 
@@ -68,10 +68,8 @@ def test_an_interrupt_while_the_loop_reads_loses_no_wake_up(path, behind):
     """After a Ctrl-C right behind the native half of a read no reader was woken any more, and the program hung."""
     tasks = []
 
-    def interrupt(_frame, event, argument):
-        if event == "c_return" and argument.__name__ == behind:
-            sys.setprofile(None)
-            raise KeyboardInterrupt
+    def is_behind(_frame, event, argument):
+        return event == "c_return" and argument.__name__ == behind
 
     async def prepare():
         broker = Broker(path)
@@ -85,9 +83,9 @@ def test_an_interrupt_while_the_loop_reads_loses_no_wake_up(path, behind):
         async def interrupted():
             tasks.append(asyncio.create_task(over_socket.get()))
             await asyncio.sleep(0)
-            sys.setprofile(interrupt)
-            await local.publish(process(1), topic="events.socket")
-            await tasks[0]
+            with Interrupter(1, is_behind, KeyboardInterrupt):
+                await local.publish(process(1), topic="events.socket")
+                await tasks[0]
 
         with pytest.raises(KeyboardInterrupt):
             runner.run(interrupted())

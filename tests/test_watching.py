@@ -124,7 +124,7 @@ async def test_answers_that_nobody_reads_are_bounded(path, raw):
         greedy = raw(path)
         greedy.connect("greedy")
         asked = b'STATS {"id":7,"clients":true,"detail":true}'
-        frame = len(asked).to_bytes(4, "little") + asked
+        frame = wire.framed(asked)
         greedy.sock.setblocking(False)
         with pytest.raises(BlockingIOError):
             for _ in range(1_000_000):

@@ -14,7 +14,7 @@ import os
 import warnings
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any, Final, Literal, Never, Self, TypeVar, overload
 
 from daemoneye_eventbus._backend import Backend
@@ -42,7 +42,7 @@ from daemoneye_eventbus._publishing import Publisher
 from daemoneye_eventbus._queue_options import QueueOptions
 from daemoneye_eventbus._remote_backend import RemoteBackend
 from daemoneye_eventbus._specification import specification
-from daemoneye_eventbus._state_changes import StateChanges
+from daemoneye_eventbus._state_changes import StateChanges, StateIterator
 from daemoneye_eventbus._subscription import QueueListener, Subscription
 from daemoneye_eventbus._types import (
     BrokerStatistics,
@@ -54,12 +54,7 @@ from daemoneye_eventbus._types import (
     EventSubscription,
     State,
 )
-from daemoneye_eventbus.errors import (
-    EventBusError,
-    ForkedProcess,
-    SubscriptionClosed,
-    SubscriptionRefused,
-)
+from daemoneye_eventbus.errors import EventBusError, ForkedProcess, SubscriptionClosed, SubscriptionRefused
 
 __all__ = ["EventBus"]
 
@@ -76,9 +71,9 @@ _QUEUE_BYTES: Final = 8 * 1024 * 1024
 class EventBus(Publisher):
     """A connection to the bus. Create it with `connect` or `from_broker`; use it with ``async with``, or `shutdown` it.
 
-    `publish_nowait` may be called from any thread; everything else belongs to the event loop in which the bus was
-    created, and raises `WrongLoop` elsewhere. In another loop of the same thread, `publish` raises it only if it would
-    have to wait.
+    `publish_nowait`, `state` and `local_statistics` may be used from any thread; everything else belongs to the event
+    loop in which the bus was created, and raises `WrongLoop` elsewhere. In another loop of the same thread, `publish`
+    and `publish_control` raise it only if they would have to wait.
     """
 
     _subscriptions: dict[str, weakref.ref[Subscription[Any]]]
@@ -185,6 +180,7 @@ class EventBus(Publisher):
         queue_messages: int = ...,
         queue_bytes: int = ...,
         overflow: Literal["drop_oldest", "drop_newest", "block"] = ...,
+        include_control: Literal[False] = False,
         event_filter: EventFilter | None = ...,
         correlation_filter: CorrelationFilter | None = ...,
     ) -> Opening[Subscription[BusEvent[E]]]: ...
@@ -240,8 +236,9 @@ class EventBus(Publisher):
 
         ``queue_messages`` (65,536) and ``queue_bytes`` (8 MiB) bound the subscription's own queue. When it is full,
         ``overflow`` drops the oldest message (the default) or the newest, or with ``"block"`` stops reading; such a
-        subscription has a connection of its own. Raises `PatternError`, `SubscriptionRefused`, `PermissionRefused` and
-        ``ValueError``.
+        subscription opens a connection of its own, as `connect` does, and raises what that raises. Any other waits for
+        its answer without limit, also while the bus reconnects. Raises `PatternError`, `SubscriptionRefused`,
+        `PermissionRefused` and ``ValueError``.
         """
         filters = (event_filter, correlation_filter)
         options = QueueOptions(queue_messages, queue_bytes, overflow)
@@ -325,9 +322,9 @@ class EventBus(Publisher):
         """``connecting``, ``connected``, ``reconnecting`` or ``closed``."""
         return "closed" if self._closing.begun else self._backend.state
 
-    def state_changes(self) -> AsyncIterator[State]:
-        """Yields each change of `state` from now on; ends after ``closed``."""
-        self._bridge.waker.check()
+    def state_changes(self) -> StateIterator:
+        """Yields each change of `state` from now on; ends after ``closed``, and by ``aclose``."""
+        self._bridge.check()
         return StateChanges(self._backend, lambda: self.state)
 
     def flush(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:

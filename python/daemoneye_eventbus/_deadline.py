@@ -1,7 +1,8 @@
 """Deadlines of the waits that have one; what comes too late is a ``TimeoutError`` that says what was waited for.
 
-`get` without a timeout, `subscribe`, `statistics`, `broker_statistics` and `clients` have none: they wait for as long
-as there is a subscription or a connection.
+`get` and `get_many` without a timeout have none, nor has `subscribe`: they wait for as long as there is a subscription
+or a bus, while it reconnects too. `statistics`, `broker_statistics` and `clients` wait for as long as there is a
+connection. ``connect_timeout`` bounds the connecting alone: of `connect`, and of `subscribe` with ``overflow="block"``.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping  # resolving the fields' types looks for it here
 from dataclasses import dataclass, field
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, cast, get_type_hints
 
 from daemoneye_eventbus import _native
 from daemoneye_eventbus._native import (
@@ -40,6 +40,11 @@ __all__ = [
 
 def _no_texts() -> Mapping[str, str]:
     return _native.FrozenMap()
+
+
+def _own_id() -> str:
+    # Only the object knows it: this is what its constructor takes for it.
+    return cast("str", None)
 
 
 @dataclass(frozen=True, init=False)
@@ -91,7 +96,7 @@ class _TriggerRequest:
 class _CorrelationMetadata:
     correlation_id: str
     parent_correlation_id: str | None = None
-    root_correlation_id: str | None = None
+    root_correlation_id: str = field(default_factory=_own_id)
     sequence_number: int = 0
     workflow_stage: str | None = None
     correlation_tags: Mapping[str, str] = field(default_factory=_no_texts)

@@ -100,8 +100,11 @@ class Bridge:
     def check(self) -> asyncio.AbstractEventLoop:
         """The loop, if it is the running one and this is not a forked child."""
         self.waker.check()
-        running = asyncio.get_running_loop()
-        if running is not self._loop():
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        if running is None or running is not self._loop():
             raise WrongLoop("this object belongs to another event loop; make one in the loop that uses it")
         return running
 

@@ -8,6 +8,7 @@ generator for good, and the iteration would look as if the bus had been closed.
 from __future__ import annotations
 
 import weakref
+from abc import abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
@@ -20,11 +21,21 @@ if TYPE_CHECKING:
 
     from daemoneye_eventbus._backend import Backend
 
-__all__ = ["StateChanges"]
+__all__ = ["StateChanges", "StateIterator"]
 
 
-class StateChanges(AsyncIterator[State]):
+class StateIterator(AsyncIterator[State]):
     """Each change from now on; ends after ``closed``."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Ends the iteration, also for tasks that wait."""
+
+
+class StateChanges(StateIterator):
+    """What a bus hands out as one."""
 
     __slots__ = ("__weakref__", "_bridge", "_changes", "_ended", "_present", "_stop", "_waiters")
 

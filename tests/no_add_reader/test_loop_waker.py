@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import gc
 import os
-import sys
 import warnings
 
 import pytest
 
 from daemoneye_eventbus import Broker, EventBus
+from interrupter import interrupters, within
 from support import collect, pids, process, take_all
 
 
@@ -105,18 +105,6 @@ def test_a_burst_wakes_the_loop_in_batches(run, path, program):
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError("of a handler's"), ArithmeticError()], ids=repr)
 def test_a_handler_that_raises_while_the_socket_is_read_loses_no_wake_up(run_with, path, error):
     """At every point where the interpreter runs handlers. The loop was once never woken again after that."""
-    looks = 0
-
-    def interrupt_at(number):
-        def profile(frame, event, _argument):
-            nonlocal looks
-            if event in ("call", "c_return") and frame.f_code.co_filename.endswith("_wakeup_reader.py"):
-                looks += 1
-                if looks == number:
-                    sys.setprofile(None)
-                    raise error
-
-        return profile
 
     async def prepare():
         broker = Broker(path)
@@ -133,13 +121,12 @@ def test_a_handler_that_raises_while_the_socket_is_read_loses_no_wake_up(run_wit
         while True:
             await events.get()
 
-    async def interrupted(number):
+    async def interrupted(interrupter):
         reading = asyncio.create_task(read())
         await asyncio.sleep(0)
-        sys.setprofile(interrupt_at(number))
-        for _ in range(3):
-            await publish(number)
-        sys.setprofile(None)
+        with interrupter:
+            for _ in range(3):
+                await publish(interrupter.number)
         reading.cancel()
 
     async def is_still_woken(number):
@@ -154,16 +141,12 @@ def test_a_handler_that_raises_while_the_socket_is_read_loses_no_wake_up(run_wit
         await publish(number)
         await asyncio.wait_for(reading, 5)
 
-    number = 0
     with run_with() as runner:
         runner.get_loop().set_exception_handler(lambda _loop, _context: None)
         broker, bus, events = runner.run(prepare())
-        while looks >= number:
-            number += 1
-            looks = 0
+        for interrupter in interrupters(within("_wakeup_reader.py"), least=10, error=error):
             with contextlib.suppress(type(error)):
-                runner.run(interrupted(number))
-            runner.run(is_still_woken(number))
+                runner.run(interrupted(interrupter))
+            runner.run(is_still_woken(interrupter.number))
         runner.run(bus.shutdown())
         runner.run(broker.shutdown())
-    assert number > 10

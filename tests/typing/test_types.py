@@ -6,6 +6,7 @@ Nothing here is cast, and nothing is ignored.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
@@ -101,6 +102,7 @@ async def test_what_subscribe_yields(eventbus_bus: EventBus) -> None:
         bus.subscribe("events.#", ProcessEvent) as mixed,
         bus.subscribe("#", include_control=True) as everything,
         bus.subscribe("#", include_control=False) as events,
+        bus.subscribe(TriggerRequest, include_control=False) as requests,
         bus.subscribe(EventSubscription("me", SourceCaps(event_types=["process"]))) as specified,
     ):
         assert_type(typed, Subscription[BusEvent[ProcessEvent]])
@@ -108,6 +110,7 @@ async def test_what_subscribe_yields(eventbus_bus: EventBus) -> None:
         assert_type(patterns, Subscription[BusEvent[CollectionEvent]])
         assert_type(mixed, Subscription[BusEvent[CollectionEvent]])
         assert_type(events, Subscription[BusEvent[CollectionEvent]])
+        assert_type(requests, Subscription[BusEvent[TriggerRequest]])
         assert_type(everything, Subscription[BusEvent[CollectionEvent] | ControlMessage])
         assert_type(specified, Subscription[BusEvent[CollectionEvent] | ControlMessage])
 
@@ -156,8 +159,9 @@ async def test_what_publishing_and_asking_return(eventbus_broker: Broker, eventb
 async def test_state_changes(eventbus_broker: Broker) -> None:
     bus = await EventBus.from_broker(eventbus_broker)
     await bus.shutdown()
-    async for state in bus.state_changes():
-        assert_type(state, State)
+    async with contextlib.aclosing(bus.state_changes()) as changes:
+        async for state in changes:
+            assert_type(state, State)
 
 
 def describe(event: CollectionEvent) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import ClientConfig, EventBus
-from daemoneye_eventbus._cli.exits import REFUSED, USAGE, CliError
-from daemoneye_eventbus._cli.users import user
+from daemoneye_eventbus._cli.exits import REFUSED, USAGE, CliError, code_of
+from daemoneye_eventbus._cli.options import build
+from daemoneye_eventbus._cli.users import uid_of
 from daemoneye_eventbus._native import Address
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = [
     "connect",
     "explicit_path",
     "seconds",
+    "seconds_or_none",
     "token_from",
     "token_of",
     "trusted",
@@ -39,13 +41,22 @@ _PATIENCE: Final = "how long to wait for a broker that is not running yet (defau
 
 def seconds(text: str) -> float:
     """A positive number of seconds."""
+    return _seconds(text, "above 0", least=sys.float_info.min)
+
+
+def seconds_or_none(text: str) -> float:
+    """A number of seconds that may be 0."""
+    return _seconds(text, "from 0 on", least=0)
+
+
+def _seconds(text: str, said: str, *, least: float) -> float:
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     # A NaN is in no range.
-    if not 0 < value <= 10**9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    if not least <= value <= 10**9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds {said}")
     return value
 
 
@@ -92,7 +103,7 @@ def add_client(parser: argparse.ArgumentParser, *, positional: str | None = None
     )
     parser.add_argument(
         "--server-uid",
-        type=user,
+        type=uid_of,
         action="append",
         metavar="USER",
         default=argparse.SUPPRESS,
@@ -171,7 +182,7 @@ def token_from(name: str) -> bytes:
                 raise CliError(f"token file {name}: others may read it (mode {mode:04o}); chmod 600 it", REFUSED)
             token = file.read(_LONGEST_TOKEN + 1)
     except OSError as error:
-        raise CliError(f"token file {name}: {error.strerror}", REFUSED) from None
+        raise CliError(f"token file {name}: {error.strerror}", code_of(error)) from None
     token = token.rstrip(b"\r\n")
     if len(token) > _LONGEST_TOKEN:
         raise CliError(f"token file {name}: more than {_LONGEST_TOKEN} bytes; {_MAKE_ONE}", USAGE)
@@ -201,8 +212,4 @@ def connect(arguments: argparse.Namespace, **settings: Any) -> Opening[EventBus]
         settings["server_sids"] = tuple(sids)
     if (token := token_of(arguments)) is not None:
         settings["token"] = token
-    try:
-        config = ClientConfig(**settings)
-    except (ValueError, TypeError) as error:
-        raise CliError(str(error).removeprefix("ClientConfig."), USAGE) from None
-    return EventBus.connect(path, instance=instance, config=config)
+    return EventBus.connect(path, instance=instance, config=build(ClientConfig, settings))

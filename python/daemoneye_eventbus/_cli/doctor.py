@@ -15,7 +15,7 @@ from daemoneye_eventbus._cli import examine, output
 from daemoneye_eventbus._cli.address import add_client, address, token_of, trusted
 from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.examine import Finding
-from daemoneye_eventbus._cli.exits import ERROR, NO_BROKER, OK, REFUSED, WARN
+from daemoneye_eventbus._cli.exits import NO_BROKER, OK, REFUSED, WARN
 from daemoneye_eventbus._cli.health import broker
 from daemoneye_eventbus.errors import PathRefused
 
@@ -27,7 +27,7 @@ __all__ = ["add"]
 
 _INDENT: Final = 17 * " "
 # The first of these that occurs is the end.
-_WORST: Final = (REFUSED, NO_BROKER, ERROR, WARN)
+_WORST: Final = (REFUSED, NO_BROKER, WARN)
 
 
 def add(commands: Any) -> None:

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from daemoneye_eventbus._cli.exits import NO_BROKER, OK, REFUSED, WARN, CliError
+from daemoneye_eventbus._cli.exits import NO_BROKER, OK, REFUSED, WARN
+from daemoneye_eventbus._cli.users import effective_uid, shown
 from daemoneye_eventbus.errors import PathRefused
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from daemoneye_eventbus._native import Address
 
-__all__ = ["Finding", "own_uid", "place", "strange", "user", "usual"]
+__all__ = ["Finding", "place", "strange", "usual"]
 
 _LOCKS: Final = Path("/proc/locks")
 
@@ -47,23 +48,6 @@ class _Holder:
     sure: bool
 
 
-def user(uid: int) -> str:
-    """A uid as people know it."""
-    if sys.platform != "win32":
-        import pwd  # noqa: PLC0415  # not there on Windows
-
-        with contextlib.suppress(KeyError):
-            return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
-    return f"uid {uid}"
-
-
-def own_uid() -> int:
-    """The uid whose rights this process has. Not reached on Windows, where users have no numbers."""
-    if sys.platform == "win32":
-        raise CliError("users have no numbers on Windows")
-    return os.geteuid()
-
-
 def usual() -> tuple[int, ...]:
     """Users whose broker a client of ours speaks to, unless it was told otherwise."""
     if sys.platform == "win32":
@@ -82,15 +66,15 @@ def place(address: Address, trusted: Collection[int]) -> list[Finding]:
     except FileNotFoundError:
         found = None
     except OSError as error:
-        advice = f"run this as the broker's user, or let {user(own_uid())} enter the directory"
+        advice = f"run this as the broker's user, or let {shown(effective_uid())} enter the directory"
         return [*findings, Finding("bad", "directory", f"{path.parent}: {error.strerror}", advice, REFUSED)]
     # Whose broker it is decides who may own the way to it.
-    owner = own_uid() if found is None else found.st_uid
+    owner = effective_uid() if found is None else found.st_uid
     findings.append(_directory(address, owner))
     findings.append(_socket(path, found, trusted))
     if found is not None or os.path.lexists(_lock_of(path)):
         # A stranger's socket says nothing of the lock that a broker of ours has left.
-        owners = {owner} if owner in trusted else {owner, own_uid()}
+        owners = {owner} if owner in trusted else {owner, effective_uid()}
         findings.append(_lock(path, owners, lost=found is None))
     return findings
 
@@ -105,7 +89,7 @@ def _directory(address: Address, owner: int) -> Finding:
         return Finding("bad", "directory", f"{error.path}: {error.reason}", "a broker refuses to start here", REFUSED)
     except OSError as error:
         return Finding("bad", "directory", str(error), "run this as the broker's user", REFUSED)
-    who = f"{user(owner)} and root" if owner else "root"
+    who = f"{shown(owner)} and root" if owner else "root"
     return Finding("ok", "directory", f"only {who} can change what is on the way to {parent}")
 
 
@@ -113,7 +97,7 @@ def strange(uid: int) -> str:
     """What to do about a broker that runs as somebody whom nobody here trusts."""
     return (
         f"if it is right, tell clients: ClientConfig(server_uids=[{uid}]), --server-uid {uid}; if not, have it stopped "
-        f"and its socket removed: a broker of {user(own_uid())} starts at no socket of anybody else"
+        f"and its socket removed: a broker of {shown(effective_uid())} starts at no socket of anybody else"
     )
 
 
@@ -124,7 +108,7 @@ def _socket(path: Path, found: os.stat_result | None, trusted: Collection[int]) 
         advice = "move it away, or choose another path; a broker never removes it"
         return Finding("bad", "socket", f"what is at the path is no socket but {_kind(found)}", advice, REFUSED)
     mode = stat.S_IMODE(found.st_mode)
-    text = f"mode {mode:04o}, {user(found.st_uid)}, gid {found.st_gid}"
+    text = f"mode {mode:04o}, {shown(found.st_uid)}, gid {found.st_gid}"
     if found.st_uid not in trusted:
         return Finding("bad", "socket", text, strange(found.st_uid), REFUSED)
     if mode & 0o007:
@@ -132,7 +116,7 @@ def _socket(path: Path, found: os.stat_result | None, trusted: Collection[int]) 
         return Finding("warn", "socket", text, advice, WARN)
     if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         advice = (
-            f"{user(own_uid())} may not open it; run as {user(found.st_uid)}, or start the broker with "
+            f"{shown(effective_uid())} may not open it; run as {shown(found.st_uid)}, or start the broker with "
             "--socket-mode 0660 --socket-group and --allowed-uids"
         )
         return Finding("bad", "socket", text, advice, REFUSED)
@@ -161,7 +145,7 @@ def _lock(path: Path, owners: Collection[int], *, lost: bool) -> Finding:
     if not stat.S_ISREG(found.st_mode):
         wrong = "it is no regular file"
     elif found.st_uid not in owners:
-        wrong = f"it belongs to {user(found.st_uid)}"
+        wrong = f"it belongs to {shown(found.st_uid)}"
     elif found.st_nlink != 1:
         wrong = "it has a second name (a hard link)"
     elif mode & 0o077:

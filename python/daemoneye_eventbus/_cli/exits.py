@@ -46,7 +46,7 @@ READER_GONE: Final = 141
 
 _MEANINGS: Final = {
     OK: "done; a broker: stopped by SIGTERM or SIGINT, after delivering what it could",
-    ERROR: "error",
+    ERROR: "any other error, such as a file that is not there",
     USAGE: "invalid command line: an unknown option, a bad value, topic or pattern",
     RUNNING: "a broker is already running at this path",
     REFUSED: "refused: the path cannot be used safely, this user may not do this, or the token is wrong",

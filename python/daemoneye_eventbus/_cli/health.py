@@ -8,10 +8,11 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import __version__
-from daemoneye_eventbus._cli.examine import Finding, own_uid, strange, user
+from daemoneye_eventbus._cli.examine import Finding, strange
 from daemoneye_eventbus._cli.exits import NO_BROKER, REFUSED, WARN
 from daemoneye_eventbus._cli.numbers import counted, duration
 from daemoneye_eventbus._cli.raw import UNKNOWN, UNPROVED, RawConnection, Refusal, answer, handshake
+from daemoneye_eventbus._cli.users import effective_uid, shown
 from daemoneye_eventbus._listing import Listing
 from daemoneye_eventbus.errors import ConnectionLost
 
@@ -62,13 +63,13 @@ def broker(path: Path, token: bytes | None, trusted: Collection[int], timeout: f
 def _findings(raw: RawConnection, token: bytes | None, trusted: Collection[int], timeout: float) -> list[Finding]:
     peer = raw.peer()
     if peer.uid not in trusted:
-        text = f"it runs as {user(peer.uid)}, and clients of {user(own_uid())} refuse that"
+        text = f"it runs as {shown(peer.uid)}, and clients of {shown(effective_uid())} refuse that"
         return [Finding("bad", "broker", text, strange(peer.uid), REFUSED)]
     began = time.monotonic()
     info = handshake(raw, "doctor", token, timeout)
     passed = (time.monotonic() - began) * 1000
     pid = "" if peer.pid is None else f"pid {peer.pid}, "
-    answers = Finding("ok", "broker", f"answers in {passed:.1f} ms as {pid}{user(peer.uid)}")
+    answers = Finding("ok", "broker", f"answers in {passed:.1f} ms as {pid}{shown(peer.uid)}")
     try:
         return [answers, _version(info), *_numbers(raw, info, timeout)]
     except TimeoutError:
@@ -89,7 +90,7 @@ def _unreachable(error: OSError, path: Path) -> Finding:
             text = "the socket there is of another type (for datagrams, for example), which is no broker's"
             return Finding("bad", "broker", text, "have its maker remove it, or choose another path", REFUSED)
         case errno.EACCES | errno.EPERM:
-            text = f"{user(own_uid())} may not connect"
+            text = f"{shown(effective_uid())} may not connect"
             return Finding("bad", "broker", text, "see what is said of the directory and the socket", REFUSED)
         case errno.EAGAIN:
             text = "its queue of new connections is full"
@@ -102,8 +103,8 @@ def _of(path: Path) -> str:
     """Whose broker it was, where it was not ours: nobody removes anybody else's socket."""
     with contextlib.suppress(OSError):
         uid = path.lstat().st_uid
-        if uid != own_uid():
-            return f" of {user(uid)}"
+        if uid != effective_uid():
+            return f" of {shown(uid)}"
     return ""
 
 

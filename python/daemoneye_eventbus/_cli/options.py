@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, Union, cast, get_args, get_origin, get_t
 
 from daemoneye_eventbus._cli.arguments import integer, real
 from daemoneye_eventbus._cli.exits import USAGE, CliError
-from daemoneye_eventbus._cli.users import group, user
+from daemoneye_eventbus._cli.users import gid_of, uid_of
 
 __all__ = ["add_fields", "build", "documentation", "documentation_of_native", "flag", "given", "number"]
 
@@ -65,8 +65,8 @@ def _list_of(convert: Callable[[str], Any]) -> Callable[[str], list[Any]]:
 
 # Numbers of the system, as it writes them.
 _NAMED: Final[dict[str, dict[str, Any]]] = {
-    "allowed_uids": {"type": _list_of(user), "action": "extend", "metavar": "USER,..."},
-    "socket_group": {"type": group, "metavar": "GROUP"},
+    "allowed_uids": {"type": _list_of(uid_of), "action": "extend", "metavar": "USER,..."},
+    "socket_group": {"type": gid_of, "metavar": "GROUP"},
     "socket_mode": {"type": _octal, "metavar": "MODE"},
 }
 _NUMBERS: Final[dict[Any, tuple[Callable[[str], Any], str]]] = {

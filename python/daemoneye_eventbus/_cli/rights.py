@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from daemoneye_eventbus import RateLimit, Rule
-from daemoneye_eventbus._cli.exits import REFUSED, USAGE, CliError
+from daemoneye_eventbus._cli.exits import REFUSED, USAGE, CliError, code_of
 from daemoneye_eventbus._cli.options import number
-from daemoneye_eventbus._cli.users import user
+from daemoneye_eventbus._cli.users import uid_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ def rules(arguments: argparse.Namespace) -> list[Rule]:
             _check_owner(name, os.fstat(file.fileno()))
             content = tomllib.load(file)
     except OSError as error:
-        raise CliError(f"--rules {name}: {error.strerror}", REFUSED) from None
+        raise CliError(f"--rules {name}: {error.strerror}", code_of(error)) from None
     except ValueError as error:
         # No TOML, no UTF-8, or a number of more digits than Python reads.
         raise CliError(f"--rules {name}: {error}", USAGE) from None
@@ -106,7 +106,7 @@ def _rule(where: str, table: object) -> Rule:
         raise CliError(f"{where}: {unknown[0]} is none of {', '.join(sorted(known))}", USAGE)
     try:
         if isinstance(values.get("uids"), list):
-            values["uids"] = [user(one) if isinstance(one, str) else one for one in values["uids"]]
+            values["uids"] = [uid_of(one) if isinstance(one, str) else one for one in values["uids"]]
         return Rule(**values)
     except argparse.ArgumentTypeError as error:
         raise CliError(f"{where}: uids: {error}", USAGE) from None

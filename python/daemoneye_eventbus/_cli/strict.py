@@ -1,11 +1,12 @@
 """JSON as its standard has it. Python's reader also takes ``NaN``, ``Infinity`` and what is beyond every float, and its
-writer would say them again; and how deep it reads depends on the version, from Python 3.14 on so deep that a small text
-becomes gigabytes when it is indented."""
+writer would say them again; of two values with one name it drops the first; and how deep it reads depends on the
+version, from Python 3.14 on so deep that a small text becomes gigabytes when it is indented."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _DEEPEST: Final = 32
 def loads(text: str | bytes) -> Any:
     """What ``text`` says; ``ValueError`` for what is none."""
     try:
-        value = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        value = json.loads(text, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_once)
     except RecursionError:
         raise ValueError("nested too deep") from None
     # To count costs nothing beside the reading, to look inside half of it.
@@ -45,6 +46,14 @@ def _is_too_deep(value: Any) -> bool:
 
 def _inside(value: Any) -> Iterable[Any]:
     return cast("dict[str, Any]", value).values() if isinstance(value, dict) else value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"{twice[:_SHOWN]!r} is given twice")
+    return value
 
 
 def _finite(word: str) -> float:

@@ -10,9 +10,9 @@ from daemoneye_eventbus import ClientConfig
 from daemoneye_eventbus._cli import output
 from daemoneye_eventbus._cli.address import address, token_of, trusted
 from daemoneye_eventbus._cli.arguments import check_patterns
-from daemoneye_eventbus._cli.examine import own_uid
 from daemoneye_eventbus._cli.exits import NO_BROKER, OK, REFUSED, TOO_FEW, USAGE, CliError
 from daemoneye_eventbus._cli.raw import UNPROVED, RawConnection, Refusal, Watch, handshake, text_parts
+from daemoneye_eventbus._cli.users import effective_uid
 from daemoneye_eventbus.errors import ConnectionLost
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def _check_peer(arguments: argparse.Namespace, raw: RawConnection) -> None:
     """As the library does, before a byte is sent."""
     peer = raw.peer()
-    uids = trusted(arguments) or (own_uid(), 0)
+    uids = trusted(arguments) or (effective_uid(), 0)
     if peer.uid not in uids:
         raise CliError(f"whoever listens runs as uid {peer.uid}; if that is right, give --server-uid", REFUSED)
 

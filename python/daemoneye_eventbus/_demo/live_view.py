@@ -39,13 +39,21 @@ def cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
+def clock(received: BusEvent[ProcessEvent]) -> str:
+    try:
+        return received.bus_timestamp.astimezone().strftime("%H:%M:%S.%f")[:-3]
+    except OverflowError:
+        # What a stranger wrote can lie beyond every calendar, and must not end this program.
+        return "??:??:??.???"
+
+
 class Row:
     """One event as texts that are safe to print."""
 
     def __init__(self, received: BusEvent[ProcessEvent]) -> None:
         event = received.event
         # A command line can be long; what no terminal shows need not be made visible.
-        self.time = received.bus_timestamp.astimezone().strftime("%H:%M:%S.%f")[:-3]
+        self.time = clock(received)
         self.kind = received.topic.rpartition(".")[2]
         self.pid = str(event.pid)
         self.name = visible(event.name[:256])
