@@ -11,6 +11,7 @@ mod blocked_host;
 mod final_frames;
 mod impossible_numbers;
 mod native;
+mod one_turn;
 mod original;
 mod proof;
 mod reconnecting;
