@@ -435,6 +435,49 @@ async def test_an_observer_of_the_end_that_fails_stops_no_other(path):
     assert len(failures) == 8
 
 
+async def test_only_a_broker_that_runs_is_reachable(path):
+    broker = Broker(path)
+    assert not broker.reachable
+    async with broker:
+        assert broker.reachable
+    assert not broker.reachable
+
+
+async def test_each_registration_of_an_observer_of_the_end_counts_by_itself(path):
+    """A function that was registered twice was told once, or never if one was cancelled."""
+    broker, told = Broker(path), []
+    await broker.start()
+    cancels = [broker.observe_end(lambda name=name: told.append(name)) for name in ("first", "second")]
+
+    def twice() -> None:
+        told.append("twice")
+
+    cancels += [broker.observe_end(twice) for _ in range(3)]
+    cancels[0]()
+    cancels[2]()
+    cancels[2]()
+    await broker.shutdown()
+    assert told == ["second", "twice", "twice"]
+
+
+async def test_an_observer_that_comes_after_the_end_is_told_at_once(path):
+    """It was never told, and went on waiting."""
+    ended, cancelled, told = Broker(path), Broker(path), []
+    async with ended:
+        ended.observe_end(lambda: told.append("before"))()
+    ended.observe_end(lambda: told.append("after"))
+    assert told == ["after"]
+    # A start that is cancelled is an end too.
+    cancelled.observe_end(lambda: told.append("cancelled"))
+    start = asyncio.create_task(cancelled.start())
+    await asyncio.sleep(0)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    assert told == ["after", "cancelled"]
+    await cancelled.shutdown()
+
+
 async def test_two_threads_that_shut_down_one_broker_at_once(path):
     """Both notify the observers; one thread once raised `KeyError` where the other had removed one."""
     broker = Broker(path)
@@ -443,7 +486,7 @@ async def test_two_threads_that_shut_down_one_broker_at_once(path):
     met = threading.Barrier(2)
 
     def meet(frame, event, _argument):
-        if frame.f_code.co_name != "_notify_end_observers":
+        if frame.f_code.co_name != "tell_all":
             return None
         if event == "line":
             # As where another thread has its turn between any two lines.

@@ -131,6 +131,19 @@ def test_a_forked_child_waits_for_no_lock_of_a_missing_thread(path, program):
     parent.finish()
 
 
+@pytest.mark.limit(120)
+def test_a_forked_child_waits_for_no_thread_that_was_dropping_events(path, program):
+    """One child in 130 once hung in the fork's hooks."""
+    parent = program("forked_dropping.py", path, 1000)
+    parent.json()
+    source = program("publisher.py", path, 10**9, {"fields": {"executable_path": "x" * 60_000}})
+    source.json()
+    parent.tell()
+    assert parent.json(90) == {"ends": {"0": 1000}, "busy": True}
+    source.kill()
+    parent.finish()
+
+
 def test_fork_inside_a_coroutine(path, program):
     parent = program("forked_inside.py", path)
     assert parent.line(8) == "0"

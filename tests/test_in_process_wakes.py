@@ -11,7 +11,7 @@ import time
 import pytest
 
 from daemoneye_eventbus import Broker, ClientConfig, EventBus
-from support import pids, process
+from support import eventually, pids, process
 
 MESSAGES = 50
 
@@ -192,3 +192,22 @@ def test_a_handler_that_raises_before_a_dispatch_loses_no_wake_up(path, error):
             runner.run(after(number))
         runner.run(finish())
     assert number > 5
+
+
+async def test_an_event_that_a_thread_of_ours_drops_is_let_go_without_anybodys_call(path, program):
+    """The broker's thread cannot free it, and the loop, which has nothing else to do, is woken for that."""
+    count, event = 100, process(1)
+    async with (
+        Broker(path) as broker,
+        EventBus.from_broker(broker) as bus,
+        bus.subscribe("events.#", queue_messages=count),
+    ):
+        source = program("publisher.py", path, count, {"wait": True})
+        await source.answer()
+        for _ in range(count):
+            await bus.publish(event)
+        held = sys.getrefcount(event)
+        source.tell()
+        assert await source.answer() == {"published": count}
+        await eventually(lambda: sys.getrefcount(event) <= held - count, what="a queued event")
+        await asyncio.to_thread(source.finish)

@@ -1,17 +1,18 @@
 """Several loops, several threads, and what is forgotten: nothing leaks, wrong use is named."""
 
 import asyncio
-import ctypes
 import gc
-import itertools
+import os
 import sys
 import threading
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from daemoneye_eventbus import Broker, ClientConfig, EventBus, WouldBlock, WrongLoop, _native
-from support import Pair, collect, eventually, pids, process
+from daemoneye_eventbus import Broker, ClientConfig, EventBus, WouldBlock, WrongLoop
+from support import Pair, collect, eventually, open_bus, pids, process
 
 SOLO = ClientConfig(pool=False)
 
@@ -181,27 +182,22 @@ def test_a_loop_that_stands_still_keeps_nothing_back(path):
         others.run(finish())
 
 
-def test_one_interpreter(program):
-    """In a second one of the process the import is refused, and the first goes on: both were broken by it."""
-    assert program("interpreters.py").line() == "refused, events.process.new"
-
-
-@pytest.mark.skipif(not (3, 13) <= sys.version_info < (3, 15), reason="modules say it in no slot, or in another")
-def test_a_free_threaded_interpreter_is_told_to_take_its_lock():
-    """Nobody has proven this package without one, and the interpreter believed PyO3 that none was needed."""
-
-    class Slot(ctypes.Structure):
-        _fields_ = (("number", ctypes.c_int), ("value", ctypes.c_void_p))
-
-    definition = ctypes.pythonapi.PyModule_GetDef
-    definition.argtypes, definition.restype = [ctypes.py_object], ctypes.c_void_p
-    # Seven words of `PyModuleDef` stand between its object and its slots.
-    place = definition(_native) + object.__basicsize__ + 7 * ctypes.sizeof(ctypes.c_void_p)
-    slot = ctypes.cast(ctypes.c_void_p.from_address(place).value, ctypes.POINTER(Slot))
-    ours = itertools.takewhile(lambda at: slot[at].number, itertools.count())
-    said = {slot[at].number: slot[at].value for at in ours}
-    gil, used = 4, None
-    assert said[gil] == used
+async def assert_refused(bus, events):
+    """In a loop of another thread than theirs."""
+    for call in (
+        lambda: bus.publish(process(1)),
+        bus.flush,
+        lambda: bus.subscribe("events.#"),
+        events.get,
+        lambda: events.get_many(1),
+        events.__anext__,
+        events.close,
+        bus.shutdown,
+    ):
+        with pytest.raises(WrongLoop):
+            await asyncio.wait_for(call(), 2)
+    with pytest.raises(WrongLoop):
+        events.get_nowait()
 
 
 def test_wrong_loop(path, program):
@@ -230,28 +226,35 @@ def test_wrong_loop(path, program):
     running.start()
     assert ready.wait(10)
 
-    async def stranger():
-        bus, events = shared["bus"], shared["events"]
-        for call in (
-            lambda: bus.publish(process(1)),
-            bus.flush,
-            lambda: bus.subscribe("events.#"),
-            events.get,
-            lambda: events.get_many(1),
-            events.__anext__,
-            events.close,
-            bus.shutdown,
-        ):
-            with pytest.raises(WrongLoop):
-                await asyncio.wait_for(call(), 2)
-        with pytest.raises(WrongLoop):
-            events.get_nowait()
-
-    asyncio.run(stranger())
+    asyncio.run(assert_refused(**shared))
     done.set()
     running.join(15)
     assert errors == []
     broker.finish()
+
+
+@pytest.mark.parametrize("kind", ["inproc", "socket"])
+def test_the_loop_of_a_thread_that_has_ended(path, kind):
+    """The system gives its memory to the next thread, which was once taken for it."""
+    made = asyncio.new_event_loop()
+
+    async def make():
+        broker = Broker(path)
+        await broker.start()
+        bus = await open_bus(kind, broker, path)
+        return threading.get_native_id(), broker, bus, await bus.subscribe("events.#")
+
+    with ThreadPoolExecutor(1) as first:
+        thread, broker, bus, events = first.submit(made.run_until_complete, make()).result(10)
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/self/task/{thread}"):
+        assert time.monotonic() < deadline, "Python has joined it"
+        time.sleep(0.001)
+    with ThreadPoolExecutor(1) as second:
+        second.submit(asyncio.run, assert_refused(bus, events)).result(30)
+    for end in (bus.shutdown, broker.shutdown):
+        made.run_until_complete(end())
+    made.close()
 
 
 async def test_a_broker_that_ends_in_another_thread_is_heard(broker, path):

@@ -4,7 +4,6 @@ import asyncio
 import dataclasses
 import gc
 import pickle
-import sys
 from typing import Any
 
 import pytest
@@ -414,10 +413,13 @@ async def test_a_reader_in_process_that_is_to_be_cut_is_told(path, congestion):
         assert 10 <= len(got) < 100
         with pytest.raises(ConnectionLost):
             await events.get()
+        # Being told was the cut: from then on nothing matches it.
         await pair.pub.publish(process(100))
-        assert len(got) + events.dropped == 101
+        assert len(got) + events.dropped == 100
         statistics = pair.broker.statistics()
-        assert statistics.messages_published == 101 == statistics.messages_delivered + statistics.dropped["overflow"]
+        assert statistics.messages_published == 101
+        assert statistics.messages_delivered + statistics.dropped["overflow"] == 100
+        assert (statistics.active_subscribers, statistics.active_topics) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -449,35 +451,3 @@ async def test_a_reader_elsewhere_that_is_cut_while_it_stands_still_is_told(path
         assert said in account["said"], account["said"]
         assert 0 < account["received"] < 20_000, "what the kernel had taken comes first"
         reader.finish()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel does not keep what it has for one who stops")
-@pytest.mark.parametrize("size", [100, 50_000])
-@pytest.mark.parametrize("taken", [0, 5])
-async def test_what_a_reader_that_blocks_leaves_behind_is_counted(path, taken, size):
-    """In its queue, on the way there, in the kernel and at the broker: all of it is one of these."""
-    async with (
-        Broker(path) as broker,
-        EventBus.connect(path, config=ClientConfig(pool=False)) as reader,
-        EventBus.connect(path, config=ClientConfig(pool=False)) as writer,
-    ):
-        events = await reader.subscribe("events.#", queue_messages=10, overflow="block")
-        for number in range(500):
-            await writer.publish(process(number, executable_path="x" * size))
-        await writer.flush()
-        got = [await events.get() for _ in range(taken)]
-        await asyncio.sleep(0.1)
-        await events.close()
-        await eventually(lambda: len(broker.clients()) == 2, what="its connection gone")
-        mine, theirs = reader.local_statistics(), broker.statistics()
-        assert pids(got) == list(range(taken))
-        assert mine["delivered"] == taken
-        assert sum(theirs.dropped.values()) + theirs.messages_delivered == 500
-        assert mine["delivered"] + mine["dropped"]["closed"] == theirs.messages_delivered
-        # What was lost there before it was closed, it had been told.
-        assert mine["dropped"].keys() <= {"closed", "broker"}
-        assert mine["dropped"].get("broker", 0) <= theirs.dropped.get("overflow", 0)
-        # It had not broken.
-        assert theirs.dropped.keys() <= {"closed", "overflow"}
-        assert theirs.dropped.get("closed", 0) > 0 or size == 100
-        assert events.dropped == sum(mine["dropped"].values())

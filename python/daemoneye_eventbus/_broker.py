@@ -16,6 +16,7 @@ from daemoneye_eventbus._bindings import Address, BrokerCore, LocalLink, LoopWak
 from daemoneye_eventbus._checks import bounded, file_path, instance_or_default, integer, short, text, wrong_type
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
+from daemoneye_eventbus._ending import Ending
 from daemoneye_eventbus._lifecycle import is_forked, is_left_in_fork, watch_broker
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._signals import with_signals_blocked
@@ -67,7 +68,7 @@ class Broker:
         else:
             self._address = Address(path=file_path(path))
         self._core = BrokerCore(self._address, self._config)
-        self._end_observers: set[Callable[[], None]] = set()
+        self._ending = Ending()
         self._pid = os.getpid()
 
     @classmethod
@@ -88,7 +89,7 @@ class Broker:
         descriptor = integer("listener", given, -1, _LARGEST_DESCRIPTOR)
         self._core = BrokerCore.from_listener(descriptor, self._config)
         self._address = self._core.address
-        self._end_observers = set()
+        self._ending = Ending()
         self._pid = os.getpid()
         return self
 
@@ -104,7 +105,7 @@ class Broker:
 
     @property
     def reachable(self) -> bool:
-        """Whether the socket file still exists and belongs to this broker; checked once per second.
+        """Whether it runs, and the socket file still exists and belongs to it; the file is checked once per second.
 
         Once somebody has removed or replaced it, connected clients continue but no new one can connect: start another
         broker. While the file system does not answer, what was seen last counts.
@@ -135,6 +136,7 @@ class Broker:
             if begun:
                 # Otherwise its thread would still begin to listen, with nobody to stop it.
                 self._core.shutdown(0.0, bridge.waker, 0)
+                self._ending.tell_all(bridge)
             raise
 
     def shutdown(self, timeout: float = 2.0) -> Coroutine[Any, Any, int]:
@@ -151,28 +153,19 @@ class Broker:
             undelivered: int = await bridge.ask(lambda waker, token: self._core.shutdown(bound, waker, token))
         finally:
             # Also if this is cancelled: the broker ends all the same.
-            self._notify_end_observers(bridge)
+            self._ending.tell_all(bridge)
         return undelivered
 
-    def _notify_end_observers(self, bridge: Bridge) -> None:
-        while True:
-            # Another thread may shut it down at the same time, so testing and popping must be one step.
-            try:
-                tell = self._end_observers.pop()
-            except KeyError:
-                return
-            try:
-                tell()
-            except Exception as error:  # noqa: BLE001  # one observer's trouble must not keep it from the others
-                bridge.loop.call_exception_handler({"message": f"telling {tell!r} failed", "exception": error})
-
     def observe_end(self, tell: Callable[[], None]) -> Callable[[], None]:
-        """Calls ``tell`` when the broker has been shut down, in the thread that did it. The result cancels that."""
+        """Calls ``tell`` when the broker has been shut down, in the thread that did it, or now if that is over.
+
+        The result cancels this registration and no other, also of the same function. What ``tell`` raises goes to the
+        exception handler of the loop that shut the broker down, or to you if it is called now.
+        """
         if not callable(tell):
             raise wrong_type("tell", "a function without arguments", tell)
         self._check_process()
-        self._end_observers.add(tell)
-        return lambda: self._end_observers.discard(tell)
+        return self._ending.observe(tell)
 
     def statistics(self) -> BrokerStatistics:
         """The broker's totals since it started."""

@@ -435,8 +435,8 @@ class EventBus(Publisher):
     def shutdown(self) -> Coroutine[Any, Any, None]:
         """Flushes for at most 2 s (with ``congestion="block"`` for ``publish_timeout`` if longer), then closes.
 
-        Idempotent, and finishes one that was interrupted. It does not wait for a connection that is broken or breaks
-        meanwhile: what is unsent is counted and logged.
+        Idempotent: waits for one that is under way, and finishes one that was interrupted. It does not wait for a
+        connection that is broken or breaks meanwhile: what is unsent is counted and logged.
         """
         return self._shutdown()
 
@@ -468,7 +468,7 @@ class EventBus(Publisher):
         self._close_core()
         try:
             for subscription in self._open_subscriptions():
-                subscription._abandon()
+                subscription._abandon(at_once=goodbye == 0)
         finally:
             await self._backend.close(goodbye)
             self._backend.room.call()

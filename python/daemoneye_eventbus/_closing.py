@@ -7,7 +7,8 @@ before.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["Closing"]
 
 T = TypeVar("T")
+
+_LOOK_SECONDS: Final = 0.005
 
 
 class Closing:
@@ -28,8 +31,14 @@ class Closing:
         self._is_running = False
 
     async def run(self, steps: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Goes through ``steps``, which may wait, unless they are done or another call is at them."""
-        if self.done or self._is_running:
+        """Goes through ``steps``, which may wait, until they are done: by this call or by another, which it waits for.
+
+        Either can be cancelled without the other; what the one has left to do, the other does.
+        """
+        # A wake-up could be interrupted too, and then nobody would ever be woken.
+        while self._is_running:  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_SECONDS)
+        if self.done:
             return
         try:
             self.begun = self._is_running = True

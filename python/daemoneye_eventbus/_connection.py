@@ -105,7 +105,7 @@ class Connection:
         return True
 
     def close(self) -> None:
-        """Ends the link at once and lets go of the loop."""
+        """Ends the link at once and lets go of the loop. What the kernel has is delivered or counted."""
         self.link.close()
         if not self.bridge.is_closed:
             self._reading.update()
@@ -113,7 +113,7 @@ class Connection:
         self.room.call()
 
     def abandon(self) -> None:
-        """Ends the link from any thread; the loop lets go when it gets to it."""
+        """The same from any thread; the loop lets go when it gets to it."""
         self.link.close()
         self.bridge.call(self._reading.update)
 
@@ -164,15 +164,20 @@ class Connection:
         else:
             self.link.write_elsewhere()
 
-    async def leave(self, timeout: float) -> None:
-        """Sends BYE and waits, ``timeout`` seconds at most, until the broker has sent what it still has for us."""
+    async def leave(self, timeout: float) -> bool:
+        """Sends BYE and waits, ``timeout`` seconds at most, until the broker has sent what it still has for us.
+
+        Whether it did in time.
+        """
+        limit = QuietTimeout(asyncio.timeout(timeout))
         try:
             self.link.leave()
-            async with QuietTimeout(asyncio.timeout(timeout)):
+            async with limit:
                 while self.state == "connected":
                     await self.changed.wait(self.bridge.check())
         finally:
             self.close()
+        return not limit.expired
 
 
 after_fork(Connection._pool.clear)

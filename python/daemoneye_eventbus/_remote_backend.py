@@ -44,6 +44,8 @@ class RemoteBackend:
         self.room = connection.room
         self.room_token = connection.room_token
         self._closing = Closing()
+        # Of subscriptions with a connection of their own: those that have said goodbye and are not closed yet.
+        self._leaving: set[Connection] = set()
         self._observers: set[Callable[[State], None]] = set()
 
     async def wait_connected(self) -> None:
@@ -86,7 +88,7 @@ class RemoteBackend:
         return self._open_on(own, spec, source, own=True)
 
     def _open_on(self, connection: Connection, spec: EventSubscription, source: Source, *, own: bool) -> OpenedQueue:
-        link, bridge = connection.link, self.bridge
+        link, bridge, leaving = connection.link, self.bridge, self._leaving
         number = 0
 
         async def confirm() -> None:
@@ -106,17 +108,19 @@ class RemoteBackend:
                 await bridge.ask(link.ping)
 
         def end(at_once: bool) -> Callable[[], Any] | None:
-            if not (own or at_once) and link.state == "connected":
-                answer = bridge.begin(lambda waker, token: link.unsubscribe(number, True, waker, token))
-                return functools.partial(confirm_end, answer)
-            link.unsubscribe(number, True, bridge.waker, 0)
-            if own:
-                link.close_counted()
-                if at_once:
+            if at_once or link.state != "connected":
+                link.unsubscribe(number, True, bridge.waker, 0)
+                if own and at_once:
                     connection.abandon()
-                else:
+                elif own:
                     connection.close()
-            return None
+                return None
+            answer = bridge.begin(lambda waker, token: link.unsubscribe(number, True, waker, token))
+            if not own:
+                return functools.partial(confirm_end, answer)
+            leaving.add(connection)
+            link.leave()
+            return leave_own
 
         async def confirm_end(answer: Answer) -> None:
             limit = QuietTimeout(asyncio.timeout(_CLOSE_SECONDS))
@@ -125,7 +129,17 @@ class RemoteBackend:
                 async with limit:
                     await answer.result()
             if limit.expired:
-                _log.warning("the broker did not confirm the end of subscription %r", spec.subscriber_id)
+                unconfirmed()
+
+        async def leave_own() -> None:
+            try:
+                if not await connection.leave(_CLOSE_SECONDS):
+                    unconfirmed()
+            finally:
+                leaving.discard(connection)
+
+        def unconfirmed() -> None:
+            _log.warning("the broker did not confirm the end of subscription %r", spec.subscriber_id)
 
         return OpenedQueue(source, confirm, arrived, end, connection.cause)
 
@@ -194,7 +208,22 @@ class RemoteBackend:
 
     async def close(self, goodbye: float) -> None:
         """Leaves the connection; its last user waits ``goodbye`` seconds at most for the rest, and closes it."""
-        await self._closing.run(functools.partial(self._leave, goodbye))
+        await self._closing.run(functools.partial(self._leave_all, goodbye))
+
+    async def _leave_all(self, goodbye: float) -> None:
+        loop = self.bridge.check()
+        ends = loop.time() + goodbye
+        try:
+            await self._leave(goodbye)
+            for connection in self._leaving.copy():
+                await connection.leave(ends - loop.time())
+        finally:
+            self._close_leaving(Connection.close)
+
+    def _close_leaving(self, close: Callable[[Connection], None]) -> None:
+        for connection in self._leaving.copy():
+            close(connection)
+            self._leaving.discard(connection)
 
     async def _leave(self, goodbye: float) -> None:
         if not self._connection.release(self._user):
@@ -213,6 +242,7 @@ class RemoteBackend:
         self._closing.run_at_once(self._abandon)
 
     def _abandon(self) -> None:
+        self._close_leaving(Connection.abandon)
         if self._connection.release(self._user):
             self._connection.abandon()
 

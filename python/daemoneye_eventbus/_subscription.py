@@ -176,8 +176,10 @@ class Subscription(SubscriptionCore[T_co]):
             self._wake_next(self._waiters.queue)
 
     async def close(self) -> None:
-        """Ends the subscription. What is still queued is dropped and counted. Idempotent, and finishes one that was
-        interrupted."""
+        """Ends the subscription. What is still queued, here and at the broker, is dropped and counted.
+
+        It waits for the broker, 2 s at most. Idempotent, and finishes one that was interrupted.
+        """
         # In a forked child it is the parent's, also if it was closed before.
         self._bridge.waker.check()
         if self._closing.done:
@@ -213,9 +215,9 @@ class Subscription(SubscriptionCore[T_co]):
         while self._delivered < count and self.pending and not self._closing.begun:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
-    def _abandon(self) -> None:
-        """Closes it at once, from any thread, without a warning."""
-        self._closing.run_at_once(functools.partial(self._close, at_once=True))
+    def _abandon(self, *, at_once: bool = True) -> None:
+        """Closes it without a warning: at once and from any thread, or as `close`, whose wait is left to its bus."""
+        self._closing.run_at_once(functools.partial(self._close, at_once=at_once))
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,6 +1,6 @@
 """Publishes COUNT process events with pid 0, 1, ...: publisher.py PATH COUNT [SPEC].
 
-SPEC: config (ClientConfig), topics (taken in turn, by number), offset, wait (for a line).
+SPEC: config (ClientConfig), topics (taken in turn, by number), offset, fields (of each event), wait (for a line).
 """
 
 import asyncio
@@ -13,12 +13,13 @@ from daemoneye_eventbus import ClientConfig, EventBus, ProcessEvent
 async def main(path: str, count: int, spec: dict) -> None:
     topics = spec.get("topics", ["events.process.new"])
     offset = spec.get("offset", 0)
+    fields = spec.get("fields", {})
     async with EventBus.connect(path, config=ClientConfig(**spec.get("config", {}))) as bus:
         print(json.dumps({"ready": True}), flush=True)
         if spec.get("wait"):
             await asyncio.to_thread(sys.stdin.readline)
         for number in range(count):
-            event = ProcessEvent(pid=offset + number, name="sh")
+            event = ProcessEvent(pid=offset + number, name="sh", **fields)
             await bus.publish(event, "c-1", topic=topics[number % len(topics)])
         await bus.flush(timeout=60)
         local = bus.local_statistics()

@@ -6,6 +6,7 @@
 //! * [`error`]: one enum, every kind with its facts
 //! * [`lock`]: a mutex without poisoning
 //! * [`forked`]: state that a forked child starts anew
+//! * [`own_thread`]: the threads that this crate starts
 //! * `log`: rate-limited log lines
 //! * `growth`: fallible growth of buffers whose size others choose
 //! * `limits`: what a setting may be
@@ -32,6 +33,7 @@ mod headroom;
 mod limits;
 pub mod lock;
 mod log;
+pub mod own_thread;
 mod printable;
 pub mod queue;
 pub mod topic;

@@ -11,9 +11,6 @@ pub(crate) const MAX_DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Bytes that `max_frame` may be, at either end.
 pub(crate) const MAX_FRAME_RANGE: RangeInclusive<usize> = 1024..=64 * 1024 * 1024;
 
-/// Bytes of the stack of each of our threads. Said for each, or the environment (`RUST_MIN_STACK`) would, and one page is no stack.
-pub(crate) const STACK_SIZE: usize = 2 * 1024 * 1024;
-
 pub(crate) fn check_range(field: &'static str, value: usize, bounds: RangeInclusive<usize>) -> Result<()> {
     if bounds.contains(&value) {
         return Ok(());

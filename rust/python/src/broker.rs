@@ -107,10 +107,11 @@ impl BrokerCore {
         Ok(self.broker.get(py)?.is_running())
     }
 
-    /// Whether the socket file at the path is still this broker's.
+    /// Whether it runs, and the socket file at the path is still its own.
     #[getter]
     fn reachable(&self, py: Python<'_>) -> PyResult<bool> {
-        Ok(self.broker.get(py)?.path_state() == PathState::Ours)
+        let broker = self.broker.get(py)?;
+        Ok(broker.is_running() && broker.path_state() == PathState::Ours)
     }
 
     fn statistics(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {

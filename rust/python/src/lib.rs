@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 
 mod address;
+mod all_loops;
 mod args;
 mod broker;
 mod broker_info;
@@ -11,6 +12,7 @@ mod bus;
 mod callback;
 mod calls;
 mod config;
+mod deferred_drops;
 mod errors;
 mod events;
 mod flush_scheduled;

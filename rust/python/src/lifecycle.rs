@@ -6,7 +6,7 @@ use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use crate::fork_safe;
+use crate::{all_loops, deferred_drops, fork_safe, logs};
 
 /// Set when the interpreter ends; from then on `publish_nowait` does nothing.
 static EXITING: AtomicBool = AtomicBool::new(false);
@@ -43,7 +43,9 @@ pub(crate) fn after_fork_in_child() {
     fork_safe::disown_all();
     daemoneye_eventbus_core::transport::close_in_forked_child();
     daemoneye_eventbus_core::client::abandon_after_fork();
-    crate::logs::begin_anew();
+    all_loops::begin_anew();
+    deferred_drops::begin_anew();
+    logs::begin_anew();
     // Parent and child must not go on to make the same ids.
     fastrand::seed(u64::from(std::process::id()) ^ fastrand::u64(..).rotate_left(32));
 }

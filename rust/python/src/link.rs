@@ -288,12 +288,7 @@ impl Link {
         Ok(())
     }
 
-    /// As `close`, for a subscription that has the connection to itself: what the kernel has for it is counted.
-    fn close_counted(&self, py: Python<'_>) -> PyResult<()> {
-        self.core(py)?.close_counted();
-        Ok(())
-    }
-
+    /// Ends it at once; what the kernel has for its subscriptions is delivered or counted.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.core(py)?.close();
         Ok(())

@@ -1,5 +1,4 @@
-//! Rust's log on its way to Python's `logging`: a collector of `tracing` events, a bounded ring, and the wakers of the loops that empty
-//! it.
+//! Rust's log on its way to Python's `logging`: a collector of `tracing` events, and a bounded ring.
 //!
 //! Guarantees: whoever logs neither waits nor attaches to Python; the ring holds at most [`CAPACITY`] lines and counts what finds it full;
 //! text is escaped and cut here, once, so that no peer can forge a line; what Python's loggers do not want costs one comparison. The
@@ -7,8 +6,8 @@
 //! threads that do not exist there may have left this one locked.
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
+use std::sync::Once;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Once, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use daemoneye_eventbus_core::forked::PerProcess;
@@ -20,7 +19,8 @@ use tracing_core::span::{Attributes, Id, Record as SpanRecord};
 use tracing_core::subscriber::Interest;
 use tracing_core::{Event, Level, LevelFilter, Metadata, Subscriber, callsite, dispatcher};
 
-use crate::loop_waker::{LoopWaker, Notifier};
+use crate::all_loops;
+use crate::loop_waker::LoopWaker;
 
 /// Lines that wait for a loop.
 const CAPACITY: usize = 1024;
@@ -32,12 +32,7 @@ const WARNING: i32 = 30;
 
 /// The least level, as Python counts, that any logger of this package wants.
 static LEVEL: AtomicI32 = AtomicI32::new(WARNING);
-static HUB: PerProcess<Hub> = PerProcess::new(Hub::new());
-
-struct Hub {
-    ring: Mutex<Ring>,
-    loops: Mutex<Vec<(Weak<Notifier>, u64)>>,
-}
+static RING: PerProcess<Mutex<Ring>> = PerProcess::new(Mutex::new(Ring::new()));
 
 struct Ring {
     lines: VecDeque<Line>,
@@ -64,42 +59,29 @@ enum Value {
     Text(String),
 }
 
-impl Hub {
+impl Ring {
     const fn new() -> Self {
         Self {
-            ring: Mutex::new(Ring {
-                lines: VecDeque::new(),
-                lost: 0,
-                announced: false,
-            }),
-            loops: Mutex::new(Vec::new()),
+            lines: VecDeque::new(),
+            lost: 0,
+            announced: false,
         }
     }
 
-    fn push(&self, line: Line) {
-        let mut ring = self.ring.lock();
-        if ring.lines.len() >= CAPACITY {
-            ring.lost += 1;
+    /// False if the loops are still to be woken for it.
+    fn push(&mut self, line: Line) -> bool {
+        if self.lines.len() >= CAPACITY {
+            self.lost += 1;
         } else {
-            ring.lines.push_back(line);
+            self.lines.push_back(line);
         }
-        let announced = std::mem::replace(&mut ring.announced, true);
-        drop(ring);
-        if !announced {
-            self.loops.lock().retain(|(notifier, token)| match notifier.upgrade() {
-                Some(notifier) => {
-                    notifier.notify(*token);
-                    true
-                }
-                None => false,
-            });
-        }
+        std::mem::replace(&mut self.announced, true)
     }
 }
 
 /// Called in a forked child.
 pub(crate) fn begin_anew() {
-    HUB.reset(Hub::new());
+    RING.reset(Mutex::new(Ring::new()));
 }
 
 const fn python_level(level: Level) -> i32 {
@@ -152,13 +134,17 @@ impl Subscriber for Collector {
         let mut fields_of_event = FieldVisitor::default();
         event.record(&mut fields_of_event);
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        HUB.get().push(Line {
+        let line = Line {
             level: python_level(*metadata.level()),
             area: area(metadata.target()),
             text: fields_of_event.text(),
             fields: fields_of_event.fields,
             time: time.as_secs_f64(),
-        });
+        };
+        let announced = RING.get().lock().push(line);
+        if !announced {
+            all_loops::wake();
+        }
     }
 
     // The core has no spans.
@@ -293,10 +279,7 @@ pub(crate) fn _set_log_level(level: i32) {
 /// From now on the loop is woken for `token` when there are lines to take.
 #[pyfunction]
 pub(crate) fn _wake_for_logs(py: Python<'_>, waker: &LoopWaker, token: u64) -> PyResult<()> {
-    let notifier = waker.weak(py)?;
-    let mut loops = HUB.get().loops.lock();
-    loops.retain(|(notifier, _)| notifier.strong_count() > 0);
-    loops.push((notifier, token));
+    all_loops::add(waker.weak(py)?, token);
     Ok(())
 }
 
@@ -306,7 +289,7 @@ type Taken<'py> = (i32, &'static str, String, Bound<'py, PyDict>, f64);
 #[pyfunction]
 pub(crate) fn _take_logs(py: Python<'_>) -> PyResult<(Vec<Taken<'_>>, u64)> {
     let (lines, lost) = {
-        let mut ring = HUB.get().ring.lock();
+        let mut ring = RING.get().lock();
         ring.announced = false;
         (std::mem::take(&mut ring.lines), std::mem::take(&mut ring.lost))
     };

@@ -1,25 +1,33 @@
-//! The thread of the event loop that an object belongs to, compared by the address of a thread-local.
+//! The thread of the event loop that an object belongs to, by a number that no other thread of the process ever has.
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use daemoneye_eventbus_core::Error;
 use pyo3::prelude::*;
 
 use crate::errors::to_py;
 
-fn current() -> usize {
-    thread_local!(static MARK: u8 = const { 0 });
-    MARK.with(|mark| std::ptr::from_ref(mark).addr())
+thread_local! {
+    /// Zero until the thread makes an object.
+    static NUMBER: Cell<u64> = const { Cell::new(0) };
 }
 
-pub(crate) struct LoopThread(usize);
+/// Never of the number zero.
+pub(crate) struct LoopThread(u64);
 
 impl LoopThread {
     /// That of the caller, who makes the object in its loop.
     pub(crate) fn current() -> Self {
-        Self(current())
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        if NUMBER.get() == 0 {
+            NUMBER.set(NEXT.fetch_add(1, Ordering::Relaxed));
+        }
+        Self(NUMBER.get())
     }
 
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
-        self.0 == current()
+        self.0 == NUMBER.get()
     }
 
     /// Refuses callers of another thread.

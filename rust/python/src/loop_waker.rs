@@ -13,6 +13,7 @@ use daemoneye_eventbus_core::queue::Wake;
 use pyo3::prelude::*;
 
 use crate::callback::CallbackWithFallback;
+use crate::deferred_drops;
 use crate::errors::raise;
 use crate::fork_safe::ForkSafe;
 use crate::loop_thread::LoopThread;
@@ -229,6 +230,7 @@ impl LoopWaker {
     /// The same without reading the socket: after `suppress`, or for a loop that has read it. A byte written before is read by `drain`.
     fn take(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
         let (notifier, _) = self.inner.get(py)?;
+        deferred_drops::settle(py);
         // Cleared before the tokens are taken, so that a wake-up after that writes again.
         notifier.is_notified.store(false, Ordering::Release);
         Ok(std::mem::take(&mut *notifier.tokens.lock()))

@@ -25,6 +25,7 @@ pub(crate) use self::kind::Kind;
 
 use self::kind::Step;
 use crate::calls::{self, Sent};
+use crate::deferred_drops;
 use crate::objects;
 use crate::saved_exception;
 use crate::second_await::{SecondAwait, running_task};
@@ -51,7 +52,18 @@ pub(crate) struct Operation {
 
 thread_local! {
     /// The operation that finished last, for reuse.
-    static SPARE: Cell<Option<Py<Operation>>> = const { Cell::new(None) };
+    static SPARE: Spare = const { Spare(Cell::new(None)) };
+}
+
+struct Spare(Cell<Option<Py<Operation>>>);
+
+impl Drop for Spare {
+    fn drop(&mut self) {
+        // A thread that ends has left the interpreter.
+        if let Some(spare) = self.0.take() {
+            deferred_drops::defer([Some(spare.into_any())]);
+        }
+    }
 }
 
 impl Operation {
@@ -60,7 +72,7 @@ impl Operation {
     pub(crate) fn issue(py: Python<'_>, kind: Kind) -> PyResult<Py<Self>> {
         let name = kind.name();
         // One that somebody still holds may be awaited again, which it must refuse.
-        match SPARE.take().filter(objects::is_held_once) {
+        match SPARE.with(|spare| spare.0.take()).filter(objects::is_held_once) {
             Some(spare) => {
                 let operation = spare.get();
                 *operation.state.lock() = (State::New(kind), name);
@@ -80,7 +92,7 @@ impl Operation {
 
     /// Keeps an operation that has returned for reuse.
     pub(crate) fn recycle(finished: Py<Self>) {
-        SPARE.set(Some(finished));
+        SPARE.with(|spare| spare.0.set(Some(finished)));
     }
 
     fn take(&self) -> State {

@@ -3,6 +3,7 @@ use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::broker::Unfinished;
 use daemoneye_eventbus_core::error::TopicError;
 use daemoneye_eventbus_core::event::{CollectionEvent, EventKind, Timestamp};
+use daemoneye_eventbus_core::own_thread;
 use daemoneye_eventbus_core::topic::names::default_topic;
 use daemoneye_eventbus_core::wire::Dialect;
 use pyo3::exceptions::PyValueError;
@@ -14,6 +15,7 @@ use uuid::Uuid;
 
 use crate::args::Field;
 use crate::calls;
+use crate::deferred_drops;
 use crate::events::{self, Correlation, DeliveryInfo, Local};
 use crate::publish_progress::PublishProgress;
 
@@ -113,9 +115,12 @@ pub(crate) enum Publishable {
     Control(Py<PyAny>),
 }
 
-/// A message in an in-process queue. The queue may drop it under its lock, so all that it holds is of types whose destructors run no Python
-/// code: no subclass of `str` or `bytes`.
-pub(crate) struct LocalMessage {
+/// A message in an in-process queue, which any thread may drop.
+pub(crate) struct LocalMessage(Option<LocalContents>);
+
+/// The queue may drop it under its lock, so all that it holds is of types whose destructors run no Python code: no subclass of `str` or
+/// `bytes`.
+pub(crate) struct LocalContents {
     pub(crate) item: Publishable,
     pub(crate) correlation: Correlation,
     pub(crate) id: Uuid,
@@ -125,6 +130,43 @@ pub(crate) struct LocalMessage {
 }
 
 impl LocalMessage {
+    #[inline]
+    pub(crate) const fn new(contents: LocalContents) -> Self {
+        Self(Some(contents))
+    }
+
+    /// There until it is dropped.
+    pub(crate) const fn contents(&self) -> Option<&LocalContents> {
+        self.0.as_ref()
+    }
+}
+
+impl Drop for LocalMessage {
+    #[inline]
+    fn drop(&mut self) {
+        // Only our own threads come here without the interpreter.
+        if own_thread::is_current()
+            && let Some(contents) = self.0.take()
+        {
+            deferred_drops::defer(contents.into_objects());
+        }
+    }
+}
+
+impl LocalContents {
+    /// All of Python's objects in it.
+    fn into_objects(self) -> [Option<Py<PyAny>>; 3] {
+        let Self {
+            item: Publishable::Event(item) | Publishable::Control(item),
+            correlation,
+            id: _,
+            topic,
+            timestamp: _,
+            sequence: _,
+        } = self;
+        [Some(item), Some(topic.into_any()), correlation.into_object()]
+    }
+
     pub(crate) fn deliver(
         &self,
         py: Python<'_>,

@@ -84,9 +84,19 @@ impl SubscriptionCore {
         match self.pop(py) {
             Ok(Ok(popped)) => self.convert_or_put_back(py, popped, Ok).map(Taken::Message),
             Ok(Err(PopError::Empty)) => Ok(Taken::Empty),
-            Ok(Err(PopError::Ended)) => Ok(Taken::Ended),
+            Ok(Err(PopError::Ended)) => self.leave(py).map(|()| Taken::Ended),
             Err(error) => Err(error),
         }
+    }
+
+    /// Ends a subscription of this process; what waits is dropped. Whoever is told that his queue has ended leaves so: where it was to be
+    /// cut, nothing matches it any more.
+    #[cold]
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
+        if let Receiver::Local(local) = self.receiver.get(py)? {
+            local.close();
+        }
+        Ok(())
     }
 
     /// The queue notifies once for all it has, so a reader that was woken wakes the next in `waiters`, a deque, or has the queue notify
@@ -147,7 +157,7 @@ impl SubscriptionCore {
                 events::received(py, Frame { body, dialect }, pattern, &self.subscriber_id, info)
             }
             Content::Object(object, _) => {
-                let Some(message) = object.downcast_ref::<LocalMessage>() else {
+                let Some(message) = object.downcast_ref().and_then(LocalMessage::contents) else {
                     return Err(pyo3::exceptions::PyTypeError::new_err(
                         "a foreign object is in the queue",
                     ));

@@ -17,6 +17,11 @@ use crate::wire::frame::DEFAULT_MAX_FRAME;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
+/// A TiB, or whatever can be addressed.
+const MAX_QUEUE_BYTES: usize = match 1_usize.checked_shl(40) {
+    Some(tib) => tib,
+    None => usize::MAX,
+};
 /// What the kernel shows where a user has no number of its own; several users may hide behind it.
 const OVERFLOW_UID: u32 = 65_534;
 
@@ -126,8 +131,8 @@ impl BrokerConfig {
         check_range("max_connections", self.max_connections, 1..=65_536)?;
         check_range("max_connections_per_uid", self.max_connections_per_uid, 1..=65_536)?;
         check_range("queue_messages", self.queue_messages, 1..=1 << 30)?;
-        check_range("queue_bytes", self.queue_bytes, 1..=1 << 40)?;
-        check_range("total_queue_bytes", self.total_queue_bytes, 1..=1 << 40)?;
+        check_range("queue_bytes", self.queue_bytes, 1..=MAX_QUEUE_BYTES)?;
+        check_range("total_queue_bytes", self.total_queue_bytes, 1..=MAX_QUEUE_BYTES)?;
         check_range("max_patterns_per_client", self.max_patterns_per_client, 1..=1 << 20)?;
         check_range("max_filter_terms", self.max_filter_terms, 0..=1 << 20)?;
         // A segment takes two bytes with its dot.
@@ -142,7 +147,10 @@ impl BrokerConfig {
         if self.ping_timeout <= self.ping_interval {
             return Err(Error::invalid(
                 "ping_timeout",
-                "must be longer than ping_interval, or every silent client would be cut before it can answer; raise it",
+                format!(
+                    "must be above ping_interval ({:?}), got {:?}, or silent clients would be cut before they can answer; raise it",
+                    self.ping_interval, self.ping_timeout
+                ),
             ));
         }
         for (field, dialect) in [("dialect", self.dialect), ("original_dialect", self.original_dialect)] {

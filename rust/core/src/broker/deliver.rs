@@ -20,7 +20,7 @@ use super::held_back::HeldBack;
 use super::route::{Lane, LaneKind, RouteStatus, Sink, Target};
 use super::router::Router;
 use crate::queue::{Content, DropReason, OnFull, Pushed, Run, Sender, Subscriptions};
-use crate::wire::{self, Dialect, frame};
+use crate::wire::{Dialect, frame};
 
 enum Piece {
     Run(Run, Subscriptions),
@@ -328,18 +328,20 @@ impl<'a> Delivery<'a> {
             }
         };
         for (frame, body) in frame::split(frames) {
-            let Ok(summary) = wire::check(sink.dialect, body, self.max_depth) else {
-                continue;
-            };
-            let message = LazyMessage::new(sink.dialect, body, &summary);
+            let message = LazyMessage::new(sink.dialect, body, self.max_depth);
             let one = Run::frames(frames.slice_ref(frame), 1).unshared_from(run);
             let one = one.from(run.sender.as_ref());
             self.push_looked_up(sink, &one, || {
+                // Without a topic or the memory for its route, what it was matched with before holds.
+                let as_before = || Some(Arc::clone(subscriptions));
+                let Some(summary) = &message.summary else {
+                    return as_before();
+                };
                 let route = router.resolve(summary.topic.text());
                 if route.status() == RouteStatus::NoMemory {
-                    return Some(Arc::clone(subscriptions));
+                    return as_before();
                 }
-                let target = route.lane(LaneKind::of(&summary)).target(sink.id)?;
+                let target = route.lane(LaneKind::of(summary)).target(sink.id)?;
                 target.accepted(|filters| message.accepts(filters))
             });
         }

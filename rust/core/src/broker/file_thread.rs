@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Sender};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::limits::STACK_SIZE;
+use crate::own_thread;
 
 /// For the last pieces of work, however short the time for a shutdown is: a socket file should be gone when its broker is.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -25,10 +25,7 @@ impl FileThread {
                 let _reported = catch_unwind(AssertUnwindSafe(work));
             }
         };
-        std::thread::Builder::new()
-            .name("daemoneye-files".to_owned())
-            .stack_size(STACK_SIZE)
-            .spawn(work)
+        own_thread::spawn("daemoneye-files", work)
             .map_err(|cause| Error::io("start the broker's thread for files", &cause))?;
         Ok(Self(give))
     }

@@ -74,8 +74,8 @@ use self::control::Control;
 use self::shared::{Phase, Shared};
 use crate::error::{Error, Result};
 use crate::event::EventBusStatistics;
-use crate::limits::STACK_SIZE;
 use crate::lock::Mutex;
+use crate::own_thread;
 use crate::transport::{Address, PathState};
 use crate::wire::text::Detail;
 
@@ -193,11 +193,7 @@ impl Broker {
                 call(&done, Err(Error::Lifecycle(defect)));
             }
         };
-        if let Err(cause) = std::thread::Builder::new()
-            .name("daemoneye-broker".to_owned())
-            .stack_size(STACK_SIZE)
-            .spawn(work)
-        {
+        if let Err(cause) = own_thread::spawn("daemoneye-broker", work) {
             shared.advance(Phase::Stopped);
             control.finish(Undelivered::default());
             call(&done, Err(Error::io("start the broker's thread", &cause)));

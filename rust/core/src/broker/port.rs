@@ -10,7 +10,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::deliver::Delivery;
+use super::deliver::{Delivery, Waiting};
 use super::gathered::{Gathered, LookedUp};
 use super::held_back::{HeldBack, Release, Verdict};
 use super::local::{Held, LocalSubscription, ONLY};
@@ -175,7 +175,7 @@ impl Port {
                 OnFull::Exceed { block: false }
             }
         };
-        *may_gather = lane.has_remote() && !lane.has_local();
+        *may_gather = lane.has_remote();
         numbers.next += 1;
         let route = Arc::clone(route);
         // Making the object, and what is dropped for it, may run code that publishes.
@@ -210,24 +210,25 @@ impl Port {
         if handed_over || waiting.is_none() {
             self.note_published();
         }
-        let published = match waiting {
-            Some(waiting) => {
-                let number = outgoing.draft.sequence;
-                if !handed_over {
-                    self.publish_state.lock().numbers.wait(number);
-                }
-                Published::Wait(Unfinished {
-                    shared: Arc::clone(&self.shared),
-                    published: Arc::clone(&self.published),
-                    publish_state: Arc::clone(&self.publish_state),
-                    number,
-                    waiting: Some(waiting),
-                    counted: handed_over,
-                })
-            }
-            None => done,
-        };
+        let number = outgoing.draft.sequence;
+        let published = waiting.map_or(done, |waiting| {
+            Published::Wait(self.unfinished(number, waiting, handed_over))
+        });
         Ok((published, size))
+    }
+
+    fn unfinished(&self, number: u64, waiting: Waiting, handed_over: bool) -> Unfinished {
+        if !handed_over {
+            self.publish_state.lock().numbers.wait(number);
+        }
+        Unfinished {
+            shared: Arc::clone(&self.shared),
+            published: Arc::clone(&self.published),
+            publish_state: Arc::clone(&self.publish_state),
+            number,
+            waiting: Some(waiting),
+            counted: handed_over,
+        }
     }
 
     /// Whether it may wait with others of this turn: a small event, of somebody who is not told what becomes of it.

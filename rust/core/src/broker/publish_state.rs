@@ -8,7 +8,7 @@ pub(super) struct PublishState {
     pub(super) topics: LastTopic,
     pub(super) routes: Routes,
     pub(super) numbers: SequenceNumbers,
-    /// All readers of the last one were behind sockets: the next may go with it.
+    /// The last one had readers behind sockets: the next may go with it.
     pub(super) may_gather: bool,
 }
 

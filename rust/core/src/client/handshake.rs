@@ -7,7 +7,7 @@ use super::config::ClientConfig;
 use super::read_buffer::append_read;
 use crate::error::Error;
 use crate::printable::printable;
-use crate::transport::{Address, DialError, Readable, Retry, Stream};
+use crate::transport::{Address, DialError, Peer, Readable, Retry, Stream};
 use crate::wire::auth::{self, Role};
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{self, Auth, Connect, FromBroker, FromClient, Info, PROTOCOL};
@@ -131,7 +131,7 @@ pub(super) async fn connect(
 pub(super) fn dial(address: &Address, config: &ClientConfig) -> Result<Stream, DialError> {
     match &config.server_uids {
         Some(uids) => Stream::dial(address, uids),
-        None => match crate::transport::Peer::own_uid() {
+        None => match Peer::own_uid() {
             // The error lists whom we trust: root once.
             0 => Stream::dial(address, &[0]),
             own => Stream::dial(address, &[own, 0]),
@@ -224,5 +224,5 @@ pub(super) fn read_failed(cause: &io::Error) -> DialError {
 /// The broker's `ERR`, which says whether another try may help.
 pub(super) fn refused(err: text::ErrText) -> DialError {
     let retry = if err.code.is_final() { Retry::No } else { Retry::Yes };
-    retry.because(err.into_error())
+    retry.because(err.into_error(Peer::own_uid()))
 }

@@ -23,6 +23,7 @@ use crate::headroom::Headroom;
 use crate::log::Limiter;
 use crate::queue::{DropReason, Run, Wake};
 use crate::topic::{Cache, DEFAULT_MAX_DEPTH, LastTopic, Matcher};
+use crate::transport::Peer;
 use crate::wire::frame::{self, Kind, PREFIX};
 use crate::wire::text::{self, FromBroker, Stats};
 use crate::wire::{self, Dialect, Refusal, Summary};
@@ -61,8 +62,6 @@ pub(super) struct Inbound {
     pub(super) decode_errors: u64,
     /// What an original broker was found to speak on the present connection.
     pub(super) original_dialect: Option<Dialect>,
-    /// Bytes consumed so far; tells whether anybody reads.
-    pub(super) consumed: u64,
     held: Held,
     headroom: Headroom,
     log: Arc<Limiter>,
@@ -84,7 +83,6 @@ impl Inbound {
             routes: Cache::new(CACHED_TOPICS),
             decode_errors: 0,
             original_dialect: None,
-            consumed: 0,
             held: Held::default(),
             headroom: Headroom::default(),
             log,
@@ -252,7 +250,6 @@ impl Inbound {
             at += len;
         };
         self.deliver(data, run.take(), resume);
-        self.consumed += at as u64;
         whole.map(|()| (at, self.held.pause()))
     }
 
@@ -414,7 +411,7 @@ impl Inbound {
         if self.answer_unsubscribe(id) {
             return;
         }
-        let error = err.into_error();
+        let error = err.into_error(Peer::own_uid());
         if let Some(ticket) = self.requests.answered(id) {
             ticket.resolve(Err(error));
         } else if let Some(entry) = self.remove(id) {

@@ -38,7 +38,7 @@ pub struct LocalStatistics {
     pub unsent: u64,
 }
 
-/// One connection, for any number of threads by reference. [`Link::close`] ends it, and so does dropping it.
+/// One connection, for any number of threads by reference. [`Link::close`] ends it, and so does dropping it, which reads nothing more.
 pub struct Link {
     shared: Arc<Shared>,
 }
@@ -258,21 +258,20 @@ impl Link {
         self.shared.flush();
     }
 
-    /// Ends the link as [`close`](Self::close) does; what has come already is counted as lost by the subscriptions that were ended before.
-    pub fn close_counted(&self) {
-        let mut connection = self.shared.connection.lock();
-        // If its end is found here, this side has caused it.
-        connection.closing = true;
-        #[cfg(target_os = "linux")]
-        if let Some(stream) = &connection.stream {
-            stream.stop_receiving();
-        }
-        self.shared.read_rest(connection);
-        self.close();
-    }
-
-    /// Ends the link now. Inboxes can still be read to their end.
+    /// Ends the link now, without a wait. What the kernel has for it is processed first: inboxes can still be read to their end, and
+    /// subscriptions that were ended before count it as lost.
     pub fn close(&self) {
+        // An original broker is read by the supervisor, which may have a part of it in its hands.
+        if !self.shared.is_original() {
+            let mut connection = self.shared.connection.lock();
+            // If its end is found here, this side has caused it.
+            connection.closing = true;
+            #[cfg(target_os = "linux")]
+            if let Some(stream) = &connection.stream {
+                stream.stop_receiving();
+            }
+            self.shared.read_rest(connection);
+        }
         self.shared.end(None);
     }
 
@@ -302,7 +301,7 @@ fn not_connected(text: &str) -> Result<Answer> {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.close();
+        self.shared.end(None);
     }
 }
 

@@ -152,7 +152,6 @@ impl Inbound {
                 _ => self.decode_errors += 1,
             }
         }
-        self.consumed += at as u64;
         Ok(at)
     }
 

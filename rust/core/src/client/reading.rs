@@ -15,7 +15,7 @@ use super::ticket::Answer;
 use crate::error::Error;
 use crate::lock::MutexGuard;
 use crate::printable::printable;
-use crate::transport::Stream;
+use crate::transport::{Peer, Stream};
 use crate::wire::text::{FromClient, Overflow};
 
 /// Reads of a connection that is over: more than a kernel holds of it.
@@ -140,7 +140,8 @@ impl Shared {
         let mut read = self.process_read(connection);
         // Where the broker can still send, it must not keep us here.
         for _ in 0..MAX_FINAL_READS {
-            if read != Read::Open {
+            // Readers have no turn any more.
+            if !matches!(read, Read::Open | Read::NextTurn) {
                 break;
             }
             read = self.try_read().unwrap_or(Read::Ended);
@@ -203,7 +204,7 @@ impl Shared {
             }
             ControlEvent::Error(err) => {
                 let (code, reason) = (err.code, err.code.name());
-                let error = err.into_error();
+                let error = err.into_error(Peer::own_uid());
                 if let Some(suppressed) = self.log.due(reason) {
                     let does = if code.ends_connection() {
                         "ends this connection"

@@ -16,8 +16,8 @@ use super::shared::Shared;
 use super::supervisor;
 use crate::error::{Error, Result};
 use crate::forked::PerProcess;
-use crate::limits::STACK_SIZE;
 use crate::lock::Mutex;
+use crate::own_thread;
 
 struct ClientThread {
     sender: mpsc::UnboundedSender<Arc<Shared>>,
@@ -62,28 +62,26 @@ fn start(pid: u32) -> Result<ClientThread> {
     let (sender, mut receiver) = mpsc::unbounded_channel();
     let stop = Arc::new(Notify::new());
     let stopped = Arc::clone(&stop);
-    let thread = std::thread::Builder::new()
-        .name("daemoneye-client".to_owned())
-        .stack_size(STACK_SIZE)
-        .spawn(move || {
-            let tasks = LocalSet::new();
-            let work = tasks.run_until(async {
-                loop {
-                    tokio::select! {
-                        () = stopped.notified() => return,
-                        Some(shared) = receiver.recv() => drop(spawn_local(supervisor::supervise(shared))),
-                    }
+    let work = move || {
+        let tasks = LocalSet::new();
+        let work = tasks.run_until(async {
+            loop {
+                tokio::select! {
+                    () = stopped.notified() => return,
+                    Some(shared) = receiver.recv() => drop(spawn_local(supervisor::supervise(shared))),
                 }
-            });
-            let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
-            // A runtime that broke may panic once more, and those who wait for the tasks must hear of their end.
-            let _reported = catch_unwind(AssertUnwindSafe(|| drop(tasks)));
-            let _reported = catch_unwind(AssertUnwindSafe(|| runtime.shutdown_background()));
-            if ended.is_err() {
-                end_links();
             }
-        })
-        .map_err(|error| Error::io("starting the client thread", &error))?;
+        });
+        let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(work)));
+        // A runtime that broke may panic once more, and those who wait for the tasks must hear of their end.
+        let _reported = catch_unwind(AssertUnwindSafe(|| drop(tasks)));
+        let _reported = catch_unwind(AssertUnwindSafe(|| runtime.shutdown_background()));
+        if ended.is_err() {
+            end_links();
+        }
+    };
+    let thread =
+        own_thread::spawn("daemoneye-client", work).map_err(|error| Error::io("starting the client thread", &error))?;
     Ok(ClientThread {
         sender,
         stop,

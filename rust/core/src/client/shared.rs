@@ -115,7 +115,12 @@ impl Shared {
         for ticket in flushes {
             outbox.ping(Some(ticket));
         }
+        // What the broken connection has taken along has left room, maybe the last until there is another.
+        let room = outbox.take_room();
         drop((outbox, connection));
+        for waker in room {
+            waker.wake();
+        }
         for ticket in gone {
             // Whoever ends a subscription is content with that: it ended with the connection. Statistics have lost their answer.
             ticket.resolve(Err(Error::ConnectionLost(

@@ -1,7 +1,7 @@
 //! The task behind a link: dials, shakes hands, subscribes again, keeps alive, and redials with full jitter.
 //!
 //! It owns the socket only until the broker has answered everything of the handshake; from then on the host reads (unless it cannot)
-//! and publishers write. It flushes for callers that have no event loop, and sends keep-alives for a host that is busy elsewhere.
+//! and publishers write. It flushes for callers that have no event loop, and sends keep-alives, whatever the host is busy with.
 
 use std::future::pending;
 use std::io::{self, IoSlice};
@@ -40,7 +40,7 @@ const DENIED_RECHECK: Duration = Duration::from_millis(100);
 const STABLE_AFTER: Duration = Duration::from_millis(200);
 /// Where the broker's number is no interval.
 const FALLBACK_PING_INTERVAL: Duration = Duration::from_secs(30);
-/// Nobody needs a keep-alive more often, whatever a broker says.
+/// Nobody is asked more often, whatever a broker says.
 const MIN_PING_INTERVAL: Duration = Duration::from_millis(10);
 /// What the host is given for a turn of its loop while it does not yet know of the connection.
 const HOST_TURN: Duration = Duration::from_millis(1);
@@ -74,7 +74,7 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
                 (give_up, denied) = (None, false);
                 let since = Instant::now();
                 match live {
-                    Live::Native { ping_interval } => maintain(&shared, ping_interval).await,
+                    Live::Native { keep_alive } => maintain(&shared, keep_alive).await,
                     Live::Original { stream, readable } => original::maintain(&shared, &stream, &readable).await,
                 }
                 if since.elapsed() >= STABLE_AFTER {
@@ -123,8 +123,14 @@ async fn until_closed(shared: &Shared) {
 
 /// A live connection, and what is needed to maintain it.
 enum Live {
-    Native { ping_interval: Duration },
-    Original { stream: Arc<Stream>, readable: Readable },
+    /// To be shown this often that this end lives.
+    Native {
+        keep_alive: Duration,
+    },
+    Original {
+        stream: Arc<Stream>,
+        readable: Readable,
+    },
 }
 
 /// When an attempt is given up that makes no progress from now on.
@@ -148,7 +154,7 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live,
     let mut established = established
         .unwrap_or_else(|_| Err(Retry::Yes.because(Error::ConnectionLost(progress.unanswered().to_owned()))))?;
     let info = &established.info;
-    let ping_interval = ping_interval(info.ping_interval);
+    let keep_alive = keep_alive_interval(info.ping_interval);
     {
         let max_frame = usize::try_from(info.max_frame)
             .unwrap_or(usize::MAX)
@@ -170,7 +176,7 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live,
     } = established;
     drop(readable);
     shared.go_live(stream, leftover);
-    Ok(Live::Native { ping_interval })
+    Ok(Live::Native { keep_alive })
 }
 
 async fn attempt_original(shared: &Arc<Shared>, deadline: Instant, first: bool) -> Result<Live, DialError> {
@@ -280,31 +286,29 @@ fn write(stream: &Stream, out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// How often to send a keep-alive for a host that does not read, by the broker's number, which may be any.
-fn ping_interval(announced: f64) -> Duration {
-    Duration::try_from_secs_f64(announced).map_or(FALLBACK_PING_INTERVAL, |announced| {
+/// How often to send a keep-alive, by the broker's number, which may be any: a quarter before it would ask, so that it need not, and a busy
+/// machine has time left also under a `ping_timeout` that is hardly longer.
+fn keep_alive_interval(announced: f64) -> Duration {
+    let asked = Duration::try_from_secs_f64(announced).map_or(FALLBACK_PING_INTERVAL, |announced| {
         announced.clamp(MIN_PING_INTERVAL, MAX_DURATION)
-    })
+    });
+    asked * 3 / 4
 }
 
 /// What is due on a live connection from time to time.
 struct Timers {
-    ping_interval: Duration,
-    /// When to see whether the host reads.
+    keep_alive: Duration,
     keep_alive_at: Instant,
     /// When to have confirmed what was published.
     confirm_at: Option<Instant>,
-    /// Bytes consumed at the last look.
-    consumed: u64,
 }
 
 impl Timers {
-    fn new(ping_interval: Duration) -> Self {
+    fn new(keep_alive: Duration) -> Self {
         Self {
-            ping_interval,
-            keep_alive_at: Instant::now() + ping_interval,
+            keep_alive,
+            keep_alive_at: Instant::now() + keep_alive,
             confirm_at: None,
-            consumed: 0,
         }
     }
 
@@ -319,22 +323,18 @@ impl Timers {
             shared.outbox.lock().confirm();
         }
         if self.keep_alive_at <= now {
-            self.keep_alive_at = now + self.ping_interval;
-            // The host has not read since: it is paused or busy, and the broker must not take it for dead.
-            let consumed = shared.inbound.lock().consumed;
-            if consumed == self.consumed {
-                let mut outbox = shared.outbox.lock();
-                outbox.keep_alive();
-                // Nor does the host notice that the kernel takes bytes again; a closed loop never will.
-                outbox.disarm();
-            }
-            self.consumed = consumed;
+            self.keep_alive_at = now + self.keep_alive;
+            let mut outbox = shared.outbox.lock();
+            // Also where the host reads: a slow one takes long to come to a PING that stands behind events.
+            outbox.keep_alive();
+            // A busy host does not notice that the kernel takes bytes again; a closed loop never will.
+            outbox.disarm();
         }
     }
 }
 
 /// Maintains a live connection until it is lost.
-async fn maintain(shared: &Arc<Shared>, ping_interval: Duration) {
+async fn maintain(shared: &Arc<Shared>, keep_alive: Duration) {
     let readable = match readable(shared) {
         Ok(readable) => readable,
         Err(cause) => {
@@ -342,7 +342,7 @@ async fn maintain(shared: &Arc<Shared>, ping_interval: Duration) {
             return shared.connection_lost(shared.connection.lock(), cause, false);
         }
     };
-    let mut timers = Timers::new(ping_interval);
+    let mut timers = Timers::new(keep_alive);
     loop {
         let (stream, is_over) = {
             let connection = shared.connection.lock();

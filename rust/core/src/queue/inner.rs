@@ -5,18 +5,17 @@
 
 mod drain;
 mod fill;
+mod waiters;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
+use self::waiters::Waiters;
 use super::budget::list_charge;
-use super::{
-    Budget, DropReason, Gap, Limits, MAX_ANSWER_BYTES, MAX_ANSWERS, Overflow, Run, Snapshot, Subscriptions, Wake,
-};
+use super::{Budget, DropReason, Gap, Limits, MAX_ANSWER_BYTES, MAX_ANSWERS, Overflow, Run, Snapshot, Subscriptions};
 
 /// Places reserved with each run: for itself, for the gap that it may leave, for an answer, and for the part that is being written.
 const RESERVED: usize = 4;
@@ -64,10 +63,7 @@ pub(super) struct Inner {
     pub(super) armed: bool,
     /// The reader found nothing and waits to be woken.
     idle: bool,
-    /// Weak, so that a waiter that has gone costs nothing, in however many queues it waited.
-    pub(super) waiters: SmallVec<[Weak<dyn Wake>; 1]>,
-    /// The least that any of them waits for, in bytes.
-    smallest_wanted: usize,
+    pub(super) waiters: Waiters,
     /// `None`: its reader is never counted as stalled, and no clock is read for it.
     stall: Option<Duration>,
     /// Since when a queue without room has not lost a byte to its reader; `None` once that has read it below half, or nothing is left of
@@ -102,8 +98,7 @@ impl Inner {
             fed_by_blocking: false,
             armed: false,
             idle: true,
-            waiters: SmallVec::new(),
-            smallest_wanted: usize::MAX,
+            waiters: Waiters::default(),
             stall,
             full_since: None,
             stalled: false,
@@ -333,6 +328,7 @@ impl Inner {
         true
     }
 
+    /// True if so many answers are unsent that the connection is not read, until half are gone.
     pub(super) fn answers_full(&mut self) -> bool {
         // Answers keep gaps apart, so that their lists are bounded by this alone.
         let full =
@@ -345,31 +341,6 @@ impl Inner {
         self.answers <= MAX_ANSWERS / 2
             && self.answer_bytes <= MAX_ANSWER_BYTES / 2
             && self.gap_lists <= MAX_GAP_LISTS / 2
-    }
-
-    /// Has `waker` woken when `bytes` more fit.
-    pub(super) fn wait_for_room(&mut self, waker: &Arc<dyn Wake>, bytes: usize) {
-        self.smallest_wanted = self.smallest_wanted.min(bytes);
-        // Publishers may come and go while the reader makes no room.
-        self.waiters.retain(|known| known.strong_count() > 0);
-        let waker = Arc::downgrade(waker);
-        if !self.waiters.iter().any(|known| known.ptr_eq(&waker)) {
-            self.waiters.push(waker);
-        }
-    }
-
-    /// Who waits for room, as soon as one of them fits: a publisher may be what its own reader waits for. Never for less, or those who
-    /// do not fit would be woken without end.
-    pub(super) fn take_room(&mut self) -> SmallVec<[Weak<dyn Wake>; 1]> {
-        if self.waiters.is_empty() || !self.fits(1, self.smallest_wanted) || !self.answers_low() {
-            return SmallVec::new();
-        }
-        self.take_all_waiters()
-    }
-
-    pub(super) fn take_all_waiters(&mut self) -> SmallVec<[Weak<dyn Wake>; 1]> {
-        self.smallest_wanted = usize::MAX;
-        std::mem::take(&mut self.waiters)
     }
 
     pub(super) fn arm_reader(&mut self) -> bool {

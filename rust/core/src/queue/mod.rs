@@ -330,12 +330,7 @@ impl Queue {
 
     /// True while too many answers are unsent; then `waker` is woken when half are gone.
     pub(crate) fn answers_full(&self, waker: &Arc<dyn Wake>) -> bool {
-        let mut inner = self.inner.lock();
-        let full = inner.answers_full();
-        if full {
-            inner.wait_for_room(waker, 1);
-        }
-        full
+        self.inner.lock().wait_for_answers(waker)
     }
 
     /// Hands the kernel as much as it takes. `write` must not block. After `Blocked` the caller owns the wait for the kernel and ends it
@@ -473,14 +468,14 @@ impl Queue {
         result
     }
 
-    /// Takes something out; whoever waits for room is woken once there is some.
+    /// Takes something out; whoever waits for that is woken.
     #[inline]
     fn drain<R>(&self, take: impl FnOnce(&mut Inner) -> R) -> R {
         let mut inner = self.inner.lock();
         let result = take(&mut inner);
-        let room = inner.take_room();
+        let ready = inner.take_ready();
         drop(inner);
-        for waker in room.iter().filter_map(Weak::upgrade) {
+        for waker in ready.iter().filter_map(Weak::upgrade) {
             waker.wake();
         }
         result
@@ -490,9 +485,9 @@ impl Queue {
     fn end<R>(&self, end: impl FnOnce(&mut Inner) -> R) -> R {
         let mut inner = self.inner.lock();
         let result = end(&mut inner);
-        let room = inner.take_all_waiters();
+        let waiting = inner.take_all_waiters();
         drop(inner);
-        for waker in room.iter().filter_map(Weak::upgrade) {
+        for waker in waiting.filter_map(|waker| waker.upgrade()) {
             waker.wake();
         }
         self.reader.wake();

@@ -6,6 +6,7 @@ mod model;
 mod put_back;
 mod stalled;
 mod threads;
+mod waiters;
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -465,27 +466,4 @@ fn objects_are_popped_one_by_one_with_what_was_lost_before() {
         .push(&Run::object(Arc::new(5_u64), 10), &ids(&[0]), 0, OnFull::Overflow);
     queue.queue.finish();
     assert_eq!([pop(), pop()], [Ok((5, 0)), Err(PopError::Ended)]);
-}
-
-#[test]
-fn a_dropped_waiter_is_kept_by_no_queue() {
-    let fixtures = [(); 2].map(|()| queue(limits(1, 1000), Overflow::DropOldest));
-    for fixture in &fixtures {
-        fixture.push(&run(0..1, 20));
-    }
-    let counters: Vec<_> = (0..100)
-        .map(|_| {
-            let wakes = Arc::new(WakeCounter::default());
-            let waker: Arc<dyn Wake> = Arc::clone(&wakes) as _;
-            for fixture in &fixtures {
-                let pushed = fixture.queue.push(&run(1..2, 20), &ids(&[1]), 0, OnFull::Wait(&waker));
-                assert!(matches!(pushed, Pushed::Full { taken: 0, .. }));
-            }
-            Arc::downgrade(&wakes)
-        })
-        .collect();
-    assert!(counters.iter().all(|counter| counter.strong_count() == 0));
-    // Of the last one the place is left, since nobody has come after it.
-    let places = |fixture: &Fixture| fixture.queue.inner.lock().waiters.len();
-    assert_eq!(fixtures.each_ref().map(places), [1, 1]);
 }

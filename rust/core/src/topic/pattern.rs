@@ -35,10 +35,6 @@ impl Pattern {
         &self.text
     }
 
-    pub fn text(&self) -> &Arc<str> {
-        &self.text
-    }
-
     /// True if it has no wildcard.
     pub fn is_exact(&self) -> bool {
         self.wildcards == 0

@@ -1,12 +1,14 @@
 //! What a bus of the broker's own process holds back for the end of its host's turn, and what it does not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use daemoneye_eventbus_core::broker::{Caller, Port, PortOptions, Published};
-use daemoneye_eventbus_core::queue::Object;
+use daemoneye_eventbus_core::broker::{Caller, Port, PortOptions, Published, Undelivered};
+use daemoneye_eventbus_core::queue::{Object, Wake};
 use daemoneye_eventbus_core::wire::Payload;
+use daemoneye_eventbus_core::wire::text::Congestion;
 
-use crate::support::{Bus, Client, NEW, frame, guarded, process, sequence, with_draft};
+use crate::support::{Bus, Client, NEW, frame, guarded, process, sequence, shut_down, with_draft};
 
 /// Messages in which two at least follow each other within the time for which a write is held back.
 const TRIES: u64 = 1000;
@@ -15,6 +17,12 @@ const HOST: Caller<'_> = Caller {
     waker: None,
     flushes: true,
 };
+
+struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(&self) {}
+}
 
 fn port(bus: &Bus) -> Port {
     bus.broker.port(PortOptions::default()).unwrap()
@@ -120,6 +128,73 @@ fn a_closing_bus_leaves_nothing_behind() {
         let published = hold_back(&port);
         drop(port);
         has(&mut reader, published);
+    });
+}
+
+#[test]
+fn a_stopping_broker_takes_it_along() {
+    guarded(|| {
+        let bus = Bus::new();
+        let mut reader = reader(&bus);
+        let port = port(&bus);
+        let published = hold_back(&port);
+        let undelivered = shut_down(&bus.broker, Duration::from_secs(5));
+        assert_eq!(undelivered, Undelivered::default());
+        has(&mut reader, published);
+    });
+}
+
+#[test]
+fn turns_full_of_messages_share_a_write_and_the_last_one_does_not_wait() {
+    guarded(|| {
+        let bus = Bus::new();
+        let mut reader = reader(&bus);
+        let port = port(&bus);
+        let mut published = 0;
+        let mut full_turn = || {
+            for _ in 0..64 {
+                publish(&port, published, None, HOST);
+                published += 1;
+            }
+            port.end_turn()
+        };
+        let shares = (0..TRIES).any(|_| !full_turn());
+        assert!(shares, "no two turns were close to each other");
+        assert!(port.end_turn(), "nothing was published in this turn");
+        has(&mut reader, published);
+    });
+}
+
+#[test]
+fn a_publisher_who_waits_keeps_to_the_limits_of_its_readers() {
+    guarded(|| {
+        let bus = Bus::new();
+        let (mut reader, _) = bus.connect_with(r#","queue_messages":1000"#);
+        reader.subscribe(1, &["events.#"]);
+        let port = bus.broker.port(PortOptions {
+            congestion: Congestion::Block,
+            ..PortOptions::default()
+        });
+        let (port, waker) = (port.unwrap(), Arc::new(Nobody) as Arc<dyn Wake>);
+        let host = Caller {
+            waker: Some(&waker),
+            ..HOST
+        };
+        let text = "x".repeat(500);
+        let mut published = 0;
+        let unfinished = loop {
+            match publish(&port, published, Some(&text), host) {
+                Published::Wait(unfinished) => break unfinished,
+                Published::Done | Published::HeldBack => published += 1,
+            }
+            assert!(bus.broker.statistics().queued_messages <= 1000);
+        };
+        // The kernel has more than the queue.
+        assert!(published > 1000, "{published}");
+        assert_eq!(bus.broker.statistics().queued_messages, 1000);
+        has(&mut reader, published);
+        drop(unfinished);
+        assert!(bus.broker.statistics().dropped.values().all(|dropped| *dropped == 0));
     });
 }
 

@@ -8,12 +8,12 @@ use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::broker::{
     Broker, BrokerConfig, Caller, ClientKind, LocalSubscription, Port, PortOptions, Published,
 };
-use daemoneye_eventbus_core::event::{EventFilter, EventSubscription, SourceCaps};
+use daemoneye_eventbus_core::event::EventFilter;
 use daemoneye_eventbus_core::queue::{Content, Limits, Object, Overflow, PopError, Wake};
 use daemoneye_eventbus_core::wire::Payload;
 use daemoneye_eventbus_core::wire::text::Congestion;
 
-use crate::support::{Bus, NEW, frame, guarded, process, sequence, shut_down, with_draft};
+use crate::support::{Bus, NEW, asked, frame, guarded, process, sequence, shut_down, with_draft};
 
 #[derive(Default)]
 struct TestWaker {
@@ -45,18 +45,6 @@ impl TestWaker {
 fn port(bus: &Bus, congestion: Congestion) -> Port {
     let name = "local".to_owned();
     bus.broker.port(PortOptions { name, congestion }).unwrap()
-}
-
-fn asked(patterns: &[&str]) -> EventSubscription {
-    EventSubscription {
-        subscriber_id: "s".into(),
-        capabilities: SourceCaps::default(),
-        event_filter: None,
-        correlation_filter: None,
-        topic_patterns: Some(patterns.iter().map(|pattern| (*pattern).into()).collect()),
-        enable_wildcards: true,
-        include_control: false,
-    }
 }
 
 fn subscribe(port: &Port, messages: usize, overflow: Overflow) -> LocalSubscription {

@@ -10,6 +10,7 @@
 
 mod delivery;
 mod flow;
+mod gathered;
 mod handshake;
 mod held_back;
 mod life;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use daemoneye_eventbus_core::broker::{Broker, BrokerConfig, BrokerStatistics, Undelivered};
 use daemoneye_eventbus_core::event::{
-    CollectionEvent, CorrelationMetadata, Map, ProcessEvent, Timestamp, TriggerRequest,
+    CollectionEvent, CorrelationMetadata, EventSubscription, Map, ProcessEvent, SourceCaps, Timestamp, TriggerRequest,
 };
 use daemoneye_eventbus_core::transport::Address;
 use daemoneye_eventbus_core::wire::text::{Code, Dropped, ErrText, FromBroker, Info, OkText};
@@ -307,6 +307,19 @@ pub(crate) fn process<'a>(pid: u32, command_line: Option<&'a str>) -> Collection
         start_time: None,
         metadata: Map::default(),
     })
+}
+
+/// Of a bus of this process.
+pub(crate) fn asked(patterns: &[&str]) -> EventSubscription {
+    EventSubscription {
+        subscriber_id: "s".into(),
+        capabilities: SourceCaps::default(),
+        event_filter: None,
+        correlation_filter: None,
+        topic_patterns: Some(patterns.iter().map(|pattern| (*pattern).into()).collect()),
+        enable_wildcards: true,
+        include_control: false,
+    }
 }
 
 fn write(topic: &str, sequence: u64, payload: Payload<'_>) -> Vec<u8> {

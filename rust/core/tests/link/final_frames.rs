@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use daemoneye_eventbus_core::client::{ClientConfig, Inbox, Link, Read, Reader, State, Ticket};
 use daemoneye_eventbus_core::queue::{DropReason, Wake};
-use daemoneye_eventbus_core::transport::Stream;
+use daemoneye_eventbus_core::transport::{Peer, Stream};
 use daemoneye_eventbus_core::wire::frame::DEFAULT_MAX_FRAME;
 use daemoneye_eventbus_core::wire::text::{Bye, Code, ErrText, FromBroker, FromClient};
 use daemoneye_eventbus_core::wire::{self, Dialect};
@@ -25,7 +25,7 @@ fn a_final_refusal_behind_the_answers_of_a_new_connection_is_final() {
     assert!(matches!(next_text(&broker, &client, &mut Vec::new()), FromClient::Sub(sub) if sub.id == id));
     broker.send(&client, &[ok_frame(id), FromBroker::Err(refusal()).frame()].concat());
     waker.until("closed", || link.state() == State::Closed);
-    assert_eq!(link.cause(), Some(refusal().into_error()));
+    assert_eq!(link.cause(), Some(refusal().into_error(Peer::own_uid())));
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_final_refusal_before_an_invalid_frame_is_final() {
     waker.until("connected", || link.state() == State::Connected);
     broker.send(&client, &[FromBroker::Err(refusal()).frame(), vec![0; 4]].concat());
     waker.until("closed", || link.state() == State::Closed);
-    assert_eq!(link.cause(), Some(refusal().into_error()));
+    assert_eq!(link.cause(), Some(refusal().into_error(Peer::own_uid())));
 }
 
 #[test]

@@ -10,10 +10,12 @@
 mod blocked_host;
 mod final_frames;
 mod impossible_numbers;
+mod keep_alive;
 mod native;
 mod one_turn;
 mod original;
 mod proof;
 mod reconnecting;
+mod send_buffer;
 mod support;
 mod unanswered;

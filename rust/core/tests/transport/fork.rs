@@ -46,7 +46,7 @@ fn unusable((listener, client, server): &Pair) -> bool {
     let read = server
         .try_read(&mut [0; 8])
         .is_err_and(|error| error.kind() == ErrorKind::NotConnected);
-    write && read && client.readable().is_err() && listener.path_state() == PathState::Ours
+    write && read && client.readable().is_err() && listener.path_watch().state() == PathState::Ours
 }
 
 /// The role of [`fault_60_a_forked_child_holds_nothing`].
@@ -112,7 +112,7 @@ async fn pair_at(path: &Path) -> Pair {
 }
 
 fn assert_alive((listener, client, server): &Pair) {
-    assert_eq!(listener.path_state(), PathState::Ours);
+    assert_eq!(listener.path_watch().state(), PathState::Ours);
     assert_eq!(client.try_write(&[IoSlice::new(b"alive")]).unwrap(), 5);
     assert_eq!(server.try_read(&mut [0; 8]).unwrap(), 5);
 }

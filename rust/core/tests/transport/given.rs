@@ -25,7 +25,7 @@ fn a_given_listener_accepts_and_leaves_everything_as_it_was() {
         assert_eq!((peer.uid, peer.pid), (Peer::own_uid(), Some(std::process::id())));
         // Whatever becomes of its path is its maker's business.
         std::fs::rename(home.path(), home.dir.path().join("elsewhere")).unwrap();
-        assert_eq!(listener.path_state(), PathState::Ours);
+        assert_eq!(listener.path_watch().state(), PathState::Ours);
         std::fs::rename(home.dir.path().join("elsewhere"), home.path()).unwrap();
         listener.close();
         let after = std::fs::metadata(home.path()).unwrap();

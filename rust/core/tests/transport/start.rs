@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use daemoneye_eventbus_core::Error;
-use daemoneye_eventbus_core::transport::{ListenOptions, Listener, PathState, Retry};
+use daemoneye_eventbus_core::transport::{ListenOptions, PathState, Retry};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::helper::Role;
@@ -64,7 +64,7 @@ fn a_group_is_let_in_only_as_asked() {
             group,
             ..options()
         };
-        let result = run(Listener::bind(&Home::new().address(), &options));
+        let result = run(bind_with(&Home::new().address(), &options));
         assert!(
             matches!(
                 result,
@@ -90,7 +90,7 @@ fn a_group_is_let_in_only_as_asked() {
             group: Some(NOBODY),
             ..options()
         };
-        let _listener = Listener::bind(&home.address(), &options).await.unwrap();
+        let _listener = bind_with(&home.address(), &options).await.unwrap();
         assert_eq!(mode(&home.path()), 0o660);
         assert_eq!(std::fs::symlink_metadata(home.path()).unwrap().gid(), NOBODY);
         assert_eq!(mode(&home.lock()), 0o600);
@@ -127,7 +127,7 @@ fn fault_07_a_second_broker_disturbs_nothing() {
         assert_eq!(assert_running(bind(&home.path()).await), Some(std::process::id()));
         assert!(started.elapsed() < Duration::from_secs(1));
         assert_eq!(std::fs::symlink_metadata(home.path()).unwrap().ino(), inode);
-        assert_eq!(listener.path_state(), PathState::Ours);
+        assert_eq!(listener.path_watch().state(), PathState::Ours);
         client.try_write(&[std::io::IoSlice::new(b"on")]).unwrap();
         assert_eq!(server.try_read(&mut [0; 8]).unwrap(), 2);
     });
@@ -213,9 +213,9 @@ fn fault_10_a_successors_file_survives() {
         std::fs::remove_file(home.path()).unwrap();
         std::fs::remove_file(home.lock()).unwrap();
         let new = bind(&home.path()).await.unwrap();
-        assert_eq!(old.path_state(), PathState::Lost);
+        assert_eq!(old.path_watch().state(), PathState::Lost);
         old.close();
-        assert_eq!(new.path_state(), PathState::Ours);
+        assert_eq!(new.path_watch().state(), PathState::Ours);
         let _client = dial(&home.path());
         new.accept().await.unwrap();
     });
@@ -226,9 +226,9 @@ fn fault_12_a_removed_file_is_noticed_and_harms_nobody() {
     run(async {
         let home = Home::new();
         let (listener, client, server) = pair(&home).await;
-        assert_eq!(listener.path_state(), PathState::Ours);
+        assert_eq!(listener.path_watch().state(), PathState::Ours);
         std::fs::remove_file(home.path()).unwrap();
-        assert_eq!(listener.path_state(), PathState::Lost);
+        assert_eq!(listener.path_watch().state(), PathState::Lost);
         client.try_write(&[std::io::IoSlice::new(b"on")]).unwrap();
         assert_eq!(server.try_read(&mut [0; 8]).unwrap(), 2);
     });

@@ -46,7 +46,11 @@ pub(crate) fn options() -> ListenOptions {
 }
 
 pub(crate) async fn bind(path: &Path) -> Result<Listener> {
-    Listener::bind(&Address::from_path(path)?, &options()).await
+    bind_with(&Address::from_path(path)?, &options()).await
+}
+
+pub(crate) async fn bind_with(address: &Address, options: &ListenOptions) -> Result<Listener> {
+    Listener::prepare(address, options)?.listen().await
 }
 
 pub(crate) fn dial(path: &Path) -> Stream {

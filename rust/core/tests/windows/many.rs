@@ -3,7 +3,7 @@ use std::fs::File;
 use std::os::windows::io::AsRawHandle;
 use std::time::Duration;
 
-use daemoneye_eventbus_core::transport::{Address, ListenOptions, Listener, Retry, Stream, own_sid};
+use daemoneye_eventbus_core::transport::{Address, Retry, Stream, own_sid};
 use tokio::time::sleep;
 
 use crate::support::{address, bind, dial, read, read_exactly, run, write_all};
@@ -57,7 +57,7 @@ fn a_broker_that_has_ended_can_start_again_at_once() {
     run(async {
         let address = address();
         for _ in 0..20 {
-            let listener = Listener::bind(&address, &ListenOptions::default()).await.unwrap();
+            let listener = bind(&address).await;
             let client = dial(&address);
             let (server, _) = listener.accept().await.unwrap();
             write_all(&server, b"bye").await.unwrap();

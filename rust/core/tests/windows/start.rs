@@ -7,7 +7,7 @@ use daemoneye_eventbus_core::transport::{Address, ListenOptions, Listener, PathS
 
 use tokio::time::timeout;
 
-use crate::support::{address, bind, dial, pair, read_exactly, run, sid, write_all};
+use crate::support::{address, bind, bind_with, dial, pair, read_exactly, run, sid, try_bind, write_all};
 
 #[test]
 fn an_instance_and_its_full_name_are_one_address() {
@@ -43,7 +43,7 @@ fn the_descriptor_is_protected_and_names_only_who_was_listed() {
             ..ListenOptions::default()
         };
         let address = address();
-        let listener = Listener::bind(&address, &options).await.unwrap();
+        let listener = bind_with(&address, &options).await.unwrap();
         let own = own_sid().unwrap();
         let security = listener.security().unwrap();
         let (owner, list) = security
@@ -88,7 +88,7 @@ fn a_second_broker_is_told_of_the_first_which_goes_on() {
     run(async {
         let address = address();
         let first = bind(&address).await;
-        match Listener::bind(&address, &ListenOptions::default()).await {
+        match try_bind(&address).await {
             Err(Error::BrokerAlreadyRunning { path, pid, .. }) => {
                 assert_eq!((path.as_path(), pid), (address.path(), Some(std::process::id())));
             }
@@ -98,7 +98,7 @@ fn a_second_broker_is_told_of_the_first_which_goes_on() {
         first.accept().await.unwrap();
         let client = dial(&address);
         first.accept().await.unwrap();
-        assert_eq!(first.path_state(), PathState::Ours);
+        assert_eq!(first.path_watch().state(), PathState::Ours);
         drop(client);
     });
 }
@@ -186,7 +186,7 @@ fn the_name_is_kept_however_many_come_and_go() {
             drop(dial_when_free(&address, &listener).await);
             accept_soon(&listener).await;
             assert!(matches!(
-                Listener::bind(&address, &ListenOptions::default()).await,
+                try_bind(&address).await,
                 Err(Error::BrokerAlreadyRunning { .. })
             ));
         }

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use daemoneye_eventbus_core::Result;
 use daemoneye_eventbus_core::transport::{Address, ListenOptions, Listener, Sid, Stream, own_sid};
 
 /// A name that no other test, and no earlier run, has used.
@@ -18,7 +19,15 @@ pub(crate) fn sid(text: &str) -> Sid {
 }
 
 pub(crate) async fn bind(address: &Address) -> Listener {
-    Listener::bind(address, &ListenOptions::default()).await.unwrap()
+    try_bind(address).await.unwrap()
+}
+
+pub(crate) async fn try_bind(address: &Address) -> Result<Listener> {
+    bind_with(address, &ListenOptions::default()).await
+}
+
+pub(crate) async fn bind_with(address: &Address, options: &ListenOptions) -> Result<Listener> {
+    Listener::prepare(address, options)?.listen().await
 }
 
 pub(crate) fn dial(address: &Address) -> Stream {

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::{Backend, BusCore};
 use crate::calls;
+use crate::deferred_drops;
 use crate::errors::{raise, to_py};
 use crate::events::{self, Correlation};
 use crate::fork_safe::ForkSafe;
@@ -27,8 +28,8 @@ use crate::link::Link;
 use crate::local_link::LocalLink;
 use crate::loop_waker::Deferral;
 use crate::publish_request::{
-    LocalMessage, PublishOutcome, PublishRequest, Publishable, control_payload, default_topic_text, exact_payload,
-    topic_text, trigger_in,
+    LocalContents, LocalMessage, PublishOutcome, PublishRequest, Publishable, control_payload, default_topic_text,
+    exact_payload, topic_text, trigger_in,
 };
 
 /// Whether the caller waits where there is no room.
@@ -195,17 +196,18 @@ impl BusCore {
         mode: PublishMode,
     ) -> PyResult<PublishOutcome> {
         let py = slf.py();
+        deferred_drops::settle(py);
         let bus = slf.get();
         let (id, timestamp) = (draft.id, draft.timestamp);
         let message = |sequence| -> Object {
-            Arc::new(LocalMessage {
+            Arc::new(LocalMessage::new(LocalContents {
                 item: parts.item,
                 correlation: parts.correlation,
                 id,
                 topic: parts.topic,
                 timestamp,
                 sequence,
-            })
+            }))
         };
         let caller = Caller {
             waker: mode.waits().then_some(&bus.room_waker),

@@ -68,6 +68,15 @@ pub(crate) struct Envelope {
 }
 
 impl Correlation {
+    /// What it holds of Python's objects.
+    pub(crate) fn into_object(self) -> Option<Py<PyAny>> {
+        match self {
+            Self::Object(metadata) => Some(metadata.into_any()),
+            Self::Id(Id::Text(text)) => Some(text.into_any()),
+            Self::Id(Id::Uuid(..)) | Self::Wire(_) => None,
+        }
+    }
+
     /// A `str` or `CorrelationMetadata` that a publisher gave.
     pub(crate) fn given(ob: &Bound<'_, PyAny>, field: impl FnOnce() -> Field) -> PyResult<Self> {
         if let Ok(id) = ob.cast_exact::<PyString>() {

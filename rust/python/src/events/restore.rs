@@ -22,19 +22,24 @@ pub(crate) fn beyond_fields<'py>(ob: &Bound<'py, PyAny>) -> PyResult<Option<Boun
     Ok(Some(dropped.into_pyobject(ob.py())?.into_any()))
 }
 
-/// That, of an object with so many fields; there is none in a pickle that was made of arguments alone.
-fn dropped(class: &'static str, values: &[Bound<'_, PyAny>], fields: usize) -> PyResult<u64> {
-    values
-        .get(fields)
-        .map_or(Ok(0), |value| Field(class, "dropped_before").u64(value.as_borrowed()))
-}
-
 fn arguments<'a, 'py, const N: usize>(values: &'a [Bound<'py, PyAny>]) -> [Arg<'a, 'py>; N] {
     let mut arguments = [Arg::MISSING; N];
     for (argument, value) in arguments.iter_mut().zip(values) {
         *argument = Arg::given(value);
     }
     arguments
+}
+
+/// With that; there is none in a pickle that was made of arguments alone.
+fn arguments_and_dropped<'a, 'py, const N: usize>(
+    class: &'static str,
+    values: &'a [Bound<'py, PyAny>],
+) -> PyResult<([Arg<'a, 'py>; N], u64)> {
+    let dropped = match values.get(N) {
+        Some(value) => Field(class, "dropped_before").u64(value.as_borrowed())?,
+        None => 0,
+    };
+    Ok((arguments(values), dropped))
 }
 
 /// Rebuilds a pickled value; private to `__reduce__`.
@@ -57,13 +62,13 @@ pub(crate) fn _restore(class: &Bound<'_, PyType>, values: &Bound<'_, PyTuple>) -
     } else if class.is(py.get_type::<CorrelationMetadata>()) {
         object(py, CorrelationMetadata::build(py, &arguments(&values), origin)?)
     } else if class.is(py.get_type::<ControlMessage>()) {
-        let dropped = dropped("ControlMessage", &values, 6)?;
-        object(py, ControlMessage::build(&arguments(&values), dropped, origin)?)
+        let (arguments, dropped) = arguments_and_dropped("ControlMessage", &values)?;
+        object(py, ControlMessage::build(&arguments, dropped, origin)?)
     } else if class.is(py.get_type::<Message>()) {
         object(py, Message::build(py, &arguments(&values), origin)?)
     } else if class.is(py.get_type::<BusEvent>()) {
-        let dropped = dropped("BusEvent", &values, 8)?;
-        object(py, BusEvent::build(py, &arguments(&values), dropped, origin)?)
+        let (arguments, dropped) = arguments_and_dropped("BusEvent", &values)?;
+        object(py, BusEvent::build(py, &arguments, dropped, origin)?)
     } else {
         Err(unknown_class(class))
     }

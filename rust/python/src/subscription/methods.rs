@@ -57,7 +57,8 @@ impl SubscriptionCore {
         Ok(PyTuple::new(py, self.patterns.iter().map(|(_, text)| text))?.unbind())
     }
 
-    /// Messages that matched and were lost, at the broker or in this queue; exact while connected.
+    /// Messages that matched and were lost, at the broker or in this queue; exact while connected, and once it was closed. A full
+    /// subscription with ``overflow="block"`` reads nothing, and so learns of the broker's losses when there is room again.
     #[getter]
     fn dropped(&self, py: Python<'_>) -> PyResult<u64> {
         Ok(self.queue(py)?.snapshot().lost())
@@ -103,10 +104,7 @@ impl SubscriptionCore {
 
     /// Ends the in-process subscription; what waits is dropped.
     fn _end(&self, py: Python<'_>) -> PyResult<()> {
-        if let Receiver::Local(local) = self.receiver.get(py)? {
-            local.close();
-        }
-        Ok(())
+        self.leave(py)
     }
 
     /// True if the loop should have a turn before the next message.
@@ -143,7 +141,7 @@ impl SubscriptionCore {
             match next {
                 Ok(Ok(())) => {}
                 Ok(Err(PopError::Empty)) => break,
-                Ok(Err(PopError::Ended)) => return Ok(false),
+                Ok(Err(PopError::Ended)) => return self.leave(py).map(|()| false),
                 // The message stays for the next call to fail on, so that those before it are not lost.
                 Err(_) if taken > 0 => break,
                 Err(error) => return Err(error),

@@ -26,11 +26,7 @@ impl Delivery<'_> {
         let mut translations: SmallVec<[(Dialect, Result<Bytes, DropReason>); 2]> = SmallVec::new();
         let mut at = 0;
         for (frame, body) in frame::split(frames) {
-            // It was checked on its way in, so this finds nothing new.
-            let Ok(summary) = wire::check(dialect, body, self.max_depth) else {
-                continue;
-            };
-            let message = LazyMessage::new(dialect, body, &summary);
+            let message = LazyMessage::new(dialect, body, self.max_depth);
             translations.clear();
             for builder in &mut builders {
                 let target = builder.target;
@@ -82,10 +78,7 @@ impl Delivery<'_> {
     #[cold]
     pub(in crate::broker) fn lose(&mut self, lane: &Lane, frames: &[u8], dialect: Dialect) {
         for (_, body) in frame::split(frames) {
-            let Ok(summary) = wire::check(dialect, body, self.max_depth) else {
-                continue;
-            };
-            let message = LazyMessage::new(dialect, body, &summary);
+            let message = LazyMessage::new(dialect, body, self.max_depth);
             for target in &lane.targets {
                 if let Some(accepted) = target.accepted(|filters| message.accepts(filters)) {
                     self.lost(target, 1, accepted, DropReason::NoMemory);
@@ -158,16 +151,17 @@ impl<'t> RunBuilder<'t> {
 pub(super) struct LazyMessage<'a> {
     dialect: Dialect,
     body: &'a [u8],
-    summary: &'a Summary<'a>,
+    /// Of what was found well-formed on its way in. `None` if it is not: then it cannot be read either.
+    pub(super) summary: Option<Summary<'a>>,
     read: OnceCell<Option<(Message<'a>, Option<CollectionEvent<'a>>)>>,
 }
 
 impl<'a> LazyMessage<'a> {
-    pub(super) fn new(dialect: Dialect, body: &'a [u8], summary: &'a Summary<'a>) -> Self {
+    pub(super) fn new(dialect: Dialect, body: &'a [u8], max_depth: usize) -> Self {
         Self {
             dialect,
             body,
-            summary,
+            summary: wire::check(dialect, body, max_depth).ok(),
             read: OnceCell::new(),
         }
     }
@@ -180,7 +174,8 @@ impl<'a> LazyMessage<'a> {
 
     /// What cannot be read is accepted by every filter that would have to; see [`is_unreadable`](Self::is_unreadable).
     pub(super) fn accepts(&self, filters: &Filters) -> bool {
-        filters.accept_summary(self.summary).unwrap_or_else(|| {
+        let Some(summary) = &self.summary else { return true };
+        filters.accept_summary(summary).unwrap_or_else(|| {
             self.read()
                 .is_none_or(|(message, event)| filters.accept(message, event.as_ref()))
         })
@@ -188,7 +183,7 @@ impl<'a> LazyMessage<'a> {
 
     /// A filter had to see all of it, and there was no memory for that: it was found well-formed before.
     fn is_unreadable(&self) -> bool {
-        self.read.get().is_some_and(Option::is_none)
+        self.summary.is_none() || self.read.get().is_some_and(Option::is_none)
     }
 
     /// The whole frame in another dialect, or why there is none.

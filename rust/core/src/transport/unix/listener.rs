@@ -28,7 +28,7 @@ use super::socket_file::{PathWatch, SocketFile, SocketPath};
 use super::stream::Stream;
 use crate::error::{Error, Result};
 use crate::log::Limiter;
-use crate::transport::{Address, ListenOptions, PathState, Peer};
+use crate::transport::{Address, ListenOptions, Peer};
 
 const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
 /// Capped by the system (`somaxconn`).
@@ -83,12 +83,7 @@ impl Prepared {
 }
 
 impl Listener {
-    /// The start-up order of `docs/operations.md`. Must run inside a tokio runtime with I/O and time.
-    pub async fn bind(address: &Address, options: &ListenOptions) -> Result<Self> {
-        Self::prepare(address, options)?.listen().await
-    }
-
-    /// All of it that needs the file system and no runtime.
+    /// The start-up order of `docs/operations.md`: all of it that needs the file system and no runtime.
     pub fn prepare(address: &Address, options: &ListenOptions) -> Result<Prepared> {
         let mode = requested_mode(options)?;
         let socket_path = SocketPath::open(address)?;
@@ -173,13 +168,9 @@ impl Listener {
         }
     }
 
-    pub(crate) fn path_watch(&self) -> PathWatch {
+    pub fn path_watch(&self) -> PathWatch {
         // A path of the service manager is its business.
         self.file.as_ref().map_or_else(PathWatch::unwatched, SocketFile::watch)
-    }
-
-    pub fn path_state(&self) -> PathState {
-        self.path_watch().state()
     }
 
     /// Closes, removes the socket file if it is still ours, releases the lock.
@@ -324,7 +315,8 @@ mod tests {
     async fn connections_that_nobody_follows_are_told_too() {
         let folder = tempfile::tempdir().unwrap();
         let address = Address::from_path(&folder.path().join("b.sock")).unwrap();
-        let listener = Listener::bind(&address, &ListenOptions::default()).await.unwrap();
+        let listener = Listener::prepare(&address, &ListenOptions::default()).unwrap();
+        let listener = listener.listen().await.unwrap();
         assert_eq!((listener.log.due(GONE), listener.log.due(GONE)), (Some(0), None));
         let look = async || tokio::time::timeout(std::time::Duration::from_millis(1), listener.accept()).await;
         assert!(look().await.is_err() && listener.log.next_overdue().is_some());

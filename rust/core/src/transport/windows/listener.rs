@@ -80,8 +80,8 @@ impl Listener {
         })
     }
 
-    /// The start-up order of `docs/operations.md`. Must run inside a tokio runtime with I/O and time.
-    pub async fn bind(address: &Address, options: &ListenOptions) -> Result<Self> {
+    /// The start-up order of `docs/operations.md`.
+    async fn bind(address: &Address, options: &ListenOptions) -> Result<Self> {
         let path = address.path();
         let failed = |action: &str, cause: &io::Error| Error::io(format!("{action} {}", path.display()), cause);
         tokio::runtime::Handle::try_current().map_err(|cause| failed("listen at", &io::Error::other(cause)))?;
@@ -136,12 +136,8 @@ impl Listener {
         }
     }
 
-    pub(crate) const fn path_watch(&self) -> PathWatch {
+    pub const fn path_watch(&self) -> PathWatch {
         PathWatch
-    }
-
-    pub const fn path_state(&self) -> PathState {
-        self.path_watch().state()
     }
 
     /// Owner and access list of the pipe, as the system has them, in the security descriptor definition language.

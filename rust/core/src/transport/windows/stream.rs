@@ -347,7 +347,8 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.unwrap().block_on(async {
             let address = Address::from_instance(&format!("late-{}", std::process::id())).unwrap();
-            let listener = Listener::bind(&address, &ListenOptions::default()).await.unwrap();
+            let prepared = Listener::prepare(&address, &ListenOptions::default()).unwrap();
+            let listener = prepared.listen().await.unwrap();
             let client = Stream::dial(&address, &[own_sid().unwrap().clone()]).unwrap();
             let (server, _) = listener.accept().await.unwrap();
             server.writable().await.unwrap();

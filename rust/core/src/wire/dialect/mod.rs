@@ -104,15 +104,10 @@ impl Dialect {
         Self::ALL.iter().copied().find(|dialect| dialect.name() == name)
     }
 
-    /// Whether a connection can speak this dialect.
-    pub fn on_connections(self) -> bool {
-        Self::CONNECTIONS.contains(&self)
-    }
-
     /// The dialect of that name, if a connection can speak it; otherwise the names of those that one can.
     pub fn for_connection(name: &str) -> Result<Self, String> {
         Self::from_name(name)
-            .filter(|dialect| dialect.on_connections())
+            .filter(|dialect| Self::CONNECTIONS.contains(dialect))
             .ok_or_else(|| Self::names(Self::CONNECTIONS))
     }
 

@@ -166,8 +166,9 @@ impl From<&Error> for ErrText {
 }
 
 impl ErrText {
-    /// What the caller is told. Kinds whose facts only the sender has keep them in the message, which is made fit to be shown.
-    pub fn into_error(self) -> Error {
+    /// What the caller is told, who acts as `own_uid`: that is whom the broker's kernel saw, and the broker refused. Kinds whose facts only
+    /// the sender has keep them in the message, which is made fit to be shown.
+    pub fn into_error(self, own_uid: u32) -> Error {
         let Self {
             code,
             message,
@@ -181,7 +182,7 @@ impl ErrText {
         match code {
             Code::Busy | Code::RateLimit => Error::BrokerBusy(message),
             Code::NotPermitted | Code::Rights => Error::PermissionRefused {
-                uid: own_uid(),
+                uid: own_uid,
                 reason: message,
             },
             Code::AuthenticationFailed => Error::AuthenticationFailed(TOKEN_REJECTED),
@@ -216,12 +217,4 @@ impl ErrText {
             | Code::Unknown => Error::Protocol(message),
         }
     }
-}
-
-/// The uid that a broker refuses is the one that its kernel saw: ours.
-fn own_uid() -> u32 {
-    #[cfg(unix)]
-    return rustix::process::geteuid().as_raw();
-    #[cfg(not(unix))]
-    return u32::MAX;
 }

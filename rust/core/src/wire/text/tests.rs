@@ -226,6 +226,10 @@ fn a_subscription_whose_filter_no_reader_takes_is_refused_at_the_sender() {
 fn errors_that_cross_the_wire_come_back_as_their_kind() {
     for error in [
         Error::BrokerBusy("full".into()),
+        Error::PermissionRefused {
+            uid: 7,
+            reason: "not you".into(),
+        },
         Error::AuthenticationFailed(super::code::TOKEN_REJECTED),
         Error::Protocol("bad".into()),
         Error::SubscriptionClosed("s".into()),
@@ -242,7 +246,7 @@ fn errors_that_cross_the_wire_come_back_as_their_kind() {
             kind: "k".into(),
         }),
     ] {
-        assert_eq!(ErrText::from(&error).into_error(), error);
+        assert_eq!(ErrText::from(&error).into_error(7), error);
         assert_eq!(ErrText::from(&error).code, error.code());
     }
 }

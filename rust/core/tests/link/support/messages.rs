@@ -8,9 +8,14 @@ use daemoneye_eventbus_core::wire::{self, Dialect, Draft, Payload};
 use super::TestWaker;
 
 pub(crate) fn with_draft<R>(pid: u32, work: impl FnOnce(&mut Draft<'_>) -> R) -> R {
+    with_draft_of(pid, "sh", work)
+}
+
+/// Of a process of this name, which may be long.
+pub(crate) fn with_draft_of<R>(pid: u32, name: &str, work: impl FnOnce(&mut Draft<'_>) -> R) -> R {
     let event = CollectionEvent::Process(ProcessEvent {
         pid,
-        name: "sh",
+        name,
         command_line: None,
         executable_path: None,
         ppid: None,

@@ -13,7 +13,7 @@ use daemoneye_eventbus_core::queue::{Limits, Overflow, Wake};
 use daemoneye_eventbus_core::topic;
 use daemoneye_eventbus_core::transport::Address;
 
-pub(crate) use self::messages::{frames, pids, publish, with_draft};
+pub(crate) use self::messages::{frames, pids, publish, with_draft, with_draft_of};
 pub(crate) use self::scripted_broker::{
     ScriptedBroker, broken, broker_info, greet, info, next_text, ok_frame, open, subscribed,
 };

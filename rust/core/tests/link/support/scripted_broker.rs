@@ -38,7 +38,8 @@ impl ScriptedBroker {
 
     pub(crate) fn listen(&mut self) {
         let options = ListenOptions::default();
-        let bound = self.runtime.block_on(Listener::bind(&self.place.address, &options));
+        let prepared = Listener::prepare(&self.place.address, &options).unwrap();
+        let bound = self.runtime.block_on(prepared.listen());
         self.listener = Some(bound.unwrap());
     }
 
