@@ -219,9 +219,20 @@ async def test_in_process_iteration_ends_with_the_broker(path):
     assert seen == [0, 1, 2]
     with pytest.raises((ConnectionClosed, ConnectionLost)):
         await bus.publish(process(4))
-    with pytest.raises(SubscriptionClosed):
-        await events.get(timeout=1)
+    # It said to subscribe again, which this bus refuses.
+    ended = "ended with its broker; subscribe on a bus of the next one"
+    for read_once in (events.get, lambda: events.get_many(5)):
+        with pytest.raises(SubscriptionClosed, match=ended) as caught:
+            await read_once()
+        assert caught.value.subscriber_id == events.subscriber_id
+    with pytest.raises(SubscriptionClosed, match=ended):
+        events.get_nowait()
+    assert bus.state == "closed"
+    await bus.flush()
+    assert (await bus.statistics()).messages_delivered == 3
     await bus.shutdown()
+    with pytest.raises(SubscriptionClosed, match="is closed; subscribe again"):
+        await events.get()
 
 
 async def test_a_stopped_broker_cannot_be_started_again(path):

@@ -166,6 +166,20 @@ async def test_a_forked_child_that_runs_its_parents_loop_says_so_once(broker, pa
     await asyncio.to_thread(parent.finish)
 
 
+async def test_a_new_bus_in_an_inherited_loop_is_told_of_the_loop(broker, path, program):
+    """The error told of an object of the parent's, and to make another, which the child had just done."""
+    parent = program("forked_new_bus.py", path)
+    said = await parent.answer()
+    child, status = await parent.answer()
+    assert status == 0
+    assert len(said) == 2
+    for text, owner, current in said:
+        assert (owner, current) == (parent.pid, child)
+        assert text.startswith(f"the running event loop belongs to process {owner}, and this is process {current}")
+        assert "asyncio.run" in text
+    await asyncio.to_thread(parent.finish)
+
+
 @pytest.mark.parametrize("block", ["broker", "remote", "local", "over_socket", "in_process"])
 def test_an_exception_that_leaves_a_block_in_a_forked_child_is_kept(path, program, block):
     """``sys.exit(3)`` in a child forked within the block once became a traceback of `ForkedProcess` and code 1."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from daemoneye_eventbus import Broker, EventBus
+
 LEAVE = """
 import asyncio, gc, sys
 from daemoneye_eventbus import Broker, EventBus
@@ -128,6 +130,18 @@ def test_what_was_not_sent_is_told_once(path, state, said):
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
     (line,) = [line for line in done.stderr.splitlines() if "not sent" in line]
     assert line.endswith(f"1 {said}")
+
+
+async def test_a_subscription_of_many_patterns_is_named_in_short(path):
+    """Its repr and its warning listed all that it has, which may be 1,024."""
+    patterns = [f"events.process.p{number:04}" for number in range(1000)]
+    async with Broker(path) as broker, EventBus.from_broker(broker) as bus, bus.subscribe(*patterns) as events:
+        first = ", ".join(patterns[:3])
+        assert repr(events) == f"<Subscription {events.subscriber_id!r} {first} and 997 more>"
+        events_of_three = await bus.subscribe(*patterns[:3])
+        assert repr(events_of_three).endswith(f"{first}>")
+        with pytest.warns(ResourceWarning, match=f"{first}> was forgotten"):
+            del events_of_three
 
 
 @pytest.mark.parametrize("what", ["broker", "subscription"])

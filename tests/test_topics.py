@@ -5,7 +5,16 @@ import pickle
 
 import pytest
 
-from daemoneye_eventbus import PatternError, TopicError, TopicPattern, _native, topics
+from daemoneye_eventbus import (
+    Broker,
+    BrokerConfig,
+    EventBus,
+    PatternError,
+    TopicError,
+    TopicPattern,
+    _native,
+    topics,
+)
 
 
 def test_names_are_those_of_the_core():
@@ -62,3 +71,18 @@ def test_what_is_no_topic_meets_no_pattern_and_is_refused(topic):
     assert error.value.topic == topic[:256]
     # How deep topics may be, brokers differ about.
     assert TopicPattern("#").matches("events" + ".x" * 120)
+
+
+async def test_every_pattern_of_a_subscription_is_a_pattern(path):
+    """Those of more than eight segments were not."""
+    deep = "events" + ".a" * 9
+    async with (
+        Broker(path, config=BrokerConfig(max_topic_depth=16)) as broker,
+        EventBus.from_broker(broker) as bus,
+        bus.subscribe(deep) as events,
+    ):
+        assert TopicPattern(events.patterns[0]).matches(deep)
+    deepest = "events" + ".a" * 123 + ".#"
+    assert TopicPattern(deepest).pattern == deepest
+    with pytest.raises(PatternError):
+        TopicPattern("events" + ".a" * 125 + ".#")

@@ -156,7 +156,16 @@ def values(kind, dialect, plain=PLAIN):
         return st.one_of([values(name, dialect) for name in EVENTS])
     if kind == "CorrelationMetadata":
         plain = CORRELATION
-    return st.builds(CLASSES[kind], **{name: values(of, dialect, plain) for name, of in fields(kind, dialect)})
+    given_fields = {name: values(of, dialect, plain) for name, of in fields(kind, dialect)}
+    return st.fixed_dictionaries(given_fields).map(lambda given: made(CLASSES[kind], **given))
+
+
+def made(cls, **given):
+    """One that its constructor takes: bounds that nothing could meet are refused."""
+    least, most = given.get("min_sequence"), given.get("max_sequence")
+    if least is not None and most is not None:
+        given["min_sequence"], given["max_sequence"] = sorted((least, most))
+    return cls(**given)
 
 
 many = settings(

@@ -118,7 +118,7 @@ class Connection:
         self.bridge.call(self._reading.update)
 
     def _on_change(self) -> None:
-        self.link.resume()
+        self._reading.resume()
         self._notify_observers()
         self._reading.update()
         self.changed.wake_all()

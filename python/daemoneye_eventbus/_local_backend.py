@@ -10,7 +10,7 @@ from daemoneye_eventbus._backend import OpenedQueue
 from daemoneye_eventbus._backpressure import RoomCallbacks
 from daemoneye_eventbus._closing import Closing
 from daemoneye_eventbus._types import EventBusStatistics
-from daemoneye_eventbus.errors import ConnectionLost, ForkedProcess
+from daemoneye_eventbus.errors import ConnectionLost, ForkedProcess, SubscriptionClosed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,12 +77,18 @@ class LocalBackend:
         def end(_at_once: bool) -> None:
             return None
 
-        return OpenedQueue(source, self._yield_turn, self._yield_turn, end, self._failure)
+        failure = functools.partial(self._failure, spec.subscriber_id)
+        return OpenedQueue(source, self._yield_turn, self._yield_turn, end, failure)
 
-    def _failure(self) -> BaseException | None:
-        """Why a subscription ended that neither its owner nor the broker has closed."""
-        if self.state == "closed":
+    def _failure(self, subscriber_id: str) -> BaseException | None:
+        """Why a subscription ended that its owner has not closed."""
+        if self._closing.begun:
             return None
+        if not self._broker.running:
+            return SubscriptionClosed(
+                f"the subscription {subscriber_id!r} ended with its broker; subscribe on a bus of the next one",
+                subscriber_id=subscriber_id,
+            )
         return ConnectionLost(
             'this queue was full, and its bus had asked to be cut then (broker_overflow="disconnect")'
         )

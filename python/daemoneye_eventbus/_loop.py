@@ -69,12 +69,22 @@ class Bridge:
 
     @classmethod
     def current(cls) -> Bridge:
-        """The bridge of the running loop."""
+        """The bridge of the running loop; raises `ForkedProcess` if that is the parent's."""
         _logs.refresh()
         loop = asyncio.get_running_loop()
         bridge = cls._bridges.get(loop)
         if bridge is None:
             bridge = cls._bridges[loop] = cls(loop)
+        try:
+            bridge.waker.check()
+        except ForkedProcess as error:
+            owner, current = error.owner_pid, error.current_pid
+            raise ForkedProcess(
+                f"the running event loop belongs to process {owner}, and this is process {current}; run what uses the "
+                "bus here in a loop of its own, with asyncio.run",
+                owner_pid=owner,
+                current_pid=current,
+            ) from None
         return bridge
 
     @property

@@ -382,7 +382,7 @@ class Message(_Record):
 class TopicPattern:
     """A parsed pattern: `*` and `+` match one segment, a final `*` one or more, a final `#` zero or more.
 
-    Raises `PatternError` if the text ``pattern`` is not valid.
+    Raises `PatternError` if the text ``pattern`` is not valid. How many segments it may have, the broker decides.
     """
 
     def __new__(cls, pattern: str) -> Self: ...

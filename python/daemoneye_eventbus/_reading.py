@@ -1,13 +1,15 @@
 """Who reads a connection, and who waits for the kernel to take more.
 
 A loop that watches descriptors does both itself: no thread stands between the kernel and a reader. Otherwise the link's
-own thread does, and wakes the loop once for all that has come meanwhile.
+own thread does, and wakes the loop once for all that has come meanwhile. Either stops where a small queue is full, and
+the loop goes on in its next turn, when the queue's reader has had one.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Final, Protocol
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final
 
 from daemoneye_eventbus.errors import ForkedProcess
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from daemoneye_eventbus._bindings import Link
+    from daemoneye_eventbus._bindings import Link, LoopWaker
     from daemoneye_eventbus._loop import Bridge
 
 __all__ = ["LinkReads", "LoopReads", "Reading", "reading"]
@@ -24,26 +26,61 @@ __all__ = ["LinkReads", "LoopReads", "Reading", "reading"]
 _ATTEMPTS: Final = 4
 
 
-class Reading(Protocol):
-    """What a connection tells its reader."""
+def reading(bridge: Bridge, link: Link) -> Reading:
+    """The one that suits this loop."""
+    return (LoopReads if bridge.watches_descriptors else LinkReads)(bridge, link)
 
+
+class Reading(ABC):
+    """What a connection tells its reader, and the turns that the loop has in between."""
+
+    def __init__(self, bridge: Bridge, link: Link) -> None:
+        self._bridge = bridge
+        self._link = link
+        self._turn = 0
+
+    @abstractmethod
     def update(self) -> None:
         """What is there to be read may have changed."""
 
+    @abstractmethod
     def kernel_is_full(self) -> None:
         """The kernel has refused bytes; go on writing when it takes some again."""
 
+    def resume(self) -> None:
+        """A subscription that had stopped the reading may have room."""
+        if self._link.resume():
+            self._go_on_next_turn()
 
-def reading(bridge: Bridge, link: Link) -> Reading:
-    """The one that suits this loop."""
-    return LoopReads(bridge, link) if bridge.watches_descriptors else LinkReads(link)
+    def _go_on_next_turn(self) -> None:
+        """Instead of what was scheduled before, or readers would have half a turn."""
+        self._turn += 1
+        self._bridge.loop.call_soon(self._go_on, self._turn)
+
+    def _go_on(self, turn: int) -> None:
+        if turn == self._turn:
+            self._read(self._link.next_turn)
+
+    def _read(self, read: Callable[[LoopWaker], bool | None]) -> None:
+        try:
+            goes_on = read(self._bridge.waker)
+            if goes_on is not None:
+                self.update()
+            if goes_on:
+                self._go_on_next_turn()
+            # Last, since tasks that are woken run within it.
+            self._bridge.dispatch()
+        except ForkedProcess as error:
+            self._bridge.warn_of_fork(error)
+        except BaseException:
+            # A Ctrl-C may come between any two steps, and wake-ups are suppressed until the loop has dispatched.
+            self._bridge.loop.call_soon(self._bridge.dispatch)
+            self._go_on_next_turn()
+            raise
 
 
-class LinkReads:
+class LinkReads(Reading):
     """The link's own thread reads and writes."""
-
-    def __init__(self, link: Link) -> None:
-        self._link = link
 
     def update(self) -> None:
         """Nothing to do: the thread knows."""
@@ -53,7 +90,7 @@ class LinkReads:
         self._link.write_elsewhere()
 
 
-class LoopReads:
+class LoopReads(Reading):
     """The loop watches the descriptor.
 
     A signal handler may raise between any two steps of this, of the loop and of the loop's selector. What was begun and
@@ -62,8 +99,7 @@ class LoopReads:
     """
 
     def __init__(self, bridge: Bridge, link: Link) -> None:
-        self._bridge = bridge
-        self._link = link
+        super().__init__(bridge, link)
         self._watched: tuple[int, int] | None = None
         self._is_writing = False
         self._is_settled = True
@@ -128,25 +164,12 @@ class LoopReads:
         # Only now may the old descriptor's number be used again.
         self._watched = self._link.watch()
         if self._watched is not None:
-            loop.add_reader(self._watched[1], self._on_readable)
+            loop.add_reader(self._watched[1], self._read, self._link.on_readable)
             if self._is_writing:
                 loop.add_writer(self._watched[1], self._on_writable)
         elif self._is_writing:
             self._is_writing = False
             self._link.write_elsewhere()
-
-    def _on_readable(self) -> None:
-        try:
-            if self._link.on_readable(self._bridge.waker):
-                self.update()
-            # Last, since tasks that are woken run within it.
-            self._bridge.dispatch()
-        except ForkedProcess as error:
-            self._bridge.warn_of_fork(error)
-        except BaseException:
-            # A Ctrl-C may come between any two steps, and wake-ups are suppressed until the loop has dispatched.
-            self._bridge.loop.call_soon(self._bridge.dispatch)
-            raise
 
     def _on_writable(self) -> None:
         try:

@@ -29,6 +29,8 @@ from daemoneye_eventbus.errors import ConnectionClosed, SubscriptionClosed, Woul
 __all__ = ["QueueListener", "Subscription"]
 
 _MOST_AT_ONCE: Final = 2**32
+_SHOWN: Final = 3
+"""Patterns in a repr, which may have thousands."""
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -225,7 +227,9 @@ class Subscription(SubscriptionCore[T_co]):
             await self.close()
 
     def __repr__(self) -> str:
-        return f"<Subscription {self.subscriber_id!r} {', '.join(self.patterns)}>"
+        shown = ", ".join(self.patterns[:_SHOWN])
+        more = len(self.patterns) - _SHOWN
+        return f"<Subscription {self.subscriber_id!r} {shown}{f' and {more} more' if more > 0 else ''}>"
 
     def __del__(self) -> None:
         closing: Closing | None = getattr(self, "_closing", None)

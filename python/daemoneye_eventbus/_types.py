@@ -192,8 +192,7 @@ class CorrelationFilter(_Value):
         workflow_stages: The workflow stage is one of these.
         required_tags: All of these pairs are among the tags.
         any_tags: At least one of these pairs is among the tags.
-        min_sequence: Lowest sequence number, inclusive; one above `max_sequence` is refused at `subscribe`, since
-            nothing matches.
+        min_sequence: Lowest sequence number, inclusive; not above `max_sequence`.
         max_sequence: Highest sequence number, inclusive.
     """
 
@@ -218,6 +217,12 @@ class CorrelationFilter(_Value):
         )
         _maps(self, "required_tags", "any_tags")
         _optional_integers(self, _U64, "min_sequence", "max_sequence")
+        least, most = self.min_sequence, self.max_sequence
+        if least is not None and most is not None and least > most:
+            raise ValueError(
+                f"{place(self, 'min_sequence')}: {least} is above max_sequence {most}, so that nothing could match; "
+                "turn them over"
+            )
 
 
 @dataclass(frozen=True)

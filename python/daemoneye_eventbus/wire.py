@@ -2,8 +2,9 @@
 
 The bytes are those of the bus itself. These types have an encoding: the five events, their union ``CollectionEvent``,
 ``CorrelationMetadata``, ``EventSubscription``, ``SourceCaps``, ``EventFilter``, ``CorrelationFilter``,
-``EventBusStatistics``, ``BusEvent`` (as the original would write it: without topic and sequence) and ``Message``, the
-envelope.
+``EventBusStatistics``, ``BusEvent`` and ``Message``, the envelope. No others have one: a ``ControlMessage`` travels as
+a ``Message``. ``BusEvent`` is encoded as the original would write it, without topic and sequence, which decoding sets
+to ``""`` and 0.
 
 Connections use ``bincode`` (the default) or ``postcard`` (the original's current format). While the original used
 bincode, its `EventSubscription` had no ``include_control``: that is decoded as False, and encoding True raises a
@@ -86,7 +87,8 @@ def decode(type: UnionType, data: bytes, dialect: str = "bincode") -> Collection
 def decode(type: type[Any] | UnionType, data: bytes, dialect: str = "bincode") -> Any:
     """Decode all of ``data``, encoded in ``dialect``, as a ``type``.
 
-    Raises `DecodeError` if the bytes are anything else, trailing bytes included.
+    Raises `DecodeError` if the bytes are anything else, trailing bytes included. A ``BusEvent`` comes back with the
+    topic ``""`` and the sequence 0, since its encoding has neither.
     """
     choice("dialect", dialect, *DIALECTS)
     return _wire_decode(_kind("type", type), data, dialect)

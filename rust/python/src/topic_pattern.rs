@@ -1,12 +1,13 @@
 //! `TopicPattern`, and the table of names that `topics.py` states once more for type checkers.
-use daemoneye_eventbus_core::topic::{DEFAULT_MAX_DEPTH, Pattern, check, names, original};
+use daemoneye_eventbus_core::topic::{Pattern, check, names, original};
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::args::{Arg, Field};
 use crate::errors;
 
-/// A parsed pattern: `*` and `+` match one segment, a final `*` one or more, a final `#` zero or more.
+/// A parsed pattern: `*` and `+` match one segment, a final `*` one or more, a final `#` zero or more. It may be as deep as any broker may
+/// allow, and so may what it matches.
 #[pyclass(frozen, eq, hash, module = "daemoneye_eventbus")]
 #[derive(PartialEq, Eq, Hash)]
 pub(crate) struct TopicPattern {
@@ -36,7 +37,7 @@ impl TopicPattern {
     fn new(py: Python<'_>, pattern: Arg<'_, '_>) -> PyResult<Self> {
         let field = Field("TopicPattern", "pattern");
         let text = field.text(pattern.required(field)?)?;
-        let pattern = Pattern::parse(text.bind(py).to_str()?, DEFAULT_MAX_DEPTH);
+        let pattern = Pattern::parse(text.bind(py).to_str()?, usize::MAX);
         Ok(Self {
             pattern: pattern.map_err(|error| errors::to_py(py, error.into()))?,
         })
@@ -54,7 +55,7 @@ impl TopicPattern {
         self.pattern.is_exact()
     }
 
-    /// Whether the pattern matches a topic, as deep as any broker may allow.
+    /// Whether the pattern matches a topic.
     fn matches(&self, topic: &Bound<'_, PyAny>) -> PyResult<bool> {
         let py = topic.py();
         let text = Field("TopicPattern", "topic").text(topic.as_borrowed())?;

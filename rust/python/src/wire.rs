@@ -1,6 +1,7 @@
 //! `wire.encode` and `wire.decode`: values to bytes and back, for tests, tools and forensics.
 //!
 //! The facade names the type; the bytes are those of the same codec that the bus uses.
+use daemoneye_eventbus_core::error::DecodeError;
 use daemoneye_eventbus_core::event::{self as core, CollectionEvent, Map, Timestamp};
 use daemoneye_eventbus_core::wire::auth::{Role, Token};
 use daemoneye_eventbus_core::wire::{self, Dialect, Message as MessageView};
@@ -113,13 +114,19 @@ pub(crate) fn _wire_decode(py: Python<'_>, kind: &str, data: &Bound<'_, PyAny>, 
         }
         "BusEvent" => decode_bus_event(py, &decode(py, dialect, data)?, dialect),
         "EventSubscription" => {
-            let value = dialect.decode_subscription(data);
-            types::subscription_to_py(py, &value.map_err(|error| decode_error(py, error))?)
+            let value = dialect
+                .decode_subscription(data)
+                .map_err(|error| decode_error(py, error))?;
+            taken(py, dialect, types::subscription_to_py(py, &value))
         }
-        "SourceCaps" => types::source_caps_to_py(py, &owned(py, dialect, data)?),
-        "EventFilter" => types::event_filter_to_py(py, &owned(py, dialect, data)?),
-        "CorrelationFilter" => types::correlation_filter_to_py(py, &owned(py, dialect, data)?),
-        "EventBusStatistics" => types::statistics_to_py(py, &owned(py, dialect, data)?),
+        "SourceCaps" => taken(py, dialect, types::source_caps_to_py(py, &owned(py, dialect, data)?)),
+        "EventFilter" => taken(py, dialect, types::event_filter_to_py(py, &owned(py, dialect, data)?)),
+        "CorrelationFilter" => taken(
+            py,
+            dialect,
+            types::correlation_filter_to_py(py, &owned(py, dialect, data)?),
+        ),
+        "EventBusStatistics" => taken(py, dialect, types::statistics_to_py(py, &owned(py, dialect, data)?)),
         _ => Err(unknown(kind)),
     }
 }
@@ -151,6 +158,25 @@ fn decode<'a, T: Deserialize<'a>>(py: Python<'_>, dialect: Dialect, data: &'a [u
 
 fn owned<T: DeserializeOwned>(py: Python<'_>, dialect: Dialect, data: &[u8]) -> PyResult<T> {
     decode(py, dialect, data)
+}
+
+/// What was decoded, as its constructor has made it: what that refuses is no value of the type.
+fn taken(py: Python<'_>, dialect: Dialect, made: PyResult<Py<PyAny>>) -> PyResult<Py<PyAny>> {
+    made.map_err(|error| {
+        if !error.is_instance_of::<PyValueError>(py) {
+            return error;
+        }
+        let reason = error.value(py).to_string();
+        let dialect = dialect.name();
+        decode_error(
+            py,
+            DecodeError {
+                dialect,
+                offset: 0,
+                reason,
+            },
+        )
+    })
 }
 
 fn decode_bus_event(py: Python<'_>, view: &BusEventView<'_>, dialect: Dialect) -> PyResult<Py<PyAny>> {

@@ -15,6 +15,7 @@ use super::inbound::{ControlEvent, Inbound};
 use super::read_buffer::append_read;
 use super::shared::Shared;
 use crate::error::{Error, Result};
+use crate::queue::OnFull;
 use crate::transport::{Address, DialError, Readable, Retry, Stream};
 use crate::wire;
 use crate::wire::auth::ORIGINAL_REQUEST;
@@ -167,7 +168,9 @@ impl Inbound {
         let receivers = route
             .iter()
             .filter(|inbox| is_event || inbox.subscription.include_control);
-        self.deliver_filtered(&frame, receivers);
+        self.deliver_filtered(&frame, receivers, |inbox, run| {
+            inbox.push(run, OnFull::Overflow);
+        });
         Some(())
     }
 }

@@ -7,7 +7,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::connection::{Connection, Read};
+use super::connection::{Connection, Read, Reader};
+use super::held::Pause;
 use super::inbound::ControlEvent;
 use super::shared::Shared;
 use super::ticket::Answer;
@@ -87,16 +88,21 @@ impl Shared {
         let mut inbound = self.inbound.lock();
         let data = connection.read_buffer.unprocessed();
         let used = if self.is_original() {
-            inbound.ingest_original(data, &mut events).map(|used| (used, false))
+            inbound.ingest_original(data, &mut events).map(|used| (used, None))
         } else {
             inbound.ingest(data, &self.resume, &mut events)
         };
         drop(inbound);
         let (read, broken) = match used {
-            Ok((used, paused)) => {
+            Ok((used, pause)) => {
                 connection.read_buffer.consume(used);
-                connection.paused = paused;
-                (if paused { Read::Paused } else { Read::Open }, None)
+                connection.pause = pause;
+                let read = match pause {
+                    None => Read::Open,
+                    Some(Pause::UntilRoom) => Read::Paused,
+                    Some(Pause::ForATurn) => Read::NextTurn,
+                };
+                (read, None)
             }
             Err(error) => (Read::Ended, Some(error)),
         };
@@ -113,6 +119,19 @@ impl Shared {
         read
     }
 
+    /// Processes what was read already and was left for a full inbox.
+    pub(super) fn go_on(&self, mut connection: MutexGuard<'_, Connection>) -> Read {
+        if connection.stream.is_none() {
+            return Read::Ended;
+        }
+        connection.pause = None;
+        let read = self.process_read(connection);
+        if self.reader == Reader::Link {
+            self.notify.notify_one();
+        }
+        read
+    }
+
     /// Reads and processes what has come already.
     pub(super) fn read_rest(&self, connection: MutexGuard<'_, Connection>) {
         if connection.stream.is_none() {
@@ -121,7 +140,8 @@ impl Shared {
         let mut read = self.process_read(connection);
         // Where the broker can still send, it must not keep us here.
         for _ in 0..MAX_FINAL_READS {
-            if read != Read::Open {
+            // Readers have no turn any more.
+            if !matches!(read, Read::Open | Read::NextTurn) {
                 break;
             }
             read = self.try_read().unwrap_or(Read::Ended);

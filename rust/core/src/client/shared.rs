@@ -99,7 +99,7 @@ impl Shared {
         connection.stream = None;
         stream.shut_down();
         connection.read_buffer.reset();
-        connection.paused = false;
+        connection.pause = None;
         if last {
             let cause = (!connection.closing).then_some(cause);
             return self.end_locked(connection, cause);

@@ -1,7 +1,7 @@
 //! The patterns of a subscription.
 use hashbrown::HashSet;
 
-use super::{Pattern, names};
+use super::{Pattern, excerpt, names};
 use crate::error::{Error, PatternError, Result};
 use crate::event::EventSubscription;
 
@@ -23,7 +23,11 @@ pub fn subscription_patterns(asked: &EventSubscription, max_depth: usize) -> Res
     if named.is_empty() {
         // These have wildcards by their nature.
         for kind in &asked.capabilities.event_types {
-            patterns.push(Pattern::parse(&names::capability_pattern(kind), max_depth)?);
+            let pattern = Pattern::parse(&names::capability_pattern(kind), max_depth);
+            patterns.push(pattern.map_err(|error| PatternError {
+                kind: format!("capabilities.event_types: {:?}: {}", excerpt(kind), error.kind),
+                pattern: error.pattern,
+            })?);
         }
     }
     if patterns.is_empty() {
