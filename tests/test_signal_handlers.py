@@ -287,6 +287,28 @@ def test_a_handler_that_raises_before_a_flush_in_process_delays_no_later_publish
         runner.run(finish())
 
 
+async def test_a_handler_that_raises_at_the_end_of_a_broker_keeps_it_from_nobody(path):
+    """Whoever was next was never told, whatever came after: a bus in its process stayed open for those who watched."""
+
+    async def interrupted(interrupter):
+        told = []
+        broker = Broker(path)
+        await broker.start()
+        broker.observe_end(lambda: told.append("first"))
+        bus = await EventBus.from_broker(broker)
+        broker.observe_end(lambda: told.append("last"))
+        watching = asyncio.ensure_future(anext(bus.state_changes()))
+        await asyncio.sleep(0)
+        with interrupter, contextlib.suppress(ArithmeticError):
+            await broker.shutdown()
+        await broker.shutdown()
+        assert sorted(told) == ["first", "last"]
+        assert await asyncio.wait_for(watching, 5) == "closed"
+        await bus.shutdown()
+
+    await at_each_point(interrupted, within("_ending.py"), least=5)
+
+
 async def publish_in_a_handler(bus, count, rounds, after, length):
     """In each round the loop sleeps for `length` seconds; a signal comes `after` some, whose handler publishes."""
 

@@ -1,4 +1,8 @@
-"""The end of a broker, and who is told of it: each registration once, also one that comes when it is over."""
+"""The end of a broker, and who is told of it: each registration once, also one that comes when it is over.
+
+A signal handler may raise between any two steps: whoever was not told then is told by the next call that ends the
+broker. What an observer itself raises, as an ``Exception``, is its own: it was told.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +41,17 @@ class Ending:
     def tell_all(self, bridge: Bridge) -> None:
         """It is over. What an observer raises is reported by the loop of ``bridge``."""
         self._is_over = True
-        for registration in list(self._observers):
-            tell = self._observers.pop(registration, None)
-            if tell is None:
-                continue
+        for registration, tell in self._observers.copy().items():
             try:
-                tell()
-            except Exception as error:  # noqa: BLE001  # one observer's trouble must not keep it from the others
-                bridge.loop.call_exception_handler({"message": f"telling {tell!r} failed", "exception": error})
+                if self._observers.pop(registration, None) is not None:
+                    self._tell(tell, bridge)
+            except BaseException:
+                self._observers[registration] = tell
+                raise
+
+    @staticmethod
+    def _tell(tell: Callable[[], None], bridge: Bridge) -> None:
+        try:
+            tell()
+        except Exception as error:  # noqa: BLE001  # one observer's trouble must not keep it from the others
+            bridge.loop.call_exception_handler({"message": f"telling {tell!r} failed", "exception": error})
