@@ -126,7 +126,7 @@ def raising_at(error, place):
     [
         (lambda _bus, events: events.get(timeout=60), "wait"),
         (lambda _bus, events: events.get_many(1, 60), "wait"),
-        (lambda _bus, events: events.close(), "result"),
+        (lambda _bus, events: events.close(), "last_flush"),
         (lambda bus, _events: bus.shutdown(), "last_flush"),
     ],
     ids=["get", "get_many", "close", "shutdown"],

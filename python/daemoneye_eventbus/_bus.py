@@ -342,8 +342,7 @@ class EventBus(Publisher):
             await self._yield_to_earlier()
             await self._backend.flush()
         if limit.expired:
-            advice = "what was published stays in line: flush again, or give more time"
-            raise deadline.missed(self._unconfirmed(), advice)
+            raise deadline.missed(self._unconfirmed(), "what was published is kept: flush again, or give more time")
 
     def statistics(self) -> Coroutine[Any, Any, EventBusStatistics]:
         """Five totals of the broker.
@@ -463,12 +462,16 @@ class EventBus(Publisher):
 
     async def _close_all(self, goodbye: float) -> None:
         self._close_core()
+        open_now = self._open_subscriptions()  # Kept: one that is collected meanwhile would end at once.
+        end = Subscription._begin_close if goodbye > 0 else Subscription._abandon
         try:
-            for subscription in self._open_subscriptions():
-                subscription._abandon(at_once=goodbye == 0)
+            for subscription in open_now:
+                end(subscription)
         finally:
             await self._backend.close(goodbye)
             self._backend.room.call()
+        for subscription in open_now:
+            subscription._abandon()
 
     async def __aenter__(self) -> Self:
         return self

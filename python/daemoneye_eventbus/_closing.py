@@ -8,14 +8,12 @@ before.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 __all__ = ["Closing"]
-
-T = TypeVar("T")
 
 _LOOK_SECONDS: Final = 0.005
 
@@ -47,11 +45,14 @@ class Closing:
         finally:
             self._is_running = False
 
-    def run_at_once(self, steps: Callable[[], T]) -> T | None:
-        """The same for steps that do not wait, from any thread; what they return, if they are not done."""
-        if self.done:
-            return None
-        self.begun = True
-        result = steps()
-        self.done = True
-        return result
+    def begin(self, steps: Callable[[], object]) -> None:
+        """Goes through those of the steps that do not wait, if it is not done; the rest is left to other calls."""
+        if not self.done:
+            self.begun = True
+            steps()
+
+    def run_at_once(self, steps: Callable[[], object]) -> None:
+        """As `run` for steps that do not wait, from any thread."""
+        if not self.done:
+            self.begin(steps)
+            self.done = True

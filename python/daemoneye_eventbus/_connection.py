@@ -167,16 +167,14 @@ class Connection:
     async def leave(self, timeout: float) -> bool:
         """Sends BYE and waits, ``timeout`` seconds at most, until the broker has sent what it still has for us.
 
-        Whether it did in time.
+        Whether it did in time; it is closed then. Where that was interrupted it is not: call this again, or `close`.
         """
         limit = QuietTimeout(asyncio.timeout(timeout))
-        try:
-            self.link.leave()
-            async with limit:
-                while self.state == "connected":
-                    await self.changed.wait(self.bridge.check())
-        finally:
-            self.close()
+        self.link.leave()
+        async with limit:
+            while self.state == "connected":
+                await self.changed.wait(self.bridge.check())
+        self.close()
         return not limit.expired
 
 

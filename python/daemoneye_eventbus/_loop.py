@@ -25,7 +25,7 @@ from daemoneye_eventbus.errors import ForkedProcess, WrongLoop
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Answer", "Bridge"]
+__all__ = ["Bridge"]
 
 _log = logging.getLogger("daemoneye_eventbus.client")
 
@@ -225,38 +225,25 @@ class Bridge:
 
     async def ask(self, question: Callable[[LoopWaker, int], PendingReply]) -> Any:
         """Asks, and waits for the answer; raises what was refused."""
-        return await self.begin(question).result()
-
-    def begin(self, question: Callable[[LoopWaker, int], PendingReply]) -> Answer:
-        """Asks, and leaves it open whether anybody waits for the answer."""
-        answer = Answer(self)
+        answer = _Answer(self.check())
+        token = self.listen(answer.arrived)
         try:
-            answer.reply = question(self.waker, answer.token)
-        except BaseException:
-            self.forget(answer.token)
-            raise
-        return answer
+            answer.reply = question(self.waker, token)
+            await answer.waiter
+            return answer.reply.result()
+        finally:
+            self.forget(token)
 
 
-class Answer:
+class _Answer:
     """That of one of Rust's threads to a request, whose ``reply`` it is once that has been made."""
 
     reply: Any = None
 
-    def __init__(self, bridge: Bridge) -> None:
-        self._bridge = bridge
-        self._waiter = Waiter(bridge.check())
-        self.token = bridge.listen(self.arrived)
-
-    async def result(self) -> Any:
-        """Waits for it; raises what was refused."""
-        try:
-            await self._waiter
-            return self.reply.result()
-        finally:
-            self._bridge.forget(self.token)
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.waiter = Waiter(loop)
 
     def arrived(self) -> None:
         """It may have come."""
         if self.reply is not None and self.reply.done:
-            self._waiter.wake()
+            self.waiter.wake()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from daemoneye_eventbus._bindings import Address, Link, Source
     from daemoneye_eventbus._config import ClientConfig
-    from daemoneye_eventbus._loop import Answer, Bridge
+    from daemoneye_eventbus._loop import Bridge
     from daemoneye_eventbus._queue_options import QueueOptions
     from daemoneye_eventbus._types import EventSubscription, State
 
@@ -44,8 +44,8 @@ class RemoteBackend:
         self.room = connection.room
         self.room_token = connection.room_token
         self._closing = Closing()
-        # Of subscriptions with a connection of their own: those that have said goodbye and are not closed yet.
-        self._leaving: set[Connection] = set()
+        # Of subscriptions with a connection of their own: those that have said goodbye and are not closed yet, by name.
+        self._leaving: dict[Connection, str] = {}
         self._observers: set[Callable[[State], None]] = set()
 
     async def wait_connected(self) -> None:
@@ -108,40 +108,39 @@ class RemoteBackend:
                 await bridge.ask(link.ping)
 
         def end(at_once: bool) -> Callable[[], Any] | None:
-            if at_once or link.state != "connected":
-                link.unsubscribe(number, True, bridge.waker, 0)
-                if own and at_once:
-                    connection.abandon()
-                elif own:
-                    connection.close()
+            gone = link.state != "connected"
+            link.unsubscribe(number, True, bridge.waker, 0)
+            if at_once or gone:
+                if own:
+                    (connection.abandon if at_once else connection.close)()
+                    leaving.pop(connection, None)
                 return None
-            answer = bridge.begin(lambda waker, token: link.unsubscribe(number, True, waker, token))
             if not own:
-                return functools.partial(confirm_end, answer)
-            leaving.add(connection)
+                return functools.partial(self._confirm_end, spec.subscriber_id)
+            leaving[connection] = spec.subscriber_id
             link.leave()
-            return leave_own
-
-        async def confirm_end(answer: Answer) -> None:
-            limit = QuietTimeout(asyncio.timeout(_CLOSE_SECONDS))
-            # Broken or closed meanwhile: the subscription ended with it.
-            with contextlib.suppress(ConnectionError):
-                async with limit:
-                    await answer.result()
-            if limit.expired:
-                unconfirmed()
-
-        async def leave_own() -> None:
-            try:
-                if not await connection.leave(_CLOSE_SECONDS):
-                    unconfirmed()
-            finally:
-                leaving.discard(connection)
-
-        def unconfirmed() -> None:
-            _log.warning("the broker did not confirm the end of subscription %r", spec.subscriber_id)
+            return functools.partial(self._leave_own, connection, spec.subscriber_id)
 
         return OpenedQueue(source, confirm, arrived, end, connection.cause)
+
+    async def _confirm_end(self, subscriber_id: str) -> None:
+        if self._closing.begun:
+            # After its goodbye a broker answers nothing more.
+            await self.close(_CLOSE_SECONDS)
+            return
+        limit = QuietTimeout(asyncio.timeout(_CLOSE_SECONDS))
+        # Broken or closed meanwhile: the subscription ended with it.
+        with contextlib.suppress(ConnectionError):
+            async with limit:
+                # The answer to UNSUB may have come when nobody waited any more. That to a PING comes behind it.
+                await self.last_flush()
+        if limit.expired:
+            _unconfirmed(subscriber_id)
+
+    async def _leave_own(self, connection: Connection, subscriber_id: str, timeout: float = _CLOSE_SECONDS) -> None:
+        if not await connection.leave(timeout):
+            _unconfirmed(subscriber_id)
+        self._leaving.pop(connection, None)
 
     def flush_soon(self) -> None:
         """One write for everything published in this turn of the loop."""
@@ -156,7 +155,7 @@ class RemoteBackend:
         await self.bridge.ask(self.native.ping)
 
     async def last_flush(self) -> None:
-        """As `flush`, for a bus that is about to close: raises `ConnectionLost` as soon as the connection breaks."""
+        """As `flush`, for what is about to close: raises `ConnectionLost` as soon as the connection breaks."""
         broken = self.bridge.check().create_future()
 
         def changed(state: State) -> None:
@@ -175,6 +174,8 @@ class RemoteBackend:
         finally:
             stop()
             flushing.cancel()
+            # What it raised leads here, and would be kept by it.
+            del flushing
 
     async def statistics(self) -> EventBusStatistics:
         """The broker's numbers."""
@@ -215,15 +216,15 @@ class RemoteBackend:
         ends = loop.time() + goodbye
         try:
             await self._leave(goodbye)
-            for connection in self._leaving.copy():
-                await connection.leave(ends - loop.time())
+            for connection, subscriber_id in self._leaving.copy().items():
+                await self._leave_own(connection, subscriber_id, ends - loop.time())
         finally:
             self._close_leaving(Connection.close)
 
     def _close_leaving(self, close: Callable[[Connection], None]) -> None:
         for connection in self._leaving.copy():
             close(connection)
-            self._leaving.discard(connection)
+            self._leaving.pop(connection, None)
 
     async def _leave(self, goodbye: float) -> None:
         if not self._connection.release(self._user):
@@ -231,9 +232,10 @@ class RemoteBackend:
             for observer in list(self._observers):
                 observer("closed")
             return
-        if self._connection.state == "connected" and goodbye > 0:
-            await self._connection.leave(goodbye)
-        else:
+        try:
+            if self._connection.state == "connected" and goodbye > 0 and not await self._connection.leave(goodbye):
+                _log.warning("the broker did not confirm the end of a bus and its subscriptions within %g s", goodbye)
+        finally:
             self._connection.close()
         self._warn_unsent()
 
@@ -251,6 +253,10 @@ class RemoteBackend:
         if unsent:
             _log.warning("%d published messages were not sent before the bus was closed", unsent)
         self._connection.unsent_is_told()
+
+
+def _unconfirmed(subscriber_id: str) -> None:
+    _log.warning("the broker did not confirm the end of subscription %r", subscriber_id)
 
 
 def _expect(kind: type, answer: Any) -> Any:

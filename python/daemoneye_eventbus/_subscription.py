@@ -178,7 +178,8 @@ class Subscription(SubscriptionCore[T_co]):
     async def close(self) -> None:
         """Ends the subscription. What is still queued, here and at the broker, is dropped and counted.
 
-        It waits for the broker, 2 s at most. Idempotent, and finishes one that was interrupted.
+        It waits for the broker, 2 s at most. Idempotent: waits for one that is under way, and finishes one that was
+        interrupted.
         """
         # In a forked child it is the parent's, also if it was closed before.
         self._bridge.waker.check()
@@ -186,11 +187,14 @@ class Subscription(SubscriptionCore[T_co]):
             return
         self._bridge.check()
         try:
-            confirm = self._closing.run_at_once(functools.partial(self._close, at_once=False))
-            if confirm is not None:
-                await confirm()
+            await self._closing.run(self._close_and_wait)
         finally:
             self._waiters.wake_all()
+
+    async def _close_and_wait(self) -> None:
+        confirm = self._close(at_once=False)
+        if confirm is not None:
+            await confirm()
 
     def _close(self, *, at_once: bool) -> Callable[[], Any] | None:
         self._end()
@@ -215,9 +219,13 @@ class Subscription(SubscriptionCore[T_co]):
         while self._delivered < count and self.pending and not self._closing.begun:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
-    def _abandon(self, *, at_once: bool = True) -> None:
-        """Closes it without a warning: at once and from any thread, or as `close`, whose wait is left to its bus."""
-        self._closing.run_at_once(functools.partial(self._close, at_once=at_once))
+    def _begin_close(self) -> None:
+        """As `close`, but the wait is left to its bus."""
+        self._closing.begin(functools.partial(self._close, at_once=False))
+
+    def _abandon(self) -> None:
+        """Closes it without a warning, at once and from any thread."""
+        self._closing.run_at_once(functools.partial(self._close, at_once=True))
 
     async def __aenter__(self) -> Self:
         return self
