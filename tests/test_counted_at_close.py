@@ -1,6 +1,5 @@
 """What a subscription has not got when it ends: in its queue, on the way there, in the kernel and at the broker."""
 
-import asyncio
 import sys
 import time
 
@@ -66,7 +65,7 @@ async def test_what_a_reader_that_blocks_leaves_behind_is_counted(path, taken, s
         events = await reader.subscribe("events.#", queue_messages=10, overflow="block")
         await publish_all(writer, range(500), size)
         got = [await events.get() for _ in range(taken)]
-        await asyncio.sleep(0.1)
+        await eventually(lambda: events.pending >= 10, what="its queue full")
         with pytest.raises(TimeoutError):
             await reader.drain(0)
         await eventually(lambda: len(broker.clients()) == 1, what="its connections gone")
