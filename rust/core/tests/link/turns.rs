@@ -6,7 +6,7 @@ use daemoneye_eventbus_core::client::{ClientConfig, Inbox, Link, Patience, Read,
 use daemoneye_eventbus_core::queue::Wake;
 use daemoneye_eventbus_core::transport::Stream;
 use daemoneye_eventbus_core::wire::frame::DEFAULT_MAX_FRAME;
-use daemoneye_eventbus_core::wire::text::FromClient;
+use daemoneye_eventbus_core::wire::text::{FromBroker, FromClient};
 use daemoneye_eventbus_core::wire::{self, Dialect};
 
 use crate::support::{ScriptedBroker, TestWaker, greet, inbox_with, next_text, ok_frame, pids, with_draft};
@@ -102,6 +102,19 @@ fn a_reader_that_takes_nothing_is_waited_for_once() {
     broker.send(&client, &events(0..35));
     waker.until("read", || link.on_readable() == Read::NextTurn);
     assert_eq!(turns(&link), IDLE_TURNS, "again, since it took something");
+}
+
+#[test]
+fn what_no_reader_has_a_turn_for_is_accounted_for() {
+    let broker = ScriptedBroker::new();
+    let (link, waker, inbox, client) = subscribed(&broker, Reader::Host);
+    // Runs of one message.
+    let sent = (0..35).flat_map(|pid| [events(pid..pid + 1), FromBroker::Pong.frame()].concat());
+    broker.send(&client, &sent.collect::<Vec<_>>());
+    waker.until("read", || link.on_readable() == Read::NextTurn);
+    link.close();
+    let kept = inbox.queue.snapshot();
+    assert_eq!((kept.messages, kept.lost()), (10, 25));
 }
 
 #[test]
