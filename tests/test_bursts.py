@@ -4,11 +4,11 @@ Each burst is published within one turn of the loop, so that the reader finds al
 """
 
 import asyncio
-import sys
 
 import pytest
 
 from daemoneye_eventbus import Broker, EventBus, EventFilter
+from interrupter import Interrupter
 from support import collect, pids, process, take_all
 
 COUNT = 3000
@@ -49,6 +49,66 @@ async def test_a_burst_overflows_no_queue_of_a_ready_reader(path, queue, filtere
         assert pids(await collect(beside, COUNT)) == list(range(COUNT))
 
 
+async def lets_others_run(events, _bus):
+    while True:
+        for item in await events.get_many(100):
+            yield item
+        await asyncio.sleep(0)
+
+
+async def publishes_for_each(events, bus):
+    async for item in events:
+        yield item
+        await bus.publish_control("control.seen", b"")
+
+
+async def publishes_for_each_batch(events, bus):
+    while True:
+        for item in await events.get_many(100):
+            yield item
+        await bus.publish_control("control.seen", b"")
+
+
+async def waits_in_a_task(events, _bus):
+    while True:
+        read = asyncio.create_task(events.get())
+        await asyncio.wait([read], timeout=20)
+        yield read.result()
+
+
+async def waits_with_a_limit(events, _bus):
+    while True:
+        # A task for each, up to Python 3.11.
+        yield await asyncio.wait_for(events.get(), 20)
+
+
+@pytest.mark.parametrize("messages", [1, 10, 1000])
+@pytest.mark.parametrize(
+    "read", [lets_others_run, publishes_for_each, publishes_for_each_batch, waits_in_a_task, waits_with_a_limit]
+)
+async def test_a_reader_that_comes_back_within_some_turns_is_ready(path, read, messages):
+    """Once a turn that the library itself gave to others was taken for one in which the reader wanted nothing."""
+    async with (
+        Broker(path) as broker,
+        EventBus.connect(path) as bus,
+        bus.subscribe("events.#", queue_messages=messages) as events,
+    ):
+        numbers = []
+
+        async def reading():
+            async for item in read(events, bus):
+                numbers.append(item.event.pid)
+                if item.event.pid == COUNT - 1:
+                    return
+
+        task = asyncio.create_task(reading())
+        await asyncio.sleep(0)
+        await burst(broker)
+        await task
+        assert events.dropped == 0
+        assert numbers == list(range(COUNT))
+
+
 @pytest.mark.parametrize("overflow", ["drop_oldest", "drop_newest"])
 async def test_a_reader_that_takes_nothing_holds_up_nobody(path, overflow):
     async with (
@@ -85,10 +145,8 @@ async def test_what_waits_for_a_turn_at_the_end_is_accounted_for(path):
 
 @pytest.mark.parametrize("behind", ["on_readable", "next_turn"])
 def test_an_interrupt_between_two_parts_of_a_burst_loses_nothing(path, behind):
-    def interrupt(_frame, event, argument):
-        if event == "c_return" and argument.__name__ == behind:
-            sys.setprofile(None)
-            raise KeyboardInterrupt
+    def is_behind(_frame, event, argument):
+        return event == "c_return" and argument.__name__ == behind
 
     async def prepare():
         broker = Broker(path)
@@ -102,8 +160,8 @@ def test_an_interrupt_between_two_parts_of_a_burst_loses_nothing(path, behind):
 
         async def interrupted():
             await burst(broker)
-            sys.setprofile(interrupt)
-            await reading
+            with Interrupter(1, is_behind, KeyboardInterrupt):
+                await reading
 
         with pytest.raises(KeyboardInterrupt):
             runner.run(interrupted())

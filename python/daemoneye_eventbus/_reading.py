@@ -2,7 +2,7 @@
 
 A loop that watches descriptors does both itself: no thread stands between the kernel and a reader. Otherwise the link's
 own thread does, and wakes the loop once for all that has come meanwhile. Either stops where a small queue is full, and
-the loop goes on in its next turn, when the queue's reader has had one.
+the loop goes on in its next turn, when the queue's reader may have taken something.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from test_asyncio_integration import (
 )
 from test_bursts import (
     test_a_burst_overflows_no_queue_of_a_ready_reader,
+    test_a_reader_that_comes_back_within_some_turns_is_ready,
     test_a_reader_that_takes_nothing_holds_up_nobody,
     test_what_waits_for_a_turn_at_the_end_is_accounted_for,
 )

@@ -36,7 +36,7 @@ pub enum Read {
     Open,
     /// A blocking subscription is full: stop watching; the host is woken when to go on ([`Link::resume`](super::Link::resume)).
     Paused,
-    /// A small queue is full, and its reader keeps up: stop watching, and go on in the loop's next turn
+    /// A small queue is full, and its reader may make room: stop watching, and go on in the loop's next turn
     /// ([`Link::next_turn`](super::Link::next_turn)).
     NextTurn,
     /// The connection is gone; stop watching.

@@ -1,10 +1,11 @@
 //! What full inboxes have still to take before anything else of their connection is processed.
 //!
-//! Model: an inbox says how long it is waited for ([`Patience`]). One that blocks is, until it has room. A small one is for one turn of
-//! the host's loop, in which its reader can make room, and again only if its reader has taken something since; then its policy applies.
+//! Model: an inbox says how long it is waited for ([`Patience`]). One that blocks is, until it has room. A small one is for a turn of the
+//! host's loop, in which its reader can make room, and then for another, up to [`MAX_IDLE_TURNS`](super::inbox::MAX_IDLE_TURNS) in which
+//! its reader takes nothing; from then on its policy applies, until its reader has taken something.
 //!
-//! Guarantees: what comes at once, however much, overflows no small inbox whose reader takes something in each turn of the loop, and a
-//! reader that takes nothing holds up nobody for more than one.
+//! Guarantees: what comes at once, however much, overflows no small inbox whose reader takes something in one of so many turns of the
+//! loop, and a reader that takes nothing holds up nobody for more of them.
 
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ impl Held {
     pub(super) fn pause(&self) -> Option<Pause> {
         self.runs.first().map(|(inbox, _)| match inbox.patience {
             Patience::UntilRoom => Pause::UntilRoom,
-            Patience::None | Patience::OneTurn => Pause::ForATurn,
+            Patience::None | Patience::Turns => Pause::ForATurn,
         })
     }
 
@@ -54,7 +55,7 @@ impl Held {
         }
         let on_full = match inbox.patience {
             Patience::None => OnFull::Overflow,
-            Patience::OneTurn => OnFull::Try { block: false },
+            Patience::Turns => OnFull::Try { block: false },
             Patience::UntilRoom => OnFull::Wait(resume),
         };
         let Pushed::Full { taken, .. } = inbox.push(run, on_full) else {
@@ -102,7 +103,7 @@ impl Held {
 
 fn push_final(inbox: &Inbox, run: &Run, final_push: FinalPush) {
     let on_full = match (inbox.patience, final_push) {
-        (Patience::None | Patience::OneTurn, _) => OnFull::Overflow,
+        (Patience::None | Patience::Turns, _) => OnFull::Overflow,
         (Patience::UntilRoom, FinalPush::Exceed) => OnFull::Exceed { block: false },
         (Patience::UntilRoom, FinalPush::Drop) => OnFull::Try { block: true },
     };

@@ -1,6 +1,6 @@
 //! What the broker sent for one subscription and nobody has taken yet.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::error::Error;
@@ -13,6 +13,10 @@ use crate::topic::Pattern;
 const SMALL_MESSAGES: usize = 4096;
 /// The same for large frames, for which as much as two of them is read.
 const SMALL_BYTES: usize = 4 * 1024 * 1024;
+/// Turns of the host's loop in a row in which the reader of a small queue may take nothing. One that does not sleep may need several
+/// from one read to the next: asyncio's `wait_for` three (a task begins, ends, and wakes the caller), and a read or a publish that lets
+/// others run one each. The rest is for what it awaits besides, and turns without work are short.
+pub(super) const MAX_IDLE_TURNS: u32 = 8;
 
 /// How much a subscription's queue holds, and what happens when it is full.
 #[derive(Debug, Clone, Copy)]
@@ -26,8 +30,8 @@ pub struct InboxOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Patience {
     None,
-    /// One turn of the host's loop, if its reader has taken something since the last one.
-    OneTurn,
+    /// Turn after turn of the host's loop, until there were too many in which its reader took nothing.
+    Turns,
     /// However long it takes: `overflow` never applies.
     UntilRoom,
 }
@@ -37,7 +41,7 @@ impl Patience {
     /// between. A larger one is full because its reader is slow.
     pub const fn for_size(limits: Limits) -> Self {
         if limits.messages < SMALL_MESSAGES || limits.bytes < SMALL_BYTES {
-            Self::OneTurn
+            Self::Turns
         } else {
             Self::None
         }
@@ -54,6 +58,8 @@ pub struct Inbox {
     pub(super) patience: Patience,
     /// What its reader had taken when it was last waited for.
     taken_before: AtomicU64,
+    /// How often it was waited for and that was still all.
+    idle_turns: AtomicU32,
     /// The list of subscriptions that the queue counts for: one.
     pub(super) account: Subscriptions,
     gaps: AtomicU64,
@@ -83,6 +89,7 @@ impl Inbox {
             filters,
             patience: options.patience,
             taken_before: AtomicU64::new(u64::MAX),
+            idle_turns: AtomicU32::new(0),
             account: Arc::from([0]),
             gaps: AtomicU64::new(0),
             detached: AtomicBool::new(false),
@@ -144,7 +151,13 @@ impl Inbox {
     pub(super) fn is_worth_waiting_for(&self) -> bool {
         let taken = self.queue.snapshot().delivered;
         let moved = self.taken_before.swap(taken, Ordering::Relaxed) != taken;
-        moved || self.blocks()
+        let idle = if moved {
+            0
+        } else {
+            self.idle_turns.load(Ordering::Relaxed)
+        };
+        self.idle_turns.store(idle.saturating_add(1), Ordering::Relaxed);
+        idle < MAX_IDLE_TURNS || self.blocks()
     }
 
     pub(super) fn count_interruption(&self) {

@@ -132,16 +132,16 @@ impl Shared {
         read
     }
 
-    /// Reads and processes what has come already.
+    /// Reads and processes what has come already. Nobody is waited for any more.
     pub(super) fn read_rest(&self, connection: MutexGuard<'_, Connection>) {
         if connection.stream.is_none() {
             return;
         }
+        self.inbound.lock().begin_final_read();
         let mut read = self.process_read(connection);
         // Where the broker can still send, it must not keep us here.
         for _ in 0..MAX_FINAL_READS {
-            // Readers have no turn any more.
-            if !matches!(read, Read::Open | Read::NextTurn) {
+            if read != Read::Open {
                 break;
             }
             read = self.try_read().unwrap_or(Read::Ended);
@@ -156,7 +156,6 @@ impl Shared {
         if !connection.is_of(stream) {
             return false;
         }
-        self.inbound.lock().begin_final_read();
         self.read_rest(connection);
         self.connection.lock().is_of(stream)
     }
