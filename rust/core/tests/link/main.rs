@@ -17,5 +17,4 @@ mod proof;
 mod reconnecting;
 mod send_buffer;
 mod support;
-mod turns;
 mod unanswered;
