@@ -147,6 +147,20 @@ def test_as_deep_as_the_broker_reads(cli, cli_broker, path, raw, levels, is_read
     assert (peer.hear()[0] == "PONG") is is_read
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [(b'PING {"later":{"a":1,"a":2}}', {"later": {"a": 2}}), (b'PING {"id":1,"id":2}', {"id": 2})],
+)
+def test_a_name_that_is_given_twice_is_read_as_by_the_broker(cli, cli_broker, path, raw, body, said):
+    """In a field that nobody knows; the last value stands."""
+    (one,) = told(cli("decode", wire_by_hand.framed(body).hex()).ends(0, ""))
+    assert one["said"] == said
+    peer = raw(str(path))
+    peer.connect()
+    peer.send(body)
+    assert peer.hear()[0] == "PONG"
+
+
 def test_the_byte_that_is_wrong_is_named(cli):
     body = bytearray(wire_by_hand.process_message(1))
     # The first text's length: the topic, right behind 16 + 1 bytes of UUID.

@@ -1,7 +1,7 @@
 """``python -m daemoneye_eventbus``, and the command that is installed.
 
-Ctrl-C ends the process from the first moment, as a shell expects: importing the commands takes a tenth of a second, and
-an exception meanwhile would be a traceback. The commands' own `main` handles it from then on.
+Ctrl-C ends the process as a shell expects once Python has loaded the package: importing the commands takes a tenth of a
+second, and an exception meanwhile would be a traceback. The commands' own `main` handles it from then on.
 """
 
 from __future__ import annotations

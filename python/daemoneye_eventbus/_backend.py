@@ -29,8 +29,8 @@ class OpenedQueue:
     """Coroutine function: waits until the queue has got all that the broker had for it at the last flush of its bus."""
     end: Callable[[bool], Callable[[], Any] | None]
     """Ends it; harmless if it has ended. With ``True`` from any thread; else it may return a coroutine function, which
-    waits for the broker's confirmation, as the backend does that is closed before. Where that was interrupted, both can
-    be called again, and wait for the same."""
+    waits for the broker's confirmation. A backend that is closed meanwhile waits for it too. Where that was
+    interrupted, both can be called again, and wait for the same."""
     failure: Callable[[], BaseException | None]
     """Why it ended, if not by its owner."""
 

@@ -118,7 +118,7 @@ class Connection:
         self.bridge.call(self._reading.update)
 
     def _on_change(self) -> None:
-        self._reading.resume()
+        self.link.resume()
         self._notify_observers()
         self._reading.update()
         self.changed.wake_all()

@@ -1,15 +1,13 @@
 """Who reads a connection, and who waits for the kernel to take more.
 
 A loop that watches descriptors does both itself: no thread stands between the kernel and a reader. Otherwise the link's
-own thread does, and wakes the loop once for all that has come meanwhile. Either stops where a small queue is full, and
-the loop goes on in its next turn, when the queue's reader has had one.
+own thread does, and wakes the loop once for all that has come meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from daemoneye_eventbus.errors import ForkedProcess
 
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from daemoneye_eventbus._bindings import Link, LoopWaker
+    from daemoneye_eventbus._bindings import Link
     from daemoneye_eventbus._loop import Bridge
 
 __all__ = ["LinkReads", "LoopReads", "Reading", "reading"]
@@ -26,61 +24,26 @@ __all__ = ["LinkReads", "LoopReads", "Reading", "reading"]
 _ATTEMPTS: Final = 4
 
 
-def reading(bridge: Bridge, link: Link) -> Reading:
-    """The one that suits this loop."""
-    return (LoopReads if bridge.watches_descriptors else LinkReads)(bridge, link)
+class Reading(Protocol):
+    """What a connection tells its reader."""
 
-
-class Reading(ABC):
-    """What a connection tells its reader, and the turns that the loop has in between."""
-
-    def __init__(self, bridge: Bridge, link: Link) -> None:
-        self._bridge = bridge
-        self._link = link
-        self._turn = 0
-
-    @abstractmethod
     def update(self) -> None:
         """What is there to be read may have changed."""
 
-    @abstractmethod
     def kernel_is_full(self) -> None:
         """The kernel has refused bytes; go on writing when it takes some again."""
 
-    def resume(self) -> None:
-        """A subscription that had stopped the reading may have room."""
-        if self._link.resume():
-            self._go_on_next_turn()
 
-    def _go_on_next_turn(self) -> None:
-        """Instead of what was scheduled before, or readers would have half a turn."""
-        self._turn += 1
-        self._bridge.loop.call_soon(self._go_on, self._turn)
-
-    def _go_on(self, turn: int) -> None:
-        if turn == self._turn:
-            self._read(self._link.next_turn)
-
-    def _read(self, read: Callable[[LoopWaker], bool | None]) -> None:
-        try:
-            goes_on = read(self._bridge.waker)
-            if goes_on is not None:
-                self.update()
-            if goes_on:
-                self._go_on_next_turn()
-            # Last, since tasks that are woken run within it.
-            self._bridge.dispatch()
-        except ForkedProcess as error:
-            self._bridge.warn_of_fork(error)
-        except BaseException:
-            # A Ctrl-C may come between any two steps, and wake-ups are suppressed until the loop has dispatched.
-            self._bridge.loop.call_soon(self._bridge.dispatch)
-            self._go_on_next_turn()
-            raise
+def reading(bridge: Bridge, link: Link) -> Reading:
+    """The one that suits this loop."""
+    return LoopReads(bridge, link) if bridge.watches_descriptors else LinkReads(link)
 
 
-class LinkReads(Reading):
+class LinkReads:
     """The link's own thread reads and writes."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
 
     def update(self) -> None:
         """Nothing to do: the thread knows."""
@@ -90,7 +53,7 @@ class LinkReads(Reading):
         self._link.write_elsewhere()
 
 
-class LoopReads(Reading):
+class LoopReads:
     """The loop watches the descriptor.
 
     A signal handler may raise between any two steps of this, of the loop and of the loop's selector. What was begun and
@@ -99,7 +62,8 @@ class LoopReads(Reading):
     """
 
     def __init__(self, bridge: Bridge, link: Link) -> None:
-        super().__init__(bridge, link)
+        self._bridge = bridge
+        self._link = link
         self._watched: tuple[int, int] | None = None
         self._is_writing = False
         self._is_settled = True
@@ -164,12 +128,25 @@ class LoopReads(Reading):
         # Only now may the old descriptor's number be used again.
         self._watched = self._link.watch()
         if self._watched is not None:
-            loop.add_reader(self._watched[1], self._read, self._link.on_readable)
+            loop.add_reader(self._watched[1], self._on_readable)
             if self._is_writing:
                 loop.add_writer(self._watched[1], self._on_writable)
         elif self._is_writing:
             self._is_writing = False
             self._link.write_elsewhere()
+
+    def _on_readable(self) -> None:
+        try:
+            if self._link.on_readable(self._bridge.waker):
+                self.update()
+            # Last, since tasks that are woken run within it.
+            self._bridge.dispatch()
+        except ForkedProcess as error:
+            self._bridge.warn_of_fork(error)
+        except BaseException:
+            # A Ctrl-C may come between any two steps, and wake-ups are suppressed until the loop has dispatched.
+            self._bridge.loop.call_soon(self._bridge.dispatch)
+            raise
 
     def _on_writable(self) -> None:
         try:

@@ -1,12 +1,11 @@
 """Fault 17. A stream has no message borders."""
 
-import struct
 import time
 
 import pytest
 from harness import scaled, times
 
-from raw import process_message
+from raw import framed, process_message
 
 pytestmark = [
     pytest.mark.fault(
@@ -18,11 +17,6 @@ pytestmark = [
     pytest.mark.quick,
     pytest.mark.limit(60),
 ]
-
-
-def framed(pid: int) -> bytes:
-    body = process_message(pid)
-    return struct.pack("<I", len(body)) + body
 
 
 def test_however_the_bytes_come(bench, seen):
@@ -43,20 +37,20 @@ def test_however_the_bytes_come(bench, seen):
 
         return process_event(pid)
 
-    frame = framed(0)
+    frame = framed(process_message(0))
     for at in range(len(frame)):
         writer.write(frame[at : at + 1])
         time.sleep(0.0005)
     came(1)
     for pause in (0.15, scaled(1.0, 3.0)):
         for cut in (2, 4, 5, 40):
-            frame = framed(expected)
+            frame = framed(process_message(expected))
             writer.write(frame[:cut])
             if cut in (2, 40):
                 time.sleep(pause)
             writer.write(frame[cut:])
             came(1)
-    writer.write(b"".join(framed(expected + number) for number in range(times(1000))))
+    writer.send(*(process_message(expected + number) for number in range(times(1000))))
     came(times(1000))
     assert writer.barrier() == []
     seen(f"{expected} frames in order; {b.undisturbed()}")

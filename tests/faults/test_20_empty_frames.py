@@ -2,12 +2,13 @@
 
 import contextlib
 import socket
-import struct
 import threading
 import time
 
 import pytest
 from harness import scaled, times
+
+from raw import HEARTBEAT, Message, framed
 
 pytestmark = [
     pytest.mark.fault(
@@ -36,7 +37,7 @@ def test_a_flood_of_pings_is_held_back(bench, seen):
     b = bench()
     peer = b.connected()
     total = times(scaled(100_000, 1_000_000))
-    ping = struct.pack("<I", 4) + b"PING"
+    ping = framed(b"PING")
 
     def send():
         sent = 0
@@ -62,18 +63,15 @@ def test_a_flood_of_pings_is_held_back(bench, seen):
 
 
 def test_heartbeat_messages_are_refused(bench, seen):
-    from raw import HEARTBEAT, Message
-
     b = bench()
     peer = b.connected()
     total = times(scaled(20, 200)) * 1000
-    body = Message("health.x", b"", type=HEARTBEAT).encode()
-    frame = struct.pack("<I", len(body)) + body
+    frame = framed(Message("health.x", b"", type=HEARTBEAT).encode())
 
     def send():
         for _ in range(total // 1000):
             peer.sock.sendall(frame * 1000)
-        peer.sock.sendall(struct.pack("<I", 4) + b"PING")
+        peer.send(b"PING")
 
     threading.Thread(target=send, daemon=True).start()
     peer.sock.settimeout(60)

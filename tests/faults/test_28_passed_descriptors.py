@@ -3,13 +3,13 @@
 import array
 import asyncio
 import socket
-import struct
 import time
 
 import pytest
 from harness import scaled, times
 
 from daemoneye_eventbus import Broker
+from raw import framed
 from support import NOBODY
 
 pytestmark = [
@@ -33,7 +33,7 @@ def test_passed_descriptors_do_not_stay(bench, seen):
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [null.fileno()] * 200))
         before = b.reading().fds
         sent = most = 0
-        stream = (struct.pack("<I", 4) + b"PING") * (times(scaled(200, 1000)) // 8)
+        stream = framed(b"PING") * (times(scaled(200, 1000)) // 8)
         for at in range(len(stream)):
             peer.sock.sendmsg([stream[at : at + 1]], [rights])
             sent += 1
@@ -96,7 +96,7 @@ async def test_whoever_connected_before_the_broker_took_over_passes_none_either(
                 await asyncio.to_thread(peer.connect)
                 right = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [listening.fileno()]))]
                 with pytest.raises(PermissionError):
-                    peer.sock.sendmsg([struct.pack("<I", 4) + b"PING"], right)
+                    peer.sock.sendmsg([framed(b"PING")], right)
     seen("refused at the sender")
 
 

@@ -3,13 +3,12 @@
 import asyncio
 import json
 import socket
-import struct
 import threading
 
 import pytest
 
 from daemoneye_eventbus import ClientConfig, EventBus, EventBusError
-from raw import CONTROL, Message
+from raw import CONTROL, Message, framed
 
 pytestmark = [
     pytest.mark.fault(
@@ -65,7 +64,7 @@ def test_a_client_and_a_broker_of_another_time(path, seen, answer):
                 return
             with peer:
                 asked.append(peer.recv(65536))
-                peer.sendall(struct.pack("<I", len(answer)) + answer)
+                peer.sendall(framed(answer))
 
     threading.Thread(target=serve, daemon=True).start()
 

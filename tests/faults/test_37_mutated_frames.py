@@ -2,14 +2,13 @@
 
 import random
 import socket
-import struct
 import time
 from pathlib import Path
 
 import pytest
 from harness import scaled, times
 
-from raw import Message, process_event, process_message, trigger_request
+from raw import Message, framed, process_event, process_message, trigger_request
 
 pytestmark = [
     pytest.mark.fault(
@@ -66,12 +65,12 @@ def test_mutated_frames(bench, seen):
     sent, slowest, connections = 0, 0.0, 0
     while sent < total:
         bodies = [mutate(rng, rng.choice(known)) for _ in range(rng.choice((1, 1, 1, 5, 20)))]
-        stream = b"".join(struct.pack("<I", len(body)) + body for body in bodies)
+        stream = framed(*bodies)
         begin = time.monotonic()
         peer = b.dial(timeout=5)
         try:
             if rng.random() < 0.9:
-                peer.write(struct.pack("<I", len(hello)) + hello)
+                peer.send(hello)
             peer.write(stream)
             peer.sock.shutdown(socket.SHUT_WR)
             while peer.sock.recv(1 << 16):

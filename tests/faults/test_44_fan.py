@@ -33,8 +33,6 @@ def test_one_to_many(bench, seen):
 
 def test_many_to_one(bench, seen):
     """Fifty connections, interleaved by hand; the reader sees each one's order."""
-    import struct
-
     from raw import process_message
 
     b = bench()
@@ -47,8 +45,7 @@ def test_many_to_one(bench, seen):
     for start in range(0, each, 50):
         for number in range(start, start + 50):
             for index, sender in enumerate(senders):
-                body = process_message(number, f"events.process.s{index}", number)
-                sender.write(struct.pack("<I", len(body)) + body)
+                sender.send(process_message(number, f"events.process.s{index}", number))
         for sender in senders:
             sender.barrier()
         for message in reader.barrier():

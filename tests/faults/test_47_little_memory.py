@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import struct
 import subprocess
 import sys
 import time
@@ -75,8 +74,8 @@ def test_short_messages_take_more_than_their_bytes(bench, seen):
     for number in range(readers):
         b.connected().subscribe(1, f"events.t{number}")
     # Each is a run of its own, since its neighbours go elsewhere.
-    frames = [wire.process_message(0, f"events.t{number}") for number in range(readers)]
-    block = b"".join(struct.pack("<I", len(frame)) + frame for frame in frames) * 50
+    bodies = [wire.process_message(0, f"events.t{number}") for number in range(readers)]
+    block = wire.framed(*bodies) * 50
     published = 0
     for _ in range(scaled(400, 1000)):
         publisher.write(block)

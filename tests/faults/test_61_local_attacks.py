@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -11,7 +10,7 @@ import time
 import pytest
 from harness import CANARY, HOST, scaled, times, until
 
-from raw import Message, process_event, process_message
+from raw import Message, framed, process_event, process_message
 from support import Program
 
 pytestmark = [
@@ -101,8 +100,7 @@ def test_a_publisher_stopped_in_the_middle_of_a_frame(bench, seen):
     b = bench({"frame_timeout": 1.0})
     reader, writer = b.connected(), b.connected()
     reader.subscribe(1, "events.process.#")
-    body = process_message(1)
-    writer.write(struct.pack("<I", len(body)) + body[:-1])
+    writer.write(framed(process_message(1))[:-1])
     assert writer.closed()["code"] == "frame_timeout"
     assert reader.barrier() == []
     seen(f"cut, nothing delivered; {b.undisturbed()}")

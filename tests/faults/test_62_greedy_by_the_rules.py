@@ -2,14 +2,13 @@
 
 import contextlib
 import socket
-import struct
 import threading
 import time
 
 import pytest
 from harness import MIB, TIMES, freeze, scaled, times, until
 
-from raw import Message, process_event
+from raw import Message, framed, process_event
 from support import NOBODY
 
 pytestmark = [
@@ -126,7 +125,7 @@ def test_questions_without_end_leave_others_their_turn(bench, seen):
     greedy.sock.settimeout(60)
     thread = threading.Thread(target=read)
     thread.start()
-    greedy.write((struct.pack("<I", len(question)) + question) * count)
+    greedy.write(framed(question) * count)
     asked = answered
     other.say("PING")
     other.expect("PONG")
@@ -140,7 +139,7 @@ def test_questions_of_many_connections(bench, seen):
     """The canary is judged by `make faults`."""
     b = bench()
     floods = [b.connected() for _ in range(times(4))]
-    question = struct.pack("<I", 14) + b'STATS {"id":1}'
+    question = framed(b'STATS {"id":1}')
     end = time.monotonic() + scaled(1.0, 5.0)
     done = threading.Event()
 

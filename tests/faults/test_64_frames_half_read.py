@@ -10,8 +10,7 @@ import time
 import pytest
 from harness import MIB, TIMES, scaled, times, until
 
-from original import framed
-from raw import Message, process_event
+from raw import Message, framed, process_event
 
 # Of hundreds of busy peers each has a turn of some 20 us before the canary has one.
 BESIDE_HUNDREDS_MS = 50.0

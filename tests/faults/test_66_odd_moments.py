@@ -7,7 +7,6 @@ import os
 import platform
 import resource
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import pytest
 from harness import MIB, PROGRAMS, Reading, scaled, times, until
 from paths import try_path
 
-from raw import Raw, process_message
+from raw import Raw, framed, process_message
 
 # Of hundreds of busy peers each has a turn of some 20 us before the canary has one.
 BESIDE_HUNDREDS_MS = 50.0
@@ -44,7 +43,7 @@ def test_two_thousand_slow_handshakes(bench, seen):
         {"max_connections": count + 100, "original_peers": False, "handshake_timeout": 3.0},
         options={"limits": {"RLIMIT_NOFILE": min(hard, count + 200)}},
     )
-    frame = struct.pack("<I", len(CONNECT)) + CONNECT
+    frame = framed(CONNECT)
     begin = time.monotonic()
     peers = [b.dial(timeout=10) for _ in range(count)]
     served, worst = 0, 0.0
@@ -266,7 +265,7 @@ asyncio.run(main(sys.argv[1]))
         peer.expect("CONNECT")
 
         def send(body):
-            peer.sock.sendmsg([struct.pack("<I", len(body)) + body], [rights])
+            peer.sock.sendmsg([framed(body)], [rights])
 
         info = {
             "protocol": 1, "version": "0", "client_id": "00112233-4455-6677-8899-aabbccddeeff", "dialect": "bincode",

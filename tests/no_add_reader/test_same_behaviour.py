@@ -7,11 +7,6 @@ from test_asyncio_integration import (
     test_a_tight_reader_lets_others_run,
     test_cancelled_at_the_very_moment_of_arrival,
 )
-from test_bursts import (
-    test_a_burst_overflows_no_queue_of_a_ready_reader,
-    test_a_reader_that_takes_nothing_holds_up_nobody,
-    test_what_waits_for_a_turn_at_the_end_is_accounted_for,
-)
 from test_flow import test_a_client_with_full_queues_stays_alive, test_a_library_client_answers_pings
 from test_lifecycle import (
     test_a_closed_bus_says_so,

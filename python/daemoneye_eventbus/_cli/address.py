@@ -26,7 +26,7 @@ __all__ = [
     "connect",
     "explicit_path",
     "seconds",
-    "seconds_or_none",
+    "seconds_from_zero",
     "token_from",
     "token_of",
     "trusted",
@@ -44,7 +44,7 @@ def seconds(text: str) -> float:
     return _seconds(text, "above 0", least=sys.float_info.min)
 
 
-def seconds_or_none(text: str) -> float:
+def seconds_from_zero(text: str) -> float:
     """A number of seconds that may be 0."""
     return _seconds(text, "from 0 on", least=0)
 

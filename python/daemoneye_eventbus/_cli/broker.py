@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import Broker, BrokerConfig
 from daemoneye_eventbus._cli import activation, output
-from daemoneye_eventbus._cli.address import add_where, explicit_path, seconds_or_none, token_from, where
+from daemoneye_eventbus._cli.address import add_where, explicit_path, seconds_from_zero, token_from, where
 from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import OK, USAGE, CliError
 from daemoneye_eventbus._cli.notify import notify
@@ -56,7 +56,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--drain",
-        type=seconds_or_none,
+        type=seconds_from_zero,
         default=2.0,
         metavar="SECONDS",
         help="how long to keep delivering what is queued after a signal to stop (default: 2)",

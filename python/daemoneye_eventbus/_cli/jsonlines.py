@@ -90,7 +90,7 @@ def _base64(payload: bytes) -> str:
 def read(line: bytes) -> Parsed:
     """What a line says; `LineError` for a line that does not."""
     try:
-        given: Any = strict.loads(line)
+        given: Any = strict.loads(line, unique=True)
     except UnicodeDecodeError as error:
         raise LineError(f"not UTF-8: {error.reason} at byte {error.start}") from None
     except ValueError as error:

@@ -1,6 +1,7 @@
 """JSON as its standard has it. Python's reader also takes ``NaN``, ``Infinity`` and what is beyond every float, and its
-writer would say them again; of two values with one name it drops the first; and how deep it reads depends on the
-version, from Python 3.14 on so deep that a small text becomes gigabytes when it is indented."""
+writer would say them again; and how deep it reads depends on the version, from Python 3.14 on so deep that a small text
+becomes gigabytes when it is indented. Of two values with one name it drops the first: so may a reader of control texts,
+as a broker does with names that it does not know, but not one of what is to be published."""
 
 from __future__ import annotations
 
@@ -19,10 +20,11 @@ _DEEPEST: Final = 32
 """As deep as the broker reads."""
 
 
-def loads(text: str | bytes) -> Any:
-    """What ``text`` says; ``ValueError`` for what is none."""
+def loads(text: str | bytes, *, unique: bool = False) -> Any:
+    """What ``text`` says; ``ValueError`` for what is none, and with ``unique`` for a name that an object has twice."""
     try:
-        value = json.loads(text, parse_float=_finite, parse_constant=_finite, object_pairs_hook=_once)
+        pairs_hook = _once if unique else None
+        value = json.loads(text, parse_float=_finite, parse_constant=_finite, object_pairs_hook=pairs_hook)
     except RecursionError:
         raise ValueError("nested too deep") from None
     # To count costs nothing beside the reading, to look inside half of it.

@@ -35,7 +35,7 @@ def shown(uid: int) -> str:
 
 
 def uid_of(said: str) -> int:
-    """That of a user."""
+    """The number of a user who is given by name or by number."""
     if (number := _number(said)) is not None:
         return number
     if sys.platform != "win32":
@@ -47,7 +47,7 @@ def uid_of(said: str) -> int:
 
 
 def gid_of(said: str) -> int:
-    """That of a group."""
+    """The number of a group that is given by name or by number."""
     if (number := _number(said)) is not None:
         return number
     if sys.platform != "win32":

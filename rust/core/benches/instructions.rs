@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use daemoneye_eventbus_core::broker::Broker;
-use daemoneye_eventbus_core::client::{ClientConfig, Inbox, InboxOptions, Link, Patience, Reader, State, Ticket};
+use daemoneye_eventbus_core::client::{ClientConfig, Inbox, InboxOptions, Link, Reader, State, Ticket};
 use daemoneye_eventbus_core::queue::{Content, Overflow};
 use daemoneye_eventbus_core::topic;
 use daemoneye_eventbus_core::wire::frame::PREFIX;
@@ -75,7 +75,7 @@ fn subscribe(link: &Link) -> Arc<Inbox> {
     let options = InboxOptions {
         limits: LIMITS,
         overflow: Overflow::DropOldest,
-        patience: Patience::None,
+        block: false,
     };
     let inbox = Arc::new(Inbox::new(asked, patterns, None, options, Arc::new(Nobody)));
     let ticket = Ticket::new(Arc::new(Nobody));

@@ -23,7 +23,7 @@ pub(crate) fn add(notifier: Weak<Notifier>, token: u64) {
 pub(crate) fn wake() {
     LOOPS.get().lock().retain(|(notifier, token)| match notifier.upgrade() {
         Some(notifier) => {
-            notifier.notify(*token);
+            notifier.notify_once(*token);
             true
         }
         None => false,

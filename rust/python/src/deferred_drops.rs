@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use crate::all_loops;
 
 static OBJECTS: PerProcess<Mutex<Vec<Py<PyAny>>>> = PerProcess::new(Mutex::new(Vec::new()));
-/// Whether there may be any. Written under the lock; in a forked child it may be true of none.
+/// Whether there may be any. Written under the lock.
 static ARE_WAITING: AtomicBool = AtomicBool::new(false);
 
 /// Leaves `objects` here, from a thread without the interpreter.
@@ -57,4 +57,5 @@ fn drop_all(py: Python<'_>) {
 /// Called in a forked child.
 pub(crate) fn begin_anew() {
     OBJECTS.reset(Mutex::new(Vec::new()));
+    ARE_WAITING.store(false, Ordering::Relaxed);
 }

@@ -1,7 +1,7 @@
 //! One connection as the loop sees it: which descriptor to watch, and what to do when it is ready.
 use std::sync::Arc;
 
-use daemoneye_eventbus_core::client::{self, Inbox, InboxOptions, Patience, Peer, Read, Reader, Sent, State};
+use daemoneye_eventbus_core::client::{self, Inbox, InboxOptions, Read, Reader, Sent, State};
 use daemoneye_eventbus_core::filter::Filters;
 #[cfg(unix)]
 use daemoneye_eventbus_core::lock::Mutex;
@@ -113,24 +113,15 @@ impl Link {
         Ok(())
     }
 
-    /// The descriptor is readable. `None` if that was all, false if what to watch may have changed, true if besides `next_turn` is to be
-    /// called in the loop's next turn.
-    fn on_readable(&self, py: Python<'_>, waker: &LoopWaker) -> PyResult<Option<bool>> {
+    /// The descriptor is readable. True if what to watch may have changed.
+    fn on_readable(&self, py: Python<'_>, waker: &LoopWaker) -> PyResult<bool> {
         waker.suppress(py)?;
-        let read = self.core(py)?.on_readable();
-        Ok((read != Read::Open).then_some(read == Read::NextTurn))
+        Ok(self.core(py)?.on_readable() != Read::Open)
     }
 
-    /// Goes on with what was left to this turn, so that readers have had one. True if `next_turn` is to be called again in the next; what to
-    /// watch may have changed.
-    fn next_turn(&self, py: Python<'_>, waker: &LoopWaker) -> PyResult<bool> {
-        waker.suppress(py)?;
-        Ok(self.core(py)?.next_turn() == Read::NextTurn)
-    }
-
-    /// Goes on after a full blocking subscription has room again. True if `next_turn` is to be called in the loop's next turn.
+    /// Goes on after a full blocking subscription has room again. True if it is still full.
     fn resume(&self, py: Python<'_>) -> PyResult<bool> {
-        Ok(self.core(py)?.resume() == Read::NextTurn)
+        Ok(self.core(py)?.resume() == Read::Paused)
     }
 
     /// `flush` as a callback for the loop's next turn; if the loop drops it, the link's own thread writes.
@@ -189,16 +180,10 @@ impl Link {
                 depth,
             ),
         )?;
-        let patience = match (block, link.config().peer) {
-            (true, _) => Patience::UntilRoom,
-            (false, Peer::Native) => Patience::for_size(limits),
-            // Read at once, whatever the loop does.
-            (false, Peer::Original) => Patience::None,
-        };
         let options = InboxOptions {
             limits,
             overflow,
-            patience,
+            block,
         };
         let inbox = Arc::new(Inbox::new(
             asked,

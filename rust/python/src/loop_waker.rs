@@ -76,6 +76,20 @@ pub(crate) struct Notifier {
 impl Notifier {
     pub(crate) fn notify(&self, token: u64) {
         self.tokens.lock().push(token);
+        self.wake();
+    }
+
+    /// The same, unless the loop is to take this token anyway: where nobody takes them there is one of it.
+    pub(crate) fn notify_once(&self, token: u64) {
+        let mut tokens = self.tokens.lock();
+        if !tokens.contains(&token) {
+            tokens.push(token);
+            drop(tokens);
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
         if self.is_notified.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -230,9 +244,11 @@ impl LoopWaker {
     /// The same without reading the socket: after `suppress`, or for a loop that has read it. A byte written before is read by `drain`.
     fn take(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
         let (notifier, _) = self.inner.get(py)?;
-        deferred_drops::settle(py);
         // Cleared before the tokens are taken, so that a wake-up after that writes again.
         notifier.is_notified.store(false, Ordering::Release);
-        Ok(std::mem::take(&mut *notifier.tokens.lock()))
+        let tokens = std::mem::take(&mut *notifier.tokens.lock());
+        // Behind that: the token of what waits here is perhaps among them.
+        deferred_drops::settle(py);
+        Ok(tokens)
     }
 }

@@ -102,6 +102,11 @@ impl HeldBack {
         self.gathered.add_for(shared, event, readers)
     }
 
+    /// True if the broker's thread does not look yet, and from now on is to.
+    pub(super) fn starts_watch(&mut self) -> bool {
+        !std::mem::replace(&mut self.watched, true)
+    }
+
     /// The same, with it as the first. False if it is to stand alone.
     pub(super) fn gather_first(&mut self, shared: &Shared, event: &Draft<'_>, readers: &LookedUp<'_>) -> bool {
         self.hand_on(shared);
@@ -136,10 +141,10 @@ impl HeldBack {
         self.bytes = self.bytes.saturating_add(bytes);
         if !patient || self.is_empty() || !self.cork.holds(now, self.bytes) {
             Verdict::Write(self.release(shared, now))
-        } else if std::mem::replace(&mut self.watched, true) {
-            Verdict::Holds
-        } else {
+        } else if self.starts_watch() {
             Verdict::HoldsUnwatched
+        } else {
+            Verdict::Holds
         }
     }
 

@@ -186,7 +186,6 @@ impl Port {
             return Ok((Published::Done, size));
         }
         let object = lane.has_local().then(|| object(outgoing.draft.sequence));
-        // Readers of this process are told at once, and cost nobody a write.
         let has_gathered = lane.has_remote() && {
             let readers = LookedUp {
                 route: &route,
@@ -194,6 +193,7 @@ impl Port {
             };
             self.gather(outgoing.draft, &readers, gathers && Gathered::takes(size))
         };
+        // Readers of this process are told at once, and cost nobody a write.
         let mut held_back = (caller.flushes && lane.has_remote()).then(|| self.held_back.lock());
         let mut delivery = Delivery::new(router, config.max_topic_depth, on_full)
             .from(&self.sender)
@@ -245,6 +245,12 @@ impl Port {
         }
         self.shared.flush_watchdog.hand_on(&self.shared);
         let mut held_back = self.held_back.lock();
+        if may && held_back.starts_watch() {
+            // Before it is put in: others hand on what they find in that list.
+            drop(held_back);
+            self.shared.flush_watchdog.begin(&self.held_back);
+            held_back = self.held_back.lock();
+        }
         if may {
             return held_back.gather_first(&self.shared, event, readers);
         }
@@ -325,13 +331,13 @@ impl Port {
     ) {
         let mut frames: SmallVec<[(Dialect, Result<Bytes, DropReason>); 1]> = SmallVec::new();
         for (at, target) in lane.targets.iter().enumerate() {
-            let Some(accepted) = target.accepted(|filters| outgoing.accepts(filters)) else {
-                continue;
-            };
             let sink = &target.sink;
             if has_gathered && !sink.is_local() {
                 continue;
             }
+            let Some(accepted) = target.accepted(|filters| outgoing.accepts(filters)) else {
+                continue;
+            };
             if sink.is_local() {
                 let others_follow = at + 1 < lane.targets.len();
                 if let Some(object) = if others_follow { object.clone() } else { object.take() } {

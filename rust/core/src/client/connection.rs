@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::held::Pause;
 use super::read_buffer::ReadBuffer;
 use crate::error::Error;
 use crate::transport::Stream;
@@ -36,9 +35,6 @@ pub enum Read {
     Open,
     /// A blocking subscription is full: stop watching; the host is woken when to go on ([`Link::resume`](super::Link::resume)).
     Paused,
-    /// A small queue is full, and its reader keeps up: stop watching, and go on in the loop's next turn
-    /// ([`Link::next_turn`](super::Link::next_turn)).
-    NextTurn,
     /// The connection is gone; stop watching.
     Ended,
 }
@@ -53,7 +49,7 @@ pub(super) struct Connection {
     /// This side ends the connection, so that its end is no interruption.
     pub(super) closing: bool,
     pub(super) read_buffer: ReadBuffer,
-    pub(super) pause: Option<Pause>,
+    pub(super) paused: bool,
 }
 
 impl Connection {
@@ -66,7 +62,7 @@ impl Connection {
             cause: None,
             closing: false,
             read_buffer: ReadBuffer::default(),
-            pause: None,
+            paused: false,
         }
     }
 

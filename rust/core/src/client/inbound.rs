@@ -9,7 +9,6 @@ mod tests;
 
 use std::sync::Arc;
 
-use super::held::{FinalPush, Held, Pause};
 use super::inbox::Inbox;
 use super::requests::{self, MAX_IN_FLIGHT, StatsRequests};
 use super::run_builder::RunBuilder;
@@ -21,7 +20,7 @@ use crate::event::Utf8;
 use crate::filter::Filters;
 use crate::headroom::Headroom;
 use crate::log::Limiter;
-use crate::queue::{DropReason, Run, Wake};
+use crate::queue::{DropReason, OnFull, Pushed, Run, Wake};
 use crate::topic::{Cache, DEFAULT_MAX_DEPTH, LastTopic, Matcher};
 use crate::transport::Peer;
 use crate::wire::frame::{self, Kind, PREFIX};
@@ -46,6 +45,15 @@ pub(super) enum ControlEvent {
     Refused(text::ErrText),
 }
 
+/// What becomes of the last messages of a connection that is over where a blocking inbox is full: nobody can wait for it.
+#[derive(Clone, Copy)]
+enum FinalPush {
+    /// They are taken beyond its limits.
+    Exceed,
+    /// They are lost: it is beyond its limits already, by the connection before.
+    Drop,
+}
+
 pub(super) struct Inbound {
     pub(super) dialect: Dialect,
     pub(super) max_frame: usize,
@@ -62,7 +70,10 @@ pub(super) struct Inbound {
     pub(super) decode_errors: u64,
     /// What an original broker was found to speak on the present connection.
     pub(super) original_dialect: Option<Dialect>,
-    held: Held,
+    /// What a full blocking inbox has still to take before anything else is processed.
+    held: Option<(Arc<Inbox>, Run)>,
+    /// Set when the connection is over: what came of it is delivered now or never.
+    final_push: Option<FinalPush>,
     headroom: Headroom,
     log: Arc<Limiter>,
 }
@@ -83,7 +94,8 @@ impl Inbound {
             routes: Cache::new(CACHED_TOPICS),
             decode_errors: 0,
             original_dialect: None,
-            held: Held::default(),
+            held: None,
+            final_push: None,
             headroom: Headroom::default(),
             log,
         }
@@ -99,13 +111,13 @@ impl Inbound {
         for pattern in &inbox.patterns {
             self.matcher.insert(pattern, id);
         }
-        self.blocking += usize::from(inbox.blocks());
+        self.blocking += usize::from(inbox.block);
         self.subscriptions.insert(id, inbox, ticket);
     }
 
     pub(super) fn remove(&mut self, id: u64) -> Option<Entry> {
         let entry = self.subscriptions.remove(id)?;
-        self.blocking -= usize::from(entry.inbox.blocks());
+        self.blocking -= usize::from(entry.inbox.block);
         self.unmatch(id, &entry.inbox);
         Some(entry)
     }
@@ -157,11 +169,11 @@ impl Inbound {
 
     /// The connection is over; what came of it and was not processed yet is delivered next.
     pub(super) fn begin_final_read(&mut self) {
-        self.held.final_push = Some(self.final_push());
+        self.final_push = Some(self.final_push());
     }
 
     fn final_push(&self) -> FinalPush {
-        let is_exceeded = |entry: &Entry| entry.inbox.blocks() && entry.inbox.queue.is_exceeded();
+        let is_exceeded = |entry: &Entry| entry.inbox.block && entry.inbox.queue.is_exceeded();
         if self.subscriptions.iter().any(is_exceeded) {
             FinalPush::Drop
         } else {
@@ -171,7 +183,11 @@ impl Inbound {
 
     /// The connection is gone, and with it what it was told and had begun.
     pub(super) fn forget_connection(&mut self) {
-        self.held.end(self.final_push());
+        if let Some((inbox, run)) = self.held.take() {
+            let final_push = self.final_push.unwrap_or_else(|| self.final_push());
+            push_final(&inbox, &run, final_push);
+        }
+        self.final_push = None;
         self.generation += 1;
         self.subscriptions.forget_connection();
         for (id, unsubscribe) in self.unsubscribes.take_unawaited() {
@@ -196,7 +212,12 @@ impl Inbound {
 
     /// Closes an inbox that left the table.
     pub(super) fn close_inbox(&mut self, inbox: &Inbox, discard: Option<DropReason>) {
-        self.held.give_to(inbox);
+        // It has come and is counted, so it is taken beyond the limits this once.
+        if let Some((_, run)) = self.held.take_if(|(held, _)| std::ptr::eq(&raw const **held, inbox)) {
+            inbox
+                .queue
+                .push(&run, &inbox.account, 0, OnFull::Exceed { block: false });
+        }
         match discard {
             Some(reason) => {
                 inbox.queue.discard(|_| reason);
@@ -205,20 +226,22 @@ impl Inbound {
         }
     }
 
-    /// Processes the whole frames at the front of `data`. Gives how many bytes they have and whether a full inbox stopped it (for one that
-    /// blocks, `resume` is woken when there is room again). What came before an invalid frame is delivered all the same.
+    /// Processes the whole frames at the front of `data`. Gives how many bytes they have and whether a full inbox stopped it (`resume` is
+    /// woken when there is room again). What came before an invalid frame is delivered all the same.
     pub(super) fn ingest(
         &mut self,
         data: &[u8],
         resume: &Arc<dyn Wake>,
         events: &mut Vec<ControlEvent>,
-    ) -> Result<(usize, Option<Pause>)> {
-        self.held.retry(resume);
-        if let Some(pause) = self.held.pause() {
-            return Ok((0, Some(pause)));
+    ) -> Result<(usize, bool)> {
+        if let Some((inbox, run)) = self.held.take()
+            && self.push_blocking(&inbox, run, resume)
+        {
+            return Ok((0, true));
         }
         let mut at = 0;
         let mut run: Option<RunBuilder<'_>> = None;
+        let mut stopped = false;
         let whole = loop {
             let rest = data.get(at..).unwrap_or_default();
             let (kind, body) = match frame::next(rest, self.max_frame) {
@@ -236,6 +259,7 @@ impl Inbound {
                     Some(builder) if builder.accepts(&summary, len) => builder.add(len),
                     _ => {
                         if self.deliver(data, run.take(), resume) {
+                            stopped = true;
                             break Ok(());
                         }
                         run = Some(RunBuilder::new(summary, at, len, self.route(summary.topic)));
@@ -243,14 +267,15 @@ impl Inbound {
                 }
             } else {
                 if self.deliver(data, run.take(), resume) {
+                    stopped = true;
                     break Ok(());
                 }
                 self.handle_text(body, events)?;
             }
             at += len;
         };
-        self.deliver(data, run.take(), resume);
-        whole.map(|()| (at, self.held.pause()))
+        stopped |= self.deliver(data, run.take(), resume);
+        whole.map(|()| (at, stopped))
     }
 
     fn check<'d>(&mut self, body: &'d [u8]) -> Result<Summary<'d>> {
@@ -282,7 +307,7 @@ impl Inbound {
         Arc::clone(route)
     }
 
-    /// Pushes a finished run to its inboxes. True if what one of them has not taken is held.
+    /// Pushes a finished run to its inboxes. True if a blocking inbox is full; then what it has not taken is held.
     fn deliver(&mut self, data: &[u8], run: Option<RunBuilder<'_>>, resume: &Arc<dyn Wake>) -> bool {
         let Some(builder) = run else { return false };
         let receivers = || {
@@ -295,10 +320,8 @@ impl Inbound {
         // With one subscription the broker has applied its filters; with several it may have sent this for another, and for one that was
         // ended here until the broker says so.
         if self.subscriptions.len() + self.unsubscribes.len() > 1 && receivers().any(|inbox| inbox.filters.is_some()) {
-            let mut held = std::mem::take(&mut self.held);
-            self.deliver_filtered(bytes, receivers(), |inbox, run| held.push(inbox, run, resume));
-            self.held = held;
-            return self.held.pause().is_some();
+            self.deliver_filtered(bytes, receivers());
+            return false;
         }
         if receivers().next().is_none() {
             return false;
@@ -308,17 +331,29 @@ impl Inbound {
             return false;
         };
         for inbox in receivers() {
-            self.held.push(inbox, &run, resume);
+            if inbox.block {
+                // A blocking subscription has the connection to itself, so nobody else gets this.
+                return self.push_blocking(inbox, run, resume);
+            }
+            inbox.push(&run, OnFull::Overflow);
         }
-        self.held.pause().is_some()
+        false
     }
 
-    pub(super) fn deliver_filtered<'i>(
-        &self,
-        bytes: &[u8],
-        receivers: impl Iterator<Item = &'i Arc<Inbox>> + Clone,
-        mut push: impl FnMut(&Arc<Inbox>, &Run),
-    ) {
+    /// True if the inbox is full; then what it has not taken is held.
+    fn push_blocking(&mut self, inbox: &Arc<Inbox>, run: Run, resume: &Arc<dyn Wake>) -> bool {
+        if let Some(final_push) = self.final_push {
+            push_final(inbox, &run, final_push);
+            return false;
+        }
+        let Pushed::Full { taken, .. } = inbox.push(&run, OnFull::Wait(resume)) else {
+            return false;
+        };
+        self.held = Some((Arc::clone(inbox), run.skip_first(taken)));
+        true
+    }
+
+    pub(super) fn deliver_filtered<'i>(&self, bytes: &[u8], receivers: impl Iterator<Item = &'i Arc<Inbox>> + Clone) {
         for (frame, body) in frame::split(bytes) {
             let run = self.headroom.copy(frame, 1);
             // It was found well-formed before: what cannot be read now has no memory for what it is made of. No filter refuses it then.
@@ -333,7 +368,7 @@ impl Inbound {
                 }
                 let is_readable = read.is_some() || inbox.filters.is_none();
                 match run.as_ref().filter(|_| is_readable) {
-                    Some(run) => push(inbox, run),
+                    Some(run) => drop(inbox.push(run, OnFull::Overflow)),
                     None => inbox.push_gap(1, DropReason::NoMemory),
                 }
             }
@@ -434,5 +469,15 @@ impl Inbound {
                 }
             }
         }
+    }
+}
+
+fn push_final(inbox: &Inbox, run: &Run, final_push: FinalPush) {
+    let on_full = match final_push {
+        FinalPush::Exceed => OnFull::Exceed { block: false },
+        FinalPush::Drop => OnFull::Try { block: true },
+    };
+    if let Pushed::Full { taken, .. } = inbox.push(run, on_full) {
+        inbox.push_gap(u64::from(run.messages - taken), DropReason::Disconnected);
     }
 }

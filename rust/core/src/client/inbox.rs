@@ -9,39 +9,13 @@ use crate::filter::Filters;
 use crate::queue::{Budget, DropReason, Limits, OnFull, Overflow, Popped, Pushed, Queue, Run, Subscriptions, Wake};
 use crate::topic::Pattern;
 
-/// More than one read brings: of a message's frame, some 100 bytes are its ids and times alone.
-const SMALL_MESSAGES: usize = 4096;
-/// The same for large frames, for which as much as two of them is read.
-const SMALL_BYTES: usize = 4 * 1024 * 1024;
-
 /// How much a subscription's queue holds, and what happens when it is full.
 #[derive(Debug, Clone, Copy)]
 pub struct InboxOptions {
     pub limits: Limits,
     pub overflow: Overflow,
-    pub patience: Patience,
-}
-
-/// How long the connection is not read for a full queue, before `overflow` applies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
-    None,
-    /// One turn of the host's loop, if its reader has taken something since the last one.
-    OneTurn,
-    /// However long it takes: `overflow` never applies.
-    UntilRoom,
-}
-
-impl Patience {
-    /// For a queue that does not block. One that a single read of the connection may overflow is waited for: its reader had no turn in
-    /// between. A larger one is full because its reader is slow.
-    pub const fn for_size(limits: Limits) -> Self {
-        if limits.messages < SMALL_MESSAGES || limits.bytes < SMALL_BYTES {
-            Self::OneTurn
-        } else {
-            Self::None
-        }
-    }
+    /// When it is full the connection is not read; `overflow` does not apply.
+    pub block: bool,
 }
 
 /// One subscription at the client.
@@ -51,9 +25,7 @@ pub struct Inbox {
     pub(super) subscription: EventSubscription,
     pub(super) patterns: Vec<Pattern>,
     pub(super) filters: Option<Filters>,
-    pub(super) patience: Patience,
-    /// What its reader had taken when it was last waited for.
-    taken_before: AtomicU64,
+    pub(super) block: bool,
     /// The list of subscriptions that the queue counts for: one.
     pub(super) account: Subscriptions,
     gaps: AtomicU64,
@@ -81,8 +53,7 @@ impl Inbox {
             subscription,
             patterns,
             filters,
-            patience: options.patience,
-            taken_before: AtomicU64::new(u64::MAX),
+            block: options.block,
             account: Arc::from([0]),
             gaps: AtomicU64::new(0),
             detached: AtomicBool::new(false),
@@ -134,17 +105,6 @@ impl Inbox {
         if !self.queue.push_gap(messages, &self.account, 0, reason) {
             self.queue.count_lost(messages, DropReason::Closed);
         }
-    }
-
-    pub(super) fn blocks(&self) -> bool {
-        self.patience == Patience::UntilRoom
-    }
-
-    /// It is full: whether what it has no room for is held for it now.
-    pub(super) fn is_worth_waiting_for(&self) -> bool {
-        let taken = self.queue.snapshot().delivered;
-        let moved = self.taken_before.swap(taken, Ordering::Relaxed) != taken;
-        moved || self.blocks()
     }
 
     pub(super) fn count_interruption(&self) {

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 
 use super::config::ClientConfig;
 use super::connection::{Read, Reader, State};
-use super::held::Pause;
 use super::inbox::Inbox;
 use super::outbox::{Fit, Sent, closed};
 use super::shared::{Shared, unsub_frame};
@@ -86,7 +85,7 @@ impl Link {
         let stream = connection
             .stream
             .as_ref()
-            .filter(|_| connection.pause.is_none() && !self.shared.is_original())?;
+            .filter(|_| !connection.paused && !self.shared.is_original())?;
         Some((connection.generation, Arc::clone(stream)))
     }
 
@@ -97,16 +96,16 @@ impl Link {
 
     /// Goes on after [`Read::Paused`] with what was read already. `Open`: watch again.
     pub fn resume(&self) -> Read {
-        let connection = self.shared.connection.lock();
-        match connection.pause {
-            Some(Pause::ForATurn) => Read::NextTurn,
-            Some(Pause::UntilRoom) | None => self.shared.go_on(connection),
+        let mut connection = self.shared.connection.lock();
+        if connection.stream.is_none() {
+            return Read::Ended;
         }
-    }
-
-    /// Goes on after [`Read::NextTurn`], when the host's loop has had a turn. `Open`: watch again.
-    pub fn next_turn(&self) -> Read {
-        self.shared.go_on(self.shared.connection.lock())
+        connection.paused = false;
+        let read = self.shared.process_read(connection);
+        if self.shared.reader == Reader::Link {
+            self.shared.notify.notify_one();
+        }
+        read
     }
 
     /// Takes a message into the send buffer and, if it is time, writes. Sets the draft's sequence; gives the size of its frame as well.

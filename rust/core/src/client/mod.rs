@@ -16,8 +16,7 @@
 //!   (the state)
 //! * out: [`outbox`], with [`pings`] (what the broker has confirmed)
 //! * in: [`reading`] (from the socket, into a [`read_buffer`]), [`inbound`] (from bytes to inboxes), with [`run_builder`],
-//!   [`held`] (what full inboxes have still to take), [`subscriptions`] and [`unsubscribes`] (asked for, and ended), [`requests`] (for
-//!   statistics)
+//!   [`subscriptions`] and [`unsubscribes`] (asked for, and ended), [`requests`] (for statistics)
 //! * the connection: [`supervisor`], [`handshake`], [`backoff`], on the thread of [`runtime`]; [`shared`] (what these do to each other, and
 //!   the lock order)
 //! * a broker of the original at the other end: [`original`], [`unsupported`]
@@ -26,7 +25,6 @@ mod backoff;
 mod config;
 mod connection;
 mod handshake;
-mod held;
 mod inbound;
 mod inbox;
 mod link;
@@ -47,7 +45,7 @@ mod unsupported;
 
 pub use config::{ClientConfig, Peer};
 pub use connection::{Read, Reader, State};
-pub use inbox::{Inbox, InboxOptions, Patience};
+pub use inbox::{Inbox, InboxOptions};
 pub use link::{Link, LocalStatistics};
 pub use outbox::Sent;
 pub use runtime::{abandon_after_fork, shut_down as shut_down_runtime};

@@ -15,7 +15,6 @@ use super::inbound::{ControlEvent, Inbound};
 use super::read_buffer::append_read;
 use super::shared::Shared;
 use crate::error::{Error, Result};
-use crate::queue::OnFull;
 use crate::transport::{Address, DialError, Readable, Retry, Stream};
 use crate::wire;
 use crate::wire::auth::ORIGINAL_REQUEST;
@@ -168,9 +167,7 @@ impl Inbound {
         let receivers = route
             .iter()
             .filter(|inbox| is_event || inbox.subscription.include_control);
-        self.deliver_filtered(&frame, receivers, |inbox, run| {
-            inbox.push(run, OnFull::Overflow);
-        });
+        self.deliver_filtered(&frame, receivers);
         Some(())
     }
 }

@@ -7,8 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::connection::{Connection, Read, Reader};
-use super::held::Pause;
+use super::connection::{Connection, Read};
 use super::inbound::ControlEvent;
 use super::shared::Shared;
 use super::ticket::Answer;
@@ -88,21 +87,16 @@ impl Shared {
         let mut inbound = self.inbound.lock();
         let data = connection.read_buffer.unprocessed();
         let used = if self.is_original() {
-            inbound.ingest_original(data, &mut events).map(|used| (used, None))
+            inbound.ingest_original(data, &mut events).map(|used| (used, false))
         } else {
             inbound.ingest(data, &self.resume, &mut events)
         };
         drop(inbound);
         let (read, broken) = match used {
-            Ok((used, pause)) => {
+            Ok((used, paused)) => {
                 connection.read_buffer.consume(used);
-                connection.pause = pause;
-                let read = match pause {
-                    None => Read::Open,
-                    Some(Pause::UntilRoom) => Read::Paused,
-                    Some(Pause::ForATurn) => Read::NextTurn,
-                };
-                (read, None)
+                connection.paused = paused;
+                (if paused { Read::Paused } else { Read::Open }, None)
             }
             Err(error) => (Read::Ended, Some(error)),
         };
@@ -119,29 +113,16 @@ impl Shared {
         read
     }
 
-    /// Processes what was read already and was left for a full inbox.
-    pub(super) fn go_on(&self, mut connection: MutexGuard<'_, Connection>) -> Read {
-        if connection.stream.is_none() {
-            return Read::Ended;
-        }
-        connection.pause = None;
-        let read = self.process_read(connection);
-        if self.reader == Reader::Link {
-            self.notify.notify_one();
-        }
-        read
-    }
-
-    /// Reads and processes what has come already.
+    /// Reads and processes what has come already. Nobody is waited for any more.
     pub(super) fn read_rest(&self, connection: MutexGuard<'_, Connection>) {
         if connection.stream.is_none() {
             return;
         }
+        self.inbound.lock().begin_final_read();
         let mut read = self.process_read(connection);
         // Where the broker can still send, it must not keep us here.
         for _ in 0..MAX_FINAL_READS {
-            // Readers have no turn any more.
-            if !matches!(read, Read::Open | Read::NextTurn) {
+            if read != Read::Open {
                 break;
             }
             read = self.try_read().unwrap_or(Read::Ended);
@@ -156,7 +137,6 @@ impl Shared {
         if !connection.is_of(stream) {
             return false;
         }
-        self.inbound.lock().begin_final_read();
         self.read_rest(connection);
         self.connection.lock().is_of(stream)
     }

@@ -99,7 +99,7 @@ impl Shared {
         connection.stream = None;
         stream.shut_down();
         connection.read_buffer.reset();
-        connection.pause = None;
+        connection.paused = false;
         if last {
             let cause = (!connection.closing).then_some(cause);
             return self.end_locked(connection, cause);

@@ -8,12 +8,11 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::backoff::Backoff;
 use super::connection::{Read, Reader, State};
 use super::handshake::{self, Established, Progress};
-use super::held::Pause;
 use super::inbound::ControlEvent;
 use super::original::{self, Dialled};
 use super::outbox::Sent;
@@ -42,8 +41,6 @@ const STABLE_AFTER: Duration = Duration::from_millis(200);
 const FALLBACK_PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Nobody is asked more often, whatever a broker says.
 const MIN_PING_INTERVAL: Duration = Duration::from_millis(10);
-/// What the host is given for a turn of its loop while it does not yet know of the connection.
-const HOST_TURN: Duration = Duration::from_millis(1);
 /// How often the peer of a connection is checked that a full subscription keeps from being read: it may be gone.
 const PEER_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -237,7 +234,7 @@ async fn resubscribe(
                 | ControlEvent::Refused(_) => {}
             }
         }
-        let (used, pause) = ingested.map_err(lost)?;
+        let (used, paused) = ingested.map_err(lost)?;
         established.leftover.drain(..used);
         if left < before {
             deadline = attempt_deadline(give_up);
@@ -246,12 +243,7 @@ async fn resubscribe(
         if !blocked && !out.is_empty() {
             continue;
         }
-        let is_done = match pause {
-            None => shared.inbound.lock().subscriptions.unanswered() == 0,
-            Some(Pause::UntilRoom) => true,
-            Some(Pause::ForATurn) => false,
-        };
-        if !blocked && is_done {
+        if !blocked && (paused || shared.inbound.lock().subscriptions.unanswered() == 0) {
             return Ok(());
         }
         let mut chunk = vec![0; 64 * 1024];
@@ -259,12 +251,11 @@ async fn resubscribe(
             writable = established.stream.writable(), if blocked => {
                 writable.map_err(|error| lost(Error::io("waiting to write", &error)))?;
             }
-            got = established.readable.read_with(|| established.stream.try_read(&mut chunk)), if pause.is_none() => match got {
+            got = established.readable.read_with(|| established.stream.try_read(&mut chunk)), if !paused => match got {
                 Ok(0) => return Err(handshake::hung_up()),
                 Ok(n) => append_read(&mut established.leftover, chunk.get(..n).unwrap_or_default()).map_err(lost)?,
                 Err(error) => return Err(handshake::read_failed(&error)),
             },
-            () = sleep(HOST_TURN), if pause == Some(Pause::ForATurn) => {}
             () = sleep_until(deadline) => {
                 let unanswered = "the broker answered CONNECT, and leaves subscriptions without an answer";
                 return Err(lost(Error::ConnectionLost(unanswered.to_owned())));
@@ -350,7 +341,7 @@ async fn maintain(shared: &Arc<Shared>, keep_alive: Duration) {
                 return;
             };
             // A write of nothing tells whether anybody is left at the other end.
-            let is_over = connection.pause == Some(Pause::UntilRoom)
+            let is_over = connection.paused
                 && matches!(stream.try_write(&[]), Err(error) if error.kind() != io::ErrorKind::WouldBlock);
             (stream, is_over)
         };
@@ -359,7 +350,7 @@ async fn maintain(shared: &Arc<Shared>, keep_alive: Duration) {
         }
         let (blocked, failed, may_pause, reads) = {
             let connection = shared.connection.lock();
-            let reads = readable.as_ref().filter(|_| connection.pause.is_none());
+            let reads = readable.as_ref().filter(|_| !connection.paused);
             let may_pause = shared.inbound.lock().may_pause();
             let mut outbox = shared.outbox.lock();
             let sent = shared.write_and_wake(&mut outbox);
@@ -409,11 +400,7 @@ fn readable(shared: &Shared) -> io::Result<Option<Readable>> {
 /// One read in the host's place; for ever pending if the host reads.
 async fn read_once(shared: &Shared, reads: Option<&Readable>) {
     match reads {
-        Some(readable) => {
-            if let Ok(Read::NextTurn) = readable.read_with(|| shared.try_read()).await {
-                shared.host.wake();
-            }
-        }
+        Some(readable) => drop(readable.read_with(|| shared.try_read()).await),
         None => pending().await,
     }
 }

@@ -94,6 +94,21 @@ fn what_a_broker_sent_before_it_ended_is_delivered_though_nobody_reads_for_a_ful
 }
 
 #[test]
+fn what_has_come_when_a_link_is_closed_is_accounted_for_though_a_subscription_is_full() {
+    let broker = ScriptedBroker::new();
+    let (link, waker) = open_once(&broker, Reader::Link);
+    let client = greet(&broker, 30.0);
+    let inbox = fed(&broker, &link, &waker, &client, true);
+    // Each ends a run, so that most of it stands behind what the full queue is waited for with.
+    let sent = (0..35).flat_map(|pid| [events(pid..pid + 1), FromBroker::Pong.frame()].concat());
+    broker.send(&client, &sent.collect::<Vec<_>>());
+    waker.until("full", || inbox.queue.snapshot().messages == 1);
+    link.close();
+    let now = inbox.queue.snapshot();
+    assert_eq!(now.messages as u64 + now.lost(), 35);
+}
+
+#[test]
 fn a_full_subscription_takes_the_last_of_one_broker_beyond_its_limits_and_counts_that_of_the_next() {
     let broker = ScriptedBroker::new();
     let (link, waker) = open(&broker);

@@ -12,7 +12,6 @@ mod final_frames;
 mod impossible_numbers;
 mod keep_alive;
 mod native;
-mod one_turn;
 mod original;
 mod proof;
 mod reconnecting;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::Inbound;
-use crate::client::{Inbox, InboxOptions, Patience};
+use crate::client::{Inbox, InboxOptions};
 use crate::event::{EventFilter, EventSubscription};
 use crate::filter::Filters;
-use crate::queue::{DropReason, Limits, OnFull, Overflow, Wake};
+use crate::queue::{DropReason, Limits, Overflow, Wake};
 use crate::wire::Dialect;
 
 struct Nobody;
@@ -22,7 +22,7 @@ fn inbox(filter: Option<&EventFilter>) -> Arc<Inbox> {
             bytes: 1000,
         },
         overflow: Overflow::DropOldest,
-        patience: Patience::None,
+        block: false,
     };
     let filters = Filters::compile(filter, None, 10, 8).unwrap();
     let subscription = EventSubscription::default();
@@ -41,9 +41,7 @@ fn a_message_that_cannot_be_read_is_lost_for_those_alone_whose_filters_would_hav
         })),
     );
     let inbound = Inbound::new(Dialect::Bincode, 1000, Arc::default());
-    inbound.deliver_filtered(unreadable, [&plain, &filtered].into_iter(), |inbox, run| {
-        inbox.push(run, OnFull::Overflow);
-    });
+    inbound.deliver_filtered(unreadable, [&plain, &filtered].into_iter());
     assert_eq!((plain.queue.snapshot().pending, plain.queue.snapshot().lost()), (1, 0));
     let lost = filtered.queue.snapshot();
     assert_eq!((lost.pending, lost.dropped[DropReason::NoMemory as usize]), (0, 1));

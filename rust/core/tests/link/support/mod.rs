@@ -7,7 +7,7 @@ mod scripted_broker;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use daemoneye_eventbus_core::client::{Answer, Inbox, InboxOptions, Patience, Ticket};
+use daemoneye_eventbus_core::client::{Answer, Inbox, InboxOptions, Ticket};
 use daemoneye_eventbus_core::event::EventSubscription;
 use daemoneye_eventbus_core::queue::{Limits, Overflow, Wake};
 use daemoneye_eventbus_core::topic;
@@ -88,11 +88,6 @@ impl Place {
 
 /// The queue of a subscription to `patterns`.
 pub(crate) fn inbox(waker: &Arc<TestWaker>, patterns: &[&str], messages: usize, block: bool) -> Arc<Inbox> {
-    let patience = if block { Patience::UntilRoom } else { Patience::None };
-    inbox_with(patience, waker, patterns, messages)
-}
-
-pub(crate) fn inbox_with(patience: Patience, waker: &Arc<TestWaker>, patterns: &[&str], messages: usize) -> Arc<Inbox> {
     let asked = EventSubscription {
         subscriber_id: "s".into(),
         topic_patterns: Some(patterns.iter().map(|pattern| (*pattern).into()).collect()),
@@ -106,7 +101,7 @@ pub(crate) fn inbox_with(patience: Patience, waker: &Arc<TestWaker>, patterns: &
             bytes: 1 << 20,
         },
         overflow: Overflow::DropOldest,
-        patience,
+        block,
     };
     let reader: Arc<dyn Wake> = Arc::<TestWaker>::clone(waker);
     Arc::new(Inbox::new(asked, patterns, None, options, reader))
