@@ -463,10 +463,9 @@ class EventBus(Publisher):
     async def _close_all(self, goodbye: float) -> None:
         self._close_core()
         open_now = self._open_subscriptions()  # Kept: one that is collected meanwhile would end at once.
-        end = Subscription._begin_close if goodbye > 0 else Subscription._abandon
         try:
             for subscription in open_now:
-                end(subscription)
+                subscription._begin_close(waits=goodbye > 0)
         finally:
             await self._backend.close(goodbye)
             self._backend.room.call()

@@ -219,9 +219,12 @@ class Subscription(SubscriptionCore[T_co]):
         while self._delivered < count and self.pending and not self._closing.begun:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
-    def _begin_close(self) -> None:
-        """As `close`, but the wait is left to its bus."""
-        self._closing.begin(functools.partial(self._close, at_once=False))
+    def _begin_close(self, *, waits: bool) -> None:
+        """As `close`, but the wait, if there is one, is left to its bus."""
+        if waits:
+            self._closing.begin(functools.partial(self._close, at_once=False))
+        else:
+            self._abandon()
 
     def _abandon(self) -> None:
         """Closes it without a warning, at once and from any thread."""

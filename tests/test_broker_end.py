@@ -1,0 +1,81 @@
+"""Who is told that a broker has ended."""
+
+import asyncio
+
+import pytest
+
+from daemoneye_eventbus import Broker, EventBus
+
+
+async def test_a_shutdown_that_is_cancelled_is_told_in_process(path):
+    """The broker ends all the same. `state_changes` of a bus in its process once never ended then."""
+    broker = Broker(path)
+    await broker.start()
+    bus = await EventBus.from_broker(broker)
+
+    async def changes() -> list[str]:
+        return [state async for state in bus.state_changes()]
+
+    following = asyncio.create_task(changes())
+    ending = asyncio.create_task(broker.shutdown())
+    await asyncio.sleep(0)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert await asyncio.wait_for(following, 20) == ["closed"]
+    assert await broker.shutdown() == 0
+    await bus.shutdown()
+
+
+async def test_an_observer_of_the_end_that_fails_stops_no_other(path):
+    """Buses in its process are observers too, and must still be told."""
+    broker = Broker(path)
+    await broker.start()
+    told, failures = [], []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context["exception"]))
+
+    def fail(number: int) -> None:
+        told.append(number)
+        raise ValueError(number)
+
+    for number in range(8):
+        broker.observe_end(lambda number=number: fail(number))
+    assert await broker.shutdown() == 0
+    assert await broker.shutdown() == 0
+    assert sorted(told) == list(range(8))
+    assert len(failures) == 8
+
+
+async def test_each_registration_of_an_observer_of_the_end_counts_by_itself(path):
+    """A function that was registered twice was told once, or never if one was cancelled."""
+    broker, told = Broker(path), []
+    await broker.start()
+    cancels = [broker.observe_end(lambda name=name: told.append(name)) for name in ("first", "second")]
+
+    def twice() -> None:
+        told.append("twice")
+
+    cancels += [broker.observe_end(twice) for _ in range(3)]
+    cancels[0]()
+    cancels[2]()
+    cancels[2]()
+    await broker.shutdown()
+    assert told == ["second", "twice", "twice"]
+
+
+async def test_an_observer_that_comes_after_the_end_is_told_at_once(path):
+    """It was never told, and went on waiting."""
+    ended, cancelled, told = Broker(path), Broker(path), []
+    async with ended:
+        ended.observe_end(lambda: told.append("before"))()
+    ended.observe_end(lambda: told.append("after"))
+    assert told == ["after"]
+    # A start that is cancelled is an end too.
+    cancelled.observe_end(lambda: told.append("cancelled"))
+    start = asyncio.create_task(cancelled.start())
+    await asyncio.sleep(0)
+    start.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await start
+    assert told == ["after", "cancelled"]
+    await cancelled.shutdown()
