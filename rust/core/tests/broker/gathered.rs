@@ -10,18 +10,12 @@ use daemoneye_eventbus_core::wire::text::{Congestion, FromBroker};
 use daemoneye_eventbus_core::wire::{self, Dialect, Payload};
 use proptest::prelude::*;
 
-use crate::support::{Bus, Client, Frame, asked, guarded, process, with_draft};
+use crate::support::{Bus, Client, Frame, Nobody, asked, guarded, process, with_draft};
 
 /// Of an event's text: those that gather, one that is too large for it, and one that is too large for a reader as well.
 const SIZES: [usize; 4] = [0, 300, 5_000, 9_000];
 const SMALLEST_MAX_FRAME: usize = 8_192;
 const TOPICS: [&str; 3] = ["events.process.new", "events.process.end", "events.network.new"];
-
-struct Nobody;
-
-impl Wake for Nobody {
-    fn wake(&self) {}
-}
 
 #[derive(Debug, Clone)]
 enum Step {

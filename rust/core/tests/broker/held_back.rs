@@ -8,7 +8,7 @@ use daemoneye_eventbus_core::queue::{Object, Wake};
 use daemoneye_eventbus_core::wire::Payload;
 use daemoneye_eventbus_core::wire::text::Congestion;
 
-use crate::support::{Bus, Client, NEW, frame, guarded, process, sequence, shut_down, with_draft};
+use crate::support::{Bus, Client, NEW, Nobody, frame, guarded, process, sequence, shut_down, with_draft};
 
 /// Messages in which two at least follow each other within the time for which a write is held back.
 const TRIES: u64 = 1000;
@@ -17,12 +17,6 @@ const HOST: Caller<'_> = Caller {
     waker: None,
     flushes: true,
 };
-
-struct Nobody;
-
-impl Wake for Nobody {
-    fn wake(&self) {}
-}
 
 fn port(bus: &Bus) -> Port {
     bus.broker.port(PortOptions::default()).unwrap()

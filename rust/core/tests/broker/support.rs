@@ -9,6 +9,7 @@ use daemoneye_eventbus_core::broker::{Broker, BrokerConfig, BrokerStatistics, Un
 use daemoneye_eventbus_core::event::{
     CollectionEvent, CorrelationMetadata, EventSubscription, Map, ProcessEvent, SourceCaps, Timestamp, TriggerRequest,
 };
+use daemoneye_eventbus_core::queue::Wake;
 use daemoneye_eventbus_core::transport::Address;
 use daemoneye_eventbus_core::wire::text::{Code, Dropped, ErrText, FromBroker, Info, OkText};
 use daemoneye_eventbus_core::wire::{self, Dialect, Draft, Payload};
@@ -32,6 +33,13 @@ pub(crate) fn guarded(test: impl FnOnce() + Send + 'static) {
         }
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("the test hangs"),
     }
+}
+
+/// For who does not care to be woken.
+pub(crate) struct Nobody;
+
+impl Wake for Nobody {
+    fn wake(&self) {}
 }
 
 pub(crate) struct Bus {
