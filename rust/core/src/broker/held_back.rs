@@ -91,7 +91,8 @@ impl HeldBack {
 
     /// Takes `event` in with those before, if that is all that there is to do for it; gives the size of its frame, and what is to become
     /// of it.
-    #[inline]
+    // By itself: within `Port::publish` it would take registers from a publish whose readers are all of this process.
+    #[inline(never)]
     pub(super) fn gather(&mut self, shared: &Shared, event: &Draft<'_>) -> Option<(usize, Verdict)> {
         let size = self.gathered.add(shared, event)?;
         Some((size, self.put_in(shared, event.timestamp, size, true)))

@@ -239,6 +239,7 @@ impl Port {
     }
 
     /// Lets `event` wait with others for its readers behind sockets, if it `may`. Otherwise all that waits is in their queues.
+    #[inline(never)]
     fn gather(&self, event: &Draft<'_>, readers: &LookedUp<'_>, may: bool) -> bool {
         if may && self.held_back.lock().gather_for(&self.shared, event, readers) {
             return true;
