@@ -11,11 +11,11 @@ use crate::event::Timestamp;
 const CORK: Duration = Duration::from_micros(50);
 /// The same while a publisher fills turn after turn of its loop: what it adds meanwhile shares one write, one wake-up of the broker and
 /// one of each reader.
-const STREAM_CORK: Duration = Duration::from_micros(250);
+const STREAM_CORK: Duration = Duration::from_micros(500);
 /// Messages between two flushes from which on it counts as doing so.
 const STREAM_MESSAGES: u64 = 48;
 /// Bytes that are written without waiting for the flush.
-const MAX_CORKED: usize = 128 * 1024;
+const MAX_CORKED: usize = 192 * 1024;
 
 pub(crate) struct Cork {
     /// By the wall clock, which a publish has read anyway; if that is set back or forth, one write comes early.
