@@ -15,7 +15,7 @@ mod kind;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use daemoneye_eventbus_core::lock::Mutex;
+use atomic_refcell::AtomicRefCell;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -45,8 +45,9 @@ enum State {
 
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
 pub(crate) struct Operation {
-    state: Mutex<(State, &'static str)>,
-    /// Has yielded, so that an await of it is under way or over. Outside of the lock, which most awaits need not take then.
+    /// Not a mutex: whoever is here has the interpreter's lock and lets nobody else run, so none could ever wait for it.
+    state: AtomicRefCell<(State, &'static str)>,
+    /// Has yielded, so that an await of it is under way or over. Outside of the cell, which most awaits need not borrow then.
     has_yielded: AtomicBool,
 }
 
@@ -75,7 +76,7 @@ impl Operation {
         match SPARE.with(|spare| spare.0.take()).filter(objects::is_held_once) {
             Some(spare) => {
                 let operation = spare.get();
-                *operation.state.lock() = (State::New(kind), name);
+                *operation.state.borrow_mut() = (State::New(kind), name);
                 operation.has_yielded.store(false, Ordering::Relaxed);
                 Ok(spare)
             }
@@ -85,7 +86,7 @@ impl Operation {
 
     #[cold]
     fn create(py: Python<'_>, kind: Kind, name: &'static str) -> PyResult<Py<Self>> {
-        let state = Mutex::new((State::New(kind), name));
+        let state = AtomicRefCell::new((State::New(kind), name));
         let has_yielded = AtomicBool::new(false);
         Py::new(py, Self { state, has_yielded })
     }
@@ -100,11 +101,11 @@ impl Operation {
     }
 
     fn set(&self, state: State) -> State {
-        std::mem::replace(&mut self.state.lock().0, state)
+        std::mem::replace(&mut self.state.borrow_mut().0, state)
     }
 
     fn refusal(&self, why: &str) -> String {
-        let name = self.state.lock().1;
+        let name = self.state.borrow().1;
         format!("{name}() {why}; call it again for another")
     }
 
@@ -129,7 +130,7 @@ impl Operation {
         if !self.has_yielded.load(Ordering::Relaxed) {
             return None;
         }
-        match &self.state.lock().0 {
+        match &self.state.borrow().0 {
             State::Waiting(_, waiter) if !waiter.get().has_unread_result() => None,
             State::Yielded(_, Some(task)) => Some(("is being awaited already", Some(task.clone_ref(py)))),
             State::Done => Some(("was awaited already", None)),
@@ -216,7 +217,7 @@ impl Operation {
 
     /// Gives up its wait before the garbage collector clears the cycle that it is in, and perhaps the subscription with it.
     pub(crate) fn finalize(&self, py: Python<'_>) -> PyResult<()> {
-        if !matches!(self.state.lock().0, State::Waiting(..)) {
+        if !matches!(self.state.borrow().0, State::Waiting(..)) {
             return Ok(());
         }
         saved_exception::with_exception_saved(py, || match self.take() {
@@ -291,16 +292,16 @@ impl Operation {
 
     #[getter]
     fn __name__(&self) -> &'static str {
-        self.state.lock().1
+        self.state.borrow().1
     }
 
     #[getter]
     fn __qualname__(&self) -> &'static str {
-        self.state.lock().1
+        self.state.borrow().1
     }
 
     fn __repr__(&self) -> String {
-        let (state, name) = &*self.state.lock();
+        let (state, name) = &*self.state.borrow();
         let stage = match state {
             State::New(_) => "not awaited yet",
             State::Yielded(..) | State::Waiting(..) | State::Coroutine(_) => "begun",
@@ -312,7 +313,7 @@ impl Operation {
     // A task that waits holds its operation, and what that waits for holds the task.
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let Some(state) = self.state.try_lock() else {
+        let Ok(state) = self.state.try_borrow() else {
             return Ok(());
         };
         match &state.0 {
@@ -325,12 +326,8 @@ impl Operation {
     }
 
     fn __clear__(&self) {
-        // Dropped outside of the lock, since a destructor may come back here.
-        let state = self
-            .state
-            .try_lock()
-            .map(|mut state| std::mem::replace(&mut state.0, State::Done));
-        drop(state);
+        // Dropped when it is borrowed no more, since a destructor may come back here.
+        drop(self.take());
     }
 
     pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {

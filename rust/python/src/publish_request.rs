@@ -21,8 +21,10 @@ use crate::publish_progress::PublishProgress;
 
 const PAYLOAD: Field = PublishCall::Control.field("payload");
 
-/// What was called, for errors to name.
+/// What was called, for errors to name. As wide as its neighbours: a narrower one has the compiler move it, and what an enum around it
+/// notes in it, byte by byte, and the processor wait for those.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
 pub(crate) enum PublishCall {
     Publish,
     Nowait,
