@@ -35,7 +35,7 @@ fn frames(count: usize) -> Bytes {
 }
 
 fn benches(criterion: &mut Criterion) {
-    let subscriptions: Subscriptions = Arc::from([1]);
+    let subscriptions = Subscriptions::One(1);
     let one = Run::frames(frames(1), 1);
     let many = Run::frames(frames(RUN), u32::try_from(RUN).unwrap());
     let mut group = criterion.benchmark_group("queue");

@@ -241,7 +241,7 @@ impl<'a> Delivery<'a> {
                 let messages = u64::from(run.messages);
                 return self.tell_gap(sink, epoch, messages, subscriptions, DropReason::NoMemory);
             }
-            return backlog.add(epoch, Piece::Run(run.clone(), Arc::clone(subscriptions)));
+            return backlog.add(epoch, Piece::Run(run.clone(), subscriptions.clone()));
         }
         match sink.queue.push(run, subscriptions, epoch, self.first_try()) {
             Pushed::Done => self.handed_over = true,
@@ -280,7 +280,7 @@ impl<'a> Delivery<'a> {
             Pushed::Closed => {}
             Pushed::Stale => self.rematch(sink, &rest, subscriptions),
             Pushed::Full { taken, retry_at } => {
-                let rest = Piece::Run(rest.skip_first(taken), Arc::clone(subscriptions));
+                let rest = Piece::Run(rest.skip_first(taken), subscriptions.clone());
                 let waiting = self.waiting.get_or_insert_with(|| Waiting {
                     backlogs: Vec::new(),
                     retry_at,
@@ -323,7 +323,7 @@ impl<'a> Delivery<'a> {
             // A reader of this process has one subscription, which ends with its queue.
             Content::Object(..) => {
                 return self.push_looked_up(sink, run, || {
-                    router.subscription_ids(sink).map(|_| Arc::clone(subscriptions))
+                    router.subscription_ids(sink).map(|_| subscriptions.clone())
                 });
             }
         };
@@ -333,7 +333,7 @@ impl<'a> Delivery<'a> {
             let one = one.from(run.sender.as_ref());
             self.push_looked_up(sink, &one, || {
                 // Without a topic or the memory for its route, what it was matched with before holds.
-                let as_before = || Some(Arc::clone(subscriptions));
+                let as_before = || Some(subscriptions.clone());
                 let Some(summary) = &message.summary else {
                     return as_before();
                 };
@@ -360,7 +360,7 @@ impl<'a> Delivery<'a> {
         let mut found = None;
         let pushed = sink.queue.push_looked_up(run, self.first_try(), |epoch| {
             let subscriptions = look_up()?;
-            found = Some((epoch, Arc::clone(&subscriptions)));
+            found = Some((epoch, subscriptions.clone()));
             Some(subscriptions)
         });
         match (pushed, found) {

@@ -146,7 +146,7 @@ impl Gathered {
             shared.note_no_memory(self.frames.len());
         }
         for target in readers.route.lane(LaneKind::Everyone).remote() {
-            let subscriptions = Arc::clone(&target.plain);
+            let subscriptions = target.plain.clone();
             match &run {
                 Some(run) => delivery.one(target, Run::clone(run), subscriptions),
                 None => delivery.lost(target, u64::from(self.messages), subscriptions, DropReason::NoMemory),

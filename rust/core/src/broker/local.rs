@@ -45,7 +45,7 @@ impl std::fmt::Debug for LocalSubscription {
 impl LocalSubscription {
     /// Takes back what was just taken out; see [`Queue::put_back`].
     pub fn put_back(&self, popped: Popped<&[u8]>) {
-        self.queue.put_back(popped, &Subscriptions::from([ONLY]));
+        self.queue.put_back(popped, &Subscriptions::One(ONLY));
     }
 
     /// Unsubscribes; what has not been taken out is dropped as `closed`. Idempotent.

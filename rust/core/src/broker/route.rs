@@ -59,7 +59,7 @@ impl Target {
             .filter_map(|(id, filters)| Some((*id, Arc::clone(filters.as_ref()?))))
             .collect();
         let plain = if filtered.is_empty() {
-            Arc::clone(&all)
+            all.clone()
         } else {
             matches
                 .iter()
@@ -79,7 +79,7 @@ impl Target {
     /// Which subscriptions take a message, asking `accepts` about each filter; `None` if none does.
     pub(super) fn accepted(&self, mut accepts: impl FnMut(&Filters) -> bool) -> Option<Subscriptions> {
         if self.filtered.is_empty() {
-            return Some(Arc::clone(&self.plain));
+            return Some(self.plain.clone());
         }
         let refusing: SmallVec<[u64; 8]> = self
             .filtered
@@ -88,10 +88,10 @@ impl Target {
             .map(|(id, _)| *id)
             .collect();
         if refusing.len() == self.filtered.len() {
-            return (!self.plain.is_empty()).then(|| Arc::clone(&self.plain));
+            return (!self.plain.is_empty()).then(|| self.plain.clone());
         }
         if refusing.is_empty() {
-            return Some(Arc::clone(&self.all));
+            return Some(self.all.clone());
         }
         // Both by id, so one pass does, however many there are.
         let mut refusing = refusing.iter().peekable();
@@ -101,12 +101,12 @@ impl Target {
 
     /// What its lists take.
     fn bytes(&self) -> usize {
-        let plain = if Arc::ptr_eq(&self.plain, &self.all) {
+        let plain = if self.plain.shares_with(&self.all) {
             0
         } else {
-            size_of_val(&*self.plain)
+            self.plain.list_bytes()
         };
-        size_of::<Self>() + size_of_val(&*self.all) + plain + size_of_val(self.filtered.as_slice())
+        size_of::<Self>() + self.all.list_bytes() + plain + size_of_val(self.filtered.as_slice())
     }
 
     fn is_same(&self, other: &Self) -> bool {

@@ -11,7 +11,9 @@ use super::route::{LaneKind, Sink};
 use super::router::{Interest, Router};
 use super::shared::Shared;
 use crate::event::{CorrelationMetadata, Map, Timestamp};
-use crate::queue::{Budget, Content, DropReason, Limits, OnFull, Overflow, Pushed, Queue, Run, Sender, Wake};
+use crate::queue::{
+    Budget, Content, DropReason, Limits, OnFull, Overflow, Pushed, Queue, Run, Sender, Subscriptions, Wake,
+};
 use crate::topic::Pattern;
 use crate::transport::Sid;
 use crate::wire::frame::PREFIX;
@@ -158,7 +160,7 @@ fn a_bus_that_is_closed_leaves_nothing_queued_by_a_subscription_that_is_being_cl
     assert!(shared.register_queue(id, &sink));
     let run = Run::object(Arc::new(()), 10);
     sink.queue
-        .push(&run, &Arc::from([0]), sink.queue.epoch(), OnFull::Overflow);
+        .push(&run, &Subscriptions::One(0), sink.queue.epoch(), OnFull::Overflow);
     // The other thread has taken it off the bus, and has not come to this.
     shared.retire_local(id);
     shared.retire_queue(id, &sink);
@@ -231,7 +233,7 @@ fn a_reader_whose_subscriptions_change_between_every_two_looks_loses_nothing() {
     let mut delivery = Delivery::new(&router, 8, OnFull::Overflow);
     let run = Run::frames(Bytes::from(frame.clone()), 1).from(Some(&sender));
     delivery.frames(lane, &run, Dialect::Bincode, largest);
-    delivery.lost(&lane.targets[0], 1, Arc::from([1, 2]), DropReason::TooLarge);
+    delivery.lost(&lane.targets[0], 1, [1, 2].into_iter().collect(), DropReason::TooLarge);
     delivery.frames(lane, &run, Dialect::Bincode, largest);
     assert!(delivery.has_handed_over() && delivery.finish().is_none());
     let snapshot = sink.queue.snapshot();

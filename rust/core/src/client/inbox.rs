@@ -54,7 +54,7 @@ impl Inbox {
             patterns,
             filters,
             block: options.block,
-            account: Arc::from([0]),
+            account: Subscriptions::One(0),
             gaps: AtomicU64::new(0),
             detached: AtomicBool::new(false),
             refusal: OnceLock::new(),

@@ -128,7 +128,7 @@ impl Inner {
             return (subscriptions, 0);
         }
         let same = |item: &Item| match item {
-            Item::Run(_, known, _) if *known == subscriptions => Some(Arc::clone(known)),
+            Item::Run(_, known, _) if *known == subscriptions => Some(known.clone()),
             _ => None,
         };
         match self.items.iter().rev().take(SHARE_WITHIN).find_map(same) {
@@ -392,7 +392,7 @@ impl Inner {
             }
             Item::Run(mut run, subscriptions, list) if run.messages > 1 => {
                 let first = run.split_first();
-                self.items.push_front(Item::Run(run, Arc::clone(&subscriptions), list));
+                self.items.push_front(Item::Run(run, subscriptions.clone(), list));
                 Some(Item::Run(first, subscriptions, 0))
             }
             whole => Some(whole),

@@ -16,6 +16,7 @@ mod budget;
 mod inner;
 mod run;
 mod snapshot;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 
@@ -32,8 +33,9 @@ use crate::lock::Mutex;
 pub use crate::wire::text::Overflow;
 pub use budget::Budget;
 pub(crate) use run::Gap;
-pub use run::{Content, Object, Run, Sender, Subscriptions};
+pub use run::{Content, Object, Run, Sender};
 pub use snapshot::Snapshot;
+pub use subscriptions::Subscriptions;
 
 use inner::Inner;
 

@@ -20,9 +20,6 @@ const MAX_UNCHECKED_COUNTS: usize = 32;
 /// Bytes that writing one of them may take, with what grows by doubling and is copied.
 const BYTES_PER_COUNT: usize = 512;
 
-/// The ids of one reader's subscriptions that matched, shared by every run that they match.
-pub type Subscriptions = Arc<[u64]>;
-
 /// A message of this process that was never encoded; the bindings know what it is.
 pub type Object = Arc<dyn Any + Send + Sync>;
 

@@ -47,7 +47,7 @@ fn run(numbers: std::ops::Range<u64>, size: usize) -> Run {
 }
 
 fn ids(ids: &[u64]) -> Subscriptions {
-    Arc::from(ids)
+    ids.iter().copied().collect()
 }
 
 fn limits(messages: usize, bytes: usize) -> Limits {

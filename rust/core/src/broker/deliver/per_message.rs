@@ -4,7 +4,6 @@
 //! once, and only if a filter or another dialect needs it ([`LazyMessage`]).
 
 use std::cell::OnceCell;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -134,7 +133,7 @@ impl<'t> RunBuilder<'t> {
         match &self.subscriptions {
             None => {
                 (self.start, self.end, self.messages) = (at, at + len, 1);
-                self.subscriptions = Some(Arc::clone(accepted));
+                self.subscriptions = Some(accepted.clone());
                 true
             }
             Some(same) if self.end == at && same == accepted => {

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -239,7 +238,7 @@ impl Inner {
             return self.count_dropped(DropReason::NoMemory, pairs);
         };
         self.charge_run(&run, subscriptions);
-        self.items.push_front(Item::Run(run, Arc::clone(subscriptions), 0));
+        self.items.push_front(Item::Run(run, subscriptions.clone(), 0));
         let gap = (dropped_before > 0).then(|| Gap::new(DropReason::Overflow, dropped_before, subscriptions));
         if let Some(gap) = gap.flatten() {
             self.charge_gap(gap.charged());

@@ -3,7 +3,6 @@
 //! A push is decided in this order: nobody reads any more; the reader is to be cut; everything fits; who only tries, or waits for a
 //! reader that has not stalled, keeps what does not fit; what is above the budget is lost; of the rest the policy decides.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Inner, Item, RESERVED};
@@ -32,7 +31,7 @@ impl Inner {
         let budget = self.budget_for(on_full);
         // The usual case first: everything fits.
         if self.fits_whole(run, budget) || (matches!(on_full, OnFull::Exceed { .. }) && !self.has_stalled()) {
-            self.append(run.clone(), Arc::clone(subscriptions));
+            self.append(run.clone(), subscriptions.clone());
             return Pushed::Done;
         }
         if matches!(on_full, OnFull::Try { .. }) {
@@ -65,13 +64,13 @@ impl Inner {
         }
         match self.overflow {
             Overflow::DropOldest => {
-                self.append(run.clone(), Arc::clone(subscriptions));
+                self.append(run.clone(), subscriptions.clone());
                 self.trim_to_limits();
             }
             Overflow::DropNewest => {
                 let mut rest = run.clone();
                 if let Some(part) = self.split_what_fits(&mut rest, usize::MAX) {
-                    self.append(part.unshared_from(run), Arc::clone(subscriptions));
+                    self.append(part.unshared_from(run), subscriptions.clone());
                 }
                 if rest.messages > 0 {
                     self.gap_at_tail(u64::from(rest.messages), subscriptions, DropReason::Overflow);
@@ -149,7 +148,7 @@ impl Inner {
             return 0;
         };
         let taken = part.messages;
-        self.append(part.unshared_from(run), Arc::clone(subscriptions));
+        self.append(part.unshared_from(run), subscriptions.clone());
         taken
     }
 
@@ -227,7 +226,7 @@ impl Inner {
                 return false;
             };
             if run.messages > 1 && splits {
-                let first = Item::Run(run.split_first(), Arc::clone(subscriptions), 0);
+                let first = Item::Run(run.split_first(), subscriptions.clone(), 0);
                 self.items.push_front(first);
                 at = 1;
             } else {
@@ -240,7 +239,7 @@ impl Inner {
         let Some(Item::Run(run, subscriptions, list)) = self.items.get_mut(at) else {
             return false;
         };
-        let (subscriptions, list) = (Arc::clone(subscriptions), *list);
+        let (subscriptions, list) = (subscriptions.clone(), *list);
         let lost = run.split_at_least(messages, bytes, most);
         let is_whole = run.messages == 0;
         if is_whole {
