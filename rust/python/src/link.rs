@@ -224,6 +224,13 @@ impl Link {
         Ok(reply)
     }
 
+    /// Answered when it is connected, or with why it is not within `connect_timeout`.
+    fn wait_connected(&self, py: Python<'_>, waker: &LoopWaker, token: u64) -> PyResult<PendingReply> {
+        let (reply, question) = PendingReply::for_link(py, waker, token)?;
+        self.core(py)?.wait_connected(question);
+        Ok(reply)
+    }
+
     /// Answered when everything published so far has been routed.
     fn ping(&self, py: Python<'_>, waker: &LoopWaker, token: u64) -> PyResult<PendingReply> {
         let (reply, question) = PendingReply::for_link(py, waker, token)?;

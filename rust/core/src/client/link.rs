@@ -70,6 +70,20 @@ impl Link {
 
     /// The oldest state change nobody has seen yet.
     pub fn next_change(&self) -> Option<State> {
+    /// Resolves `ticket` when the link is connected, or with why it is not, `connect_timeout` from now at the latest.
+    pub fn wait_connected(&self, ticket: Ticket) {
+        let mut connection = self.shared.connection.lock();
+        match connection.state {
+            State::Connected => ticket.resolve(Ok(Answer::Done)),
+            State::Closed => ticket.resolve(Err(closed(connection.cause.as_ref()))),
+            State::Connecting | State::Reconnecting => {
+                connection.awaiting.join(ticket);
+                drop(connection);
+                self.shared.notify.notify_one();
+            }
+        }
+    }
+
         self.shared.connection.lock().changes.pop_front()
     }
 

@@ -32,6 +32,8 @@ const CONFIRM_DELAY: Duration = Duration::from_secs(1);
 const READ_GRACE: Duration = Duration::from_millis(200);
 /// An attempt that begins at the end of `connect_timeout` still has this long to be answered.
 const MIN_ATTEMPT: Duration = Duration::from_millis(50);
+/// Whoever's time is over while an attempt is under way hears of its end, if that comes within this time.
+const ATTEMPT_GRACE: Duration = Duration::from_millis(100);
 /// A broker makes its socket private and opens it to a group afterwards, and a directory may get its mode late: a denial is believed when
 /// it is repeated this much later.
 const DENIED_RECHECK: Duration = Duration::from_millis(100);
@@ -58,17 +60,25 @@ impl Drop for EndOnPanic {
 pub(super) async fn supervise(shared: Arc<Shared>) {
     let _guard = EndOnPanic(Arc::clone(&shared));
     let mut backoff = Backoff::new(shared.config.reconnect_initial, shared.config.reconnect_max);
-    let mut give_up = Some(Instant::now() + shared.config.connect_timeout);
-    let mut denied = false;
+    let (mut was_connected, mut denied) = (false, false);
     loop {
         let attempted = tokio::select! {
             attempted = attempt(&shared, give_up) => attempted,
+        let give_up = {
+            let awaiting = &mut shared.connection.lock().awaiting;
+            if awaiting.begin_attempt() {
+                backoff.reset();
+            }
+            (!was_connected).then(|| awaiting.give_up())
+        };
             // The connection that is being made is dropped at once.
+            // Before anybody is told that it takes too long.
+            biased;
             () = until_closed(&shared) => return shared.outbox.lock().detach(),
         };
         match attempted {
             Ok(live) => {
-                (give_up, denied) = (None, false);
+                (was_connected, denied) = (true, false);
                 let since = Instant::now();
                 match live {
                     Live::Native { keep_alive } => maintain(&shared, keep_alive).await,
@@ -81,40 +91,69 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
             Err(failed) => {
                 shared.outbox.lock().detach();
                 let denied_before = std::mem::replace(&mut denied, failed.is_denied());
-                let is_last = match failed.retry {
+                let lasts = match failed.retry {
                     Retry::Yes => false,
-                    Retry::OnceConnected => give_up.is_some() && (denied_before || !denied),
+                    Retry::OnceConnected => denied_before || !denied,
                     Retry::No => true,
                 };
-                if is_last {
+                if lasts && (failed.retry == Retry::No || !was_connected) {
                     shared.end(Some(failed.error));
-                } else if failed.retry == Retry::OnceConnected && give_up.is_none() {
-                    shared.log_unreachable(&failed.error);
-                } else if give_up.is_some_and(|at| Instant::now() >= at) {
-                    shared.end(Some(Error::ConnectTimeout {
-                        path: shared.address.path().to_owned(),
-                        timeout: shared.config.connect_timeout,
-                        cause: failed.error.to_string(),
-                        busy: matches!(failed.error, Error::BrokerBusy(_)),
-                    }));
+                } else {
+                    if failed.retry == Retry::OnceConnected && was_connected {
+                        shared.log_unreachable(&failed.error);
+                    }
+                    shared.attempt_failed(failed.error, lasts);
                 }
             }
         }
-        let mut wake = Instant::now() + if denied { DENIED_RECHECK } else { Duration::ZERO } + backoff.next();
-        if let Some(at) = give_up {
-            wake = wake.min(at);
+        let earliest = Instant::now() + if denied { DENIED_RECHECK } else { Duration::ZERO };
+        let mut wake = earliest + backoff.next();
+        if !was_connected {
+            wake = wake.min(shared.connection.lock().awaiting.give_up());
         }
         tokio::select! {
-            () = sleep_until(wake) => {}
-            () = until_closed(&shared) => return,
+            () = sleep_until(at) => return true,
+            () = shared.notify.notified() => {}
+        }
+    }
+        if !pause(&shared, earliest, wake).await {
+            return;
         }
     }
 }
 
-/// Until the link has ended for good.
+/// Between two attempts. False if the link has ended for good.
+async fn pause(shared: &Shared, earliest: Instant, wake: Instant) -> bool {
+    loop {
+        let at = {
+            let connection = shared.connection.lock();
+            if connection.state == State::Closed {
+                return false;
+            }
+            connection.awaiting.next_attempt(earliest, wake)
+        };
+}
+
+/// Until the link has ended for good. Whoever has no time left for the attempt that is under way is told so.
 async fn until_closed(shared: &Shared) {
-    while shared.connection.lock().state != State::Closed {
-        shared.notify.notified().await;
+    loop {
+        let late = {
+            let connection = shared.connection.lock();
+            if connection.state == State::Closed {
+                return;
+            }
+            connection.awaiting.first_end().map(|end| end + ATTEMPT_GRACE)
+        };
+        let too_late = async {
+            match late {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = shared.notify.notified() => {}
+            () = too_late => shared.give_up_late(Instant::now() - ATTEMPT_GRACE),
+        }
     }
 }
 
