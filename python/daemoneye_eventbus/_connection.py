@@ -106,8 +106,13 @@ class Connection:
         self.room.call()
 
     def abandon(self) -> None:
-        """The same from any thread; the loop lets go when it gets to it."""
-        self.link.close()
+        """The same from any thread and without a wait, for what was forgotten.
+
+        The loop lets go when it gets to it. What was published, the link's thread sends if the broker takes it soon;
+        what it does not take is logged.
+        """
+        self.link.forget()
+        self.unsent_is_told()
         self.bridge.call(self._reading.update)
 
     def _on_change(self) -> None:

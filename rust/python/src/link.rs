@@ -286,6 +286,12 @@ impl Link {
         Ok(())
     }
 
+    /// As `close` for what was forgotten: what was accepted is sent, if its broker takes it soon; what is not is logged.
+    fn forget(&self, py: Python<'_>) -> PyResult<()> {
+        self.core(py)?.forget();
+        Ok(())
+    }
+
     /// Messages accepted and not wholly with the kernel; 0 in a forked child.
     #[getter]
     fn unsent(&self) -> u64 {

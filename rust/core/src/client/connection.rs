@@ -54,6 +54,8 @@ pub(super) struct Connection {
     pub(super) awaiting: Awaiting,
     /// This side ends the connection, so that its end is no interruption.
     pub(super) closing: bool,
+    /// Until when a link whose owner has forgotten it writes on.
+    pub(super) forgotten: Option<Instant>,
     pub(super) read_buffer: ReadBuffer,
     pub(super) paused: bool,
 }
@@ -66,9 +68,10 @@ impl Connection {
             state: State::Connecting,
             changes: VecDeque::from([State::Connecting]),
             cause: None,
-            closing: false,
-            read_buffer: ReadBuffer::default(),
             awaiting: Awaiting::new(connect_timeout),
+            closing: false,
+            forgotten: None,
+            read_buffer: ReadBuffer::default(),
             paused: false,
         }
     }

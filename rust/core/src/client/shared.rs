@@ -269,6 +269,36 @@ impl Shared {
         }
     }
 
+    /// Ends the link for its owner, without a wait. What the kernel has for it is processed first.
+    pub(super) fn close(&self) {
+        // An original broker is read by the supervisor, which may have a part of it in its hands.
+        if !self.is_original() {
+            let mut connection = self.connection.lock();
+            // If its end is found here, this side has caused it.
+            connection.closing = true;
+            #[cfg(target_os = "linux")]
+            if let Some(stream) = &connection.stream {
+                stream.stop_receiving();
+            }
+            self.read_rest(connection);
+        }
+        self.end(None);
+    }
+
+    /// The same for an owner that has forgotten it, and so cannot ask what was not sent.
+    pub(super) fn close_forgotten(&self) {
+        // Before: one that the kernel has in part counts as written at the end of its connection.
+        let unsent = self.outbox.lock().unsent();
+        self.close();
+        if unsent > 0 {
+            tracing::warn!(
+                target: "daemoneye_eventbus::client",
+                messages = unsent, path = %self.address.path().display(),
+                "published messages were not sent: their bus was forgotten; shut it down, or use async with"
+            );
+        }
+    }
+
     /// Ends the link for good; `cause` is `None` when its owner closed it.
     pub(super) fn end(&self, cause: Option<Error>) {
         let mut connection = self.connection.lock();

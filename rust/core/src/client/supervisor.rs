@@ -46,24 +46,24 @@ const MIN_PING_INTERVAL: Duration = Duration::from_millis(10);
 /// How often the peer of a connection is checked that a full subscription keeps from being read: it may be gone.
 const PEER_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Ends the link if its supervisor panics, so that nobody waits for it for ever.
-struct EndOnPanic(Arc<Shared>);
+/// Ends the link if its supervisor panics, so that nobody waits for it for ever, and with its supervisor if nobody else has it.
+struct EndWithSupervisor(Arc<Shared>);
 
-impl Drop for EndOnPanic {
+impl Drop for EndWithSupervisor {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.end_after_panic();
+        } else if self.0.connection.lock().forgotten.is_some() {
+            self.0.close_forgotten();
         }
     }
 }
 
 pub(super) async fn supervise(shared: Arc<Shared>) {
-    let _guard = EndOnPanic(Arc::clone(&shared));
+    let _guard = EndWithSupervisor(Arc::clone(&shared));
     let mut backoff = Backoff::new(shared.config.reconnect_initial, shared.config.reconnect_max);
     let (mut was_connected, mut denied) = (false, false);
     loop {
-        let attempted = tokio::select! {
-            attempted = attempt(&shared, give_up) => attempted,
         let give_up = {
             let awaiting = &mut shared.connection.lock().awaiting;
             if awaiting.begin_attempt() {
@@ -71,9 +71,11 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
             }
             (!was_connected).then(|| awaiting.give_up())
         };
-            // The connection that is being made is dropped at once.
+        let attempted = tokio::select! {
             // Before anybody is told that it takes too long.
             biased;
+            attempted = attempt(&shared, give_up) => attempted,
+            // The connection that is being made is dropped at once.
             () = until_closed(&shared) => return shared.outbox.lock().detach(),
         };
         match attempted {
@@ -83,6 +85,9 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
                 match live {
                     Live::Native { keep_alive } => maintain(&shared, keep_alive).await,
                     Live::Original { stream, readable } => original::maintain(&shared, &stream, &readable).await,
+                }
+                if shared.connection.lock().forgotten.is_some() {
+                    return;
                 }
                 if since.elapsed() >= STABLE_AFTER {
                     backoff.reset();
@@ -111,11 +116,6 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
         if !was_connected {
             wake = wake.min(shared.connection.lock().awaiting.give_up());
         }
-        tokio::select! {
-            () = sleep_until(at) => return true,
-            () = shared.notify.notified() => {}
-        }
-    }
         if !pause(&shared, earliest, wake).await {
             return;
         }
@@ -132,6 +132,11 @@ async fn pause(shared: &Shared, earliest: Instant, wake: Instant) -> bool {
             }
             connection.awaiting.next_attempt(earliest, wake)
         };
+        tokio::select! {
+            () = sleep_until(at) => return true,
+            () = shared.notify.notified() => {}
+        }
+    }
 }
 
 /// Until the link has ended for good. Whoever has no time left for the attempt that is under way is told so.
@@ -387,18 +392,30 @@ async fn maintain(shared: &Arc<Shared>, keep_alive: Duration) {
         if is_over {
             return finish_lost(shared, &stream, readable.as_ref(), shared.closed_without_reason()).await;
         }
-        let (blocked, failed, may_pause, reads) = {
+        let (blocked, failed, may_pause, reads, forgotten) = {
             let connection = shared.connection.lock();
             let reads = readable.as_ref().filter(|_| !connection.paused);
             let may_pause = shared.inbound.lock().may_pause();
             let mut outbox = shared.outbox.lock();
+            if connection.forgotten.is_some() {
+                // The host's loop may wait for the kernel too, or have waited when it ended.
+                outbox.disarm();
+            }
             let sent = shared.write_and_wake(&mut outbox);
             if timers.confirm_at.is_none() && outbox.is_confirmation_due() {
                 timers.confirm_at = Some(Instant::now() + CONFIRM_DELAY);
             }
-            (sent == Sent::Blocked, outbox.is_failed(), may_pause, reads)
+            let forgotten = connection.forgotten.map(|end| (end, outbox.unsent()));
+            (sent == Sent::Blocked, outbox.is_failed(), may_pause, reads, forgotten)
         };
         let mut due = timers.next_due();
+        if let Some((end, unsent)) = forgotten {
+            if unsent == 0 || Instant::now() >= end {
+                return;
+            }
+            // The host's loop may send the rest, and tells nobody.
+            due = due.min(end).min(Instant::now() + PEER_CHECK_INTERVAL);
+        }
         if may_pause {
             due = due.min(Instant::now() + PEER_CHECK_INTERVAL);
         }
