@@ -208,6 +208,8 @@ def test_timestamps() -> None:
     assert_type(moment + timedelta(seconds=1), Timestamp)
     assert_type(moment - moment, timedelta)
     assert_type(Timestamp.of(datetime.now(UTC)), Timestamp)
+    for other in (Timestamp.min, Timestamp.today(), Timestamp.fromtimestamp(0.5), Timestamp.max):
+        assert_type(other, Timestamp)
 
 
 def test_wire_gives_back_what_it_is_asked_for() -> None:
