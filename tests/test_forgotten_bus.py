@@ -102,6 +102,17 @@ async def test_what_the_broker_does_not_take_is_counted_in_the_log(path, program
     broker.finish()
 
 
+async def test_it_ends_with_its_connection(path, program, caplog):
+    broker = program("broker.py", path)
+    await broker.answer()
+    bus, accepted = await filled(path, broker.freeze)
+    del bus
+    gc.collect()
+    broker.kill()
+    (line,) = await eventually(lambda: [one for one in caplog.records if LOST in one.getMessage()], what="the line")
+    assert 0 < line.messages < accepted
+
+
 def test_the_end_of_the_interpreter_does_not_hide_the_number(path, program):
     broker = program("broker.py", path)
     broker.json()

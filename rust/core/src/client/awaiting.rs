@@ -31,6 +31,8 @@ impl Awaiting {
 
     /// One more, from now on.
     pub(super) fn join(&mut self, ticket: Ticket) {
+        // Whoever gives up before says nothing.
+        self.waiting.retain(|(_, ticket)| ticket.is_awaited());
         self.give_up = Instant::now() + self.timeout;
         self.waiting.push_back((self.give_up, ticket));
         self.has_new = true;
