@@ -72,7 +72,7 @@ class EventBus(Publisher):
     """A connection to the bus. Create it with `connect` or `from_broker`; use it with ``async with``, or `shutdown` it.
 
     `publish_nowait`, `state` and `local_statistics` may be used from any thread; everything else belongs to the event
-    loop in which the bus was created, and raises `WrongLoop` elsewhere. In another loop of the same thread, `publish`
+    loop in which the bus was created, and raises `WrongLoop` elsewhere. In another loop of its thread, `publish`
     and `publish_control` raise it only if they would have to wait.
     """
 

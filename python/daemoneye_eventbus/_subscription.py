@@ -80,7 +80,7 @@ class Subscription(SubscriptionCore[T_co]):
         listener: QueueListener,
         on_close: Callable[[Subscription[Any]], None],
     ) -> Self:
-        self = super().__new__(cls, opened.source, subscriber_id)
+        self = super().__new__(cls, opened.source, subscriber_id, bridge.waker)
         listener.subscription = weakref.ref(self)
         self._listener = listener
         self._opened = opened

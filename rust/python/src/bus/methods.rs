@@ -17,7 +17,6 @@ use crate::fork_safe::ForkSafe;
 use crate::lifecycle::is_exiting;
 use crate::link::Link;
 use crate::local_link::LocalLink;
-use crate::loop_thread::LoopThread;
 use crate::loop_waker::LoopWaker;
 use crate::operation::{Kind, Operation};
 use crate::publish_progress::PublishProgress;
@@ -53,7 +52,7 @@ impl BusCore {
             backend,
             budget: Budget::new(PUBLISHES_A_TURN),
             waiter_count: AtomicUsize::new(0),
-            thread: LoopThread::current(),
+            own_loop: waker.own_loop(py)?,
             room_waker: waker.for_token(py, token)?,
             notifier: waker.notifier(py)?,
             closed: AtomicBool::new(false),
@@ -127,7 +126,7 @@ impl BusCore {
         if is_exiting() {
             return Ok(());
         }
-        let on_loop = slf.get().thread.is_current();
+        let on_loop = slf.get().own_loop.is_current(slf.py())?;
         match Self::try_publish(slf, &request, PublishMode::Nowait { on_loop })? {
             PublishOutcome::Accepted => Ok(()),
             PublishOutcome::Interrupted(error) => Err(error),
@@ -212,7 +211,7 @@ impl BusCore {
         progress: &PublishProgress,
     ) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        slf.get().thread.check(py)?;
+        slf.get().own_loop.check(py)?;
         loop {
             if std::mem::take(&mut resumed) {
                 slf.get().budget.resume();
