@@ -14,6 +14,7 @@ from daemoneye_eventbus._bindings import BusCore, PublishProgress
 from daemoneye_eventbus._checks import text, wrong_type
 from daemoneye_eventbus._closing import Closing
 from daemoneye_eventbus._fields import CorrelationMetadata
+from daemoneye_eventbus._lifecycle import warn_unsent
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._types import CollectionEvent
 from daemoneye_eventbus.errors import ConnectionClosed, PublishTimeout
@@ -46,6 +47,10 @@ class Publisher(BusCore):
 
     def _dispatch_soon(self) -> None:
         self._bridge.dispatch_soon()
+
+    def _warn_unsent(self) -> None:
+        # By an exit handler that runs behind the package's own, which has warned of what there was until then.
+        warn_unsent()
 
     def _kernel_is_full(self) -> None:
         self._backend.kernel_is_full()

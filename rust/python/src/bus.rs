@@ -2,6 +2,7 @@
 //!
 //! A publish is tried in one native step ([`publish`]). Where there is no room, the Python half (`_publish_slow`) waits and tries again.
 //! Guarantees: a publish overtakes none that waits for room; what was accepted is written also if the loop never runs again.
+mod at_exit;
 mod methods;
 mod publish;
 
