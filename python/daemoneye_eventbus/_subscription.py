@@ -49,8 +49,9 @@ class QueueListener:
             self.waiting.wake_all()
         else:
             # A task that may run the loop itself, as with nest_asyncio, must not run within this callback, which the
-            # loop could not call again meanwhile.
-            self.waiting.wake_one(direct=not hasattr(asyncio.get_running_loop(), "_nest_patched"))
+            # loop could not call again meanwhile. In debug mode the loop names what was slow: the task, and not this.
+            loop = asyncio.get_running_loop()
+            self.waiting.wake_one(direct=not (hasattr(loop, "_nest_patched") or loop.get_debug()))
 
 
 class Subscription(SubscriptionCore[T_co]):
