@@ -1,6 +1,6 @@
 //! `FrozenMap`: the read-only, hashable mapping that events return; and the entries that constructors take.
 //!
-//! It holds a dict of its own that nothing else can reach, so what was checked stays true. Keys and values are exact
+//! It holds a dict of its own that nothing else can reach, so what was checked stays true: code of others is given copies. Keys and values are exact
 //! `str` (values of counters: `int`), which cannot refer back: no cycles, hence no garbage collector support.
 use daemoneye_eventbus_core::event::Map;
 use daemoneye_eventbus_core::wire;
@@ -115,6 +115,11 @@ pub(crate) fn view<'a>(entries: &'a Entries, py: Python<'a>) -> PyResult<Map<'a>
 }
 
 impl FrozenMap {
+    /// A dict that its receiver may change, or reach through a view of it.
+    fn copy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.dict.bind(py).copy()
+    }
+
     pub(crate) fn of_entries(py: Python<'_>, entries: &Entries) -> PyResult<Py<Self>> {
         let dict = PyDict::new(py);
         for (key, value) in entries {
@@ -202,17 +207,17 @@ impl FrozenMap {
 
     /// Its keys, in the order in which they were given.
     fn keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.dict.bind(py).call_method0("keys")
+        self.copy(py)?.call_method0("keys")
     }
 
     /// Its values, in the same order.
     fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.dict.bind(py).call_method0("values")
+        self.copy(py)?.call_method0("values")
     }
 
     /// Its pairs, in the same order.
     fn items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.dict.bind(py).call_method0("items")
+        self.copy(py)?.call_method0("items")
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
@@ -220,8 +225,11 @@ impl FrozenMap {
         let mine = self.dict.bind(py);
         let equal = if let Ok(map) = other.cast_exact::<Self>() {
             mine.eq(map.get().dict.bind(py))?
-        } else if let Ok(dict) = other.cast::<PyDict>() {
+        } else if let Ok(dict) = other.cast_exact::<PyDict>() {
             mine.eq(dict)?
+        } else if let Ok(subclass) = other.cast::<PyDict>() {
+            // Python asks its own `__eq__` first.
+            self.copy(py)?.eq(subclass)?
         } else if calls::is_mapping(other)? {
             calls::copied(other, mine.len())?.map_or(Ok(false), |copy| mine.eq(copy))?
         } else {
@@ -250,11 +258,11 @@ impl FrozenMap {
     /// A plain dict, so that `dataclasses.asdict` gives plain dicts.
     fn __deepcopy__<'py>(&self, py: Python<'py>, memo: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let _ = memo;
-        self.dict.bind(py).copy()
+        self.copy(py)
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, (Bound<'py, PyDict>,))> {
-        Ok((slf.get_type(), (slf.get().dict.bind(slf.py()).copy()?,)))
+        Ok((slf.get_type(), (slf.get().copy(slf.py())?,)))
     }
 
     #[classmethod]
