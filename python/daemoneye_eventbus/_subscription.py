@@ -18,7 +18,7 @@ from typing import Any, Final, Never, Self, TypeVar
 
 from daemoneye_eventbus._backend import OpenedQueue
 from daemoneye_eventbus._bindings import SubscriptionCore, Waiter
-from daemoneye_eventbus._checks import wrong_type
+from daemoneye_eventbus._checks import got, wrong_type
 from daemoneye_eventbus._closing import Closing
 from daemoneye_eventbus._deadline import Deadline
 from daemoneye_eventbus._lifecycle import is_forked, is_left_in_fork
@@ -158,7 +158,7 @@ class Subscription(SubscriptionCore[T_co]):
         except TypeError:
             raise wrong_type("max", "int", most) from None
         if most < 1:
-            raise ValueError(f"max: must be at least 1, got {most}")
+            raise ValueError(f"max: must be at least 1{got(most)}")
         loop = self._bridge.check()
         deadline = None if timeout is None else Deadline("get_many", timeout, loop)
         if self._must_yield():

@@ -21,6 +21,9 @@ pub(crate) type Entries = SmallVec<[(Py<PyString>, Py<PyString>); 2]>;
 /// Of a `FrozenMap` that a caller makes, as of the other lists and mappings off the hot path.
 const MOST_ENTRIES: usize = 64 * 1024;
 
+/// Characters of a key in a refusal.
+const SHOWN: usize = 64;
+
 /// What limits a map that a caller gives, besides being text.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
@@ -84,11 +87,18 @@ fn too_many(field: Field, least: &str, entries: usize, limits: Limits) -> PyErr 
     ))
 }
 
-/// The refusal of a value, with its key behind the name of the field.
+/// The refusal of a value, with its key, a text, behind the name of the field.
 #[cold]
 pub(crate) fn at_key(field: Field, key: &Bound<'_, PyAny>, refusal: &PyErr) -> PyErr {
-    let shown = calls::repr(key).map_or_else(|_| "?".to_owned(), |shown| shown.to_string());
-    within(field, &format!("[{shown}]"), key.py(), refusal)
+    let py = key.py();
+    let text = key.cast::<PyString>().ok().and_then(|key| key.to_str().ok());
+    let text = text.unwrap_or_default();
+    let (start, more) = match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => (text.get(..end).unwrap_or_default(), "..."),
+        None => (text, ""),
+    };
+    let shown = calls::repr(&PyString::new(py, start)).map_or_else(|_| "?".to_owned(), |shown| shown.to_string());
+    within(field, &format!("[{shown}{more}]"), py, refusal)
 }
 
 /// The refusal of a key, which may be of any type and length, so that it is not shown.
