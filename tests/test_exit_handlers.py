@@ -5,8 +5,10 @@ import re
 import pytest
 
 from daemoneye_eventbus import EventBus
+from support import collect, pids
 
 LOST = re.compile(r"(\d+) published messages were not sent when the interpreter ended")
+UNSENT = re.compile(r"(\d+) published messages are unsent while the interpreter ends")
 
 
 @pytest.mark.parametrize("how", ["main", "fork"])
@@ -18,7 +20,19 @@ async def test_what_an_exit_handler_publishes_is_sent(broker, path, program, how
         child.child.stdin.close()
         await child.answer()
         assert (await events.get(10)).event.pid == 7
-        assert LOST.findall(child.finish(stderr=None)) == []
+        assert "sent" not in child.finish(stderr=None)
+
+
+async def test_an_exit_handler_can_wait_for_room(broker, path, program):
+    """What is behind what the kernel did not take at once is sent when it takes it."""
+    async with EventBus.connect(path) as bus, bus.subscribe("events.#") as events:
+        child = program("exit_handler.py", path, "many")
+        assert await child.answer() == "ready"
+        child.child.stdin.close()
+        taken = (await child.answer(20))["taken"]
+        assert taken >= 100
+        assert pids(await collect(events, taken)) == [7] * taken
+        child.finish(stderr=None)
 
 
 def test_an_exit_handler_that_publishes_more_than_the_broker_reads(path, program):
@@ -33,7 +47,7 @@ def test_an_exit_handler_that_publishes_more_than_the_broker_reads(path, program
         said = child.json()
         statistics = said["statistics"]
         assert 0 < said["taken"] == statistics["published"] < 10**6
-        assert LOST.findall(child.finish(stderr=None)) == [str(statistics["unsent"])] == ["1"]
+        assert UNSENT.findall(child.finish(stderr=None)) == [str(statistics["unsent"])] == ["1"]
     finally:
         frozen.thaw()
     frozen.finish()

@@ -20,7 +20,7 @@ from daemoneye_eventbus import _logs, _native
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["after_fork", "is_forked", "is_left_in_fork", "warn_unsent", "watch_broker", "watch_link"]
+__all__ = ["after_fork", "is_forked", "is_left_in_fork", "watch_broker", "watch_link"]
 
 T = TypeVar("T")
 
@@ -101,11 +101,6 @@ def _warn(running: list[_native.BrokerCore]) -> None:
             ResourceWarning,
             stacklevel=1,
         )
-    warn_unsent()
-
-
-def warn_unsent() -> None:
-    """What was accepted and not sent is lost, since the interpreter ends."""
     unsent = sum(link.unsent for link in _links.all()) + _native.published_too_late()
     if unsent:
         warnings.warn(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -14,7 +15,6 @@ from daemoneye_eventbus._bindings import BusCore, PublishProgress
 from daemoneye_eventbus._checks import text, wrong_type
 from daemoneye_eventbus._closing import Closing
 from daemoneye_eventbus._fields import CorrelationMetadata
-from daemoneye_eventbus._lifecycle import warn_unsent
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._types import CollectionEvent
 from daemoneye_eventbus.errors import ConnectionClosed, PublishTimeout
@@ -49,8 +49,14 @@ class Publisher(BusCore):
         self._bridge.dispatch_soon()
 
     def _warn_unsent(self) -> None:
-        # By an exit handler that runs behind the package's own, which has warned of what there was until then.
-        warn_unsent()
+        # For an exit handler that runs behind the package's own, which has warned of what there was until then.
+        unsent = self._backend.local_statistics()["unsent"]
+        warnings.warn(
+            f"{unsent} published messages are unsent while the interpreter ends; they are lost, unless publish_nowait "
+            "is called again when the broker takes more",
+            ResourceWarning,
+            stacklevel=2,
+        )
 
     def _kernel_is_full(self) -> None:
         self._backend.kernel_is_full()

@@ -1,17 +1,18 @@
 """Publishes in an exit handler that runs behind the package's own, since it is registered before the first use.
 
 exit_handler.py PATH HOW. A broker runs there. HOW: main = one event from the handler; fork = one from a bus that a
-forked child of the handler makes; until full = as many as are taken, by a bus whose broker reads nothing; daemon =
-none, but a daemon thread publishes all the time. Prints how many were taken.
+forked child of the handler makes; until full = as many as are taken, by a bus whose broker reads nothing; many = at
+least 100 large ones, until all are sent; daemon = none, but a daemon thread publishes all the time. Prints how many
+were taken.
 """
 
 import asyncio
 import atexit
-import contextlib
 import json
 import os
 import sys
 import threading
+import time
 import warnings
 
 import daemoneye_eventbus
@@ -50,16 +51,21 @@ def last():
             asyncio.run(child())
             os._exit(0)
         os.waitpid(pid, 0)
-    most = {"main": 1, "until full": 10**6}.get(how, 0)
-    with contextlib.suppress(daemoneye_eventbus.WouldBlock):
-        while taken < most:
+    most = {"main": 1, "until full": 10**6, "many": 100}.get(how, 0)
+    while taken < most or bus.local_statistics()["unsent"]:
+        try:
             bus.publish_nowait(event)
+        except daemoneye_eventbus.WouldBlock:
+            if how == "until full":
+                break
+            time.sleep(0.001)
+        else:
             taken += 1
     print(json.dumps({"taken": taken, "statistics": bus.local_statistics()}), flush=True)
 
 
 bus = asyncio.run(connect())
-event = daemoneye_eventbus.ProcessEvent(pid=7, name="goodbye" + "e" * (60_000 if how == "until full" else 0))
+event = daemoneye_eventbus.ProcessEvent(pid=7, name="goodbye" + "e" * (60_000 if how in {"until full", "many"} else 0))
 if how == "daemon":
     threading.Thread(target=publish_on, args=(asyncio.run(serve()),), daemon=True).start()
 print(json.dumps("ready"), flush=True)

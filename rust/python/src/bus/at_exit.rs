@@ -14,6 +14,8 @@ impl BusCore {
             return Ok(true);
         };
         let link = link.get(py)?;
+        // Nobody waits for the kernel any more, so it is asked each time.
+        link.flush_elsewhere();
         while link.flush() == Sent::Buffered {}
         Ok(link.local_statistics().unsent == 0)
     }
