@@ -199,6 +199,18 @@ def test_a_field_names_itself_in_refusals():
     assert ProcessEvent(1, "sh", start_time=datetime(9999, 12, 31, tzinfo=UTC)).start_time.year == 9999
 
 
+@pytest.mark.parametrize("moment", [datetime.max, datetime(9999, 12, 31, 23)], ids=["last", "first"])
+def test_a_time_that_only_its_own_zone_has_is_refused(moment):
+    """It was taken, and then no reader could read the field."""
+    late = moment.replace(tzinfo=timezone(-timedelta(hours=1)))
+    with pytest.raises(ValueError, match=r"ProcessEvent\.start_time: times beyond the year 9999 in UTC"):
+        ProcessEvent(1, "sh", start_time=late)
+    with pytest.raises(ValueError, match=r"CorrelationMetadata\.created_at: times beyond the year 9999 in UTC"):
+        CorrelationMetadata("c", created_at=late)
+    just = moment.replace(hour=22, tzinfo=timezone(-timedelta(hours=1)))
+    assert ProcessEvent(1, "sh", start_time=just).start_time == just
+
+
 def test_unequal_is_the_opposite_of_equal():
     a, b = Timestamp.from_ns(1_700_000_000_000_000_001), Timestamp.from_ns(1_700_000_000_000_000_002)
     plain, same = (Timestamp.from_ns(1_700_000_000_000_000_000) for _ in range(2))

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, Never, Self, TypeVar, overload
 from daemoneye_eventbus._backend import Backend
 from daemoneye_eventbus._bindings import Address
 from daemoneye_eventbus._broker import Broker
-from daemoneye_eventbus._checks import file_path, instance_or_default, text, wrong_type
+from daemoneye_eventbus._checks import file_path, instance_or_default, short, text, wrong_type
 from daemoneye_eventbus._closing import Closing
 from daemoneye_eventbus._config import ClientConfig
 from daemoneye_eventbus._deadline import Deadline, QuietTimeout
@@ -72,7 +72,7 @@ class EventBus(Publisher):
     """A connection to the bus. Create it with `connect` or `from_broker`; use it with ``async with``, or `shutdown` it.
 
     `publish_nowait`, `state` and `local_statistics` may be used from any thread; everything else belongs to the event
-    loop in which the bus was created, and raises `WrongLoop` elsewhere. In another loop of the same thread, `publish`
+    loop in which the bus was created, and raises `WrongLoop` elsewhere. In another loop of its thread, `publish`
     and `publish_control` raise it only if they would have to wait.
     """
 
@@ -258,7 +258,7 @@ class EventBus(Publisher):
         spec = specification(what, filters, include_control=include_control)
         name = spec.subscriber_id
         if name in self._reserved or self._find(name) is not None:
-            raise SubscriptionRefused(reason=f"subscriber_id {name!r} is open on this bus already; close it first")
+            raise SubscriptionRefused(reason=f"subscriber_id {short(name)} is open on this bus already; close it first")
         self._reserved.add(name)
         try:
             return await self._open(spec, options)
@@ -311,7 +311,7 @@ class EventBus(Publisher):
         subscription: Subscription[Any] | None = self._find(text("subscriber_id", subscriber_id))
         if subscription is None:
             raise SubscriptionClosed(
-                f"no subscription {subscriber_id!r} is open on this bus", subscriber_id=subscriber_id
+                f"no subscription {short(subscriber_id)} is open on this bus", subscriber_id=subscriber_id
             )
         await subscription.close()
 

@@ -18,6 +18,7 @@ use super::ticket::{Answer, Ticket};
 use super::{runtime, unsupported};
 use crate::error::{Error, Result};
 use crate::event::Timestamp;
+use crate::printable::path_text;
 use crate::queue::{DropReason, Wake};
 use crate::transport::{Address, Stream};
 use crate::wire::text::{FromClient, Stats, Sub};
@@ -305,7 +306,7 @@ impl Link {
 
     /// The same for a host that cannot watch the descriptor, so that nobody would ever read.
     pub fn cannot_watch(&self, cause: String, errno: Option<i32>) {
-        let action = format!("watch the connection to {}", self.address().path().display());
+        let action = format!("watch the connection to {}", path_text(self.address().path()));
         self.shared.end(Some(Error::Io { action, cause, errno }));
     }
 

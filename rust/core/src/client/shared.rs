@@ -21,6 +21,7 @@ use super::unsupported;
 use crate::error::Error;
 use crate::lock::{Mutex, MutexGuard};
 use crate::log::Limiter;
+use crate::printable::path_text;
 use crate::queue::Wake;
 use crate::transport::{Address, Stream};
 use crate::wire::text::{Code, FromClient, Id, Sub};
@@ -94,7 +95,7 @@ impl Shared {
         if !last && let Some(suppressed) = self.log.due("connection_lost") {
             tracing::warn!(
                 target: "daemoneye_eventbus::client",
-                reason = "connection_lost", path = %self.address.path().display(), suppressed,
+                reason = "connection_lost", path = %path_text(self.address.path()), suppressed,
                 "the connection broke and is dialled again: {cause}"
             );
         }
@@ -160,7 +161,7 @@ impl Shared {
         if let Some(suppressed) = self.log.due(CONNECTED) {
             tracing::info!(
                 target: "daemoneye_eventbus::client",
-                path = %self.address.path().display(), suppressed, "connected"
+                path = %path_text(self.address.path()), suppressed, "connected"
             );
         }
         let mut inbound = self.inbound.lock();
@@ -248,7 +249,7 @@ impl Shared {
         if let Some(suppressed) = self.log.due("unreachable") {
             tracing::warn!(
                 target: "daemoneye_eventbus::client",
-                reason = "unreachable", path = %self.address.path().display(), suppressed,
+                reason = "unreachable", path = %path_text(self.address.path()), suppressed,
                 "the broker cannot be dialled now: {cause}"
             );
         }
