@@ -27,7 +27,7 @@ impl Shared {
     /// Ends a connection's subscriptions, counts what it has not got as lost, for the `reason` of each, and keeps its numbers. `before`:
     /// messages that the end of the broker had cost it until now.
     pub(super) fn retire(&self, connection: &Connection, before: u64, reason: impl Fn(u64) -> DropReason) {
-        self.router.leave(&connection.sink);
+        self.change_readers().leave(&connection.sink);
         let dropped = connection.queue.discard(reason);
         let mut registry = self.registry.lock();
         registry.note_lost_at_end(before + self.undelivered(dropped));
@@ -40,7 +40,7 @@ impl Shared {
 
     /// A peer of the original will go on with another queue. What this one held is dropped as closed; gives all that it has come to.
     pub(super) fn end_queue(&self, old: &Connection) -> Totals {
-        self.router.leave(&old.sink);
+        self.change_readers().leave(&old.sink);
         old.queue.discard(|_| DropReason::Closed);
         old.totals()
     }
@@ -95,7 +95,7 @@ impl Shared {
 
     /// Ends one subscription of this process; what it has not handed over is dropped as closed.
     pub(super) fn retire_queue(&self, client: Uuid, sink: &Sink) {
-        self.router.leave(sink);
+        self.change_readers().leave(sink);
         sink.queue.discard(|_| DropReason::Closed);
         let mut registry = self.registry.lock();
         let Some(client) = registry.locals.get_mut(&client) else {

@@ -412,10 +412,10 @@ impl Port {
             .router
             .join(Arc::clone(&queue), config.dialect, config.max_frame, None);
         if !self.shared.register_queue(self.id, &sink) {
-            self.shared.router.leave(&sink);
+            self.shared.change_readers().leave(&sink);
             return Err(Error::Lifecycle(SHUT_DOWN));
         }
-        self.shared.router.subscribe(&sink, ONLY, interest, None);
+        self.shared.change_readers().subscribe(&sink, ONLY, interest, None);
         held.sinks.insert(sink.id, (Arc::clone(&sink), load));
         drop(held);
         // A broker that began to stop in between has not seen this queue.

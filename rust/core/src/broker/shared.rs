@@ -30,7 +30,7 @@ use super::rate::Rates;
 use super::read_room::ReadRoom;
 use super::registry::Registry;
 use super::rights::Rights;
-use super::router::Router;
+use super::router::{ReaderChange, Router};
 use super::spin::Spin;
 use super::statistics::{BrokerStatistics, Counters, Refusal, Totals};
 use crate::error::{Error, Result};
@@ -194,6 +194,13 @@ impl Shared {
                 "there is no memory for what was published: it is lost for its readers; give more memory, or lower queue_bytes"
             );
         }
+    }
+
+    /// Every change of who reads what goes through here: what buses of this process have gathered was published before it, so it goes to
+    /// those who read it until now. To be asked for before the lock of any queue is taken.
+    pub(super) fn change_readers(&self) -> ReaderChange<'_> {
+        self.flush_watchdog.hand_on(self);
+        self.router.change()
     }
 
     /// Brings all queues together under `total_queue_bytes`: the largest first, lossless ones last.

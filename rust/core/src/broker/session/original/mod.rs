@@ -285,7 +285,7 @@ impl Original {
         connection.set_quiesced();
         self.shared.progress.notify_one();
         if self.shared.phase() >= Phase::Leaving && self.stage == Stage::Open {
-            self.shared.router.leave(&connection.sink);
+            self.shared.change_readers().leave(&connection.sink);
             connection.queue.finish();
             self.stage = Stage::Leaving;
             // Nobody waits to the end for one that may not read at all.
@@ -336,7 +336,7 @@ impl Original {
     async fn become_native(mut self) -> Option<(Entry, Box<Connect>)> {
         let connect = self.connect.take()?;
         if let Some(connection) = self.reader.connection.clone() {
-            self.shared.router.leave(&connection.sink);
+            self.shared.change_readers().leave(&connection.sink);
             connection.queue.end_with(None, |_| DropReason::Closed);
         }
         let deadline = Instant::now() + self.shared.config.write_timeout;
