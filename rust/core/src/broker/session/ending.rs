@@ -70,6 +70,7 @@ impl Session {
     fn begin_leaving(&mut self) {
         self.stage = Stage::Leaving;
         self.pending = Vec::new();
+        self.meter = None;
         self.claim.give_back();
         self.connection.set_quiesced();
         self.start_write_timeout();

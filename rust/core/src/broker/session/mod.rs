@@ -76,7 +76,7 @@ enum Stop {
     Congested,
     /// Too many answers are unsent.
     Answers,
-    /// A publisher who waits is above its rate until then.
+    /// A publisher who waits is above its rate until then, or until its meter calls.
     Paced(Instant),
     /// Its verbs or messages have taken their time; others have their turn first.
     Turn,
@@ -294,7 +294,8 @@ impl Session {
                     }
                 }
                 Stop::Paced(ready) => {
-                    if self.meter.is_some() && Instant::now() < ready {
+                    let waits = |meter: &Meter| Instant::now() < ready && !meter.is_called();
+                    if self.meter.as_ref().is_some_and(waits) {
                         return;
                     }
                 }

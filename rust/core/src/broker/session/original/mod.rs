@@ -46,7 +46,7 @@ use crate::broker::shared::{Phase, Shared};
 use crate::broker::statistics::Refusal;
 use crate::broker::subscription;
 use crate::lock::Mutex;
-use crate::queue::{DropReason, MAX_ANSWERS};
+use crate::queue::{DropReason, MAX_ANSWERS, Wake};
 use crate::transport::{Readable, Stream};
 use crate::wire::Dialect;
 use crate::wire::text::Connect;
@@ -106,9 +106,11 @@ impl Original {
         let uid = entry.stream.peer().uid;
         // Checked with the configuration, so there is nothing to refuse here.
         let patterns = subscription::of_original(&shared.config, &shared.config.original_patterns).unwrap_or_default();
+        let waker: Arc<TaskWaker> = Arc::default();
+        let wakes: Arc<dyn Wake> = Arc::<TaskWaker>::clone(&waker);
         let mut peer = Self {
             readable: entry.readable,
-            waker: Arc::default(),
+            waker,
             id: Uuid::new_v4(),
             patterns: Arc::new(Mutex::new(OriginalPatterns {
                 patterns,
@@ -142,7 +144,7 @@ impl Original {
             refused: false,
             connect: None,
             rights: None,
-            meter: shared.rates.meter(&shared.config.rate_limits, uid),
+            meter: shared.rates.meter(&shared.config.rate_limits, uid, false, &wakes),
             _permit: permit,
             shared,
         };
