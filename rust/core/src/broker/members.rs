@@ -18,10 +18,27 @@ use crate::queue::DropReason;
 
 impl Shared {
     pub(super) fn register(&self, connection: &Arc<Connection>) {
-        self.registry
-            .lock()
-            .connections
-            .insert(connection.id, Arc::clone(connection));
+        let mut registry = self.registry.lock();
+        registry.unquiesced += usize::from(!connection.is_quiesced());
+        registry.connections.insert(connection.id, Arc::clone(connection));
+    }
+
+    /// The broker has routed all that was read of it, and reads no more.
+    pub(super) fn quiesce(&self, connection: &Connection) {
+        let mut registry = self.registry.lock();
+        if connection.set_quiesced() && registry.connections.contains_key(&connection.id) {
+            registry.unquiesced -= 1;
+        }
+        drop(registry);
+        self.progress.notify_one();
+    }
+
+    pub(super) fn is_quiesced(&self) -> bool {
+        self.registry.lock().unquiesced == 0
+    }
+
+    pub(super) fn has_no_connections(&self) -> bool {
+        self.registry.lock().connections.is_empty()
     }
 
     /// Ends a connection's subscriptions, counts what it has not got as lost, for the `reason` of each, and keeps its numbers. `before`:
@@ -32,6 +49,7 @@ impl Shared {
         let mut registry = self.registry.lock();
         registry.note_lost_at_end(before + self.undelivered(dropped));
         if registry.connections.remove(&connection.id).is_some() {
+            registry.unquiesced -= usize::from(!connection.is_quiesced());
             registry.gone.add(&connection.queue.snapshot(), false);
         }
         drop(registry);

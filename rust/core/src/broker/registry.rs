@@ -33,6 +33,8 @@ impl LocalClient {
 #[derive(Default)]
 pub(super) struct Registry {
     pub(super) connections: HashMap<Uuid, Arc<Connection>>,
+    /// How many of them the broker still reads, or has not routed what it has read.
+    pub(super) unquiesced: usize,
     pub(super) locals: HashMap<Uuid, LocalClient>,
     pub(super) gone: Totals,
     /// What those who were connected when the broker began to stop have not got.

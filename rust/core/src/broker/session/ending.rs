@@ -72,7 +72,7 @@ impl Session {
         self.pending = Vec::new();
         self.meter = None;
         self.claim.give_back();
-        self.connection.set_quiesced();
+        self.shared.quiesce(&self.connection);
         self.start_write_timeout();
     }
 

@@ -341,10 +341,7 @@ impl Session {
             match self.final_read.step(&self.connection.stream) {
                 FinalReadStep::Read(len) => with_read(len, |data| self.take(data)),
                 FinalReadStep::Later => break,
-                FinalReadStep::Nothing => {
-                    self.connection.set_quiesced();
-                    self.shared.progress.notify_one();
-                }
+                FinalReadStep::Nothing => self.shared.quiesce(&self.connection),
             }
         }
         if self.shared.phase() >= Phase::Leaving && self.stage == Stage::Open {

@@ -284,8 +284,7 @@ impl Original {
                 FinalReadStep::Nothing => break,
             }
         }
-        connection.set_quiesced();
-        self.shared.progress.notify_one();
+        self.shared.quiesce(&connection);
         if self.shared.phase() >= Phase::Leaving && self.stage == Stage::Open {
             self.shared.change_readers().leave(&connection.sink);
             connection.queue.finish();
