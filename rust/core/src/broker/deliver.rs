@@ -19,6 +19,7 @@ use self::per_message::LazyMessage;
 use super::held_back::HeldBack;
 use super::route::{Lane, LaneKind, RouteStatus, Sink, Target};
 use super::router::Router;
+use super::shared::Shared;
 use crate::queue::{Content, DropReason, OnFull, Pushed, Run, Sender, Subscriptions};
 use crate::wire::{Dialect, frame};
 
@@ -69,6 +70,20 @@ impl Waiting {
             .map(of_piece)
             .sum()
     }
+
+    /// Nobody tries any more: what was left is a gap where it would have stood, so that it costs others nothing.
+    pub(super) fn give_up(self, shared: &Shared) {
+        let mut delivery = Delivery::new(&shared.router, shared.config.max_topic_depth, OnFull::Overflow);
+        for backlog in self.backlogs {
+            for piece in backlog.pieces {
+                let (messages, ids, reason) = match piece {
+                    Piece::Run(run, ids) => (u64::from(run.messages), ids, DropReason::Overflow),
+                    Piece::Gap(messages, ids, reason) => (messages, ids, reason),
+                };
+                delivery.tell_gap(&backlog.sink, backlog.epoch, messages, &ids, reason);
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Waiting {
@@ -91,6 +106,7 @@ pub(super) struct Delivery<'a> {
     held_back: Option<&'a mut HeldBack>,
     waiting: Option<Waiting>,
     handed_over: bool,
+    met_end: u64,
     per_message_time: Duration,
 }
 
@@ -104,6 +120,7 @@ impl<'a> Delivery<'a> {
             held_back: None,
             waiting: None,
             handed_over: false,
+            met_end: 0,
             per_message_time: Duration::ZERO,
         }
     }
@@ -129,22 +146,14 @@ impl<'a> Delivery<'a> {
         self.handed_over
     }
 
+    /// Messages for readers whose queues had ended, each as often as it had such; they are counted there as lost.
+    pub(super) const fn met_end(&self) -> u64 {
+        self.met_end
+    }
+
     /// The time that messages took which were looked at one by one.
     pub(super) const fn per_message_time(&self) -> Duration {
         self.per_message_time
-    }
-
-    /// Nobody tries any more: what was left is a gap where it would have stood.
-    pub(super) fn give_up(&mut self, waiting: Waiting) {
-        for backlog in waiting.backlogs {
-            for piece in backlog.pieces {
-                let piece = match piece {
-                    Piece::Run(run, ids) => Piece::Gap(u64::from(run.messages), ids, DropReason::Overflow),
-                    gap @ Piece::Gap(..) => gap,
-                };
-                self.offer(&backlog.sink, backlog.epoch, piece);
-            }
-        }
     }
 
     /// Tries again what was left.
@@ -245,7 +254,7 @@ impl<'a> Delivery<'a> {
         }
         match sink.queue.push(run, subscriptions, epoch, self.first_try()) {
             Pushed::Done => self.handed_over = true,
-            Pushed::Closed => {}
+            Pushed::Closed => self.met_end += u64::from(run.messages),
             Pushed::Full { taken, .. } => self.push_rest(sink, epoch, run.clone().skip_first(taken), subscriptions),
             Pushed::Stale => self.rematch(sink, run, subscriptions),
         }
@@ -269,7 +278,10 @@ impl<'a> Delivery<'a> {
                     self.handed_over = true;
                     return;
                 }
-                Pushed::Closed => return,
+                Pushed::Closed => {
+                    self.met_end += u64::from(rest.messages);
+                    return;
+                }
                 Pushed::Stale => return self.rematch(sink, &rest, subscriptions),
                 Pushed::Full { taken: 0, .. } => break,
                 Pushed::Full { taken, .. } => rest = rest.skip_first(taken),
@@ -277,7 +289,7 @@ impl<'a> Delivery<'a> {
         }
         match sink.queue.push(&rest, subscriptions, epoch, self.on_full) {
             Pushed::Done => self.handed_over = true,
-            Pushed::Closed => {}
+            Pushed::Closed => self.met_end += u64::from(rest.messages),
             Pushed::Stale => self.rematch(sink, &rest, subscriptions),
             Pushed::Full { taken, retry_at } => {
                 let rest = Piece::Run(rest.skip_first(taken), subscriptions.clone());
@@ -311,7 +323,7 @@ impl<'a> Delivery<'a> {
             (!left.is_empty()).then_some(left)
         };
         self.handed_over |= sink.queue.push_gap(messages, ids, epoch, reason)
-            || sink.queue.push_gap_looked_up(messages, reason, still_live);
+            || sink.queue.push_gap_looked_up(messages, ids, reason, still_live);
     }
 
     /// The reader's subscriptions are not those that `run` was matched with: each message is matched with what holds now.
@@ -322,7 +334,7 @@ impl<'a> Delivery<'a> {
             Content::Frames(frames) => frames,
             // A reader of this process has one subscription, which ends with its queue.
             Content::Object(..) => {
-                return self.push_looked_up(sink, run, || {
+                return self.push_looked_up(sink, run, subscriptions, || {
                     router.subscription_ids(sink).map(|_| subscriptions.clone())
                 });
             }
@@ -331,7 +343,7 @@ impl<'a> Delivery<'a> {
             let message = LazyMessage::new(sink.dialect, body, self.max_depth);
             let one = Run::frames(frames.slice_ref(frame), 1).unshared_from(run);
             let one = one.from(run.sender.as_ref());
-            self.push_looked_up(sink, &one, || {
+            self.push_looked_up(sink, &one, subscriptions, || {
                 // Without a topic or the memory for its route, what it was matched with before holds.
                 let as_before = || Some(subscriptions.clone());
                 let Some(summary) = &message.summary else {
@@ -349,7 +361,13 @@ impl<'a> Delivery<'a> {
 
     /// For the subscriptions that `look_up` finds while the reader's stand still, so that a reader that changes them all the time loses
     /// nothing.
-    fn push_looked_up(&mut self, sink: &Arc<Sink>, run: &Run, look_up: impl FnOnce() -> Option<Subscriptions>) {
+    fn push_looked_up(
+        &mut self,
+        sink: &Arc<Sink>,
+        run: &Run,
+        matched: &Subscriptions,
+        look_up: impl FnOnce() -> Option<Subscriptions>,
+    ) {
         if self.backlog(sink).is_some() {
             // It is matched anew when its turn comes, if need be.
             if let Some(subscriptions) = look_up() {
@@ -358,13 +376,14 @@ impl<'a> Delivery<'a> {
             return;
         }
         let mut found = None;
-        let pushed = sink.queue.push_looked_up(run, self.first_try(), |epoch| {
+        let pushed = sink.queue.push_looked_up(run, matched, self.first_try(), |epoch| {
             let subscriptions = look_up()?;
             found = Some((epoch, subscriptions.clone()));
             Some(subscriptions)
         });
         match (pushed, found) {
             (Pushed::Done, _) => self.handed_over = true,
+            (Pushed::Closed, _) => self.met_end += u64::from(run.messages),
             (Pushed::Full { taken, .. }, Some((epoch, subscriptions))) => {
                 self.push_rest(sink, epoch, run.clone().skip_first(taken), &subscriptions);
             }

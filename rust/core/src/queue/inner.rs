@@ -15,7 +15,9 @@ use bytes::Bytes;
 
 use self::waiters::Waiters;
 use super::budget::list_charge;
-use super::{Budget, DropReason, Gap, Limits, MAX_ANSWER_BYTES, MAX_ANSWERS, Overflow, Run, Snapshot, Subscriptions};
+use super::{
+    Budget, DropReason, Gap, LateLosses, Limits, MAX_ANSWER_BYTES, MAX_ANSWERS, Overflow, Run, Snapshot, Subscriptions,
+};
 
 /// Places reserved with each run: for itself, for the gap that it may leave, for an answer, and for the part that is being written.
 const RESERVED: usize = 4;
@@ -56,6 +58,10 @@ pub(super) struct Inner {
     pub(super) epoch: u64,
     /// Nothing more comes in.
     closed: bool,
+    /// Why what comes all the same is lost.
+    late_reason: DropReason,
+    /// Where it is counted besides, once the numbers of this queue have been taken.
+    pub(super) late_losses: Option<Arc<LateLosses>>,
     pub(super) wants_disconnect: bool,
     /// There was no memory for something that the reader must be told.
     pub(super) out_of_memory: bool,
@@ -93,6 +99,8 @@ impl Inner {
             written: 0,
             epoch: 0,
             closed: false,
+            late_reason: DropReason::Closed,
+            late_losses: None,
             wants_disconnect: false,
             out_of_memory: false,
             fed_by_blocking: false,
@@ -222,6 +230,9 @@ impl Inner {
     pub(super) fn count_dropped(&mut self, reason: DropReason, pairs: u64) {
         if let Some(count) = self.dropped.get_mut(reason as usize) {
             *count = count.saturating_add(pairs);
+        }
+        if let Some(late) = &self.late_losses {
+            late.add(reason, pairs);
         }
     }
 
@@ -362,6 +373,13 @@ impl Inner {
         self.closed = true;
     }
 
+    pub(super) fn break_off(&mut self) {
+        if !self.is_closed() {
+            self.late_reason = DropReason::Disconnected;
+            self.finish();
+        }
+    }
+
     /// Drops everything, the messages of each subscription for its own `reason`.
     pub(super) fn discard(&mut self, reason: impl Fn(u64) -> DropReason) -> u64 {
         self.finish();
@@ -419,7 +437,7 @@ impl Inner {
         if let Some(last) = last {
             self.answer(last);
         }
-        self.finish();
+        self.break_off();
         lost
     }
 

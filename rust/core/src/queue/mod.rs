@@ -5,7 +5,8 @@
 //! is bounded in messages and bytes. When it is full, its [`Overflow`] policy decides, or the producer waits, if it said so.
 //!
 //! Guarantees:
-//! * the unit of account is (message, subscription): `matched = delivered + dropped(by reason) + pending`, exactly;
+//! * the unit of account is (message, subscription): `matched = delivered + dropped(by reason) + pending`, exactly, with what comes after
+//!   the end;
 //! * a loss is told at its place in the stream by a [`Gap`]; neighbouring gaps of one reason are one;
 //! * answers stand where they were given and are never dropped (without memory for one the reader is cut); a subscription change and its
 //!   answer are one step;
@@ -14,6 +15,7 @@
 
 mod budget;
 mod inner;
+mod late;
 mod run;
 mod snapshot;
 mod subscriptions;
@@ -32,6 +34,7 @@ use crate::lock::Mutex;
 
 pub use crate::wire::text::Overflow;
 pub use budget::Budget;
+pub(crate) use late::LateLosses;
 pub(crate) use run::Gap;
 pub use run::{Content, Object, Run, Sender};
 pub use snapshot::Snapshot;
@@ -127,7 +130,7 @@ pub enum Pushed {
     Full { taken: u32, retry_at: Instant },
     /// The subscriptions changed since the target was looked up; look again.
     Stale,
-    /// The queue is closed or its reader is being cut: nothing more is taken.
+    /// The queue is closed or its reader is being cut: nothing more is taken, and what came is counted as lost.
     Closed,
 }
 
@@ -218,17 +221,23 @@ impl Queue {
         })
     }
 
-    /// As [`push`](Self::push), for the subscriptions that `look_up` finds for the epoch, under the lock that keeps them as they are.
-    /// `Closed` also where it finds none.
+    /// As [`push`](Self::push), for the subscriptions that `look_up` finds for the epoch, under the lock that keeps them as they are;
+    /// `Stale` where it finds none. A closed queue has lost it for those that `matched` before.
     pub(crate) fn push_looked_up(
         &self,
         run: &Run,
+        matched: &Subscriptions,
         on_full: OnFull<'_>,
         look_up: impl FnOnce(u64) -> Option<Subscriptions>,
     ) -> Pushed {
-        self.fill(|inner| match look_up(inner.epoch) {
-            Some(subscriptions) => inner.push(run, &subscriptions, on_full),
-            None => Pushed::Closed,
+        self.fill(|inner| {
+            if inner.is_closed() {
+                return inner.push(run, matched, on_full);
+            }
+            match look_up(inner.epoch) {
+                Some(subscriptions) => inner.push(run, &subscriptions, on_full),
+                None => Pushed::Stale,
+            }
         })
     }
 
@@ -281,16 +290,21 @@ impl Queue {
         })
     }
 
-    /// As [`push_gap`](Self::push_gap), for the subscriptions that `look_up` finds under the lock that keeps them as they are.
+    /// As [`push_gap`](Self::push_gap), for the subscriptions that `look_up` finds under the lock that keeps them as they are. In a closed
+    /// queue it is counted for those that `matched` before.
     pub(crate) fn push_gap_looked_up(
         &self,
         messages: u64,
+        matched: &Subscriptions,
         reason: DropReason,
         look_up: impl FnOnce() -> Option<Subscriptions>,
     ) -> bool {
         self.fill(|inner| {
-            let found = if inner.is_closed() { None } else { look_up() };
-            let Some(subscriptions) = found else { return false };
+            if inner.is_closed() {
+                inner.count_dropped(reason, messages.saturating_mul(matched.len() as u64));
+                return false;
+            }
+            let Some(subscriptions) = look_up() else { return false };
             inner.gap_at_tail(messages, &subscriptions, reason);
             true
         })
@@ -391,9 +405,15 @@ impl Queue {
         self.drain(|_| freed)
     }
 
-    /// Nothing more comes in; what is queued can still be read.
+    /// Nothing more comes in; what is queued can still be read. What comes all the same is lost as [`DropReason::Closed`].
     pub fn finish(&self) {
         self.end(Inner::finish);
+    }
+
+    /// As [`finish`](Self::finish), for a reader that has not left but was lost or cut: what comes all the same is lost as
+    /// [`DropReason::Disconnected`], unless the queue was closed before.
+    pub(crate) fn break_off(&self) {
+        self.end(Inner::break_off);
     }
 
     /// Nothing more comes in and what is pending is dropped, for the `reason` of each subscription. Gives how many messages that were.
@@ -402,7 +422,7 @@ impl Queue {
     }
 
     /// Drops what is pending, for the `reason` of each subscription, except a frame that is being written and unsent answers; then comes
-    /// `last`, then the end. Gives how many messages were dropped.
+    /// `last`, then the end, as with [`break_off`](Self::break_off). Gives how many messages were dropped.
     pub(crate) fn end_with(&self, last: Option<Bytes>, reason: impl Fn(u64) -> DropReason) -> u64 {
         self.end(|inner| inner.end_with(last, reason))
     }
@@ -451,6 +471,13 @@ impl Queue {
     /// One consistent look at what it holds and has done.
     pub fn snapshot(&self) -> Snapshot {
         self.inner.lock().snapshot()
+    }
+
+    /// The last look at a queue that has ended. What is lost in it from now on is counted in `late` besides.
+    pub(crate) fn settle(&self, late: &Arc<LateLosses>) -> Snapshot {
+        let mut inner = self.inner.lock();
+        inner.late_losses = Some(Arc::clone(late));
+        inner.snapshot()
     }
 
     // Whatever is done to a queue ends in one of these three ways, and nobody is woken under its lock.

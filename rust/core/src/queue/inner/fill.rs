@@ -1,6 +1,6 @@
 //! The producers' side: what comes in, and what goes to make room for it.
 //!
-//! A push is decided in this order: nobody reads any more; the reader is to be cut; everything fits; who only tries, or waits for a
+//! A push is decided in this order: nobody reads any more (then it is lost); the reader is to be cut; everything fits; who only tries, or waits for a
 //! reader that has not stalled, keeps what does not fit; what is above the budget is lost; of the rest the policy decides.
 
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 impl Inner {
     pub(in crate::queue) fn push(&mut self, run: &Run, subscriptions: &Subscriptions, on_full: OnFull<'_>) -> Pushed {
         if self.is_closed() {
+            self.count_dropped(self.late_reason, u64::from(run.messages) * subscriptions.len() as u64);
             return Pushed::Closed;
         }
         if self.wants_disconnect {
