@@ -72,8 +72,8 @@ pub(super) struct Inner {
     pub(super) waiters: Waiters,
     /// `None`: its reader is never counted as stalled, and no clock is read for it.
     stall: Option<Duration>,
-    /// Since when a queue without room has not lost a byte to its reader; `None` once that has read it below half, or nothing is left of
-    /// a queue that has not stalled.
+    /// Since when a queue without room has not lost a byte to its reader. In one that has stalled, until it has been read below half. In
+    /// any other it may be left from when there was no room: then the queue [is not short](Self::is_short) any more.
     full_since: Option<Instant>,
     stalled: bool,
 }
@@ -200,8 +200,15 @@ impl Inner {
         self.bytes += run.bytes();
         self.budget.charge(run.messages as usize, run.bytes());
         self.pending += u64::from(run.messages) * subscriptions.len() as u64;
-        if !was_full && self.is_full() && self.stall.is_some() {
-            self.full_since.get_or_insert_with(Instant::now);
+        if !was_full && self.is_full() {
+            self.start_stall_clock(self.stalled || self.waiters.are_there());
+        }
+    }
+
+    /// There is no room from now on, if there was not none `already`.
+    fn start_stall_clock(&mut self, already: bool) {
+        if self.stall.is_some() && !(already && self.full_since.is_some()) {
+            self.full_since = Some(Instant::now());
         }
     }
 
@@ -244,11 +251,16 @@ impl Inner {
         self.messages <= self.limits.messages / 2 && self.bytes <= self.limits.bytes / 2
     }
 
+    /// Whether somebody finds no room: it is full, or has less than a producer waits for.
+    fn is_short(&self) -> bool {
+        self.is_full() || self.waiters.are_there()
+    }
+
     fn has_stalled(&mut self) -> bool {
         if !self.stalled
             && let (Some(since), Some(stall)) = (self.full_since, self.stall)
         {
-            self.stalled = since.elapsed() >= stall;
+            self.stalled = since.elapsed() >= stall && self.is_short();
         }
         self.stalled
     }
@@ -259,11 +271,8 @@ impl Inner {
         if self.full_since.is_none() {
             return;
         }
-        if self.below_half() {
-            (self.full_since, self.stalled) = (None, false);
-        } else {
-            self.full_since = Some(Instant::now());
-        }
+        self.stalled &= !self.below_half();
+        self.full_since = (self.stalled || self.is_short()).then(Instant::now);
     }
 
     /// Adds to the gap of this reason among those right before `at`, or makes one there.

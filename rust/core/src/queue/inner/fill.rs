@@ -39,10 +39,8 @@ impl Inner {
             let taken = self.take_part(run, subscriptions, budget);
             return Self::push_result(run, taken, self.stalls_at(self.full_since.unwrap_or_else(Instant::now)));
         }
-        let full_since = match self.stall {
-            Some(_) => *self.full_since.get_or_insert_with(Instant::now),
-            None => Instant::now(),
-        };
+        self.start_stall_clock(self.stalled || self.is_short());
+        let full_since = self.full_since.unwrap_or_else(Instant::now);
         if let Some(waker) = waits {
             let taken = self.take_part(run, subscriptions, budget);
             let mut retry_at = self.stalls_at(full_since);

@@ -19,6 +19,13 @@ pub(in crate::queue) struct Waiters {
     session: Option<Waiter>,
 }
 
+impl Waiters {
+    /// Whether a producer waits for room that there is not.
+    pub(in crate::queue) fn are_there(&self) -> bool {
+        self.producers.iter().any(|known| known.strong_count() > 0)
+    }
+}
+
 impl Inner {
     /// Has the producer behind `waker` woken when `bytes` more fit.
     pub(super) fn wait_for_room(&mut self, waker: &Arc<dyn Wake>, bytes: usize) {
