@@ -111,6 +111,9 @@ pub enum OnFull<'a> {
     /// Nothing is dropped: what does not fit is left with the producer, who is woken when there is room again. A stalled queue's
     /// policy applies all the same.
     Wait(&'a Arc<dyn Wake>),
+    /// The same, for a producer who has waited since then and has got nothing in: while he tries when he is to, those who want less do not
+    /// keep him out.
+    WaitOn { waker: &'a Arc<dyn Wake>, since: Instant },
     /// What fits is taken; the rest is left with the producer, whom nobody wakes. Nothing is dropped, and no stall clock starts.
     /// `block`: for a producer who will wait for the rest, and so minds the budget.
     Try { block: bool },
@@ -316,6 +319,11 @@ impl Queue {
         if inner.is_closed() {
             inner.count_dropped(reason, messages);
         }
+    }
+
+    /// Who has waited [since](OnFull::WaitOn) then has given up: others need not leave him what is free.
+    pub(crate) fn stop_waiting(&self, since: Instant) {
+        self.drain(|inner| inner.waiters.end_hold(since));
     }
 
     /// Changes the subscriptions of this reader and says so in its stream as one step: nothing that was looked up before `change`
