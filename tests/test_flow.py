@@ -237,7 +237,7 @@ async def test_a_thousand_broken_connections_leave_nothing(broker, path):
 
 
 async def test_small_messages_do_not_keep_a_large_one_out(broker, path):
-    """A large message never came into a queue that small ones of others kept full, though its reader read all the time."""
+    """It never came into a queue that small ones of others kept full, though the reader read all the time."""
     config = ClientConfig(congestion="block", publish_timeout=20, pool=False)
     async with (
         EventBus.connect(path, config=config) as small,

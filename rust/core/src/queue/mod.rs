@@ -14,8 +14,10 @@
 //! * nobody waits for a reader that took nothing for the stall timeout, where the queue has one.
 
 mod budget;
+mod drop_reason;
 mod inner;
 mod late;
+mod offer;
 mod run;
 mod snapshot;
 mod subscriptions;
@@ -34,7 +36,9 @@ use crate::lock::Mutex;
 
 pub use crate::wire::text::Overflow;
 pub use budget::Budget;
+pub use drop_reason::DropReason;
 pub(crate) use late::LateLosses;
+pub use offer::{OnFull, Pushed};
 pub(crate) use run::Gap;
 pub use run::{Content, Object, Run, Sender};
 pub use snapshot::Snapshot;
@@ -48,50 +52,6 @@ pub trait Wake: Send + Sync {
     fn wake(&self);
 }
 
-/// Why a matched message did not reach its reader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DropReason {
-    /// The reader's queue was full and its policy dropped.
-    Overflow,
-    /// All queues together were above `total_queue_bytes`.
-    Budget,
-    /// The frame is above the reader's `max_frame`.
-    TooLarge,
-    /// The subscription or connection was closed by its owner with this pending.
-    Closed,
-    /// The connection broke or was cut with this pending.
-    Disconnected,
-    /// The broker said so (`DROPPED`): lost in its queue for this connection.
-    AtBroker,
-    /// There was no memory to keep it.
-    NoMemory,
-}
-
-impl DropReason {
-    pub const ALL: [Self; 7] = [
-        Self::Overflow,
-        Self::Budget,
-        Self::TooLarge,
-        Self::Closed,
-        Self::Disconnected,
-        Self::AtBroker,
-        Self::NoMemory,
-    ];
-
-    /// The word for it in statistics and on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Overflow => "overflow",
-            Self::Budget => "total_queue_bytes",
-            Self::NoMemory => "no_memory",
-            Self::TooLarge => "max_frame",
-            Self::Closed => "closed",
-            Self::Disconnected => "disconnected",
-            Self::AtBroker => "broker",
-        }
-    }
-}
-
 /// How much may wait. At least one message is always taken when nothing waits, however large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -102,40 +62,6 @@ pub struct Limits {
 /// Unsent answers at which a connection is no longer read, until half are gone.
 pub(crate) const MAX_ANSWERS: usize = 1024;
 pub(crate) const MAX_ANSWER_BYTES: usize = 64 * 1024;
-
-/// What a producer does about a full queue.
-#[derive(Clone, Copy)]
-pub enum OnFull<'a> {
-    /// The queue's policy applies at once.
-    Overflow,
-    /// Nothing is dropped: what does not fit is left with the producer, who is woken when there is room again. A stalled queue's
-    /// policy applies all the same.
-    Wait(&'a Arc<dyn Wake>),
-    /// The same, for a producer who has waited since then and has got nothing in: while he tries when he is to, those who want less do not
-    /// keep him out.
-    WaitOn { waker: &'a Arc<dyn Wake>, since: Instant },
-    /// What fits is taken; the rest is left with the producer, whom nobody wakes. Nothing is dropped, and no stall clock starts.
-    /// `block`: for a producer who will wait for the rest, and so minds the budget.
-    Try { block: bool },
-    /// Taken whatever the limits say, unless the queue has stalled: for a producer that asked [`Queue::accepts`] of several queues a moment
-    /// ago and must not be left with half a delivery; then they are exceeded by what racing producers asked for, at most once each. Also for
-    /// what a connection that is over has left in the kernel, which is bounded: once, until the queue is within its limits again.
-    /// `block`: for a producer who waits where there is no room.
-    Exceed { block: bool },
-}
-
-/// What became of a push.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pushed {
-    /// Taken, or dropped and counted by policy.
-    Done,
-    /// The first `taken` messages are in; try the rest when woken, or at `retry_at` at the latest.
-    Full { taken: u32, retry_at: Instant },
-    /// The subscriptions changed since the target was looked up; look again.
-    Stale,
-    /// The queue is closed or its reader is being cut: nothing more is taken, and what came is counted as lost.
-    Closed,
-}
 
 /// One message taken out by [`Queue::pop`].
 #[derive(Debug)]

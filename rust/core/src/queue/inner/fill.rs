@@ -1,7 +1,8 @@
 //! The producers' side: what comes in, and what goes to make room for it.
 //!
-//! A push is decided in this order: nobody reads any more (then it is lost); the reader is to be cut; everything fits; who only tries, or waits for a
-//! reader that has not stalled, keeps what does not fit, or what is [left](super::hold) to another; what is above the budget is lost; of the rest the policy decides.
+//! A push is decided in this order: nobody reads any more (then it is lost); the reader is to be cut; what is free is
+//! [left](super::hold) to another; everything fits; who only tries, or waits for a reader that has not stalled, keeps what does not fit;
+//! what is above the budget is lost; of the rest the policy decides.
 
 use std::time::{Duration, Instant};
 

@@ -68,8 +68,14 @@ impl Waiters {
 
 impl Inner {
     /// Whether what is free is left to another than who does this.
+    #[inline]
     pub(super) fn left_to_another(&mut self, on_full: OnFull<'_>) -> Option<Hold> {
         let hold = self.waiters.hold?;
+        self.leaves_room(hold, on_full)
+    }
+
+    #[cold]
+    fn leaves_room(&mut self, hold: Hold, on_full: OnFull<'_>) -> Option<Hold> {
         let minds = match on_full {
             OnFull::WaitOn { since, .. } => since != hold.since,
             OnFull::Wait(_) | OnFull::Try { block: true } => true,
