@@ -45,12 +45,14 @@ impl Shared {
     /// messages that the end of the broker had cost it until now.
     pub(super) fn retire(&self, connection: &Connection, before: u64, reason: impl Fn(u64) -> DropReason) {
         self.change_readers().leave(&connection.sink);
+        connection.queue.break_off();
         let dropped = connection.queue.discard(reason);
         let mut registry = self.registry.lock();
         registry.note_lost_at_end(before + self.undelivered(dropped));
         if registry.connections.remove(&connection.id).is_some() {
             registry.unquiesced -= usize::from(!connection.is_quiesced());
-            registry.gone.add(&connection.queue.snapshot(), false);
+            let settled = connection.queue.settle(&registry.late);
+            registry.gone.add(&settled, false);
         }
         drop(registry);
         self.progress.notify_one();
@@ -67,7 +69,8 @@ impl Shared {
     pub(super) fn replace(&self, old: &Connection, new: &Arc<Connection>) {
         let mut registry = self.registry.lock();
         registry.connections.insert(new.id, Arc::clone(new));
-        registry.gone.add(&old.queue.snapshot(), false);
+        let settled = old.queue.settle(&registry.late);
+        registry.gone.add(&settled, false);
     }
 
     /// How many of the messages that were dropped with a connection, or with its subscriptions, a shutdown could not deliver: all of
@@ -76,9 +79,22 @@ impl Shared {
         if self.phase() >= Phase::Quiescing { dropped } else { 0 }
     }
 
-    /// What those who were connected when the broker began to stop have not got.
+    /// What those who were connected when the broker began to stop have not got, and what publishes of this process still wait with: no
+    /// queue takes anything any more.
     pub(super) fn lost_at_end(&self) -> Undelivered {
-        self.registry.lock().lost_at_end
+        let registry = self.registry.lock();
+        let Undelivered { messages, connections } = registry.lost_at_end;
+        Undelivered {
+            messages: messages + registry.unfinished,
+            connections,
+        }
+    }
+
+    /// A publish of this process waits with `now` messages instead of `before`, and `lost` of them are.
+    pub(super) fn note_unfinished(&self, before: u64, now: u64, lost: u64) {
+        let mut registry = self.registry.lock();
+        registry.unfinished = registry.unfinished.saturating_sub(before) + now;
+        registry.lost_at_end.messages += self.undelivered(lost);
     }
 
     pub(super) fn connection(&self, id: Uuid) -> Option<Arc<Connection>> {
@@ -116,11 +132,12 @@ impl Shared {
         self.change_readers().leave(sink);
         sink.queue.discard(|_| DropReason::Closed);
         let mut registry = self.registry.lock();
+        let late = Arc::clone(&registry.late);
         let Some(client) = registry.locals.get_mut(&client) else {
             return;
         };
         if let Some(queue) = client.queues.remove(&sink.id) {
-            client.gone.add(&queue.snapshot(), true);
+            client.gone.add(&queue.settle(&late), true);
         }
     }
 
@@ -134,7 +151,8 @@ impl Shared {
         }
         let mut registry = self.registry.lock();
         if let Some(local) = registry.locals.remove(&client) {
-            registry.gone.merge(&local.totals());
+            let settled = local.settle(&registry.late);
+            registry.gone.merge(&settled);
         }
     }
 
@@ -156,6 +174,7 @@ impl Shared {
     pub(super) fn totals(&self) -> Totals {
         let registry = self.registry.lock();
         let mut totals = registry.gone;
+        totals.add_late(&registry.late);
         for connection in registry.connections.values() {
             totals.add(&connection.queue.snapshot(), false);
         }

@@ -18,7 +18,7 @@ use super::outgoing::Outgoing;
 use super::publish_state::PublishState;
 use super::rights::{self, Rights};
 use super::route::{Lane, LaneKind, RouteStatus};
-use super::shared::{Phase, Shared};
+use super::shared::{self, Phase, Shared};
 use super::statistics::Refusal;
 use super::subscription::{self, Load};
 use super::unfinished::{Published, Unfinished};
@@ -112,7 +112,7 @@ impl Port {
         match self.shared.phase() {
             Phase::Running => Ok(()),
             Phase::New | Phase::Starting => Err(Error::Lifecycle("the broker is not running yet; start it first")),
-            _ => Err(Error::Lifecycle("the broker was shut down; start a new one")),
+            _ => Err(Error::Lifecycle(shared::SHUT_DOWN)),
         }
     }
 
@@ -218,7 +218,9 @@ impl Port {
     }
 
     fn unfinished(&self, number: u64, waiting: Waiting, handed_over: bool) -> Unfinished {
-        if !handed_over {
+        if handed_over {
+            self.shared.note_unfinished(0, waiting.messages(), 0);
+        } else {
             self.publish_state.lock().numbers.wait(number);
         }
         Unfinished {
@@ -302,8 +304,8 @@ impl Port {
         }
     }
 
-    /// Tries again what was left of a publish.
-    pub fn resume(&self, unfinished: Unfinished, waker: &Arc<dyn Wake>) -> Published {
+    /// Tries again what was left of a publish. An error if the broker has ended and nobody has it.
+    pub fn resume(&self, unfinished: Unfinished, waker: &Arc<dyn Wake>) -> Result<Published> {
         unfinished.resume(waker)
     }
 

@@ -43,6 +43,8 @@ use crate::transport::{Peer, User};
 /// Trimmed besides the excess, so that a total at its limit is not trimmed for every message.
 const TRIM_SLACK: usize = 64 * 1024;
 
+pub(super) const SHUT_DOWN: &str = "the broker was shut down; start a new one";
+
 /// How far a broker has come; it only goes forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -52,7 +54,7 @@ pub(super) enum Phase {
     Running,
     /// Nothing more is read; what has been read is routed.
     Quiescing,
-    /// Who still waits for room waits no longer: the queues' own policies decide.
+    /// Who still waits for room behind a socket waits no longer: what it waits with is lost.
     Deciding,
     /// What is queued is written, then `BYE`.
     Leaving,

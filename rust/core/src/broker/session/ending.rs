@@ -124,7 +124,7 @@ impl Session {
     pub(super) fn hang_up(&mut self) {
         if !self.connection.queue.is_closed() {
             self.shared.change_readers().leave(&self.connection.sink);
-            self.connection.queue.finish();
+            self.connection.queue.break_off();
         }
         self.writable = None;
         while self.reads()

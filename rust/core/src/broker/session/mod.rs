@@ -261,14 +261,16 @@ impl Session {
                 Stop::Congested => {
                     match self.waiting.take() {
                         Some(waiting) if self.shared.phase() >= Phase::Deciding => {
-                            self.let_queues_decide(waiting);
+                            self.give_up(waiting);
                             self.final_read.give_up();
                         }
                         Some(waiting) => {
                             let mut delivery =
                                 Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, self.on_full());
                             delivery.resume(waiting);
+                            let undelivered = self.shared.undelivered(delivery.met_end());
                             self.waiting = delivery.finish();
+                            self.lost_at_end += undelivered;
                         }
                         None => {}
                     }
@@ -308,13 +310,10 @@ impl Session {
         }
     }
 
-    /// Nobody waits for room any more: the policies of the full queues decide, so that everything is accounted for.
-    fn let_queues_decide(&mut self, waiting: Waiting) {
-        if self.shared.phase() >= Phase::Deciding {
-            self.lost_at_end += waiting.messages();
-        }
-        let depth = self.shared.config.max_topic_depth;
-        Delivery::new(&self.shared.router, depth, OnFull::Overflow).resume(waiting);
+    /// Nobody waits for room any more.
+    fn give_up(&mut self, waiting: Waiting) {
+        self.lost_at_end += self.shared.undelivered(waiting.messages());
+        waiting.give_up(&self.shared);
     }
 
     /// Not while the broker stops, which is over soon whatever a client asks.
@@ -356,7 +355,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         // Who waited for room has gone.
         if let Some(waiting) = self.waiting.take() {
-            self.let_queues_decide(waiting);
+            self.give_up(waiting);
         }
         self.shared
             .retire(&self.connection, self.lost_at_end, |id| self.why_lost(id));

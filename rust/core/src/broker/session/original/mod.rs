@@ -338,6 +338,7 @@ impl Original {
         let connect = self.connect.take()?;
         if let Some(connection) = self.reader.connection.clone() {
             self.shared.change_readers().leave(&connection.sink);
+            connection.queue.finish();
             connection.queue.end_with(None, |_| DropReason::Closed);
         }
         let deadline = Instant::now() + self.shared.config.write_timeout;
