@@ -1,10 +1,11 @@
-"""Who is told that a broker has ended."""
+"""Who is told that a broker has ended, and what becomes of what waited for it."""
 
 import asyncio
 
 import pytest
 
-from daemoneye_eventbus import Broker, EventBus
+from daemoneye_eventbus import Broker, ClientConfig, ConnectionClosed, EventBus
+from support import process
 
 
 async def test_a_shutdown_that_is_cancelled_is_told_in_process(path):
@@ -79,3 +80,34 @@ async def test_an_observer_that_comes_after_the_end_is_told_at_once(path):
         await start
     assert told == ["after", "cancelled"]
     await cancelled.shutdown()
+
+
+@pytest.mark.parametrize("has_other", [False, True])
+async def test_what_waits_in_process_is_lost_and_counted_or_refused(path, has_other):
+    """It was neither: the publish succeeded, and no count had its message."""
+    broker = Broker(path)
+    await broker.start()
+    bus = await EventBus.from_broker(broker, config=ClientConfig(congestion="block", publish_timeout=30))
+    readers = [await bus.subscribe("events.#", queue_messages=10, overflow="block")]
+    if has_other:
+        readers.append(await bus.subscribe("events.#"))
+    for number in range(10):
+        await bus.publish(process(number))
+    waiting = asyncio.create_task(bus.publish(process(10)))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert await broker.shutdown() == int(has_other)
+    if has_other:
+        await waiting
+    else:
+        with pytest.raises(ConnectionClosed):
+            await waiting
+    read = [len(await reader.get_many(20)) for reader in readers]
+    assert read == [10, 11][: len(readers)]
+    statistics = broker.statistics()
+    published = 10 + int(has_other)
+    assert statistics.messages_published == bus.local_statistics()["published"] == published
+    lost = sum(statistics.dropped.values())
+    assert lost == statistics.dropped.get("closed", 0) == sum(reader.dropped for reader in readers)
+    assert statistics.messages_delivered + lost == published * len(readers)
+    await bus.shutdown()

@@ -233,6 +233,22 @@ async def test_a_sub_without_an_id_to_answer_to_ends_the_connection(peer, text):
     assert last["message"].startswith("SUB: ")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'CONNECT {"protocol":1,"client":"x","dialect":"bincode"}',
+        'AUTH {"proof":"00"}',
+        'UNSUB {"id":"x"}',
+        'STATS {"id":"x"}',
+        "PING:00",
+        "abc",
+    ],
+)
+async def test_what_has_no_place_in_a_connection_ends_it(peer, text):
+    peer.send(text.encode())
+    assert peer.closed()["code"] == "protocol"
+
+
 async def test_unsub_of_an_unknown_id(peer):
     peer.say("UNSUB", id=99)
     assert peer.expect("ERR")["id"] == 99

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import itertools
 import json
 import socket
@@ -111,6 +112,60 @@ async def test_all_clients_of_a_uid_share_one_limit_and_each_has_its_own(limited
         assert 100 <= passed[0] <= 100 * (1 + lasted) + 1
         assert sum(passed) <= 150 * (1 + lasted) + 1
         assert sum(passed) >= 150
+
+
+@contextlib.asynccontextmanager
+async def chatting(bus):
+    """Publishes small messages on it without a pause."""
+
+    async def chat():
+        for number in itertools.count():
+            await bus.publish(process(number))
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(chat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("congestion", ["drop", "block"])
+async def test_a_large_message_gets_its_turn_beside_small_ones_of_the_same_uid(limited, path, congestion):
+    broker = await limited(RateLimit(per="uid", bytes_per_second=100_000, burst=1.0))
+    async with (
+        EventBus.connect(path, config=dataclasses.replace(WAITS, congestion=congestion, publish_timeout=2)) as small,
+        EventBus.connect(path, config=WAITS) as large,
+        chatting(small),
+    ):
+        # The burst has gone, and what comes is taken at once.
+        await eventually(lambda: broker.statistics().messages_published > 400)
+        for _ in range(2):
+            begin = time.monotonic()
+            await large.publish(process(0, "x" * 50_000))
+            await large.flush(timeout=20)
+            assert time.monotonic() - begin <= 3, "half a second is what it takes"
+
+
+async def test_one_that_is_cut_while_it_waits_keeps_nobody_waiting(limited, path, raw):
+    broker = await limited(RateLimit(per="uid", bytes_per_second=10_000, burst=3.0))
+    first, cut, last = raw(path), raw(path), raw(path)
+    for name, peer in {"first": first, "cut": cut, "last": last}.items():
+        peer.connect(name, congestion="block")
+    small = wire.process_message(2)
+    large = wire.Message("events.process.new", wire.process_event(1, "x" * 29_000)).encode()
+    first.send(large)
+    await eventually(lambda: broker.statistics().messages_published == 1)
+    cut.send(large)
+    await eventually(lambda: broker.statistics().unfinished_bytes > 0)
+    last.send(small, small)
+    last.say("PING")
+    begin = time.monotonic()
+    assert broker.disconnect_client(next(client.id for client in broker.clients() if client.name == "cut"))
+    assert await asyncio.to_thread(last.receive) == b"PONG"
+    assert time.monotonic() - begin <= 1.5, "three seconds are what the other would have waited"
+    assert broker.statistics().messages_published == 3
 
 
 async def test_buses_of_the_brokers_process_are_not_limited(limited):

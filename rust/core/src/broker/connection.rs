@@ -203,8 +203,9 @@ impl Connection {
         self.client_state.quiesced.load(Ordering::Acquire)
     }
 
-    pub(super) fn set_quiesced(&self) {
-        self.client_state.quiesced.store(true, Ordering::Release);
+    /// False if it was before. Under the lock of the registry, which counts them.
+    pub(super) fn set_quiesced(&self) -> bool {
+        !self.client_state.quiesced.swap(true, Ordering::AcqRel)
     }
 
     /// All that this client was sent and lost.

@@ -19,6 +19,7 @@ use self::per_message::LazyMessage;
 use super::held_back::HeldBack;
 use super::route::{Lane, LaneKind, RouteStatus, Sink, Target};
 use super::router::Router;
+use super::shared::Shared;
 use crate::queue::{Content, DropReason, OnFull, Pushed, Run, Sender, Subscriptions};
 use crate::wire::{Dialect, frame};
 
@@ -31,6 +32,8 @@ enum Piece {
 /// What full queues have left for one reader, in order.
 struct Backlog {
     sink: Arc<Sink>,
+    /// Since then nothing of it has come in.
+    since: Instant,
     /// Of the oldest match among them.
     epoch: u64,
     pieces: VecDeque<Piece>,
@@ -69,6 +72,28 @@ impl Waiting {
             .map(of_piece)
             .sum()
     }
+
+    /// Nobody tries any more, and what was left was never there.
+    pub(super) fn withdraw(&self) {
+        for backlog in &self.backlogs {
+            backlog.sink.queue.stop_waiting(backlog.since);
+        }
+    }
+
+    /// Nobody tries any more: what was left is a gap where it would have stood, so that it costs others nothing.
+    pub(super) fn give_up(self, shared: &Shared) {
+        self.withdraw();
+        let mut delivery = Delivery::new(&shared.router, shared.config.max_topic_depth, OnFull::Overflow);
+        for backlog in self.backlogs {
+            for piece in backlog.pieces {
+                let (messages, ids, reason) = match piece {
+                    Piece::Run(run, ids) => (u64::from(run.messages), ids, DropReason::Overflow),
+                    Piece::Gap(messages, ids, reason) => (messages, ids, reason),
+                };
+                delivery.tell_gap(&backlog.sink, backlog.epoch, messages, &ids, reason);
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for Waiting {
@@ -90,7 +115,10 @@ pub(super) struct Delivery<'a> {
     /// Takes it on to have connections written to at the end of a turn.
     held_back: Option<&'a mut HeldBack>,
     waiting: Option<Waiting>,
+    /// Since when what it tries again has waited for the reader at hand, and nothing of it has come in.
+    since: Option<Instant>,
     handed_over: bool,
+    met_end: u64,
     per_message_time: Duration,
 }
 
@@ -103,7 +131,9 @@ impl<'a> Delivery<'a> {
             sender: None,
             held_back: None,
             waiting: None,
+            since: None,
             handed_over: false,
+            met_end: 0,
             per_message_time: Duration::ZERO,
         }
     }
@@ -129,31 +159,25 @@ impl<'a> Delivery<'a> {
         self.handed_over
     }
 
+    /// Messages for readers whose queues had ended, each as often as it had such; they are counted there as lost.
+    pub(super) const fn met_end(&self) -> u64 {
+        self.met_end
+    }
+
     /// The time that messages took which were looked at one by one.
     pub(super) const fn per_message_time(&self) -> Duration {
         self.per_message_time
     }
 
-    /// Nobody tries any more: what was left is a gap where it would have stood.
-    pub(super) fn give_up(&mut self, waiting: Waiting) {
-        for backlog in waiting.backlogs {
-            for piece in backlog.pieces {
-                let piece = match piece {
-                    Piece::Run(run, ids) => Piece::Gap(u64::from(run.messages), ids, DropReason::Overflow),
-                    gap @ Piece::Gap(..) => gap,
-                };
-                self.offer(&backlog.sink, backlog.epoch, piece);
-            }
-        }
-    }
-
     /// Tries again what was left.
     pub(super) fn resume(&mut self, waiting: Waiting) {
         for backlog in waiting.backlogs {
+            self.since = Some(backlog.since);
             for piece in backlog.pieces {
                 self.offer(&backlog.sink, backlog.epoch, piece);
             }
         }
+        self.since = None;
     }
 
     /// Frames of one dialect for everyone in `lane`; `largest` is the largest body among them.
@@ -244,16 +268,29 @@ impl<'a> Delivery<'a> {
             return backlog.add(epoch, Piece::Run(run.clone(), subscriptions.clone()));
         }
         match sink.queue.push(run, subscriptions, epoch, self.first_try()) {
-            Pushed::Done => self.handed_over = true,
-            Pushed::Closed => {}
-            Pushed::Full { taken, .. } => self.push_rest(sink, epoch, run.clone().skip_first(taken), subscriptions),
+            Pushed::Done => self.note_taken(),
+            Pushed::Closed => self.met_end += u64::from(run.messages),
+            Pushed::Full { taken, .. } => self.push_rest(sink, epoch, run.clone(), taken, subscriptions),
             Pushed::Stale => self.rematch(sink, run, subscriptions),
         }
     }
 
+    fn note_taken(&mut self) {
+        self.handed_over = true;
+        self.since = None;
+    }
+
+    /// What is left of a run of which so many messages have come in.
+    fn skip_taken(&mut self, run: Run, taken: u32) -> Run {
+        if taken > 0 {
+            self.since = None;
+        }
+        run.skip_first(taken)
+    }
+
     fn first_try(&self) -> OnFull<'a> {
         match self.on_full {
-            OnFull::Wait(_) => OnFull::Try { block: true },
+            OnFull::Wait(_) | OnFull::WaitOn { .. } => OnFull::Try { block: true },
             exceed @ OnFull::Exceed { .. } => exceed,
             OnFull::Overflow | OnFull::Try { .. } => OnFull::Try { block: false },
         }
@@ -261,26 +298,32 @@ impl<'a> Delivery<'a> {
 
     /// The queue is full: the kernel is asked first; then [`OnFull`] decides.
     #[cold]
-    fn push_rest(&mut self, sink: &Arc<Sink>, epoch: u64, mut rest: Run, subscriptions: &Subscriptions) {
+    fn push_rest(&mut self, sink: &Arc<Sink>, epoch: u64, run: Run, taken: u32, subscriptions: &Subscriptions) {
+        let mut rest = self.skip_taken(run, taken);
         loop {
             sink.flush();
             match sink.queue.push(&rest, subscriptions, epoch, self.first_try()) {
-                Pushed::Done => {
-                    self.handed_over = true;
+                Pushed::Done => return self.note_taken(),
+                Pushed::Closed => {
+                    self.met_end += u64::from(rest.messages);
                     return;
                 }
-                Pushed::Closed => return,
                 Pushed::Stale => return self.rematch(sink, &rest, subscriptions),
                 Pushed::Full { taken: 0, .. } => break,
-                Pushed::Full { taken, .. } => rest = rest.skip_first(taken),
+                Pushed::Full { taken, .. } => rest = self.skip_taken(rest, taken),
             }
         }
-        match sink.queue.push(&rest, subscriptions, epoch, self.on_full) {
-            Pushed::Done => self.handed_over = true,
-            Pushed::Closed => {}
+        let on_full = match (self.on_full, self.since) {
+            (OnFull::Wait(waker), Some(since)) => OnFull::WaitOn { waker, since },
+            (on_full, _) => on_full,
+        };
+        match sink.queue.push(&rest, subscriptions, epoch, on_full) {
+            Pushed::Done => self.note_taken(),
+            Pushed::Closed => self.met_end += u64::from(rest.messages),
             Pushed::Stale => self.rematch(sink, &rest, subscriptions),
             Pushed::Full { taken, retry_at } => {
-                let rest = Piece::Run(rest.skip_first(taken), subscriptions.clone());
+                let rest = Piece::Run(self.skip_taken(rest, taken), subscriptions.clone());
+                let since = self.since.unwrap_or_else(Instant::now);
                 let waiting = self.waiting.get_or_insert_with(|| Waiting {
                     backlogs: Vec::new(),
                     retry_at,
@@ -288,6 +331,7 @@ impl<'a> Delivery<'a> {
                 waiting.retry_at = waiting.retry_at.min(retry_at);
                 waiting.backlogs.push(Backlog {
                     sink: Arc::clone(sink),
+                    since,
                     epoch,
                     pieces: VecDeque::from([rest]),
                 });
@@ -311,7 +355,7 @@ impl<'a> Delivery<'a> {
             (!left.is_empty()).then_some(left)
         };
         self.handed_over |= sink.queue.push_gap(messages, ids, epoch, reason)
-            || sink.queue.push_gap_looked_up(messages, reason, still_live);
+            || sink.queue.push_gap_looked_up(messages, ids, reason, still_live);
     }
 
     /// The reader's subscriptions are not those that `run` was matched with: each message is matched with what holds now.
@@ -322,7 +366,7 @@ impl<'a> Delivery<'a> {
             Content::Frames(frames) => frames,
             // A reader of this process has one subscription, which ends with its queue.
             Content::Object(..) => {
-                return self.push_looked_up(sink, run, || {
+                return self.push_looked_up(sink, run, subscriptions, || {
                     router.subscription_ids(sink).map(|_| subscriptions.clone())
                 });
             }
@@ -331,7 +375,7 @@ impl<'a> Delivery<'a> {
             let message = LazyMessage::new(sink.dialect, body, self.max_depth);
             let one = Run::frames(frames.slice_ref(frame), 1).unshared_from(run);
             let one = one.from(run.sender.as_ref());
-            self.push_looked_up(sink, &one, || {
+            self.push_looked_up(sink, &one, subscriptions, || {
                 // Without a topic or the memory for its route, what it was matched with before holds.
                 let as_before = || Some(subscriptions.clone());
                 let Some(summary) = &message.summary else {
@@ -349,7 +393,13 @@ impl<'a> Delivery<'a> {
 
     /// For the subscriptions that `look_up` finds while the reader's stand still, so that a reader that changes them all the time loses
     /// nothing.
-    fn push_looked_up(&mut self, sink: &Arc<Sink>, run: &Run, look_up: impl FnOnce() -> Option<Subscriptions>) {
+    fn push_looked_up(
+        &mut self,
+        sink: &Arc<Sink>,
+        run: &Run,
+        matched: &Subscriptions,
+        look_up: impl FnOnce() -> Option<Subscriptions>,
+    ) {
         if self.backlog(sink).is_some() {
             // It is matched anew when its turn comes, if need be.
             if let Some(subscriptions) = look_up() {
@@ -358,15 +408,16 @@ impl<'a> Delivery<'a> {
             return;
         }
         let mut found = None;
-        let pushed = sink.queue.push_looked_up(run, self.first_try(), |epoch| {
+        let pushed = sink.queue.push_looked_up(run, matched, self.first_try(), |epoch| {
             let subscriptions = look_up()?;
             found = Some((epoch, subscriptions.clone()));
             Some(subscriptions)
         });
         match (pushed, found) {
-            (Pushed::Done, _) => self.handed_over = true,
+            (Pushed::Done, _) => self.note_taken(),
+            (Pushed::Closed, _) => self.met_end += u64::from(run.messages),
             (Pushed::Full { taken, .. }, Some((epoch, subscriptions))) => {
-                self.push_rest(sink, epoch, run.clone().skip_first(taken), &subscriptions);
+                self.push_rest(sink, epoch, run.clone(), taken, &subscriptions);
             }
             _ => {}
         }

@@ -2,7 +2,8 @@
 //! the next ones while each is full of messages ([`Cork`]).
 //!
 //! Model: small messages for the same readers gather ([`Gathered`]) and go into their queues as one run, without waking anybody for it:
-//! when one comes that does not go with them, at the end, and when another publisher comes, or somebody asks for the numbers of queues.
+//! when one comes that does not go with them, at the end, and when another publisher comes, who reads what changes, or somebody asks for
+//! the numbers of queues.
 //! Only this bus's own messages wait for the write: the first other who puts something behind them wakes the connection's task, which
 //! writes all. A host whose loop stands still is not waited for: the broker's thread writes what has become [`LATE`].
 

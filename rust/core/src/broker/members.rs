@@ -18,21 +18,41 @@ use crate::queue::DropReason;
 
 impl Shared {
     pub(super) fn register(&self, connection: &Arc<Connection>) {
-        self.registry
-            .lock()
-            .connections
-            .insert(connection.id, Arc::clone(connection));
+        let mut registry = self.registry.lock();
+        registry.unquiesced += usize::from(!connection.is_quiesced());
+        registry.connections.insert(connection.id, Arc::clone(connection));
+    }
+
+    /// The broker has routed all that was read of it, and reads no more.
+    pub(super) fn quiesce(&self, connection: &Connection) {
+        let mut registry = self.registry.lock();
+        if connection.set_quiesced() && registry.connections.contains_key(&connection.id) {
+            registry.unquiesced -= 1;
+        }
+        drop(registry);
+        self.progress.notify_one();
+    }
+
+    pub(super) fn is_quiesced(&self) -> bool {
+        self.registry.lock().unquiesced == 0
+    }
+
+    pub(super) fn has_no_connections(&self) -> bool {
+        self.registry.lock().connections.is_empty()
     }
 
     /// Ends a connection's subscriptions, counts what it has not got as lost, for the `reason` of each, and keeps its numbers. `before`:
     /// messages that the end of the broker had cost it until now.
     pub(super) fn retire(&self, connection: &Connection, before: u64, reason: impl Fn(u64) -> DropReason) {
-        self.router.leave(&connection.sink);
+        self.change_readers().leave(&connection.sink);
+        connection.queue.break_off();
         let dropped = connection.queue.discard(reason);
         let mut registry = self.registry.lock();
         registry.note_lost_at_end(before + self.undelivered(dropped));
         if registry.connections.remove(&connection.id).is_some() {
-            registry.gone.add(&connection.queue.snapshot(), false);
+            registry.unquiesced -= usize::from(!connection.is_quiesced());
+            let settled = connection.queue.settle(&registry.late);
+            registry.gone.add(&settled, false);
         }
         drop(registry);
         self.progress.notify_one();
@@ -40,7 +60,7 @@ impl Shared {
 
     /// A peer of the original will go on with another queue. What this one held is dropped as closed; gives all that it has come to.
     pub(super) fn end_queue(&self, old: &Connection) -> Totals {
-        self.router.leave(&old.sink);
+        self.change_readers().leave(&old.sink);
         old.queue.discard(|_| DropReason::Closed);
         old.totals()
     }
@@ -49,7 +69,8 @@ impl Shared {
     pub(super) fn replace(&self, old: &Connection, new: &Arc<Connection>) {
         let mut registry = self.registry.lock();
         registry.connections.insert(new.id, Arc::clone(new));
-        registry.gone.add(&old.queue.snapshot(), false);
+        let settled = old.queue.settle(&registry.late);
+        registry.gone.add(&settled, false);
     }
 
     /// How many of the messages that were dropped with a connection, or with its subscriptions, a shutdown could not deliver: all of
@@ -58,9 +79,22 @@ impl Shared {
         if self.phase() >= Phase::Quiescing { dropped } else { 0 }
     }
 
-    /// What those who were connected when the broker began to stop have not got.
+    /// What those who were connected when the broker began to stop have not got, and what publishes of this process still wait with: no
+    /// queue takes anything any more.
     pub(super) fn lost_at_end(&self) -> Undelivered {
-        self.registry.lock().lost_at_end
+        let registry = self.registry.lock();
+        let Undelivered { messages, connections } = registry.lost_at_end;
+        Undelivered {
+            messages: messages + registry.unfinished,
+            connections,
+        }
+    }
+
+    /// A publish of this process waits with `now` messages instead of `before`, and `lost` of them are.
+    pub(super) fn note_unfinished(&self, before: u64, now: u64, lost: u64) {
+        let mut registry = self.registry.lock();
+        registry.unfinished = registry.unfinished.saturating_sub(before) + now;
+        registry.lost_at_end.messages += self.undelivered(lost);
     }
 
     pub(super) fn connection(&self, id: Uuid) -> Option<Arc<Connection>> {
@@ -95,14 +129,15 @@ impl Shared {
 
     /// Ends one subscription of this process; what it has not handed over is dropped as closed.
     pub(super) fn retire_queue(&self, client: Uuid, sink: &Sink) {
-        self.router.leave(sink);
+        self.change_readers().leave(sink);
         sink.queue.discard(|_| DropReason::Closed);
         let mut registry = self.registry.lock();
+        let late = Arc::clone(&registry.late);
         let Some(client) = registry.locals.get_mut(&client) else {
             return;
         };
         if let Some(queue) = client.queues.remove(&sink.id) {
-            client.gone.add(&queue.snapshot(), true);
+            client.gone.add(&queue.settle(&late), true);
         }
     }
 
@@ -116,7 +151,8 @@ impl Shared {
         }
         let mut registry = self.registry.lock();
         if let Some(local) = registry.locals.remove(&client) {
-            registry.gone.merge(&local.totals());
+            let settled = local.settle(&registry.late);
+            registry.gone.merge(&settled);
         }
     }
 
@@ -138,6 +174,7 @@ impl Shared {
     pub(super) fn totals(&self) -> Totals {
         let registry = self.registry.lock();
         let mut totals = registry.gone;
+        totals.add_late(&registry.late);
         for connection in registry.connections.values() {
             totals.add(&connection.queue.snapshot(), false);
         }

@@ -285,7 +285,7 @@ impl Broker {
         // It may have been replaced meanwhile, which the lock forbids from here on.
         let connection = shared.connection(id).ok_or_else(gone)?;
         held.patterns = patterns;
-        session::subscribe(&shared.router, &connection, &held);
+        session::subscribe(shared, &connection, &held);
         Ok(())
     }
 

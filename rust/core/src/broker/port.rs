@@ -18,7 +18,7 @@ use super::outgoing::Outgoing;
 use super::publish_state::PublishState;
 use super::rights::{self, Rights};
 use super::route::{Lane, LaneKind, RouteStatus};
-use super::shared::{Phase, Shared};
+use super::shared::{self, Phase, Shared};
 use super::statistics::Refusal;
 use super::subscription::{self, Load};
 use super::unfinished::{Published, Unfinished};
@@ -112,7 +112,7 @@ impl Port {
         match self.shared.phase() {
             Phase::Running => Ok(()),
             Phase::New | Phase::Starting => Err(Error::Lifecycle("the broker is not running yet; start it first")),
-            _ => Err(Error::Lifecycle("the broker was shut down; start a new one")),
+            _ => Err(Error::Lifecycle(shared::SHUT_DOWN)),
         }
     }
 
@@ -218,7 +218,9 @@ impl Port {
     }
 
     fn unfinished(&self, number: u64, waiting: Waiting, handed_over: bool) -> Unfinished {
-        if !handed_over {
+        if handed_over {
+            self.shared.note_unfinished(0, waiting.messages(), 0);
+        } else {
             self.publish_state.lock().numbers.wait(number);
         }
         Unfinished {
@@ -302,8 +304,8 @@ impl Port {
         }
     }
 
-    /// Tries again what was left of a publish.
-    pub fn resume(&self, unfinished: Unfinished, waker: &Arc<dyn Wake>) -> Published {
+    /// Tries again what was left of a publish. An error if the broker has ended and nobody has it.
+    pub fn resume(&self, unfinished: Unfinished, waker: &Arc<dyn Wake>) -> Result<Published> {
         unfinished.resume(waker)
     }
 
@@ -412,10 +414,10 @@ impl Port {
             .router
             .join(Arc::clone(&queue), config.dialect, config.max_frame, None);
         if !self.shared.register_queue(self.id, &sink) {
-            self.shared.router.leave(&sink);
+            self.shared.change_readers().leave(&sink);
             return Err(Error::Lifecycle(SHUT_DOWN));
         }
-        self.shared.router.subscribe(&sink, ONLY, interest, None);
+        self.shared.change_readers().subscribe(&sink, ONLY, interest, None);
         held.sinks.insert(sink.id, (Arc::clone(&sink), load));
         drop(held);
         // A broker that began to stop in between has not seen this queue.

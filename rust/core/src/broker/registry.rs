@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::connection::Connection;
 use super::statistics::{Totals, Undelivered};
-use crate::queue::Queue;
+use crate::queue::{LateLosses, Queue};
 
 /// A bus of this process and its subscriptions.
 pub(super) struct LocalClient {
@@ -28,13 +28,28 @@ impl LocalClient {
         }
         totals
     }
+
+    /// The last look at a bus that has gone.
+    pub(super) fn settle(&self, late: &Arc<LateLosses>) -> Totals {
+        let mut totals = self.gone;
+        for queue in self.queues.values() {
+            totals.add(&queue.settle(late), true);
+        }
+        totals
+    }
 }
 
 #[derive(Default)]
 pub(super) struct Registry {
     pub(super) connections: HashMap<Uuid, Arc<Connection>>,
+    /// How many of them the broker still reads, or has not routed what it has read.
+    pub(super) unquiesced: usize,
     pub(super) locals: HashMap<Uuid, LocalClient>,
     pub(super) gone: Totals,
+    /// Of what has gone since its numbers were taken.
+    pub(super) late: Arc<LateLosses>,
+    /// Messages that publishes of this process wait with, each as often as it has readers left; only those that are published.
+    pub(super) unfinished: u64,
     /// What those who were connected when the broker began to stop have not got.
     pub(super) lost_at_end: Undelivered,
 }

@@ -134,63 +134,9 @@ impl Router {
         sink
     }
 
-    /// Takes a reader out with all its subscriptions.
-    pub(super) fn leave(&self, sink: &Sink) {
-        let mut table = self.table.lock();
-        let Some(reader) = table.readers.remove(&sink.id) else {
-            return;
-        };
-        if reader.interests.is_empty() {
-            // It stands in no route: who only publishes comes and goes without a look-up of anybody's.
-            return;
-        }
-        for (id, interest) in &reader.interests {
-            table.forget(sink.id, *id, interest);
-        }
-        self.moved(&mut table);
-    }
-
-    /// Subscribes, with `answer` standing where it begins to count. A subscription that was there under `id` ends with that.
-    pub(super) fn subscribe(&self, sink: &Sink, id: u64, interest: Interest, answer: Option<Bytes>) {
-        sink.queue.change(|epoch| {
-            let mut table = self.table.lock();
-            let patterns = interest.patterns.clone();
-            let entered = table.readers.get_mut(&sink.id).map(|reader| {
-                reader.epoch = epoch;
-                reader.interests.insert(id, interest)
-            });
-            if let Some(before) = entered {
-                if let Some(before) = before {
-                    table.forget(sink.id, id, &before);
-                }
-                table.subscriptions += 1;
-                for pattern in &patterns {
-                    let key = Key {
-                        sink: sink.id,
-                        subscription: id,
-                    };
-                    table.matcher.insert(pattern, key);
-                }
-            }
-            self.moved(&mut table);
-            ((), answer)
-        });
-    }
-
-    /// Ends a subscription, with `answer` standing where it ends. The caller has made sure that there is one.
-    pub(super) fn unsubscribe(&self, sink: &Sink, id: u64, answer: Option<Bytes>) {
-        sink.queue.change(|epoch| {
-            let mut table = self.table.lock();
-            let interest = table.readers.get_mut(&sink.id).and_then(|reader| {
-                reader.epoch = epoch;
-                reader.interests.remove(&id)
-            });
-            if let Some(interest) = interest {
-                table.forget(sink.id, id, &interest);
-            }
-            self.moved(&mut table);
-            ((), answer)
-        });
+    /// For [`Shared::change_readers`](super::shared::Shared::change_readers) alone, which sees to what was matched before.
+    pub(super) const fn change(&self) -> ReaderChange<'_> {
+        ReaderChange(self)
     }
 
     fn moved(&self, table: &mut Table) {
@@ -242,6 +188,70 @@ impl Router {
         let readers = table.readers.values();
         queues.extend(readers.map(|reader| (Reverse(0), Arc::clone(&reader.sink.queue))));
         Some(queues)
+    }
+}
+
+/// Changes who reads what.
+pub(super) struct ReaderChange<'a>(&'a Router);
+
+impl ReaderChange<'_> {
+    /// Takes a reader out with all its subscriptions.
+    pub(super) fn leave(&self, sink: &Sink) {
+        let mut table = self.0.table.lock();
+        let Some(reader) = table.readers.remove(&sink.id) else {
+            return;
+        };
+        if reader.interests.is_empty() {
+            // It stands in no route: who only publishes comes and goes without a look-up of anybody's.
+            return;
+        }
+        for (id, interest) in &reader.interests {
+            table.forget(sink.id, *id, interest);
+        }
+        self.0.moved(&mut table);
+    }
+
+    /// Subscribes, with `answer` standing where it begins to count. A subscription that was there under `id` ends with that.
+    pub(super) fn subscribe(&self, sink: &Sink, id: u64, interest: Interest, answer: Option<Bytes>) {
+        sink.queue.change(|epoch| {
+            let mut table = self.0.table.lock();
+            let patterns = interest.patterns.clone();
+            let entered = table.readers.get_mut(&sink.id).map(|reader| {
+                reader.epoch = epoch;
+                reader.interests.insert(id, interest)
+            });
+            if let Some(before) = entered {
+                if let Some(before) = before {
+                    table.forget(sink.id, id, &before);
+                }
+                table.subscriptions += 1;
+                for pattern in &patterns {
+                    let key = Key {
+                        sink: sink.id,
+                        subscription: id,
+                    };
+                    table.matcher.insert(pattern, key);
+                }
+            }
+            self.0.moved(&mut table);
+            ((), answer)
+        });
+    }
+
+    /// Ends a subscription, with `answer` standing where it ends. The caller has made sure that there is one.
+    pub(super) fn unsubscribe(&self, sink: &Sink, id: u64, answer: Option<Bytes>) {
+        sink.queue.change(|epoch| {
+            let mut table = self.0.table.lock();
+            let interest = table.readers.get_mut(&sink.id).and_then(|reader| {
+                reader.epoch = epoch;
+                reader.interests.remove(&id)
+            });
+            if let Some(interest) = interest {
+                table.forget(sink.id, id, &interest);
+            }
+            self.0.moved(&mut table);
+            ((), answer)
+        });
     }
 }
 

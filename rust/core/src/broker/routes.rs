@@ -104,7 +104,7 @@ mod tests {
                 filters: None,
                 include_control: false,
             };
-            router.subscribe(sink, id, interest, None);
+            router.change().subscribe(sink, id, interest, None);
         }
     }
 

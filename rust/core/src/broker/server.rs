@@ -324,20 +324,18 @@ impl Server {
         self.shared.advance(Phase::Quiescing);
         self.shared.flush_watchdog.hand_on(&self.shared);
         self.wake_all();
-        let quiesced = |shared: &Shared| shared.connections().iter().all(|connection| connection.is_quiesced());
         // A publisher who waits for somebody's queue must not take the others their goodbye.
         let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
-        self.wait_until(half, quiesced).await;
+        self.wait_until(half, Shared::is_quiesced).await;
         self.shared.advance(Phase::Deciding);
         self.wake_all();
-        self.wait_until(deadline, quiesced).await;
+        self.wait_until(deadline, Shared::is_quiesced).await;
         self.shared.advance(Phase::Leaving);
         // Who had begun to publish before the broker began to stop.
         self.shared.flush_watchdog.hand_on(&self.shared);
         self.shared.finish_locals();
         self.wake_all();
-        self.wait_until(deadline, |shared| shared.connections().is_empty())
-            .await;
+        self.wait_until(deadline, Shared::has_no_connections).await;
         self.sessions.shutdown().await;
         log_suppressed(self.shared.counters.log.take_rest());
         tracing::info!(target: "daemoneye_eventbus::broker", "stopped");

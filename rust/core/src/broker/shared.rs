@@ -30,7 +30,7 @@ use super::rate::Rates;
 use super::read_room::ReadRoom;
 use super::registry::Registry;
 use super::rights::Rights;
-use super::router::Router;
+use super::router::{ReaderChange, Router};
 use super::spin::Spin;
 use super::statistics::{BrokerStatistics, Counters, Refusal, Totals};
 use crate::error::{Error, Result};
@@ -43,6 +43,8 @@ use crate::transport::{Peer, User};
 /// Trimmed besides the excess, so that a total at its limit is not trimmed for every message.
 const TRIM_SLACK: usize = 64 * 1024;
 
+pub(super) const SHUT_DOWN: &str = "the broker was shut down; start a new one";
+
 /// How far a broker has come; it only goes forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -52,7 +54,7 @@ pub(super) enum Phase {
     Running,
     /// Nothing more is read; what has been read is routed.
     Quiescing,
-    /// Who still waits for room waits no longer: the queues' own policies decide.
+    /// Who still waits for room behind a socket waits no longer: what it waits with is lost.
     Deciding,
     /// What is queued is written, then `BYE`.
     Leaving,
@@ -194,6 +196,13 @@ impl Shared {
                 "there is no memory for what was published: it is lost for its readers; give more memory, or lower queue_bytes"
             );
         }
+    }
+
+    /// Every change of who reads what goes through here: what buses of this process have gathered was published before it, so it goes to
+    /// those who read it until now. To be asked for before the lock of any queue is taken.
+    pub(super) fn change_readers(&self) -> ReaderChange<'_> {
+        self.flush_watchdog.hand_on(self);
+        self.router.change()
     }
 
     /// Brings all queues together under `total_queue_bytes`: the largest first, lossless ones last.

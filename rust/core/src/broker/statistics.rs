@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::event::EventBusStatistics;
 use crate::lock::Mutex;
 use crate::log::Limiter;
-use crate::queue::{DropReason, Snapshot};
+use crate::queue::{DropReason, LateLosses, Snapshot};
 use crate::wire::Dialect;
 use crate::wire::text::Code;
 
@@ -222,6 +222,12 @@ impl Totals {
         self.bytes += queue.bytes as u64;
     }
 
+    pub(super) fn add_late(&mut self, late: &LateLosses) {
+        for (sum, count) in self.dropped.iter_mut().zip(late.counts()) {
+            *sum += count;
+        }
+    }
+
     pub(super) fn merge(&mut self, other: &Self) {
         self.delivered += other.delivered;
         self.pending += other.pending;
@@ -303,7 +309,7 @@ pub struct ClientInfo {
 /// What a shutdown could not deliver, whoever's doing that was: the deadline's, or that of a peer who did not read or went away.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Undelivered {
-    /// Messages that were dropped with the queues of connections, or read from a publisher who waited for a queue.
+    /// Messages that were dropped with the queues of connections, or that a publisher waited with.
     pub messages: u64,
     /// Connections that had some of them.
     pub connections: usize,

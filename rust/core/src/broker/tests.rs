@@ -106,9 +106,15 @@ fn a_client_gets_at_most_the_brokers_queue() {
 fn a_route_names_each_reader_once_with_all_that_match() {
     let router = Router::default();
     let (one, two) = (join(&router), join(&router));
-    router.subscribe(&one, 5, interest(&["events.#", "events.process.*"], false), None);
-    router.subscribe(&one, 3, interest(&["events.process.new"], true), None);
-    router.subscribe(&two, 1, interest(&["events.process.new"], false), None);
+    router
+        .change()
+        .subscribe(&one, 5, interest(&["events.#", "events.process.*"], false), None);
+    router
+        .change()
+        .subscribe(&one, 3, interest(&["events.process.new"], true), None);
+    router
+        .change()
+        .subscribe(&two, 1, interest(&["events.process.new"], false), None);
     assert_eq!(router.subscriptions_and_patterns(), (3, 3));
     let route = router.resolve("events.process.new");
     let ids = |kind| {
@@ -126,8 +132,8 @@ fn a_route_names_each_reader_once_with_all_that_match() {
     // Topics with the same readers share a route, so that their messages share runs.
     let shared = router.resolve("events.file.new");
     assert!(Arc::ptr_eq(&shared, &router.resolve("events.network.x.y")) && !Arc::ptr_eq(&shared, &route));
-    router.leave(&one);
-    router.unsubscribe(&two, 1, None);
+    router.change().leave(&one);
+    router.change().unsubscribe(&two, 1, None);
     assert!(
         router
             .resolve("events.process.new")
@@ -142,11 +148,13 @@ fn a_route_names_each_reader_once_with_all_that_match() {
 fn who_reads_nothing_comes_and_goes_without_a_look_up_of_others() {
     let router = Router::default();
     let (publisher, reader) = (join(&router), join(&router));
-    router.subscribe(&reader, 1, interest(&["events.#"], false), None);
+    router
+        .change()
+        .subscribe(&reader, 1, interest(&["events.#"], false), None);
     let generation = router.generation();
-    router.leave(&publisher);
+    router.change().leave(&publisher);
     assert_eq!(router.generation(), generation);
-    router.leave(&reader);
+    router.change().leave(&reader);
     assert!(router.generation() > generation);
 }
 
@@ -173,10 +181,14 @@ fn a_bus_that_is_closed_leaves_nothing_queued_by_a_subscription_that_is_being_cl
 fn what_was_looked_up_before_a_change_does_not_come_in_after_it() {
     let router = Router::default();
     let sink = join(&router);
-    router.subscribe(&sink, 1, interest(&["events.#"], false), None);
+    router
+        .change()
+        .subscribe(&sink, 1, interest(&["events.#"], false), None);
     let generation = router.generation();
     let old = router.resolve("events.a");
-    router.subscribe(&sink, 2, interest(&["events.#"], false), None);
+    router
+        .change()
+        .subscribe(&sink, 2, interest(&["events.#"], false), None);
     assert!(router.generation() > generation);
     let new = router.resolve("events.a");
     let push = |route: &super::route::Route| {
@@ -218,7 +230,9 @@ fn control() -> Vec<u8> {
 fn a_reader_whose_subscriptions_change_between_every_two_looks_loses_nothing() {
     let router = Router::default();
     let sink = join(&router);
-    router.subscribe(&sink, 1, interest(&["control.#"], true), None);
+    router
+        .change()
+        .subscribe(&sink, 1, interest(&["control.#"], true), None);
     let route = router.resolve("control.a");
     let lane = route.lane(LaneKind::Control);
     // Whatever is looked up from here on is out of date when it is used.

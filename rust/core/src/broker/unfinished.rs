@@ -2,7 +2,8 @@
 //!
 //! It counts as published from the moment in which some reader has it, or when it is done. Whoever gives it up (a time-out, a
 //! cancellation) drops it: what some readers have by then is lost to the others, who are told so; what nobody has was never published,
-//! and its number is that of the next, unless one behind it was published.
+//! and its number is that of the next, unless one behind it was published. So does a broker that ends: what nobody has then raises as the
+//! next publish does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,7 +11,8 @@ use std::time::Instant;
 
 use super::deliver::{Delivery, Waiting};
 use super::publish_state::PublishState;
-use super::shared::Shared;
+use super::shared::{Phase, SHUT_DOWN, Shared};
+use crate::error::{Error, Result};
 use crate::lock::Mutex;
 use crate::queue::{OnFull, Wake};
 
@@ -62,15 +64,24 @@ impl Unfinished {
         self.counted
     }
 
-    pub(super) fn resume(mut self, waker: &Arc<dyn Wake>) -> Published {
+    /// As the registry knows it: only what is published.
+    fn owed(&self) -> u64 {
+        if self.counted { self.readers() } else { 0 }
+    }
+
+    pub(super) fn resume(mut self, waker: &Arc<dyn Wake>) -> Result<Published> {
         let shared = Arc::clone(&self.shared);
+        if !self.counted && shared.phase() >= Phase::Leaving {
+            return Err(Error::Lifecycle(SHUT_DOWN));
+        }
+        let before = self.owed();
         let depth = shared.config.max_topic_depth;
         let mut delivery = Delivery::new(&shared.router, depth, OnFull::Wait(waker));
         if let Some(waiting) = self.waiting.take() {
             delivery.resume(waiting);
         }
         shared.trim();
-        let handed_over = delivery.has_handed_over();
+        let (handed_over, met_end) = (delivery.has_handed_over(), delivery.met_end());
         self.waiting = delivery.finish();
         if !self.counted && (handed_over || self.waiting.is_none()) {
             self.counted = true;
@@ -78,20 +89,23 @@ impl Unfinished {
             self.published.fetch_add(1, Ordering::Relaxed);
             self.publish_state.lock().numbers.publish(self.number);
         }
-        match self.waiting {
+        shared.note_unfinished(before, self.owed(), met_end);
+        Ok(match self.waiting {
             None => Published::Done,
             Some(_) => Published::Wait(self),
-        }
+        })
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
+        let owed = self.owed();
         let Some(waiting) = self.waiting.take() else { return };
         if self.counted {
-            let depth = self.shared.config.max_topic_depth;
-            Delivery::new(&self.shared.router, depth, OnFull::Overflow).give_up(waiting);
+            waiting.give_up(&self.shared);
+            self.shared.note_unfinished(owed, 0, owed);
         } else {
+            waiting.withdraw();
             self.publish_state.lock().numbers.give_up(self.number);
         }
     }

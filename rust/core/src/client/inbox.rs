@@ -93,11 +93,7 @@ impl Inbox {
 
     /// Pushes `run`; what comes after the end is counted as lost.
     pub(super) fn push(&self, run: &Run, on_full: OnFull<'_>) -> Pushed {
-        let pushed = self.queue.push(run, &self.account, 0, on_full);
-        if matches!(pushed, Pushed::Closed) {
-            self.queue.count_lost(u64::from(run.messages), DropReason::Closed);
-        }
-        pushed
+        self.queue.push(run, &self.account, 0, on_full)
     }
 
     /// `messages` came and could not be kept.

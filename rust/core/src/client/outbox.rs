@@ -23,6 +23,8 @@ use crate::wire::text::FromClient;
 const CONFIRM_BYTES: usize = 1024 * 1024;
 /// Sent bytes kept in front of the buffer before it is moved together.
 const COMPACT: usize = 256 * 1024;
+/// What an idle bus may keep.
+const KEPT: usize = 256 * 1024;
 
 /// Where a publish went, or what is left of a flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub(super) struct Outbox {
     armed: bool,
     cork: Cork,
     appended: u64,
+    /// `appended` when somebody last looked whether it is idle.
+    seen: u64,
     written: u64,
     confirmed: u64,
     /// Written and never confirmed on connections that broke, and frames that were cut in the middle.
@@ -89,6 +93,7 @@ impl Outbox {
             armed: false,
             cork: Cork::new(),
             appended: 0,
+            seen: 0,
             written: 0,
             confirmed: 0,
             unconfirmed: 0,
@@ -179,6 +184,15 @@ impl Outbox {
     pub(super) fn keep_alive(&mut self) {
         if self.pending() == 0 {
             self.append_text(&FromClient::Pong.frame());
+        }
+    }
+
+    /// Asked from time to time: gives back what a burst has left, if nothing was published since it was asked last. Who publishes now and
+    /// then would have to take it again each time.
+    pub(super) fn give_back_if_idle(&mut self) {
+        let is_idle = std::mem::replace(&mut self.seen, self.appended) == self.appended;
+        if is_idle && self.buf.is_empty() && self.buf.capacity() > KEPT {
+            self.buf = Vec::new();
         }
     }
 
@@ -392,4 +406,48 @@ pub(super) fn closed(cause: Option<&Error>) -> Error {
     cause
         .cloned()
         .unwrap_or_else(|| Error::ConnectionClosed("its bus was shut down; make a new one".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publish(outbox: &mut Outbox, bytes: usize) {
+        let appended = outbox.append_message(|buf, _| {
+            buf.resize(buf.len() + bytes, 0);
+            Ok(bytes)
+        });
+        assert!(appended.is_ok());
+    }
+
+    #[test]
+    fn who_publishes_now_and_then_keeps_the_buffer_and_who_is_idle_does_not() {
+        let mut outbox = Outbox::new(8 * KEPT, KEPT);
+        outbox.live = true;
+        let write = |outbox: &mut Outbox| {
+            let written = outbox.write_to(|slices| Ok(slices.iter().map(|slice| slice.len()).sum()));
+            assert_eq!(written.unwrap(), Sent::Written);
+        };
+        publish(&mut outbox, 4 * KEPT);
+        write(&mut outbox);
+        let burst = outbox.buf.capacity();
+        for _ in 0..3 {
+            publish(&mut outbox, 10);
+            write(&mut outbox);
+            outbox.give_back_if_idle();
+            assert_eq!(outbox.buf.capacity(), burst);
+        }
+        publish(&mut outbox, 10);
+        outbox.give_back_if_idle();
+        outbox.give_back_if_idle();
+        assert_eq!(outbox.pending(), 10, "what is unsent stays");
+        write(&mut outbox);
+        outbox.give_back_if_idle();
+        assert_eq!(outbox.buf.capacity(), 0);
+        publish(&mut outbox, KEPT);
+        write(&mut outbox);
+        outbox.give_back_if_idle();
+        outbox.give_back_if_idle();
+        assert!(outbox.buf.capacity() >= KEPT, "a little is kept");
+    }
 }

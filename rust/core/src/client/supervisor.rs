@@ -360,6 +360,7 @@ impl Timers {
         if self.keep_alive_at <= now {
             self.keep_alive_at = now + self.keep_alive;
             let mut outbox = shared.outbox.lock();
+            outbox.give_back_if_idle();
             // Also where the host reads: a slow one takes long to come to a PING that stands behind events.
             outbox.keep_alive();
             // A busy host does not notice that the kernel takes bytes again; a closed loop never will.

@@ -5,6 +5,7 @@
 
 mod drain;
 mod fill;
+mod hold;
 mod waiters;
 
 use std::collections::VecDeque;
@@ -15,7 +16,9 @@ use bytes::Bytes;
 
 use self::waiters::Waiters;
 use super::budget::list_charge;
-use super::{Budget, DropReason, Gap, Limits, MAX_ANSWER_BYTES, MAX_ANSWERS, Overflow, Run, Snapshot, Subscriptions};
+use super::{
+    Budget, DropReason, Gap, LateLosses, Limits, MAX_ANSWER_BYTES, MAX_ANSWERS, Overflow, Run, Snapshot, Subscriptions,
+};
 
 /// Places reserved with each run: for itself, for the gap that it may leave, for an answer, and for the part that is being written.
 const RESERVED: usize = 4;
@@ -56,6 +59,10 @@ pub(super) struct Inner {
     pub(super) epoch: u64,
     /// Nothing more comes in.
     closed: bool,
+    /// Why what comes all the same is lost.
+    late_reason: DropReason,
+    /// Where it is counted besides, once the numbers of this queue have been taken.
+    pub(super) late_losses: Option<Arc<LateLosses>>,
     pub(super) wants_disconnect: bool,
     /// There was no memory for something that the reader must be told.
     pub(super) out_of_memory: bool,
@@ -66,8 +73,8 @@ pub(super) struct Inner {
     pub(super) waiters: Waiters,
     /// `None`: its reader is never counted as stalled, and no clock is read for it.
     stall: Option<Duration>,
-    /// Since when a queue without room has not lost a byte to its reader; `None` once that has read it below half, or nothing is left of
-    /// a queue that has not stalled.
+    /// Since when a queue without room has not lost a byte to its reader. In one that has stalled, until it has been read below half. In
+    /// any other it may be left from when there was no room: then the queue [is not short](Self::is_short) any more.
     full_since: Option<Instant>,
     stalled: bool,
 }
@@ -93,6 +100,8 @@ impl Inner {
             written: 0,
             epoch: 0,
             closed: false,
+            late_reason: DropReason::Closed,
+            late_losses: None,
             wants_disconnect: false,
             out_of_memory: false,
             fed_by_blocking: false,
@@ -192,8 +201,15 @@ impl Inner {
         self.bytes += run.bytes();
         self.budget.charge(run.messages as usize, run.bytes());
         self.pending += u64::from(run.messages) * subscriptions.len() as u64;
-        if !was_full && self.is_full() && self.stall.is_some() {
-            self.full_since.get_or_insert_with(Instant::now);
+        if !was_full && self.is_full() {
+            self.start_stall_clock(self.stalled || self.waiters.are_there());
+        }
+    }
+
+    /// There is no room from now on, if there was not none `already`.
+    fn start_stall_clock(&mut self, already: bool) {
+        if self.stall.is_some() && !(already && self.full_since.is_some()) {
+            self.full_since = Some(Instant::now());
         }
     }
 
@@ -223,6 +239,9 @@ impl Inner {
         if let Some(count) = self.dropped.get_mut(reason as usize) {
             *count = count.saturating_add(pairs);
         }
+        if let Some(late) = &self.late_losses {
+            late.add(reason, pairs);
+        }
     }
 
     fn is_full(&self) -> bool {
@@ -233,11 +252,16 @@ impl Inner {
         self.messages <= self.limits.messages / 2 && self.bytes <= self.limits.bytes / 2
     }
 
+    /// Whether somebody finds no room: it is full, or has less than a producer waits for.
+    fn is_short(&self) -> bool {
+        self.is_full() || self.waiters.are_there()
+    }
+
     fn has_stalled(&mut self) -> bool {
         if !self.stalled
             && let (Some(since), Some(stall)) = (self.full_since, self.stall)
         {
-            self.stalled = since.elapsed() >= stall;
+            self.stalled = since.elapsed() >= stall && self.is_short();
         }
         self.stalled
     }
@@ -248,11 +272,9 @@ impl Inner {
         if self.full_since.is_none() {
             return;
         }
-        if self.below_half() {
-            (self.full_since, self.stalled) = (None, false);
-        } else {
-            self.full_since = Some(Instant::now());
-        }
+        self.waiters.note_progress();
+        self.stalled &= !self.below_half();
+        self.full_since = (self.stalled || self.is_short()).then(Instant::now);
     }
 
     /// Adds to the gap of this reason among those right before `at`, or makes one there.
@@ -362,6 +384,13 @@ impl Inner {
         self.closed = true;
     }
 
+    pub(super) fn break_off(&mut self) {
+        if !self.is_closed() {
+            self.late_reason = DropReason::Disconnected;
+            self.finish();
+        }
+    }
+
     /// Drops everything, the messages of each subscription for its own `reason`.
     pub(super) fn discard(&mut self, reason: impl Fn(u64) -> DropReason) -> u64 {
         self.finish();
@@ -419,7 +448,7 @@ impl Inner {
         if let Some(last) = last {
             self.answer(last);
         }
-        self.finish();
+        self.break_off();
         lost
     }
 

@@ -5,7 +5,8 @@
 //! is bounded in messages and bytes. When it is full, its [`Overflow`] policy decides, or the producer waits, if it said so.
 //!
 //! Guarantees:
-//! * the unit of account is (message, subscription): `matched = delivered + dropped(by reason) + pending`, exactly;
+//! * the unit of account is (message, subscription): `matched = delivered + dropped(by reason) + pending`, exactly, with what comes after
+//!   the end;
 //! * a loss is told at its place in the stream by a [`Gap`]; neighbouring gaps of one reason are one;
 //! * answers stand where they were given and are never dropped (without memory for one the reader is cut); a subscription change and its
 //!   answer are one step;
@@ -13,7 +14,10 @@
 //! * nobody waits for a reader that took nothing for the stall timeout, where the queue has one.
 
 mod budget;
+mod drop_reason;
 mod inner;
+mod late;
+mod offer;
 mod run;
 mod snapshot;
 mod subscriptions;
@@ -32,6 +36,9 @@ use crate::lock::Mutex;
 
 pub use crate::wire::text::Overflow;
 pub use budget::Budget;
+pub use drop_reason::DropReason;
+pub(crate) use late::LateLosses;
+pub use offer::{OnFull, Pushed};
 pub(crate) use run::Gap;
 pub use run::{Content, Object, Run, Sender};
 pub use snapshot::Snapshot;
@@ -45,50 +52,6 @@ pub trait Wake: Send + Sync {
     fn wake(&self);
 }
 
-/// Why a matched message did not reach its reader.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DropReason {
-    /// The reader's queue was full and its policy dropped.
-    Overflow,
-    /// All queues together were above `total_queue_bytes`.
-    Budget,
-    /// The frame is above the reader's `max_frame`.
-    TooLarge,
-    /// The subscription or connection was closed by its owner with this pending.
-    Closed,
-    /// The connection broke or was cut with this pending.
-    Disconnected,
-    /// The broker said so (`DROPPED`): lost in its queue for this connection.
-    AtBroker,
-    /// There was no memory to keep it.
-    NoMemory,
-}
-
-impl DropReason {
-    pub const ALL: [Self; 7] = [
-        Self::Overflow,
-        Self::Budget,
-        Self::TooLarge,
-        Self::Closed,
-        Self::Disconnected,
-        Self::AtBroker,
-        Self::NoMemory,
-    ];
-
-    /// The word for it in statistics and on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Overflow => "overflow",
-            Self::Budget => "total_queue_bytes",
-            Self::NoMemory => "no_memory",
-            Self::TooLarge => "max_frame",
-            Self::Closed => "closed",
-            Self::Disconnected => "disconnected",
-            Self::AtBroker => "broker",
-        }
-    }
-}
-
 /// How much may wait. At least one message is always taken when nothing waits, however large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -99,37 +62,6 @@ pub struct Limits {
 /// Unsent answers at which a connection is no longer read, until half are gone.
 pub(crate) const MAX_ANSWERS: usize = 1024;
 pub(crate) const MAX_ANSWER_BYTES: usize = 64 * 1024;
-
-/// What a producer does about a full queue.
-#[derive(Clone, Copy)]
-pub enum OnFull<'a> {
-    /// The queue's policy applies at once.
-    Overflow,
-    /// Nothing is dropped: what does not fit is left with the producer, who is woken when there is room again. A stalled queue's
-    /// policy applies all the same.
-    Wait(&'a Arc<dyn Wake>),
-    /// What fits is taken; the rest is left with the producer, whom nobody wakes. Nothing is dropped, and no stall clock starts.
-    /// `block`: for a producer who will wait for the rest, and so minds the budget.
-    Try { block: bool },
-    /// Taken whatever the limits say, unless the queue has stalled: for a producer that asked [`Queue::accepts`] of several queues a moment
-    /// ago and must not be left with half a delivery; then they are exceeded by what racing producers asked for, at most once each. Also for
-    /// what a connection that is over has left in the kernel, which is bounded: once, until the queue is within its limits again.
-    /// `block`: for a producer who waits where there is no room.
-    Exceed { block: bool },
-}
-
-/// What became of a push.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pushed {
-    /// Taken, or dropped and counted by policy.
-    Done,
-    /// The first `taken` messages are in; try the rest when woken, or at `retry_at` at the latest.
-    Full { taken: u32, retry_at: Instant },
-    /// The subscriptions changed since the target was looked up; look again.
-    Stale,
-    /// The queue is closed or its reader is being cut: nothing more is taken.
-    Closed,
-}
 
 /// One message taken out by [`Queue::pop`].
 #[derive(Debug)]
@@ -218,17 +150,23 @@ impl Queue {
         })
     }
 
-    /// As [`push`](Self::push), for the subscriptions that `look_up` finds for the epoch, under the lock that keeps them as they are.
-    /// `Closed` also where it finds none.
+    /// As [`push`](Self::push), for the subscriptions that `look_up` finds for the epoch, under the lock that keeps them as they are;
+    /// `Stale` where it finds none. A closed queue has lost it for those that `matched` before.
     pub(crate) fn push_looked_up(
         &self,
         run: &Run,
+        matched: &Subscriptions,
         on_full: OnFull<'_>,
         look_up: impl FnOnce(u64) -> Option<Subscriptions>,
     ) -> Pushed {
-        self.fill(|inner| match look_up(inner.epoch) {
-            Some(subscriptions) => inner.push(run, &subscriptions, on_full),
-            None => Pushed::Closed,
+        self.fill(|inner| {
+            if inner.is_closed() {
+                return inner.push(run, matched, on_full);
+            }
+            match look_up(inner.epoch) {
+                Some(subscriptions) => inner.push(run, &subscriptions, on_full),
+                None => Pushed::Stale,
+            }
         })
     }
 
@@ -281,16 +219,21 @@ impl Queue {
         })
     }
 
-    /// As [`push_gap`](Self::push_gap), for the subscriptions that `look_up` finds under the lock that keeps them as they are.
+    /// As [`push_gap`](Self::push_gap), for the subscriptions that `look_up` finds under the lock that keeps them as they are. In a closed
+    /// queue it is counted for those that `matched` before.
     pub(crate) fn push_gap_looked_up(
         &self,
         messages: u64,
+        matched: &Subscriptions,
         reason: DropReason,
         look_up: impl FnOnce() -> Option<Subscriptions>,
     ) -> bool {
         self.fill(|inner| {
-            let found = if inner.is_closed() { None } else { look_up() };
-            let Some(subscriptions) = found else { return false };
+            if inner.is_closed() {
+                inner.count_dropped(reason, messages.saturating_mul(matched.len() as u64));
+                return false;
+            }
+            let Some(subscriptions) = look_up() else { return false };
             inner.gap_at_tail(messages, &subscriptions, reason);
             true
         })
@@ -302,6 +245,11 @@ impl Queue {
         if inner.is_closed() {
             inner.count_dropped(reason, messages);
         }
+    }
+
+    /// Who has waited [since](OnFull::WaitOn) then has given up: others need not leave him what is free.
+    pub(crate) fn stop_waiting(&self, since: Instant) {
+        self.drain(|inner| inner.waiters.end_hold(since));
     }
 
     /// Changes the subscriptions of this reader and says so in its stream as one step: nothing that was looked up before `change`
@@ -391,9 +339,15 @@ impl Queue {
         self.drain(|_| freed)
     }
 
-    /// Nothing more comes in; what is queued can still be read.
+    /// Nothing more comes in; what is queued can still be read. What comes all the same is lost as [`DropReason::Closed`].
     pub fn finish(&self) {
         self.end(Inner::finish);
+    }
+
+    /// As [`finish`](Self::finish), for a reader that has not left but was lost or cut: what comes all the same is lost as
+    /// [`DropReason::Disconnected`], unless the queue was closed before.
+    pub(crate) fn break_off(&self) {
+        self.end(Inner::break_off);
     }
 
     /// Nothing more comes in and what is pending is dropped, for the `reason` of each subscription. Gives how many messages that were.
@@ -402,7 +356,7 @@ impl Queue {
     }
 
     /// Drops what is pending, for the `reason` of each subscription, except a frame that is being written and unsent answers; then comes
-    /// `last`, then the end. Gives how many messages were dropped.
+    /// `last`, then the end, as with [`break_off`](Self::break_off). Gives how many messages were dropped.
     pub(crate) fn end_with(&self, last: Option<Bytes>, reason: impl Fn(u64) -> DropReason) -> u64 {
         self.end(|inner| inner.end_with(last, reason))
     }
@@ -451,6 +405,13 @@ impl Queue {
     /// One consistent look at what it holds and has done.
     pub fn snapshot(&self) -> Snapshot {
         self.inner.lock().snapshot()
+    }
+
+    /// The last look at a queue that has ended. What is lost in it from now on is counted in `late` besides.
+    pub(crate) fn settle(&self, late: &Arc<LateLosses>) -> Snapshot {
+        let mut inner = self.inner.lock();
+        inner.late_losses = Some(Arc::clone(late));
+        inner.snapshot()
     }
 
     // Whatever is done to a queue ends in one of these three ways, and nobody is woken under its lock.

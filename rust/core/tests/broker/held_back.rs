@@ -1,17 +1,19 @@
 //! What a bus of the broker's own process holds back for the end of its host's turn, and what it does not.
 
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
-use daemoneye_eventbus_core::broker::{Caller, Port, PortOptions, Published, Undelivered};
+use daemoneye_eventbus_core::broker::{Caller, ClientKind, Port, PortOptions, Published, Undelivered};
 use daemoneye_eventbus_core::queue::{Object, Wake};
 use daemoneye_eventbus_core::wire::Payload;
-use daemoneye_eventbus_core::wire::text::Congestion;
+use daemoneye_eventbus_core::wire::text::{Congestion, FromBroker};
 
-use crate::support::{Bus, Client, NEW, Nobody, frame, guarded, process, sequence, shut_down, with_draft};
+use crate::support::{Bus, Client, Frame, NEW, Nobody, frame, guarded, process, sequence, shut_down, with_draft};
 
 /// Messages in which two at least follow each other within the time for which a write is held back.
 const TRIES: u64 = 1000;
+const GATHERED: u64 = 60;
 
 const HOST: Caller<'_> = Caller {
     waker: None,
@@ -135,6 +137,67 @@ fn a_stopping_broker_takes_it_along() {
         let undelivered = shut_down(&bus.broker, Duration::from_secs(5));
         assert_eq!(undelivered, Undelivered::default());
         has(&mut reader, published);
+    });
+}
+
+#[test]
+fn a_reader_that_ends_is_accounted_for_what_was_published_before() {
+    type End = fn(&Bus, &Client);
+    let ends: [End; 2] = [
+        |bus, _| {
+            assert!(
+                bus.broker
+                    .clients()
+                    .iter()
+                    .any(|client| bus.broker.disconnect_client(client.id))
+            )
+        },
+        |_, reader| reader.stream.shutdown(Shutdown::Write).unwrap(),
+    ];
+    for end in ends {
+        guarded(move || {
+            let bus = Bus::new();
+            let mut reader = reader(&bus);
+            let first = hold_back(&port(&bus));
+            has(&mut reader, first);
+            let port = port(&bus);
+            for number in 0..GATHERED {
+                publish(&port, number, None, HOST);
+            }
+            end(&bus, &reader);
+            // Whoever asks for the numbers first has it handed on.
+            while !matches!(reader.next(), Frame::End) {}
+            let now = bus.settled(|now| now.connections == 0);
+            let published = first + GATHERED;
+            let (delivered, lost) = (now.bus.messages_delivered, now.dropped["disconnected"]);
+            assert_eq!((now.bus.messages_published, delivered + lost), (published, published));
+        });
+    }
+}
+
+#[test]
+fn what_a_peer_of_the_original_is_sent_changes_behind_what_was_published_before() {
+    guarded(|| {
+        let bus = Bus::new();
+        let mut peer = bus.dial();
+        peer.text("PING");
+        assert!(matches!(peer.next(), Frame::Text(FromBroker::Pong)));
+        let port = port(&bus);
+        let id = |kind| {
+            bus.broker
+                .clients()
+                .iter()
+                .find(|client| client.kind == kind)
+                .map(|client| client.id)
+        };
+        bus.settled(|_| id(ClientKind::Original).is_some());
+        let id = id(ClientKind::Original).unwrap();
+        for number in 0..GATHERED {
+            publish(&port, number, None, HOST);
+        }
+        bus.broker.subscribe_client(id, &[]).unwrap();
+        let now = bus.broker.statistics();
+        assert_eq!(now.bus.messages_delivered + now.pending, GATHERED);
     });
 }
 

@@ -8,7 +8,7 @@ use daemoneye_eventbus_core::broker::{Broker, BrokerConfig};
 use daemoneye_eventbus_core::transport::PathState;
 use daemoneye_eventbus_core::wire::text::{Code, FromBroker};
 
-use crate::support::{Bus, Client, Frame, NEW, frame_of, frames, guarded, shut_down, start};
+use crate::support::{Bus, Client, Frame, NEW, frame, frame_of, frames, guarded, shut_down, start};
 
 /// A bus with a reader that has taken nothing of 10,000 messages, and their publisher.
 fn with_a_reader_behind() -> (Bus, Client, Client) {
@@ -100,6 +100,28 @@ fn shutdown_delivers_what_is_queued_and_says_goodbye() {
         publisher.ended();
         let undelivered = wait.recv_timeout(Duration::from_secs(5)).unwrap();
         assert_eq!((undelivered.messages, undelivered.connections), (0, 0));
+    });
+}
+
+#[test]
+fn shutdown_waits_for_nobody_who_has_gone_or_begun_anew() {
+    guarded(|| {
+        let bus = Bus::new();
+        drop(bus.connect());
+        let mut cut = bus.connect();
+        cut.send(&[0; 4]);
+        cut.cut(Code::Protocol);
+        // It shows its dialect late, and goes on with another queue.
+        let mut peer = bus.dial();
+        peer.text("PING");
+        assert!(matches!(peer.next(), Frame::Text(FromBroker::Pong)));
+        peer.send(&frame(NEW, 1));
+        bus.settled(|now| now.connections == 1 && now.bus.messages_published == 1);
+        let _native = bus.connect();
+        let start = Instant::now();
+        let undelivered = shut_down(&bus.broker, Duration::from_secs(40));
+        assert_eq!((undelivered.messages, undelivered.connections), (0, 0));
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     });
 }
 

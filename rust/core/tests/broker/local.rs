@@ -157,7 +157,7 @@ fn a_full_queue_drops_by_its_policy_or_makes_wait() {
         assert_eq!((roomy.queue.snapshot().messages, waiting.readers()), (4, 1));
         assert_eq!((pop(&small), pop(&small)), (Some((0, 0)), Some((1, 0))));
         test_waker.wait(waiting.retry_at());
-        assert!(matches!(blocking.resume(waiting, &waker), Published::Done));
+        assert!(matches!(blocking.resume(waiting, &waker), Ok(Published::Done)));
         assert_eq!(
             (pop(&small), pop(&small), pop(&small)),
             (Some((2, 0)), Some((3, 0)), None)
@@ -188,18 +188,18 @@ fn a_publish_that_waits_counts_once() {
         publish(&port, 0, None).unwrap();
         assert_eq!(counted(), (1, 0));
         // Nobody has it.
-        let waiting = wait(port.resume(begin(1), &waker));
+        let waiting = wait(port.resume(begin(1), &waker).unwrap());
         assert_eq!((waiting.readers(), counted()), (2, (1, 0)));
         assert!(!waiting.give_up());
         assert_eq!(counted(), (1, 0));
         // First one has it, then both.
         let waiting = begin(2);
         assert_eq!(pop(&readers[0]), Some((0, 0)));
-        let waiting = wait(port.resume(waiting, &waker));
+        let waiting = wait(port.resume(waiting, &waker).unwrap());
         assert_eq!((waiting.readers(), counted()), (1, (2, 0)));
-        let waiting = wait(port.resume(waiting, &waker));
+        let waiting = wait(port.resume(waiting, &waker).unwrap());
         assert_eq!(pop(&readers[1]), Some((0, 0)));
-        assert!(matches!(port.resume(waiting, &waker), Published::Done));
+        assert!(matches!(port.resume(waiting, &waker), Ok(Published::Done)));
         assert_eq!(counted(), (2, 0));
         // One has it, and the other is given up.
         assert_eq!(pop(&readers[0]), Some((2, 0)));
@@ -243,7 +243,7 @@ fn a_publish_that_nobody_has_takes_no_sequence() {
         assert!(begin().is_none());
         let (first, second) = (begin().expect("full"), begin().expect("full"));
         assert_eq!((pop(0), pop(1)), (4, 4));
-        assert!(matches!(port.resume(first, &waker), Published::Done));
+        assert!(matches!(port.resume(first, &waker), Ok(Published::Done)));
         drop(second);
         assert_eq!((pop(0), pop(1)), (5, 5));
         assert!(begin().is_none());
@@ -275,7 +275,7 @@ fn a_local_reader_that_takes_nothing_is_not_waited_for() {
             let mut published = publish(&port, number, Some(&waker)).unwrap();
             while let Published::Wait(waiting) = published {
                 test_waker.wait(waiting.retry_at());
-                published = port.resume(waiting, &waker);
+                published = port.resume(waiting, &waker).unwrap();
             }
         }
         let took = start.elapsed();
@@ -326,7 +326,7 @@ fn who_waits_for_what_all_queues_hold_together_goes_on_when_another_is_read() {
         let read = Instant::now();
         loop {
             test_waker.wait(waiting.retry_at());
-            match port.resume(waiting, &waker) {
+            match port.resume(waiting, &waker).unwrap() {
                 Published::Wait(left) => waiting = left,
                 Published::Done | Published::HeldBack => break,
             }

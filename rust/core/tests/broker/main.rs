@@ -20,4 +20,5 @@ mod memory_bounds;
 mod original;
 mod rights;
 mod support;
+mod waiting;
 mod watching;

@@ -13,7 +13,7 @@ use super::publish::PublishMode;
 use super::{Backend, BusCore};
 use crate::budget::Budget;
 use crate::calls;
-use crate::errors::to_py;
+use crate::errors::{raise, to_py};
 use crate::fork_safe::ForkSafe;
 use crate::lifecycle::{is_exiting, is_too_late};
 use crate::link::Link;
@@ -250,7 +250,7 @@ impl BusCore {
         let Backend::Local(_, port) = &self.backend else {
             return Ok(PublishOutcome::Full(None));
         };
-        Ok(match port.get(py)?.resume(unfinished, &self.room_waker) {
+        Ok(match raise(py, port.get(py)?.resume(unfinished, &self.room_waker))? {
             Published::Done | Published::HeldBack => PublishOutcome::Accepted,
             Published::Wait(unfinished) => PublishOutcome::Full(Some(unfinished)),
         })

@@ -35,8 +35,9 @@ impl Session {
     /// Says goodbye behind what is queued.
     pub(super) fn leave(&mut self, bye: Bye) {
         let frame = Bytes::from(FromBroker::Bye(bye).frame());
+        let readers = self.shared.change_readers();
         self.connection.queue.change(|_| {
-            self.shared.router.leave(&self.connection.sink);
+            readers.leave(&self.connection.sink);
             ((), Some(frame))
         });
         self.connection.queue.finish();
@@ -61,7 +62,7 @@ impl Session {
         self.tell_refusals();
         self.log_end(reason, format_args!("connection cut: {message}"));
         let frame = Bytes::from(FromBroker::Err(ErrText::new(code, message)).frame());
-        self.shared.router.leave(&self.connection.sink);
+        self.shared.change_readers().leave(&self.connection.sink);
         self.end_with(Some(frame));
         self.begin_leaving();
     }
@@ -69,8 +70,9 @@ impl Session {
     fn begin_leaving(&mut self) {
         self.stage = Stage::Leaving;
         self.pending = Vec::new();
+        self.meter = None;
         self.claim.give_back();
-        self.connection.set_quiesced();
+        self.shared.quiesce(&self.connection);
         self.start_write_timeout();
     }
 
@@ -121,8 +123,8 @@ impl Session {
     /// kernel has of it is read before the account is settled: an UNSUB or BYE in it makes what is lost `closed` instead of `disconnected`.
     pub(super) fn hang_up(&mut self) {
         if !self.connection.queue.is_closed() {
-            self.shared.router.leave(&self.connection.sink);
-            self.connection.queue.finish();
+            self.shared.change_readers().leave(&self.connection.sink);
+            self.connection.queue.break_off();
         }
         self.writable = None;
         while self.reads()

@@ -139,7 +139,6 @@ impl Session {
         let block = blocks(connect.congestion);
         let session = Self {
             block,
-            room,
             readable: entry.readable,
             stage: Stage::Open,
             pending: entry.pending,
@@ -150,7 +149,10 @@ impl Session {
             lost_at_end: 0,
             ingest: super::Ingest::new(shared.config.max_topic_depth),
             rights: shared.rights(&connection.stream.user(), None),
-            meter: shared.rates.meter(&config.rate_limits, connection.peer.uid),
+            meter: shared
+                .rates
+                .meter(&config.rate_limits, connection.peer.uid, block, &room),
+            room,
             refusals: None,
             subscriptions: hashbrown::HashMap::new(),
             clock: super::Clock::new(),

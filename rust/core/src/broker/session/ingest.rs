@@ -148,9 +148,7 @@ impl Session {
         if self.stage != Stage::Open {
             return;
         }
-        if let Err(ready) = self.pay_ahead() {
-            self.stop = Some(Stop::Paced(ready));
-        }
+        self.pay_ahead();
         if self.stop.is_some() {
             self.claim.keep(self.pending.len() + self.waits_with);
         } else if !self.claim.cover(&self.pending) {
@@ -164,15 +162,15 @@ impl Session {
     }
 
     /// A frame that takes room is paid for before it has any: who waits for his rate would keep it from others for as long.
-    fn pay_ahead(&mut self) -> std::result::Result<(), Instant> {
-        match &mut self.meter {
-            Some(meter) if self.block && self.stop.is_none() && self.pending.len() > FREE => {
-                match frame::claimed_len(&self.pending) {
-                    Some(len) if frame::is_message(&self.pending) => meter.pay_ahead(Instant::now(), len),
-                    _ => Ok(()),
-                }
+    fn pay_ahead(&mut self) {
+        if !self.block || self.stop.is_some() || self.pending.len() <= FREE || !frame::is_message(&self.pending) {
+            return;
+        }
+        if let (Some(meter), Some(len)) = (&mut self.meter, frame::claimed_len(&self.pending)) {
+            let now = Instant::now();
+            if !meter.admit(now, len) {
+                self.stop = Some(Stop::Paced(meter.line_up(now, len)));
             }
-            _ => Ok(()),
         }
     }
 
@@ -218,13 +216,15 @@ impl Session {
                     Ok(summary) => {
                         let len = PREFIX + body.len();
                         if let (Some(meter), Some(now)) = (&mut self.meter, now)
-                            && let Err(ready) = meter.admit(now, len)
+                            && !meter.admit(now, len)
                         {
+                            // Before it lines up: who waits for full queues would keep others from their turn.
                             if !self.ship(data) {
                                 return at;
                             }
                             if self.block {
-                                self.stop = Some(Stop::Paced(ready));
+                                let meter = self.meter.as_mut();
+                                self.stop = meter.map(|meter| Stop::Paced(meter.line_up(now, len)));
                                 return at;
                             }
                             self.refuse_publish(Code::RateLimit, TOO_FAST, summary.topic.text(), summary.sequence);
@@ -235,7 +235,7 @@ impl Session {
                             return at;
                         }
                         if let Some(meter) = &mut self.meter {
-                            meter.charge(len);
+                            meter.settle();
                         }
                     }
                     Err(refusal) => {

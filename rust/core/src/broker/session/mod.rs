@@ -76,7 +76,7 @@ enum Stop {
     Congested,
     /// Too many answers are unsent.
     Answers,
-    /// A publisher who waits is above its rate until then.
+    /// A publisher who waits is above its rate until then, or until its meter calls.
     Paced(Instant),
     /// Its verbs or messages have taken their time; others have their turn first.
     Turn,
@@ -261,14 +261,16 @@ impl Session {
                 Stop::Congested => {
                     match self.waiting.take() {
                         Some(waiting) if self.shared.phase() >= Phase::Deciding => {
-                            self.let_queues_decide(waiting);
+                            self.give_up(waiting);
                             self.final_read.give_up();
                         }
                         Some(waiting) => {
                             let mut delivery =
                                 Delivery::new(&self.shared.router, self.shared.config.max_topic_depth, self.on_full());
                             delivery.resume(waiting);
+                            let undelivered = self.shared.undelivered(delivery.met_end());
                             self.waiting = delivery.finish();
+                            self.lost_at_end += undelivered;
                         }
                         None => {}
                     }
@@ -294,7 +296,8 @@ impl Session {
                     }
                 }
                 Stop::Paced(ready) => {
-                    if self.meter.is_some() && Instant::now() < ready {
+                    let waits = |meter: &Meter| Instant::now() < ready && !meter.is_called();
+                    if self.meter.as_ref().is_some_and(waits) {
                         return;
                     }
                 }
@@ -307,13 +310,10 @@ impl Session {
         }
     }
 
-    /// Nobody waits for room any more: the policies of the full queues decide, so that everything is accounted for.
-    fn let_queues_decide(&mut self, waiting: Waiting) {
-        if self.shared.phase() >= Phase::Deciding {
-            self.lost_at_end += waiting.messages();
-        }
-        let depth = self.shared.config.max_topic_depth;
-        Delivery::new(&self.shared.router, depth, OnFull::Overflow).resume(waiting);
+    /// Nobody waits for room any more.
+    fn give_up(&mut self, waiting: Waiting) {
+        self.lost_at_end += self.shared.undelivered(waiting.messages());
+        waiting.give_up(&self.shared);
     }
 
     /// Not while the broker stops, which is over soon whatever a client asks.
@@ -340,10 +340,7 @@ impl Session {
             match self.final_read.step(&self.connection.stream) {
                 FinalReadStep::Read(len) => with_read(len, |data| self.take(data)),
                 FinalReadStep::Later => break,
-                FinalReadStep::Nothing => {
-                    self.connection.set_quiesced();
-                    self.shared.progress.notify_one();
-                }
+                FinalReadStep::Nothing => self.shared.quiesce(&self.connection),
             }
         }
         if self.shared.phase() >= Phase::Leaving && self.stage == Stage::Open {
@@ -358,7 +355,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         // Who waited for room has gone.
         if let Some(waiting) = self.waiting.take() {
-            self.let_queues_decide(waiting);
+            self.give_up(waiting);
         }
         self.shared
             .retire(&self.connection, self.lost_at_end, |id| self.why_lost(id));

@@ -91,7 +91,7 @@ impl Session {
                 }
                 self.subscriptions.insert(id, load);
                 self.shared
-                    .router
+                    .change_readers()
                     .subscribe(&self.connection.sink, id, interest, Some(ok(id)));
                 self.check_answers();
             }
@@ -117,7 +117,9 @@ impl Session {
 
     fn unsubscribe(&mut self, id: u64) {
         if self.subscriptions.remove(&id).is_some() {
-            self.shared.router.unsubscribe(&self.connection.sink, id, Some(ok(id)));
+            self.shared
+                .change_readers()
+                .unsubscribe(&self.connection.sink, id, Some(ok(id)));
             self.check_answers();
         } else {
             let error = Error::SubscriptionClosed(format!("id {id} is not subscribed on this connection"));

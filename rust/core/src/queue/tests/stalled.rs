@@ -88,3 +88,49 @@ fn room_that_was_asked_for_is_given_but_not_by_a_stalled_queue() {
         (2, 10)
     );
 }
+
+/// It was judged by the last time it was full, as long as its reader had not brought it below half since.
+#[test]
+#[cfg_attr(miri, ignore = "it goes by the clock")]
+fn a_queue_that_was_full_once_stalls_no_sooner_when_it_is_full_again() {
+    let queue = within(limits(10, 1000), Overflow::DropOldest, STALL, usize::MAX);
+    let waker: Arc<dyn Wake> = Arc::new(WakeCounter::default());
+    let push = |run: &Run| queue.queue.push(run, &ids(&[1]), 0, OnFull::Wait(&waker));
+    let refuse = |run: &Run| {
+        let Pushed::Full { taken: 0, retry_at } = push(run) else {
+            panic!("not full")
+        };
+        retry_at.saturating_duration_since(Instant::now())
+    };
+    let fill = || while queue.queue.snapshot().messages < 10 && push(&run(0..1, 20)) == Pushed::Done {};
+    let take = |messages: usize| {
+        for _ in 0..messages {
+            queue.queue.pop().unwrap();
+        }
+    };
+    // By its messages, with nobody who waits; by who waits for room that there is then; by its bytes.
+    fill();
+    take(3);
+    std::thread::sleep(STALL);
+    fill();
+    assert!(refuse(&run(0..1, 20)) > STALL / 2);
+    take(3);
+    std::thread::sleep(STALL);
+    fill();
+    assert!(refuse(&run(0..1, 20)) > STALL / 2);
+    take(10);
+    assert_eq!(push(&run(0..1, 590)), Pushed::Done);
+    assert_eq!(push(&run(0..1, 380)), Pushed::Done);
+    refuse(&run(0..1, 380));
+    take(1);
+    std::thread::sleep(STALL);
+    assert!(queue.queue.is_lossless() && !queue.queue.accepts(1, 800));
+    refuse(&run(0..1, 800));
+    // Who waits has it run, whatever it lets by; nothing but the reader stops it.
+    std::thread::sleep(STALL / 2);
+    fill();
+    refuse(&run(0..1, 800));
+    std::thread::sleep(STALL / 2);
+    assert_eq!(push(&run(0..1, 800)), Pushed::Done);
+    assert!(!queue.queue.is_lossless());
+}

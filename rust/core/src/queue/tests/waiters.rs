@@ -85,3 +85,118 @@ fn a_dropped_waiter_is_kept_by_no_queue() {
     let places = |fixture: &Fixture| fixture.queue.inner.lock().waiters.producers.len();
     assert_eq!(fixtures.each_ref().map(places), [1, 1]);
 }
+
+const PASSED_OVER: Duration = Duration::from_millis(100);
+
+/// Full of small messages; a large one waits since long ago.
+struct Crowded {
+    fixture: Fixture,
+    waker: Arc<dyn Wake>,
+    since: Instant,
+}
+
+impl Crowded {
+    fn new() -> Self {
+        let fixture = within(
+            limits(100, 2000),
+            Overflow::DropOldest,
+            Duration::from_secs(60),
+            usize::MAX,
+        );
+        let crowded = Self {
+            fixture,
+            waker: waker().1,
+            since: Instant::now() - 2 * PASSED_OVER,
+        };
+        while crowded.push_small() == Pushed::Done {}
+        crowded
+    }
+
+    fn push_small(&self) -> Pushed {
+        let queue = &self.fixture.queue;
+        queue.push(&run(0..1, 20), &ids(&[1]), 0, OnFull::Wait(&self.waker))
+    }
+
+    fn push_large(&self) -> Pushed {
+        let (waker, since) = (&self.waker, self.since);
+        let queue = &self.fixture.queue;
+        queue.push(&run(1..2, 1200), &ids(&[1]), 0, OnFull::WaitOn { waker, since })
+    }
+
+    fn pop(&self) -> bool {
+        self.fixture.queue.pop().is_ok()
+    }
+
+    /// Takes one out, and has the large message ask for what becomes free.
+    fn is_left_to_the_large(&self) {
+        assert!(matches!(self.push_large(), Pushed::Full { taken: 0, .. }));
+        assert!(self.pop());
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "it goes by the clock")]
+fn small_messages_do_not_keep_a_large_one_out_nor_it_them() {
+    let crowded = Crowded::new();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut small = 0;
+    // However often they are first.
+    while crowded.push_large() != Pushed::Done {
+        assert!(Instant::now() < deadline, "it never came in, and {small} others did");
+        small += u64::from(crowded.push_small() == Pushed::Done);
+        crowded.pop();
+    }
+    // Neither do large ones.
+    let since = Instant::now() - 2 * PASSED_OVER;
+    let mut large = 0;
+    while crowded.push_small() == Pushed::Done {}
+    loop {
+        let waker = &crowded.waker;
+        let on_full = OnFull::WaitOn { waker, since };
+        let pushed = crowded.fixture.queue.push(&run(1..2, 1200), &ids(&[1]), 0, on_full);
+        large += u64::from(pushed == Pushed::Done);
+        if crowded.push_small() == Pushed::Done {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it never came in, and {large} others did");
+        crowded.pop();
+    }
+}
+
+#[test]
+fn nobody_is_held_back_for_who_has_given_up_or_does_not_wait_for_room() {
+    let crowded = Crowded::new();
+    crowded.is_left_to_the_large();
+    let queue = &crowded.fixture.queue;
+    let push = |on_full| queue.push(&run(0..1, 20), &ids(&[1]), 0, on_full);
+    assert_eq!(push(OnFull::Exceed { block: true }), Pushed::Done);
+    assert!(crowded.pop());
+    assert_eq!(push(OnFull::Try { block: false }), Pushed::Done);
+    assert!(crowded.pop());
+    let (small, waker) = waker();
+    if push(OnFull::Wait(&waker)) != Pushed::Done {
+        queue.stop_waiting(crowded.since);
+        assert_eq!(small.take_count(), 1);
+        assert_eq!(push(OnFull::Wait(&waker)), Pushed::Done);
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "it goes by the clock")]
+fn nobody_is_held_back_for_long_by_who_does_not_come_or_while_the_reader_takes_nothing() {
+    for comes in [false, true] {
+        let crowded = Crowded::new();
+        crowded.is_left_to_the_large();
+        let begun = Instant::now();
+        while let Pushed::Full { retry_at, .. } = crowded.push_small() {
+            let waits = retry_at.saturating_duration_since(Instant::now());
+            assert!(waits <= PASSED_OVER && begun.elapsed() < Duration::from_secs(20));
+            if comes {
+                std::thread::sleep(waits / 4);
+                crowded.push_large();
+            } else {
+                std::thread::sleep(waits);
+            }
+        }
+    }
+}

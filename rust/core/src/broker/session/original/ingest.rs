@@ -133,14 +133,19 @@ impl Original {
     fn route(&mut self, dialect: Dialect, frame: &[u8], summary: &wire::Summary<'_>) {
         let shared = &self.shared;
         if let Some(meter) = &mut self.meter
-            && meter.admit(Instant::now(), frame.len()).is_err()
+            && !meter.admit(Instant::now(), frame.len())
         {
             return shared.counters.note(Refusal::RateLimit);
         }
         let route = look_up(&shared.router, self.rights.as_deref(), summary.topic.text());
         match route.status() {
             RouteStatus::Usable => {}
-            RouteStatus::Refused => return shared.counters.note(Refusal::Rights),
+            RouteStatus::Refused => {
+                if let Some(meter) = &mut self.meter {
+                    meter.give_back();
+                }
+                return shared.counters.note(Refusal::Rights);
+            }
             RouteStatus::NoMemory => {
                 return self.cut(
                     Refusal::NoMemory,
@@ -149,7 +154,7 @@ impl Original {
             }
         }
         if let Some(meter) = &mut self.meter {
-            meter.charge(frame.len());
+            meter.settle();
         }
         shared.counters.note_published(1);
         self.client_state.published.fetch_add(1, Ordering::Relaxed);

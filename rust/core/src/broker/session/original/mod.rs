@@ -46,7 +46,7 @@ use crate::broker::shared::{Phase, Shared};
 use crate::broker::statistics::Refusal;
 use crate::broker::subscription;
 use crate::lock::Mutex;
-use crate::queue::{DropReason, MAX_ANSWERS};
+use crate::queue::{DropReason, MAX_ANSWERS, Wake};
 use crate::transport::{Readable, Stream};
 use crate::wire::Dialect;
 use crate::wire::text::Connect;
@@ -106,9 +106,11 @@ impl Original {
         let uid = entry.stream.peer().uid;
         // Checked with the configuration, so there is nothing to refuse here.
         let patterns = subscription::of_original(&shared.config, &shared.config.original_patterns).unwrap_or_default();
+        let waker: Arc<TaskWaker> = Arc::default();
+        let wakes: Arc<dyn Wake> = Arc::<TaskWaker>::clone(&waker);
         let mut peer = Self {
             readable: entry.readable,
-            waker: Arc::default(),
+            waker,
             id: Uuid::new_v4(),
             patterns: Arc::new(Mutex::new(OriginalPatterns {
                 patterns,
@@ -142,7 +144,7 @@ impl Original {
             refused: false,
             connect: None,
             rights: None,
-            meter: shared.rates.meter(&shared.config.rate_limits, uid),
+            meter: shared.rates.meter(&shared.config.rate_limits, uid, false, &wakes),
             _permit: permit,
             shared,
         };
@@ -282,10 +284,9 @@ impl Original {
                 FinalReadStep::Nothing => break,
             }
         }
-        connection.set_quiesced();
-        self.shared.progress.notify_one();
+        self.shared.quiesce(&connection);
         if self.shared.phase() >= Phase::Leaving && self.stage == Stage::Open {
-            self.shared.router.leave(&connection.sink);
+            self.shared.change_readers().leave(&connection.sink);
             connection.queue.finish();
             self.stage = Stage::Leaving;
             // Nobody waits to the end for one that may not read at all.
@@ -336,7 +337,8 @@ impl Original {
     async fn become_native(mut self) -> Option<(Entry, Box<Connect>)> {
         let connect = self.connect.take()?;
         if let Some(connection) = self.reader.connection.clone() {
-            self.shared.router.leave(&connection.sink);
+            self.shared.change_readers().leave(&connection.sink);
+            connection.queue.finish();
             connection.queue.end_with(None, |_| DropReason::Closed);
         }
         let deadline = Instant::now() + self.shared.config.write_timeout;

@@ -9,8 +9,8 @@ use std::time::Instant;
 use super::Original;
 use super::reading::Reading;
 use crate::broker::connection::{Connection, OriginalPatterns, OriginalTerms, Terms};
-use crate::broker::router::{Interest, Router};
-use crate::broker::shared::Phase;
+use crate::broker::router::Interest;
+use crate::broker::shared::{Phase, Shared};
 use crate::broker::statistics::Totals;
 use crate::topic::Pattern;
 
@@ -20,7 +20,7 @@ const MAX_BODY: usize = 192 * 1024;
 const ONLY: u64 = 0;
 
 /// Has a peer of the original sent what it is to be sent, if it reads.
-pub(in crate::broker) fn subscribe(router: &Router, connection: &Connection, held: &OriginalPatterns) {
+pub(in crate::broker) fn subscribe(shared: &Shared, connection: &Connection, held: &OriginalPatterns) {
     if !held.is_subscribed {
         return;
     }
@@ -30,7 +30,9 @@ pub(in crate::broker) fn subscribe(router: &Router, connection: &Connection, hel
         // It has no other way to ask for them than a pattern.
         include_control: true,
     };
-    router.subscribe(&connection.sink, ONLY, interest, None);
+    shared
+        .change_readers()
+        .subscribe(&connection.sink, ONLY, interest, None);
 }
 
 impl Original {
@@ -43,7 +45,7 @@ impl Original {
             self.patterns.lock().patterns.retain(may);
         }
         let connection = self.connect_queue(Totals::default());
-        subscribe(&self.shared.router, &connection, &self.patterns.lock());
+        subscribe(&self.shared, &connection, &self.patterns.lock());
         self.shared.register(&connection);
         self.reader.connection = Some(connection);
     }
@@ -90,7 +92,7 @@ impl Original {
         held.is_subscribed = self.reading != Reading::AnswersOnly;
         let past = self.shared.end_queue(old);
         let connection = self.connect_queue(past);
-        subscribe(&self.shared.router, &connection, &held);
+        subscribe(&self.shared, &connection, &held);
         self.shared.replace(old, &connection);
         connection
     }
@@ -128,7 +130,7 @@ impl Original {
         {
             let mut held = self.patterns.lock();
             held.is_subscribed = true;
-            subscribe(&self.shared.router, connection, &held);
+            subscribe(&self.shared, connection, &held);
         }
     }
 }
