@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import logging
 import random
 import sys
 import time
@@ -377,3 +378,25 @@ async def test_callbacks_are_removed_as_from_a_future_of_asyncio(make):
         future.wake()
     await asyncio.sleep(0)
     assert (first.called, fails.called, last.called) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["inproc", "socket"])
+def test_debug_mode_names_the_task_of_a_slow_reader(path, caplog, kind):
+    """It named this package's callback, which had the reader go on within it."""
+
+    async def slow(events):
+        await events.get()
+        time.sleep(0.1)
+
+    async def main():
+        asyncio.get_running_loop().slow_callback_duration = 0.09
+        async with make_pair(kind, path) as pair, pair.sub.subscribe("events.#") as events:
+            reader = asyncio.create_task(slow(events), name="the slow reader")
+            await asyncio.sleep(0)
+            await pair.pub.publish(process(1))
+            await reader
+
+    caplog.set_level(logging.WARNING, "asyncio")
+    asyncio.run(main(), debug=True)
+    messages = [record.getMessage() for record in caplog.records]
+    assert any("Executing <Task" in text and "name='the slow reader'" in text for text in messages), messages

@@ -455,6 +455,7 @@ async def test_what_lives_in_one_process_is_neither_copied_nor_pickled(pair: Pai
     """A copy of a broker would have been a second owner of its socket."""
     events = await pair.sub.subscribe("events.#")
     made = [pair.broker, pair.pub, events, pair.sub.subscribe("events.x"), EventBus.connect(pair.path), events.get()]
+    made.append(pair.pub.state_changes())
     for one in made:
         for carry in (copy.copy, copy.deepcopy, pickle.dumps):
             with pytest.raises(TypeError, match=r"^cannot (copy or )?pickle "):

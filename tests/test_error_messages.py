@@ -16,8 +16,12 @@ from daemoneye_eventbus import (
     ClientConfig,
     ConnectTimeout,
     EventBus,
+    EventSubscription,
+    ProcessEvent,
     PublishTimeout,
     RateLimit,
+    SubscriptionClosed,
+    SubscriptionRefused,
     Timestamp,
     TransportError,
     WouldBlock,
@@ -176,3 +180,24 @@ async def test_an_unknown_client_id_says_where_to_find_ids(broker):
     for call in (lambda: broker.disconnect_client("zz"), lambda: broker.subscribe_client("zz", [])):
         text = await error_text(ValueError, call)
         assert text.endswith("is not the id of a client; take one from clients()")
+
+
+async def test_no_message_repeats_all_of_a_long_value(path):
+    """Processes choose their names, and errors go to logs."""
+    long = "x" * 1_000_000
+    start = repr(long[:64])
+    text = await error_text(TypeError, lambda: ProcessEvent(1, "sh", metadata={long: 1}))
+    assert text == f"ProcessEvent.metadata[{start}...]: expected str, got int"
+    text = await error_text(ValueError, lambda: ProcessEvent(1, "sh", metadata={"ü" * 65: "\udc80"}))
+    assert text.startswith(f"ProcessEvent.metadata[{'ü' * 64!r}...]: holds surrogates")
+    async with Broker(path) as broker, EventBus.from_broker(broker) as bus, bus.subscribe("events.#") as events:
+        with pytest.raises(SubscriptionClosed) as caught:
+            await bus.unsubscribe(long)
+        assert str(caught.value) == f"no subscription {start}... is open on this bus"
+        assert caught.value.subscriber_id == long
+        one = EventSubscription("y" * 256, topic_patterns=["events.#"])
+        async with bus.subscribe(one):
+            text = await error_text(SubscriptionRefused, lambda: bus.subscribe(one))
+        assert f"subscriber_id {'y' * 64!r}... is open on this bus already" in text
+        assert await error_text(ValueError, lambda: events.get_many(-(10**5000))) == "max: must be at least 1"
+        assert await error_text(ValueError, lambda: events.get_many(0)) == "max: must be at least 1, got 0"

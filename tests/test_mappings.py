@@ -167,3 +167,23 @@ def test_what_an_event_has_is_a_mapping_that_nobody_changes():
     match metadata:
         case {"a": value}:
             assert value == "b"
+
+
+def test_who_compares_is_given_a_copy():
+    """A class derived from `dict` is asked first whether it is equal, and what it was given could be changed."""
+
+    class Curious(dict):
+        def __eq__(self, other):
+            other["x"] = "y"
+            return other == {"a": "b", "x": "y"}
+
+        __hash__ = None
+
+    event = ProcessEvent(1, "sh", metadata={"a": "b"})
+    metadata = event.metadata
+    assert metadata == Curious()
+    for view in (metadata.keys(), metadata.values(), metadata.items()):
+        assert view.mapping == Curious()
+    assert metadata == {"a": "b"} == dict(metadata)
+    assert repr(metadata) == "{'a': 'b'}"
+    assert pickle.loads(pickle.dumps(event)) == event

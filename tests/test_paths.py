@@ -1,6 +1,7 @@
 """Paths: refused rather than repaired, and guarded by who is there, not by what it is called."""
 
 import asyncio
+import logging
 import os
 import shutil
 import socket
@@ -20,6 +21,8 @@ from daemoneye_eventbus import (
     EventBus,
     PathRefused,
     PermissionRefused,
+    os_bytes,
+    os_text,
 )
 from support import NOBODY, collect, pids, process
 
@@ -422,3 +425,26 @@ async def test_what_a_terminal_obeys_in_a_path_is_escaped_in_what_is_said_of_it(
             await EventBus.connect(f"{odd}/b.sock", config=ClientConfig(server_uids=(NOBODY,)))
     assert f"{folder}/a\\u{{1b}}[31m\\nb/b.sock runs as uid" in str(distrusted.value)
     assert str(distrusted.value).isprintable()
+
+
+async def test_a_path_that_is_not_unicode_is_the_same_in_errors_and_can_be_told_in_texts(folder, caplog):
+    """Each such byte became U+FFFD: a program that went by the error's path met no file, or another."""
+    caplog.set_level(logging.INFO, "daemoneye_eventbus")
+    path = os.fsdecode(os.fsencode(folder) + b"/n\xff\xe9.sock")
+    shown = os_text(path)
+    assert shown.endswith("n\u241bff\u241be9.sock")
+    with pytest.raises(ConnectTimeout) as missing:
+        await EventBus.connect(path, config=ClientConfig(connect_timeout=0.05))
+    async with Broker(path) as broker, EventBus.connect(path):
+        assert str(broker.path) == path
+        with pytest.raises(BrokerAlreadyRunning) as running:
+            await Broker(path).start()
+    Path(path).touch()
+    with pytest.raises(PathRefused) as refused:
+        await Broker(path).start()
+    for caught in (missing, running, refused):
+        assert caught.value.path == path
+        assert shown in str(caught.value)
+    logged = {record.msg.split()[0]: record.path for record in caplog.records if hasattr(record, "path")}
+    assert (logged["listening"], logged["connected"]) == (shown, shown)
+    assert os_bytes(logged["listening"]) == os.fsencode(path)

@@ -6,10 +6,11 @@ import sys
 import threading
 import time
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
-from daemoneye_eventbus import ClientConfig, EventBus, SubscriptionClosed
+from daemoneye_eventbus import Broker, ClientConfig, ConnectTimeout, EventBus, PathRefused, SubscriptionClosed
 from support import collect, eventually, open_bus, pids, process, remote_clients
 
 
@@ -236,3 +237,80 @@ async def test_changes_that_nobody_begins_to_follow_leave_nothing_behind(kind, b
             bus.state_changes()
         gc.collect()
         assert len(gc.get_objects()) < before + 500
+
+
+async def test_each_bus_that_connects_has_its_own_time(path):
+    """The second of two that waited for the same broker was told after the first's time that it had waited in vain."""
+    config = ClientConfig(connect_timeout=2.0)
+    first = asyncio.create_task(EventBus.connect(path, config=config))
+    await asyncio.sleep(1.2)
+    second, third = (asyncio.create_task(EventBus.connect(path, config=config)) for _ in range(2))
+    with pytest.raises(ConnectTimeout):
+        await first
+    assert not second.done()
+    third.cancel()
+    async with Broker(path) as broker:
+        async with await second as bus:
+            assert bus.state == "connected"
+            assert len(broker.clients()) == 1
+
+
+async def test_the_last_of_those_who_wait_is_told_in_time(path):
+    config = ClientConfig(connect_timeout=1.0)
+    first = asyncio.create_task(EventBus.connect(path, config=config))
+    await asyncio.sleep(0.6)
+    begin = time.monotonic()
+    with pytest.raises(ConnectTimeout, match=r"No such file") as caught:
+        await EventBus.connect(path, config=config)
+    assert 0.99 < time.monotonic() - begin < 5
+    assert caught.value.timeout == 1.0
+    assert isinstance(first.exception(), ConnectTimeout)
+
+
+async def test_connecting_beside_a_bus_that_reconnects_needs_a_broker(path, program):
+    """It succeeded at once, without one."""
+    broker = program("broker.py", path)
+    await broker.answer()
+    config = ClientConfig(connect_timeout=0.5)
+    async with EventBus.connect(path, config=config) as one:
+        broker.kill()
+        await eventually(lambda: one.state == "reconnecting", what="reconnecting")
+        begin = time.monotonic()
+        with pytest.raises(ConnectTimeout) as caught:
+            await EventBus.connect(path, config=config)
+        assert 0.49 < time.monotonic() - begin < 5
+        assert caught.value.timeout == 0.5
+        assert one.state == "reconnecting"
+        async with Broker(path) as again:
+            async with EventBus.connect(path, config=config) as two:
+                assert one.state == two.state == "connected"
+                assert len(again.clients()) == 1
+
+
+async def test_connecting_beside_a_bus_that_reconnects_is_refused_at_once(path, program):
+    """What time does not change is not waited for; the other bus still does."""
+    broker = program("broker.py", path)
+    await broker.answer()
+    config = ClientConfig(connect_timeout=600.0)
+    async with EventBus.connect(path, config=config) as one:
+        broker.kill()
+        await eventually(lambda: one.state == "reconnecting", what="reconnecting")
+        Path(path).unlink()
+        Path(path).write_text("")
+        with pytest.raises(PathRefused):
+            await EventBus.connect(path, config=config)
+        assert one.state == "reconnecting"
+
+
+async def test_connecting_does_not_wait_for_the_pause_of_a_bus_that_reconnects(path, program):
+    broker = program("broker.py", path)
+    await broker.answer()
+    config = ClientConfig(connect_timeout=600.0, reconnect_initial=0.01, reconnect_max=0.01)
+    slow = ClientConfig(connect_timeout=600.0, reconnect_initial=3000.0, reconnect_max=3000.0)
+    async with EventBus.connect(path, config=config) as one, EventBus.connect(path, config=slow) as two:
+        broker.kill()
+        await eventually(lambda: {one.state, two.state} == {"reconnecting"}, what="reconnecting")
+        async with Broker(path):
+            await eventually(lambda: one.state == "connected", what="connected")
+            async with await asyncio.wait_for(EventBus.connect(path, config=slow), 20) as three:
+                assert two.state == three.state == "connected"

@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -136,6 +136,43 @@ def test_now():
     assert abs(CorrelationMetadata("c").created_at - datetime.now(UTC)) < timedelta(seconds=5)
 
 
+def test_what_datetime_makes_is_in_utc():
+    """These were of ``datetime``: naive, or refused for a zone that nobody had given."""
+    assert abs(Timestamp.today() - datetime.now(UTC)) < timedelta(seconds=5)
+    assert Timestamp.fromtimestamp(1.5).ns == 1_500_000_000
+    assert Timestamp.fromtimestamp(-1, UTC) == datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)
+    noon = Timestamp(2026, 1, 9, 12)
+    for zone, hour in [(None, 12), (UTC, 12), (timezone(timedelta(hours=2)), 14)]:
+        assert Timestamp.combine(date(2026, 1, 9), time(hour, tzinfo=zone)) == noon
+        assert Timestamp.combine(date(2026, 1, 9), time(hour), zone) == noon
+    assert Timestamp.strptime("09/01/26 13 +0100", "%d/%m/%y %H %z") == noon
+    assert (
+        Timestamp.fromisocalendar(2026, 2, 5)
+        == Timestamp.fromordinal(date(2026, 1, 9).toordinal())
+        == T.replace(microsecond=0, nanosecond=0)
+    )
+    with pytest.raises(ValueError, match=r"naive"):
+        Timestamp.strptime("2026", "%Y")
+    with pytest.raises(ValueError, match=r"^tz: a Timestamp is in UTC"):
+        Timestamp.fromtimestamp(1.5, timezone(timedelta(hours=2)))
+
+
+@pytest.mark.filterwarnings("ignore:.* is deprecated:DeprecationWarning")
+def test_what_datetime_makes_naive_is_in_utc_too():
+    assert abs(Timestamp.utcnow() - datetime.now(UTC)) < timedelta(seconds=5)
+    assert Timestamp.utcfromtimestamp(1.5) == Timestamp.fromtimestamp(1.5)
+
+
+def test_the_first_and_the_last_are_timestamps():
+    """They were naive datetimes, which cannot be compared with a timestamp."""
+    assert Timestamp.min < Timestamp.now() < Timestamp.max
+    assert type(Timestamp.min) is type(Timestamp.max) is Timestamp
+    for ns in (Timestamp.min.ns - 1, Timestamp.max.ns + 1):
+        with pytest.raises(OverflowError):
+            Timestamp.from_ns(ns)
+    assert [Timestamp.from_ns(end.ns) for end in (Timestamp.min, Timestamp.max)] == [Timestamp.min, Timestamp.max]
+
+
 @pytest.mark.parametrize("hours", [-14, -5, 0, 5.5, 14])
 def test_any_zone_is_taken(hours):
     zone = timezone(timedelta(hours=hours))
@@ -160,6 +197,18 @@ def test_a_field_names_itself_in_refusals():
     with pytest.raises(TypeError, match=r"ProcessEvent\.start_time: expected datetime, got int"):
         ProcessEvent(1, "sh", start_time=5)
     assert ProcessEvent(1, "sh", start_time=datetime(9999, 12, 31, tzinfo=UTC)).start_time.year == 9999
+
+
+@pytest.mark.parametrize("moment", [datetime.max, datetime(9999, 12, 31, 23)], ids=["last", "first"])
+def test_a_time_that_only_its_own_zone_has_is_refused(moment):
+    """It was taken, and then no reader could read the field."""
+    late = moment.replace(tzinfo=timezone(-timedelta(hours=1)))
+    with pytest.raises(ValueError, match=r"ProcessEvent\.start_time: times beyond the year 9999 in UTC"):
+        ProcessEvent(1, "sh", start_time=late)
+    with pytest.raises(ValueError, match=r"CorrelationMetadata\.created_at: times beyond the year 9999 in UTC"):
+        CorrelationMetadata("c", created_at=late)
+    just = moment.replace(hour=22, tzinfo=timezone(-timedelta(hours=1)))
+    assert ProcessEvent(1, "sh", start_time=just).start_time == just
 
 
 def test_unequal_is_the_opposite_of_equal():

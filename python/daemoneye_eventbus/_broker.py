@@ -10,7 +10,7 @@ import socket
 import warnings
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Final, Never, Self, cast
+from typing import Final, Never, Self, cast
 
 from daemoneye_eventbus._bindings import Address, BrokerCore, LocalLink, LoopWaker, PendingReply
 from daemoneye_eventbus._checks import bounded, file_path, instance_or_default, integer, short, text, wrong_type
@@ -112,7 +112,7 @@ class Broker:
         """
         return self._core.reachable
 
-    def start(self) -> Coroutine[Any, Any, None]:
+    def start(self) -> Coroutine[object, None, None]:
         """Starts listening; when it returns, clients can connect. If it is cancelled, the broker is shut down."""
         return self._start()
 
@@ -139,7 +139,7 @@ class Broker:
                 self._ending.tell_all(bridge)
             raise
 
-    def shutdown(self, timeout: float = 2.0) -> Coroutine[Any, Any, int]:
+    def shutdown(self, timeout: float = 2.0) -> Coroutine[object, None, int]:
         """Stops listening, sends what is queued for at most ``timeout`` seconds, tells the clients, and closes.
 
         Returns how many messages could not be delivered, also to clients that went away meanwhile. Idempotent.

@@ -20,7 +20,7 @@ from typing import Any, Final, Literal, Never, Self, TypeVar, overload
 from daemoneye_eventbus._backend import Backend
 from daemoneye_eventbus._bindings import Address
 from daemoneye_eventbus._broker import Broker
-from daemoneye_eventbus._checks import file_path, instance_or_default, text, wrong_type
+from daemoneye_eventbus._checks import file_path, instance_or_default, short, text, wrong_type
 from daemoneye_eventbus._closing import Closing
 from daemoneye_eventbus._config import ClientConfig
 from daemoneye_eventbus._deadline import Deadline, QuietTimeout
@@ -72,7 +72,7 @@ class EventBus(Publisher):
     """A connection to the bus. Create it with `connect` or `from_broker`; use it with ``async with``, or `shutdown` it.
 
     `publish_nowait`, `state` and `local_statistics` may be used from any thread; everything else belongs to the event
-    loop in which the bus was created, and raises `WrongLoop` elsewhere. In another loop of the same thread, `publish`
+    loop in which the bus was created, and raises `WrongLoop` elsewhere. In another loop of its thread, `publish`
     and `publish_control` raise it only if they would have to wait.
     """
 
@@ -163,7 +163,7 @@ class EventBus(Publisher):
         correlation: str | CorrelationMetadata | None = None,
         *,
         topic: str | None = None,
-    ) -> Coroutine[Any, Any, int]:
+    ) -> Coroutine[object, None, int]:
         """Publishes each of ``events`` and returns how many were accepted; any error has that number as ``accepted``.
 
         ``correlation`` and ``topic`` are those of `publish`, and apply to all events; with ``correlation=None`` each
@@ -258,7 +258,7 @@ class EventBus(Publisher):
         spec = specification(what, filters, include_control=include_control)
         name = spec.subscriber_id
         if name in self._reserved or self._find(name) is not None:
-            raise SubscriptionRefused(reason=f"subscriber_id {name!r} is open on this bus already; close it first")
+            raise SubscriptionRefused(reason=f"subscriber_id {short(name)} is open on this bus already; close it first")
         self._reserved.add(name)
         try:
             return await self._open(spec, options)
@@ -302,7 +302,7 @@ class EventBus(Publisher):
         found = (reference() for reference in self._subscriptions.copy().values())
         return [subscription for subscription in found if subscription is not None]
 
-    def unsubscribe(self, subscriber_id: str) -> Coroutine[Any, Any, None]:
+    def unsubscribe(self, subscriber_id: str) -> Coroutine[object, None, None]:
         """Closes the subscription ``subscriber_id``; `SubscriptionClosed` if there is none."""
         return self._unsubscribe(subscriber_id)
 
@@ -311,7 +311,7 @@ class EventBus(Publisher):
         subscription: Subscription[Any] | None = self._find(text("subscriber_id", subscriber_id))
         if subscription is None:
             raise SubscriptionClosed(
-                f"no subscription {subscriber_id!r} is open on this bus", subscriber_id=subscriber_id
+                f"no subscription {short(subscriber_id)} is open on this bus", subscriber_id=subscriber_id
             )
         await subscription.close()
 
@@ -327,7 +327,7 @@ class EventBus(Publisher):
         self._bridge.check()
         return StateChanges(self._backend, lambda: self.state)
 
-    def flush(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
+    def flush(self, timeout: float = 10.0) -> Coroutine[object, None, None]:
         """Returns when every earlier publish of this bus has been routed; ``TimeoutError`` after ``timeout`` seconds.
 
         With ``peer="original"`` it returns at once, since nothing can have been published.
@@ -344,7 +344,7 @@ class EventBus(Publisher):
         if limit.expired:
             raise deadline.missed(self._unconfirmed(), "what was published is kept: flush again, or give more time")
 
-    def statistics(self) -> Coroutine[Any, Any, EventBusStatistics]:
+    def statistics(self) -> Coroutine[object, None, EventBusStatistics]:
         """Five totals of the broker.
 
         With ``peer="original"`` it raises `ProtocolError`, since that broker cannot be asked; for this side's numbers
@@ -356,7 +356,7 @@ class EventBus(Publisher):
         self._check()
         return await self._backend.statistics()
 
-    def broker_statistics(self) -> Coroutine[Any, Any, BrokerStatistics]:
+    def broker_statistics(self) -> Coroutine[object, None, BrokerStatistics]:
         """All totals of the broker, as `Broker.statistics` returns them.
 
         For the broker's own user and root only; others get `PermissionRefused`. Raises `ProtocolError` if the broker
@@ -368,7 +368,7 @@ class EventBus(Publisher):
         self._check()
         return await self._backend.broker_statistics()
 
-    def clients(self) -> Coroutine[Any, Any, list[ClientInfo]]:
+    def clients(self) -> Coroutine[object, None, list[ClientInfo]]:
         """Who is connected to the broker now, this bus included, as in `Broker.clients`, in the order of ids.
 
         A connection that begins or ends meanwhile is listed once or not at all. Raises what `broker_statistics` raises.
@@ -387,7 +387,7 @@ class EventBus(Publisher):
         """
         return self._own_statistics() | self._backend.local_statistics()
 
-    def drain(self, timeout: float = 10.0) -> Coroutine[Any, Any, None]:
+    def drain(self, timeout: float = 10.0) -> Coroutine[object, None, None]:
         """Flushes, lets readers take what is queued for them, and closes; ``TimeoutError`` after ``timeout`` seconds.
 
         What others publish meanwhile is not waited for. The bus is closed in either case.
@@ -428,7 +428,7 @@ class EventBus(Publisher):
     def _unconfirmed(self) -> str:
         return f"no confirmation came from the broker (the bus is {self.state})"
 
-    def shutdown(self) -> Coroutine[Any, Any, None]:
+    def shutdown(self) -> Coroutine[object, None, None]:
         """Flushes for at most 2 s (with ``congestion="block"`` for ``publish_timeout`` if longer), then closes.
 
         Idempotent: waits for one that is under way, and finishes one that was interrupted. It does not wait for a

@@ -19,6 +19,7 @@ __all__ = [
     "choice",
     "file_path",
     "flags",
+    "got",
     "instance_or_default",
     "integer",
     "items",
@@ -67,7 +68,8 @@ def wrong_type(where: str, expected: str, value: object) -> TypeError:
     return TypeError(f"{where}: expected {expected}, got {type(value).__name__}")
 
 
-def _got(value: float) -> str:
+def got(value: float) -> str:
+    """The end of an error: the number that was given."""
     # Longer integers say nothing, and Python refuses to write the longest.
     return "" if isinstance(value, int) and abs(value) >= 2**64 else f", got {value}"
 
@@ -79,7 +81,7 @@ def integer(where: str, value: object, low: int, high: int) -> int:
     # What is in it, whatever a class derived from it makes of comparing it.
     value = int.__add__(value, 0)
     if not low <= value <= high:
-        raise ValueError(f"{where}: must be between {low} and {high}{_got(value)}")
+        raise ValueError(f"{where}: must be between {low} and {high}{got(value)}")
     return value
 
 
@@ -89,7 +91,7 @@ def number(where: str, value: object, low: float, high: float, unit: str = "") -
         raise wrong_type(where, f"{unit} as float" if unit else "a number", value)
     value = int.__add__(value, 0) if isinstance(value, int) else float.__add__(value, 0.0)
     if not low <= value <= high:
-        raise ValueError(f"{where}: must be between {low:g} and {high:g} {unit}".rstrip() + _got(value))
+        raise ValueError(f"{where}: must be between {low:g} and {high:g} {unit}".rstrip() + got(value))
     return float(value)
 
 

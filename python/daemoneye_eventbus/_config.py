@@ -333,8 +333,8 @@ class ClientConfig:
             caps this.
         send_buffer_bytes: Bytes published and not yet handed to the kernel; above it publish waits.
         max_frame: Largest frame body in bytes; the smaller value of both sides applies.
-        connect_timeout: Seconds for the first connection, and for that of each subscription with
-            ``overflow="block"``, retries included.
+        connect_timeout: Seconds that `connect` waits for a connection, and each subscription with
+            ``overflow="block"`` for its own, retries included.
         publish_timeout: Seconds that a publish waits for space in the send buffer, or in process in a queue.
         reconnect: Whether the bus reconnects after the connection breaks.
         reconnect_initial: Longest first wait before reconnecting, in seconds. It doubles each time; each wait is

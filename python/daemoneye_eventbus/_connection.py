@@ -17,7 +17,7 @@ from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._reading import reading
 from daemoneye_eventbus._signals import with_signals_blocked
 from daemoneye_eventbus._waiters import Waiters
-from daemoneye_eventbus.errors import ConnectionClosed, ForkedProcess
+from daemoneye_eventbus.errors import ForkedProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,17 +83,10 @@ class Connection:
         return self.link.cause()
 
     async def wait_connected(self) -> None:
-        """Waits for the first connection; raises why there is none."""
-        loop = self.bridge.check()
-        while True:
-            state = self.state
-            if state in {"connected", "reconnecting"}:
-                # Changes up to now are not for observers of the bus that is being made.
-                self._notify_observers()
-                return
-            if state == "closed":
-                raise self.cause() or ConnectionClosed("the bus was closed while it connected")
-            await self.changed.wait(loop)
+        """Waits until it is connected; raises why it is not in the ``connect_timeout`` that begins now."""
+        await self.bridge.ask(self.link.wait_connected)
+        # Changes up to now are not for observers of the bus that is being made.
+        self._notify_observers()
 
     def release(self, user: object) -> bool:
         """``user`` is none any more. True if nobody is: then it is to be closed."""
@@ -113,8 +106,13 @@ class Connection:
         self.room.call()
 
     def abandon(self) -> None:
-        """The same from any thread; the loop lets go when it gets to it."""
-        self.link.close()
+        """The same from any thread and without a wait, for what was forgotten.
+
+        The loop lets go when it gets to it. What was published, the link's thread sends if the broker takes it soon;
+        what it does not take is logged.
+        """
+        self.link.forget()
+        self.unsent_is_told()
         self.bridge.call(self._reading.update)
 
     def _on_change(self) -> None:

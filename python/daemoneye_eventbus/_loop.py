@@ -41,7 +41,7 @@ class Bridge:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
-        self.waker = LoopWaker()
+        self.waker = LoopWaker(loop)
         self._tokens = itertools.count(1)
         self._listeners: dict[int, Callable[[], Callable[[], object] | None]] = {}
         self.publish_limits = _UNLIMITED
@@ -109,14 +109,7 @@ class Bridge:
 
     def check(self) -> asyncio.AbstractEventLoop:
         """The loop, if it is the running one and this is not a forked child."""
-        self.waker.check()
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        if running is None or running is not self._loop():
-            raise WrongLoop("this object belongs to another event loop; make one in the loop that uses it")
-        return running
+        return self.waker.check_loop()
 
     def call(self, method: Callable[[], object]) -> None:
         """Has the loop call ``method``, from any thread; a loop that is closed never does."""

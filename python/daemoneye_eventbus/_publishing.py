@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -46,6 +47,16 @@ class Publisher(BusCore):
 
     def _dispatch_soon(self) -> None:
         self._bridge.dispatch_soon()
+
+    def _warn_unsent(self) -> None:
+        # For an exit handler that runs behind the package's own, which has warned of what there was until then.
+        unsent = self._backend.local_statistics()["unsent"]
+        warnings.warn(
+            f"{unsent} published messages are unsent while the interpreter ends; they are lost, unless publish_nowait "
+            "is called again when the broker takes more",
+            ResourceWarning,
+            stacklevel=2,
+        )
 
     def _kernel_is_full(self) -> None:
         self._backend.kernel_is_full()

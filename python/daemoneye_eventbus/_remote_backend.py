@@ -49,7 +49,7 @@ class RemoteBackend:
         self._observers: set[Callable[[State], None]] = set()
 
     async def wait_connected(self) -> None:
-        """Waits for the first connection; raises why there is none."""
+        """Waits until it is connected; raises why it is not in the ``connect_timeout`` that begins now."""
         await self._connection.wait_connected()
 
     @property

@@ -11,7 +11,7 @@ import weakref
 from abc import abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Never
 
 from daemoneye_eventbus._types import State
 from daemoneye_eventbus._waiters import Waiters
@@ -56,6 +56,9 @@ class StateChanges(StateIterator):
         # Also for an iterator that is never started.
         self._stop: Final = weakref.finalize(self, backend.observe(changed))
         self._stop.atexit = False
+
+    def __reduce__(self) -> Never:
+        raise TypeError("cannot copy or pickle state_changes(): call it again for another")
 
     async def __anext__(self) -> State:
         loop = self._bridge.check()

@@ -18,7 +18,7 @@ from typing import Any, Final, Never, Self, TypeVar
 
 from daemoneye_eventbus._backend import OpenedQueue
 from daemoneye_eventbus._bindings import SubscriptionCore, Waiter
-from daemoneye_eventbus._checks import wrong_type
+from daemoneye_eventbus._checks import got, wrong_type
 from daemoneye_eventbus._closing import Closing
 from daemoneye_eventbus._deadline import Deadline
 from daemoneye_eventbus._lifecycle import is_forked, is_left_in_fork
@@ -49,8 +49,9 @@ class QueueListener:
             self.waiting.wake_all()
         else:
             # A task that may run the loop itself, as with nest_asyncio, must not run within this callback, which the
-            # loop could not call again meanwhile.
-            self.waiting.wake_one(direct=not hasattr(asyncio.get_running_loop(), "_nest_patched"))
+            # loop could not call again meanwhile. In debug mode the loop names what was slow: the task, and not this.
+            loop = asyncio.get_running_loop()
+            self.waiting.wake_one(direct=not (hasattr(loop, "_nest_patched") or loop.get_debug()))
 
 
 class Subscription(SubscriptionCore[T_co]):
@@ -80,7 +81,7 @@ class Subscription(SubscriptionCore[T_co]):
         listener: QueueListener,
         on_close: Callable[[Subscription[Any]], None],
     ) -> Self:
-        self = super().__new__(cls, opened.source, subscriber_id)
+        self = super().__new__(cls, opened.source, subscriber_id, bridge.waker)
         listener.subscription = weakref.ref(self)
         self._listener = listener
         self._opened = opened
@@ -142,7 +143,7 @@ class Subscription(SubscriptionCore[T_co]):
         result: T_co = message
         return result
 
-    def get_many(self, max: int, timeout: float | None = None) -> Coroutine[Any, Any, list[T_co]]:
+    def get_many(self, max: int, timeout: float | None = None) -> Coroutine[object, None, list[T_co]]:
         """A list of 1 to ``max`` messages: those that are queued, or else the first that arrives.
 
         ``TimeoutError`` after ``timeout`` seconds.
@@ -157,7 +158,7 @@ class Subscription(SubscriptionCore[T_co]):
         except TypeError:
             raise wrong_type("max", "int", most) from None
         if most < 1:
-            raise ValueError(f"max: must be at least 1, got {most}")
+            raise ValueError(f"max: must be at least 1{got(most)}")
         loop = self._bridge.check()
         deadline = None if timeout is None else Deadline("get_many", timeout, loop)
         if self._must_yield():

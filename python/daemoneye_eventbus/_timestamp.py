@@ -7,11 +7,12 @@ gives a plain ``datetime``.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any, Final, Self, SupportsIndex, overload
+from typing import Any, ClassVar, Final, Self, SupportsIndex, overload
 
 from daemoneye_eventbus._checks import integer, wrong_type
 
@@ -35,6 +36,8 @@ class Timestamp(datetime):
 
     __slots__ = ("_nanosecond",)
     _nanosecond: int
+    min: ClassVar[Timestamp]  # pyright: ignore[reportIncompatibleVariableOverride]  # nobody sets it
+    max: ClassVar[Timestamp]  # pyright: ignore[reportIncompatibleVariableOverride]  # nobody sets it
 
     def __new__(
         cls,
@@ -107,6 +110,38 @@ class Timestamp(datetime):
         if tz is not UTC:
             raise ValueError("tz: a Timestamp is in UTC; use datetime.now(tz) for another zone")
         return cls.from_ns(time.time_ns())
+
+    @classmethod
+    def today(cls) -> Self:
+        """The same, for whoever expects it of a ``datetime``."""
+        return cls.now()
+
+    @classmethod
+    def utcnow(cls) -> Self:
+        """The same; of a ``datetime`` it would be naive."""
+        return cls.now()
+
+    @classmethod
+    def fromtimestamp(cls, timestamp: float, tz: tzinfo | None = UTC) -> Self:
+        """Make the moment ``timestamp`` seconds after 1970, to the microsecond; ``tz`` can only be UTC."""
+        if tz is not UTC:
+            raise ValueError("tz: a Timestamp is in UTC; use datetime.fromtimestamp(timestamp, tz) for another zone")
+        return cls.of(datetime.fromtimestamp(timestamp, UTC))
+
+    @classmethod
+    def utcfromtimestamp(cls, t: float, /) -> Self:
+        """The same; of a ``datetime`` it would be naive."""
+        return cls.fromtimestamp(t)
+
+    @classmethod
+    def combine(cls, date: dt.date, time: dt.time, tzinfo: tzinfo | None = None) -> Self:
+        """Make the moment of ``date`` and ``time`` in the zone ``tzinfo``, else in that of ``time``, else in UTC."""
+        return cls.of(datetime.combine(date, time, tzinfo or time.tzinfo or UTC))
+
+    @classmethod
+    def strptime(cls, date_string: str, format: str, /) -> Self:
+        """Read ``date_string``, of which ``format`` says the zone too (``%z``), to the microsecond."""
+        return cls.of(datetime.strptime(date_string, format))  # noqa: DTZ007  # which refuses a naive one
 
     @classmethod
     def fromisoformat(cls, date_string: str, /) -> Self:
@@ -251,3 +286,7 @@ class Timestamp(datetime):
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return type(self).from_ns, (self.ns,)
+
+
+Timestamp.min = Timestamp(1, 1, 1)
+Timestamp.max = Timestamp(9999, 12, 31, 23, 59, 59, 999_999, nanosecond=_NANOSECONDS - 1)

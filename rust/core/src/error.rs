@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::printable::printable;
+use crate::printable::{path_text, printable};
 
 /// The result of whatever the bus may refuse.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -142,7 +142,7 @@ fn printable_path(path: &Path) -> String {
     if path.as_os_str().is_empty() {
         return "\"\"".to_owned();
     }
-    printable(&path.display().to_string())
+    printable(&path_text(path))
 }
 
 fn connect_timeout_text(path: &Path, timeout: Duration, cause: &str, busy: bool) -> String {

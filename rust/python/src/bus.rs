@@ -2,6 +2,7 @@
 //!
 //! A publish is tried in one native step ([`publish`]). Where there is no room, the Python half (`_publish_slow`) waits and tries again.
 //! Guarantees: a publish overtakes none that waits for room; what was accepted is written also if the loop never runs again.
+mod at_exit;
 mod methods;
 mod publish;
 
@@ -18,7 +19,7 @@ use crate::budget::Budget;
 use crate::fork_safe::ForkSafe;
 use crate::link::Link;
 use crate::local_link::LocalLink;
-use crate::loop_thread::LoopThread;
+use crate::loop_thread::OwnLoop;
 use crate::loop_waker::Notifier;
 use crate::statistics::DeliveryTotals;
 
@@ -44,7 +45,7 @@ pub(crate) struct BusCore {
     pub(crate) budget: Budget,
     /// How many coroutines wait for room. A new publish queues behind them, so that it overtakes none.
     waiter_count: AtomicUsize,
-    thread: LoopThread,
+    own_loop: OwnLoop,
     /// Wakes them when there is room.
     room_waker: Arc<dyn Wake>,
     /// That of its loop: a publish in process may wake readers there.

@@ -37,20 +37,22 @@ fn convert(py: Python<'_>, error: Error) -> PyResult<PyErr> {
         Error::ConnectTimeout {
             path, timeout, cause, ..
         } => {
-            let facts = [("path", path.to_string_lossy().into_owned()), ("cause", cause)].into_py_dict(py)?;
+            let facts = [("path", path.as_os_str())].into_py_dict(py)?;
+            facts.set_item("cause", cause)?;
             facts.set_item("timeout", timeout.as_secs_f64())?;
             ("ConnectTimeout", facts)
         }
         Error::BrokerBusy(_) => ("BrokerBusy", PyDict::new(py)),
         Error::BrokerAlreadyRunning { path, pid, .. } => {
-            let facts = [("path", path.to_string_lossy().into_owned())].into_py_dict(py)?;
+            let facts = [("path", path.as_os_str())].into_py_dict(py)?;
             facts.set_item("pid", pid)?;
             ("BrokerAlreadyRunning", facts)
         }
-        Error::PathRefused { path, reason } => (
-            "PathRefused",
-            [("path", path.to_string_lossy().into_owned()), ("reason", reason)].into_py_dict(py)?,
-        ),
+        Error::PathRefused { path, reason } => {
+            let facts = [("path", path.as_os_str())].into_py_dict(py)?;
+            facts.set_item("reason", reason)?;
+            ("PathRefused", facts)
+        }
         Error::PermissionRefused { uid, reason } => {
             let facts = [("reason", reason)].into_py_dict(py)?;
             facts.set_item("uid", uid)?;

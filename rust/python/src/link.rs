@@ -224,6 +224,13 @@ impl Link {
         Ok(reply)
     }
 
+    /// Answered when it is connected, or with why it is not within `connect_timeout`.
+    fn wait_connected(&self, py: Python<'_>, waker: &LoopWaker, token: u64) -> PyResult<PendingReply> {
+        let (reply, question) = PendingReply::for_link(py, waker, token)?;
+        self.core(py)?.wait_connected(question);
+        Ok(reply)
+    }
+
     /// Answered when everything published so far has been routed.
     fn ping(&self, py: Python<'_>, waker: &LoopWaker, token: u64) -> PyResult<PendingReply> {
         let (reply, question) = PendingReply::for_link(py, waker, token)?;
@@ -276,6 +283,12 @@ impl Link {
     /// Ends it at once; what the kernel has for its subscriptions is delivered or counted.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.core(py)?.close();
+        Ok(())
+    }
+
+    /// As `close` for what was forgotten: what was accepted is sent, if its broker takes it soon; what is not is logged.
+    fn forget(&self, py: Python<'_>) -> PyResult<()> {
+        self.core(py)?.forget();
         Ok(())
     }
 

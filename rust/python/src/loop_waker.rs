@@ -16,7 +16,7 @@ use crate::callback::CallbackWithFallback;
 use crate::deferred_drops;
 use crate::errors::raise;
 use crate::fork_safe::ForkSafe;
-use crate::loop_thread::LoopThread;
+use crate::loop_thread::{LoopThread, OwnLoop};
 
 /// A pair of sockets, which loops of every kind can wait for.
 #[cfg(unix)]
@@ -67,7 +67,7 @@ pub(crate) struct Notifier {
     /// The loop will take the tokens, so no byte is needed: one was written, or wake-ups are suppressed.
     is_notified: AtomicBool,
     socket: socket_pair::Socket,
-    thread: LoopThread,
+    thread: Arc<LoopThread>,
     /// Used on the loop's thread only: whether wake-ups are deferred, and whether there was one.
     is_deferring: AtomicBool,
     is_due: AtomicBool,
@@ -159,6 +159,7 @@ impl Wake for TokenWaker {
 #[pyclass(frozen, module = "daemoneye_eventbus._native")]
 pub(crate) struct LoopWaker {
     inner: ForkSafe<(Arc<Notifier>, socket_pair::Socket)>,
+    own_loop: OwnLoop,
 }
 
 impl LoopWaker {
@@ -176,6 +177,11 @@ impl LoopWaker {
         Ok(Arc::clone(&self.inner.get(py)?.0))
     }
 
+    /// The loop that it wakes, for one more object that belongs to it.
+    pub(crate) fn own_loop(&self, py: Python<'_>) -> PyResult<OwnLoop> {
+        self.own_loop.share(py)
+    }
+
     /// The sending half, for those who must not keep it alive.
     pub(crate) fn weak(&self, py: Python<'_>) -> PyResult<Weak<Notifier>> {
         Ok(Arc::downgrade(&self.inner.get(py)?.0))
@@ -184,8 +190,10 @@ impl LoopWaker {
 
 #[pymethods]
 impl LoopWaker {
+    /// For `event_loop`, in which the caller runs.
     #[new]
-    fn new(py: Python<'_>) -> PyResult<Self> {
+    fn new(py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let own_loop = OwnLoop::new(event_loop)?;
         let ends = socket_pair::pair().and_then(|(read, socket)| {
             read.set_nonblocking(true)?;
             socket.set_nonblocking(true)?;
@@ -197,12 +205,13 @@ impl LoopWaker {
             tokens: Mutex::new(Vec::new()),
             is_notified: AtomicBool::new(false),
             socket,
-            thread: LoopThread::current(),
+            thread: own_loop.thread(),
             is_deferring: AtomicBool::new(false),
             is_due: AtomicBool::new(false),
         };
         Ok(Self {
             inner: ForkSafe::new((Arc::new(notifier), read)),
+            own_loop,
         })
     }
 
@@ -214,6 +223,11 @@ impl LoopWaker {
     /// Raises `ForkedProcess` in a forked child.
     fn check(&self, py: Python<'_>) -> PyResult<()> {
         self.inner.get(py).map(|_| ())
+    }
+
+    /// The loop, if it is the running one; raises `WrongLoop` elsewhere, and `ForkedProcess` in a forked child.
+    fn check_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.own_loop.check_running(py)
     }
 
     /// Has no byte written until the next `take`: the caller will take the tokens by itself.
@@ -244,6 +258,7 @@ impl LoopWaker {
     /// The same without reading the socket: after `suppress`, or for a loop that has read it. A byte written before is read by `drain`.
     fn take(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
         let (notifier, _) = self.inner.get(py)?;
+        notifier.thread.set_current();
         // Cleared before the tokens are taken, so that a wake-up after that writes again.
         notifier.is_notified.store(false, Ordering::Release);
         let tokens = std::mem::take(&mut *notifier.tokens.lock());

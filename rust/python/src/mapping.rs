@@ -1,6 +1,6 @@
 //! `FrozenMap`: the read-only, hashable mapping that events return; and the entries that constructors take.
 //!
-//! It holds a dict of its own that nothing else can reach, so what was checked stays true. Keys and values are exact
+//! It holds a dict of its own that nothing else can reach, so what was checked stays true: code of others is given copies. Keys and values are exact
 //! `str` (values of counters: `int`), which cannot refer back: no cycles, hence no garbage collector support.
 use daemoneye_eventbus_core::event::Map;
 use daemoneye_eventbus_core::wire;
@@ -20,6 +20,9 @@ pub(crate) type Entries = SmallVec<[(Py<PyString>, Py<PyString>); 2]>;
 
 /// Of a `FrozenMap` that a caller makes, as of the other lists and mappings off the hot path.
 const MOST_ENTRIES: usize = 64 * 1024;
+
+/// Characters of a key in a refusal.
+const SHOWN: usize = 64;
 
 /// What limits a map that a caller gives, besides being text.
 #[derive(Clone, Copy)]
@@ -84,11 +87,18 @@ fn too_many(field: Field, least: &str, entries: usize, limits: Limits) -> PyErr 
     ))
 }
 
-/// The refusal of a value, with its key behind the name of the field.
+/// The refusal of a value, with its key, a text, behind the name of the field.
 #[cold]
 pub(crate) fn at_key(field: Field, key: &Bound<'_, PyAny>, refusal: &PyErr) -> PyErr {
-    let shown = calls::repr(key).map_or_else(|_| "?".to_owned(), |shown| shown.to_string());
-    within(field, &format!("[{shown}]"), key.py(), refusal)
+    let py = key.py();
+    let text = key.cast::<PyString>().ok().and_then(|key| key.to_str().ok());
+    let text = text.unwrap_or_default();
+    let (start, more) = match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => (text.get(..end).unwrap_or_default(), "..."),
+        None => (text, ""),
+    };
+    let shown = calls::repr(&PyString::new(py, start)).map_or_else(|_| "?".to_owned(), |shown| shown.to_string());
+    within(field, &format!("[{shown}{more}]"), py, refusal)
 }
 
 /// The refusal of a key, which may be of any type and length, so that it is not shown.
@@ -115,6 +125,11 @@ pub(crate) fn view<'a>(entries: &'a Entries, py: Python<'a>) -> PyResult<Map<'a>
 }
 
 impl FrozenMap {
+    /// A dict that its receiver may change, or reach through a view of it.
+    fn copy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.dict.bind(py).copy()
+    }
+
     pub(crate) fn of_entries(py: Python<'_>, entries: &Entries) -> PyResult<Py<Self>> {
         let dict = PyDict::new(py);
         for (key, value) in entries {
@@ -202,17 +217,17 @@ impl FrozenMap {
 
     /// Its keys, in the order in which they were given.
     fn keys<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.dict.bind(py).call_method0("keys")
+        self.copy(py)?.call_method0("keys")
     }
 
     /// Its values, in the same order.
     fn values<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.dict.bind(py).call_method0("values")
+        self.copy(py)?.call_method0("values")
     }
 
     /// Its pairs, in the same order.
     fn items<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.dict.bind(py).call_method0("items")
+        self.copy(py)?.call_method0("items")
     }
 
     fn __eq__(&self, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
@@ -220,8 +235,11 @@ impl FrozenMap {
         let mine = self.dict.bind(py);
         let equal = if let Ok(map) = other.cast_exact::<Self>() {
             mine.eq(map.get().dict.bind(py))?
-        } else if let Ok(dict) = other.cast::<PyDict>() {
+        } else if let Ok(dict) = other.cast_exact::<PyDict>() {
             mine.eq(dict)?
+        } else if let Ok(subclass) = other.cast::<PyDict>() {
+            // Python asks its own `__eq__` first.
+            self.copy(py)?.eq(subclass)?
         } else if calls::is_mapping(other)? {
             calls::copied(other, mine.len())?.map_or(Ok(false), |copy| mine.eq(copy))?
         } else {
@@ -250,11 +268,11 @@ impl FrozenMap {
     /// A plain dict, so that `dataclasses.asdict` gives plain dicts.
     fn __deepcopy__<'py>(&self, py: Python<'py>, memo: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let _ = memo;
-        self.dict.bind(py).copy()
+        self.copy(py)
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, (Bound<'py, PyDict>,))> {
-        Ok((slf.get_type(), (slf.get().dict.bind(slf.py()).copy()?,)))
+        Ok((slf.get_type(), (slf.get().copy(slf.py())?,)))
     }
 
     #[classmethod]

@@ -18,7 +18,7 @@ use pyo3::types::{PyBytes, PyString};
 use crate::budget::Budget;
 use crate::events::{self, DeliveryInfo};
 use crate::fork_safe::ForkSafe;
-use crate::loop_thread::LoopThread;
+use crate::loop_thread::OwnLoop;
 use crate::objects;
 use crate::publish_request::LocalMessage;
 use crate::source::Receiver;
@@ -53,7 +53,7 @@ pub(crate) struct SubscriptionCore {
     best: Mutex<HashMap<Box<[u8]>, usize>>,
     dialect: Dialect,
     pub(crate) budget: Budget,
-    thread: LoopThread,
+    own_loop: OwnLoop,
 }
 
 impl SubscriptionCore {
@@ -78,9 +78,9 @@ impl SubscriptionCore {
             .pop_as(|frame| objects::copied(py, frame.get(PREFIX..).unwrap_or_default()))
     }
 
-    /// One message for a reader in the thread of the loop that the subscription belongs to; any other is refused.
+    /// One message for a reader in the thread of the subscription's own loop; any other is refused.
     pub(crate) fn take(&self, py: Python<'_>) -> PyResult<Taken> {
-        self.thread.check(py)?;
+        self.own_loop.check(py)?;
         match self.pop(py) {
             Ok(Ok(popped)) => self.convert_or_put_back(py, popped, Ok).map(Taken::Message),
             Ok(Err(PopError::Empty)) => Ok(Taken::Empty),

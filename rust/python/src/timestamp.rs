@@ -36,7 +36,7 @@ pub(crate) fn nanoseconds(time: Timestamp) -> u128 {
     u128::from(time.secs) * 1_000_000_000 + u128::from(time.nanos)
 }
 
-/// A constructor's time: any aware `datetime` from 1970 on. A pickle may hold nanoseconds instead.
+/// A constructor's time: any aware `datetime` from 1970 to 9999 in UTC, so that it can be read again. A pickle may hold nanoseconds instead.
 pub(crate) fn take(field: Field, ob: Borrowed<'_, '_, PyAny>, origin: Origin) -> PyResult<Timestamp> {
     let py = ob.py();
     if origin == Origin::Pickle && ob.is_exact_instance_of::<PyInt>() {
@@ -69,6 +69,9 @@ pub(crate) fn take(field: Field, ob: Borrowed<'_, '_, PyAny>, origin: Origin) ->
     };
     let secs = u64::try_from(micros.div_euclid(1_000_000))
         .map_err(|_| field.value_error("times before 1970 cannot be written; give a later one or None"))?;
+    if secs > MAX_SECONDS {
+        return Err(field.value_error("times beyond the year 9999 in UTC cannot be read; give an earlier one or None"));
+    }
     let nanos = u32::try_from(micros.rem_euclid(1_000_000))? * 1000 + beyond;
     Ok(Timestamp { secs, nanos })
 }

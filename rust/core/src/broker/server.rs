@@ -24,6 +24,7 @@ use super::shared::{Phase, Shared};
 use super::statistics::Refusal;
 use super::{Given, session};
 use crate::error::{Error, Result};
+use crate::printable::path_text;
 use crate::queue::{DropReason, Wake};
 use crate::transport::{Address, Listener, PathState, Peer, Stream};
 use crate::wire::text::{Code, ErrText};
@@ -126,7 +127,7 @@ async fn serve(
         close(listener, file_thread);
         return Err((started, Error::Lifecycle(ENDED)));
     }
-    tracing::info!(target: "daemoneye_eventbus::broker", path = %address.path().display(), "listening");
+    tracing::info!(target: "daemoneye_eventbus::broker", path = %path_text(address.path()), "listening");
     memory::report(shared.config.total_queue_bytes, shared.budget.limit());
     started(Ok(()));
     let mut server = Server {

@@ -2,7 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use super::awaiting::Awaiting;
 use super::read_buffer::ReadBuffer;
 use crate::error::Error;
 use crate::transport::Stream;
@@ -45,22 +49,28 @@ pub(super) struct Connection {
     pub(super) generation: u64,
     pub(super) state: State,
     pub(super) changes: VecDeque<State>,
+    /// Why there is none; while the link dials, for the last attempt.
     pub(super) cause: Option<Error>,
+    pub(super) awaiting: Awaiting,
     /// This side ends the connection, so that its end is no interruption.
     pub(super) closing: bool,
+    /// Until when a link whose owner has forgotten it writes on.
+    pub(super) forgotten: Option<Instant>,
     pub(super) read_buffer: ReadBuffer,
     pub(super) paused: bool,
 }
 
 impl Connection {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(connect_timeout: Duration) -> Self {
         Self {
             stream: None,
             generation: 0,
             state: State::Connecting,
             changes: VecDeque::from([State::Connecting]),
             cause: None,
+            awaiting: Awaiting::new(connect_timeout),
             closing: false,
+            forgotten: None,
             read_buffer: ReadBuffer::default(),
             paused: false,
         }

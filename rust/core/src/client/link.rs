@@ -5,6 +5,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::config::ClientConfig;
 use super::connection::{Read, Reader, State};
@@ -15,10 +18,14 @@ use super::ticket::{Answer, Ticket};
 use super::{runtime, unsupported};
 use crate::error::{Error, Result};
 use crate::event::Timestamp;
+use crate::printable::path_text;
 use crate::queue::{DropReason, Wake};
 use crate::transport::{Address, Stream};
 use crate::wire::text::{FromClient, Stats, Sub};
 use crate::wire::{self, Draft};
+
+/// As long as a bus that is shut down waits for its broker.
+const FORGOTTEN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a link has counted since it was opened. What its subscriptions delivered and lost is counted by their queues.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,7 +44,8 @@ pub struct LocalStatistics {
     pub unsent: u64,
 }
 
-/// One connection, for any number of threads by reference. [`Link::close`] ends it, and so does dropping it, which reads nothing more.
+/// One connection, for any number of threads by reference. [`Link::close`] ends it, and so does dropping it, which reads nothing more,
+/// unless [`Link::forget`] was called.
 pub struct Link {
     shared: Arc<Shared>,
 }
@@ -61,6 +69,20 @@ impl Link {
 
     pub fn state(&self) -> State {
         self.shared.connection.lock().state
+    }
+
+    /// Resolves `ticket` when the link is connected, or with why it is not, `connect_timeout` from now at the latest.
+    pub fn wait_connected(&self, ticket: Ticket) {
+        let mut connection = self.shared.connection.lock();
+        match connection.state {
+            State::Connected => ticket.resolve(Ok(Answer::Done)),
+            State::Closed => ticket.resolve(Err(closed(connection.cause.as_ref()))),
+            State::Connecting | State::Reconnecting => {
+                connection.awaiting.join(ticket);
+                drop(connection);
+                self.shared.notify.notify_one();
+            }
+        }
     }
 
     /// Segments that a topic may have here, as the broker last said.
@@ -260,23 +282,31 @@ impl Link {
     /// Ends the link now, without a wait. What the kernel has for it is processed first: inboxes can still be read to their end, and
     /// subscriptions that were ended before count it as lost.
     pub fn close(&self) {
-        // An original broker is read by the supervisor, which may have a part of it in its hands.
-        if !self.shared.is_original() {
-            let mut connection = self.shared.connection.lock();
-            // If its end is found here, this side has caused it.
+        self.shared.close();
+    }
+
+    /// The same for an owner that has forgotten it. Does not wait: what the kernel does not take at once, the supervisor writes as soon as
+    /// it does, for 2 s at most. What is not sent then, or not on this connection, is logged.
+    pub fn forget(&self) {
+        let mut connection = self.shared.connection.lock();
+        let is_connected = connection.state == State::Connected;
+        if is_connected {
             connection.closing = true;
-            #[cfg(target_os = "linux")]
-            if let Some(stream) = &connection.stream {
-                stream.stop_receiving();
-            }
-            self.shared.read_rest(connection);
+            connection.forgotten = Some(Instant::now() + FORGOTTEN_TIMEOUT);
         }
-        self.shared.end(None);
+        drop(connection);
+        self.shared.outbox.lock().disarm();
+        self.shared.flush();
+        if is_connected && self.shared.outbox.lock().unsent() > 0 {
+            self.shared.notify.notify_one();
+        } else {
+            self.shared.close_forgotten();
+        }
     }
 
     /// The same for a host that cannot watch the descriptor, so that nobody would ever read.
     pub fn cannot_watch(&self, cause: String, errno: Option<i32>) {
-        let action = format!("watch the connection to {}", self.address().path().display());
+        let action = format!("watch the connection to {}", path_text(self.address().path()));
         self.shared.end(Some(Error::Io { action, cause, errno }));
     }
 
@@ -300,7 +330,9 @@ fn not_connected(text: &str) -> Result<Answer> {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.shared.end(None);
+        if self.shared.connection.lock().forgotten.is_none() {
+            self.shared.end(None);
+        }
     }
 }
 

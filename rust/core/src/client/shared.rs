@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::config::{ClientConfig, Peer};
 use super::connection::{Connection, Reader, State};
@@ -15,10 +16,12 @@ use super::inbound::Inbound;
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Sent, closed};
 use super::read_buffer::ReadBuffer;
+use super::ticket::Answer;
 use super::unsupported;
 use crate::error::Error;
 use crate::lock::{Mutex, MutexGuard};
 use crate::log::Limiter;
+use crate::printable::path_text;
 use crate::queue::Wake;
 use crate::transport::{Address, Stream};
 use crate::wire::text::{Code, FromClient, Id, Sub};
@@ -59,7 +62,7 @@ impl Shared {
     pub(super) fn new(address: Address, config: ClientConfig, reader: Reader, host: Arc<dyn Wake>) -> Arc<Self> {
         let log = Arc::new(Limiter::default());
         Arc::new_cyclic(|weak: &std::sync::Weak<Shared>| Shared {
-            connection: Mutex::new(Connection::new()),
+            connection: Mutex::new(Connection::new(config.connect_timeout)),
             inbound: Mutex::new(Inbound::new(config.dialect, config.max_frame, Arc::clone(&log))),
             outbox: Mutex::new(match config.peer {
                 Peer::Native => Outbox::new(config.send_buffer_bytes, config.max_frame),
@@ -92,7 +95,7 @@ impl Shared {
         if !last && let Some(suppressed) = self.log.due("connection_lost") {
             tracing::warn!(
                 target: "daemoneye_eventbus::client",
-                reason = "connection_lost", path = %self.address.path().display(), suppressed,
+                reason = "connection_lost", path = %path_text(self.address.path()), suppressed,
                 "the connection broke and is dialled again: {cause}"
             );
         }
@@ -152,12 +155,13 @@ impl Shared {
         connection.stream = Some(stream);
         connection.generation += 1;
         connection.cause = None;
+        let awaiting = connection.awaiting.take_all();
         connection.read_buffer = ReadBuffer::from(leftover);
         connection.change(State::Connected);
         if let Some(suppressed) = self.log.due(CONNECTED) {
             tracing::info!(
                 target: "daemoneye_eventbus::client",
-                path = %self.address.path().display(), suppressed, "connected"
+                path = %path_text(self.address.path()), suppressed, "connected"
             );
         }
         let mut inbound = self.inbound.lock();
@@ -177,7 +181,44 @@ impl Shared {
         }
         self.flush();
         self.process_read(connection);
+        for ticket in awaiting {
+            ticket.resolve(Ok(Answer::Done));
+        }
         self.host.wake();
+    }
+
+    /// An attempt failed, and others may follow. Told to those whose time is over, and to all if time does not change it (`lasts`).
+    pub(super) fn attempt_failed(&self, cause: Error, lasts: bool) {
+        let mut connection = self.connection.lock();
+        if connection.state == State::Closed {
+            return;
+        }
+        if lasts {
+            for ticket in connection.awaiting.take_all() {
+                ticket.resolve(Err(cause.clone()));
+            }
+        }
+        connection.cause = Some(cause);
+        drop(connection);
+        self.give_up_late(Instant::now());
+    }
+
+    /// Those whose time was over at `now` wait no longer. The link ends if none has ever come to a connection, and nobody is left.
+    pub(super) fn give_up_late(&self, now: Instant) {
+        let mut connection = self.connection.lock();
+        let cause = connection.cause.as_ref();
+        let error = Error::ConnectTimeout {
+            path: self.address.path().to_owned(),
+            timeout: self.config.connect_timeout,
+            cause: cause.map_or_else(|| "an attempt is still under way".to_owned(), Error::to_string),
+            busy: matches!(cause, Some(Error::BrokerBusy(_))),
+        };
+        for ticket in connection.awaiting.take_late(now) {
+            ticket.resolve(Err(error.clone()));
+        }
+        if connection.state == State::Connecting && connection.awaiting.give_up() <= now {
+            self.end_locked(connection, Some(error));
+        }
     }
 
     pub(super) fn note_refused(&self, code: Code, topic: Option<&str>, messages: u64, why: &str) {
@@ -208,7 +249,7 @@ impl Shared {
         if let Some(suppressed) = self.log.due("unreachable") {
             tracing::warn!(
                 target: "daemoneye_eventbus::client",
-                reason = "unreachable", path = %self.address.path().display(), suppressed,
+                reason = "unreachable", path = %path_text(self.address.path()), suppressed,
                 "the broker cannot be dialled now: {cause}"
             );
         }
@@ -226,6 +267,36 @@ impl Shared {
                     reason, suppressed, "more of the same, each counted and not logged"
                 );
             }
+        }
+    }
+
+    /// Ends the link for its owner, without a wait. What the kernel has for it is processed first.
+    pub(super) fn close(&self) {
+        // An original broker is read by the supervisor, which may have a part of it in its hands.
+        if !self.is_original() {
+            let mut connection = self.connection.lock();
+            // If its end is found here, this side has caused it.
+            connection.closing = true;
+            #[cfg(target_os = "linux")]
+            if let Some(stream) = &connection.stream {
+                stream.stop_receiving();
+            }
+            self.read_rest(connection);
+        }
+        self.end(None);
+    }
+
+    /// The same for an owner that has forgotten it, and so cannot ask what was not sent.
+    pub(super) fn close_forgotten(&self) {
+        // Before: one that the kernel has in part counts as written at the end of its connection.
+        let unsent = self.outbox.lock().unsent();
+        self.close();
+        if unsent > 0 {
+            tracing::warn!(
+                target: "daemoneye_eventbus::client",
+                messages = unsent, path = %self.address.path().display(),
+                "published messages were not sent: their bus was forgotten; shut it down, or use async with"
+            );
         }
     }
 
@@ -252,7 +323,8 @@ impl Shared {
         connection.change(State::Closed);
         let error = closed(connection.cause.as_ref());
         let mut inbound = self.inbound.lock();
-        let mut tickets = inbound.take_unanswered();
+        let mut tickets = connection.awaiting.take_all();
+        tickets.extend(inbound.take_unanswered());
         for id in inbound.subscriptions.ids() {
             if let Some(entry) = inbound.remove(id) {
                 inbound.close_inbox(&entry.inbox, None);

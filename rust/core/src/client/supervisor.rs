@@ -32,6 +32,8 @@ const CONFIRM_DELAY: Duration = Duration::from_secs(1);
 const READ_GRACE: Duration = Duration::from_millis(200);
 /// An attempt that begins at the end of `connect_timeout` still has this long to be answered.
 const MIN_ATTEMPT: Duration = Duration::from_millis(50);
+/// Whoever's time is over while an attempt is under way hears of its end, if that comes within this time.
+const ATTEMPT_GRACE: Duration = Duration::from_millis(100);
 /// A broker makes its socket private and opens it to a group afterwards, and a directory may get its mode late: a denial is believed when
 /// it is repeated this much later.
 const DENIED_RECHECK: Duration = Duration::from_millis(100);
@@ -44,35 +46,48 @@ const MIN_PING_INTERVAL: Duration = Duration::from_millis(10);
 /// How often the peer of a connection is checked that a full subscription keeps from being read: it may be gone.
 const PEER_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Ends the link if its supervisor panics, so that nobody waits for it for ever.
-struct EndOnPanic(Arc<Shared>);
+/// Ends the link if its supervisor panics, so that nobody waits for it for ever, and with its supervisor if nobody else has it.
+struct EndWithSupervisor(Arc<Shared>);
 
-impl Drop for EndOnPanic {
+impl Drop for EndWithSupervisor {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.end_after_panic();
+        } else if self.0.connection.lock().forgotten.is_some() {
+            self.0.close_forgotten();
         }
     }
 }
 
 pub(super) async fn supervise(shared: Arc<Shared>) {
-    let _guard = EndOnPanic(Arc::clone(&shared));
+    let _guard = EndWithSupervisor(Arc::clone(&shared));
     let mut backoff = Backoff::new(shared.config.reconnect_initial, shared.config.reconnect_max);
-    let mut give_up = Some(Instant::now() + shared.config.connect_timeout);
-    let mut denied = false;
+    let (mut was_connected, mut denied) = (false, false);
     loop {
+        let give_up = {
+            let awaiting = &mut shared.connection.lock().awaiting;
+            if awaiting.begin_attempt() {
+                backoff.reset();
+            }
+            (!was_connected).then(|| awaiting.give_up())
+        };
         let attempted = tokio::select! {
+            // Before anybody is told that it takes too long.
+            biased;
             attempted = attempt(&shared, give_up) => attempted,
             // The connection that is being made is dropped at once.
             () = until_closed(&shared) => return shared.outbox.lock().detach(),
         };
         match attempted {
             Ok(live) => {
-                (give_up, denied) = (None, false);
+                (was_connected, denied) = (true, false);
                 let since = Instant::now();
                 match live {
                     Live::Native { keep_alive } => maintain(&shared, keep_alive).await,
                     Live::Original { stream, readable } => original::maintain(&shared, &stream, &readable).await,
+                }
+                if shared.connection.lock().forgotten.is_some() {
+                    return;
                 }
                 if since.elapsed() >= STABLE_AFTER {
                     backoff.reset();
@@ -81,40 +96,69 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
             Err(failed) => {
                 shared.outbox.lock().detach();
                 let denied_before = std::mem::replace(&mut denied, failed.is_denied());
-                let is_last = match failed.retry {
+                let lasts = match failed.retry {
                     Retry::Yes => false,
-                    Retry::OnceConnected => give_up.is_some() && (denied_before || !denied),
+                    Retry::OnceConnected => denied_before || !denied,
                     Retry::No => true,
                 };
-                if is_last {
+                if lasts && (failed.retry == Retry::No || !was_connected) {
                     shared.end(Some(failed.error));
-                } else if failed.retry == Retry::OnceConnected && give_up.is_none() {
-                    shared.log_unreachable(&failed.error);
-                } else if give_up.is_some_and(|at| Instant::now() >= at) {
-                    shared.end(Some(Error::ConnectTimeout {
-                        path: shared.address.path().to_owned(),
-                        timeout: shared.config.connect_timeout,
-                        cause: failed.error.to_string(),
-                        busy: matches!(failed.error, Error::BrokerBusy(_)),
-                    }));
+                } else {
+                    if failed.retry == Retry::OnceConnected && was_connected {
+                        shared.log_unreachable(&failed.error);
+                    }
+                    shared.attempt_failed(failed.error, lasts);
                 }
             }
         }
-        let mut wake = Instant::now() + if denied { DENIED_RECHECK } else { Duration::ZERO } + backoff.next();
-        if let Some(at) = give_up {
-            wake = wake.min(at);
+        let earliest = Instant::now() + if denied { DENIED_RECHECK } else { Duration::ZERO };
+        let mut wake = earliest + backoff.next();
+        if !was_connected {
+            wake = wake.min(shared.connection.lock().awaiting.give_up());
         }
-        tokio::select! {
-            () = sleep_until(wake) => {}
-            () = until_closed(&shared) => return,
+        if !pause(&shared, earliest, wake).await {
+            return;
         }
     }
 }
 
-/// Until the link has ended for good.
+/// Between two attempts. False if the link has ended for good.
+async fn pause(shared: &Shared, earliest: Instant, wake: Instant) -> bool {
+    loop {
+        let at = {
+            let connection = shared.connection.lock();
+            if connection.state == State::Closed {
+                return false;
+            }
+            connection.awaiting.next_attempt(earliest, wake)
+        };
+        tokio::select! {
+            () = sleep_until(at) => return true,
+            () = shared.notify.notified() => {}
+        }
+    }
+}
+
+/// Until the link has ended for good. Whoever has no time left for the attempt that is under way is told so.
 async fn until_closed(shared: &Shared) {
-    while shared.connection.lock().state != State::Closed {
-        shared.notify.notified().await;
+    loop {
+        let late = {
+            let connection = shared.connection.lock();
+            if connection.state == State::Closed {
+                return;
+            }
+            connection.awaiting.first_end().map(|end| end + ATTEMPT_GRACE)
+        };
+        let too_late = async {
+            match late {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = shared.notify.notified() => {}
+            () = too_late => shared.give_up_late(Instant::now() - ATTEMPT_GRACE),
+        }
     }
 }
 
@@ -348,18 +392,30 @@ async fn maintain(shared: &Arc<Shared>, keep_alive: Duration) {
         if is_over {
             return finish_lost(shared, &stream, readable.as_ref(), shared.closed_without_reason()).await;
         }
-        let (blocked, failed, may_pause, reads) = {
+        let (blocked, failed, may_pause, reads, forgotten) = {
             let connection = shared.connection.lock();
             let reads = readable.as_ref().filter(|_| !connection.paused);
             let may_pause = shared.inbound.lock().may_pause();
             let mut outbox = shared.outbox.lock();
+            if connection.forgotten.is_some() {
+                // The host's loop may wait for the kernel too, or have waited when it ended.
+                outbox.disarm();
+            }
             let sent = shared.write_and_wake(&mut outbox);
             if timers.confirm_at.is_none() && outbox.is_confirmation_due() {
                 timers.confirm_at = Some(Instant::now() + CONFIRM_DELAY);
             }
-            (sent == Sent::Blocked, outbox.is_failed(), may_pause, reads)
+            let forgotten = connection.forgotten.map(|end| (end, outbox.unsent()));
+            (sent == Sent::Blocked, outbox.is_failed(), may_pause, reads, forgotten)
         };
         let mut due = timers.next_due();
+        if let Some((end, unsent)) = forgotten {
+            if unsent == 0 || Instant::now() >= end {
+                return;
+            }
+            // The host's loop may send the rest, and tells nobody.
+            due = due.min(end).min(Instant::now() + PEER_CHECK_INTERVAL);
+        }
         if may_pause {
             due = due.min(Instant::now() + PEER_CHECK_INTERVAL);
         }

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::printable::path_text;
 
 #[cfg(any(windows, test))]
 mod pipe;
@@ -55,7 +56,7 @@ impl Address {
         }
         let absolute = std::path::absolute(path).map_err(|cause| {
             Error::io(
-                format!("make {} absolute against the working directory", path.display()),
+                format!("make {} absolute against the working directory", path_text(path)),
                 &cause,
             )
         })?;

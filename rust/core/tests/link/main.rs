@@ -7,6 +7,7 @@
     reason = "clippy.toml frees test functions only, not what they call"
 )]
 
+mod awaiting;
 mod blocked_host;
 mod final_frames;
 mod impossible_numbers;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::broker::{Published, Unfinished};
 use daemoneye_eventbus_core::lock::Mutex;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -14,10 +15,9 @@ use crate::budget::Budget;
 use crate::calls;
 use crate::errors::{raise, to_py};
 use crate::fork_safe::ForkSafe;
-use crate::lifecycle::is_exiting;
+use crate::lifecycle::{is_exiting, is_too_late};
 use crate::link::Link;
 use crate::local_link::LocalLink;
-use crate::loop_thread::LoopThread;
 use crate::loop_waker::LoopWaker;
 use crate::operation::{Kind, Operation};
 use crate::publish_progress::PublishProgress;
@@ -53,7 +53,7 @@ impl BusCore {
             backend,
             budget: Budget::new(PUBLISHES_A_TURN),
             waiter_count: AtomicUsize::new(0),
-            thread: LoopThread::current(),
+            own_loop: waker.own_loop(py)?,
             room_waker: waker.for_token(py, token)?,
             notifier: waker.notifier(py)?,
             closed: AtomicBool::new(false),
@@ -124,14 +124,23 @@ impl BusCore {
             correlation,
             topic,
         };
-        if is_exiting() {
+        let is_exiting = is_exiting();
+        if is_exiting && is_too_late() {
             return Ok(());
         }
-        let on_loop = slf.get().thread.is_current();
+        let (py, bus) = (slf.py(), slf.get());
+        let would_block = || Err(to_py(py, Error::WouldBlock(PublishCall::Nowait.name())));
+        if is_exiting && !bus.write_now(py)? {
+            return would_block();
+        }
+        let on_loop = bus.own_loop.is_current(py)?;
         match Self::try_publish(slf, &request, PublishMode::Nowait { on_loop })? {
+            PublishOutcome::Accepted if is_exiting && !bus.write_now(py)? => {
+                calls::method(intern!(py, "_warn_unsent"), [slf], None).map(drop)
+            }
             PublishOutcome::Accepted => Ok(()),
             PublishOutcome::Interrupted(error) => Err(error),
-            PublishOutcome::Full(_) => Err(to_py(slf.py(), Error::WouldBlock(request.call.name()))),
+            PublishOutcome::Full(_) => would_block(),
         }
     }
 
@@ -212,7 +221,7 @@ impl BusCore {
         progress: &PublishProgress,
     ) -> PyResult<Py<PyAny>> {
         let py = slf.py();
-        slf.get().thread.check(py)?;
+        slf.get().own_loop.check(py)?;
         loop {
             if std::mem::take(&mut resumed) {
                 slf.get().budget.resume();

@@ -61,7 +61,7 @@ impl BusCore {
     pub(crate) fn try_publish_awaited(slf: &Bound<'_, Self>, request: &PublishRequest) -> PyResult<PublishOutcome> {
         let py = slf.py();
         let bus = slf.get();
-        bus.thread.check(py)?;
+        bus.own_loop.check(py)?;
         if bus.waiter_count.load(Ordering::Relaxed) > 0 {
             return Ok(PublishOutcome::Full(None));
         }
@@ -71,6 +71,14 @@ impl BusCore {
     /// Whether its loop can still run anything.
     fn has_loop(slf: &Bound<'_, Self>) -> PyResult<bool> {
         calls::method(intern!(slf.py(), "_has_loop"), [slf], None)?.is_truthy()
+    }
+
+    /// Has the loop go on with what was published, by a method of the bus. False if it runs in another thread by now, and nothing was done.
+    fn leave_to_loop(slf: &Bound<'_, Self>, method: &Bound<'_, PyString>, mode: PublishMode) -> PyResult<bool> {
+        if !mode.waits() && slf.get().own_loop.has_moved(slf.py())? {
+            return Ok(false);
+        }
+        calls::method(method, [slf], None).map(|_| true)
     }
 
     /// Tries once.
@@ -154,21 +162,16 @@ impl BusCore {
             }
             Sent::Full => return Ok(PublishOutcome::Full(None)),
             // A loop that is closed does not flush what was left to it.
-            Sent::Waiting if !mode.waits() => match Self::has_loop(slf) {
-                Ok(false) => {
-                    link.get(py)?.flush_elsewhere();
-                    Ok(None)
+            Sent::Waiting if !mode.waits() => Self::has_loop(slf),
+            Sent::Buffered | Sent::Blocked if !mode.is_on_loop() => Ok(false),
+            Sent::Buffered if handle.flush.schedule() => Ok(true),
+            Sent::Buffered => Self::leave_to_loop(slf, intern!(py, "_flush_soon"), mode).inspect(|is_left| {
+                if !is_left {
+                    handle.flush.clear();
                 }
-                has_loop => has_loop.map(|_| None),
-            },
-            Sent::Buffered | Sent::Blocked if !mode.is_on_loop() => {
-                link.get(py)?.flush_elsewhere();
-                Ok(None)
-            }
-            Sent::Buffered if handle.flush.schedule() => Ok(None),
-            Sent::Buffered => calls::method(intern!(py, "_flush_soon"), [slf], None).map(Some),
-            Sent::Blocked => calls::method(intern!(py, "_kernel_is_full"), [slf], None).map(Some),
-            Sent::Written | Sent::Waiting => Ok(None),
+            }),
+            Sent::Blocked => Self::leave_to_loop(slf, intern!(py, "_kernel_is_full"), mode),
+            Sent::Written | Sent::Waiting => Ok(true),
         };
         if mode.waits() {
             bus.budget.spend(size);
@@ -176,13 +179,19 @@ impl BusCore {
         // Whoever is here has the interpreter's lock, so this needs no atomic addition.
         bus.published
             .store(bus.published.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        if let Err(error) = scheduled {
-            // No flush is scheduled: the loop is closed, or a signal handler raised. What was accepted is sent all the same.
-            handle.flush.clear();
-            link.get(py)?.flush_elsewhere();
-            return Ok(PublishOutcome::Interrupted(error));
+        match scheduled {
+            Ok(true) => Ok(PublishOutcome::Accepted),
+            Ok(false) => {
+                link.get(py)?.flush_elsewhere();
+                Ok(PublishOutcome::Accepted)
+            }
+            Err(error) => {
+                // No flush is scheduled: the loop is closed, or a signal handler raised. What was accepted is sent all the same.
+                handle.flush.clear();
+                link.get(py)?.flush_elsewhere();
+                Ok(PublishOutcome::Interrupted(error))
+            }
         }
-        Ok(PublishOutcome::Accepted)
     }
 
     /// In the broker's process, without a connection.
@@ -231,12 +240,15 @@ impl BusCore {
         match published {
             Published::Done => {}
             Published::HeldBack => {
-                if !handle.flush.schedule()
-                    && let Err(error) = calls::method(intern!(py, "_flush_soon"), [slf], None)
-                {
-                    handle.flush.clear();
-                    port.get(py)?.flush();
-                    scheduled = Err(error);
+                if !handle.flush.schedule() {
+                    let left = Self::leave_to_loop(slf, intern!(py, "_flush_soon"), mode);
+                    if !matches!(left, Ok(true)) {
+                        handle.flush.clear();
+                        port.get(py)?.flush();
+                    }
+                    if let Err(error) = left {
+                        scheduled = Err(error);
+                    }
                 }
             }
             Published::Wait(unfinished) => {

@@ -8,7 +8,7 @@ use pyo3::types::{PyList, PyString, PyTuple, PyType};
 use super::{SubscriptionCore, Taken};
 use crate::budget::Budget;
 use crate::errors::to_py;
-use crate::loop_thread::LoopThread;
+use crate::loop_waker::LoopWaker;
 use crate::mapping;
 use crate::operation::{Kind, Operation};
 use crate::source::{Receiver, Source};
@@ -19,11 +19,12 @@ const MESSAGES_A_TURN: u32 = 256;
 #[pymethods]
 impl SubscriptionCore {
     #[new]
-    #[pyo3(signature = (source, subscriber_id, *_args, **_kwargs))]
+    #[pyo3(signature = (source, subscriber_id, waker, *_args, **_kwargs))]
     fn new(
         py: Python<'_>,
         source: &Source,
         subscriber_id: Py<PyString>,
+        waker: &LoopWaker,
         _args: &Bound<'_, PyTuple>,
         _kwargs: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
@@ -41,7 +42,7 @@ impl SubscriptionCore {
             best: Mutex::new(HashMap::new()),
             dialect: source.dialect,
             budget: Budget::new(MESSAGES_A_TURN),
-            thread: LoopThread::current(),
+            own_loop: waker.own_loop(py)?,
         })
     }
 

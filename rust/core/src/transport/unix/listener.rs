@@ -28,6 +28,7 @@ use super::socket_file::{PathWatch, SocketFile, SocketPath};
 use super::stream::Stream;
 use crate::error::{Error, Result};
 use crate::log::Limiter;
+use crate::printable::path_text;
 use crate::transport::{Address, ListenOptions, Peer};
 
 const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -72,7 +73,7 @@ impl Prepared {
             }
         };
         let socket = Registered::new(Arc::new(socket), Interest::READABLE)
-            .map_err(|cause| Error::io(format!("watch the listener at {}", path.display()), &cause))?;
+            .map_err(|cause| Error::io(format!("watch the listener at {}", path_text(&path)), &cause))?;
         Ok(Listener {
             file: Some(file),
             socket,
@@ -105,7 +106,7 @@ impl Listener {
                 if cause.kind() != io::ErrorKind::AddrInUse {
                     drop(SocketFile::claim(socket_path));
                 }
-                return Err(Error::io(format!("listen at {}", path.display()), &cause));
+                return Err(Error::io(format!("listen at {}", path_text(path)), &cause));
             }
         };
         let file = SocketFile::claim(socket_path)?;
@@ -114,7 +115,7 @@ impl Listener {
             refuse_descriptors(
                 socket
                     .get()
-                    .map_err(|cause| Error::io(format!("listen at {}", path.display()), &cause))?,
+                    .map_err(|cause| Error::io(format!("listen at {}", path_text(path)), &cause))?,
             );
         }
         file.set_access(mode, options.group)?;
@@ -127,7 +128,7 @@ impl Listener {
     /// connections has the length that `listen` gives it; and from then on the kernel names this process to whoever connects.
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         let path = given_path(&fd)?;
-        let failed = |cause| Error::io(format!("take over the listener at {}", path.display()), &cause);
+        let failed = |cause| Error::io(format!("take over the listener at {}", path_text(&path)), &cause);
         rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
         rustix::io::ioctl_fionbio(&fd, true).map_err(|errno| failed(errno.into()))?;
         // Its mode is the manager's, and may let others in.

@@ -13,6 +13,7 @@ use super::descriptor::Descriptor;
 use super::socket_file::{SocketPath, same_file};
 use super::{refused, system};
 use crate::error::{Error, Result};
+use crate::printable::path_text;
 use crate::transport::Peer;
 
 /// How often the file may change under our hands before we give up.
@@ -104,7 +105,7 @@ impl LockFile<'_> {
             Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => {}
             Err(errno) => return Err(failed(errno)),
         }
-        tracing::warn!(path = %self.path.display(), "no room for the pid in the lock file, which holds all the same");
+        tracing::warn!(path = %path_text(&self.path), "no room for the pid in the lock file, which holds all the same");
         Ok(())
     }
 

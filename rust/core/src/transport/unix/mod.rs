@@ -27,6 +27,7 @@ pub use stream::{Readable, Stream};
 
 use super::Peer;
 use crate::error::Error;
+use crate::printable::path_text;
 
 /// Who is at the other end of a connected socket that is known by its number alone.
 pub fn peer_of(number: RawFd) -> io::Result<Peer> {
@@ -41,5 +42,5 @@ fn refused(path: &Path, reason: impl Into<String>) -> Error {
 }
 
 fn system(action: &str, path: &Path, errno: Errno) -> Error {
-    Error::io(format!("{action} {}", path.display()), &errno.into())
+    Error::io(format!("{action} {}", path_text(path)), &errno.into())
 }

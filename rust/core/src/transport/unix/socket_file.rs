@@ -13,6 +13,7 @@ use super::descriptor::Descriptor;
 use super::stream::{NOT_A_STREAM, Stream, connect};
 use super::{directory, refused, system};
 use crate::error::{Error, Result};
+use crate::printable::path_text;
 use crate::transport::{Address, PathState, Peer};
 
 /// A text frame that every dialect's broker answers.
@@ -67,7 +68,7 @@ impl SocketPath {
     pub(super) fn dir(&self) -> Result<BorrowedFd<'_>> {
         self.dir
             .get()
-            .map_err(|cause| Error::io(format!("use the directory of {}", self.path.display()), &cause))
+            .map_err(|cause| Error::io(format!("use the directory of {}", path_text(&self.path)), &cause))
     }
 
     pub(super) fn stat(&self) -> Result<Option<Stat>> {
@@ -97,7 +98,7 @@ impl SocketPath {
             Some(Errno::AGAIN) => Err(self.taken(None, true)),
             // No descriptor, no memory, no permission: that says nothing of who listens, and is no clear no.
             _ => Err(Error::io(
-                format!("ask whether a broker listens at {}", self.path.display()),
+                format!("ask whether a broker listens at {}", path_text(&self.path)),
                 &cause,
             )),
         }
@@ -162,7 +163,7 @@ impl SocketPath {
         if self.stat()?.is_some_and(|now| same_file(&now, found)) {
             fs::unlinkat(self.dir()?, &self.name, AtFlags::empty())
                 .map_err(|errno| system("remove the stale socket", &self.path, errno))?;
-            tracing::warn!(path = %self.path.display(), "removed a stale socket: nobody listens on it and the lock is free");
+            tracing::warn!(path = %path_text(&self.path), "removed a stale socket: nobody listens on it and the lock is free");
         }
         Ok(())
     }
@@ -286,7 +287,7 @@ impl Drop for SocketFile {
             && self.current().is_ok()
             && let Err(errno) = fs::unlinkat(dir, &self.socket_path.name, AtFlags::empty())
         {
-            let (path, cause) = (self.socket_path.path.display(), std::io::Error::from(errno));
+            let (path, cause) = (path_text(&self.socket_path.path), std::io::Error::from(errno));
             tracing::warn!(%path, %cause, "the socket file stays: this process may not remove it any more");
         }
     }

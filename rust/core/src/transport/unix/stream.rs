@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use super::descriptor::{Descriptor, Registered};
 use super::refused;
 use crate::error::{Error, Result};
+use crate::printable::path_text;
 use crate::transport::{Address, DialError, Peer, Retry, User};
 
 /// Linux's UIO_MAXIOV; more at once is an error there.
@@ -60,15 +61,16 @@ impl Stream {
     pub fn dial(address: &Address, server_uids: &[u32]) -> Result<Self, DialError> {
         let path = address.path();
         let fd = connect(path).map_err(|cause| explain(path, &cause))?;
-        let stream = Self::adopt(fd)
-            .map_err(|cause| Retry::Yes.because(Error::io(format!("ask who listens at {}", path.display()), &cause)))?;
+        let stream = Self::adopt(fd).map_err(|cause| {
+            Retry::Yes.because(Error::io(format!("ask who listens at {}", path_text(path)), &cause))
+        })?;
         let uid = stream.peer.uid;
         if !server_uids.contains(&uid) {
             return Err(Retry::No.because(Error::PermissionRefused {
                 uid,
                 reason: format!(
                     "the broker at {} runs as uid {uid}, and server_uids is {server_uids:?}; check who made the socket, or add that uid",
-                    path.display()
+                    path_text(path)
                 ),
             }));
         }
@@ -301,7 +303,7 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
             uid,
             reason: format!(
                 "uid {uid} may not write to the socket at {} or not enter its directory; run as the broker's user, or have the broker use socket_group",
-                path.display()
+                path_text(path)
             ),
         });
     }
@@ -320,9 +322,9 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
     let action = match errno {
         Some(Errno::AGAIN) => format!(
             "connect to {} (the broker's queue of new connections is full)",
-            path.display()
+            path_text(path)
         ),
-        _ => format!("connect to {}", path.display()),
+        _ => format!("connect to {}", path_text(path)),
     };
     let retry = if passes { Retry::Yes } else { Retry::OnceConnected };
     retry.because(Error::io(action, cause))
