@@ -233,7 +233,7 @@ def test_operations_lists_every_reason():
     ]
     # Python shows only what has occurred, so the whole list is read where it is made.
     core = ROOT / "rust/core/src"
-    dropped = re.findall(r'Self::\w+ => "(\w+)"', (core / "queue/mod.rs").read_text(encoding="utf-8"))
+    dropped = re.findall(r'Self::\w+ => "(\w+)"', (core / "queue/drop_reason.rs").read_text(encoding="utf-8"))
     refused = re.findall(
         r'^ {4}\w+ = "(\w+)",$', (core / "broker/statistics.rs").read_text(encoding="utf-8"), re.MULTILINE
     )
