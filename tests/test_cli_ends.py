@@ -318,7 +318,7 @@ def test_a_full_disk_is_one_line(cli, cli_broker, command):
     with open("/dev/full", "wb") as full:
         child = cli(command, stdout=full)
         name = "daemoneye-eventbus" if command.startswith("-") else f"daemoneye-eventbus {command}"
-        child.ends(1, f"{name}: No space left on device\n")
+        child.ends(1, f"{name}: stdout: No space left on device\n")
 
 
 @pytest.mark.parametrize("words", [("--json",), ()])

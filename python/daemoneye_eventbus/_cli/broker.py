@@ -75,6 +75,13 @@ def ignore_hang_up() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
+class _Log(logging.Handler):
+    """Lines of stderr. They are made on the event loop, which waits for no reader."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        output.tell(self.format(record) + "\n")
+
+
 class _OneLine(logging.Formatter):
     """A record may quote what a peer sent."""
 
@@ -109,7 +116,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if limits := rate_limits(arguments):
         values["rate_limit"] = limits
     config = build(BrokerConfig, values)
-    handler = logging.StreamHandler()
+    handler = _Log()
     handler.setFormatter(_OneLine(f"{_PROG}: %(levelname)s: %(name)s: %(message)s"))
     logging.basicConfig(level=arguments.log_level.upper(), handlers=[handler])
     asyncio.run(_serve(_broker(arguments, handed, config), arguments.drain))
@@ -137,7 +144,7 @@ async def _serve(broker: Broker, drain: float) -> None:
     await broker.start()
     undelivered = 0
     try:
-        output.write(f"broker: listening on {output.escape(str(broker.path))}\n")
+        output.write_or_go_on(f"broker: listening on {output.escape(str(broker.path))}\n")
         notify(_PROG, "READY=1", f"STATUS=Listening on {output.escape(str(broker.path))}")
         await stopped.wait()
         notify(_PROG, "STOPPING=1")

@@ -276,7 +276,7 @@ class _Progress:
         text = f"{share}{counted(self.published, 'event')}, {self.published / (now - self._began):.0f}/s"
         if self._terminal:
             self._shown = True
-            print(f"\r{_PROG}: {text}\x1b[K", end="", file=sys.stderr, flush=True)
+            output.tell(f"\r{_PROG}: {text}\x1b[K")
         else:
             output.say(_PROG, text)
 
@@ -284,7 +284,7 @@ class _Progress:
         """Leaves the line free for something else."""
         if self._shown:
             self._shown = False
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            output.tell("\r\x1b[K")
 
     def total(self, refused: int, unconfirmed: int) -> None:
         """After an error it is wanted most."""
