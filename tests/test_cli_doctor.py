@@ -147,6 +147,16 @@ def test_paths_that_cannot_be_used(cli, folder):
     assert "symbolic link" in findings_of(cli, 4, folder / "link" / "b.sock")["directory"]["text"]
 
 
+def test_a_socket_that_everybody_can_open(cli, cli_broker, path):
+    """Only a broker that made the socket makes it another mode."""
+    Path(path).chmod(0o666)
+    assert "it makes it 0600" in findings_of(cli, 7)["socket"]["advice"]
+    Path(f"{path}.lock").unlink()
+    advice = findings_of(cli, 7)["socket"]["advice"]
+    assert "SocketMode=" in advice
+    assert "Start the broker again" not in advice
+
+
 def test_a_lock_that_no_broker_would_take(cli, path):
     lock = Path(f"{path}.lock")
     lock.write_text("1\n")
@@ -354,6 +364,44 @@ def test_a_broker_of_another_user(cli, open_folder, program):
     assert found["directory"]["level"] == found["socket"]["level"] == "ok"
     assert "not_permitted" in found["broker"]["text"] or "allowed_uids" in found["broker"]["text"]
     assert "--allowed-uids" in found["broker"]["advice"]
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_broker_of_another_user_that_is_stopped(cli, open_folder, program):
+    """It was an unsafe directory and a lock to be removed, though that user's broker starts there."""
+    os.chown(open_folder, NOBODY, NOBODY)
+    open_folder.chmod(0o700)
+    path = str(open_folder / "b.sock")
+    for _ in range(2):
+        found = findings_of(cli, 5, path, "--server-uid", NOBODY)
+        assert found["directory"]["level"] == "ok"
+        assert found["broker"]["text"] == "none runs here"
+        assert found["broker"]["advice"].startswith(f"start one as nobody (uid {NOBODY}): ")
+        broker = program("broker.py", path, {"allowed_uids": [0]}, user=NOBODY)
+        broker.line()
+        broker.kill()
+        os.unlink(path)
+    assert found["lock"]["level"] == "note"
+    # What root's own broker would not take is told to root as before.
+    assert "belongs to uid" in findings_of(cli, 4, path)["directory"]["text"]
+
+
+@pytest.mark.usefixtures("as_root")
+def test_a_broker_of_root_that_is_stopped_as_another_user_sees_it(cli, open_folder):
+    """Whoever may only connect there cannot be whose broker is missing."""
+    path = open_folder / "b.sock"
+    cli("broker", path).until("listening", "stdout").signal(signal.SIGTERM).ends(0)
+    # Imported first: the interpreter may live where that user cannot read.
+    code = (
+        "import os, sys, encodings.ascii, pwd; from daemoneye_eventbus._cli import main;"
+        "os.setgroups([]); os.setuid(int(sys.argv.pop(1))); sys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(NOBODY), "doctor", str(path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 5, done
+    assert "start one as root (uid 0): " in done.stdout
+    assert "\nbad   lock" not in done.stdout
 
 
 @pytest.mark.usefixtures("as_root")

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import __version__
-from daemoneye_eventbus._cli.examine import Finding, strange
+from daemoneye_eventbus._cli.examine import Finding, starters, strange
 from daemoneye_eventbus._cli.exits import NO_BROKER, REFUSED, WARN
 from daemoneye_eventbus._cli.numbers import counted, duration
 from daemoneye_eventbus._cli.raw import UNKNOWN, UNPROVED, RawConnection, Refusal, answer, handshake
@@ -54,7 +54,7 @@ def broker(path: Path, token: bytes | None, trusted: Collection[int], timeout: f
     except ConnectionLost as error:
         return [Finding("bad", "broker", str(error), "look at the broker's log; it says why it cut", NO_BROKER)]
     except OSError as error:
-        return [_unreachable(error, path)]
+        return [_unreachable(error, path, starters(path, trusted))]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         text = f"somebody listens who answers as no broker does ({type(error).__name__}: {str(error)[:_SHOWN]})"
         return [Finding("bad", "broker", text, "find out who it is, as with ss -xlp, and stop it", NO_BROKER)]
@@ -78,10 +78,12 @@ def _findings(raw: RawConnection, token: bytes | None, trusted: Collection[int],
         return [Finding("bad", "broker", text, advice, NO_BROKER)]
 
 
-def _unreachable(error: OSError, path: Path) -> Finding:
+def _unreachable(error: OSError, path: Path, users: Collection[int]) -> Finding:
     match error.errno:
         case errno.ENOENT:
-            return Finding("bad", "broker", "none runs here", f"start one: daemoneye-eventbus broker {path}", NO_BROKER)
+            who = "" if effective_uid() in users else f" as {' or '.join(map(shown, users))}"
+            advice = f"start one{who}: daemoneye-eventbus broker {path}"
+            return Finding("bad", "broker", "none runs here", advice, NO_BROKER)
         case errno.ECONNREFUSED | errno.ENOTSOCK:
             text = "nobody listens: the socket was left behind, as after a crash"
             advice = f"start the broker{_of(path)} again; it removes the socket itself"
