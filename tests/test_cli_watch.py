@@ -139,6 +139,15 @@ def test_others_than_the_brokers_user(cli, open_folder):
     assert "own user" in stats.stderr
     clients = run("clients")
     assert (clients.returncode, clients.stdout, clients.stderr.count("\n")) == (4, "", 1)
+
+    def refused():
+        return json.loads(cli("stats", "--json", "--path", path).ends(0).stdout)["refused"]["not_permitted"]
+
+    before = refused()
+    top = run("top", "--count", "3", "--interval", "0.1", "--json")
+    assert (top.returncode, top.stdout.count("\n")) == (0, 3)
+    # Asked once more each time, it hid strangers in the broker's log, and rang an alarm.
+    assert refused() == before + 1
     top = run("top", "--once", "--interval", "0.1", "--json")
     assert top.returncode == 0
     assert "clients" not in json.loads(top.stdout)
