@@ -28,6 +28,8 @@ from daemoneye_eventbus._cli.kinds import CONTROL, KINDS, Kind, fields_of
 from daemoneye_eventbus._cli.options import flag
 from daemoneye_eventbus._cli.progress import PROG, Progress
 from daemoneye_eventbus._cli.reader import LONGEST_LINE, Lines, LineTooLong
+from daemoneye_eventbus._cli.refusals import Refusals
+from daemoneye_eventbus._cli.wording import in_options
 
 if TYPE_CHECKING:
     from daemoneye_eventbus import EventBus
@@ -162,7 +164,7 @@ def _message(arguments: argparse.Namespace) -> jsonlines.Parsed:
         said = str(error)
         for name in fields_of(kind):
             said = said.replace(f"{kind.__name__}.{name}:", f"{_option(name)}:")
-        raise CliError(said, USAGE) from None
+        raise CliError(in_options(said), USAGE) from None
 
 
 def _connect(arguments: argparse.Namespace) -> Any:
@@ -183,7 +185,7 @@ def _fate(bus: EventBus) -> tuple[int, int]:
     return numbers["refused"], numbers["unconfirmed"] + numbers["unsent"]
 
 
-async def _confirm(bus: EventBus) -> None:
+async def _confirm(bus: EventBus, refusals: Refusals) -> None:
     """Everything has been routed; raises for what was refused, and for what may have been lost."""
     try:
         await bus.flush()
@@ -193,22 +195,24 @@ async def _confirm(bus: EventBus) -> None:
     if unconfirmed:
         raise CliError(f"the connection broke, and {unconfirmed} of what was published may be lost", NO_BROKER)
     if refused:
-        raise CliError(f"the broker refused {refused} of what was published; its log says why")
+        raise refusals.error(refused)
 
 
 async def _publish_one(arguments: argparse.Namespace, parsed: jsonlines.Parsed) -> int:
+    refusals = Refusals.watched()
     async with _connect(arguments) as bus:
         try:
             await _publish(bus, parsed)
         except (TopicError, ValueError) as error:
-            raise CliError(_CORRELATION.sub("--correlation: ", str(error)), USAGE) from None
-        await _confirm(bus)
+            raise CliError(in_options(_CORRELATION.sub("--correlation: ", str(error))), USAGE) from None
+        await _confirm(bus, refusals)
     return OK
 
 
 async def _publish_lines(arguments: argparse.Namespace, descriptor: int, size: int | None) -> int:
     loop = asyncio.get_running_loop()
     signals: list[int] = []
+    refusals = Refusals.watched()
     async with _connect(arguments) as bus:
         progress = Progress(size, quiet=getattr(arguments, "quiet", False))
         lines = Lines(descriptor)
@@ -231,7 +235,7 @@ async def _publish_lines(arguments: argparse.Namespace, descriptor: int, size: i
         finally:
             progress.clear()
             try:
-                await _confirm(bus)
+                await _confirm(bus, refusals)
             finally:
                 progress.total(*_fate(bus))
     if signals:
@@ -269,5 +273,5 @@ async def _publish_line(bus: EventBus, line: bytes, progress: Progress) -> bool:
         return True
     progress.bad += 1
     progress.clear()
-    output.say(PROG, f"line {progress.lines}: {reason}")
+    output.say(PROG, f"line {progress.lines}: {in_options(reason)}")
     return False
