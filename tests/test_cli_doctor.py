@@ -344,6 +344,8 @@ def test_a_broker_of_another_user_who_lets_us_in(cli, open_folder, program):
     ):
         said = cli(*command, "--path", path).ends(4).stderr
         assert str(NOBODY) in said
+        assert "--server-uid" in said
+        assert "server_uids" not in said
         cli(*command, "--path", path, "--server-uid", "0", "--server-uid", NOBODY).ends(0, "")
     cli("stats", "--path", path, "--server-uid", "nobody-of-that-name").ends(2)
 
@@ -351,7 +353,7 @@ def test_a_broker_of_another_user_who_lets_us_in(cli, open_folder, program):
 def test_a_sid_of_a_broker_is_for_windows(cli, path):
     for command in (["stats"], ["doctor"], ["decode", "--live"]):
         said = cli(*command, "--path", path, "--server-sid", "S-1-5-18", "--server-sid", "S-1-5-32-544").ends(2).stderr
-        assert "server_sids: has no effect on Unix; use server_uids" in said
+        assert "--server-sid: has no effect on Unix; use --server-uid" in said
 
 
 @pytest.mark.usefixtures("as_root")

@@ -19,6 +19,7 @@ from daemoneye_eventbus._cli import broker, clients, decode, demo, doctor, pub, 
 from daemoneye_eventbus._cli.commands import Formatter
 from daemoneye_eventbus._cli.exits import INTERRUPTED, OK, READER_GONE, TERMINATED, USAGE, CliError, code_of, table
 from daemoneye_eventbus._cli.output import ReaderGone, discard_stdout, prepare_streams, say, settle, write
+from daemoneye_eventbus._cli.wording import in_options
 from daemoneye_eventbus.errors import EventBusError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _run(words: Sequence[str]) -> int:
         if isinstance(error, OSError) and not isinstance(error, EventBusError):
             # What could not be written stays in the buffer, and the interpreter would fail over it once more.
             discard_stdout()
-        say(prog, _error_text(error))
+        say(prog, in_options(_error_text(error)))
         return code_of(error)
     return code
 

@@ -63,7 +63,7 @@ def _seconds(text: str, said: str, *, least: float) -> float:
 def trusted(arguments: argparse.Namespace) -> tuple[int, ...] | None:
     """Users whose broker may be spoken to; None for the library's default."""
     if hasattr(arguments, "server_sid") and sys.platform != "win32":
-        raise CliError("server_sids: has no effect on Unix; use server_uids", USAGE)
+        raise CliError("--server-sid: has no effect on Unix; use --server-uid", USAGE)
     given: list[int] | None = getattr(arguments, "server_uid", None)
     return None if given is None else tuple(given)
 

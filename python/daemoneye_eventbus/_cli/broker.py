@@ -15,8 +15,8 @@ from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import OK, USAGE, CliError
 from daemoneye_eventbus._cli.notify import notify
 from daemoneye_eventbus._cli.numbers import counted
-from daemoneye_eventbus._cli.options import add_fields, build, given
-from daemoneye_eventbus._cli.rights import add_rights, rate_limits, rules
+from daemoneye_eventbus._cli.options import add_fields, given
+from daemoneye_eventbus._cli.rights import add_rights, configuration, rate_limits, rules
 
 if TYPE_CHECKING:
     import argparse
@@ -112,10 +112,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.token_file:
         _leave_no_core()
         values["token"] = [_token(name) for name in arguments.token_file]
-    values["rules"] = rules(arguments)
     if limits := rate_limits(arguments):
         values["rate_limit"] = limits
-    config = build(BrokerConfig, values)
+    config = configuration(values, rules(arguments))
     handler = _Log()
     handler.setFormatter(_OneLine(f"{_PROG}: %(levelname)s: %(name)s: %(message)s"))
     logging.basicConfig(level=arguments.log_level.upper(), handlers=[handler])
