@@ -128,6 +128,16 @@ def events(*pids, **more):
     return "".join(json.dumps({"type": "process", "fields": {"pid": pid, "name": "sh"}, **more}) + "\n" for pid in pids)
 
 
+def findings_of(cli, code, *arguments):
+    """What `doctor` found by subject, the last of each."""
+    child = cli("doctor", "--json", *arguments).ends(code, "")
+    found = [json.loads(line) for line in child.stdout.splitlines()]
+    assert max((one["code"] for one in found), default=0) > 0 or code == 0
+    # What keeps somebody from working says what to do.
+    assert all(one["advice"] for one in found if one["level"] in {"warn", "bad"} and one["subject"] != "path")
+    return {one["subject"]: one for one in found}
+
+
 def read_terminal(controller, child, until=None):
     """What the child showed, to its end or until a text stands there."""
     shown = b""

@@ -25,8 +25,8 @@ __all__ = ["broker"]
 # Of a bound, from where on it is worth telling.
 _NEARLY: Final = 0.8
 _ADVICE: Final = {
-    "overflow": "readers are too slow: read more at once, filter, raise queue_messages and queue_bytes, or lose "
-    'nothing with congestion="block" and overflow="block"',
+    "overflow": "readers are too slow: read more at once, filter, raise --queue-messages and --queue-bytes, and what "
+    'readers ask for themselves (broker_queue_messages), or lose nothing with congestion="block" and overflow="block"',
     "total_queue_bytes": "readers are too slow together: raise --total-queue-bytes, or find the slowest with clients",
     "no_memory": "allocations failed: give the broker's process more memory, or lower queue_bytes and max_connections",
     "max_frame": "a reader takes smaller frames than publishers send; raise its max_frame",
@@ -196,11 +196,20 @@ def _clients(raw: RawConnection, info: dict[str, Any], detail: dict[str, Any], t
     queued = f"{counted(waiting, 'message')} of {detail['queued_bytes']} bytes {'waits' if waiting == 1 else 'wait'}"
     findings = [Finding("ok", "clients", f"{len(found)}, this one included; {queued}")]
     bounds = {"messages": info.get("queue_messages"), "bytes": info.get("queue_bytes")}
-    for one in found:
-        for what, most in bounds.items():
-            waits = one[f"queued_{what}"]
-            if most and waits >= _NEARLY * most:
-                text = f"{one['name'] or 'one without a name'} (pid {one['pid']}) lets {waits} {what} wait, of {most}"
-                findings.append(Finding("warn", "clients", text, "it reads too slowly, or not at all", WARN))
-                break
-    return findings
+    return findings + [slow for one in found if (slow := _slow(one, bounds)) is not None]
+
+
+def _slow(one: dict[str, Any], bounds: dict[str, int | None]) -> Finding | None:
+    """What a client lets wait, if that is nearly all that it may, or if some was lost: it may have asked for less."""
+    name = f"{one['name'] or 'one without a name'} (pid {one['pid']})"
+    for what, most in bounds.items():
+        waits = one[f"queued_{what}"]
+        if most and waits >= _NEARLY * most:
+            text = f"{name} lets {waits} {what} wait, of {most}"
+            return Finding("warn", "clients", text, "it reads too slowly, or not at all", WARN)
+    lost = one["dropped"].get("overflow", 0)
+    if lost and one["queued_messages"]:
+        text = f"{name} lets {counted(one['queued_messages'], 'message')} wait, and has lost {lost}: overflow"
+        advice = "it reads too slowly, or not at all, or has asked for a small queue (broker_queue_messages)"
+        return Finding("warn", "clients", text, advice, WARN)
+    return None
