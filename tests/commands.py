@@ -93,7 +93,7 @@ def cli(path):
 
     def start(*arguments, env=None, **options):
         settings = {key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"}
-        settings |= {"DAEMONEYE_BROKER_SOCKET": str(path), **(env or {})}
+        settings |= {"DAEMONEYE_BROKER_SOCKET": str(path), "TERM": "xterm", **(env or {})}
         children.append(Child(arguments, settings, **options))
         return children[-1]
 

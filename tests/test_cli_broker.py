@@ -88,6 +88,7 @@ def test_options_are_obeyed(cli, path, arguments):
         (("--ping-interval", "100"), "--ping-timeout: must be above --ping-interval"),
         (("--drain", "nan"), "no number of seconds"),
         (("--drain", "-1"), "no number of seconds"),
+        (("--drain", "2e9"), "'2e9' is no number of seconds of at least 0 and at most 1000000000"),
         (("--stall-timeout", "5s"), "'5s' is no number of seconds"),
         (("--path", "/tmp/other"), "not allowed with argument"),
         (("--unknown",), "unrecognized arguments"),

@@ -401,6 +401,12 @@ def test_a_number_has_the_limits_of_its_own_field(cli, line, said):
     assert said in cli("pub", *line.split()).ends(2).stderr
 
 
+def test_an_option_of_lines_is_refused_with_a_type(cli):
+    for option in (("--file", "x"), ("--keep-going",)):
+        said = cli("pub", *option, "process", "--pid", "1", "--name", "x").ends(2).stderr
+        assert f"pub: {option[0]} " in said
+
+
 def test_one_is_not_many(cli, cli_broker):
     assert publish_lines(cli, events(1)).ends(0).stderr == "daemoneye-eventbus pub: published 1 event\n"
     said = publish_lines(cli, events(1) + "{", "--keep-going").ends(1).stderr

@@ -223,6 +223,15 @@ def test_top_on_a_terminal(cli, cli_broker, path, raw):
     assert read_terminal(controller, child).endswith("\x1b[?7h\x1b[?25h")
 
 
+def test_top_on_a_terminal_that_obeys_nothing_prints_lines(cli, cli_broker):
+    controller, terminal = terminal_of(80, 24)
+    child = cli("top", "--once", "--interval", "0.1", stdout=terminal, env={"TERM": "dumb"})
+    os.close(terminal)
+    shown = read_terminal(controller, child)
+    assert shown.startswith("    uptime ")
+    assert "\x1b" not in shown
+
+
 @pytest.mark.parametrize("height", [2, 5, 8])
 def test_top_stays_in_place_on_a_small_terminal(cli, cli_broker, path, raw, height):
     """What did not fit went beyond the last row and moved the rest up, each time."""

@@ -151,7 +151,7 @@ def _unwritten(error: OSError) -> Exception:
 
 def is_terminal(stream: TextIO) -> bool:
     """Whether it is a terminal that obeys escape sequences, which a console of Windows by default does not."""
-    return sys.platform != "win32" and stream.isatty()
+    return sys.platform != "win32" and os.environ.get("TERM") != "dumb" and stream.isatty()
 
 
 def say(prog: str, text: str) -> None:

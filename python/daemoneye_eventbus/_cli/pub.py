@@ -137,6 +137,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.kind is not None:
         if arguments.file is not None:
             raise CliError(f"--file has lines of its own; give it without {arguments.kind}", USAGE)
+        if arguments.keep_going:
+            raise CliError(f"--keep-going is about lines; give it without {arguments.kind}", USAGE)
         return asyncio.run(_publish_one(arguments, _message(arguments)))
     if arguments.file is None or arguments.file == "-":
         return asyncio.run(_publish_lines(arguments, 0, None))
