@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 
@@ -37,6 +38,10 @@ def main() -> None:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve(arguments.path, arguments.instance))
     except (EventBusError, ValueError) as error:
+        sys.exit(f"broker: {error}")
+    except OSError as error:
+        # A full disk, or nobody reads; nothing of ours is left to be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(f"broker: {error}")
 
 

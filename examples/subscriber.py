@@ -74,7 +74,9 @@ def main() -> None:
     parser.add_argument("--instance", help="name of a broker's well-known address instead of a path")
     arguments = parser.parse_args()
     path, patterns = arguments.path, arguments.patterns
-    if arguments.instance is not None and path is not None:
+    # Where the broker is known already, the first one is a pattern too; none of those has a slash.
+    is_known = arguments.instance is not None or ("DAEMONEYE_BROKER_SOCKET" in os.environ and "/" not in (path or ""))
+    if is_known and path is not None:
         path, patterns = None, [path, *patterns]
     # asyncio turns an interrupt into a cancellation, which closes what is open; a plain kill shall do the same.
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a script started this with &
@@ -82,11 +84,13 @@ def main() -> None:
     try:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(listen(path, arguments.instance, patterns or ["events.#"]))
-    except BrokenPipeError:
-        # The reader of a pipe has seen enough; nothing of ours is left to be flushed into it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (EventBusError, ValueError) as error:
         sys.exit(f"subscriber: {error}")
+    except OSError as error:
+        # The reader of a pipe has seen enough, or the disk is full; nothing of ours is left to be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            sys.exit(f"subscriber: {error}")
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def cli(path):
 
     def start(*arguments, env=None, **options):
         settings = {key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"}
-        settings |= {"DAEMONEYE_BROKER_SOCKET": str(path), **(env or {})}
+        settings |= {"DAEMONEYE_BROKER_SOCKET": str(path), "TERM": "xterm", **(env or {})}
         children.append(Child(arguments, settings, **options))
         return children[-1]
 
@@ -126,6 +126,16 @@ def publish_lines(cli, text, *arguments):
 def events(*pids, **more):
     """A line for each."""
     return "".join(json.dumps({"type": "process", "fields": {"pid": pid, "name": "sh"}, **more}) + "\n" for pid in pids)
+
+
+def findings_of(cli, code, *arguments):
+    """What `doctor` found by subject, the last of each."""
+    child = cli("doctor", "--json", *arguments).ends(code, "")
+    found = [json.loads(line) for line in child.stdout.splitlines()]
+    assert max((one["code"] for one in found), default=0) > 0 or code == 0
+    # What keeps somebody from working says what to do.
+    assert all(one["advice"] for one in found if one["level"] in {"warn", "bad"} and one["subject"] != "path")
+    return {one["subject"]: one for one in found}
 
 
 def read_terminal(controller, child, until=None):

@@ -289,6 +289,16 @@ def test_live_ends(cli, cli_broker, path):
     assert str(path) in cli("decode", "--live", "--connect-timeout", "0.2").ends(5).stderr
 
 
+def test_live_whose_subscription_is_refused(cli, path, folder):
+    """It went on, and ended with 0."""
+    rules = folder / "rules.toml"
+    rules.write_text('[[rule]]\nsubscribe = ["#"]\nallow = false\n')
+    cli("broker", path, "--rules", rules).until("listening", "stdout")
+    child = cli("decode", "--live", "--subscribe", "events.#", "--timeout", "20").ends(4)
+    assert "may not subscribe" in child.stderr
+    assert '"verb": "ERR"' in child.stdout
+
+
 def test_as_a_silent_client(cli, path):
     """Nothing is said; what comes is shown, whoever listens."""
     with socket.socket(socket.AF_UNIX) as listener:

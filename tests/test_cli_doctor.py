@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -17,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import raw as raw_by_hand
-from commands import DEADLINE, wait_for
+from commands import DEADLINE, findings_of, wait_for
 from daemoneye_eventbus import EventBus, ProcessEvent, __version__
 from daemoneye_eventbus._cli import examine
 from daemoneye_eventbus._native import Address
@@ -28,16 +26,6 @@ pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="modes and sockets of Unix"),
     pytest.mark.limit(90),
 ]
-
-
-def findings_of(cli, code, *arguments):
-    """Findings by subject, the last of each."""
-    child = cli("doctor", "--json", *arguments).ends(code, "")
-    found = [json.loads(line) for line in child.stdout.splitlines()]
-    assert max((one["code"] for one in found), default=0) > 0 or code == 0
-    # What keeps somebody from working says what to do.
-    assert all(one["advice"] for one in found if one["level"] in {"warn", "bad"} and one["subject"] != "path")
-    return {one["subject"]: one for one in found}
 
 
 def heads_of(shown):
@@ -145,6 +133,16 @@ def test_paths_that_cannot_be_used(cli, folder):
         # Root's own links are followed.
         os.chown(folder / "link", NOBODY, NOBODY, follow_symlinks=False)
     assert "symbolic link" in findings_of(cli, 4, folder / "link" / "b.sock")["directory"]["text"]
+
+
+def test_a_socket_that_everybody_can_open(cli, cli_broker, path):
+    """Only a broker that made the socket makes it another mode."""
+    Path(path).chmod(0o666)
+    assert "it makes it 0600" in findings_of(cli, 7)["socket"]["advice"]
+    Path(f"{path}.lock").unlink()
+    advice = findings_of(cli, 7)["socket"]["advice"]
+    assert "SocketMode=" in advice
+    assert "Start the broker again" not in advice
 
 
 def test_a_lock_that_no_broker_would_take(cli, path):
@@ -316,84 +314,18 @@ async def test_drops_and_a_reader_that_does_not_read(cli, path, raw):
     wait_for(lambda: "protocol 1" in findings_of(cli, 7)["refused"]["text"])
 
 
-@pytest.mark.usefixtures("as_root")
-def test_a_broker_of_another_user_who_lets_us_in(cli, open_folder, program):
-    os.chown(open_folder, NOBODY, NOBODY)
-    path = str(open_folder / "b.sock")
-    program("broker.py", path, {"allowed_uids": [0]}, user=NOBODY).line()
-    found = findings_of(cli, 4, path)
-    for subject in ("socket", "broker"):
-        assert f"--server-uid {NOBODY}" in found[subject]["advice"]
-    assert "traffic" not in found
-    findings_of(cli, 0, path, "--server-uid", NOBODY)
-    for command in (
-        ["stats"],
-        ["clients"],
-        ["top", "--once", "--interval", "0.1"],
-        ["decode", "--live", "--count", "1"],
-    ):
-        said = cli(*command, "--path", path).ends(4).stderr
-        assert str(NOBODY) in said
-        cli(*command, "--path", path, "--server-uid", "0", "--server-uid", NOBODY).ends(0, "")
-    cli("stats", "--path", path, "--server-uid", "nobody-of-that-name").ends(2)
-
-
-def test_a_sid_of_a_broker_is_for_windows(cli, path):
-    for command in (["stats"], ["doctor"], ["decode", "--live"]):
-        said = cli(*command, "--path", path, "--server-sid", "S-1-5-18", "--server-sid", "S-1-5-32-544").ends(2).stderr
-        assert "server_sids: has no effect on Unix; use server_uids" in said
-
-
-@pytest.mark.usefixtures("as_root")
-def test_a_broker_of_another_user(cli, open_folder, program):
-    """Root looks at a service: judged as that user's, and told who may ask more."""
-    os.chown(open_folder, NOBODY, NOBODY)
-    path = str(open_folder / "b.sock")
-    program("broker.py", path, {}, user=NOBODY).line()
-    found = findings_of(cli, 4, path, "--server-uid", NOBODY)
-    assert found["directory"]["level"] == found["socket"]["level"] == "ok"
-    assert "not_permitted" in found["broker"]["text"] or "allowed_uids" in found["broker"]["text"]
-    assert "--allowed-uids" in found["broker"]["advice"]
-
-
-@pytest.mark.usefixtures("as_root")
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there are no pid namespaces")
-def test_a_broker_without_a_pid_here(cli_broker, path):
-    """Seen from a pid namespace in which it has no number: clients there know it by its uid, and so does a doctor."""
-    inside = ["unshare", "--pid", "--fork", sys.executable, "-m", "daemoneye_eventbus"]
-    if subprocess.run([*inside, "--version"], capture_output=True, timeout=DEADLINE, check=False).returncode:
-        pytest.skip("this system gives no pid namespaces")
-    for command in (["stats", "--path", path], ["doctor", path]):
-        done = subprocess.run([*inside, *command], capture_output=True, text=True, timeout=DEADLINE, check=False)
-        assert (done.returncode, done.stderr) == (0, ""), (command, done)
-    assert " ms as " in done.stdout
-    assert " ms as pid" not in done.stdout
-
-
-@pytest.mark.usefixtures("as_root")
-def test_a_path_that_somebody_else_has_taken(cli, open_folder):
-    """Nothing is sent to whom no client would speak, and nothing is advised that a broker would refuse."""
-    open_folder.chmod(0o1777)
-    path = open_folder / "b.sock"
-    cli("broker", path).until("listening", "stdout").signal(signal.SIGTERM).ends(0)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        os.chown(path, NOBODY, NOBODY)
-        path.chmod(0o777)
-        listener.listen()
-        # The kernel says who listened, which is we: as a stranger sees it.
-        found = findings_of(cli, 4, path, "--server-uid", NOBODY)
-        assert f"--server-uid {os.geteuid()}" in found["broker"]["advice"]
-        with listener.accept()[0] as peer:
-            peer.settimeout(DEADLINE)
-            assert peer.recv(1) == b""
-    found = findings_of(cli, 4, path)
-    assert found["lock"]["level"] == "note", "ours is in nobody's way"
-    assert found["socket"]["level"] == "bad"
-    assert "0600" not in found["socket"]["advice"]
-    assert "starts at no socket of anybody else" in found["socket"]["advice"]
-    assert f"start the broker of nobody (uid {NOBODY}) again" in found["broker"]["advice"]
-    assert "belongs to uid" in cli("broker", path).ends(4).stderr
+async def test_a_reader_that_asked_for_a_small_queue(cli, cli_broker, path, raw):
+    """It is full before the broker's own limit is near, which alone was compared."""
+    reader = raw(str(path))
+    reader.connect("small", queue_messages=2)
+    reader.subscribe(1, "events.#")
+    async with EventBus.connect(path) as bus:
+        for _ in range(8):
+            await bus.publish(ProcessEvent(1, "x" * 400_000))
+        await bus.flush()
+        found = findings_of(cli, 7)
+    assert found["clients"]["text"].startswith(f"small (pid {os.getpid()}) lets 2 messages wait, and has lost ")
+    assert "broker_queue_messages" in found["clients"]["advice"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -27,11 +29,17 @@ pytestmark = [
 ]
 
 
+def unread(pipe):
+    """Bytes that wait in a pipe."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
 @pytest.mark.parametrize(
     "arguments",
     [("sub", "events.#"), ("top",), ("top", "--json"), ("pub",), ("decode", "--live")],
 )
-async def test_interrupt(cli, cli_broker, path, arguments):
+async def test_interrupt(cli, cli_broker, path, arguments, number, code):
     # A pipe that stays open and says nothing.
     read, write = os.pipe()
     async with EventBus.connect(path) as bus:
@@ -39,9 +47,70 @@ async def test_interrupt(cli, cli_broker, path, arguments):
         async with asyncio.timeout(DEADLINE):
             while arguments[0] not in {client.name for client in await bus.clients()}:
                 await asyncio.sleep(0.02)
-        child.signal(signal.SIGINT).ends(130)
+        child.signal(number).ends(code)
     os.close(read)
     os.close(write)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_pub_that_is_told_to_end_sends_what_it_has_read(cli, path, number, code):
+    """What it took from a pipe is nowhere else. It was gone at SIGTERM, without a word, and half of it at SIGINT."""
+    cli("broker", path, "--queue-messages", "50", "--stall-timeout", "60").until("listening", "stdout")
+    reader = cli("sub", "events.#", "--quiet", "--overflow", "block")
+    wait_for(lambda: json.loads(cli("stats", "--json").ends(0).stdout)["active_subscribers"] == 1)
+    reader.signal(signal.SIGSTOP)
+    line = events(1).encode().replace(b"sh", b"n" * (4096 - len(events(1)) + 2))
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    child = cli("pub", "--congestion", "block", stdin=reading)
+    written = 0
+    taken_at = time.monotonic()
+    while time.monotonic() < taken_at + 1:
+        # Until it waits for the reader, with everything full.
+        try:
+            written += os.write(writing, line)
+            taken_at = time.monotonic()
+        except BlockingIOError:
+            time.sleep(0.01)
+    child.signal(number)
+    if number == signal.SIGTERM:
+        # As `timeout` does: to the process, then to its group.
+        child.signal(number)
+    reader.signal(signal.SIGCONT)
+    child.process.wait(DEADLINE)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        left = len(pipe.read())
+    read = (written - left) // len(line)
+    child.ends(code, f"daemoneye-eventbus pub: published {read} events\n")
+    assert json.loads(cli("stats", "--json").ends(0).stdout)["messages_published"] == read
+
+
+def test_pub_that_is_told_to_end_says_what_it_could_not_send(cli, path):
+    broker = cli("broker", path, "--queue-messages", "50", "--stall-timeout", "60").until("listening", "stdout")
+    child = cli("pub", "--congestion", "block", stdin=subprocess.PIPE)
+    child.process.stdin.write(events(1).encode())
+    child.process.stdin.flush()
+    wait_for(lambda: json.loads(cli("stats", "--json").ends(0).stdout)["messages_published"] == 1)
+    broker.signal(signal.SIGSTOP)
+    child.process.stdin.write(events(2, 3).encode())
+    child.process.stdin.flush()
+    wait_for(lambda: unread(child.process.stdin) == 0, "read")
+    child.signal(signal.SIGTERM).until("3 unconfirmed\n")
+    broker.signal(signal.SIGCONT)
+    child.ends(5)
+    assert child.stderr.splitlines() == [
+        "daemoneye-eventbus pub: published 0 events, 3 unconfirmed",
+        "daemoneye-eventbus pub: the broker did not confirm what was published",
+    ]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_sub_that_is_told_to_end_says_how_much_it_had(cli, cli_broker, number, code):
+    child = cli("sub", "events.#").until("subscribed")
+    publish_lines(cli, events(1, 2, 3)).ends(0)
+    child.until("pid=3", "stdout").signal(number).ends(code)
+    assert re.fullmatch(r"daemoneye-eventbus sub: 3 events in \d+\.\d s, 0 dropped", child.stderr.splitlines()[-1])
 
 
 def test_a_second_interrupt_ends_at_once_and_quietly(cli, cli_broker, path):
@@ -318,7 +387,7 @@ def test_a_full_disk_is_one_line(cli, cli_broker, command):
     with open("/dev/full", "wb") as full:
         child = cli(command, stdout=full)
         name = "daemoneye-eventbus" if command.startswith("-") else f"daemoneye-eventbus {command}"
-        child.ends(1, f"{name}: No space left on device\n")
+        child.ends(1, f"{name}: stdout: No space left on device\n")
 
 
 @pytest.mark.parametrize("words", [("--json",), ()])

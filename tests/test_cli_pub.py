@@ -176,6 +176,10 @@ def test_a_live_pipe_passes_events_on_at_once(cli, cli_broker, path, folder):
         ('{"type":"process","fields":{"pid":1,"name":"x","start_time":1}}', "fields.start_time: no such field"),
         ('{"type":"process","fields":{"pid":1,"name":"x","start_time_ns":1.5}}', "fields.start_time_ns: expected nano"),
         ('{"type":"process","fields":{"pid":1,"name":"x","start_time_ns":1' + "0" * 30 + "}}", "beyond the years"),
+        (
+            '{"type":"process","fields":{"pid":1,"name":"x","start_time_ns":-1}}',
+            "fields.start_time_ns: times before 1970 cannot be written",
+        ),
         ('{"type":"process","fields":{"pid":1,"name":"x","metadata":{"a":1}}}', "fields.metadata"),
         (
             '{"type":"performance","fields":{"metric_name":"m","value":NaN,"unit":"s"}}',
@@ -245,10 +249,19 @@ def test_what_is_refused_is_not_counted_as_published(cli, path, folder):
     rules.write_text('[[rule]]\npublish = ["events.process.stop"]\nallow = false\n')
     cli("broker", path, "--rules", rules).until("listening", "stdout")
     lines = events(1, 2) + events(3, topic="events.process.stop")
-    assert publish_lines(cli, lines + "{}\n", "--keep-going").ends(1).stderr.splitlines()[-2:] == [
+    why = f"uid {os.geteuid()} may not publish on this topic; have the broker's rules allow it"
+    assert publish_lines(cli, lines + "{}\n", "--keep-going").ends(4).stderr.splitlines()[-2:] == [
         "daemoneye-eventbus pub: published 2 events, 1 bad line, 1 refused",
-        "daemoneye-eventbus pub: the broker refused 1 of what was published; its log says why",
+        f"daemoneye-eventbus pub: the broker refused 1 of what was published: {why}",
     ]
+    one = cli("pub", "process", "--pid", "1", "--name", "x", "--topic", "events.process.stop").ends(4)
+    assert one.stderr == f"daemoneye-eventbus pub: the broker refused 1 of what was published: {why}\n"
+
+
+def test_what_comes_too_fast_is_refused_with_the_reason(cli, path):
+    cli("broker", path, "--rate-limit", "messages=2").until("listening", "stdout")
+    said = publish_lines(cli, events(*range(50))).ends(1).stderr.splitlines()[-1]
+    assert ": above the broker's rate_limit; publish more slowly, or with --congestion block" in said
 
 
 @pytest.mark.parametrize("confirms", [True, False])
@@ -386,6 +399,12 @@ def test_progress_of_a_large_file(cli, cli_broker, folder):
 )
 def test_a_number_has_the_limits_of_its_own_field(cli, line, said):
     assert said in cli("pub", *line.split()).ends(2).stderr
+
+
+def test_an_option_of_lines_is_refused_with_a_type(cli):
+    for option in (("--file", "x"), ("--keep-going",)):
+        said = cli("pub", *option, "process", "--pid", "1", "--name", "x").ends(2).stderr
+        assert f"pub: {option[0]} " in said
 
 
 def test_one_is_not_many(cli, cli_broker):

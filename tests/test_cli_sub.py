@@ -177,6 +177,15 @@ def test_rates_and_drops(cli, cli_broker):
     assert re.search(r"events in [\d.]+ s, \d+ dropped\n$", slow.stderr)
 
 
+def test_patterns_that_only_control_messages_match(cli, cli_broker):
+    """It was silent for ever."""
+    hint = "--include-control"
+    ends = ("--timeout", "0.1")
+    assert hint in cli("sub", "control.#", "control.agent.*", *ends).ends(0).stderr
+    assert hint not in cli("sub", "control.#", "events.#", *ends).ends(0).stderr
+    assert hint not in cli("sub", "control.#", "--include-control", *ends).ends(0).stderr
+
+
 def test_a_range_that_nothing_can_be_in_is_refused(cli, path):
     said = cli("sub", "events.#", "--path", path, "--min-sequence", "5", "--max-sequence", "2").ends(2).stderr
     assert "sub: --min-sequence 5 is above --max-sequence 2: nothing could match\n" in said

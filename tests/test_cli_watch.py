@@ -139,6 +139,15 @@ def test_others_than_the_brokers_user(cli, open_folder):
     assert "own user" in stats.stderr
     clients = run("clients")
     assert (clients.returncode, clients.stdout, clients.stderr.count("\n")) == (4, "", 1)
+
+    def refused():
+        return json.loads(cli("stats", "--json", "--path", path).ends(0).stdout)["refused"]["not_permitted"]
+
+    before = refused()
+    top = run("top", "--count", "3", "--interval", "0.1", "--json")
+    assert (top.returncode, top.stdout.count("\n")) == (0, 3)
+    # Asked once more each time, it hid strangers in the broker's log, and rang an alarm.
+    assert refused() == before + 1
     top = run("top", "--once", "--interval", "0.1", "--json")
     assert top.returncode == 0
     assert "clients" not in json.loads(top.stdout)
@@ -212,6 +221,15 @@ def test_top_on_a_terminal(cli, cli_broker, path, raw):
     child.signal(signal.SIGINT).ends(130)
     # The cursor is back, and long lines are wrapped again.
     assert read_terminal(controller, child).endswith("\x1b[?7h\x1b[?25h")
+
+
+def test_top_on_a_terminal_that_obeys_nothing_prints_lines(cli, cli_broker):
+    controller, terminal = terminal_of(80, 24)
+    child = cli("top", "--once", "--interval", "0.1", stdout=terminal, env={"TERM": "dumb"})
+    os.close(terminal)
+    shown = read_terminal(controller, child)
+    assert shown.startswith("    uptime ")
+    assert "\x1b" not in shown
 
 
 @pytest.mark.parametrize("height", [2, 5, 8])

@@ -231,6 +231,34 @@ async def test_subscriber_prints_a_line_per_event_and_nothing_that_moves_the_cur
     assert subscriber.stop() == 0
 
 
+async def test_subscriber_takes_patterns_where_the_broker_is_known(run, broker, path, monkeypatch):
+    """The first one was taken for a path, and waited for."""
+    monkeypatch.setenv("DAEMONEYE_BROKER_SOCKET", str(path))
+    monkeypatch.chdir(path.parent)
+    subscriber = run("subscriber.py", "events.process.*", "events.network.#")
+    subscriber.until(r"subscribed to events\.process\.\*, events\.network\.#")
+    assert subscriber.stop() == 0
+    subscriber = run("subscriber.py", path)
+    subscriber.until("subscribed to events.#")
+    assert subscriber.stop() == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+async def test_a_full_disk_is_one_line(broker, path):
+    with open("/dev/full", "wb") as full:
+        for script, where in (("subscriber.py", path), ("broker.py", path.with_suffix(".2"))):
+            with subprocess.Popen(
+                [sys.executable, str(EXAMPLES / script), str(where)], stdout=full, stderr=subprocess.PIPE, text=True
+            ) as child:
+                if script == "subscriber.py":
+                    assert await asyncio.to_thread(child.stderr.readline) == "subscribed to events.#\n"
+                    async with EventBus.connect(path) as bus:
+                        await bus.publish(ProcessEvent(1, "x"))
+                said = await asyncio.to_thread(child.stderr.read)
+                assert (child.wait(DEADLINE), said.count("\n")) == (1, 1), said
+                assert "No space left" in said
+
+
 def publish_beyond_the_calendar(path):
     """A process event with a time that no ``datetime`` can hold."""
     peer = raw.Raw(str(path))

@@ -10,22 +10,20 @@ import argparse
 import contextlib
 import io
 import itertools
-import os
 import re
-import signal
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from daemoneye_eventbus import __version__
-from daemoneye_eventbus._cli import broker, clients, decode, demo, doctor, pub, stats, sub, top
+from daemoneye_eventbus._cli import broker, clients, decode, demo, doctor, pub, stats, sub, told, top
 from daemoneye_eventbus._cli.commands import Formatter
-from daemoneye_eventbus._cli.exits import INTERRUPTED, OK, READER_GONE, USAGE, CliError, code_of, table
-from daemoneye_eventbus._cli.output import ReaderGone, discard_stdout, escape, prepare_streams, write
+from daemoneye_eventbus._cli.exits import INTERRUPTED, OK, READER_GONE, TERMINATED, USAGE, CliError, code_of, table
+from daemoneye_eventbus._cli.output import ReaderGone, discard_stdout, prepare_streams, say, settle, write
+from daemoneye_eventbus._cli.wording import in_options
 from daemoneye_eventbus.errors import EventBusError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
 
 __all__ = ["main"]
 
@@ -74,49 +72,48 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    # asyncio's own handler waits for the loop's next turn, and none comes while a write to a full pipe blocks it.
-    signal.signal(signal.SIGINT, _leave)
-    raise KeyboardInterrupt
-
-
-def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
-    # A second Ctrl-C does not wait for the orderly end; raised there, it would leave tasks half closed and tracebacks.
-    os._exit(INTERRUPTED)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    prog = _NAME
     words = sys.argv[1:] if argv is None else argv
     if words[:1] == ["broker"]:
         # Before anything takes time: a terminal may be closed, or a manager ask for a reload, while it starts.
         broker.ignore_hang_up()
     try:
-        signal.signal(signal.SIGINT, _interrupt)
+        told.listen()
+        code = _run(words)
+    except KeyboardInterrupt as interrupt:
+        # What a full pipe did not take is in the buffer; the interpreter would wait for it at its end.
+        discard_stdout()
+        code = interrupt.code if isinstance(interrupt, told.Told) else INTERRUPTED
+    finally:
+        told.ignore()
+        settle()
+    if code == TERMINATED:
+        told.die()
+    return code
+
+
+def _run(words: Sequence[str]) -> int:
+    prog = _NAME
+    try:
         prepare_streams()
         arguments = _parse(words)
         if arguments is None:
             return OK
         prog = f"{prog} {arguments.command}"
         code: int = arguments.run(arguments)
-    except KeyboardInterrupt:
-        # What a full pipe did not take is in the buffer; the interpreter would wait for it at its end.
-        discard_stdout()
-        return INTERRUPTED
     except (ReaderGone, BrokenPipeError):
         discard_stdout()
         return READER_GONE
     except CliError as error:
-        return _report(error.prog or prog, str(error), error.code)
+        say(error.prog or prog, str(error))
+        return error.code
     except (EventBusError, OSError, MemoryError) as error:
         if isinstance(error, OSError) and not isinstance(error, EventBusError):
             # What could not be written stays in the buffer, and the interpreter would fail over it once more.
             discard_stdout()
-        return _report(prog, _error_text(error), code_of(error))
-    finally:
-        # One Ctrl-C too many finds the interpreter at its end, which is bounded, and would be a traceback there.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        say(prog, in_options(_error_text(error)))
+        return code_of(error)
     return code
 
 
@@ -140,11 +137,3 @@ def _parse(words: Sequence[str]) -> argparse.Namespace | None:
         prog = f"{_NAME} {arguments.command}"
         raise CliError(f"unrecognized arguments: {' '.join(left)}; see {prog} --help", USAGE, prog=prog)
     return arguments
-
-
-def _report(prog: str, message: str, code: int) -> int:
-    try:
-        print(f"{prog}: {escape(message)}", file=sys.stderr, flush=True)
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    return code

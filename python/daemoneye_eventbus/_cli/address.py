@@ -35,6 +35,7 @@ __all__ = [
 
 VARIABLE: Final = "DAEMONEYE_BROKER_SOCKET"
 _LONGEST_TOKEN: Final = 4096
+_MOST_SECONDS: Final = 10**9
 _MAKE_ONE: Final = "make one with openssl rand -hex 32"
 _PATIENCE: Final = "how long to wait for a broker that is not running yet (default: 5)"
 
@@ -46,7 +47,7 @@ def seconds(text: str) -> float:
 
 def seconds_from_zero(text: str) -> float:
     """A number of seconds that may be 0."""
-    return _seconds(text, "from 0 on", least=0)
+    return _seconds(text, "of at least 0", least=0)
 
 
 def _seconds(text: str, said: str, *, least: float) -> float:
@@ -55,15 +56,15 @@ def _seconds(text: str, said: str, *, least: float) -> float:
     except ValueError:
         value = -1.0
     # A NaN is in no range.
-    if not least <= value <= 10**9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds {said}")
+    if not least <= value <= _MOST_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds {said} and at most {_MOST_SECONDS}")
     return value
 
 
 def trusted(arguments: argparse.Namespace) -> tuple[int, ...] | None:
     """Users whose broker may be spoken to; None for the library's default."""
     if hasattr(arguments, "server_sid") and sys.platform != "win32":
-        raise CliError("server_sids: has no effect on Unix; use server_uids", USAGE)
+        raise CliError("--server-sid: has no effect on Unix; use --server-uid", USAGE)
     given: list[int] | None = getattr(arguments, "server_uid", None)
     return None if given is None else tuple(given)
 

@@ -15,8 +15,8 @@ from daemoneye_eventbus._cli.commands import command
 from daemoneye_eventbus._cli.exits import OK, USAGE, CliError
 from daemoneye_eventbus._cli.notify import notify
 from daemoneye_eventbus._cli.numbers import counted
-from daemoneye_eventbus._cli.options import add_fields, build, given
-from daemoneye_eventbus._cli.rights import add_rights, rate_limits, rules
+from daemoneye_eventbus._cli.options import add_fields, given
+from daemoneye_eventbus._cli.rights import add_rights, configuration, rate_limits, rules
 
 if TYPE_CHECKING:
     import argparse
@@ -75,6 +75,13 @@ def ignore_hang_up() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
+class _Log(logging.Handler):
+    """Lines of stderr. They are made on the event loop, which waits for no reader."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        output.tell(self.format(record) + "\n")
+
+
 class _OneLine(logging.Formatter):
     """A record may quote what a peer sent."""
 
@@ -105,11 +112,10 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.token_file:
         _leave_no_core()
         values["token"] = [_token(name) for name in arguments.token_file]
-    values["rules"] = rules(arguments)
     if limits := rate_limits(arguments):
         values["rate_limit"] = limits
-    config = build(BrokerConfig, values)
-    handler = logging.StreamHandler()
+    config = configuration(values, rules(arguments))
+    handler = _Log()
     handler.setFormatter(_OneLine(f"{_PROG}: %(levelname)s: %(name)s: %(message)s"))
     logging.basicConfig(level=arguments.log_level.upper(), handlers=[handler])
     asyncio.run(_serve(_broker(arguments, handed, config), arguments.drain))
@@ -137,7 +143,7 @@ async def _serve(broker: Broker, drain: float) -> None:
     await broker.start()
     undelivered = 0
     try:
-        output.write(f"broker: listening on {output.escape(str(broker.path))}\n")
+        output.write_or_go_on(f"broker: listening on {output.escape(str(broker.path))}\n")
         notify(_PROG, "READY=1", f"STATUS=Listening on {output.escape(str(broker.path))}")
         await stopped.wait()
         notify(_PROG, "STOPPING=1")

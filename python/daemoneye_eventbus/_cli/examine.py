@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     from daemoneye_eventbus._native import Address
 
-__all__ = ["Finding", "place", "strange", "usual"]
+__all__ = ["Finding", "place", "starters", "strange", "usual"]
 
 _LOCKS: Final = Path("/proc/locks")
+_EFFECTIVE: Final = os.access in os.supports_effective_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +69,27 @@ def place(address: Address, trusted: Collection[int]) -> list[Finding]:
     except OSError as error:
         advice = f"run this as the broker's user, or let {shown(effective_uid())} enter the directory"
         return [*findings, Finding("bad", "directory", f"{path.parent}: {error.strerror}", advice, REFUSED)]
-    # Whose broker it is decides who may own the way to it.
-    owner = effective_uid() if found is None else found.st_uid
-    findings.append(_directory(address, owner))
-    findings.append(_socket(path, found, trusted))
-    if found is not None or os.path.lexists(_lock_of(path)):
+    # Whose broker it is, or would be, decides who may own the way to it and the lock.
+    expected = starters(path, trusted)
+    owners = expected if found is None else [found.st_uid]
+    findings.append(_directory(address, owners))
+    locked = os.path.lexists(_lock_of(path))
+    findings.append(_socket(path, found, trusted, locked=locked))
+    if found is not None or locked:
         # A stranger's socket says nothing of the lock that a broker of ours has left.
-        owners = {owner} if owner in trusted else {owner, effective_uid()}
+        if not set(owners) <= set(trusted):
+            owners = [*owners, *expected]
         findings.append(_lock(path, owners, lost=found is None))
     return findings
 
 
-def _directory(address: Address, owner: int) -> Finding:
+def _directory(address: Address, owners: Collection[int]) -> Finding:
+    """What the first says whom it suits; the last if it suits none."""
+    found = [_directory_of(address, owner) for owner in owners]
+    return next((one for one in found if one.code == OK), found[-1])
+
+
+def _directory_of(address: Address, owner: int) -> Finding:
     parent = address.path.parent
     try:
         if not address.is_trusted(owner):
@@ -93,6 +103,15 @@ def _directory(address: Address, owner: int) -> Finding:
     return Finding("ok", "directory", f"only {who} can change what is on the way to {parent}")
 
 
+def starters(path: Path, trusted: Collection[int]) -> list[int]:
+    """Whose broker may be missing at a path: this user's, unless only that of others is looked for, or can be there."""
+    own = effective_uid()
+    parent = path.parent
+    if own in trusted and (not parent.exists() or os.access(parent, os.W_OK, effective_ids=_EFFECTIVE)):
+        return [own]
+    return [uid for uid in trusted if uid != own] or [own]
+
+
 def strange(uid: int) -> str:
     """What to do about a broker that runs as somebody whom nobody here trusts."""
     return (
@@ -101,7 +120,7 @@ def strange(uid: int) -> str:
     )
 
 
-def _socket(path: Path, found: os.stat_result | None, trusted: Collection[int]) -> Finding:
+def _socket(path: Path, found: os.stat_result | None, trusted: Collection[int], *, locked: bool) -> Finding:
     if found is None:
         return Finding("note", "socket", f"nothing is at {path}")
     if not stat.S_ISSOCK(found.st_mode):
@@ -112,9 +131,11 @@ def _socket(path: Path, found: os.stat_result | None, trusted: Collection[int]) 
     if found.st_uid not in trusted:
         return Finding("bad", "socket", text, strange(found.st_uid), REFUSED)
     if mode & 0o007:
-        advice = "every user can open it; the broker still asks who they are. Start the broker again: it makes it 0600"
+        # A broker sets the mode of a socket that it makes itself, beside which it has a lock.
+        remedy = "Start the broker again: it makes it 0600" if locked else "Its maker must: SocketMode=0600 in its unit"
+        advice = f"every user can open it; the broker still asks who they are. {remedy}"
         return Finding("warn", "socket", text, advice, WARN)
-    if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+    if not os.access(path, os.W_OK, effective_ids=_EFFECTIVE):
         advice = (
             f"{shown(effective_uid())} may not open it; run as {shown(found.st_uid)}, or start the broker with "
             "--socket-mode 0660 --socket-group and --allowed-uids"

@@ -25,6 +25,7 @@ __all__ = [
     "READER_GONE",
     "REFUSED",
     "RUNNING",
+    "TERMINATED",
     "TOO_FEW",
     "USAGE",
     "WARN",
@@ -43,6 +44,7 @@ TOO_FEW: Final = 6
 WARN: Final = 7
 INTERRUPTED: Final = 130
 READER_GONE: Final = 141
+TERMINATED: Final = 143
 
 _MEANINGS: Final = {
     OK: "done; a broker: stopped by SIGTERM or SIGINT, after delivering what it could",
@@ -53,8 +55,9 @@ _MEANINGS: Final = {
     NO_BROKER: "no broker: none answered in time, it is busy, or the connection broke",
     TOO_FEW: "sub --count, decode --count: --timeout ended it first",
     WARN: "doctor: the broker works, but something needs attention",
-    INTERRUPTED: "interrupted by Ctrl-C (all commands but broker)",
+    INTERRUPTED: "interrupted by Ctrl-C (all commands but broker); demo: by SIGTERM too",
     READER_GONE: "the reader of the output closed it, as in `| head -1`",
+    TERMINATED: "ended by SIGTERM, as a shell shows it (all commands but broker and demo)",
 }
 
 

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import __version__
-from daemoneye_eventbus._cli.examine import Finding, strange
+from daemoneye_eventbus._cli.examine import Finding, starters, strange
 from daemoneye_eventbus._cli.exits import NO_BROKER, REFUSED, WARN
 from daemoneye_eventbus._cli.numbers import counted, duration
 from daemoneye_eventbus._cli.raw import UNKNOWN, UNPROVED, RawConnection, Refusal, answer, handshake
@@ -25,8 +25,8 @@ __all__ = ["broker"]
 # Of a bound, from where on it is worth telling.
 _NEARLY: Final = 0.8
 _ADVICE: Final = {
-    "overflow": "readers are too slow: read more at once, filter, raise queue_messages and queue_bytes, or lose "
-    'nothing with congestion="block" and overflow="block"',
+    "overflow": "readers are too slow: read more at once, filter, raise --queue-messages and --queue-bytes, and what "
+    'readers ask for themselves (broker_queue_messages), or lose nothing with congestion="block" and overflow="block"',
     "total_queue_bytes": "readers are too slow together: raise --total-queue-bytes, or find the slowest with clients",
     "no_memory": "allocations failed: give the broker's process more memory, or lower queue_bytes and max_connections",
     "max_frame": "a reader takes smaller frames than publishers send; raise its max_frame",
@@ -54,7 +54,7 @@ def broker(path: Path, token: bytes | None, trusted: Collection[int], timeout: f
     except ConnectionLost as error:
         return [Finding("bad", "broker", str(error), "look at the broker's log; it says why it cut", NO_BROKER)]
     except OSError as error:
-        return [_unreachable(error, path)]
+        return [_unreachable(error, path, starters(path, trusted))]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         text = f"somebody listens who answers as no broker does ({type(error).__name__}: {str(error)[:_SHOWN]})"
         return [Finding("bad", "broker", text, "find out who it is, as with ss -xlp, and stop it", NO_BROKER)]
@@ -78,10 +78,12 @@ def _findings(raw: RawConnection, token: bytes | None, trusted: Collection[int],
         return [Finding("bad", "broker", text, advice, NO_BROKER)]
 
 
-def _unreachable(error: OSError, path: Path) -> Finding:
+def _unreachable(error: OSError, path: Path, users: Collection[int]) -> Finding:
     match error.errno:
         case errno.ENOENT:
-            return Finding("bad", "broker", "none runs here", f"start one: daemoneye-eventbus broker {path}", NO_BROKER)
+            who = "" if effective_uid() in users else f" as {' or '.join(map(shown, users))}"
+            advice = f"start one{who}: daemoneye-eventbus broker {path}"
+            return Finding("bad", "broker", "none runs here", advice, NO_BROKER)
         case errno.ECONNREFUSED | errno.ENOTSOCK:
             text = "nobody listens: the socket was left behind, as after a crash"
             advice = f"start the broker{_of(path)} again; it removes the socket itself"
@@ -194,11 +196,20 @@ def _clients(raw: RawConnection, info: dict[str, Any], detail: dict[str, Any], t
     queued = f"{counted(waiting, 'message')} of {detail['queued_bytes']} bytes {'waits' if waiting == 1 else 'wait'}"
     findings = [Finding("ok", "clients", f"{len(found)}, this one included; {queued}")]
     bounds = {"messages": info.get("queue_messages"), "bytes": info.get("queue_bytes")}
-    for one in found:
-        for what, most in bounds.items():
-            waits = one[f"queued_{what}"]
-            if most and waits >= _NEARLY * most:
-                text = f"{one['name'] or 'one without a name'} (pid {one['pid']}) lets {waits} {what} wait, of {most}"
-                findings.append(Finding("warn", "clients", text, "it reads too slowly, or not at all", WARN))
-                break
-    return findings
+    return findings + [slow for one in found if (slow := _slow(one, bounds)) is not None]
+
+
+def _slow(one: dict[str, Any], bounds: dict[str, int | None]) -> Finding | None:
+    """What a client lets wait, if that is nearly all that it may, or if some was lost: it may have asked for less."""
+    name = f"{one['name'] or 'one without a name'} (pid {one['pid']})"
+    for what, most in bounds.items():
+        waits = one[f"queued_{what}"]
+        if most and waits >= _NEARLY * most:
+            text = f"{name} lets {waits} {what} wait, of {most}"
+            return Finding("warn", "clients", text, "it reads too slowly, or not at all", WARN)
+    lost = one["dropped"].get("overflow", 0)
+    if lost and one["queued_messages"]:
+        text = f"{name} lets {counted(one['queued_messages'], 'message')} wait, and has lost {lost}: overflow"
+        advice = "it reads too slowly, or not at all, or has asked for a small queue (broker_queue_messages)"
+        return Finding("warn", "clients", text, advice, WARN)
+    return None

@@ -150,9 +150,11 @@ def _made(where: str, kind: Any, said: dict[str, Any]) -> Any:
     try:
         return kind(**values)
     except (TypeError, ValueError, OverflowError) as error:
-        # The class names its field; whoever wrote the line knows that by its place in it.
+        # The class names its field; whoever wrote the line knows that by its place in it, and its name there.
         text = str(error).removeprefix(f"{kind.__name__}.")
-        raise LineError(f"{where}.{text}" if text != str(error) else f"{where}: {text}") from None
+        field, colon, rest = text.partition(":")
+        named = f"{where}.{_JSON_NAMES.get(field, field)}{colon}{rest}"
+        raise LineError(named if text != str(error) else f"{where}: {text}") from None
 
 
 def _value(where: str, field: str, item: Any) -> Any:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, Union, cast, get_args, get_origin, get_t
 from daemoneye_eventbus._cli.arguments import integer, real
 from daemoneye_eventbus._cli.exits import USAGE, CliError
 from daemoneye_eventbus._cli.users import gid_of, uid_of
+from daemoneye_eventbus._cli.wording import in_options
 
 __all__ = ["add_fields", "build", "documentation", "documentation_of_native", "flag", "given", "number"]
 
@@ -73,6 +74,8 @@ _NUMBERS: Final[dict[Any, tuple[Callable[[str], Any], str]]] = {
     int: (integer, "N"),
     float: (real("number of seconds"), "SECONDS"),
 }
+_FILES: Final = {"token": "--token-file"}
+"""Options that are given not the value but where it stands."""
 _TEXTS: Final = {"allowed_sids": "SID", "original_patterns": "PATTERN"}
 """What each text of a list is."""
 _ATTRIBUTE: Final = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
@@ -197,5 +200,5 @@ def build(cls: Any, values: dict[str, Any]) -> Any:
     except (ValueError, TypeError) as error:
         text = str(error)
         for field in dataclasses.fields(cls):
-            text = text.replace(f"{cls.__name__}.{field.name}:", f"{flag(field.name)}:")
-        raise CliError(_with_options(cls, text), USAGE) from None
+            text = text.replace(f"{cls.__name__}.{field.name}:", f"{_FILES.get(field.name, flag(field.name))}:")
+        raise CliError(_with_options(cls, in_options(text)), USAGE) from None

@@ -1,4 +1,8 @@
-"""Text that leaves the program: escaped, in whole lines, and never into a pipe that nobody reads."""
+"""Text that leaves the program: escaped, in whole lines, and never into a pipe that nobody reads.
+
+Results go to stdout, and wait for whoever reads them, who so sets the pace. Everything else goes to stderr, aside: no
+command waits for its reader, and none ends otherwise because it cannot be written.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ import select
 import sys
 from typing import Any, Final, TextIO, cast
 
+from daemoneye_eventbus._cli.aside import Aside
+
 __all__ = [
     "ReaderGone",
     "discard_stdout",
@@ -19,13 +25,17 @@ __all__ = [
     "prepare_streams",
     "quoted",
     "say",
+    "settle",
+    "tell",
     "write",
+    "write_or_go_on",
 ]
 
 _PRINTABLE_ASCII: Final = re.compile(r"[ -\[\]-~]*")
 _NEEDS_QUOTES: Final = re.compile(r"[\s\"'=]")
 _ONE_BYTE: Final = 0x100
 _TWO_BYTES: Final = 0x10000
+_stderr: Final = Aside("stderr")
 
 
 class ReaderGone(Exception):
@@ -121,23 +131,46 @@ def write(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        # Windows has no word of its own for it: what cannot be written there is "invalid".
-        if isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL):
-            raise ReaderGone from None
-        raise
+        raise _unwritten(error) from None
+
+
+def write_or_go_on(text: str) -> None:
+    """The same; where nobody reads it now, it is written once somebody does, and nothing waits for that."""
+    stdout = Aside("stdout")
+    stdout.give(text, wait=True)
+    if stdout.error is not None:
+        raise _unwritten(stdout.error)
+
+
+def _unwritten(error: OSError) -> Exception:
+    # Windows has no word of its own for it: what cannot be written there is "invalid".
+    if isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL):
+        return ReaderGone()
+    return OSError(error.errno, error.strerror, "stdout")
 
 
 def is_terminal(stream: TextIO) -> bool:
     """Whether it is a terminal that obeys escape sequences, which a console of Windows by default does not."""
-    return sys.platform != "win32" and stream.isatty()
+    return sys.platform != "win32" and os.environ.get("TERM") != "dumb" and stream.isatty()
 
 
 def say(prog: str, text: str) -> None:
-    """Prints one line to stderr; nothing if that is closed."""
+    """One line on stderr, before what is written to stdout next."""
+    _stderr.give(f"{prog}: {escape(text)}\n", wait=True)
+
+
+def tell(text: str) -> None:
+    """Writes to stderr as it is."""
+    _stderr.give(text)
+
+
+def settle() -> None:
+    """What stderr can take is written; what it cannot take does not count as an error of the command."""
+    _stderr.settle()
     try:
-        print(f"{prog}: {escape(text)}", file=sys.stderr, flush=True)
+        sys.stderr.flush()
     except OSError:
-        return
+        _discard(sys.stderr)
 
 
 def is_reader_gone() -> bool:
@@ -155,9 +188,13 @@ def is_reader_gone() -> bool:
 
 def discard_stdout() -> None:
     """Gives the interpreter, which flushes at its end, somewhere to flush to."""
+    _discard(sys.stdout)
+
+
+def _discard(stream: TextIO) -> None:
     try:
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+        os.dup2(null, stream.fileno())
         os.close(null)
     except (OSError, ValueError):
         return

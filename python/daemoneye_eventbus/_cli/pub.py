@@ -2,7 +2,8 @@
 
 A line that cannot be published is named by its number and the field that is wrong in it. However the lines end, a line
 on stderr says how many events the broker has for sure, and how many it refused or may not have got; behind it comes at
-most the error that ended them, the last line of every command.
+most the error that ended them, the last line of every command. A signal ends the reading: what has been read from a
+pipe is nowhere else, and is published still.
 """
 
 from __future__ import annotations
@@ -15,29 +16,29 @@ import dataclasses
 import os
 import re
 import stat
-import sys
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import FrameTooLarge, TopicError
-from daemoneye_eventbus._cli import jsonlines, output
+from daemoneye_eventbus._cli import jsonlines, output, told
 from daemoneye_eventbus._cli.address import add_client, connect
 from daemoneye_eventbus._cli.arguments import integer, mapping, pair, real, text, timestamp
 from daemoneye_eventbus._cli.commands import FieldFormatter, command
 from daemoneye_eventbus._cli.exits import ERROR, NO_BROKER, OK, USAGE, CliError
 from daemoneye_eventbus._cli.kinds import CONTROL, KINDS, Kind, fields_of
-from daemoneye_eventbus._cli.numbers import counted
 from daemoneye_eventbus._cli.options import flag
-from daemoneye_eventbus._cli.reader import LONGEST_LINE, LineTooLong, lines_of
+from daemoneye_eventbus._cli.progress import PROG, Progress
+from daemoneye_eventbus._cli.reader import LONGEST_LINE, Lines, LineTooLong
+from daemoneye_eventbus._cli.refusals import Refusals
+from daemoneye_eventbus._cli.wording import in_options
 
 if TYPE_CHECKING:
     from daemoneye_eventbus import EventBus
 
 __all__ = ["add"]
 
-_PROG: Final = "daemoneye-eventbus pub"
 _PREFIX: Final = "field_"
-_STEP: Final = 2.0
+_FINISH: Final = 5.0
+"""Seconds for what has been read once a signal came; readers that are waited for may never read on."""
 # --path is the broker's.
 _OPTIONS: Final = {"path": "--file-path"}
 # What errors of Python's methods call the option and the key of a line.
@@ -136,6 +137,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.kind is not None:
         if arguments.file is not None:
             raise CliError(f"--file has lines of its own; give it without {arguments.kind}", USAGE)
+        if arguments.keep_going:
+            raise CliError(f"--keep-going is about lines; give it without {arguments.kind}", USAGE)
         return asyncio.run(_publish_one(arguments, _message(arguments)))
     if arguments.file is None or arguments.file == "-":
         return asyncio.run(_publish_lines(arguments, 0, None))
@@ -163,7 +166,7 @@ def _message(arguments: argparse.Namespace) -> jsonlines.Parsed:
         said = str(error)
         for name in fields_of(kind):
             said = said.replace(f"{kind.__name__}.{name}:", f"{_option(name)}:")
-        raise CliError(said, USAGE) from None
+        raise CliError(in_options(said), USAGE) from None
 
 
 def _connect(arguments: argparse.Namespace) -> Any:
@@ -184,7 +187,7 @@ def _fate(bus: EventBus) -> tuple[int, int]:
     return numbers["refused"], numbers["unconfirmed"] + numbers["unsent"]
 
 
-async def _confirm(bus: EventBus) -> None:
+async def _confirm(bus: EventBus, refusals: Refusals) -> None:
     """Everything has been routed; raises for what was refused, and for what may have been lost."""
     try:
         await bus.flush()
@@ -194,42 +197,69 @@ async def _confirm(bus: EventBus) -> None:
     if unconfirmed:
         raise CliError(f"the connection broke, and {unconfirmed} of what was published may be lost", NO_BROKER)
     if refused:
-        raise CliError(f"the broker refused {refused} of what was published; its log says why")
+        raise refusals.error(refused)
 
 
 async def _publish_one(arguments: argparse.Namespace, parsed: jsonlines.Parsed) -> int:
+    refusals = Refusals.watched()
     async with _connect(arguments) as bus:
         try:
             await _publish(bus, parsed)
         except (TopicError, ValueError) as error:
-            raise CliError(_CORRELATION.sub("--correlation: ", str(error)), USAGE) from None
-        await _confirm(bus)
+            raise CliError(in_options(_CORRELATION.sub("--correlation: ", str(error))), USAGE) from None
+        await _confirm(bus, refusals)
     return OK
 
 
 async def _publish_lines(arguments: argparse.Namespace, descriptor: int, size: int | None) -> int:
+    loop = asyncio.get_running_loop()
+    signals: list[int] = []
+    refusals = Refusals.watched()
     async with _connect(arguments) as bus:
-        progress = _Progress(size, quiet=getattr(arguments, "quiet", False))
+        progress = Progress(size, quiet=getattr(arguments, "quiet", False))
+        lines = Lines(descriptor)
+        publishing = loop.create_task(_publish_all(bus, lines, progress, keep_going=arguments.keep_going))
+
+        def stop(number: int) -> None:
+            signals.append(number)
+            lines.stop()
+            loop.call_later(_FINISH, publishing.cancel)
+
+        told.call(stop)
+        code = ERROR
         try:
-            async for batch in lines_of(descriptor):
-                for line in batch:
-                    progress.line(line)
-                    if line.strip() and not await _publish_line(bus, line, progress) and not arguments.keep_going:
-                        return ERROR
-                progress.tick()
-        except LineTooLong:
-            output.say(_PROG, f"line {progress.lines + 1}: longer than {LONGEST_LINE} bytes")
-            return ERROR
+            code = await publishing
+        except asyncio.CancelledError:
+            if not signals:
+                raise
+            # The one that it waited with as well.
+            progress.left = lines.read - progress.lines + 1
         finally:
             progress.clear()
             try:
-                await _confirm(bus)
+                await _confirm(bus, refusals)
             finally:
                 progress.total(*_fate(bus))
+    if signals:
+        raise told.Told(signals[0])
+    return code
+
+
+async def _publish_all(bus: EventBus, lines: Lines, progress: Progress, *, keep_going: bool) -> int:
+    try:
+        async for batch in lines.batches():
+            for line in batch:
+                progress.line(line)
+                if line.strip() and not await _publish_line(bus, line, progress) and not keep_going:
+                    return ERROR
+            progress.tick()
+    except LineTooLong:
+        output.say(PROG, f"line {progress.lines + 1}: longer than {LONGEST_LINE} bytes")
+        return ERROR
     return ERROR if progress.bad else OK
 
 
-async def _publish_line(bus: EventBus, line: bytes, progress: _Progress) -> bool:
+async def _publish_line(bus: EventBus, line: bytes, progress: Progress) -> bool:
     try:
         await _publish(bus, jsonlines.read(line))
     except jsonlines.LineError as error:
@@ -245,52 +275,5 @@ async def _publish_line(bus: EventBus, line: bytes, progress: _Progress) -> bool
         return True
     progress.bad += 1
     progress.clear()
-    output.say(_PROG, f"line {progress.lines}: {reason}")
+    output.say(PROG, f"line {progress.lines}: {in_options(reason)}")
     return False
-
-
-class _Progress:
-    """How far it is: on a terminal one line that changes, elsewhere a line now and then, at the end the total."""
-
-    def __init__(self, size: int | None, *, quiet: bool) -> None:
-        self.lines = self.published = self.bad = 0
-        self._size = size
-        self._bytes = 0
-        self._quiet = quiet
-        self._terminal = output.is_terminal(sys.stderr)
-        self._shown = False
-        self._began = self._told = time.monotonic()
-
-    def line(self, line: bytes) -> None:
-        """One more is looked at."""
-        self.lines += 1
-        self._bytes += len(line) + 1
-
-    def tick(self) -> None:
-        """Prints the progress if it is time; only for files, since who types or pipes lines knows it."""
-        now = time.monotonic()
-        if self._size is None or self._quiet or now - self._told < (_STEP if not self._terminal else 0.2):
-            return
-        self._told = now
-        share = f"{min(100, self._bytes * 100 // self._size)} %, " if self._size else ""
-        text = f"{share}{counted(self.published, 'event')}, {self.published / (now - self._began):.0f}/s"
-        if self._terminal:
-            self._shown = True
-            print(f"\r{_PROG}: {text}\x1b[K", end="", file=sys.stderr, flush=True)
-        else:
-            output.say(_PROG, text)
-
-    def clear(self) -> None:
-        """Leaves the line free for something else."""
-        if self._shown:
-            self._shown = False
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-    def total(self, refused: int, unconfirmed: int) -> None:
-        """After an error it is wanted most."""
-        if not self._quiet or self.bad:
-            # A refused one may not be confirmed either.
-            told = [f"published {counted(max(self.published - refused - unconfirmed, 0), 'event')}"]
-            told += [counted(self.bad, "bad line")] if self.bad else []
-            told += [f"{count} {word}" for count, word in ((refused, "refused"), (unconfirmed, "unconfirmed")) if count]
-            output.say(_PROG, ", ".join(told))

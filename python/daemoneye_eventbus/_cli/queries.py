@@ -13,18 +13,35 @@ if TYPE_CHECKING:
 
     from daemoneye_eventbus import ClientInfo, EventBus
 
-__all__ = ["clients", "statistics", "within"]
+__all__ = ["Totals", "clients", "within"]
 
 _SECONDS: Final = 5.0
 T = TypeVar("T")
 
 
-async def statistics(bus: EventBus) -> tuple[BrokerStatistics | EventBusStatistics, str | None]:
-    """All that the broker tells this user: everything, or the five totals and why there is no more."""
-    try:
-        return await within(bus.broker_statistics()), None
-    except (PermissionRefused, ProtocolError) as error:
-        return await within(bus.statistics()), str(error)
+class Totals:
+    """What a broker tells this user again and again.
+
+    Each question that it refuses counts there as an attempt at what is not allowed, and hides others in its log: what
+    it has refused is not asked again.
+    """
+
+    def __init__(self, bus: EventBus) -> None:
+        self._bus = bus
+        self._refusal: str | None = None
+
+    async def ask(self) -> tuple[BrokerStatistics | EventBusStatistics, str | None]:
+        """Everything, or the five totals and why there is no more."""
+        if self._refusal is None:
+            try:
+                return await within(self._bus.broker_statistics()), None
+            except (PermissionRefused, ProtocolError) as error:
+                self._refusal = str(error)
+        return await within(self._bus.statistics()), self._refusal
+
+    def ask_anew(self) -> None:
+        """It may be another broker now."""
+        self._refusal = None
 
 
 async def clients(bus: EventBus) -> list[ClientInfo]:

@@ -11,15 +11,16 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from daemoneye_eventbus import RateLimit, Rule
+from daemoneye_eventbus import BrokerConfig, RateLimit, Rule
 from daemoneye_eventbus._cli.exits import REFUSED, USAGE, CliError, code_of
-from daemoneye_eventbus._cli.options import number
+from daemoneye_eventbus._cli.options import build, number
 from daemoneye_eventbus._cli.users import uid_of
+from daemoneye_eventbus._cli.wording import in_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["add_rights", "rate_limits", "rules"]
+__all__ = ["add_rights", "configuration", "rate_limits", "rules"]
 
 _SHORT: Final = {"messages": "messages_per_second", "bytes": "bytes_per_second", "connects": "connects_per_second"}
 
@@ -56,15 +57,41 @@ def _rate_limit(text: str) -> RateLimit:
         if not equals or name not in {"per", "burst", *_SHORT}:
             known = ", ".join(("per", *_SHORT, "burst"))
             raise argparse.ArgumentTypeError(f"{word!r} is none of {known}, as in per=client,messages=1000")
+        if _SHORT.get(name, name) in values:
+            raise argparse.ArgumentTypeError(f"{name} is given twice")
         values[_SHORT.get(name, name)] = value if name == "per" else number(value)
     try:
         return RateLimit(**values)
     except (ValueError, TypeError) as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        said = in_options(str(error)).removeprefix("RateLimit.")
+        for name, field in _SHORT.items():
+            said = said.replace(f"{field}:", f"{name}:")
+        raise argparse.ArgumentTypeError(said) from None
 
 
-def rules(arguments: argparse.Namespace) -> list[Rule]:
-    """Those in the file."""
+def configuration(values: dict[str, Any], found: Sequence[tuple[str, Rule]]) -> BrokerConfig:
+    """With the rules of a file; what is wrong with one is said with its place, like what shows when it is read."""
+
+    def with_rules(some: Sequence[Rule]) -> BrokerConfig:
+        config: BrokerConfig = build(BrokerConfig, values | {"rules": some})
+        return config
+
+    try:
+        return with_rules([rule for _, rule in found])
+    except CliError as error:
+        wrong = error
+    for where, rule in found:
+        try:
+            with_rules([rule])
+        except CliError as error:
+            said = str(error).removeprefix("--rules: ")
+            if said != str(error):
+                raise CliError(f"{where}: {said}", USAGE) from None
+    raise wrong
+
+
+def rules(arguments: argparse.Namespace) -> list[tuple[str, Rule]]:
+    """Those in the file, each with its place in it."""
     name: str | None = getattr(arguments, "rules", None)
     if name is None:
         return []
@@ -84,7 +111,8 @@ def rules(arguments: argparse.Namespace) -> list[Rule]:
         unknown = next(iter(content), "rule")
         raise CliError(f"--rules {name}: {unknown} is not known here; each rule begins with [[rule]]", USAGE)
     numbered = enumerate(cast("Sequence[object]", given), 1)
-    return [_rule(f"--rules {name}: rule {count}", table) for count, table in numbered]
+    places = ((f"--rules {name}: rule {count}", table) for count, table in numbered)
+    return [(where, _rule(where, table)) for where, table in places]
 
 
 def _check_owner(name: str, status: os.stat_result) -> None:
@@ -111,4 +139,4 @@ def _rule(where: str, table: object) -> Rule:
     except argparse.ArgumentTypeError as error:
         raise CliError(f"{where}: uids: {error}", USAGE) from None
     except (ValueError, TypeError) as error:
-        raise CliError(f"{where}: {str(error).removeprefix('Rule.')}", USAGE) from None
+        raise CliError(f"{where}: {in_options(str(error).removeprefix('Rule.'))}", USAGE) from None

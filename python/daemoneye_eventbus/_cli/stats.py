@@ -49,5 +49,5 @@ def _run(arguments: argparse.Namespace) -> int:
 
 async def _ask(arguments: argparse.Namespace) -> tuple[dict[str, Any], str | None]:
     async with connect(arguments, client="stats", reconnect=False) as bus:
-        numbers, reason = await queries.statistics(bus)
+        numbers, reason = await queries.Totals(bus).ask()
         return plain(numbers), reason

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["add"]
 
 _PROG: Final = "daemoneye-eventbus sub"
+_CONTROL: Final = "control"
 _AT_ONCE: Final = 512
 _TICK: Final = 0.5
 
@@ -140,6 +141,10 @@ async def _follow(arguments: argparse.Namespace) -> int:
         async with await queries.within(subscribing) as subscription:
             report = _Report(bus, subscription, quiet=arguments.quiet, interval=arguments.interval)
             report.say(f"subscribed to {' '.join(subscription.patterns)}")
+            if not include and all(pattern.partition(".")[0] == _CONTROL for pattern in subscription.patterns):
+                report.say(
+                    "control messages are printed with --include-control alone, and nothing else is published there"
+                )
             try:
                 return await _print(arguments, subscription, report)
             finally:

@@ -10,7 +10,7 @@ from daemoneye_eventbus import ClientConfig
 from daemoneye_eventbus._cli import output
 from daemoneye_eventbus._cli.address import address, token_of, trusted
 from daemoneye_eventbus._cli.arguments import check_patterns
-from daemoneye_eventbus._cli.exits import NO_BROKER, OK, REFUSED, TOO_FEW, USAGE, CliError
+from daemoneye_eventbus._cli.exits import ERROR, NO_BROKER, OK, REFUSED, TOO_FEW, USAGE, CliError
 from daemoneye_eventbus._cli.raw import UNPROVED, RawConnection, Refusal, Watch, handshake, text_parts
 from daemoneye_eventbus._cli.users import effective_uid
 from daemoneye_eventbus.errors import ConnectionLost
@@ -23,7 +23,13 @@ __all__ = ["follow"]
 
 # Between two looks at whether anybody reads what is printed.
 _TICK: Final = 0.5
-_FINAL: Final = frozenset({"not_permitted", "authentication_failed", UNPROVED})
+_CODES: Final = {
+    **dict.fromkeys(("not_permitted", "authentication_failed", "rights", UNPROVED), REFUSED),
+    "pattern": USAGE,
+    "subscription_refused": ERROR,
+}
+"""Of refusals; others say that no broker is there for us now."""
+_SUBSCRIPTION: Final = 1
 
 
 class Show(Protocol):
@@ -49,7 +55,7 @@ def follow(arguments: argparse.Namespace, show: Show) -> int:
                 _subscribe(arguments, raw, patience)
             return _read(arguments, raw)
     except Refusal as refusal:
-        raise CliError(str(refusal), REFUSED if refusal.code in _FINAL else NO_BROKER) from None
+        raise CliError(str(refusal), _CODES.get(refusal.code, NO_BROKER)) from None
     except PermissionError as error:
         raise CliError(f"connect to {path}: {error.strerror}", REFUSED) from None
     except ConnectionLost:
@@ -95,7 +101,8 @@ def _check_peer(arguments: argparse.Namespace, raw: RawConnection) -> None:
 def _subscribe(arguments: argparse.Namespace, raw: RawConnection, patience: float) -> None:
     handshake(raw, "decode", token_of(arguments), patience, dialect=arguments.dialect or "bincode")
     patterns = arguments.subscribe or ["events.#"]
-    raw.send("SUB", {"id": 1, "subscriber_id": "decode", "topic_patterns": patterns, "include_control": True})
+    said: dict[str, Any] = {"id": _SUBSCRIPTION, "subscriber_id": "decode", "topic_patterns": patterns}
+    raw.send("SUB", said | {"include_control": True})
 
 
 def _read(arguments: argparse.Namespace, raw: RawConnection) -> int:
@@ -112,13 +119,18 @@ def _read(arguments: argparse.Namespace, raw: RawConnection) -> int:
             continue
         if body is None:
             raise ConnectionLost("the broker closed the connection")
-        if _verb(body) == "PING":
+        verb, said = _text(body)
+        if verb == "PING":
             raw.send("PONG")
+        if verb == "ERR" and said.get("id") == _SUBSCRIPTION:
+            raise Refusal(said)
     return OK
 
 
-def _verb(body: bytes) -> str | None:
+def _text(body: bytes) -> tuple[str | None, dict[str, Any]]:
+    """The verb and what it says; no verb if it is no control text."""
     try:
-        return text_parts(body)[0]
+        verb, said = text_parts(body)
     except ValueError:
-        return None
+        return None, {}
+    return verb, said or {}

@@ -75,21 +75,25 @@ async def _watch(arguments: argparse.Namespace) -> None:
     trouble: str | None = None
     on_terminal = output.is_terminal(sys.stdout) and not arguments.json
     async with connect(arguments, client="top") as bus:
-        before = await _ask(bus)
+        totals = queries.Totals(bus)
+        before = await _ask(bus, totals)
         if before.reason is not None and not on_terminal:
             output.say(_PROG, f"not all: {before.reason}")
         with Terminal(on=on_terminal) as terminal:
             while left is None or shown < left:
                 if await terminal.quit_within(arguments.interval):
                     return
-                now = await _sample(bus)
+                now = await _sample(bus, totals)
                 if isinstance(now, str):
+                    totals.ask_anew()
                     if now != trouble:
                         terminal.leave_page()
                         output.say(_PROG, now)
                     trouble = now
                     continue
                 trouble = None
+                if _is_another(before, now):
+                    totals.ask_anew()
                 row = _row(before, now)
                 if arguments.json:
                     output.write(json.dumps(row) + "\n")
@@ -101,8 +105,8 @@ async def _watch(arguments: argparse.Namespace) -> None:
                 shown += 1
 
 
-async def _ask(bus: EventBus) -> _Sample:
-    numbers, reason = await queries.statistics(bus)
+async def _ask(bus: EventBus, totals: queries.Totals) -> _Sample:
+    numbers, reason = await totals.ask()
     clients: list[dict[str, Any]] | None = None
     if reason is None:
         try:
@@ -112,10 +116,10 @@ async def _ask(bus: EventBus) -> _Sample:
     return _Sample(time.monotonic(), plain(numbers), clients, reason)
 
 
-async def _sample(bus: EventBus) -> _Sample | str:
+async def _sample(bus: EventBus, totals: queries.Totals) -> _Sample | str:
     """What the broker tells, or why it does not now."""
     try:
-        return await _ask(bus)
+        return await _ask(bus, totals)
     except (ConnectionLost, CliError) as error:
         if bus.state == "closed":
             raise
@@ -124,9 +128,14 @@ async def _sample(bus: EventBus) -> _Sample | str:
         return bus.state if isinstance(error, ConnectionLost) else str(error)
 
 
+def _is_another(before: _Sample, now: _Sample) -> bool:
+    """Whether the broker was restarted in between."""
+    return bool(now.numbers["uptime_seconds"] < before.numbers["uptime_seconds"])
+
+
 def _row(before: _Sample, now: _Sample) -> dict[str, Any]:
     """What is shown: the numbers, with their rates beside them."""
-    restarted = now.numbers["uptime_seconds"] < before.numbers["uptime_seconds"]
+    restarted = _is_another(before, now)
     passed = now.at - before.at
     row: dict[str, Any] = dict(now.numbers)
     for name, total in _RATES.items():
