@@ -107,6 +107,8 @@ def _leave_no_core() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    # Until it serves, it has nothing to end in order.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     handed = activation.listener()
     values = given(arguments)
     if arguments.token_file:
