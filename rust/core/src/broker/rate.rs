@@ -2,7 +2,7 @@
 //!
 //! Token buckets on the monotonic clock. A bucket holds `burst` seconds' worth of its rate, and at least one message: what is larger
 //! than the whole bucket passes when it is full, and leaves it in debt. A message needs room in every bucket that it falls under, and
-//! is charged to all of them or to none. Who waits for a rate that others share does so in [`line`].
+//! is charged to all of them or to none. Who waits for a rate that others share does so in [`mod@line`].
 
 mod bucket;
 mod line;
