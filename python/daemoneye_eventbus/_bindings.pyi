@@ -170,7 +170,7 @@ class BusCore:
     def __new__(cls, backend: Link | LocalLink, waker: LoopWaker, token: int, *_args: Any, **_kwargs: Any) -> Self: ...
     def publish(
         self, event: CollectionEvent, correlation: str | CorrelationMetadata | None = None, *, topic: str | None = None
-    ) -> Coroutine[object, None, None]:
+    ) -> Coroutine[None, None, None]:
         """Publishes ``event``, one of the five, on ``topic``, by default that of its type.
 
         ``correlation`` is an id, metadata, or ``None`` for a new id. Returns when the message is in the bounded send
@@ -182,7 +182,7 @@ class BusCore:
 
     def publish_control(
         self, topic: str, payload: bytes, correlation: str | CorrelationMetadata | None = None
-    ) -> Coroutine[object, None, None]:
+    ) -> Coroutine[None, None, None]:
         """Publishes ``payload``, raw bytes, as a control message on ``topic``, in the domain ``control`` or ``health``.
 
         It waits, fails and uses ``correlation`` as `publish` does.
@@ -256,10 +256,10 @@ class SubscriptionCore(Generic[_Message_co]):
     def _wake_next(self, waiters: deque[Waiter]) -> None: ...
     def _take(self) -> Any: ...
     def _take_many(self, most: int, into: list[Any]) -> bool: ...
-    def get(self, timeout: float | None = None) -> Coroutine[object, None, _Message_co]:
+    def get(self, timeout: float | None = None) -> Coroutine[None, None, _Message_co]:
         """The next message; ``TimeoutError`` after ``timeout`` seconds, `SubscriptionClosed` or `ConnectionLost` at the
         end."""
 
     def __class_getitem__(cls, item: Any) -> GenericAlias: ...
     def __aiter__(self) -> Self: ...
-    def __anext__(self) -> Coroutine[object, None, _Message_co]: ...
+    def __anext__(self) -> Coroutine[None, None, _Message_co]: ...

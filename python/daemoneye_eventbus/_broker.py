@@ -112,7 +112,7 @@ class Broker:
         """
         return self._core.reachable
 
-    def start(self) -> Coroutine[object, None, None]:
+    def start(self) -> Coroutine[None, None, None]:
         """Starts listening; when it returns, clients can connect. If it is cancelled, the broker is shut down."""
         return self._start()
 
@@ -139,7 +139,7 @@ class Broker:
                 self._ending.tell_all(bridge)
             raise
 
-    def shutdown(self, timeout: float = 2.0) -> Coroutine[object, None, int]:
+    def shutdown(self, timeout: float = 2.0) -> Coroutine[None, None, int]:
         """Stops listening, sends what is queued for at most ``timeout`` seconds, tells the clients, and closes.
 
         Returns how many messages could not be delivered, also to clients that went away meanwhile. Idempotent.

@@ -163,7 +163,7 @@ class EventBus(Publisher):
         correlation: str | CorrelationMetadata | None = None,
         *,
         topic: str | None = None,
-    ) -> Coroutine[object, None, int]:
+    ) -> Coroutine[None, None, int]:
         """Publishes each of ``events`` and returns how many were accepted; any error has that number as ``accepted``.
 
         ``correlation`` and ``topic`` are those of `publish`, and apply to all events; with ``correlation=None`` each
@@ -302,7 +302,7 @@ class EventBus(Publisher):
         found = (reference() for reference in self._subscriptions.copy().values())
         return [subscription for subscription in found if subscription is not None]
 
-    def unsubscribe(self, subscriber_id: str) -> Coroutine[object, None, None]:
+    def unsubscribe(self, subscriber_id: str) -> Coroutine[None, None, None]:
         """Closes the subscription ``subscriber_id``; `SubscriptionClosed` if there is none."""
         return self._unsubscribe(subscriber_id)
 
@@ -327,7 +327,7 @@ class EventBus(Publisher):
         self._bridge.check()
         return StateChanges(self._backend, lambda: self.state)
 
-    def flush(self, timeout: float = 10.0) -> Coroutine[object, None, None]:
+    def flush(self, timeout: float = 10.0) -> Coroutine[None, None, None]:
         """Returns when every earlier publish of this bus has been routed; ``TimeoutError`` after ``timeout`` seconds.
 
         With ``peer="original"`` it returns at once, since nothing can have been published.
@@ -344,7 +344,7 @@ class EventBus(Publisher):
         if limit.expired:
             raise deadline.missed(self._unconfirmed(), "what was published is kept: flush again, or give more time")
 
-    def statistics(self) -> Coroutine[object, None, EventBusStatistics]:
+    def statistics(self) -> Coroutine[None, None, EventBusStatistics]:
         """Five totals of the broker.
 
         With ``peer="original"`` it raises `ProtocolError`, since that broker cannot be asked; for this side's numbers
@@ -356,7 +356,7 @@ class EventBus(Publisher):
         self._check()
         return await self._backend.statistics()
 
-    def broker_statistics(self) -> Coroutine[object, None, BrokerStatistics]:
+    def broker_statistics(self) -> Coroutine[None, None, BrokerStatistics]:
         """All totals of the broker, as `Broker.statistics` returns them.
 
         For the broker's own user and root only; others get `PermissionRefused`. Raises `ProtocolError` if the broker
@@ -368,7 +368,7 @@ class EventBus(Publisher):
         self._check()
         return await self._backend.broker_statistics()
 
-    def clients(self) -> Coroutine[object, None, list[ClientInfo]]:
+    def clients(self) -> Coroutine[None, None, list[ClientInfo]]:
         """Who is connected to the broker now, this bus included, as in `Broker.clients`, in the order of ids.
 
         A connection that begins or ends meanwhile is listed once or not at all. Raises what `broker_statistics` raises.
@@ -387,7 +387,7 @@ class EventBus(Publisher):
         """
         return self._own_statistics() | self._backend.local_statistics()
 
-    def drain(self, timeout: float = 10.0) -> Coroutine[object, None, None]:
+    def drain(self, timeout: float = 10.0) -> Coroutine[None, None, None]:
         """Flushes, lets readers take what is queued for them, and closes; ``TimeoutError`` after ``timeout`` seconds.
 
         What others publish meanwhile is not waited for. The bus is closed in either case.
@@ -428,7 +428,7 @@ class EventBus(Publisher):
     def _unconfirmed(self) -> str:
         return f"no confirmation came from the broker (the bus is {self.state})"
 
-    def shutdown(self) -> Coroutine[object, None, None]:
+    def shutdown(self) -> Coroutine[None, None, None]:
         """Flushes for at most 2 s (with ``congestion="block"`` for ``publish_timeout`` if longer), then closes.
 
         Idempotent: waits for one that is under way, and finishes one that was interrupted. It does not wait for a

@@ -143,7 +143,7 @@ class Subscription(SubscriptionCore[T_co]):
         result: T_co = message
         return result
 
-    def get_many(self, max: int, timeout: float | None = None) -> Coroutine[object, None, list[T_co]]:
+    def get_many(self, max: int, timeout: float | None = None) -> Coroutine[None, None, list[T_co]]:
         """A list of 1 to ``max`` messages: those that are queued, or else the first that arrives.
 
         ``TimeoutError`` after ``timeout`` seconds.

@@ -143,7 +143,7 @@ async def test_ways_to_read(eventbus_bus: EventBus) -> None:
 
 async def test_what_publishing_and_asking_return(eventbus_broker: Broker, eventbus_bus: EventBus) -> None:
     publishing = eventbus_bus.publish(SHELL, CorrelationMetadata("c-1"), topic=topics.PROCESS_START)
-    anything: Coroutine[Any, Any, None] = assert_type(publishing, Coroutine[object, None, None])
+    anything: Coroutine[Any, Any, None] = assert_type(publishing, Coroutine[None, None, None])
     await asyncio.create_task(anything)
     await asyncio.gather(eventbus_bus.publish(SHELL), eventbus_bus.flush())
     eventbus_bus.publish_nowait(SHELL, "c-1", topic="events.process.stop")

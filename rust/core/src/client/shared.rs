@@ -294,7 +294,7 @@ impl Shared {
         if unsent > 0 {
             tracing::warn!(
                 target: "daemoneye_eventbus::client",
-                messages = unsent, path = %self.address.path().display(),
+                messages = unsent, path = %path_text(self.address.path()),
                 "published messages were not sent: their bus was forgotten; shut it down, or use async with"
             );
         }
