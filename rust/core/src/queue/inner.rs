@@ -5,7 +5,6 @@
 
 mod drain;
 mod fill;
-mod hold;
 mod waiters;
 
 use std::collections::VecDeque;
@@ -272,7 +271,6 @@ impl Inner {
         if self.full_since.is_none() {
             return;
         }
-        self.waiters.note_progress();
         self.stalled &= !self.below_half();
         self.full_since = (self.stalled || self.is_short()).then(Instant::now);
     }

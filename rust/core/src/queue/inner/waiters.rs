@@ -2,12 +2,10 @@
 //! waits for what the other does.
 
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 use smallvec::SmallVec;
 
 use super::Inner;
-use super::hold::Hold;
 use crate::queue::Wake;
 
 /// Weak, so that a waiter that has gone costs nothing, in however many queues it waited.
@@ -19,20 +17,12 @@ pub(in crate::queue) struct Waiters {
     /// The least that any of them waits for, in bytes.
     smallest_wanted: usize,
     session: Option<Waiter>,
-    /// For whom what becomes free is left.
-    pub(super) hold: Option<Hold>,
-    pub(super) no_hold_before: Option<Instant>,
 }
 
 impl Waiters {
     /// Whether a producer waits for room that there is not.
     pub(in crate::queue) fn are_there(&self) -> bool {
         self.producers.iter().any(|known| known.strong_count() > 0)
-    }
-
-    /// All are woken by what is taken out next.
-    pub(super) const fn forget_wanted(&mut self) {
-        self.smallest_wanted = 0;
     }
 }
 
