@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Inner, Item, RESERVED};
+use super::{Inner, Item, Pace, RESERVED};
 use crate::queue::budget::charged;
 use crate::queue::{DropReason, OnFull, Overflow, Pushed, Run, Subscriptions};
 
@@ -37,13 +37,12 @@ impl Inner {
         }
         if matches!(on_full, OnFull::Try { .. }) {
             let taken = self.take_part(run, subscriptions, budget);
-            return Self::push_result(run, taken, self.stalls_at(self.full_since.unwrap_or_else(Instant::now)));
+            return Self::push_result(run, taken, self.stalls_at());
         }
-        self.start_stall_clock(self.stalled || self.is_short());
-        let full_since = self.full_since.unwrap_or_else(Instant::now);
+        self.note_short();
         if let Some(waker) = waits {
             let taken = self.take_part(run, subscriptions, budget);
-            let mut retry_at = self.stalls_at(full_since);
+            let mut retry_at = self.stalls_at();
             if taken < run.messages {
                 let next = run.clone().skip_first(taken).first_len();
                 self.wait_for_room(waker, next);
@@ -135,8 +134,12 @@ impl Inner {
         Pushed::Full { taken, retry_at }
     }
 
-    fn stalls_at(&self, full_since: Instant) -> Instant {
-        full_since + self.stall.unwrap_or(NEVER)
+    fn stalls_at(&self) -> Instant {
+        let since = match self.pace {
+            Pace::ShortSince(since) => since,
+            Pace::Room | Pace::Stalled => Instant::now(),
+        };
+        since + self.stall.unwrap_or(NEVER)
     }
 
     /// Takes what fits into the queue and into `budget` bytes; an empty queue takes one message whatever it holds, so that no reader

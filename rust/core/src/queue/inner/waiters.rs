@@ -19,13 +19,6 @@ pub(in crate::queue) struct Waiters {
     session: Option<Waiter>,
 }
 
-impl Waiters {
-    /// Whether a producer waits for room that there is not.
-    pub(in crate::queue) fn are_there(&self) -> bool {
-        self.producers.iter().any(|known| known.strong_count() > 0)
-    }
-}
-
 impl Inner {
     /// Has the producer behind `waker` woken when `bytes` more fit.
     pub(super) fn wait_for_room(&mut self, waker: &Arc<dyn Wake>, bytes: usize) {
@@ -42,6 +35,16 @@ impl Inner {
         }
     }
 
+    /// Whether producers wait, and for more room than there is.
+    pub(super) fn keeps_producers_waiting(&self) -> bool {
+        let waits = |producer: &Waiter| producer.strong_count() > 0;
+        self.waiters.producers.iter().any(waits) && !self.fits_smallest()
+    }
+
+    fn fits_smallest(&self) -> bool {
+        self.fits(1, self.waiters.smallest_wanted)
+    }
+
     /// True while too many answers are unsent; then the session behind `waker` is woken when half are gone.
     pub(in crate::queue) fn wait_for_answers(&mut self, waker: &Arc<dyn Wake>) -> bool {
         let full = self.answers_full();
@@ -54,7 +57,7 @@ impl Inner {
     #[inline]
     pub(in crate::queue) fn take_ready(&mut self) -> SmallVec<[Waiter; 1]> {
         let mut ready = SmallVec::new();
-        if !self.waiters.producers.is_empty() && self.fits(1, self.waiters.smallest_wanted) {
+        if !self.waiters.producers.is_empty() && self.fits_smallest() {
             ready = std::mem::take(&mut self.waiters.producers);
         }
         if self.waiters.session.is_some() && self.answers_low() {
