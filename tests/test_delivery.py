@@ -167,6 +167,29 @@ async def test_a_stalled_block_reader_is_not_waited_for(path, program):
         child.finish()
 
 
+@pytest.mark.parametrize("kind", ["local", "remote"])
+async def test_a_stopped_reader_stalls_also_while_its_queue_is_not_full(path, program, kind):
+    """A large message that did not fit was waited for without end: each try began the stall timeout anew."""
+    config = BrokerConfig(stall_timeout=0.5, queue_bytes=1_000_000, max_frame=1_000_000)
+    async with Broker(path, config=config) as broker:
+        stopped = program("subscriber.py", path, {"patterns": [TOPIC], "expect": 1})
+        await stopped.answer()
+        stopped.freeze()
+        waits = ClientConfig(**BLOCK | {"publish_timeout": 20.0})
+        opened = EventBus.connect(path, config=waits) if kind == "remote" else EventBus.from_broker(broker, config=waits)
+        async with opened as bus:
+            while max(client.queued_bytes for client in broker.clients()) < 550_000:
+                await bus.publish(process(0, executable_path="x" * 3000))
+                await bus.flush()
+            assert not broker.statistics().dropped
+            await bus.publish(process(1, executable_path="x" * 600_000))
+            await bus.flush(timeout=10)
+        assert broker.statistics().dropped["overflow"] > 0
+        stopped.thaw()
+        assert (await stopped.answer())["end"] == "complete"
+    stopped.finish()
+
+
 @pytest.mark.limit(90)
 async def test_accounting_under_load(path, program):
     """Readers fast, slow and dying; a naive matcher predicts what each of them must account for."""

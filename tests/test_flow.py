@@ -234,29 +234,3 @@ async def test_a_thousand_broken_connections_leave_nothing(broker, path):
     await eventually(quiet, what="descriptors")
     async with EventBus.from_broker(broker) as bus:
         assert (await bus.statistics()).active_subscribers == 0
-
-
-async def test_small_messages_do_not_keep_a_large_one_out(broker, path):
-    """It never came into a queue that small ones of others kept full, though the reader read all the time."""
-    config = ClientConfig(congestion="block", publish_timeout=20, pool=False)
-    async with (
-        EventBus.connect(path, config=config) as small,
-        EventBus.from_broker(broker, config=config) as large,
-        EventBus.from_broker(broker) as reader,
-    ):
-        events = await reader.subscribe("events.#", queue_bytes=200_000, overflow="block")
-
-        async def flow() -> None:
-            while True:
-                await small.publish(process(1))
-
-        flowing = asyncio.create_task(flow())
-        while events.pending < 300:
-            await asyncio.sleep(0.001)
-        publishing = asyncio.create_task(large.publish(process(2, executable_path="x" * 150_000)))
-        while not publishing.done():
-            await events.get_many(20)
-            await asyncio.sleep(0.001)
-        await publishing
-        flowing.cancel()
-        assert events.dropped == 0

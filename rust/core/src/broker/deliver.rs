@@ -32,8 +32,6 @@ enum Piece {
 /// What full queues have left for one reader, in order.
 struct Backlog {
     sink: Arc<Sink>,
-    /// Since then nothing of it has come in.
-    since: Instant,
     /// Of the oldest match among them.
     epoch: u64,
     pieces: VecDeque<Piece>,
@@ -73,16 +71,8 @@ impl Waiting {
             .sum()
     }
 
-    /// Nobody tries any more, and what was left was never there.
-    pub(super) fn withdraw(&self) {
-        for backlog in &self.backlogs {
-            backlog.sink.queue.stop_waiting(backlog.since);
-        }
-    }
-
     /// Nobody tries any more: what was left is a gap where it would have stood, so that it costs others nothing.
     pub(super) fn give_up(self, shared: &Shared) {
-        self.withdraw();
         let mut delivery = Delivery::new(&shared.router, shared.config.max_topic_depth, OnFull::Overflow);
         for backlog in self.backlogs {
             for piece in backlog.pieces {
@@ -115,8 +105,6 @@ pub(super) struct Delivery<'a> {
     /// Takes it on to have connections written to at the end of a turn.
     held_back: Option<&'a mut HeldBack>,
     waiting: Option<Waiting>,
-    /// Since when what it tries again has waited for the reader at hand, and nothing of it has come in.
-    since: Option<Instant>,
     handed_over: bool,
     met_end: u64,
     per_message_time: Duration,
@@ -131,7 +119,6 @@ impl<'a> Delivery<'a> {
             sender: None,
             held_back: None,
             waiting: None,
-            since: None,
             handed_over: false,
             met_end: 0,
             per_message_time: Duration::ZERO,
@@ -172,12 +159,10 @@ impl<'a> Delivery<'a> {
     /// Tries again what was left.
     pub(super) fn resume(&mut self, waiting: Waiting) {
         for backlog in waiting.backlogs {
-            self.since = Some(backlog.since);
             for piece in backlog.pieces {
                 self.offer(&backlog.sink, backlog.epoch, piece);
             }
         }
-        self.since = None;
     }
 
     /// Frames of one dialect for everyone in `lane`; `largest` is the largest body among them.
@@ -268,29 +253,16 @@ impl<'a> Delivery<'a> {
             return backlog.add(epoch, Piece::Run(run.clone(), subscriptions.clone()));
         }
         match sink.queue.push(run, subscriptions, epoch, self.first_try()) {
-            Pushed::Done => self.note_taken(),
+            Pushed::Done => self.handed_over = true,
             Pushed::Closed => self.met_end += u64::from(run.messages),
-            Pushed::Full { taken, .. } => self.push_rest(sink, epoch, run.clone(), taken, subscriptions),
+            Pushed::Full { taken, .. } => self.push_rest(sink, epoch, run.clone().skip_first(taken), subscriptions),
             Pushed::Stale => self.rematch(sink, run, subscriptions),
         }
     }
 
-    fn note_taken(&mut self) {
-        self.handed_over = true;
-        self.since = None;
-    }
-
-    /// What is left of a run of which so many messages have come in.
-    fn skip_taken(&mut self, run: Run, taken: u32) -> Run {
-        if taken > 0 {
-            self.since = None;
-        }
-        run.skip_first(taken)
-    }
-
     fn first_try(&self) -> OnFull<'a> {
         match self.on_full {
-            OnFull::Wait(_) | OnFull::WaitOn { .. } => OnFull::Try { block: true },
+            OnFull::Wait(_) => OnFull::Try { block: true },
             exceed @ OnFull::Exceed { .. } => exceed,
             OnFull::Overflow | OnFull::Try { .. } => OnFull::Try { block: false },
         }
@@ -298,32 +270,29 @@ impl<'a> Delivery<'a> {
 
     /// The queue is full: the kernel is asked first; then [`OnFull`] decides.
     #[cold]
-    fn push_rest(&mut self, sink: &Arc<Sink>, epoch: u64, run: Run, taken: u32, subscriptions: &Subscriptions) {
-        let mut rest = self.skip_taken(run, taken);
+    fn push_rest(&mut self, sink: &Arc<Sink>, epoch: u64, mut rest: Run, subscriptions: &Subscriptions) {
         loop {
             sink.flush();
             match sink.queue.push(&rest, subscriptions, epoch, self.first_try()) {
-                Pushed::Done => return self.note_taken(),
+                Pushed::Done => {
+                    self.handed_over = true;
+                    return;
+                }
                 Pushed::Closed => {
                     self.met_end += u64::from(rest.messages);
                     return;
                 }
                 Pushed::Stale => return self.rematch(sink, &rest, subscriptions),
                 Pushed::Full { taken: 0, .. } => break,
-                Pushed::Full { taken, .. } => rest = self.skip_taken(rest, taken),
+                Pushed::Full { taken, .. } => rest = rest.skip_first(taken),
             }
         }
-        let on_full = match (self.on_full, self.since) {
-            (OnFull::Wait(waker), Some(since)) => OnFull::WaitOn { waker, since },
-            (on_full, _) => on_full,
-        };
-        match sink.queue.push(&rest, subscriptions, epoch, on_full) {
-            Pushed::Done => self.note_taken(),
+        match sink.queue.push(&rest, subscriptions, epoch, self.on_full) {
+            Pushed::Done => self.handed_over = true,
             Pushed::Closed => self.met_end += u64::from(rest.messages),
             Pushed::Stale => self.rematch(sink, &rest, subscriptions),
             Pushed::Full { taken, retry_at } => {
-                let rest = Piece::Run(self.skip_taken(rest, taken), subscriptions.clone());
-                let since = self.since.unwrap_or_else(Instant::now);
+                let rest = Piece::Run(rest.skip_first(taken), subscriptions.clone());
                 let waiting = self.waiting.get_or_insert_with(|| Waiting {
                     backlogs: Vec::new(),
                     retry_at,
@@ -331,7 +300,6 @@ impl<'a> Delivery<'a> {
                 waiting.retry_at = waiting.retry_at.min(retry_at);
                 waiting.backlogs.push(Backlog {
                     sink: Arc::clone(sink),
-                    since,
                     epoch,
                     pieces: VecDeque::from([rest]),
                 });
@@ -414,10 +382,10 @@ impl<'a> Delivery<'a> {
             Some(subscriptions)
         });
         match (pushed, found) {
-            (Pushed::Done, _) => self.note_taken(),
+            (Pushed::Done, _) => self.handed_over = true,
             (Pushed::Closed, _) => self.met_end += u64::from(run.messages),
             (Pushed::Full { taken, .. }, Some((epoch, subscriptions))) => {
-                self.push_rest(sink, epoch, run.clone(), taken, &subscriptions);
+                self.push_rest(sink, epoch, run.clone().skip_first(taken), &subscriptions);
             }
             _ => {}
         }

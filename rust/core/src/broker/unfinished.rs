@@ -105,7 +105,6 @@ impl Drop for Unfinished {
             waiting.give_up(&self.shared);
             self.shared.note_unfinished(owed, 0, owed);
         } else {
-            waiting.withdraw();
             self.publish_state.lock().numbers.give_up(self.number);
         }
     }

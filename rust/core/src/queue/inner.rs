@@ -5,7 +5,6 @@
 
 mod drain;
 mod fill;
-mod hold;
 mod waiters;
 
 use std::collections::VecDeque;
@@ -73,10 +72,18 @@ pub(super) struct Inner {
     pub(super) waiters: Waiters,
     /// `None`: its reader is never counted as stalled, and no clock is read for it.
     stall: Option<Duration>,
-    /// Since when a queue without room has not lost a byte to its reader. In one that has stalled, until it has been read below half. In
-    /// any other it may be left from when there was no room: then the queue [is not short](Self::is_short) any more.
-    full_since: Option<Instant>,
-    stalled: bool,
+    pace: Pace,
+}
+
+/// What its reader is to those who wait for room.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Nobody has found too little room, or the reader has made room since, or the queue has been empty.
+    Room,
+    /// Since somebody found too little room, or since the reader last took something, if there is too little still.
+    ShortSince(Instant),
+    /// It took nothing for the stall timeout, and has not brought its queue down to half since.
+    Stalled,
 }
 
 impl Inner {
@@ -109,14 +116,13 @@ impl Inner {
             idle: true,
             waiters: Waiters::default(),
             stall,
-            full_since: None,
-            stalled: false,
+            pace: Pace::Room,
         }
     }
 
     /// True if a producer who waits has fed this queue since it was last empty, and its reader has not stalled.
     pub(super) fn is_lossless(&self) -> bool {
-        self.fed_by_blocking && !self.stalled
+        self.fed_by_blocking && self.pace != Pace::Stalled
     }
 
     /// Appends `run`; without memory for another item it is lost.
@@ -202,14 +208,14 @@ impl Inner {
         self.budget.charge(run.messages as usize, run.bytes());
         self.pending += u64::from(run.messages) * subscriptions.len() as u64;
         if !was_full && self.is_full() {
-            self.start_stall_clock(self.stalled || self.waiters.are_there());
+            self.note_short();
         }
     }
 
-    /// There is no room from now on, if there was not none `already`.
-    fn start_stall_clock(&mut self, already: bool) {
-        if self.stall.is_some() && !(already && self.full_since.is_some()) {
-            self.full_since = Some(Instant::now());
+    /// Somebody finds too little room. Whoever finds that again changes nothing: only the reader does.
+    fn note_short(&mut self) {
+        if self.pace == Pace::Room && self.stall.is_some() {
+            self.pace = Pace::ShortSince(Instant::now());
         }
     }
 
@@ -227,8 +233,8 @@ impl Inner {
         if self.messages == 0 {
             self.fed_by_blocking = false;
             // Only the reader ends a stall, by taking something; its queue may have been emptied to make room for others.
-            if !self.stalled {
-                self.full_since = None;
+            if self.pace != Pace::Stalled {
+                self.pace = Pace::Room;
             }
         }
         pairs
@@ -252,29 +258,24 @@ impl Inner {
         self.messages <= self.limits.messages / 2 && self.bytes <= self.limits.bytes / 2
     }
 
-    /// Whether somebody finds no room: it is full, or has less than a producer waits for.
-    fn is_short(&self) -> bool {
-        self.is_full() || self.waiters.are_there()
-    }
-
     fn has_stalled(&mut self) -> bool {
-        if !self.stalled
-            && let (Some(since), Some(stall)) = (self.full_since, self.stall)
+        if let (Pace::ShortSince(since), Some(stall)) = (self.pace, self.stall)
+            && since.elapsed() >= stall
         {
-            self.stalled = since.elapsed() >= stall && self.is_short();
+            self.pace = Pace::Stalled;
         }
-        self.stalled
+        self.pace == Pace::Stalled
     }
 
     /// The reader took something, which is off the counts already: its stall clock starts anew, or ends. What was dropped is no
     /// progress of the reader's, however much room it makes.
     fn note_progress(&mut self) {
-        if self.full_since.is_none() {
-            return;
-        }
-        self.waiters.note_progress();
-        self.stalled &= !self.below_half();
-        self.full_since = (self.stalled || self.is_short()).then(Instant::now);
+        self.pace = match self.pace {
+            Pace::Room => return,
+            Pace::Stalled if !self.below_half() => return,
+            Pace::ShortSince(_) if self.is_full() || self.keeps_producers_waiting() => Pace::ShortSince(Instant::now()),
+            Pace::ShortSince(_) | Pace::Stalled => Pace::Room,
+        };
     }
 
     /// Adds to the gap of this reason among those right before `at`, or makes one there.

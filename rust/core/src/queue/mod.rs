@@ -28,7 +28,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -245,11 +245,6 @@ impl Queue {
         if inner.is_closed() {
             inner.count_dropped(reason, messages);
         }
-    }
-
-    /// Who has waited [since](OnFull::WaitOn) then has given up: others need not leave him what is free.
-    pub(crate) fn stop_waiting(&self, since: Instant) {
-        self.drain(|inner| inner.waiters.end_hold(since));
     }
 
     /// Changes the subscriptions of this reader and says so in its stream as one step: nothing that was looked up before `change`

@@ -13,9 +13,6 @@ pub enum OnFull<'a> {
     /// Nothing is dropped: what does not fit is left with the producer, who is woken when there is room again. A stalled queue's
     /// policy applies all the same.
     Wait(&'a Arc<dyn Wake>),
-    /// The same, for a producer who has waited since then and has got nothing in: while he tries when he is to, those who want less do not
-    /// keep him out.
-    WaitOn { waker: &'a Arc<dyn Wake>, since: Instant },
     /// What fits is taken; the rest is left with the producer, whom nobody wakes. Nothing is dropped, and no stall clock starts.
     /// `block`: for a producer who will wait for the rest, and so minds the budget.
     Try { block: bool },

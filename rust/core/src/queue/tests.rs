@@ -10,6 +10,7 @@ mod waiters;
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use super::budget::charged;
 use super::*;

@@ -1,7 +1,7 @@
 //! What a publisher waits with when there is nobody to wait for any more: every pair that matched is in one count, and costs nobody else's.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::broker::{
@@ -43,11 +43,7 @@ fn subscribe(port: &Port, messages: usize) -> LocalSubscription {
 }
 
 fn publish(port: &Port) -> Published {
-    publish_with(port, None)
-}
-
-fn publish_with(port: &Port, text: Option<&str>) -> Published {
-    let (event, waker) = (process(1, text), waker());
+    let (event, waker) = (process(1, None), waker());
     let caller = Caller {
         waker: Some(&waker),
         flushes: false,
@@ -210,36 +206,5 @@ fn a_publisher_that_waits_when_the_broker_ends_costs_others_nothing() {
         assert_eq!(shut_down(&bus.broker, Duration::from_millis(200)).messages, 4);
         assert_eq!(account(&bus.broker.statistics(), "overflow"), (104, 100, 4));
         has_the_hundred(&reader);
-    });
-}
-
-#[test]
-fn a_large_message_is_not_kept_out_by_small_ones() {
-    guarded(|| {
-        let bus = bus();
-        let (small, large) = (port(&bus), port(&bus));
-        let reader = subscribe(&small, 1 << 16);
-        let waker = waker();
-        let mut others = fill(&small);
-        let text = "x".repeat(1 << 19);
-        let Published::Wait(mut waiting) = publish_with(&large, Some(&text)) else {
-            panic!("did not wait")
-        };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        // Whatever becomes free, others come first.
-        loop {
-            assert!(
-                reader.queue.pop().is_ok() && Instant::now() < deadline,
-                "it never came in"
-            );
-            others = match small.resume(others, &waker).unwrap() {
-                Published::Wait(others) => others,
-                Published::Done | Published::HeldBack => fill(&small),
-            };
-            match large.resume(waiting, &waker).unwrap() {
-                Published::Wait(unfinished) => waiting = unfinished,
-                Published::Done | Published::HeldBack => break,
-            }
-        }
     });
 }

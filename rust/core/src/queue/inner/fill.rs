@@ -1,12 +1,11 @@
 //! The producers' side: what comes in, and what goes to make room for it.
 //!
-//! A push is decided in this order: nobody reads any more (then it is lost); the reader is to be cut; what is free is
-//! [left](super::hold) to another; everything fits; who only tries, or waits for a reader that has not stalled, keeps what does not fit;
-//! what is above the budget is lost; of the rest the policy decides.
+//! A push is decided in this order: nobody reads any more (then it is lost); the reader is to be cut; everything fits; who only tries,
+//! or waits for a reader that has not stalled, keeps what does not fit; what is above the budget is lost; of the rest the policy decides.
 
 use std::time::{Duration, Instant};
 
-use super::{Inner, Item, RESERVED};
+use super::{Inner, Item, Pace, RESERVED};
 use crate::queue::budget::charged;
 use crate::queue::{DropReason, OnFull, Overflow, Pushed, Run, Subscriptions};
 
@@ -17,16 +16,6 @@ const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl Inner {
     pub(in crate::queue) fn push(&mut self, run: &Run, subscriptions: &Subscriptions, on_full: OnFull<'_>) -> Pushed {
-        let pushed = self.decide(run, subscriptions, on_full);
-        if let OnFull::WaitOn { since, .. } = on_full
-            && !matches!(pushed, Pushed::Full { taken: 0, .. })
-        {
-            self.waiters.end_hold(since);
-        }
-        pushed
-    }
-
-    fn decide(&mut self, run: &Run, subscriptions: &Subscriptions, on_full: OnFull<'_>) -> Pushed {
         if self.is_closed() {
             self.count_dropped(self.late_reason, u64::from(run.messages) * subscriptions.len() as u64);
             return Pushed::Closed;
@@ -37,13 +26,9 @@ impl Inner {
             return Pushed::Closed;
         }
         let waits = match on_full {
-            OnFull::Wait(waker) if !self.has_stalled() => Some((waker, None)),
-            OnFull::WaitOn { waker, since } if !self.has_stalled() => Some((waker, Some(since))),
+            OnFull::Wait(waker) if !self.has_stalled() => Some(waker),
             _ => None,
         };
-        if let Some(hold) = self.left_to_another(on_full) {
-            return self.line_up_behind(hold, run, on_full);
-        }
         let budget = self.budget_for(on_full);
         // The usual case first: everything fits.
         if self.fits_whole(run, budget) || (matches!(on_full, OnFull::Exceed { .. }) && !self.has_stalled()) {
@@ -52,23 +37,19 @@ impl Inner {
         }
         if matches!(on_full, OnFull::Try { .. }) {
             let taken = self.take_part(run, subscriptions, budget);
-            return Self::push_result(run, taken, self.stalls_at(self.full_since.unwrap_or_else(Instant::now)));
+            return Self::push_result(run, taken, self.stalls_at());
         }
-        self.start_stall_clock(self.stalled || self.is_short());
-        let full_since = self.full_since.unwrap_or_else(Instant::now);
-        if let Some((waker, since)) = waits {
+        self.note_short();
+        if let Some(waker) = waits {
             let taken = self.take_part(run, subscriptions, budget);
-            let mut retry_at = self.stalls_at(full_since);
+            let mut retry_at = self.stalls_at();
             if taken < run.messages {
                 let next = run.clone().skip_first(taken).first_len();
                 self.wait_for_room(waker, next);
-                let sooner = if self.is_within_limits(1, next) {
+                if self.is_within_limits(1, next) {
                     // It is the budget that is short, and whoever makes room there does not know who waits here.
-                    Some(Instant::now() + BUDGET_RETRY)
-                } else {
-                    self.ask_for_hold(since.filter(|_| taken == 0), next)
-                };
-                retry_at = sooner.map_or(retry_at, |at| at.min(retry_at));
+                    retry_at = retry_at.min(Instant::now() + BUDGET_RETRY);
+                }
             }
             return Self::push_result(run, taken, retry_at);
         }
@@ -119,7 +100,7 @@ impl Inner {
 
     /// True if `push` would append `run` as it is and do nothing else.
     fn appends_as_is(&mut self, run: &Run, on_full: OnFull<'_>) -> bool {
-        if self.is_closed() || self.wants_disconnect || self.left_to_another(on_full).is_some() {
+        if self.is_closed() || self.wants_disconnect {
             return false;
         }
         let budget = self.budget_for(on_full);
@@ -130,7 +111,7 @@ impl Inner {
     fn budget_for(&mut self, on_full: OnFull<'_>) -> usize {
         self.fed_by_blocking |= matches!(
             on_full,
-            OnFull::Wait(_) | OnFull::WaitOn { .. } | OnFull::Try { block: true } | OnFull::Exceed { block: true }
+            OnFull::Wait(_) | OnFull::Try { block: true } | OnFull::Exceed { block: true }
         );
         // What is to be lossless is never trimmed for the budget; so it must not grow beyond it either, whoever feeds it.
         if self.is_lossless() {
@@ -153,8 +134,12 @@ impl Inner {
         Pushed::Full { taken, retry_at }
     }
 
-    fn stalls_at(&self, full_since: Instant) -> Instant {
-        full_since + self.stall.unwrap_or(NEVER)
+    fn stalls_at(&self) -> Instant {
+        let since = match self.pace {
+            Pace::ShortSince(since) => since,
+            Pace::Room | Pace::Stalled => Instant::now(),
+        };
+        since + self.stall.unwrap_or(NEVER)
     }
 
     /// Takes what fits into the queue and into `budget` bytes; an empty queue takes one message whatever it holds, so that no reader

@@ -2,12 +2,10 @@
 //! waits for what the other does.
 
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 use smallvec::SmallVec;
 
 use super::Inner;
-use super::hold::Hold;
 use crate::queue::Wake;
 
 /// Weak, so that a waiter that has gone costs nothing, in however many queues it waited.
@@ -19,21 +17,6 @@ pub(in crate::queue) struct Waiters {
     /// The least that any of them waits for, in bytes.
     smallest_wanted: usize,
     session: Option<Waiter>,
-    /// For whom what becomes free is left.
-    pub(super) hold: Option<Hold>,
-    pub(super) no_hold_before: Option<Instant>,
-}
-
-impl Waiters {
-    /// Whether a producer waits for room that there is not.
-    pub(in crate::queue) fn are_there(&self) -> bool {
-        self.producers.iter().any(|known| known.strong_count() > 0)
-    }
-
-    /// All are woken by what is taken out next.
-    pub(super) const fn forget_wanted(&mut self) {
-        self.smallest_wanted = 0;
-    }
 }
 
 impl Inner {
@@ -52,6 +35,16 @@ impl Inner {
         }
     }
 
+    /// Whether producers wait, and for more room than there is.
+    pub(super) fn keeps_producers_waiting(&self) -> bool {
+        let waits = |producer: &Waiter| producer.strong_count() > 0;
+        self.waiters.producers.iter().any(waits) && !self.fits_smallest()
+    }
+
+    fn fits_smallest(&self) -> bool {
+        self.fits(1, self.waiters.smallest_wanted)
+    }
+
     /// True while too many answers are unsent; then the session behind `waker` is woken when half are gone.
     pub(in crate::queue) fn wait_for_answers(&mut self, waker: &Arc<dyn Wake>) -> bool {
         let full = self.answers_full();
@@ -64,7 +57,7 @@ impl Inner {
     #[inline]
     pub(in crate::queue) fn take_ready(&mut self) -> SmallVec<[Waiter; 1]> {
         let mut ready = SmallVec::new();
-        if !self.waiters.producers.is_empty() && self.fits(1, self.waiters.smallest_wanted) {
+        if !self.waiters.producers.is_empty() && self.fits_smallest() {
             ready = std::mem::take(&mut self.waiters.producers);
         }
         if self.waiters.session.is_some() && self.answers_low() {

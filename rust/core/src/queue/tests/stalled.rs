@@ -97,6 +97,7 @@ fn a_queue_that_was_full_once_stalls_no_sooner_when_it_is_full_again() {
     let waker: Arc<dyn Wake> = Arc::new(WakeCounter::default());
     let push = |run: &Run| queue.queue.push(run, &ids(&[1]), 0, OnFull::Wait(&waker));
     let refuse = |run: &Run| {
+        queue.write(0, &mut Vec::new());
         let Pushed::Full { taken: 0, retry_at } = push(run) else {
             panic!("not full")
         };
@@ -125,12 +126,47 @@ fn a_queue_that_was_full_once_stalls_no_sooner_when_it_is_full_again() {
     take(1);
     std::thread::sleep(STALL);
     assert!(queue.queue.is_lossless() && !queue.queue.accepts(1, 800));
-    refuse(&run(0..1, 800));
+    assert!(refuse(&run(0..1, 800)) > STALL / 2);
     // Who waits has it run, whatever it lets by; nothing but the reader stops it.
     std::thread::sleep(STALL / 2);
     fill();
-    refuse(&run(0..1, 800));
-    std::thread::sleep(STALL / 2);
+    assert!(refuse(&run(0..1, 800)) < STALL / 2);
+    std::thread::sleep(STALL);
     assert_eq!(push(&run(0..1, 800)), Pushed::Done);
+    assert!(!queue.queue.is_lossless());
+}
+
+/// Each time that all who waited were woken it had started anew, so that a reader that hung was waited for without end.
+#[test]
+#[cfg_attr(miri, ignore = "it goes by the clock")]
+fn who_tries_again_or_flushes_does_not_restart_the_stall_clock() {
+    let queue = within(limits(100, 1000), Overflow::DropOldest, STALL, 10_000);
+    let (large, small): (Arc<dyn Wake>, Arc<dyn Wake>) =
+        (Arc::new(WakeCounter::default()), Arc::new(WakeCounter::default()));
+    let push = |run: &Run, waker| queue.queue.push(run, &ids(&[1]), 0, OnFull::Wait(waker));
+    let refuse = |run: &Run, waker| {
+        let Pushed::Full { taken: 0, retry_at } = push(run, waker) else {
+            panic!("not full")
+        };
+        queue.write(0, &mut Vec::new());
+        retry_at
+    };
+    assert_eq!(push(&run(0..1, 590), &large), Pushed::Done);
+    let retry_at = refuse(&run(1..2, 800), &large);
+    for _ in 0..3 {
+        // Another waits for what all queues hold together, is woken, and does not come back.
+        queue.budget.charge(0, 10_000);
+        refuse(&run(2..3, 20), &small);
+        queue.budget.release(0, 10_000);
+        queue.write(0, &mut Vec::new());
+        assert_eq!(refuse(&run(1..2, 800), &large), retry_at);
+        assert_eq!(refuse(&run(1..2, 800), &large), retry_at);
+    }
+    // What the reader takes does, while it is not enough.
+    queue.write(1, &mut Vec::new());
+    let later = refuse(&run(1..2, 800), &large);
+    assert!(later > retry_at);
+    std::thread::sleep(later.saturating_duration_since(Instant::now()));
+    assert_eq!(push(&run(1..2, 800), &large), Pushed::Done);
     assert!(!queue.queue.is_lossless());
 }
