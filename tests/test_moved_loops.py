@@ -1,6 +1,7 @@
 """An event loop that runs in one thread and later in another: what belongs to it goes with it."""
 
 import asyncio
+import selectors
 import threading
 from contextlib import contextmanager
 
@@ -36,6 +37,18 @@ async def prepare(kind, path):
     await broker.start()
     bus = await open_bus(kind, broker, path)
     return broker, bus, await bus.subscribe("events.#")
+
+
+def publish(bus, number, waits):
+    """In this thread; what waits, in a loop of its own."""
+
+    async def other():
+        await bus.publish(process(number))
+
+    if waits:
+        asyncio.run(other())
+    else:
+        bus.publish_nowait(process(number))
 
 
 async def finish(broker, bus):
@@ -99,7 +112,8 @@ def test_the_thread_that_made_a_bus_is_refused_once_its_loop_runs_elsewhere(path
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("debug", [False, True], ids=["usual", "debug"])
-def test_publish_nowait_of_the_thread_that_made_the_bus(path, loop, kind, debug):
+@pytest.mark.parametrize("waits", [False, True], ids=["publish_nowait", "publish"])
+def test_publishing_in_the_thread_that_made_the_bus(path, loop, kind, debug, waits):
     """While a task runs elsewhere. What was published raised in debug mode, as if it had not been."""
     loop.set_debug(debug)
     loop.slow_callback_duration = 30.0
@@ -114,9 +128,47 @@ def test_publish_nowait_of_the_thread_that_made_the_bus(path, loop, kind, debug)
         task = asyncio.run_coroutine_threadsafe(busy(), loop)
         assert begun.wait(20)
         for number in range(5):
-            bus.publish_nowait(process(number))
+            publish(bus, number, waits)
         assert bus.local_statistics()["published"] == 5
         over.set()
         task.result(20)
         assert pids(run(collect(events, 5))) == list(range(5))
         run(finish(broker, bus))
+
+
+class TellingSelector(selectors.DefaultSelector):
+    """Tells when its loop is about to sleep, and minds nothing that happens in another thread from then on."""
+
+    def __init__(self):
+        super().__init__()
+        self.asleep = threading.Event()
+
+    def select(self, timeout=None):
+        if timeout is None or timeout > 0:
+            self.asleep.set()
+        return super().select(timeout)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("debug", [False, True], ids=["usual", "debug"])
+@pytest.mark.parametrize("waits", [False, True], ids=["publish_nowait", "publish"])
+def test_what_is_published_wakes_a_reader_whose_loop_sleeps_elsewhere(path, kind, debug, waits):
+    """In the thread that made the bus. The reader slept on, and in debug mode what was accepted raised."""
+    selector = TellingSelector()
+    loop = asyncio.SelectorEventLoop(selector)
+    loop.set_debug(debug)
+    broker, bus, events = loop.run_until_complete(prepare(kind, path))
+    reading = loop.create_task(events.get())
+    loop.run_until_complete(asyncio.sleep(0))
+
+    read = threading.Event()
+    reading.add_done_callback(lambda _reading: read.set())
+    selector.asleep.clear()
+    with running_in_a_thread(loop) as run:
+        assert selector.asleep.wait(20)
+        publish(bus, 1, waits)
+        is_read = read.wait(10)
+        run(finish(broker, bus))
+    loop.close()
+    assert is_read
+    assert pids([reading.result()]) == [1]

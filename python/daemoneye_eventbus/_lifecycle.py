@@ -101,7 +101,7 @@ def _warn(running: list[_native.BrokerCore]) -> None:
             ResourceWarning,
             stacklevel=1,
         )
-    unsent = sum(link.unsent for link in _links.all()) + _native.published_too_late()
+    unsent = sum(link.unsent for link in _links.all())
     if unsent:
         warnings.warn(
             f"{unsent} published messages were not sent when the interpreter ended", ResourceWarning, stacklevel=1

@@ -147,10 +147,8 @@ class Bridge:
         self._dispatch_tokens(self.waker.take)
 
     def dispatch_soon(self) -> None:
-        """The same in the loop's next turn, for callers on its thread; does nothing if the loop is closed."""
-        loop = self._loop()
-        if loop is not None and not loop.is_closed():
-            loop.call_soon(self.waker.with_fallback(self.dispatch))
+        """The same in the next turn of the loop, in which the caller runs."""
+        self.loop.call_soon(self.waker.with_fallback(self.dispatch))
 
     def _dispatch_tokens(self, take: Callable[[], Iterable[int]]) -> None:
         try:

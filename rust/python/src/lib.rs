@@ -78,7 +78,7 @@ mod _native {
     #[pymodule_export]
     use super::bus::BusCore;
     #[pymodule_export]
-    use super::lifecycle::{after_fork_in_child, begin_exit, published_too_late, shut_down_clients};
+    use super::lifecycle::{after_fork_in_child, begin_exit, shut_down_clients};
     #[pymodule_export]
     use super::link::Link;
     #[pymodule_export]

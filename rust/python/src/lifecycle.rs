@@ -10,23 +10,17 @@ use crate::{all_loops, deferred_drops, fork_safe, logs, loop_thread};
 
 /// The number of the thread that ends the interpreter; zero until then.
 static EXITING: AtomicU64 = AtomicU64::new(0);
-/// What daemon threads published after that.
-static TOO_LATE: AtomicU64 = AtomicU64::new(0);
 
 #[inline]
 pub(crate) fn is_exiting() -> bool {
     EXITING.load(Ordering::Relaxed) != 0
 }
 
-/// Whether this is a daemon thread, now that the interpreter ends. Nothing is published for it any more, which is counted here. It is not
-/// told, as that would be its last words at each end of a program.
+/// Whether this is a daemon thread, now that the interpreter ends. Nothing is published for it any more. It is not told, as that would be
+/// its last words at each end of a program.
 #[cold]
 pub(crate) fn is_too_late() -> bool {
-    let is_late = EXITING.load(Ordering::Relaxed) != loop_thread::number();
-    if is_late {
-        TOO_LATE.fetch_add(1, Ordering::Relaxed);
-    }
-    is_late
+    EXITING.load(Ordering::Relaxed) != loop_thread::number()
 }
 
 /// What is kept of Python's objects for the whole process belongs to the interpreter that came first: any other would use
@@ -51,18 +45,11 @@ pub(crate) fn begin_exit() {
     EXITING.store(loop_thread::number(), Ordering::Relaxed);
 }
 
-/// How many messages daemon threads have published since then: none of them is sent.
-#[pyfunction]
-pub(crate) fn published_too_late() -> u64 {
-    TOO_LATE.load(Ordering::Relaxed)
-}
-
 /// Registered with `os.register_at_fork`: closes what a child must not keep alive, and disowns everything made before.
 #[pyfunction]
 pub(crate) fn after_fork_in_child() {
     fork_safe::disown_all();
     EXITING.store(0, Ordering::Relaxed);
-    TOO_LATE.store(0, Ordering::Relaxed);
     daemoneye_eventbus_core::transport::close_in_forked_child();
     daemoneye_eventbus_core::client::abandon_after_fork();
     all_loops::begin_anew();

@@ -1,8 +1,11 @@
 //! The event loop that an object belongs to, and the thread that runs it.
 //!
-//! A thread has a number that no other of the process ever has, and a loop that of the thread in which it was last known to run. The usual
-//! check compares the two. Only where they differ is the running loop asked: a loop may run in one thread now and in another later. The
-//! loop's own callback notes its thread too ([`LoopThread::set_current`]).
+//! A thread has a number that no other of the process ever has, and a loop that of the thread in which it was last known to run. Who
+//! calls is admitted where the two are the same, and asked for the running loop where they differ: a loop may run in one thread now and
+//! in another later. The loop's own callback notes its thread too ([`LoopThread::set_current`]).
+//!
+//! So who is admitted need not run in the loop, which may meanwhile run in another thread. Whatever would be left to the loop asks first
+//! ([`OwnLoop::running`], [`OwnLoop::has_moved`]): a loop that sleeps elsewhere is woken by its socket only.
 //!
 //! There is one [`LoopThread`] per loop, which everything that belongs to the loop shares.
 use std::cell::Cell;
@@ -48,12 +51,6 @@ impl LoopThread {
             self.0.store(number(), Ordering::Relaxed);
         }
     }
-
-    /// It no longer runs where it was last known to.
-    fn forget(&self) {
-        // No thread that asks has this number: it does so after it was given one.
-        self.0.store(u64::MAX, Ordering::Relaxed);
-    }
 }
 
 /// The event loop that an object belongs to; held weakly.
@@ -83,25 +80,19 @@ impl OwnLoop {
         Arc::clone(&self.thread)
     }
 
-    /// Whether the caller is in the thread of the loop.
+    /// Whether it was last known to run in the calling thread.
     #[inline]
-    pub(crate) fn is_current(&self, py: Python<'_>) -> PyResult<bool> {
-        Ok(self.thread.is_current() || self.running(py)?.is_some())
+    pub(crate) fn is_current(&self) -> bool {
+        self.thread.is_current()
     }
 
     /// Refuses callers of another thread.
     #[inline]
     pub(crate) fn check(&self, py: Python<'_>) -> PyResult<()> {
-        if self.thread.is_current() {
+        if self.is_current() || self.running(py)?.is_some() {
             return Ok(());
         }
-        self.check_running(py).map(drop)
-    }
-
-    /// The loop, if it is the running one; refuses all other callers.
-    #[cold]
-    pub(crate) fn check_running<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.running(py)?.ok_or_else(|| wrong_loop(py))
+        Err(wrong_loop(py))
     }
 
     /// Whether another thread runs the loop now, though it was last known to run in this one.
@@ -115,14 +106,15 @@ impl OwnLoop {
         };
         let runs = calls::method(intern!(py, "is_running"), [&own], None)?.is_truthy()?;
         if runs {
-            self.thread.forget();
+            // No thread has this number.
+            self.thread.0.store(u64::MAX, Ordering::Relaxed);
         }
         Ok(runs)
     }
 
     /// The loop, if the calling thread runs it.
     #[cold]
-    fn running<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    pub(crate) fn running<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         static ASYNCIO: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
         let own = self.event_loop.get(py)?.bind(py).upgrade();
         // Looked up each time: what has a loop run by its own tasks (`nest_asyncio`) may replace it.
@@ -138,7 +130,7 @@ impl OwnLoop {
 }
 
 #[cold]
-fn wrong_loop(py: Python<'_>) -> PyErr {
+pub(crate) fn wrong_loop(py: Python<'_>) -> PyErr {
     let reason = "this belongs to an event loop that does not run here; make a bus in the running one, submit the call to \
                   its own with asyncio.run_coroutine_threadsafe, or use publish_nowait";
     to_py(py, Error::WrongLoop(reason.to_owned()))

@@ -16,7 +16,7 @@ use crate::callback::CallbackWithFallback;
 use crate::deferred_drops;
 use crate::errors::raise;
 use crate::fork_safe::ForkSafe;
-use crate::loop_thread::{LoopThread, OwnLoop};
+use crate::loop_thread::{LoopThread, OwnLoop, wrong_loop};
 
 /// A pair of sockets, which loops of every kind can wait for.
 #[cfg(unix)]
@@ -227,7 +227,7 @@ impl LoopWaker {
 
     /// The loop, if it is the running one; raises `WrongLoop` elsewhere, and `ForkedProcess` in a forked child.
     fn check_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.own_loop.check_running(py)
+        self.own_loop.running(py)?.ok_or_else(|| wrong_loop(py))
     }
 
     /// Has no byte written until the next `take`: the caller will take the tokens by itself.

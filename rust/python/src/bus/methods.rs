@@ -133,7 +133,8 @@ impl BusCore {
         if is_exiting && !bus.write_now(py)? {
             return would_block();
         }
-        let on_loop = bus.own_loop.is_current(py)?;
+        // A loop that has moved here and does not know it yet is not asked: what it publishes is written at once.
+        let on_loop = bus.own_loop.is_current();
         match Self::try_publish(slf, &request, PublishMode::Nowait { on_loop })? {
             PublishOutcome::Accepted if is_exiting && !bus.write_now(py)? => {
                 calls::method(intern!(py, "_warn_unsent"), [slf], None).map(drop)

@@ -37,7 +37,7 @@ use crate::publish_request::{
 pub(super) enum PublishMode {
     /// A task of the loop, which does.
     Await,
-    /// `publish_nowait`, from any thread: does not wait or overtake. Elsewhere than on its thread the loop does not flush for it.
+    /// `publish_nowait`, from any thread: does not wait or overtake. Elsewhere than in its last thread the loop does not flush for it.
     Nowait { on_loop: bool },
 }
 
@@ -74,11 +74,23 @@ impl BusCore {
     }
 
     /// Has the loop go on with what was published, by a method of the bus. False if it runs in another thread by now, and nothing was done.
-    fn leave_to_loop(slf: &Bound<'_, Self>, method: &Bound<'_, PyString>, mode: PublishMode) -> PyResult<bool> {
-        if !mode.waits() && slf.get().own_loop.has_moved(slf.py())? {
+    fn leave_to_loop(slf: &Bound<'_, Self>, method: &Bound<'_, PyString>) -> PyResult<bool> {
+        if slf.get().own_loop.has_moved(slf.py())? {
             return Ok(false);
         }
         calls::method(method, [slf], None).map(|_| true)
+    }
+
+    /// Has the loop wake the readers that a deferred wake-up was for.
+    #[cold]
+    fn dispatch_soon(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, bus) = (slf.py(), slf.get());
+        if bus.own_loop.running(py)?.is_some() {
+            calls::method(intern!(py, "_dispatch_soon"), [slf], None).map(drop)
+        } else {
+            bus.notifier.wake_loop();
+            Ok(())
+        }
     }
 
     /// Tries once.
@@ -165,12 +177,12 @@ impl BusCore {
             Sent::Waiting if !mode.waits() => Self::has_loop(slf),
             Sent::Buffered | Sent::Blocked if !mode.is_on_loop() => Ok(false),
             Sent::Buffered if handle.flush.schedule() => Ok(true),
-            Sent::Buffered => Self::leave_to_loop(slf, intern!(py, "_flush_soon"), mode).inspect(|is_left| {
+            Sent::Buffered => Self::leave_to_loop(slf, intern!(py, "_flush_soon")).inspect(|is_left| {
                 if !is_left {
                     handle.flush.clear();
                 }
             }),
-            Sent::Blocked => Self::leave_to_loop(slf, intern!(py, "_kernel_is_full"), mode),
+            Sent::Blocked => Self::leave_to_loop(slf, intern!(py, "_kernel_is_full")),
             Sent::Written | Sent::Waiting => Ok(true),
         };
         if mode.waits() {
@@ -229,7 +241,7 @@ impl BusCore {
             bus.budget.spend(size);
         }
         let mut scheduled = if deferral.is_some_and(Deferral::finish) {
-            calls::method(intern!(py, "_dispatch_soon"), [slf], None).map(drop)
+            Self::dispatch_soon(slf)
         } else {
             Ok(())
         };
@@ -241,7 +253,7 @@ impl BusCore {
             Published::Done => {}
             Published::HeldBack => {
                 if !handle.flush.schedule() {
-                    let left = Self::leave_to_loop(slf, intern!(py, "_flush_soon"), mode);
+                    let left = Self::leave_to_loop(slf, intern!(py, "_flush_soon"));
                     if !matches!(left, Ok(true)) {
                         handle.flush.clear();
                         port.get(py)?.flush();
