@@ -148,6 +148,22 @@ async def test_a_large_message_gets_its_turn_beside_small_ones_of_the_same_uid(l
             assert time.monotonic() - begin <= 3, "half a second is what it takes"
 
 
+@pytest.mark.parametrize("burst", [0.06, 1.0])
+async def test_one_that_waits_does_not_silence_one_of_the_same_uid_that_keeps_to_its_half(limited, path, burst):
+    broker = await limited(RateLimit(per="uid", messages_per_second=30, burst=burst))
+    async with (
+        EventBus.connect(path, config=dataclasses.replace(WAITS, publish_timeout=2)) as waiting,
+        EventBus.connect(path, config=SOLO) as dropping,
+        chatting(waiting),
+    ):
+        await eventually(lambda: broker.statistics().messages_published > 30 * burst + 5)
+        for number in range(20):
+            await dropping.publish(process(number))
+            await asyncio.sleep(0.1)
+        await dropping.flush()
+        assert dropping.local_statistics()["refused"] <= 2, "a third of the rate is what it needs"
+
+
 async def test_one_that_is_cut_while_it_waits_keeps_nobody_waiting(limited, path, raw):
     broker = await limited(RateLimit(per="uid", bytes_per_second=10_000, burst=3.0))
     first, cut, last = raw(path), raw(path), raw(path)

@@ -173,7 +173,7 @@ impl Meter {
 
     fn wait_for_own(&mut self, now: Instant, cost: Cost) -> f64 {
         let own = self.own.as_mut();
-        own.map_or(0.0, |buckets| buckets.wait(now, cost, Cost::default()))
+        own.map_or(0.0, |buckets| buckets.wait(now, cost, Cost::NONE))
     }
 
     fn leave_line(&mut self) {

@@ -5,13 +5,15 @@ use std::time::Instant;
 use super::RateLimit;
 
 /// Of frames: one, or several together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cost {
     pub(super) messages: u64,
     pub(super) bytes: u64,
 }
 
 impl Cost {
+    pub(super) const NONE: Self = Self { messages: 0, bytes: 0 };
+
     pub(super) const fn of(bytes: usize) -> Self {
         Self {
             messages: 1,
@@ -104,6 +106,12 @@ impl Buckets {
         };
         let messages = wait(&mut self.messages, cost.messages, aside.messages);
         messages.max(wait(&mut self.bytes, cost.bytes, aside.bytes))
+    }
+
+    /// Whether `cost` is no more than `other`, in what is limited.
+    pub(super) const fn covers(&self, other: Cost, cost: Cost) -> bool {
+        (self.messages.is_none() || cost.messages <= other.messages)
+            && (self.bytes.is_none() || cost.bytes <= other.bytes)
     }
 
     pub(super) fn charge(&mut self, cost: Cost) {

@@ -2,10 +2,13 @@
 //!
 //! Model: a publisher who waits lines up with the one frame that comes next. Only the first in the line takes its tokens; then the next is
 //! called. Somebody else takes what is left once everybody in the line could have his, or, if he does not wait himself, once the first
-//! could.
+//! could. A bucket from which the line takes each token as it comes never holds that much. So one frame of those who do not wait goes
+//! ahead whenever at least as much has passed from the line since the last such one. It takes tokens that are still to come, as it
+//! cannot wait for them; the first in the line waits for them instead.
 //!
-//! Guarantees: a frame in the line passes in the time that it and those before it take, whatever others send meanwhile; who has gone
-//! keeps nobody waiting.
+//! Guarantees: a frame in the line passes in the time that it and those before it take, whatever others send meanwhile, but for one frame
+//! of theirs for each of these, which together are no larger than what has passed from the line; a rate is owed no more than one frame;
+//! who has gone keeps nobody waiting.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +31,8 @@ pub(super) struct Line {
     next: u64,
     /// Of all in it.
     waiting: Cost,
+    /// From the line, since somebody went ahead of it.
+    passed: Cost,
 }
 
 /// Somebody to be woken once no lock is held.
@@ -48,7 +53,8 @@ impl Line {
             buckets,
             waiters: BTreeMap::new(),
             next: 0,
-            waiting: Cost { messages: 0, bytes: 0 },
+            waiting: Cost::NONE,
+            passed: Cost::NONE,
         }
     }
 
@@ -58,21 +64,37 @@ impl Line {
 
     /// Charges a frame if it may pass now: one of somebody who stands at `place`, or in no line.
     pub(super) fn take(&mut self, now: Instant, cost: Cost, place: Option<u64>, waits: bool) -> bool {
-        let aside = match place {
-            Some(place) if self.is_first(place) => Cost::default(),
-            Some(_) => return false,
-            None if waits => self.waiting,
-            None => self
-                .waiters
-                .first_key_value()
-                .map(|(_, first)| first.cost)
-                .unwrap_or_default(),
+        let may = match place {
+            Some(place) => self.is_first(place) && self.has(now, cost, Cost::NONE),
+            None if waits => self.has(now, cost, self.waiting),
+            None => self.may_pass_the_first(now, cost),
         };
-        let may = self.buckets.wait(now, cost, aside) <= 0.0;
         if may {
             self.buckets.charge(cost);
+            if place.is_some() {
+                self.passed += cost;
+            }
         }
         may
+    }
+
+    fn has(&mut self, now: Instant, cost: Cost, aside: Cost) -> bool {
+        self.buckets.wait(now, cost, aside) <= 0.0
+    }
+
+    fn may_pass_the_first(&mut self, now: Instant, cost: Cost) -> bool {
+        let Some((_, first)) = self.waiters.first_key_value() else {
+            return self.has(now, cost, Cost::NONE);
+        };
+        let aside = first.cost;
+        if self.has(now, cost, aside) {
+            return true;
+        }
+        let goes_ahead = self.buckets.covers(self.passed, cost) && self.has(now, Cost::NONE, Cost::NONE);
+        if goes_ahead {
+            self.passed = Cost::NONE;
+        }
+        goes_ahead
     }
 
     /// A place at the end.
@@ -98,7 +120,7 @@ impl Line {
         };
         waiter.called = false;
         if is_first {
-            self.buckets.wait(now, waiter.cost, Cost::default())
+            self.buckets.wait(now, waiter.cost, Cost::NONE)
         } else {
             f64::INFINITY
         }

@@ -169,6 +169,50 @@ fn who_has_more_than_those_in_the_line_need_waits_for_nobody() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a hundred thousand trials take minutes there")]
+fn who_waits_leaves_half_of_the_rate_to_those_who_do_not_and_both_keep_to_it() {
+    // The bucket never holds two messages.
+    let small = RateLimit {
+        per: Per::Uid,
+        messages_per_second: Some(10.0),
+        burst: 0.15,
+        ..LIMIT
+    };
+    // Sizes of who waits and who does not, how often the latter tries in ms, and what passes of both in 20 s.
+    for (limit, sizes, every, expected) in [
+        (small, [100, 10_000], 10, [100, 100]),
+        (small, [100, 100], 400, [150, 50]),
+        (BYTES, [100, 100], 10, [100, 100]),
+        (BYTES, [100, 400], 10, [100, 25]),
+        (BYTES, [400, 100], 10, [40, 40]),
+    ] {
+        let rates = Rates::default();
+        let [mut waiting, mut impatient] = [true, false].map(|waits| meter_of(&rates, limit, 7, waits).0);
+        let start = Instant::now();
+        while pass(&mut impatient, start, sizes[1]) {}
+        let mut ready = waiting.line_up(start, sizes[0]);
+        let mut passed = [0_u32; 2];
+        for millis in 0..20_000 {
+            let now = start + Duration::from_millis(millis);
+            if ready <= now {
+                passed[0] += u32::from(pass(&mut waiting, now, sizes[0]));
+                ready = waiting.line_up(now, sizes[0]);
+            }
+            if millis % every == 0 {
+                passed[1] += u32::from(pass(&mut impatient, now, sizes[1]));
+            }
+        }
+        for (passed_of, expected_of) in passed.into_iter().zip(expected) {
+            let near = (expected_of * 95 / 100)..=(expected_of + 1);
+            assert!(
+                near.contains(&passed_of),
+                "{limit:?} {sizes:?}: {passed:?}, not {expected:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn who_has_gone_keeps_nobody_waiting() {
     let rates = Rates::default();
     let [(mut gone, _), (mut paid, _), (mut left, calls)] = [(); 3].map(|()| meter_of(&rates, BYTES, 1, true));
