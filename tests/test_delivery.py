@@ -175,8 +175,8 @@ async def test_a_stopped_reader_stalls_also_while_its_queue_is_not_full(path, pr
         stopped = program("subscriber.py", path, {"patterns": [TOPIC], "expect": 1})
         await stopped.answer()
         stopped.freeze()
-        waits = ClientConfig(**BLOCK | {"publish_timeout": 20.0})
-        opened = EventBus.connect(path, config=waits) if kind == "remote" else EventBus.from_broker(broker, config=waits)
+        waits = {"config": ClientConfig(**BLOCK | {"publish_timeout": 20.0})}
+        opened = EventBus.connect(path, **waits) if kind == "remote" else EventBus.from_broker(broker, **waits)
         async with opened as bus:
             while max(client.queued_bytes for client in broker.clients()) < 550_000:
                 await bus.publish(process(0, executable_path="x" * 3000))
