@@ -90,7 +90,7 @@ def test_pub_that_is_told_to_end_says_what_it_could_not_send(cli, path):
     child.process.stdin.flush()
     wait_for(lambda: unread(child.process.stdin) == 0, "read")
     began = time.monotonic()
-    # Nor is it held up by --congestion block, whose bus waits longer when it is closed.
+    # Nor is it held up by its bus, which with --congestion block has more patience when it is closed.
     child.signal(signal.SIGTERM).ends(-signal.SIGTERM)
     assert 4 < time.monotonic() - began < 9
     broker.signal(signal.SIGCONT)
