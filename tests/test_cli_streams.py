@@ -106,6 +106,8 @@ def test_what_pub_says_waits_for_its_reader(cli, cli_broker, full_pipe):
     """Most of it was thrown away uncounted, the total as well, when the reader paused as a pager does."""
     bad = 20_000
     child = publish_lines(cli, b"x\n" * bad + events(1).encode(), "--keep-going", stderr=full_pipe[1])
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.process.wait(4)
     *lines, total = read_all(full_pipe[0], child).splitlines()
     child.ends(1)
     assert total == f"daemoneye-eventbus pub: published 1 event, {bad} bad lines"
