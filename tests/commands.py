@@ -115,9 +115,16 @@ def cli_broker(cli, path):
     return cli("broker", path).until("listening", "stdout")
 
 
-def publish_lines(cli, text, *arguments):
+def unread(pipe):
+    """Bytes that wait in a pipe."""
+    fcntl = pytest.importorskip("fcntl")
+    termios = pytest.importorskip("termios")
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def publish_lines(cli, text, *arguments, **options):
     """`pub` with this on its stdin."""
-    child = cli("pub", *arguments, stdin=subprocess.PIPE)
+    child = cli("pub", *arguments, stdin=subprocess.PIPE, **options)
     child.process.stdin.write(text if isinstance(text, bytes) else text.encode())
     child.process.stdin.close()
     return child

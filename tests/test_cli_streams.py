@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from commands import DEADLINE, events, publish_lines, wait_for
+from commands import DEADLINE, events, publish_lines, unread, wait_for
 from raw import framed
 
 pytest_plugins = ["commands"]
@@ -102,17 +102,51 @@ def test_what_a_full_pipe_did_not_take_comes_once_it_is_read(cli, path, full_pip
     assert lines[-1] == "daemoneye-eventbus broker: INFO: daemoneye_eventbus.broker: stopped"
 
 
-def test_lines_beyond_what_waits_for_a_reader_are_counted_in_their_place(cli, cli_broker, full_pipe):
-    child = cli("pub", "--keep-going", stdin=subprocess.PIPE, stderr=full_pipe[1])
-    bad = 30_000
-    child.process.stdin.write(b"nonsense\n" * bad + events(1).encode())
-    child.process.stdin.flush()
-    # Behind them all, so that all have been told.
-    wait_for(lambda: json.loads(cli("stats", "--json").ends(0).stdout)["messages_published"] == 1)
-    child.process.stdin.close()
+def test_what_pub_says_waits_for_its_reader(cli, cli_broker, full_pipe):
+    """Most of it was thrown away uncounted, the total as well, when the reader paused as a pager does."""
+    bad = 20_000
+    child = publish_lines(cli, b"x\n" * bad + events(1).encode(), "--keep-going", stderr=full_pipe[1])
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.process.wait(4)
     *lines, total = read_all(full_pipe[0], child).splitlines()
     child.ends(1)
     assert total == f"daemoneye-eventbus pub: published 1 event, {bad} bad lines"
+    assert len(lines) == bad
+    for number, line in enumerate(lines, 1):
+        assert line.startswith(f"daemoneye-eventbus pub: line {number}: not JSON"), line
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_signal_ends_the_wait_for_a_reader_of_stderr(cli, cli_broker, full_pipe, number, code):
+    child = cli("pub", "--keep-going", stdin=subprocess.PIPE, stderr=full_pipe[1])
+    child.process.stdin.write(b"x\n" + events(1).encode())
+    child.process.stdin.flush()
+    wait_for(lambda: unread(child.process.stdin) == 0, "read")
+    reader = cli("sub", "events.#", stderr=full_pipe[1])
+    wait_for(lambda: json.loads(cli("stats", "--json").ends(0).stdout)["active_subscribers"] == 1)
+    for one in (child, reader):
+        one.signal(number)
+        ends_soon(one, code)
+    assert json.loads(cli("stats", "--json").ends(0).stdout)["messages_published"] == 1
+
+
+def test_lines_beyond_what_waits_at_the_end_are_counted_in_their_place(cli, path, full_pipe):
+    cli("broker", path, "--queue-messages", "50", "--stall-timeout", "60").until("listening", "stdout")
+    reader = cli("sub", "events.#", "--quiet", "--overflow", "block")
+    wait_for(lambda: json.loads(cli("stats", "--json").ends(0).stdout)["active_subscribers"] == 1)
+    reader.signal(signal.SIGSTOP)
+    child = cli("pub", "--keep-going", "--congestion", "block", stdin=subprocess.PIPE, stderr=full_pipe[1])
+    bad, good = 20_000, 1500
+    child.process.stdin.write(b"x\n" * bad + events(*range(good)).encode())
+    child.process.stdin.flush()
+    wait_for(lambda: unread(child.process.stdin) == 0, "read")
+    child.signal(signal.SIGTERM)
+    # Behind the bad lines, so that all have been told; and for the rest it waits.
+    wait_for(lambda: json.loads(cli("stats", "--json").ends(0).stdout)["messages_published"])
+    reader.signal(signal.SIGCONT)
+    *lines, total = read_all(full_pipe[0], child).splitlines()
+    child.ends(-signal.SIGTERM)
+    assert total == f"daemoneye-eventbus pub: published {good} events, {bad} bad lines"
     told = lines.pop()
     lost = re.fullmatch(r"daemoneye-eventbus: (\d+) lines lost here, which stderr did not take", told)
     assert lost is not None, told
@@ -134,11 +168,12 @@ def test_lines_beyond_what_waits_for_a_reader_are_counted_in_their_place(cli, cl
     ],
 )
 @pytest.mark.parametrize("kind", ["pipe", "disk"])
-def test_a_stderr_that_takes_nothing_changes_no_exit_code(cli, cli_broker, full_pipe, arguments, code, kind):
+def test_a_stderr_that_cannot_be_written_changes_no_exit_code(cli, cli_broker, arguments, code, kind):
     """With a full disk all of these were 120, which no table has."""
-    with open("/dev/full", "wb") as disk:
-        stderr = full_pipe[1] if kind == "pipe" else disk
-        child = cli(*arguments, stdin=subprocess.PIPE, stderr=stderr)
+    reading, closed = os.pipe()
+    os.close(reading)
+    with open("/dev/full", "wb") as disk, open(closed, "wb") as pipe:
+        child = cli(*arguments, stdin=subprocess.PIPE, stderr=pipe if kind == "pipe" else disk)
     if arguments == ("pub",):
         child.process.stdin.write(events(1).encode())
     child.process.stdin.close()

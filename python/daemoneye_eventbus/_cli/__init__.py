@@ -81,13 +81,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         told.listen()
         code = _run(words)
-    except KeyboardInterrupt as interrupt:
+    except KeyboardInterrupt:
         # What a full pipe did not take is in the buffer; the interpreter would wait for it at its end.
         discard_stdout()
-        code = interrupt.code if isinstance(interrupt, told.Told) else INTERRUPTED
+        code = INTERRUPTED
     finally:
         told.ignore()
         settle()
+    code = told.code() or code
     if code == TERMINATED:
         told.die()
     return code

@@ -1,8 +1,9 @@
-"""Lines for a stream that perhaps nobody reads, written by a thread of their own: whoever gives one need not wait.
+"""Lines for a stream that perhaps nobody reads, written whole and in order by a thread of their own.
 
-They are written whole and in order. What the stream does not take at once waits, up to `_ROOM` bytes; lines beyond
-that, and those whose writing failed, are lost, and in their place it is told how many. At the end all is written as
-long as the stream takes something, for `_LONGEST` seconds at most.
+So whoever gives one can wait until it is written, and can stop waiting, and the line stays whole. What is given without
+waiting and not taken at once waits, up to `_ROOM` bytes; lines beyond that, and those whose writing failed, are lost,
+and in their place it is told how many. At the end all is written as long as the stream takes something, for `_LONGEST`
+seconds at most; what waits then is lost uncounted.
 
 The thread writes below the buffers of `sys.stdout` and `sys.stderr`: the interpreter flushes those at its end, and one
 with text in it that cannot be written would change the exit code, or one that is being written abort the process.
@@ -32,11 +33,13 @@ _END: Final = os.linesep.encode()
 class Aside:
     """One standard stream. Lines are given, and their end is waited for, in one thread."""
 
-    def __init__(self, name: Literal["stdout", "stderr"]) -> None:
+    def __init__(self, name: Literal["stdout", "stderr"], *, waits: bool = False) -> None:
         self.error: OSError | None = None
         """Why lines could not be written, the first of these."""
         self._name = name
-        self._queue: queue.SimpleQueue[tuple[int, bytes] | threading.Event] = queue.SimpleQueue()
+        self._waits = waits
+        self._mark: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[int, bytes] | queue.SimpleQueue[None]] = queue.SimpleQueue()
         self._begun = False
         self._lost = 0
         # Each is changed by one thread only, so that neither needs a lock.
@@ -44,15 +47,21 @@ class Aside:
         self._torn = False
 
     def give(self, text: str, *, wait: bool = False) -> None:
-        """Has whole lines written. With ``wait`` they are on return, unless the stream takes nothing just now."""
+        """Has whole lines written. With ``wait`` they are on return, unless `wait_no_longer` and nobody reads now."""
         data = text.replace("\n", os.linesep).encode(getattr(sys, self._name).encoding, "backslashreplace")
         before = self._given - self._taken
-        if before and before + len(data) > _ROOM:
+        waits = wait and self._waits
+        if not waits and before and before + len(data) > _ROOM:
             self._lost += 1
             return
         self._put(data)
-        if wait and not before:
-            self._mark().wait(_PATIENCE)
+        if waits or (wait and not before):
+            self._wait()
+
+    def wait_no_longer(self) -> None:
+        """From now on, and what waits already does not either. A signal handler may call it."""
+        self._waits = False
+        self._mark.put(None)
 
     def settle(self) -> None:
         """Waits until everything is written, as long as that goes on."""
@@ -60,10 +69,10 @@ class Aside:
             return
         # So that what was lost is told even if nothing came behind it.
         self._put(b"")
-        done = self._mark()
+        self._waits = False
         ends = time.monotonic() + _LONGEST
         seen = self._taken
-        while not done.wait(_PATIENCE) and self._taken != seen and time.monotonic() < ends:
+        while not self._wait() and self._taken != seen and time.monotonic() < ends:
             seen = self._taken
 
     def _put(self, data: bytes) -> None:
@@ -74,18 +83,24 @@ class Aside:
             self._begun = True
             with_signals_blocked(threading.Thread(target=self._run, name=self._name, daemon=True).start)
 
-    def _mark(self) -> threading.Event:
-        """Set once all is written that was given before."""
-        mark = threading.Event()
+    def _wait(self) -> bool:
+        """Whether all is written that was given before."""
+        # Not an event, which a signal handler must not set.
+        mark: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._mark = mark
         self._queue.put(mark)
-        return mark
+        try:
+            mark.get(timeout=None if self._waits else _PATIENCE)
+        except queue.Empty:
+            return False
+        return True
 
     def _run(self) -> None:
         lost = 0
         while True:
             item = self._queue.get()
-            if isinstance(item, threading.Event):
-                item.set()
+            if isinstance(item, queue.SimpleQueue):
+                item.put(None)
                 continue
             missing, data = item
             lost += missing

@@ -107,6 +107,7 @@ def _leave_no_core() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    output.wait_no_longer()
     # Until it serves, it has nothing to end in order.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     handed = activation.listener()

@@ -1,7 +1,7 @@
 """Text that leaves the program: escaped, in whole lines, and never into a pipe that nobody reads.
 
-Results go to stdout, and wait for whoever reads them, who so sets the pace. Everything else goes to stderr, aside: no
-command waits for its reader, and none ends otherwise because it cannot be written.
+Results go to stdout, everything else to stderr. Both wait for whoever reads them, who so sets the pace. A broker, and a
+command that was told to end, wait for no reader of stderr; and no command ends otherwise because it cannot be written.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ __all__ = [
     "say",
     "settle",
     "tell",
+    "wait_no_longer",
     "write",
     "write_or_go_on",
 ]
@@ -35,7 +36,7 @@ _PRINTABLE_ASCII: Final = re.compile(r"[ -\[\]-~]*")
 _NEEDS_QUOTES: Final = re.compile(r"[\s\"'=]")
 _ONE_BYTE: Final = 0x100
 _TWO_BYTES: Final = 0x10000
-_stderr: Final = Aside("stderr")
+_stderr: Final = Aside("stderr", waits=True)
 
 
 class ReaderGone(Exception):
@@ -162,6 +163,11 @@ def say(prog: str, text: str) -> None:
 def tell(text: str) -> None:
     """Writes to stderr as it is."""
     _stderr.give(text)
+
+
+def wait_no_longer() -> None:
+    """For whoever reads stderr: neither a service nor an end is held up by that."""
+    _stderr.wait_no_longer()
 
 
 def settle() -> None:

@@ -3,7 +3,7 @@
 A line that cannot be published is named by its number and the field that is wrong in it. However the lines end, a line
 on stderr says how many events the broker has for sure, and how many it refused or may not have got; behind it comes at
 most the error that ended them, the last line of every command. A signal ends the reading: what has been read from a
-pipe is nowhere else, and is published still.
+pipe is nowhere else, and is published still, until a deadline for that and all behind it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import base64
 import binascii
+import contextlib
 import dataclasses
 import os
 import re
@@ -32,6 +33,8 @@ from daemoneye_eventbus._cli.refusals import Refusals
 from daemoneye_eventbus._cli.wording import in_options
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from daemoneye_eventbus import EventBus
 
 __all__ = ["add"]
@@ -39,6 +42,9 @@ __all__ = ["add"]
 _PREFIX: Final = "field_"
 _FINISH: Final = 5.0
 """Seconds for what has been read once a signal came; readers that are waited for may never read on."""
+_CLOSE: Final = 1.0
+"""And for each thing behind it that waits for the broker, which may never answer."""
+_UNCONFIRMED: Final = "the broker did not confirm what was published"
 # --path is the broker's.
 _OPTIONS: Final = {"path": "--file-path"}
 # What errors of Python's methods call the option and the key of a line.
@@ -169,8 +175,17 @@ def _message(arguments: argparse.Namespace) -> jsonlines.Parsed:
         raise CliError(in_options(said), USAGE) from None
 
 
-def _connect(arguments: argparse.Namespace) -> Any:
-    return connect(arguments, client="pub", congestion=getattr(arguments, "congestion", "drop"))
+@contextlib.asynccontextmanager
+async def _connected(arguments: argparse.Namespace) -> AsyncIterator[EventBus]:
+    async with connect(arguments, client="pub", congestion=getattr(arguments, "congestion", "drop")) as bus:
+        try:
+            yield bus
+        finally:
+            if told.code() is not None:
+                # With congestion="block" it has more patience of its own.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_CLOSE):
+                        await bus.shutdown()
 
 
 async def _publish(bus: EventBus, parsed: jsonlines.Parsed) -> None:
@@ -192,7 +207,7 @@ async def _confirm(bus: EventBus, refusals: Refusals) -> None:
     try:
         await bus.flush()
     except TimeoutError:
-        raise CliError("the broker did not confirm what was published", NO_BROKER) from None
+        raise CliError(_UNCONFIRMED, NO_BROKER) from None
     refused, unconfirmed = _fate(bus)
     if unconfirmed:
         raise CliError(f"the connection broke, and {unconfirmed} of what was published may be lost", NO_BROKER)
@@ -202,7 +217,7 @@ async def _confirm(bus: EventBus, refusals: Refusals) -> None:
 
 async def _publish_one(arguments: argparse.Namespace, parsed: jsonlines.Parsed) -> int:
     refusals = Refusals.watched()
-    async with _connect(arguments) as bus:
+    async with _connected(arguments) as bus:
         try:
             await _publish(bus, parsed)
         except (TopicError, ValueError) as error:
@@ -213,36 +228,42 @@ async def _publish_one(arguments: argparse.Namespace, parsed: jsonlines.Parsed) 
 
 async def _publish_lines(arguments: argparse.Namespace, descriptor: int, size: int | None) -> int:
     loop = asyncio.get_running_loop()
-    signals: list[int] = []
     refusals = Refusals.watched()
-    async with _connect(arguments) as bus:
+    async with _connected(arguments) as bus:
         progress = Progress(size, quiet=getattr(arguments, "quiet", False))
         lines = Lines(descriptor)
-        publishing = loop.create_task(_publish_all(bus, lines, progress, keep_going=arguments.keep_going))
 
-        def stop(number: int) -> None:
-            signals.append(number)
+        async def work() -> int:
+            try:
+                return await _publish_all(bus, lines, progress, keep_going=arguments.keep_going)
+            except asyncio.CancelledError:
+                # The one that it waited with as well.
+                progress.left = lines.read - progress.lines + 1
+                raise
+            finally:
+                progress.clear()
+                try:
+                    await _confirm(bus, refusals)
+                finally:
+                    progress.total(*_fate(bus))
+
+        working = loop.create_task(work())
+
+        def stop() -> None:
             lines.stop()
-            loop.call_later(_FINISH, publishing.cancel)
+            # The first may end the publishing, the second what comes behind it.
+            for seconds in (_FINISH, _FINISH + _CLOSE):
+                loop.call_later(seconds, working.cancel)
 
         told.call(stop)
-        code = ERROR
         try:
-            code = await publishing
+            return await working
         except asyncio.CancelledError:
-            if not signals:
+            if told.code() is None:
                 raise
-            # The one that it waited with as well.
-            progress.left = lines.read - progress.lines + 1
-        finally:
-            progress.clear()
-            try:
-                await _confirm(bus, refusals)
-            finally:
-                progress.total(*_fate(bus))
-    if signals:
-        raise told.Told(signals[0])
-    return code
+            if _fate(bus)[1]:
+                raise CliError(_UNCONFIRMED, NO_BROKER) from None
+            return ERROR
 
 
 async def _publish_all(bus: EventBus, lines: Lines, progress: Progress, *, keep_going: bool) -> int:

@@ -30,7 +30,7 @@ class Refusals(logging.Handler):
         return found
 
     def emit(self, record: logging.LogRecord) -> None:
-        # Only a line about refused messages counts some.
+        # A line about refused messages counts some; so does that of a bus that was forgotten, which no command does.
         if hasattr(record, "messages"):
             why = record.getMessage().partition(": ")[2].partition(" reason=")[0]
             self._why.setdefault(getattr(record, "reason", ""), why)

@@ -1,7 +1,8 @@
 """A command is told to end: by SIGINT, as Ctrl-C sends it, or by SIGTERM, as supervisors, services and ``timeout`` do.
 
-Both raise where the command is, which then ends in order. The next Ctrl-C ends it at once. A further SIGTERM changes
-nothing: whoever sends one often sends two, to the process and to its group.
+Both raise where the command is, which then ends in order, and whatever else goes wrong meanwhile, its exit code says
+what told it. The next Ctrl-C ends it at once. A further SIGTERM changes nothing: whoever sends one often sends two, to
+the process and to its group.
 """
 
 from __future__ import annotations
@@ -9,29 +10,31 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from daemoneye_eventbus._cli import output
 from daemoneye_eventbus._cli.exits import INTERRUPTED, TERMINATED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-__all__ = ["Told", "call", "die", "ignore", "listen"]
+__all__ = ["call", "code", "die", "ignore", "listen"]
 
 _BOTH: Final = (signal.SIGINT, signal.SIGTERM)
+_told: Final[list[int]] = []
 
 
-class Told(KeyboardInterrupt):
-    """By this signal."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.code = TERMINATED if number == signal.SIGTERM else INTERRUPTED
+def code() -> int | None:
+    """The exit code of a command that was told to end."""
+    if not _told:
+        return None
+    return TERMINATED if _told[0] == signal.SIGTERM else INTERRUPTED
 
 
 def listen() -> None:
-    """Both raise `Told` from now on.
+    """Both raise ``KeyboardInterrupt`` from now on.
 
     asyncio's own handler would wait for the loop's next turn, and none comes while a write to a full pipe blocks it.
     """
@@ -39,22 +42,21 @@ def listen() -> None:
         signal.signal(number, _raise)
 
 
-def call(stop: Callable[[int], None]) -> None:
-    """Both call ``stop`` in the running loop instead, for a command that never blocks it."""
+def call(stop: Callable[[], None]) -> None:
+    """Both call ``stop`` in the running loop instead, and end a wait for a reader of stderr that blocks it."""
+    if sys.platform == "win32":
+        # Where nothing ends the reading of a pipe.
+        return
     loop = asyncio.get_running_loop()
 
-    def told(number: int) -> None:
-        for one in _BOTH:
-            loop.remove_signal_handler(one)
-        _is_ending()
-        stop(number)
+    def told(number: int, _frame: FrameType | None) -> None:
+        _is_ending(number)
+        if loop.is_closed():
+            raise KeyboardInterrupt
+        loop.call_soon_threadsafe(stop)
 
-    try:
-        for number in _BOTH:
-            loop.add_signal_handler(number, told, number)
-    except NotImplementedError:
-        # A loop that cannot watch signals, as on Windows.
-        return
+    for number in _BOTH:
+        signal.signal(number, told)
 
 
 def ignore() -> None:
@@ -70,11 +72,13 @@ def die() -> None:
 
 
 def _raise(number: int, _frame: FrameType | None) -> NoReturn:
-    _is_ending()
-    raise Told(number)
+    _is_ending(number)
+    raise KeyboardInterrupt
 
 
-def _is_ending() -> None:
+def _is_ending(number: int) -> None:
+    _told.append(number)
+    output.wait_no_longer()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, _leave)
 
