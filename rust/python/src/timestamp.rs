@@ -36,7 +36,8 @@ pub(crate) fn nanoseconds(time: Timestamp) -> u128 {
     u128::from(time.secs) * 1_000_000_000 + u128::from(time.nanos)
 }
 
-/// A constructor's time: any aware `datetime` from 1970 to 9999 in UTC, so that it can be read again. A pickle may hold nanoseconds instead.
+/// A constructor's time: any aware `datetime` from 1970 to 9999 in UTC, so that it can be read again. A pickle may hold nanoseconds
+/// instead.
 pub(crate) fn take(field: Field, ob: Borrowed<'_, '_, PyAny>, origin: Origin) -> PyResult<Timestamp> {
     let py = ob.py();
     if origin == Origin::Pickle && ob.is_exact_instance_of::<PyInt>() {
