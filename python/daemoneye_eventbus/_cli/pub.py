@@ -33,7 +33,7 @@ from daemoneye_eventbus._cli.refusals import Refusals
 from daemoneye_eventbus._cli.wording import in_options
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from daemoneye_eventbus import EventBus
 
@@ -176,7 +176,7 @@ def _message(arguments: argparse.Namespace) -> jsonlines.Parsed:
 
 
 @contextlib.asynccontextmanager
-async def _connected(arguments: argparse.Namespace) -> AsyncIterator[EventBus]:
+async def _connected(arguments: argparse.Namespace) -> AsyncGenerator[EventBus]:
     async with connect(arguments, client="pub", congestion=getattr(arguments, "congestion", "drop")) as bus:
         try:
             yield bus
