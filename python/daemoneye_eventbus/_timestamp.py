@@ -37,7 +37,9 @@ class Timestamp(datetime):
     __slots__ = ("_nanosecond",)
     _nanosecond: int
     min: ClassVar[Timestamp]  # pyright: ignore[reportIncompatibleVariableOverride]  # nobody sets it
+    """The first moment of the year 1."""
     max: ClassVar[Timestamp]  # pyright: ignore[reportIncompatibleVariableOverride]  # nobody sets it
+    """The last nanosecond of the year 9999."""
 
     def __new__(
         cls,
@@ -130,7 +132,7 @@ class Timestamp(datetime):
 
     @classmethod
     def utcfromtimestamp(cls, t: float, /) -> Self:
-        """The same; of a ``datetime`` it would be naive."""
+        """Make the moment ``t`` seconds after 1970; of a ``datetime`` it would be naive."""
         return cls.fromtimestamp(t)
 
     @classmethod

@@ -387,7 +387,12 @@ impl Inner {
 
     pub(super) fn break_off(&mut self) {
         if !self.is_closed() {
-            self.late_reason = DropReason::Disconnected;
+            // Until the router knows that the reader was cut for its overflow, what comes overflows too.
+            self.late_reason = if self.wants_disconnect {
+                DropReason::Overflow
+            } else {
+                DropReason::Disconnected
+            };
             self.finish();
         }
     }

@@ -364,6 +364,12 @@ fn disconnect_tells_its_reader_even_while_that_waits_for_the_kernel() {
     assert_eq!(queue.queue.end_with(None, |_| DropReason::Disconnected), 1);
     let snapshot = queue.queue.snapshot();
     assert_eq!((snapshot.dropped[0], snapshot.dropped[4], snapshot.pending), (4, 1, 1));
+    assert_eq!(queue.push(&run(6..7, 20)), Pushed::Closed);
+    assert_eq!(
+        queue.queue.snapshot().dropped[0],
+        5,
+        "nor is it told from that until the router knows"
+    );
     assert_eq!(queue.write(usize::MAX, &mut Vec::new()), Written::All);
 }
 
