@@ -155,7 +155,6 @@ impl Shared {
         connection.stream = Some(stream);
         connection.generation += 1;
         connection.cause = None;
-        let awaiting = connection.awaiting.take_all();
         connection.read_buffer = ReadBuffer::from(leftover);
         connection.change(State::Connected);
         if let Some(suppressed) = self.log.due(CONNECTED) {
@@ -180,10 +179,11 @@ impl Shared {
             self.outbox.lock().append_text(&unsub_frame(id));
         }
         self.flush();
-        self.process_read(connection);
-        for ticket in awaiting {
+        // Not taken before: after a panic above, the end of the link tells them.
+        for ticket in connection.awaiting.take_all() {
             ticket.resolve(Ok(Answer::Done));
         }
+        self.process_read(connection);
         self.host.wake();
     }
 
