@@ -37,6 +37,10 @@ const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 #[cfg(target_vendor = "apple")]
 const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT;
 
+/// Asked of the kernel for what a client writes; Linux doubles it, for what it needs beside the bytes, and gives at most
+/// `net.core.wmem_max`. Its default of 208 KiB holds so few large messages that publisher and broker would wait for each other in turn.
+const SEND_BUFFER: usize = 512 * 1024;
+
 /// How long a reader is given where the kernel does not say what it has read.
 const DRAIN_GUESS: Duration = Duration::from_millis(10);
 /// What cannot be waited for, for lack of a descriptor, is tried again no sooner.
@@ -282,6 +286,8 @@ pub(in crate::transport) fn peer_credentials(fd: &OwnedFd) -> io::Result<(i32, u
 pub(super) fn connect(path: &Path) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
+    // What the system has by default serves too, only more slowly.
+    let _default_stays = socket.set_send_buffer_size(SEND_BUFFER);
     socket.connect(&SockAddr::unix(path)?)?;
     Ok(socket.into())
 }
