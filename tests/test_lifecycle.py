@@ -57,7 +57,8 @@ class Stage:
             "anext": events.__anext__,
             "publish": lambda: bus.publish(process(1, command_line="x" * 1000)),
             "publish_many": lambda: bus.publish_many([process(1, command_line="x" * 1000)] * 99),
-            "publish_control": lambda: bus.publish_control("control.x", b"x" * 1000),
+            # Larger than what the buffer was stuffed with, which leaves room for less.
+            "publish_control": lambda: bus.publish_control("control.x", b"x" * 2000),
             "flush": lambda: bus.flush(timeout=60),
             "statistics": bus.statistics,
             "subscribe": lambda: bus.subscribe("events.other"),
