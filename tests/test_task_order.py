@@ -115,3 +115,38 @@ async def test_tasks_that_go_on_and_on_keep_their_turns(bus):
         counting.cancel()
         assert turns < MANY / 2
         assert sorted(pids(await collect(events, MANY))) == IN_ORDER
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("call", ["get", "get with a timeout", "anext", "get_many"])
+def test_readers_that_were_woken_in_vain_keep_their_places(run, path, call, times):
+    """What the first of those that wait was woken for is taken by somebody who does not wait."""
+
+    async def read(events: Subscription, name: str, served: list[str]) -> None:
+        if call == "anext":
+            await anext(events)
+        elif call == "get_many":
+            await events.get_many(1)
+        else:
+            await events.get(*([30] if call == "get with a timeout" else []))
+        served.append(name)
+
+    async def main() -> None:
+        async with Broker(path) as broker, EventBus.from_broker(broker) as bus, bus.subscribe("events.#") as events:
+            served: list[str] = []
+            readers = [asyncio.create_task(read(events, name, served)) for name in "abc"]
+            await asyncio.sleep(0)
+            for number in range(times):
+                await bus.publish(process(number))
+                assert events.get_nowait().event.pid == number
+                for _ in range(3):
+                    await asyncio.sleep(0)
+            late = asyncio.create_task(read(events, "d", served))
+            await asyncio.sleep(0)
+            for number in range(1, 5):
+                await bus.publish(process(number))
+                await eventually(lambda number=number: len(served) == number)
+            await asyncio.gather(*readers, late)
+            assert served == list("abcd")
+
+    run(main())

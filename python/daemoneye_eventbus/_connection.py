@@ -171,7 +171,7 @@ class Connection:
         self.link.leave()
         async with limit:
             while self.state == "connected":
-                await self.changed.wait(self.bridge.check())
+                await self.changed.wait(self.changed.join(self.bridge.check()))
         self.close()
         return not limit.expired
 

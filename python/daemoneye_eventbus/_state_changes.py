@@ -69,7 +69,7 @@ class StateChanges(StateIterator):
                 if state == "closed":
                     await self.aclose()
                 return state
-            await self._waiters.wait(loop)
+            await self._waiters.wait(self._waiters.join(loop))
         raise StopAsyncIteration
 
     async def aclose(self) -> None:

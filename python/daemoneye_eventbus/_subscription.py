@@ -1,7 +1,8 @@
 """A subscription: an asynchronous iterator over one bounded queue.
 
-Messages stay in the native queue until they are read; waiting readers are served in order. Cancelling a read loses
-neither a message nor a wake-up, and all reads end when the subscription is closed, or its connection is lost for good.
+Messages stay in the native queue until they are read; waiting readers are served in the order in which they began to
+wait, but a read that finds a message takes it, also while others wait. Cancelling a read loses neither a message nor a
+wake-up, and all reads end when the subscription is closed, or its connection is lost for good.
 """
 
 from __future__ import annotations
@@ -96,13 +97,16 @@ class Subscription(SubscriptionCore[T_co]):
         failure = None if self._closing.begun else self._refusal() or self._opened.failure()
         return failure or SubscriptionClosed(subscriber_id=self.subscriber_id)
 
-    async def _wait(self, deadline: Deadline | None = None) -> None:
+    async def _wait(self, place: int | None, deadline: Deadline | None = None) -> int:
+        """Waits; returns the place in which it has waited, for the next time."""
+        waiter = self._add_waiter(place)
         ends = None if deadline is None else deadline.at
-        if not await self._waiters.wait(self._bridge.check(), ends) and deadline is not None:
+        if not await self._waiters.wait(waiter, ends) and deadline is not None:
             raise deadline.missed("no message came", "call it again to wait on") from None
+        return waiter.place
 
-    def _add_waiter(self) -> Waiter:
-        return self._waiters.join(self._bridge.check())
+    def _add_waiter(self, place: int | None) -> Waiter:
+        return self._waiters.join(self._bridge.check(), place)
 
     def _remove_waiter(self, waiter: Waiter) -> None:
         self._waiters.leave(waiter)
@@ -110,9 +114,10 @@ class Subscription(SubscriptionCore[T_co]):
     async def _get_slow(self, timeout: float | None) -> Any:
         loop = self._bridge.check()
         deadline = None if timeout is None else Deadline("get", timeout, loop)
+        place = None
         try:
             while (message := self._take()) is None:
-                await self._wait(deadline)
+                place = await self._wait(place, deadline)
             if message is Ellipsis:
                 raise self._end_error()
             return message
@@ -121,9 +126,10 @@ class Subscription(SubscriptionCore[T_co]):
             self._wake_next(self._waiters.queue)
 
     async def _next_slow(self) -> Any:
+        place = None
         try:
             while (message := self._take()) is None:
-                await self._wait()
+                place = await self._wait(place)
             if message is Ellipsis:
                 error = self._end_error()
                 if isinstance(error, SubscriptionClosed | ConnectionClosed):
@@ -167,9 +173,10 @@ class Subscription(SubscriptionCore[T_co]):
             finally:
                 self._resume()
         messages: list[T_co] = []
+        place = None
         try:
             while self._take_many(most, messages) and not messages:
-                await self._wait(deadline)
+                place = await self._wait(place, deadline)
             if not messages:
                 raise self._end_error()
             return messages

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from daemoneye_eventbus._bindings import Waiter
@@ -12,9 +14,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Waiters"]
 
+_place = attrgetter("place")
+
 
 class Waiters:
-    """Waiters, first in, first out. One that was woken and cannot use it must wake the next (`wake_one`)."""
+    """Waiters, first in, first out.
+
+    One that was woken and cannot use it must wake the next (`wake_one`). One that was woken in vain waits again in the
+    place that it had.
+    """
 
     __slots__ = ("queue",)
 
@@ -24,10 +32,9 @@ class Waiters:
     def __len__(self) -> int:
         return len(self.queue)
 
-    async def wait(self, loop: asyncio.AbstractEventLoop, deadline: float | None = None) -> bool:
-        """Waits at the end of the queue until woken; false at ``deadline`` of the loop's clock."""
-        waiter = self.join(loop)
-        handle = None if deadline is None else loop.call_at(deadline, waiter.time_out)
+    async def wait(self, waiter: Waiter, deadline: float | None = None) -> bool:
+        """Waits until ``waiter``, which has joined, is woken; false at ``deadline`` of the loop's clock."""
+        handle = None if deadline is None else waiter.get_loop().call_at(deadline, waiter.time_out)
         try:
             await waiter
         except BaseException as error:
@@ -42,10 +49,13 @@ class Waiters:
             if handle is not None:
                 handle.cancel()
 
-    def join(self, loop: asyncio.AbstractEventLoop) -> Waiter:
-        """A new waiter at the end; unless it is awaited until woken, it must `leave`."""
-        waiter = Waiter(loop)
-        self.queue.append(waiter)
+    def join(self, loop: asyncio.AbstractEventLoop, place: int | None = None) -> Waiter:
+        """A new waiter at the end, or in the ``place`` that another had; not awaited until woken, it must `leave`."""
+        waiter = Waiter(loop, place)
+        if place is None:
+            self.queue.append(waiter)
+        else:
+            insort(self.queue, waiter, key=_place)
         return waiter
 
     def leave(self, waiter: Waiter) -> None:

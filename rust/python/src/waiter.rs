@@ -5,6 +5,8 @@
 //! the task is scheduled as usual.
 //!
 //! Guarantees: it is settled once, and a signal handler that raises at any point leaves no task settled and not scheduled.
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use daemoneye_eventbus_core::lock::Mutex;
 use pyo3::exceptions::{PyStopIteration, PyTimeoutError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -42,9 +44,15 @@ struct Inner {
 /// How often `call_soon` is tried again when it raises; a signal handler does not raise so often in a row.
 const ATTEMPTS: usize = 8;
 
+/// The place of the next waiter that is given none.
+static NEXT_PLACE: AtomicU64 = AtomicU64::new(0);
+
 #[pyclass(frozen, weakref, module = "daemoneye_eventbus._native")]
 pub(crate) struct Waiter {
     event_loop: Py<PyAny>,
+    /// Where it stands in a queue: behind those with a lower one. Whoever was woken in vain waits again with the place that it had.
+    #[pyo3(get)]
+    pub(crate) place: u64,
     inner: Mutex<Inner>,
 }
 
@@ -129,10 +137,13 @@ impl Waiter {
 
 #[pymethods]
 impl Waiter {
+    /// Behind all others, unless a `place` is given.
     #[new]
-    fn new(event_loop: Py<PyAny>) -> Self {
+    #[pyo3(signature = (event_loop, place=None))]
+    fn new(event_loop: Py<PyAny>, place: Option<u64>) -> Self {
         Self {
             event_loop,
+            place: place.unwrap_or_else(|| NEXT_PLACE.fetch_add(1, Ordering::Relaxed)),
             inner: Mutex::new(Inner {
                 outcome: Outcome::Pending,
                 callbacks: SmallVec::new(),

@@ -1,5 +1,7 @@
 //! The kinds of operations: the one native step of each, the Python coroutine for when that does not finish, and the subscription whose
 //! messages it waits for.
+use std::sync::OnceLock;
+
 use pyo3::exceptions::PyRuntimeWarning;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -21,9 +23,13 @@ pub(crate) enum Kind {
     Get {
         subscription: Py<SubscriptionCore>,
         timeout: Option<Py<PyAny>>,
+        /// Where it stands among the readers that wait, once it has waited.
+        place: OnceLock<u64>,
     },
     Next {
         subscription: Py<SubscriptionCore>,
+        /// As above.
+        place: OnceLock<u64>,
     },
 }
 
@@ -46,7 +52,7 @@ impl Kind {
     pub(super) fn budget(&self) -> &Budget {
         match self {
             Self::Publish { bus, .. } => &bus.get().budget,
-            Self::Get { subscription, .. } | Self::Next { subscription } => &subscription.get().budget,
+            Self::Get { subscription, .. } | Self::Next { subscription, .. } => &subscription.get().budget,
         }
     }
 
@@ -57,7 +63,11 @@ impl Kind {
                 PublishOutcome::Interrupted(error) => Err(error),
                 PublishOutcome::Full(left) => request.slow_path(bus.bind(py).as_any(), left).map(Step::Become),
             },
-            Self::Get { subscription, timeout } => {
+            Self::Get {
+                subscription,
+                timeout,
+                place,
+            } => {
                 let odd = timeout.as_ref().is_some_and(|timeout| !is_number(timeout.bind(py)));
                 match if odd {
                     Taken::Empty
@@ -65,7 +75,7 @@ impl Kind {
                     subscription.get().take(py)?
                 } {
                     Taken::Message(message) => Ok(Step::Return(message)),
-                    Taken::Empty if timeout.is_none() => add_waiter(subscription.bind(py)).map(Step::Wait),
+                    Taken::Empty if timeout.is_none() => add_waiter(subscription.bind(py), place).map(Step::Wait),
                     Taken::Empty | Taken::Ended => {
                         let none = py.None();
                         let timeout = timeout.as_ref().unwrap_or(&none).bind(py);
@@ -74,9 +84,9 @@ impl Kind {
                     }
                 }
             }
-            Self::Next { subscription } => match subscription.get().take(py)? {
+            Self::Next { subscription, place } => match subscription.get().take(py)? {
                 Taken::Message(message) => Ok(Step::Return(message)),
-                Taken::Empty => add_waiter(subscription.bind(py)).map(Step::Wait),
+                Taken::Empty => add_waiter(subscription.bind(py), place).map(Step::Wait),
                 Taken::Ended => {
                     let slow = calls::method(intern!(py, "_next_slow"), [subscription.bind(py)], None)?;
                     Ok(Step::Become(slow.unbind()))
@@ -93,11 +103,13 @@ impl Kind {
                 visit.call(&request.correlation)?;
                 visit.call(&request.topic)
             }
-            Self::Get { subscription, timeout } => {
+            Self::Get {
+                subscription, timeout, ..
+            } => {
                 visit.call(subscription)?;
                 visit.call(timeout)
             }
-            Self::Next { subscription } => visit.call(subscription),
+            Self::Next { subscription, .. } => visit.call(subscription),
         }
     }
 
@@ -108,11 +120,13 @@ impl Kind {
                 bus.drop_ref(py);
                 request.release(py);
             }
-            Self::Get { subscription, timeout } => {
+            Self::Get {
+                subscription, timeout, ..
+            } => {
                 subscription.drop_ref(py);
                 drop(timeout);
             }
-            Self::Next { subscription } => subscription.drop_ref(py),
+            Self::Next { subscription, .. } => subscription.drop_ref(py),
         }
     }
 
@@ -120,7 +134,7 @@ impl Kind {
     const fn subscription(&self) -> Option<&Py<SubscriptionCore>> {
         match self {
             Self::Publish { .. } => None,
-            Self::Get { subscription, .. } | Self::Next { subscription } => Some(subscription),
+            Self::Get { subscription, .. } | Self::Next { subscription, .. } => Some(subscription),
         }
     }
 
@@ -165,8 +179,12 @@ fn is_number(timeout: &Bound<'_, PyAny>) -> bool {
     )
 }
 
-/// A new waiter behind those that wait for a message already.
-fn add_waiter(subscription: &Bound<'_, SubscriptionCore>) -> PyResult<Py<Waiter>> {
-    let waiter = calls::method(intern!(subscription.py(), "_add_waiter"), [subscription], None)?;
-    Ok(waiter.cast_into::<Waiter>()?.unbind())
+/// A new waiter behind those that wait for a message already; for a reader that was woken in vain, where it stood.
+fn add_waiter(subscription: &Bound<'_, SubscriptionCore>, place: &OnceLock<u64>) -> PyResult<Py<Waiter>> {
+    let py = subscription.py();
+    let former = place.get().into_pyobject(py)?;
+    let waiter = calls::method(intern!(py, "_add_waiter"), [subscription.as_any(), &former], None)?;
+    let waiter = waiter.cast_into::<Waiter>()?;
+    place.get_or_init(|| waiter.get().place);
+    Ok(waiter.unbind())
 }

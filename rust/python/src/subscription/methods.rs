@@ -1,4 +1,6 @@
 //! The methods of `Subscription` that are native. A module of its own, since they issue operations, which in turn read the subscription.
+use std::sync::OnceLock;
+
 use daemoneye_eventbus_core::lock::Mutex;
 use daemoneye_eventbus_core::queue::PopError;
 use hashbrown::HashMap;
@@ -161,7 +163,14 @@ impl SubscriptionCore {
     fn get(slf: Bound<'_, Self>, timeout: Option<Py<PyAny>>) -> PyResult<Py<Operation>> {
         let py = slf.py();
         let subscription = slf.unbind();
-        Operation::issue(py, Kind::Get { subscription, timeout })
+        Operation::issue(
+            py,
+            Kind::Get {
+                subscription,
+                timeout,
+                place: OnceLock::new(),
+            },
+        )
     }
 
     fn __aiter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -171,6 +180,12 @@ impl SubscriptionCore {
     fn __anext__(slf: Bound<'_, Self>) -> PyResult<Py<Operation>> {
         let py = slf.py();
         let subscription = slf.unbind();
-        Operation::issue(py, Kind::Next { subscription })
+        Operation::issue(
+            py,
+            Kind::Next {
+                subscription,
+                place: OnceLock::new(),
+            },
+        )
     }
 }
