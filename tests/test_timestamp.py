@@ -2,7 +2,7 @@
 
 import copy
 import pickle
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 
 import pytest
 from hypothesis import given
@@ -55,6 +55,34 @@ def test_order_is_that_of_nanoseconds(a, b):
     )
     if x == plain:
         assert hash(x) == hash(plain)
+
+
+class Repeating(tzinfo):
+    """A zone whose every hour comes twice."""
+
+    def utcoffset(self, moment):
+        return timedelta(hours=1 if moment.fold else 2)
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+def test_order_is_that_of_moments_in_an_hour_that_a_zone_has_twice(fold):
+    """Such a time equals no moment, by PEP 495; nanoseconds were not looked at then."""
+    local = datetime(2024, 10, 27, 2, 30, tzinfo=Repeating(), fold=fold)
+    assert Timestamp.of(local) != local
+    for nanoseconds in (-1001, -1, 0, 1, 1001):
+        x = Timestamp.from_ns(Timestamp.of(local).ns + nanoseconds)
+        order = (nanoseconds < 0, nanoseconds <= 0, nanoseconds > 0, nanoseconds >= 0)
+        assert (x < local, x <= local, x > local, x >= local) == order
+        assert (local > x, local >= x, local < x, local <= x) == order
+
+
+@pytest.mark.parametrize("hours", [-14, 14])
+def test_moments_beyond_utc_are_ordered_too(hours):
+    zone = timezone(timedelta(hours=hours))
+    assert (Timestamp.max < datetime.max.replace(tzinfo=zone)) == (hours < 0)
+    assert (Timestamp.min > datetime.min.replace(tzinfo=zone)) == (hours > 0)
+    with pytest.raises(TypeError, match="can't compare offset-naive and offset-aware"):
+        assert Timestamp.max < datetime.max
 
 
 def test_parts():

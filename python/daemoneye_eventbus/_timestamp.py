@@ -8,6 +8,7 @@ gives a plain ``datetime``.
 from __future__ import annotations
 
 import datetime as dt
+import operator
 import re
 import time
 from collections.abc import Callable
@@ -242,24 +243,27 @@ class Timestamp(datetime):
     def __hash__(self) -> int:
         return hash((self.ns,)) if self._nanosecond else super().__hash__()
 
-    def _ordered(self, other: datetime, compare: Callable[[tuple[datetime, int], tuple[datetime, int]], bool]) -> bool:
+    def _ordered(self, other: datetime, compare: Callable[[Any, Any], bool]) -> bool:
         if not isinstance(other, datetime):
             return NotImplemented
         beyond = other._nanosecond if isinstance(other, Timestamp) else 0
-        plain = other._plain() if isinstance(other, Timestamp) else other
-        return compare((self._plain(), self._nanosecond), (plain, beyond))
+        mine, plain = self._plain(), other._plain() if isinstance(other, Timestamp) else other
+        # An hour that a zone has twice equals no moment (PEP 495), but has its place among them.
+        if mine < plain or mine > plain:
+            return compare(mine, plain)
+        return compare(self._nanosecond, beyond)
 
     def __lt__(self, other: datetime) -> bool:  # type: ignore[override]  # as in datetime itself
-        return self._ordered(other, lambda a, b: a < b)
+        return self._ordered(other, operator.lt)
 
     def __le__(self, other: datetime) -> bool:  # type: ignore[override]  # as in datetime itself
-        return self._ordered(other, lambda a, b: a <= b)
+        return self._ordered(other, operator.le)
 
     def __gt__(self, other: datetime) -> bool:  # type: ignore[override]  # as in datetime itself
-        return self._ordered(other, lambda a, b: a > b)
+        return self._ordered(other, operator.gt)
 
     def __ge__(self, other: datetime) -> bool:  # type: ignore[override]  # as in datetime itself
-        return self._ordered(other, lambda a, b: a >= b)
+        return self._ordered(other, operator.ge)
 
     def __add__(self, other: timedelta) -> Self:
         if not isinstance(other, timedelta):
