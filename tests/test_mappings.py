@@ -6,6 +6,7 @@ import json
 import pickle
 from collections import ChainMap, OrderedDict, defaultdict
 from collections.abc import Mapping
+from enum import IntEnum
 from types import MappingProxyType
 
 import pytest
@@ -167,6 +168,26 @@ def test_what_an_event_has_is_a_mapping_that_nobody_changes():
     match metadata:
         case {"a": value}:
             assert value == "b"
+
+
+def test_a_map_takes_text_and_integers_as_they_are_under_subclasses():
+    class Text(str):
+        __slots__ = ()
+
+    class Kind(IntEnum):
+        FIRST = 1
+
+    class Number(int):
+        __index__ = __int__ = None
+
+    given = {"a": Text("b"), "c": Kind.FIRST, "d": Number(2**100), "e": -5}
+    made = FrozenMap(given)
+    assert made == given
+    assert [type(value) for value in made.values()] == [str, int, int, int]
+    assert repr(made) == f"{{'a': 'b', 'c': 1, 'd': {2**100}, 'e': -5}}"
+    for value, name in [(True, "bool"), (1.0, "float"), (None, "NoneType"), ([], "list")]:
+        with pytest.raises(TypeError, match=rf"^FrozenMap\.value: expected str or int, got {name}$"):
+            FrozenMap({"a": value})
 
 
 def test_who_compares_is_given_a_copy():

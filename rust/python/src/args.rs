@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
 
@@ -57,6 +58,11 @@ pub(crate) enum Origin {
     Pickle,
 }
 
+/// Whether it is an integer; `bool` is none, since `True` as a number is a mistake more often than not.
+fn is_int(ob: &Bound<'_, PyAny>) -> bool {
+    ob.is_exact_instance_of::<PyInt>() || (ob.is_instance_of::<PyInt>() && !ob.is_instance_of::<PyBool>())
+}
+
 /// What an object is, for refusals.
 pub(crate) fn type_name(object: &Bound<'_, PyAny>) -> String {
     let name = object.get_type().name();
@@ -84,9 +90,9 @@ impl Field {
         PyTypeError::new_err(format!("{}() is missing the required argument {:?}", self.0, self.1))
     }
 
-    /// An integer of 0..=max; `bool` is refused, since `True` as a number is a mistake more often than not.
+    /// An integer of 0..=max.
     fn uint(self, ob: Borrowed<'_, '_, PyAny>, max: u64) -> PyResult<u64> {
-        if !ob.is_exact_instance_of::<PyInt>() && (!ob.is_instance_of::<PyInt>() || ob.is_instance_of::<PyBool>()) {
+        if !is_int(&ob) {
             return Err(self.type_error("int", &ob));
         }
         match ob.extract::<u64>() {
@@ -116,7 +122,7 @@ impl Field {
         if let Ok(value) = ob.cast::<PyFloat>() {
             return Ok(value.value());
         }
-        if !ob.is_instance_of::<PyInt>() || ob.is_instance_of::<PyBool>() {
+        if !is_int(&ob) {
             return Err(self.type_error("float", &ob));
         }
         ob.extract()
@@ -167,6 +173,19 @@ impl Field {
     fn text_subclass(self, ob: &Bound<'_, PyAny>) -> PyResult<Py<PyString>> {
         let text = ob.cast::<PyString>().map_err(|_| self.type_error("str", ob))?;
         Ok(PyString::new(ob.py(), text.to_str().map_err(|_| self.not_unicode())?).unbind())
+    }
+
+    /// An exact `str` or `int`.
+    pub(crate) fn text_or_int<'py>(self, ob: Borrowed<'_, 'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = ob.py();
+        if is_int(&ob) {
+            // Of `int` itself, since a subclass may override it.
+            return py.get_type::<PyInt>().call_method1(intern!(py, "__index__"), (ob,));
+        }
+        if !ob.is_instance_of::<PyString>() {
+            return Err(self.type_error("str or int", &ob));
+        }
+        Ok(self.text(ob)?.into_bound(py).into_any())
     }
 
     #[cold]

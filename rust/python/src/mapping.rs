@@ -8,7 +8,7 @@ use daemoneye_eventbus_core::wire;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyInt, PyIterator, PyMapping, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyIterator, PyMapping, PyString, PyTuple, PyType};
 
 use smallvec::SmallVec;
 
@@ -176,11 +176,7 @@ impl FrozenMap {
             })?;
             for (key, value) in &copy {
                 let key = Field("FrozenMap", "key").text(key.as_borrowed())?;
-                if value.is_exact_instance_of::<PyInt>() {
-                    dict.set_item(key, value)?;
-                } else {
-                    dict.set_item(key, Field("FrozenMap", "value").text(value.as_borrowed())?)?;
-                }
+                dict.set_item(key, Field("FrozenMap", "value").text_or_int(value.as_borrowed())?)?;
             }
         }
         Ok(Self { dict: dict.unbind() })
