@@ -140,7 +140,10 @@ class Subscription(SubscriptionCore[T_co]):
             self._wake_next(self._waiters.queue)
 
     def get_nowait(self) -> T_co:
-        """A message that is queued already; `WouldBlock` if there is none, `SubscriptionClosed` at the end."""
+        """A message that is queued already; `WouldBlock` if there is none.
+
+        It takes one also while others wait. `SubscriptionClosed` or `ConnectionLost` at the end.
+        """
         message = self._take()
         if message is None:
             raise WouldBlock("no message is waiting; use get() to wait for one")
@@ -152,7 +155,7 @@ class Subscription(SubscriptionCore[T_co]):
     def get_many(self, max: int, timeout: float | None = None) -> Coroutine[None, None, list[T_co]]:
         """A list of 1 to ``max`` messages: those that are queued, or else the first that arrives.
 
-        ``TimeoutError`` after ``timeout`` seconds.
+        ``TimeoutError`` after ``timeout`` seconds, `SubscriptionClosed` or `ConnectionLost` at the end.
         """
         return self._get_many(max, timeout)
 
