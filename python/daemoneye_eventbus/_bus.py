@@ -90,7 +90,7 @@ class EventBus(Publisher):
         *,
         instance: str | None = None,
         config: ClientConfig | None = None,
-    ) -> Opening[EventBus]:
+    ) -> Opening[Self]:
         """Connects to the broker at ``path`` or of ``instance``; with neither, to ``$DAEMONEYE_BROKER_SOCKET``.
 
         Give at most one of the two. ``config`` holds all settings; its defaults are those of `ClientConfig`.
@@ -105,7 +105,7 @@ class EventBus(Publisher):
         )
 
     @classmethod
-    def from_broker(cls, broker: Broker, *, config: ClientConfig | None = None) -> Opening[EventBus]:
+    def from_broker(cls, broker: Broker, *, config: ClientConfig | None = None) -> Opening[Self]:
         """A bus in the process of ``broker``, which uses neither socket nor codec.
 
         Of ``config`` it uses congestion, broker_overflow, publish_timeout and client.
@@ -115,9 +115,7 @@ class EventBus(Publisher):
         )
 
     @classmethod
-    async def _connect(
-        cls, path: str | os.PathLike[str] | None, instance: str | None, config: ClientConfig
-    ) -> EventBus:
+    async def _connect(cls, path: str | os.PathLike[str] | None, instance: str | None, config: ClientConfig) -> Self:
         if path is not None and instance is not None:
             raise ValueError("path: give either path or instance, not both")
         if path is None and instance is None:
@@ -134,14 +132,14 @@ class EventBus(Publisher):
             raise
 
     @classmethod
-    async def _from_broker(cls, broker: Broker, config: ClientConfig) -> EventBus:
+    async def _from_broker(cls, broker: Broker, config: ClientConfig) -> Self:
         open_link = getattr(broker, "_local_link", None)
         if open_link is None:
             raise wrong_type("broker", "Broker", broker)
         return cls._make(LocalBackend(broker._bridge(), broker, open_link(config), config))
 
     @classmethod
-    def _make(cls, backend: Backend) -> EventBus:
+    def _make(cls, backend: Backend) -> Self:
         self = super().__new__(cls, backend.native, backend.bridge.waker, backend.room_token)
         self._backend = backend
         self._bridge = backend.bridge

@@ -93,6 +93,24 @@ async def test_what_opens_is_coroutine_and_context_manager(path: str) -> None:
         await last.drain()
 
 
+class OwnBus(EventBus):
+    """A bus with a method of its own."""
+
+    def own(self) -> int:
+        return 1
+
+
+async def test_a_class_derived_from_a_bus_opens_as_itself(path: str) -> None:
+    async with Broker(path) as broker:
+        async with OwnBus.connect(path) as remote:
+            assert_type(remote, OwnBus)
+            assert remote.own() == 1
+        local = await OwnBus.from_broker(broker)
+        assert_type(local, OwnBus)
+        assert local.own() == 1
+        await local.shutdown()
+
+
 async def test_what_subscribe_yields(eventbus_bus: EventBus) -> None:
     bus = eventbus_bus
     async with (
