@@ -7,6 +7,7 @@ mod all_loops;
 mod args;
 mod broker;
 mod broker_info;
+mod allowance;
 mod budget;
 mod bus;
 mod callback;
