@@ -205,7 +205,7 @@ def test_anext_with_a_default_can_be_closed_outside_its_task(path):
         return broker, bus, await bus.subscribe("events.#")
 
     async def begin():
-        count = 2000  # so many that others have a turn in between
+        count = 20_000  # so many that others have a turn in between
         await bus.publish_many([process(pid) for pid in range(count)])
         reading = following(events)
         left.append((asyncio.create_task(reading), reading))

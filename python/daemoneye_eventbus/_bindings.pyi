@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextvars import Context
 from pathlib import Path
 from types import GenericAlias
-from typing import Any, Generic, Literal, Self, final
+from typing import Any, ClassVar, Generic, Self, final
 
 from typing_extensions import TypeVar, disjoint_base
 
@@ -212,10 +212,11 @@ class BusCore:
         events: Iterator[CollectionEvent],
         correlation: str | CorrelationMetadata | None,
         topic: str | None,
-        resumed: bool,
+        stood_back: int | None,
         progress: PublishProgress,
-    ) -> tuple[CollectionEvent] | Literal[True] | None: ...
-    def _others_have_yielded(self) -> bool: ...
+    ) -> tuple[CollectionEvent] | int | None: ...
+    def _forget_publish(self, stood_back: int) -> None: ...
+    def _standing_publishes(self) -> tuple[int, int]: ...
     def _track(self, subscription: SubscriptionCore[Any]) -> None: ...
     def _own_statistics(self) -> dict[str, Any]: ...
     def _close_core(self) -> None: ...
@@ -224,6 +225,7 @@ class BusCore:
 
 @disjoint_base
 class SubscriptionCore(Generic[_Message_co]):
+    _MESSAGES_A_TURN: ClassVar[int]
     def __new__(cls, source: Source, subscriber_id: str, waker: LoopWaker, *_args: Any, **_kwargs: Any) -> Self: ...
     @property
     def subscriber_id(self) -> str:

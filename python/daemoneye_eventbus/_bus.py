@@ -149,8 +149,7 @@ class EventBus(Publisher):
         self._retry_timer = None
         self._pid = os.getpid()
         self._closing = Closing()
-        backend.bridge.limited_buses.add(self)
-        self._limit_budget(*backend.bridge.publish_limits)
+        backend.bridge.limit_bus(self)
         return self
 
     # -- publishing, the native half apart

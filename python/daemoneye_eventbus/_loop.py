@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import _logs
-from daemoneye_eventbus._bindings import BusCore, LoopWaker, PendingReply, Waiter
+from daemoneye_eventbus._bindings import BusCore, LoopWaker, PendingReply, SubscriptionCore, Waiter
 from daemoneye_eventbus._native import _wake_for_logs
 from daemoneye_eventbus._wakeup_reader import dispatch_by_reading
 from daemoneye_eventbus.errors import ForkedProcess, WrongLoop
@@ -44,10 +44,10 @@ class Bridge:
         self.waker = LoopWaker(loop)
         self._tokens = itertools.count(1)
         self._listeners: dict[int, Callable[[], Callable[[], object] | None]] = {}
-        self.publish_limits = _UNLIMITED
         self._limits: dict[int, tuple[int, int]] = {}
         self._limit_uses: Counter[tuple[int, int]] = Counter()
-        self.limited_buses: weakref.WeakSet[BusCore] = weakref.WeakSet()
+        self._limited_buses: weakref.WeakSet[BusCore] = weakref.WeakSet()
+        self._shares = 1
         self._fork_is_warned_of = False
         self.watches_descriptors = self._watch_waker(loop)
         if not self.watches_descriptors:
@@ -188,7 +188,9 @@ class Bridge:
 
     def limit_publishes(self, owner: int, queue_messages: int, queue_bytes: int) -> None:
         """Has each bus of this loop give it a turn well before it has filled the queue of ``owner``, of this size."""
-        limit = (queue_messages // _PART_OF_QUEUE, queue_bytes // _PART_OF_QUEUE)
+        # More than a reader takes in each turn would overflow any queue in the end.
+        messages = min(queue_messages // _PART_OF_QUEUE, SubscriptionCore._MESSAGES_A_TURN)
+        limit = (messages, queue_bytes // _PART_OF_QUEUE)
         is_new = limit not in self._limit_uses
         self._limit_uses[limit] += 1
         self._limits[owner] = limit
@@ -208,11 +210,25 @@ class Bridge:
             del self._limit_uses[limit]
             self._apply_publish_limits()
 
-    def _apply_publish_limits(self) -> None:
+    def limit_bus(self, bus: BusCore) -> None:
+        """Holds a bus of this loop to the limits; all of them together publish no more than a queue has room for."""
+        self._limited_buses.add(bus)
+        shares = 1 << max(0, len(self._limited_buses).bit_length() - _PART_OF_QUEUE.bit_length() + 1)
+        if shares == self._shares:
+            bus._limit_budget(*self._publish_limits())
+        else:
+            # Rarely: there may be thousands, and each would have all the others changed.
+            self._shares = shares
+            self._apply_publish_limits()
+
+    def _publish_limits(self) -> tuple[int, int]:
         messages, bytes_ = zip(_UNLIMITED, *self._limit_uses, strict=True)
-        self.publish_limits = (min(messages), min(bytes_))
-        for bus in self.limited_buses:
-            bus._limit_budget(*self.publish_limits)
+        return min(messages) // self._shares, min(bytes_) // self._shares
+
+    def _apply_publish_limits(self) -> None:
+        limits = self._publish_limits()
+        for bus in self._limited_buses:
+            bus._limit_budget(*limits)
 
     async def ask(self, question: Callable[[LoopWaker, int], PendingReply]) -> Any:
         """Asks, and waits for the answer; raises what was refused."""

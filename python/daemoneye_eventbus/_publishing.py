@@ -170,28 +170,38 @@ class Publisher(BusCore):
 
     async def _yield_to_earlier(self) -> None:
         """Lets publishes that other tasks began before, and that gave the loop a turn, go on first."""
-        if self._others_have_yielded():
+        standing, settled = self._standing_publishes()
+        last = settled + standing
+        while standing and settled < last:
+            before = settled
             await asyncio.sleep(0)
+            standing, settled = self._standing_publishes()
+            if settled == before:
+                # Whoever is left does not come back: nobody drives it any more.
+                break
 
     async def _publish_many(
         self, events: Iterable[CollectionEvent], correlation: str | CorrelationMetadata | None, topic: str | None
     ) -> int:
         progress = PublishProgress()
-        resumed = False
+        stood_back: int | None = None
         try:
             self._bridge.check()
             self._check()
             source = _checked_many(events, correlation, topic)
             while True:
-                then = self._try_publish_many(source, correlation, topic, resumed, progress)
+                given, stood_back = stood_back, None
+                then = self._try_publish_many(source, correlation, topic, given, progress)
                 if then is None:
                     return progress.accepted
-                resumed = then is True
-                if then is True:
+                if isinstance(then, int):
+                    stood_back = then
                     await asyncio.sleep(0)
                 else:
                     await self._publish_slow(*then, correlation, topic, "publish_many", progress)
         except BaseException as error:
+            if stood_back is not None:
+                self._forget_publish(stood_back)
             # On errors of the iterator and on cancellation too, so that a caller who continues publishes none twice.
             _set_accepted(error, progress.give_up())
             raise

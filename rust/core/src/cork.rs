@@ -14,8 +14,8 @@ const CORK: Duration = Duration::from_micros(50);
 const STREAM_CORK: Duration = Duration::from_micros(500);
 /// Messages between two flushes from which on it counts as doing so.
 const STREAM_MESSAGES: u64 = 48;
-/// Bytes that are written without waiting for the flush: about what a socket takes at once, by Linux's default (208 KiB with what the
-/// kernel needs beside them).
+/// Bytes that are written without waiting for the flush: about what a broker's socket takes at once, by Linux's default (208 KiB with what
+/// the kernel needs beside them).
 const MAX_CORKED: usize = 192 * 1024;
 
 pub(crate) struct Cork {

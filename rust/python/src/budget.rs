@@ -1,7 +1,6 @@
 //! A cooperative budget: how many steps tasks take before the loop has a turn, for calls that never have to wait.
 //!
-//! Guarantees: one task keeps the loop for about [`SLICE`] at most, for no more steps than the limit, and for none once their bytes have
-//! come to theirs; tasks keep their order.
+//! Guarantees: one task keeps the loop for about [`SLICE`] at most, and for no more steps than the limit; tasks keep their order.
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -27,15 +26,15 @@ pub(crate) struct Budget {
     limit: AtomicU32,
     /// The highest that `limit` may be.
     max_limit: u32,
-    /// Bytes spent since the last turn, and how many end it.
-    bytes: AtomicU64,
-    byte_limit: AtomicU64,
     /// An operation has yielded, and none has resumed since.
     yielded: AtomicBool,
+    /// Operations that have yielded and are not settled yet, by being resumed or cancelled; and how many ever were.
+    standing: AtomicU64,
+    settled: AtomicU64,
 }
 
 impl Budget {
-    /// Allows `limit` steps per turn, and never more; bytes without limit.
+    /// Allows `limit` steps per turn, and never more.
     pub(crate) fn new(limit: u32) -> Self {
         Self {
             start: Instant::now(),
@@ -45,29 +44,21 @@ impl Budget {
             next_read: AtomicU32::new(0),
             limit: AtomicU32::new(limit),
             max_limit: limit,
-            bytes: AtomicU64::new(0),
-            byte_limit: AtomicU64::new(u64::MAX),
             yielded: AtomicBool::new(false),
+            standing: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
         }
     }
 
-    /// Allows `steps` per turn from now on, within 1 and the first limit, and as many as come to `bytes`.
-    pub(crate) fn limit(&self, steps: u64, bytes: u64) {
+    /// Allows `steps` per turn from now on, within 1 and the first limit.
+    pub(crate) fn limit(&self, steps: u64) {
         let steps = u32::try_from(steps).unwrap_or(u32::MAX);
         self.limit.store(steps.clamp(1, self.max_limit), Ordering::Relaxed);
-        self.byte_limit.store(bytes, Ordering::Relaxed);
     }
 
-    /// Adds the bytes of a step that was taken.
-    #[inline]
-    pub(crate) fn spend(&self, bytes: usize) {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let spent = self.bytes.load(Ordering::Relaxed).saturating_add(bytes);
-        self.bytes.store(spent, Ordering::Relaxed);
-        if spent >= self.byte_limit.load(Ordering::Relaxed) {
-            // No step is left, so that `must_yield` has nothing more to look at.
-            self.steps.store(self.limit.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
+    /// Leaves no step, so that the next yields.
+    pub(crate) fn exhaust(&self) {
+        self.steps.store(self.limit.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// Counts one step. True if the loop should have a turn first, after which the caller calls [`resume`](Self::resume) for that step;
@@ -77,25 +68,35 @@ impl Budget {
         self.count_without_clock().is_some_and(|steps| {
             let must = self.yielded.load(Ordering::Relaxed) || self.read_clock(steps);
             self.yielded.store(must, Ordering::Relaxed);
+            let standing = self.standing.load(Ordering::Relaxed);
+            self.standing.store(standing + u64::from(must), Ordering::Relaxed);
             must
         })
     }
 
-    /// The loop has had the turn, and the step that waited for it is taken now.
+    /// The loop has had the turn, and the step that waited for it is taken now. What the loop did meanwhile is not the tasks' time.
     pub(crate) fn resume(&self) {
         self.cancel();
         self.steps.fetch_add(1, Ordering::Relaxed);
+        self.last_turn
+            .store(nanoseconds(self.start.elapsed()), Ordering::Relaxed);
     }
 
     /// The step that waited is not taken after all. Without this call the next operation would yield once
     /// in vain, as it does behind a cancelled `publish_many`.
     pub(crate) fn cancel(&self) {
         self.yielded.store(false, Ordering::Relaxed);
+        let (standing, settled) = self.standing();
+        self.standing.store(standing.saturating_sub(1), Ordering::Relaxed);
+        self.settled.store(settled + 1, Ordering::Relaxed);
     }
 
-    /// Whether a step of another task has yielded and not resumed.
-    pub(crate) fn has_yielded(&self) -> bool {
-        self.yielded.load(Ordering::Relaxed)
+    /// How many steps have yielded and are not settled, and how many ever were.
+    pub(crate) fn standing(&self) -> (u64, u64) {
+        (
+            self.standing.load(Ordering::Relaxed),
+            self.settled.load(Ordering::Relaxed),
+        )
     }
 
     /// Counts the step if the clock need not be read for it; otherwise returns the number of steps before it.
@@ -126,7 +127,6 @@ impl Budget {
         }
         self.last_turn.store(now, Ordering::Relaxed);
         self.next_read.store(0, Ordering::Relaxed);
-        self.bytes.store(0, Ordering::Relaxed);
         // Only a loop that was kept busy needs the turn; after a pause the first step goes on.
         let is_due = steps > 0;
         self.steps.store(u32::from(!is_due), Ordering::Relaxed);

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 mod address;
 mod all_loops;
+mod allowance;
 mod args;
 mod broker;
 mod broker_info;

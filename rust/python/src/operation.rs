@@ -13,7 +13,7 @@
 mod kind;
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use atomic_refcell::AtomicRefCell;
 use pyo3::exceptions::PyRuntimeError;
@@ -24,6 +24,7 @@ use pyo3::prelude::*;
 pub(crate) use self::kind::Kind;
 
 use self::kind::Step;
+use crate::allowance::Pass;
 use crate::calls::{self, Sent};
 use crate::deferred_drops;
 use crate::objects;
@@ -49,6 +50,8 @@ pub(crate) struct Operation {
     state: AtomicRefCell<(State, &'static str)>,
     /// Has yielded, so that an await of it is under way or over. Outside of the cell, which most awaits need not borrow then.
     has_yielded: AtomicBool,
+    /// With what it stands back, while it gives the loop a turn. Out here too, where it makes no state larger.
+    pass: AtomicU64,
 }
 
 thread_local! {
@@ -87,8 +90,15 @@ impl Operation {
     #[cold]
     fn create(py: Python<'_>, kind: Kind, name: &'static str) -> PyResult<Py<Self>> {
         let state = AtomicRefCell::new((State::New(kind), name));
-        let has_yielded = AtomicBool::new(false);
-        Py::new(py, Self { state, has_yielded })
+        let (has_yielded, pass) = (AtomicBool::new(false), AtomicU64::new(0));
+        Py::new(
+            py,
+            Self {
+                state,
+                has_yielded,
+                pass,
+            },
+        )
     }
 
     /// Keeps an operation that has returned for reuse.
@@ -138,6 +148,17 @@ impl Operation {
         }
     }
 
+    fn pass(&self) -> Pass {
+        Pass(self.pass.load(Ordering::Relaxed))
+    }
+
+    /// Gives the loop a turn.
+    fn stand_back(&self, py: Python<'_>, kind: Kind, task: Option<Py<PyAny>>, pass: Pass) -> Sent {
+        self.pass.store(pass.0, Ordering::Relaxed);
+        self.suspend_as(State::Yielded(kind, task));
+        Sent::Yielded(py.None())
+    }
+
     /// Suspends; the next `send` continues with `state`.
     fn suspend_as(&self, state: State) {
         self.has_yielded.store(true, Ordering::Relaxed);
@@ -153,16 +174,17 @@ impl Operation {
     ) -> PyResult<Sent> {
         let (kind, woken) = match self.take() {
             State::New(kind) => {
-                if kind.budget().must_yield() {
+                if let Some(pass) = kind.must_yield() {
                     let iterates = matches!(kind, Kind::Next { .. });
                     let task = iterates.then(|| running_task(py)).transpose()?;
-                    self.suspend_as(State::Yielded(kind, task));
-                    return Ok(Sent::Yielded(py.None()));
+                    return Ok(self.stand_back(py, kind, task, pass));
                 }
                 (kind, false)
             }
-            State::Yielded(kind, _) => {
-                kind.budget().resume();
+            State::Yielded(kind, task) => {
+                if let Some(pass) = kind.come_back(self.pass()) {
+                    return Ok(self.stand_back(py, kind, task, pass));
+                }
                 (kind, false)
             }
             State::Waiting(kind, waiter) if !waiter.get().done() => {
@@ -278,7 +300,7 @@ impl Operation {
             // A task that is suspended here is settled before it is stepped, so this is another, cancelled before it began.
             State::Waiting(kind, waiter) if waiter.get().is_awaited() => drop(self.set(State::Waiting(kind, waiter))),
             State::Waiting(kind, waiter) => kind.remove_waiter(py, &waiter)?,
-            State::Yielded(kind, _) => kind.budget().cancel(),
+            State::Yielded(kind, _) => kind.forget(self.pass()),
             State::New(_) | State::Done => {}
         }
         // The operation is over, or is not this caller's: all that is left is to raise.
@@ -327,7 +349,10 @@ impl Operation {
 
     fn __clear__(&self) {
         // Dropped when it is borrowed no more, since a destructor may come back here.
-        drop(self.take());
+        let state = self.take();
+        if let State::Yielded(kind, _) = &state {
+            kind.forget(self.pass());
+        }
     }
 
     pub(crate) fn close(&self, py: Python<'_>) -> PyResult<()> {
@@ -335,7 +360,7 @@ impl Operation {
             State::Coroutine(coroutine) => calls::method(intern!(py, "close"), [coroutine.bind(py)], None).map(drop),
             State::Waiting(kind, waiter) => kind.remove_waiter(py, &waiter),
             State::Yielded(kind, _) => {
-                kind.budget().cancel();
+                kind.forget(self.pass());
                 Ok(())
             }
             State::New(_) | State::Done => Ok(()),
@@ -346,6 +371,9 @@ impl Operation {
 impl Drop for Operation {
     fn drop(&mut self) {
         let state = std::mem::replace(&mut self.state.get_mut().0, State::Done);
+        if let State::Yielded(kind, _) = &state {
+            kind.forget(self.pass());
+        }
         if !matches!(state, State::New(_) | State::Waiting(..)) {
             return;
         }

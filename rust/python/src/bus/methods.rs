@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::publish::PublishMode;
 use super::{Backend, BusCore};
+use crate::allowance::{Allowance, Pass};
 use crate::budget::Budget;
 use crate::calls;
 use crate::errors::{raise, to_py};
@@ -52,6 +53,7 @@ impl BusCore {
         Ok(Self {
             backend,
             budget: Budget::new(PUBLISHES_A_TURN),
+            allowance: Allowance::new(),
             waiter_count: AtomicUsize::new(0),
             own_loop: waker.own_loop(py)?,
             room_waker: waker.for_token(py, token)?,
@@ -203,31 +205,39 @@ impl BusCore {
 
     /// Limits what is published per turn of the loop, so that its readers have one before that fills their queues.
     fn _limit_budget(&self, publishes: u64, bytes: u64) {
-        self.budget.limit(publishes, bytes);
+        self.budget.limit(publishes);
+        self.allowance.limit(publishes, bytes);
     }
 
-    /// Whether publishes that other tasks have begun gave the loop a turn and have not gone on.
-    fn _others_have_yielded(&self) -> bool {
-        self.budget.has_yielded()
+    /// One of `_try_publish_many` that has stood back does not go on.
+    fn _forget_publish(&self, stood_back: u64) {
+        self.forget(Pass(stood_back));
     }
 
-    /// Publishes from the iterator until it ends, the loop is due a turn, or there is no room. Returns why it stopped: `None` = ended,
-    /// `True` = turn, after which it is called with `resumed`; else the event that found no room, alone in a tuple.
+    /// How many publishes gave the loop a turn and are neither taken nor given up yet, and how many ever were.
+    fn _standing_publishes(&self) -> (u64, u64) {
+        self.budget.standing()
+    }
+
+    /// Publishes from the iterator until it ends, the loop is due a turn, or there is no room. Returns why it stopped: `None` = ended, a
+    /// number = turn, after which it is called with that as `stood_back`; else the event that found no room, alone in a tuple.
     fn _try_publish_many(
         slf: &Bound<'_, Self>,
         events: &Bound<'_, PyAny>,
         correlation: Option<Py<PyAny>>,
         topic: Option<Py<PyAny>>,
-        mut resumed: bool,
+        mut stood_back: Option<u64>,
         progress: &PublishProgress,
     ) -> PyResult<Py<PyAny>> {
         let py = slf.py();
         slf.get().own_loop.check(py)?;
         loop {
-            if std::mem::take(&mut resumed) {
-                slf.get().budget.resume();
-            } else if slf.get().budget.must_yield() {
-                return Ok(true.into_pyobject(py)?.to_owned().into_any().unbind());
+            let pass = match stood_back.take() {
+                Some(number) => slf.get().come_back(Pass(number)),
+                None => slf.get().must_yield(),
+            };
+            if let Some(Pass(number)) = pass {
+                return Ok(number.into_pyobject(py)?.into_any().unbind());
             }
             let Some(event) = calls::next(events)? else {
                 return Ok(py.None());

@@ -19,6 +19,7 @@ use pyo3::types::{PyBytes, PyString};
 use uuid::Uuid;
 
 use super::{Backend, BusCore};
+use crate::allowance::Pass;
 use crate::calls;
 use crate::deferred_drops;
 use crate::errors::{raise, to_py};
@@ -66,6 +67,35 @@ impl BusCore {
             return Ok(PublishOutcome::Full(None));
         }
         Self::try_publish(slf, request, PublishMode::Await)
+    }
+
+    /// Counts what an awaited publish has added to this turn of the loop.
+    #[inline]
+    fn spend(&self, bytes: usize) {
+        if self.allowance.spend(bytes) {
+            self.budget.exhaust();
+        }
+    }
+
+    /// Whether the loop should have a turn before the next publish; then with what that stands back.
+    #[inline]
+    pub(crate) fn must_yield(&self) -> Option<Pass> {
+        self.budget.must_yield().then(|| self.allowance.pass())
+    }
+
+    /// A publish that has given the loop a turn goes on: `None` if it may be taken, else what it stands back with once more.
+    pub(crate) fn come_back(&self, pass: Pass) -> Option<Pass> {
+        let again = self.allowance.come_back(pass);
+        if again.is_none() {
+            self.budget.resume();
+        }
+        again
+    }
+
+    /// One that stood back is not taken after all.
+    pub(crate) fn forget(&self, pass: Pass) {
+        self.allowance.forget(pass);
+        self.budget.cancel();
     }
 
     /// Whether its loop can still run anything.
@@ -186,7 +216,7 @@ impl BusCore {
             Sent::Written | Sent::Waiting => Ok(true),
         };
         if mode.waits() {
-            bus.budget.spend(size);
+            bus.spend(size);
         }
         // Whoever is here has the interpreter's lock, so this needs no atomic addition.
         bus.published
@@ -238,7 +268,7 @@ impl BusCore {
         let deferral = mode.waits().then(|| bus.notifier.defer());
         let (published, size) = raise(py, port.get(py)?.publish(draft, message, caller))?;
         if mode.waits() {
-            bus.budget.spend(size);
+            bus.spend(size);
         }
         let mut scheduled = if deferral.is_some_and(Deferral::finish) {
             Self::dispatch_soon(slf)

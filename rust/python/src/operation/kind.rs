@@ -8,7 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt};
 
-use crate::budget::Budget;
+use crate::allowance::Pass;
 use crate::bus::BusCore;
 use crate::calls;
 use crate::publish_request::{PublishOutcome, PublishRequest};
@@ -49,10 +49,33 @@ impl Kind {
         }
     }
 
-    pub(super) fn budget(&self) -> &Budget {
+    /// Whether the loop should have a turn before the step; then with what it stands back.
+    #[inline]
+    pub(super) fn must_yield(&self) -> Option<Pass> {
         match self {
-            Self::Publish { bus, .. } => &bus.get().budget,
-            Self::Get { subscription, .. } | Self::Next { subscription, .. } => &subscription.get().budget,
+            Self::Publish { bus, .. } => bus.get().must_yield(),
+            Self::Get { subscription, .. } | Self::Next { subscription, .. } => {
+                subscription.get().budget.must_yield().then(Pass::default)
+            }
+        }
+    }
+
+    /// The loop has had that turn: `None` if the step may be taken, else what it stands back with once more.
+    pub(super) fn come_back(&self, pass: Pass) -> Option<Pass> {
+        match self {
+            Self::Publish { bus, .. } => bus.get().come_back(pass),
+            Self::Get { subscription, .. } | Self::Next { subscription, .. } => {
+                subscription.get().budget.resume();
+                None
+            }
+        }
+    }
+
+    /// The step that stood back is not taken after all.
+    pub(super) fn forget(&self, pass: Pass) {
+        match self {
+            Self::Publish { bus, .. } => bus.get().forget(pass),
+            Self::Get { subscription, .. } | Self::Next { subscription, .. } => subscription.get().budget.cancel(),
         }
     }
 

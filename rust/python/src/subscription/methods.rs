@@ -15,11 +15,14 @@ use crate::mapping;
 use crate::operation::{Kind, Operation};
 use crate::source::{Receiver, Source};
 
-/// Messages handed over without giving the loop a turn.
-const MESSAGES_A_TURN: u32 = 256;
+/// Messages handed over without giving the loop a turn, if they take no longer than a turn may.
+const MESSAGES_A_TURN: u32 = 2048;
 
 #[pymethods]
 impl SubscriptionCore {
+    #[classattr]
+    const _MESSAGES_A_TURN: u32 = MESSAGES_A_TURN;
+
     #[new]
     #[pyo3(signature = (source, subscriber_id, waker, *_args, **_kwargs))]
     fn new(

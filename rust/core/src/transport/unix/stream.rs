@@ -37,8 +37,8 @@ const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 #[cfg(target_vendor = "apple")]
 const SEND_FLAGS: SendFlags = SendFlags::DONTWAIT;
 
-/// Asked of the kernel for what a client writes; Linux doubles it, for what it needs beside the bytes, and gives at most
-/// `net.core.wmem_max`. Its default of 208 KiB holds so few large messages that publisher and broker would wait for each other in turn.
+/// Asked of the kernel for what a client writes. Linux cuts it to `net.core.wmem_max` and then doubles it, for what it needs beside the
+/// bytes. Its default of 208 KiB holds so few large messages that publisher and broker would wait for each other in turn.
 const SEND_BUFFER: usize = 512 * 1024;
 
 /// How long a reader is given where the kernel does not say what it has read.
