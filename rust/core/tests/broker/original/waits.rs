@@ -1,5 +1,6 @@
 //! While a peer of the original is waited for, or waits itself, the broker's thread sleeps.
 
+use std::process::Command;
 use std::time::Duration;
 
 use daemoneye_eventbus_core::broker::BrokerConfig;
@@ -9,6 +10,22 @@ use crate::support::{Bus, Frame, NEW, frame, frame_of, guarded, shut_down};
 
 /// Of the largest frames two have room before they are whole.
 const FRAME: usize = 64 * 1024;
+
+/// Runs a test of this module in a process of its own, where no other test works beside it.
+fn alone(name: &str, test: impl FnOnce() + Send + 'static) {
+    const ALONE: &str = "DAEMONEYE_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return guarded(test);
+    }
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let run = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("{module}::{name}")])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && said.contains("1 passed"), "{said}");
+}
 
 /// What this process has worked in `time`, in which the test itself does nothing.
 fn worked_in(time: Duration) -> Duration {
@@ -26,7 +43,7 @@ fn worked_in(time: Duration) -> Duration {
 
 #[test]
 fn the_end_does_not_spin_for_one_that_has_begun_to_read() {
-    guarded(|| {
+    alone("the_end_does_not_spin_for_one_that_has_begun_to_read", || {
         let bus = Bus::new();
         let mut publisher = bus.connect();
         let mut peer = met(&bus);
@@ -53,7 +70,7 @@ fn the_end_does_not_spin_for_one_that_has_begun_to_read() {
 
 #[test]
 fn it_does_not_spin_for_one_that_waits_for_room() {
-    guarded(|| {
+    alone("it_does_not_spin_for_one_that_waits_for_room", || {
         let bus = Bus::with(BrokerConfig {
             max_frame: FRAME,
             total_queue_bytes: 1 << 20,
