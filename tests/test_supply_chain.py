@@ -42,9 +42,10 @@ def test_every_dependency_has_a_reason():
     assert named() == dependencies() - ours
 
 
-def test_the_codec_is_pinned_and_every_exception_ends():
+def test_codec_and_sockets_are_pinned_and_every_exception_ends():
     workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]
     assert workspace["dependencies"]["bincode"]["version"] == "=2.0.1"
+    assert workspace["dependencies"]["interprocess"] == "=2.4.7"
     for ignored in tomllib.loads((ROOT / "deny.toml").read_text())["advisories"]["ignore"]:
         assert re.search(r"by 20\d\d-\d\d-\d\d", ignored["reason"]), ignored
 
