@@ -29,7 +29,8 @@ $(VENV)/.tools: pyproject.toml
 		|| { echo "Python 3.11 or later is needed, and $(PYTHON) is not that; say: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@command -v cargo >/dev/null || { echo "cargo was not found; install Rust 1.88 or later" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'maturin>=1.16,<2'
+	@# A pip that knows dependency groups: that of an older Python does not.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1' 'maturin>=1.16,<2'
 	@touch $@
 
 # The release profile, for tests too: they judge the code that users get.
@@ -38,7 +39,7 @@ $(VENV)/.built: $(VENV)/.tools $(SOURCES)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.built pyproject.toml
-	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --extras dev,docs
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --release --locked --extras demo --group development,docs
 	@touch $@
 
 build: $(VENV)/.built ## Build the extension (release) and install it into .venv

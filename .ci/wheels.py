@@ -110,7 +110,8 @@ def inspect(wheel: Path) -> None:
     """What must be inside, and what must not."""
     archive = zipfile.ZipFile(wheel)
     names = archive.namelist()
-    for ending in ("/py.typed", "/_native.pyi", "/_bindings.pyi", ".dist-info/licenses/LICENSE"):
+    licences = [f".dist-info/licenses/{name}" for name in ("LICENSE", "THIRD-PARTY-LICENSES")]
+    for ending in ("/py.typed", "/_native.pyi", "/_bindings.pyi", *licences):
         if not any(name.endswith(ending) for name in names):
             sys.exit(f"wheels: {wheel.name} has no {ending}")
     if not any(".dist-info/sboms/" in name for name in names):
@@ -126,11 +127,12 @@ def inspect(wheel: Path) -> None:
 
 
 def inspect_source(sdist: Path) -> None:
-    """Whoever has it alone can follow what the README leads to."""
+    """Whoever has it alone can follow what the README leads to, and has all that the tests in it read."""
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     wanted = {target for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", readme) if (ROOT / target).is_file()}
+    wanted |= {file.relative_to(ROOT).as_posix() for file in (ROOT / "tests/vectors").iterdir()}
     if missing := sorted(wanted - names):
         sys.exit(f"wheels: {sdist.name} lacks {', '.join(missing)}")
 

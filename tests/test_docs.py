@@ -59,16 +59,22 @@ def broker_elsewhere(folder, monkeypatch):
     assert broker.wait(DEADLINE) == 0
 
 
-def test_tutorial_does_what_it_says(tmp_path):
+def test_tutorial_does_what_it_says(tmp_path, folder):
+    """At addresses of its own: at those that it names, whoever reads it may have a broker."""
     titled = [(title, text) for _, title, text in blocks("docs/tutorial.md") if title]
+    for name in ("tutorial", "nobody-here"):
+        assert any(f'instance="{name}"' in text for _, text in titled)
+        for shown in ('instance="{}"', "/tmp/daemoneye-{}.sock"):
+            here, there = shown.format(name), shown.format(f"{folder.name}-{name}")
+            titled = [(title, text.replace(here, there)) for title, text in titled]
     scripts = {title: text for title, text in titled if title.endswith(".py")}
     prints = {title.removesuffix(" prints"): text for title, text in titled if title.endswith(" prints")}
     assert set(prints) == set(scripts) - {"subscriber.py"}
     for name, text in scripts.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     with contextlib.ExitStack() as stack:
-        # A lock file stays where its broker was; another user's tests could not use it.
-        stack.callback(Path("/tmp/daemoneye-tutorial.sock.lock").unlink, missing_ok=True)
+        # A lock file stays where its broker was.
+        stack.callback(Path(f"/tmp/daemoneye-{folder.name}-tutorial.sock.lock").unlink, missing_ok=True)
         outputs = {}
 
         def background(name, until):

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import shutil
 import socket
 import stat
 import sys
@@ -337,23 +336,18 @@ async def test_a_removed_socket_file_cuts_nobody(broker, path):
 
 
 @pytest.mark.parametrize("length", [107, 108, 200])
-async def test_length_of_the_path(length):
-    folder = Path("/tmp/deb-length")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    try:
-        path = f"{folder}/".ljust(length, "x")
-        assert len(path) == length
-        if length <= 107:
-            async with Broker(path):
-                await works(path)
-            return
-        for call in (lambda: Broker(path).start(), lambda: EventBus.connect(path)):
-            with pytest.raises((ValueError, PathRefused)) as caught:
-                await call()
-            assert "107" in str(caught.value), "names the limit"
-        assert list(folder.iterdir()) == []
-    finally:
-        shutil.rmtree(folder)
+async def test_length_of_the_path(length, folder):
+    path = f"{folder}/".ljust(length, "x")
+    assert len(path) == length
+    if length <= 107:
+        async with Broker(path):
+            await works(path)
+        return
+    for call in (lambda: Broker(path).start(), lambda: EventBus.connect(path)):
+        with pytest.raises((ValueError, PathRefused)) as caught:
+            await call()
+        assert "107" in str(caught.value), "names the limit"
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(

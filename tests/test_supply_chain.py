@@ -1,8 +1,12 @@
 """What comes into the build is listed with its reason, and `unsafe` stands where it may."""
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 LISTED = (ROOT / "docs" / "dependencies.md").read_text()
@@ -30,10 +34,10 @@ def dependencies() -> set[str]:
         for table in (told, *told.get("target", {}).values()):
             for kind in ("dependencies", "dev-dependencies", "build-dependencies"):
                 found |= set(table.get(kind, {}))
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["dependencies"] == []
-    for extra in project["optional-dependencies"].values():
-        found |= {re.split(r"[\[<>=;]", word)[0] for word in extra}
+    python = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert python["project"]["dependencies"] == []
+    for group in (python["project"]["optional-dependencies"] | python["dependency-groups"]).values():
+        found |= {re.split(r"[\[<>=;]", word)[0] for word in group}
     return found
 
 
@@ -42,15 +46,29 @@ def test_every_dependency_has_a_reason():
     assert named() == dependencies() - ours
 
 
-def test_the_codec_is_pinned_and_every_exception_ends():
+def test_codec_and_sockets_are_pinned_and_every_exception_ends():
     workspace = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]
     assert workspace["dependencies"]["bincode"]["version"] == "=2.0.1"
+    assert workspace["dependencies"]["interprocess"] == "=2.4.7"
     for ignored in tomllib.loads((ROOT / "deny.toml").read_text())["advisories"]["ignore"]:
         assert re.search(r"by 20\d\d-\d\d-\d\d", ignored["reason"]), ignored
 
 
 def test_whoever_installs_from_source_gets_the_versions_of_the_lock_file():
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["maturin"]["locked"] is True
+
+
+@pytest.mark.skipif(not shutil.which("cargo"), reason="cargo knows what is linked")
+def test_the_licence_of_all_that_is_linked_goes_with_it():
+    """For this system, whose crates are here; `.ci/notices.py` also knows those of others."""
+    named = set(re.findall(r"^([\w-]+) (\d+\.\d+\.\S+)$", (ROOT / "THIRD-PARTY-LICENSES").read_text(), re.MULTILINE))
+    locked = {(one["name"], one["version"]) for one in tomllib.loads((ROOT / "Cargo.lock").read_text())["package"]}
+    assert sorted(named - locked) == [], "run .ci/notices.py"
+    crate = ("-p", "daemoneye-eventbus-python", "-e", "normal,no-proc-macro", "--prefix", "none", "-f", "{p}")
+    told = subprocess.run(["cargo", "tree", "--locked", *crate], cwd=ROOT, capture_output=True, text=True, check=True)
+    linked = {tuple(row.replace(" v", " ", 1).split()[:2]) for row in told.stdout.splitlines()}
+    ours = {one for one in linked if one[0].startswith("daemoneye-")}
+    assert sorted(linked - ours - named) == [], "run .ci/notices.py"
 
 
 def test_the_compiler_takes_unsafe_where_a_file_says_why_alone():

@@ -1,5 +1,25 @@
 //! `daemoneye_eventbus._native`: converts between Python's objects and the core's types, and connects the core to asyncio. What a bus does
-//! is decided in the core, or in Python where a call has to wait. One file per Python class.
+//! is decided in the core, or in Python where a call has to wait.
+//!
+//! Model: a native step runs on the caller's thread, takes what it can without waiting, and says when it could not. Threads of the core
+//! never attach to Python: they wake a loop, which then takes what there is.
+//!
+//! Where to look:
+//!
+//! * what users hold: [`bus`] and [`subscription`] (native bases of `EventBus` and `Subscription`), [`events`], [`mapping`], [`timestamp`],
+//!   [`topic_pattern`]
+//! * from Python to the core: [`args`] (checks of arguments), [`config`], [`types`] (what is off the hot path), [`text`], [`address`],
+//!   [`wire`]; and back: [`errors`], [`broker_info`], [`statistics`]
+//! * a publish: [`publish_request`], then [`publish_progress`] where one step is not enough, [`flush_scheduled`]
+//! * awaitables: [`operation`] (one step, then a coroutine), [`second_await`], [`stop_iteration`], [`slots`] (how the interpreter calls us)
+//! * waiting and waking: [`waiter`] (a future), [`pending_reply`], [`loop_waker`] (from any thread), [`all_loops`], [`loop_thread`],
+//!   [`callback`] (for the loop's next turn)
+//! * whose turn it is: [`budget`] (of a task), [`allowance`] (of all tasks of a bus)
+//! * brokers and connections: [`broker`], [`link`] (by a socket), [`local_link`] (in the broker's process), [`source`] (a queue on its
+//!   way to its subscription)
+//! * ends: [`lifecycle`] (forks, the interpreter's end), [`fork_safe`], [`deferred_drops`], [`saved_exception`], [`calls`] (Python code
+//!   that may not come back)
+//! * the rest: [`logs`], [`objects`] (the C API), `samples` (for tests of debug builds)
 use pyo3::prelude::*;
 
 mod address;
