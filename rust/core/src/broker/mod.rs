@@ -17,7 +17,7 @@
 //! * a bus of this process: [`port`] and [`local`] (its subscriptions), [`publish_state`] with [`sequence`], [`outgoing`] (a message as
 //!   filters see it), [`pending_publish`] (one that waits), [`held_back`] (writes that wait for the end of a turn) and [`gathered`] (their
 //!   runs)
-//! * from a topic to its readers: [`router`], [`route`], [`routes`] (those that a publisher remembers), [`subscription`], [`deliver`]
+//! * from a topic to its readers: [`router`], [`route`], [`route_cache`] (what one publisher remembers), [`subscription`], [`deliver`]
 //! * memory: [`memory`] (what there is), [`read_room`] (frames that have not come whole); queues have a
 //!   [`Budget`](crate::queue::Budget)
 //! * what is counted and shown: [`registry`] and [`members`] (who is there), [`statistics`], [`watching`] (as other processes see it)
@@ -44,8 +44,8 @@ mod read_room;
 mod registry;
 mod rights;
 mod route;
+mod route_cache;
 mod router;
-mod routes;
 mod sequence;
 mod server;
 mod session;
