@@ -306,7 +306,7 @@ async def test_a_handler_that_raises_at_the_end_of_a_broker_keeps_it_from_nobody
         assert await asyncio.wait_for(watching, 5) == "closed"
         await bus.shutdown()
 
-    await at_each_point(interrupted, within("_ending.py"), least=5)
+    await at_each_point(interrupted, within("_broker_end.py"), least=5)
 
 
 async def publish_in_a_handler(bus, count, rounds, after, length):

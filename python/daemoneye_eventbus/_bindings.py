@@ -1,4 +1,7 @@
-"""The native classes that only this package uses. Public classes derive from them or hold them."""
+"""The native classes that only this package uses. Public classes derive from them or hold them.
+
+Beside `_native`, since one stub of both would have more than 500 lines.
+"""
 
 from daemoneye_eventbus._native import (
     Address,

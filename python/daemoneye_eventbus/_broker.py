@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final, Never, Self, cast
 
 from daemoneye_eventbus._bindings import Address, BrokerCore, LocalLink, LoopWaker, PendingReply
+from daemoneye_eventbus._broker_end import BrokerEnd
 from daemoneye_eventbus._checks import bounded, file_path, instance_or_default, integer, short, text, wrong_type
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
-from daemoneye_eventbus._ending import Ending
 from daemoneye_eventbus._lifecycle import is_forked, is_left_in_fork, watch_broker
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._signals import with_signals_blocked
@@ -68,7 +68,7 @@ class Broker:
         else:
             self._address = Address(path=file_path(path))
         self._core = BrokerCore(self._address, self._config)
-        self._ending = Ending()
+        self._end = BrokerEnd()
         self._pid = os.getpid()
 
     @classmethod
@@ -89,7 +89,7 @@ class Broker:
         descriptor = integer("listener", given, -1, _LARGEST_DESCRIPTOR)
         self._core = BrokerCore.from_listener(descriptor, self._config)
         self._address = self._core.address
-        self._ending = Ending()
+        self._end = BrokerEnd()
         self._pid = os.getpid()
         return self
 
@@ -136,7 +136,7 @@ class Broker:
             if begun:
                 # Otherwise its thread would still begin to listen, with nobody to stop it.
                 self._core.shutdown(0.0, bridge.waker, 0)
-                self._ending.tell_all(bridge)
+                self._end.tell_all(bridge)
             raise
 
     def shutdown(self, timeout: float = 2.0) -> Coroutine[None, None, int]:
@@ -153,7 +153,7 @@ class Broker:
             undelivered: int = await bridge.ask(lambda waker, token: self._core.shutdown(bound, waker, token))
         finally:
             # Also if this is cancelled: the broker ends all the same.
-            self._ending.tell_all(bridge)
+            self._end.tell_all(bridge)
         return undelivered
 
     def observe_end(self, tell: Callable[[], None]) -> Callable[[], None]:
@@ -165,7 +165,7 @@ class Broker:
         if not callable(tell):
             raise wrong_type("tell", "a function without arguments", tell)
         self._check_process()
-        return self._ending.observe(tell)
+        return self._end.observe(tell)
 
     def statistics(self) -> BrokerStatistics:
         """The broker's totals since it started."""

@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from daemoneye_eventbus import __version__
-from daemoneye_eventbus._cli import broker, clients, decode, demo, doctor, pub, stats, sub, told, top
+from daemoneye_eventbus._cli import broker, clients, decode, demo, doctor, pub, stats, sub, termination, top
 from daemoneye_eventbus._cli.commands import Formatter
 from daemoneye_eventbus._cli.exits import INTERRUPTED, OK, READER_GONE, TERMINATED, USAGE, CliError, code_of, table
 from daemoneye_eventbus._cli.output import ReaderGone, discard_stdout, prepare_streams, say, settle, write
@@ -79,18 +79,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Before anything takes time: a terminal may be closed, or a manager ask for a reload, while it starts.
         broker.ignore_hang_up()
     try:
-        told.listen()
+        termination.listen()
         code = _run(words)
     except KeyboardInterrupt:
         # What a full pipe did not take is in the buffer; the interpreter would wait for it at its end.
         discard_stdout()
         code = INTERRUPTED
     finally:
-        told.ignore()
+        termination.ignore()
         settle()
-    code = told.code() or code
+    code = termination.code() or code
     if code == TERMINATED:
-        told.die()
+        termination.die()
     return code
 
 

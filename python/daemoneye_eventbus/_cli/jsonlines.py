@@ -15,7 +15,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final, cast
 
 from daemoneye_eventbus import CollectionEvent, ControlMessage, CorrelationMetadata, Timestamp
-from daemoneye_eventbus._cli import strict
+from daemoneye_eventbus._cli import strict_json
 from daemoneye_eventbus._cli.kinds import CONTROL, KINDS, Received, fields_of, kind_of
 
 __all__ = ["LineError", "Parsed", "plain", "read", "write"]
@@ -90,7 +90,7 @@ def _base64(payload: bytes) -> str:
 def read(line: bytes) -> Parsed:
     """What a line says; `LineError` for a line that does not."""
     try:
-        given: Any = strict.loads(line, unique=True)
+        given: Any = strict_json.loads(line, unique=True)
     except UnicodeDecodeError as error:
         raise LineError(f"not UTF-8: {error.reason} at byte {error.start}") from None
     except ValueError as error:

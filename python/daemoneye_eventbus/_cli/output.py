@@ -14,7 +14,7 @@ import select
 import sys
 from typing import Any, Final, TextIO, cast
 
-from daemoneye_eventbus._cli.aside import Aside
+from daemoneye_eventbus._cli.background_writer import BackgroundWriter
 
 __all__ = [
     "ReaderGone",
@@ -36,7 +36,7 @@ _PRINTABLE_ASCII: Final = re.compile(r"[ -\[\]-~]*")
 _NEEDS_QUOTES: Final = re.compile(r"[\s\"'=]")
 _ONE_BYTE: Final = 0x100
 _TWO_BYTES: Final = 0x10000
-_stderr: Final = Aside("stderr", waits=True)
+_stderr: Final = BackgroundWriter("stderr", waits=True)
 
 
 class ReaderGone(Exception):
@@ -137,7 +137,7 @@ def write(text: str) -> None:
 
 def write_or_go_on(text: str) -> None:
     """The same; where nobody reads it now, it is written once somebody does, and nothing waits for that."""
-    stdout = Aside("stdout")
+    stdout = BackgroundWriter("stdout")
     stdout.give(text, wait=True)
     if stdout.error is not None:
         raise _unwritten(stdout.error)

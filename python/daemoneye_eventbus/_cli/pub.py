@@ -20,7 +20,7 @@ import stat
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import FrameTooLarge, TopicError
-from daemoneye_eventbus._cli import jsonlines, output, told
+from daemoneye_eventbus._cli import jsonlines, output, termination
 from daemoneye_eventbus._cli.address import add_client, connect
 from daemoneye_eventbus._cli.arguments import integer, mapping, pair, real, text, timestamp
 from daemoneye_eventbus._cli.commands import FieldFormatter, command
@@ -181,7 +181,7 @@ async def _connected(arguments: argparse.Namespace) -> AsyncGenerator[EventBus]:
         try:
             yield bus
         finally:
-            if told.code() is not None:
+            if termination.code() is not None:
                 # With congestion="block" it has more patience of its own.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_CLOSE):
@@ -255,11 +255,11 @@ async def _publish_lines(arguments: argparse.Namespace, descriptor: int, size: i
             for seconds in (_FINISH, _FINISH + _CLOSE):
                 loop.call_later(seconds, working.cancel)
 
-        told.call(stop)
+        termination.call(stop)
         try:
             return await working
         except asyncio.CancelledError:
-            if told.code() is None:
+            if termination.code() is None:
                 raise
             if _fate(bus)[1]:
                 raise CliError(_UNCONFIRMED, NO_BROKER) from None

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
 from daemoneye_eventbus import ConnectionLost, _native
-from daemoneye_eventbus._cli import strict
+from daemoneye_eventbus._cli import strict_json
 from daemoneye_eventbus._cli.exits import CliError
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def text_parts(body: bytes) -> tuple[str, dict[str, Any] | None]:
     verb, space, said = body.decode().partition(" ")
     if not space:
         return verb, None
-    value: Any = strict.loads(said)
+    value: Any = strict_json.loads(said)
     if not isinstance(value, dict):
         raise ValueError("an object must follow the verb")  # noqa: TRY004  # of what was received, not of an argument
     return verb, cast("dict[str, Any]", value)

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use daemoneye_eventbus_core::broker::Unfinished;
+use daemoneye_eventbus_core::broker::PendingPublish;
 use daemoneye_eventbus_core::lock::Mutex;
 use pyo3::prelude::*;
 
@@ -18,13 +18,13 @@ use crate::publish_request::PublishOutcome;
 pub(crate) struct PublishProgress {
     accepted: AtomicUsize,
     /// An in-process publish that some readers had no room for yet.
-    unfinished: Mutex<Option<ForkSafe<Unfinished>>>,
+    pending: Mutex<Option<ForkSafe<PendingPublish>>>,
 }
 
 impl PublishProgress {
-    pub(crate) fn waiting_with(unfinished: Option<Unfinished>) -> Self {
+    pub(crate) fn waiting_with(pending: Option<PendingPublish>) -> Self {
         Self {
-            unfinished: Mutex::new(unfinished.map(ForkSafe::new)),
+            pending: Mutex::new(pending.map(ForkSafe::new)),
             ..Self::default()
         }
     }
@@ -32,8 +32,8 @@ impl PublishProgress {
     /// Counts what was accepted, and keeps what is left. True if all of it was accepted.
     pub(crate) fn advance(&self, outcome: PublishOutcome) -> PyResult<bool> {
         match outcome {
-            PublishOutcome::Full(unfinished) => {
-                *self.unfinished.lock() = unfinished.map(ForkSafe::new);
+            PublishOutcome::Full(pending) => {
+                *self.pending.lock() = pending.map(ForkSafe::new);
                 return Ok(false);
             }
             PublishOutcome::Accepted => self.note_accepted(),
@@ -52,9 +52,9 @@ impl PublishProgress {
     }
 
     /// What has begun and is not done, to go on with.
-    pub(crate) fn take_unfinished(&self) -> Option<Unfinished> {
-        let unfinished = self.unfinished.lock().take();
-        unfinished.and_then(ForkSafe::into_inner)
+    pub(crate) fn take_pending(&self) -> Option<PendingPublish> {
+        let pending = self.pending.lock().take();
+        pending.and_then(ForkSafe::into_inner)
     }
 }
 
@@ -75,15 +75,15 @@ impl PublishProgress {
     /// has begun.
     #[getter]
     fn retry_in(&self) -> Option<f64> {
-        let unfinished = self.unfinished.lock();
-        let at = unfinished.as_ref().and_then(ForkSafe::try_get)?.retry_at();
+        let pending = self.pending.lock();
+        let at = pending.as_ref().and_then(ForkSafe::try_get)?.retry_at();
         Some(at.saturating_duration_since(Instant::now()).as_secs_f64())
     }
 
     /// Ends the wait for those readers; a call, since a traceback may keep this object alive for long. Returns how many were accepted: the
     /// one under way too, if other readers have it, which makes it published.
     fn give_up(&self) -> usize {
-        if self.take_unfinished().is_some_and(Unfinished::give_up) {
+        if self.take_pending().is_some_and(PendingPublish::give_up) {
             self.note_accepted();
         }
         self.accepted()

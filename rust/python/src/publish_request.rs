@@ -1,6 +1,6 @@
 //! The arguments of a publish, and the message that they become where it never leaves this process.
 use daemoneye_eventbus_core::Error;
-use daemoneye_eventbus_core::broker::Unfinished;
+use daemoneye_eventbus_core::broker::PendingPublish;
 use daemoneye_eventbus_core::error::TopicError;
 use daemoneye_eventbus_core::event::{CollectionEvent, EventKind, Timestamp};
 use daemoneye_eventbus_core::own_thread;
@@ -90,10 +90,10 @@ impl PublishRequest {
     }
 
     /// The coroutine that waits for room and goes on with what is left.
-    pub(crate) fn slow_path(&self, bus: &Bound<'_, PyAny>, unfinished: Option<Unfinished>) -> PyResult<Py<PyAny>> {
+    pub(crate) fn slow_path(&self, bus: &Bound<'_, PyAny>, pending: Option<PendingPublish>) -> PyResult<Py<PyAny>> {
         let py = bus.py();
         let none = py.None();
-        let progress = Bound::new(py, PublishProgress::waiting_with(unfinished))?;
+        let progress = Bound::new(py, PublishProgress::waiting_with(pending))?;
         let or_none = |given: &Option<Py<PyAny>>| given.as_ref().unwrap_or(&none).bind(py).clone();
         let slow = calls::method(
             intern!(py, "_publish_slow"),
@@ -201,7 +201,7 @@ pub(crate) enum PublishOutcome {
     /// Accepted, but a signal handler raised before the loop was asked to do its part.
     Interrupted(PyErr),
     /// There is no room, at least for some readers: those of what is left.
-    Full(Option<Unfinished>),
+    Full(Option<PendingPublish>),
 }
 
 pub(crate) fn control_payload<'a>(object: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {

@@ -85,15 +85,15 @@ impl Shared {
         let registry = self.registry.lock();
         let Undelivered { messages, connections } = registry.lost_at_end;
         Undelivered {
-            messages: messages + registry.unfinished,
+            messages: messages + registry.pending_messages,
             connections,
         }
     }
 
     /// A publish of this process waits with `now` messages instead of `before`, and `lost` of them are.
-    pub(super) fn note_unfinished(&self, before: u64, now: u64, lost: u64) {
+    pub(super) fn note_pending(&self, before: u64, now: u64, lost: u64) {
         let mut registry = self.registry.lock();
-        registry.unfinished = registry.unfinished.saturating_sub(before) + now;
+        registry.pending_messages = registry.pending_messages.saturating_sub(before) + now;
         registry.lost_at_end.messages += self.undelivered(lost);
     }
 

@@ -15,8 +15,9 @@
 //! * who may come: [`connection_limits`], [`rate`], [`rights`], [`failed_proofs`]
 //! * one connection: [`session`], [`connection`]; [`original_timing`] for peers of the original; [`spin`] (whether the thread sleeps)
 //! * a bus of this process: [`port`] and [`local`] (its subscriptions), [`publish_state`] with [`sequence`], [`outgoing`] (a message as
-//!   filters see it), [`unfinished`] (a publish that waits), [`held_back`] (writes that wait for the end of a turn) and [`gathered`] (their runs)
-//! * from a topic to its readers: [`router`], [`route`], [`routes`] (those that a publisher remembers), [`subscription`], [`deliver`]
+//!   filters see it), [`pending_publish`] (one that waits), [`held_back`] (writes that wait for the end of a turn) and [`gathered`] (their
+//!   runs)
+//! * from a topic to its readers: [`router`], [`route`], [`route_cache`] (what one publisher remembers), [`subscription`], [`deliver`]
 //! * memory: [`memory`] (what there is), [`read_room`] (frames that have not come whole); queues have a
 //!   [`Budget`](crate::queue::Budget)
 //! * what is counted and shown: [`registry`] and [`members`] (who is there), [`statistics`], [`watching`] (as other processes see it)
@@ -35,6 +36,7 @@ mod members;
 mod memory;
 mod original_timing;
 mod outgoing;
+mod pending_publish;
 mod port;
 mod publish_state;
 mod rate;
@@ -42,8 +44,8 @@ mod read_room;
 mod registry;
 mod rights;
 mod route;
+mod route_cache;
 mod router;
-mod routes;
 mod sequence;
 mod server;
 mod session;
@@ -53,7 +55,6 @@ mod statistics;
 mod subscription;
 #[cfg(test)]
 mod tests;
-mod unfinished;
 mod watching;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,11 +65,11 @@ use uuid::Uuid;
 
 pub use config::BrokerConfig;
 pub use local::LocalSubscription;
+pub use pending_publish::{PendingPublish, Published};
 pub use port::{Caller, Port, PortOptions};
 pub use rate::{Per, RateLimit};
 pub use rights::Rule;
 pub use statistics::{BrokerStatistics, ClientInfo, ClientKind, Refusal, Undelivered};
-pub use unfinished::{Published, Unfinished};
 
 use self::control::Control;
 use self::shared::{Phase, Shared};

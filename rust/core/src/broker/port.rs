@@ -15,13 +15,13 @@ use super::gathered::{Gathered, LookedUp};
 use super::held_back::{HeldBack, Release, Verdict};
 use super::local::{Held, LocalSubscription, ONLY};
 use super::outgoing::Outgoing;
+use super::pending_publish::{PendingPublish, Published};
 use super::publish_state::PublishState;
 use super::rights::{self, Rights};
 use super::route::{Lane, LaneKind, RouteStatus};
 use super::shared::{self, Phase, Shared};
 use super::statistics::Refusal;
 use super::subscription::{self, Load};
-use super::unfinished::{Published, Unfinished};
 use crate::error::{Error, Result};
 use crate::event::{EventKind, EventSubscription, Timestamp};
 use crate::lock::Mutex;
@@ -212,18 +212,18 @@ impl Port {
         }
         let number = outgoing.draft.sequence;
         let published = waiting.map_or(done, |waiting| {
-            Published::Wait(self.unfinished(number, waiting, handed_over))
+            Published::Wait(self.pending_publish(number, waiting, handed_over))
         });
         Ok((published, size))
     }
 
-    fn unfinished(&self, number: u64, waiting: Waiting, handed_over: bool) -> Unfinished {
+    fn pending_publish(&self, number: u64, waiting: Waiting, handed_over: bool) -> PendingPublish {
         if handed_over {
-            self.shared.note_unfinished(0, waiting.messages(), 0);
+            self.shared.note_pending(0, waiting.messages(), 0);
         } else {
             self.publish_state.lock().numbers.wait(number);
         }
-        Unfinished {
+        PendingPublish {
             shared: Arc::clone(&self.shared),
             published: Arc::clone(&self.published),
             publish_state: Arc::clone(&self.publish_state),
@@ -305,8 +305,8 @@ impl Port {
     }
 
     /// Tries again what was left of a publish. An error if the broker has ended and nobody has it.
-    pub fn resume(&self, unfinished: Unfinished, waker: &Arc<dyn Wake>) -> Result<Published> {
-        unfinished.resume(waker)
+    pub fn resume(&self, pending: PendingPublish, waker: &Arc<dyn Wake>) -> Result<Published> {
+        pending.resume(waker)
     }
 
     fn has_room(&self, lane: &Lane, outgoing: &Outgoing<'_>, size: usize) -> bool {

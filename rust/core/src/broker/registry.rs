@@ -49,7 +49,7 @@ pub(super) struct Registry {
     /// Of what has gone since its numbers were taken.
     pub(super) late: Arc<LateLosses>,
     /// Messages that publishes of this process wait with, each as often as it has readers left; only those that are published.
-    pub(super) unfinished: u64,
+    pub(super) pending_messages: u64,
     /// What those who were connected when the broker began to stop have not got.
     pub(super) lost_at_end: Undelivered,
 }

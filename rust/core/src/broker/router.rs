@@ -14,7 +14,7 @@ use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 
 use super::route::{Outlet, Route, Sink, Target};
-use super::routes::MOST_BYTES;
+use super::route_cache::MOST_BYTES;
 use crate::filter::Filters;
 use crate::growth;
 use crate::lock::Mutex;

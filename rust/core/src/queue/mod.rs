@@ -16,7 +16,7 @@
 mod budget;
 mod drop_reason;
 mod inner;
-mod late;
+mod late_losses;
 mod offer;
 mod run;
 mod snapshot;
@@ -37,7 +37,7 @@ use crate::lock::Mutex;
 pub use crate::wire::text::Overflow;
 pub use budget::Budget;
 pub use drop_reason::DropReason;
-pub(crate) use late::LateLosses;
+pub(crate) use late_losses::LateLosses;
 pub use offer::{OnFull, Pushed};
 pub(crate) use run::Gap;
 pub use run::{Content, Object, Run, Sender};

@@ -239,9 +239,9 @@ fn a_publisher_who_waits_keeps_to_the_limits_of_its_readers() {
         };
         let text = "x".repeat(500);
         let mut published = 0;
-        let unfinished = loop {
+        let pending = loop {
             match publish(&port, published, Some(&text), host) {
-                Published::Wait(unfinished) => break unfinished,
+                Published::Wait(pending) => break pending,
                 Published::Done | Published::HeldBack => published += 1,
             }
             assert!(bus.broker.statistics().queued_messages <= 1000);
@@ -250,7 +250,7 @@ fn a_publisher_who_waits_keeps_to_the_limits_of_its_readers() {
         assert!(published > 1000, "{published}");
         assert_eq!(bus.broker.statistics().queued_messages, 1000);
         has(&mut reader, published);
-        drop(unfinished);
+        drop(pending);
         assert!(bus.broker.statistics().dropped.values().all(|dropped| *dropped == 0));
     });
 }

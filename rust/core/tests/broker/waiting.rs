@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use daemoneye_eventbus_core::Error;
 use daemoneye_eventbus_core::broker::{
-    BrokerConfig, BrokerStatistics, Caller, ClientKind, LocalSubscription, Port, PortOptions, Published, Unfinished,
+    BrokerConfig, BrokerStatistics, Caller, ClientKind, LocalSubscription, PendingPublish, Port, PortOptions, Published,
 };
 use daemoneye_eventbus_core::queue::{Content, Limits, Object, Overflow, Wake};
 use daemoneye_eventbus_core::wire::Payload;
@@ -57,10 +57,10 @@ fn publish(port: &Port) -> Published {
 }
 
 /// Until one waits.
-fn fill(port: &Port) -> Unfinished {
+fn fill(port: &Port) -> PendingPublish {
     loop {
-        if let Published::Wait(unfinished) = publish(port) {
-            return unfinished;
+        if let Published::Wait(pending) = publish(port) {
+            return pending;
         }
     }
 }
@@ -86,22 +86,22 @@ fn what_waits_for_a_subscription_that_closes_is_lost_as_closed() {
         let bus = bus();
         let port = port(&bus);
         let (small, roomy) = (subscribe(&port, 3), subscribe(&port, 100));
-        let unfinished = fill(&port);
+        let pending = fill(&port);
         small.close();
-        assert!(matches!(port.resume(unfinished, &waker()), Ok(Published::Done)));
+        assert!(matches!(port.resume(pending, &waker()), Ok(Published::Done)));
         assert_eq!(account(&bus.broker.statistics(), "closed"), (4, 4, 4));
         assert_eq!((small.queue.snapshot().lost(), roomy.queue.snapshot().lost()), (4, 0));
         // So is what nobody else has, and what is given up then.
         roomy.close();
         let alone = subscribe(&port, 1);
-        let unfinished = fill(&port);
+        let pending = fill(&port);
         alone.close();
-        assert!(matches!(port.resume(unfinished, &waker()), Ok(Published::Done)));
+        assert!(matches!(port.resume(pending, &waker()), Ok(Published::Done)));
         assert_eq!(account(&bus.broker.statistics(), "closed"), (6, 0, 10));
         let (small, _roomy) = (subscribe(&port, 1), subscribe(&port, 100));
-        let unfinished = fill(&port);
+        let pending = fill(&port);
         small.close();
-        assert!(unfinished.give_up());
+        assert!(pending.give_up());
         let statistics = bus.broker.statistics();
         let (closed, vain) = (statistics.dropped["closed"], statistics.dropped["overflow"]);
         assert_eq!((statistics.bus.messages_delivered, closed, vain), (2, 11, 1));
@@ -119,9 +119,9 @@ fn what_waits_in_process_when_the_broker_ends_is_published_and_lost_or_neither()
         let bus = bus();
         let port = port(&bus);
         let small = subscribe(&port, 3);
-        let unfinished = fill(&port);
+        let pending = fill(&port);
         assert_eq!(shut_down(&bus.broker, Duration::from_millis(200)).messages, 0);
-        assert!(matches!(port.resume(unfinished, &waker()), Err(Error::Lifecycle(_))));
+        assert!(matches!(port.resume(pending, &waker()), Err(Error::Lifecycle(_))));
         assert_eq!(account(&bus.broker.statistics(), "closed"), (3, 3, 0));
         assert_eq!((drained(&small), port.published()), (3, 3));
     });
@@ -130,10 +130,10 @@ fn what_waits_in_process_when_the_broker_ends_is_published_and_lost_or_neither()
         let bus = bus();
         let port = port(&bus);
         let readers = [3, 100, 3].map(|messages| subscribe(&port, messages));
-        let unfinished = fill(&port);
-        assert_eq!(unfinished.readers(), 2);
+        let pending = fill(&port);
+        assert_eq!(pending.readers(), 2);
         assert_eq!(shut_down(&bus.broker, Duration::from_millis(200)).messages, 2);
-        assert!(matches!(port.resume(unfinished, &waker()), Ok(Published::Done)));
+        assert!(matches!(port.resume(pending, &waker()), Ok(Published::Done)));
         assert_eq!(account(&bus.broker.statistics(), "closed"), (4, 10, 2));
         assert_eq!(readers.each_ref().map(drained), [3, 4, 3]);
         assert_eq!((readers[0].queue.snapshot().lost(), port.published()), (1, 4));
@@ -148,10 +148,10 @@ fn what_waits_for_a_connection_that_breaks_is_lost_as_disconnected() {
         let _here = subscribe(&port, 1 << 16);
         let (mut reader, _) = bus.connect_with(r#","queue_messages":5"#);
         reader.subscribe(1, &["events.#"]);
-        let unfinished = fill(&port);
+        let pending = fill(&port);
         drop(reader);
         bus.settled(|statistics| statistics.connections == 0);
-        assert!(matches!(port.resume(unfinished, &waker()), Ok(Published::Done)));
+        assert!(matches!(port.resume(pending, &waker()), Ok(Published::Done)));
         let (published, delivered, lost) = account(&bus.broker.statistics(), "disconnected");
         assert_eq!(delivered + lost, 2 * published);
         assert!(lost >= 6);

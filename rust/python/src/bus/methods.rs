@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use daemoneye_eventbus_core::Error;
-use daemoneye_eventbus_core::broker::{Published, Unfinished};
+use daemoneye_eventbus_core::broker::{PendingPublish, Published};
 use daemoneye_eventbus_core::lock::Mutex;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -157,8 +157,8 @@ impl BusCore {
         call: &str,
         progress: &PublishProgress,
     ) -> PyResult<bool> {
-        let outcome = match progress.take_unfinished() {
-            Some(unfinished) => slf.get().resume(slf.py(), unfinished)?,
+        let outcome = match progress.take_pending() {
+            Some(pending) => slf.get().resume(slf.py(), pending)?,
             None => {
                 let request = PublishRequest {
                     call: PublishCall::named(call)?,
@@ -257,13 +257,13 @@ impl BusCore {
 
 impl BusCore {
     /// Goes on with an in-process publish that only some readers have.
-    fn resume(&self, py: Python<'_>, unfinished: Unfinished) -> PyResult<PublishOutcome> {
+    fn resume(&self, py: Python<'_>, pending: PendingPublish) -> PyResult<PublishOutcome> {
         let Backend::Local(_, port) = &self.backend else {
             return Ok(PublishOutcome::Full(None));
         };
-        Ok(match raise(py, port.get(py)?.resume(unfinished, &self.room_waker))? {
+        Ok(match raise(py, port.get(py)?.resume(pending, &self.room_waker))? {
             Published::Done | Published::HeldBack => PublishOutcome::Accepted,
-            Published::Wait(unfinished) => PublishOutcome::Full(Some(unfinished)),
+            Published::Wait(pending) => PublishOutcome::Full(Some(pending)),
         })
     }
 }

@@ -293,10 +293,10 @@ impl BusCore {
                     }
                 }
             }
-            Published::Wait(unfinished) => {
+            Published::Wait(pending) => {
                 return match scheduled {
-                    Ok(()) => Ok(PublishOutcome::Full(Some(unfinished))),
-                    Err(error) if unfinished.give_up() => Ok(PublishOutcome::Interrupted(error)),
+                    Ok(()) => Ok(PublishOutcome::Full(Some(pending))),
+                    Err(error) if pending.give_up() => Ok(PublishOutcome::Interrupted(error)),
                     Err(error) => Err(error),
                 };
             }

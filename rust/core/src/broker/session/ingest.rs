@@ -14,8 +14,8 @@ use crate::broker::deliver::Delivery;
 use crate::broker::read_room::FREE;
 use crate::broker::rights::{Rights, look_up};
 use crate::broker::route::{LaneKind, Route, RouteStatus};
+use crate::broker::route_cache::RouteCache;
 use crate::broker::router::Router;
-use crate::broker::routes::Routes;
 use crate::broker::statistics::Refusal as Cut;
 use crate::error::Result;
 use crate::headroom::Headroom;
@@ -30,7 +30,7 @@ const TOO_FAST: &str = "above the broker's rate_limit; publish more slowly, or w
 
 /// What one publisher remembers of the routes to its readers.
 pub(super) struct Ingest {
-    routes: Routes,
+    routes: RouteCache,
     topics: LastTopic,
     open: Option<Open>,
 }
@@ -60,7 +60,7 @@ enum Fit {
 impl Ingest {
     pub(super) fn new(max_depth: usize) -> Self {
         Self {
-            routes: Routes::new(),
+            routes: RouteCache::new(),
             topics: LastTopic::new(max_depth),
             open: None,
         }

@@ -15,7 +15,7 @@ const TOPICS: usize = 1024;
 /// Bytes of the lists in routes that are remembered.
 pub(super) const MOST_BYTES: usize = 1024 * 1024;
 
-pub(super) struct Routes {
+pub(super) struct RouteCache {
     by_topic: Cache<Arc<Route>>,
     /// The same, each once, since topics share them.
     known: Vec<Arc<Route>>,
@@ -24,7 +24,7 @@ pub(super) struct Routes {
     looked_up: Duration,
 }
 
-impl Routes {
+impl RouteCache {
     pub(super) fn new() -> Self {
         Self {
             by_topic: Cache::new(TOPICS),
@@ -116,7 +116,7 @@ mod tests {
             subscribe(&router, &join(&router), 0..1000, |_| "events.#".to_owned());
         }
         subscribe(&router, &join(&router), 0..200, |id| format!("events.t{id}"));
-        let mut routes = Routes::new();
+        let mut routes = RouteCache::new();
         let found: Vec<_> = (0..200)
             .map(|id| {
                 let topic = format!("events.t{id}");

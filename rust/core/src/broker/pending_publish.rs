@@ -22,12 +22,12 @@ pub enum Published {
     Done,
     /// Done but for the writing: [`Port::end_turn`](super::Port::end_turn) at the end of the turn.
     HeldBack,
-    /// Some queues are full: to be resumed when the waker is woken, or at [`Unfinished::retry_at`] at the latest.
-    Wait(Unfinished),
+    /// Some queues are full: to be resumed when the waker is woken, or at [`PendingPublish::retry_at`] at the latest.
+    Wait(PendingPublish),
 }
 
 /// The readers of a publish that had no room yet; dropping it gives them up.
-pub struct Unfinished {
+pub struct PendingPublish {
     pub(super) shared: Arc<Shared>,
     /// Accepted publishes of its port.
     pub(super) published: Arc<AtomicU64>,
@@ -38,16 +38,16 @@ pub struct Unfinished {
     pub(super) counted: bool,
 }
 
-impl std::fmt::Debug for Unfinished {
+impl std::fmt::Debug for PendingPublish {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Unfinished")
+        f.debug_struct("PendingPublish")
             .field("waiting", &self.waiting)
             .field("counted", &self.counted)
             .finish_non_exhaustive()
     }
 }
 
-impl Unfinished {
+impl PendingPublish {
     /// When to try again, woken or not: the first of the full queues counts as stalled then, if it takes nothing before, or others may
     /// have left it some of what all queues together hold.
     pub fn retry_at(&self) -> Instant {
@@ -89,7 +89,7 @@ impl Unfinished {
             self.published.fetch_add(1, Ordering::Relaxed);
             self.publish_state.lock().numbers.publish(self.number);
         }
-        shared.note_unfinished(before, self.owed(), met_end);
+        shared.note_pending(before, self.owed(), met_end);
         Ok(match self.waiting {
             None => Published::Done,
             Some(_) => Published::Wait(self),
@@ -97,13 +97,13 @@ impl Unfinished {
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for PendingPublish {
     fn drop(&mut self) {
         let owed = self.owed();
         let Some(waiting) = self.waiting.take() else { return };
         if self.counted {
             waiting.give_up(&self.shared);
-            self.shared.note_unfinished(owed, 0, owed);
+            self.shared.note_pending(owed, 0, owed);
         } else {
             self.publish_state.lock().numbers.give_up(self.number);
         }

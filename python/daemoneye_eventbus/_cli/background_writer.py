@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 from daemoneye_eventbus._cli.numbers import counted
 from daemoneye_eventbus._signals import with_signals_blocked
 
-__all__ = ["Aside"]
+__all__ = ["BackgroundWriter"]
 
 _PATIENCE: Final = 0.5
 """Seconds without progress after which a stream counts as one that nobody reads."""
@@ -30,7 +30,7 @@ _LONGEST: Final = 2.0
 _END: Final = os.linesep.encode()
 
 
-class Aside:
+class BackgroundWriter:
     """One standard stream. Lines are given, and their end is waited for, in one thread."""
 
     def __init__(self, name: Literal["stdout", "stderr"], *, waits: bool = False) -> None:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
     from daemoneye_eventbus._loop import Bridge
 
-__all__ = ["Ending"]
+__all__ = ["BrokerEnd"]
 
 
-class Ending:
+class BrokerEnd:
     """Observers register and end it from any thread, so each of these is one operation of a dict."""
 
     __slots__ = ("_is_over", "_observers")
