@@ -58,6 +58,8 @@ pub(super) struct Connection {
     pub(super) forgotten: Option<Instant>,
     pub(super) read_buffer: ReadBuffer,
     pub(super) paused: bool,
+    /// When the broker was last told that messages are taken here, though nothing is read.
+    pub(super) told_taken: Option<Instant>,
 }
 
 impl Connection {
@@ -73,6 +75,7 @@ impl Connection {
             forgotten: None,
             read_buffer: ReadBuffer::default(),
             paused: false,
+            told_taken: None,
         }
     }
 

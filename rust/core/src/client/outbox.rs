@@ -77,6 +77,8 @@ pub(super) struct Outbox {
     pub(super) stream: Option<Arc<Stream>>,
     pub(super) max_frame: usize,
     pub(super) topics: LastTopic,
+    /// The broker at its other end knows `TAKEN`.
+    knows_taken: bool,
     /// A write failed on the present connection.
     failed: bool,
     closed: Option<Error>,
@@ -106,6 +108,7 @@ impl Outbox {
             stream: None,
             max_frame,
             topics: LastTopic::new(DEFAULT_MAX_DEPTH),
+            knows_taken: false,
             failed: false,
             closed: None,
         }
@@ -129,8 +132,9 @@ impl Outbox {
     }
 
     /// A new connection, not live yet.
-    pub(super) fn attach(&mut self, stream: Arc<Stream>, max_frame: usize, max_depth: usize) {
+    pub(super) fn attach(&mut self, stream: Arc<Stream>, max_frame: usize, max_depth: usize, knows_taken: bool) {
         self.stream = Some(stream);
+        self.knows_taken = knows_taken;
         (self.max_frame, self.topics) = (max_frame, LastTopic::new(max_depth));
         self.failed = false;
     }
@@ -185,6 +189,15 @@ impl Outbox {
         if self.pending() == 0 {
             self.append_text(&FromClient::Pong.frame());
         }
+    }
+
+    /// Appends a TAKEN, if the broker knows it, and unless so much is unsent that it is not read. True if it did.
+    pub(super) fn taken(&mut self) -> bool {
+        let tells = self.knows_taken && self.pending() < KEPT;
+        if tells {
+            self.append_text(&FromClient::Taken.frame());
+        }
+        tells
     }
 
     /// Asked from time to time: gives back what a burst has left, if nothing was published since it was asked last. Who publishes now and

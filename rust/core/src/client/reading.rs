@@ -6,6 +6,9 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::connection::{Connection, Read};
 use super::inbound::ControlEvent;
@@ -17,6 +20,8 @@ use crate::printable::printable;
 use crate::transport::{Peer, Stream};
 use crate::wire::text::{FromClient, Overflow};
 
+/// How often the broker is told at most that messages are taken, though nothing is read.
+const TELL_TAKEN: Duration = Duration::from_millis(250);
 /// Reads of a connection that is over: more than a kernel holds of it.
 const MAX_FINAL_READS: usize = 64;
 
@@ -111,6 +116,16 @@ impl Shared {
             self.connection_lost(connection, error, false);
         }
         read
+    }
+
+    /// The program has taken messages of a subscription that was full. What is read ahead may last it for longer than the broker waits
+    /// for a reader, which would count as stalled then.
+    pub(super) fn tell_taken(&self, connection: &mut Connection) {
+        let is_due = |told: Instant| told.elapsed() >= TELL_TAKEN;
+        if connection.told_taken.is_none_or(is_due) && self.outbox.lock().taken() {
+            connection.told_taken = Some(Instant::now());
+            self.flush();
+        }
     }
 
     /// Reads and processes what has come already. Nobody is waited for any more.

@@ -206,7 +206,7 @@ async fn attempt(shared: &Arc<Shared>, give_up: Option<Instant>) -> Result<Live,
         shared
             .outbox
             .lock()
-            .attach(Arc::clone(&established.stream), max_frame, max_depth);
+            .attach(Arc::clone(&established.stream), max_frame, max_depth, info.taken);
     }
     resubscribe(shared, &mut established, give_up).await?;
     let Established {
@@ -238,7 +238,7 @@ async fn attempt_original(shared: &Arc<Shared>, deadline: Instant, first: bool) 
     shared
         .outbox
         .lock()
-        .attach(Arc::clone(&stream), max_frame, DEFAULT_MAX_DEPTH);
+        .attach(Arc::clone(&stream), max_frame, DEFAULT_MAX_DEPTH, false);
     shared.go_live(Arc::clone(&stream), leftover);
     Ok(Live::Original { stream, readable })
 }

@@ -269,7 +269,7 @@ impl Inner {
 
     /// The reader took something, which is off the counts already: its stall clock starts anew, or ends. What was dropped is no
     /// progress of the reader's, however much room it makes.
-    fn note_progress(&mut self) {
+    pub(super) fn note_progress(&mut self) {
         self.pace = match self.pace {
             Pace::Room => return,
             Pace::Stalled if !self.below_half() => return,

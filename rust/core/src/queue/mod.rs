@@ -305,6 +305,11 @@ impl Queue {
         self.inner.lock().armed = false;
     }
 
+    /// The reader takes messages on its side, behind what the kernel has of them: it has not stalled.
+    pub fn note_taken(&self) {
+        self.inner.lock().note_progress();
+    }
+
     /// The next push is to wake the reader, unless something waits already: then true.
     pub fn arm_reader(&self) -> bool {
         self.inner.lock().arm_reader()

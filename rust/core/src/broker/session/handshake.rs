@@ -104,6 +104,7 @@ impl Agreed {
             ping_interval: config.ping_interval.as_secs_f64(),
             nonce: Some(self.nonce.clone()),
             auth: if self.nonces.is_some() { "token" } else { "none" }.to_owned(),
+            taken: true,
         }
     }
 }

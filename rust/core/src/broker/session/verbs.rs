@@ -34,6 +34,7 @@ impl Session {
             Ok(FromClient::Unsub(unsub)) => self.unsubscribe(unsub.id),
             Ok(FromClient::Ping) => self.answer(&FromBroker::Pong),
             Ok(FromClient::Pong) => {}
+            Ok(FromClient::Taken) => self.connection.queue.note_taken(),
             Ok(FromClient::Stats(asked)) => self.tell_statistics(asked),
             Ok(FromClient::Bye) => {
                 // Its own doing, as if it had closed each of them.

@@ -35,6 +35,9 @@ pub struct Info {
     pub nonce: Option<String>,
     /// `none` or `token`.
     pub auth: String,
+    /// The broker knows `TAKEN`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken: bool,
 }
 
 /// `OK`: to a SUB or UNSUB the id, to STATS also the numbers, to AUTH the broker's proof.

@@ -194,6 +194,8 @@ pub enum FromClient {
     /// The original's `PING:HEX`, its proof of a token: what stands behind the colon.
     PingProof(String),
     Pong,
+    /// Its program takes messages out of a full queue on its side, behind which the connection is not read.
+    Taken,
     Stats(Stats),
     Bye,
     /// A verb that this build does not know, cut to 64 bytes.
@@ -212,6 +214,7 @@ impl FromClient {
             "STATS" => parts.object().map(Self::Stats),
             "PING" => parts.without_object(Self::Ping),
             "PONG" => parts.without_object(Self::Pong),
+            "TAKEN" => parts.without_object(Self::Taken),
             "BYE" => parts.object_or_default::<Bye>().map(|_| Self::Bye),
             verb => Ok(match (verb.strip_prefix("PING:"), parts.object) {
                 (Some(proof), None) => Self::PingProof(proof.to_owned()),
@@ -239,6 +242,7 @@ impl FromClient {
             Self::Ping => frame("PING", NONE),
             Self::PingProof(proof) => frame(&format!("PING:{proof}"), NONE),
             Self::Pong => frame("PONG", NONE),
+            Self::Taken => frame("TAKEN", NONE),
             Self::Bye => frame("BYE", NONE),
             Self::Unknown(verb) => frame(verb, NONE),
         }

@@ -54,6 +54,7 @@ fn every_verb_of_a_client_comes_back() {
         FromClient::Ping,
         FromClient::PingProof("00ff".into()),
         FromClient::Pong,
+        FromClient::Taken,
         FromClient::Bye,
         FromClient::Unknown("LATER".into()),
     ] {
@@ -77,6 +78,7 @@ fn every_verb_of_a_broker_comes_back() {
         ping_interval: 30.0,
         nonce: None,
         auth: "none".into(),
+        taken: true,
     };
     let statistics = crate::event::EventBusStatistics {
         messages_published: u64::MAX,

@@ -118,6 +118,7 @@ pub(crate) fn broker_info(ping_interval: f64) -> Info {
         ping_interval,
         nonce: None,
         auth: "none".to_owned(),
+        taken: false,
     }
 }
 
