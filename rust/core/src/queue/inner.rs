@@ -258,11 +258,16 @@ impl Inner {
         self.messages <= self.limits.messages / 2 && self.bytes <= self.limits.bytes / 2
     }
 
+    fn is_short(&self) -> bool {
+        self.is_full() || self.keeps_producers_waiting()
+    }
+
     fn has_stalled(&mut self) -> bool {
         if let (Pace::ShortSince(since), Some(stall)) = (self.pace, self.stall)
             && since.elapsed() >= stall
         {
-            self.pace = Pace::Stalled;
+            // Who found too little room may have given up.
+            self.pace = if self.is_short() { Pace::Stalled } else { Pace::Room };
         }
         self.pace == Pace::Stalled
     }
@@ -273,7 +278,7 @@ impl Inner {
         self.pace = match self.pace {
             Pace::Room => return,
             Pace::Stalled if !self.below_half() => return,
-            Pace::ShortSince(_) if self.is_full() || self.keeps_producers_waiting() => Pace::ShortSince(Instant::now()),
+            Pace::ShortSince(_) if self.is_short() => Pace::ShortSince(Instant::now()),
             Pace::ShortSince(_) | Pace::Stalled => Pace::Room,
         };
     }

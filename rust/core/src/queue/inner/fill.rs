@@ -39,7 +39,9 @@ impl Inner {
             let taken = self.take_part(run, subscriptions, budget);
             return Self::push_result(run, taken, self.stalls_at());
         }
-        self.note_short();
+        if waits.is_some() || self.is_full() {
+            self.note_short();
+        }
         if let Some(waker) = waits {
             let taken = self.take_part(run, subscriptions, budget);
             let mut retry_at = self.stalls_at();

@@ -136,6 +136,32 @@ fn a_queue_that_was_full_once_stalls_no_sooner_when_it_is_full_again() {
     assert!(!queue.queue.is_lossless());
 }
 
+/// One large message that found no room set the clock for whoever came long after it.
+#[test]
+#[cfg_attr(miri, ignore = "it goes by the clock")]
+fn a_queue_with_room_is_short_for_nobody_once_the_large_one_is_given_up() {
+    for on_full in ["wait", "drop"] {
+        let queue = within(limits(10, 1000), Overflow::DropNewest, STALL, usize::MAX);
+        let waker: Arc<dyn Wake> = Arc::new(WakeCounter::default());
+        let push = |run: &Run| queue.queue.push(run, &ids(&[1]), 0, OnFull::Wait(&waker));
+        assert_eq!(push(&run(0..1, 20)), Pushed::Done);
+        if on_full == "wait" {
+            let given_up: Arc<dyn Wake> = Arc::new(WakeCounter::default());
+            let waits = queue
+                .queue
+                .push(&run(0..1, 1000), &ids(&[1]), 0, OnFull::Wait(&given_up));
+            assert!(matches!(waits, Pushed::Full { taken: 0, .. }));
+        } else {
+            queue.queue.push(&run(0..1, 1000), &ids(&[1]), 0, OnFull::Overflow);
+        }
+        std::thread::sleep(STALL);
+        while queue.queue.snapshot().messages < 10 {
+            assert_eq!(push(&run(0..1, 20)), Pushed::Done);
+        }
+        assert!(matches!(push(&run(0..1, 20)), Pushed::Full { .. }), "{on_full}");
+    }
+}
+
 /// Each time that all who waited were woken it had started anew, so that a reader that hung was waited for without end.
 #[test]
 #[cfg_attr(miri, ignore = "it goes by the clock")]
