@@ -21,7 +21,7 @@ async def flood(bus):
 
 @pytest.mark.parametrize("read", ["get", "get_many", "async for"])
 async def test_a_slow_reader_is_no_stalled_one(path, read):
-    """The client read 256 KiB ahead, and the kernel held as much: the broker saw nothing move while the program took its messages."""
+    """The client had read ahead, and the kernel held as much: the broker saw nothing move while messages were taken."""
 
     async def take(events):
         if read == "get":

@@ -464,6 +464,7 @@ class EventBus(Publisher):
             for subscription in open_now:
                 subscription._begin_close(waits=goodbye > 0)
         finally:
+            self._bridge.release_bus(self)
             await self._backend.close(goodbye)
             self._backend.room.call()
         for subscription in open_now:

@@ -29,8 +29,6 @@ __all__ = ["Bridge"]
 
 _log = logging.getLogger("daemoneye_eventbus.client")
 
-# A bus gives the loop a turn when it has published what fills this part of a queue there.
-_PART_OF_QUEUE: Final = 8
 _UNLIMITED: Final = (2**63, 2**63)
 
 
@@ -187,10 +185,8 @@ class Bridge:
         _logs.emit()
 
     def limit_publishes(self, owner: int, queue_messages: int, queue_bytes: int) -> None:
-        """Has each bus of this loop give it a turn well before it has filled the queue of ``owner``, of this size."""
-        # More than a reader takes in each turn would overflow any queue in the end.
-        messages = min(queue_messages // _PART_OF_QUEUE, SubscriptionCore._MESSAGES_A_TURN)
-        limit = (messages, queue_bytes // _PART_OF_QUEUE)
+        """Has the buses of this loop give it a turn well before the queue of ``owner``, of this size, is full."""
+        limit = (queue_messages, queue_bytes)
         is_new = limit not in self._limit_uses
         self._limit_uses[limit] += 1
         self._limits[owner] = limit
@@ -211,19 +207,31 @@ class Bridge:
             self._apply_publish_limits()
 
     def limit_bus(self, bus: BusCore) -> None:
-        """Holds a bus of this loop to the limits; all of them together publish no more than a queue has room for."""
+        """Holds a bus of this loop to the limits, until it is closed."""
         self._limited_buses.add(bus)
-        shares = 1 << max(0, len(self._limited_buses).bit_length() - _PART_OF_QUEUE.bit_length() + 1)
-        if shares == self._shares:
-            bus._limit_budget(*self._publish_limits())
-        else:
-            # Rarely: there may be thousands, and each would have all the others changed.
+        self._share_limits()
+        bus._limit_budget(*self._publish_limits())
+
+    def release_bus(self, bus: BusCore) -> None:
+        """Leaves its share to the others."""
+        self._limited_buses.discard(bus)
+        self._share_limits()
+
+    def _share_limits(self) -> None:
+        # In steps of two, since there may be thousands, and each would have all the others changed.
+        shares = 1 << max(0, len(self._limited_buses) - 1).bit_length()
+        if shares != self._shares:
             self._shares = shares
             self._apply_publish_limits()
 
     def _publish_limits(self) -> tuple[int, int]:
-        messages, bytes_ = zip(_UNLIMITED, *self._limit_uses, strict=True)
-        return min(messages) // self._shares, min(bytes_) // self._shares
+        """What each bus may publish in a turn: an eighth of the smallest queue, and all together a quarter."""
+        messages, bytes_ = (min(sizes) for sizes in zip(_UNLIMITED, *self._limit_uses, strict=True))
+        if not self._limit_uses:
+            return messages, bytes_
+        # More than a reader takes in each turn would overflow any queue in the end.
+        together = min(messages // 4, SubscriptionCore._MESSAGES_A_TURN)
+        return min(messages // 8, together // self._shares), min(bytes_ // 8, bytes_ // 4 // self._shares)
 
     def _apply_publish_limits(self) -> None:
         limits = self._publish_limits()

@@ -22,6 +22,7 @@ from daemoneye_eventbus.errors import ConnectionClosed, PublishTimeout
 __all__ = ["Publisher"]
 
 _SERVED_A_TURN: Final = 256
+_IDLE_TURNS: Final = 2
 
 
 class Publisher(BusCore):
@@ -172,13 +173,13 @@ class Publisher(BusCore):
         """Lets publishes that other tasks began before, and that gave the loop a turn, go on first."""
         standing, settled = self._standing_publishes()
         last = settled + standing
-        while standing and settled < last:
+        # Whoever stands behind one that nobody drives any more goes on a turn later; who is left then does not.
+        idle_turns = 0
+        while standing and settled < last and idle_turns < _IDLE_TURNS:
             before = settled
             await asyncio.sleep(0)
             standing, settled = self._standing_publishes()
-            if settled == before:
-                # Whoever is left does not come back: nobody drives it any more.
-                break
+            idle_turns = 0 if settled != before else idle_turns + 1
 
     async def _publish_many(
         self, events: Iterable[CollectionEvent], correlation: str | CorrelationMetadata | None, topic: str | None
