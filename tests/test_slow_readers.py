@@ -1,6 +1,8 @@
 """A reader that is slow and never stops is waited for, whatever is read ahead for it on its side."""
 
 import asyncio
+import contextlib
+import itertools
 
 import pytest
 
@@ -12,11 +14,24 @@ BLOCK = ClientConfig(congestion="block", pool=False, publish_timeout=60.0)
 STALL = 1.0
 
 
-async def flood(bus):
-    number = 0
-    while True:
-        await bus.publish(process(number, command_line="x" * 100))
-        number += 1
+@contextlib.asynccontextmanager
+async def flooded(path):
+    """A broker with a small queue, and a reader behind it, both of which one publisher keeps full."""
+
+    async def flood(bus):
+        for number in itertools.count():
+            await bus.publish(process(number, command_line="x" * 100))
+
+    config = BrokerConfig(stall_timeout=STALL, queue_messages=100)
+    async with (
+        Broker(path, config=config) as broker,
+        EventBus.connect(path, config=BLOCK) as publisher,
+        EventBus.connect(path, config=BLOCK) as reader,
+        reader.subscribe("events.#", overflow="block", queue_messages=10) as events,
+    ):
+        flooding = asyncio.create_task(flood(publisher))
+        yield broker, events
+        flooding.cancel()
 
 
 @pytest.mark.parametrize("read", ["get", "get_many", "async for"])
@@ -30,14 +45,7 @@ async def test_a_slow_reader_is_no_stalled_one(path, read):
             return await events.get_many(3, timeout=10)
         return [await anext(events)]
 
-    config = BrokerConfig(stall_timeout=STALL, queue_messages=100)
-    async with (
-        Broker(path, config=config) as broker,
-        EventBus.connect(path, config=BLOCK) as publisher,
-        EventBus.connect(path, config=BLOCK) as reader,
-        reader.subscribe("events.#", overflow="block", queue_messages=10) as events,
-    ):
-        flooding = asyncio.create_task(flood(publisher))
+    async with flooded(path) as (broker, events):
         got = []
         end = asyncio.get_running_loop().time() + 4 * STALL
         while asyncio.get_running_loop().time() < end:
@@ -45,19 +53,10 @@ async def test_a_slow_reader_is_no_stalled_one(path, read):
             await asyncio.sleep(0.05)
         assert broker.statistics().dropped == {}
         assert got == list(range(len(got)))
-        flooding.cancel()
 
 
 async def test_a_reader_that_stops_is_stalled_all_the_same(path):
-    config = BrokerConfig(stall_timeout=STALL, queue_messages=100)
-    async with (
-        Broker(path, config=config) as broker,
-        EventBus.connect(path, config=BLOCK) as publisher,
-        EventBus.connect(path, config=BLOCK) as reader,
-        reader.subscribe("events.#", overflow="block", queue_messages=10) as events,
-    ):
-        flooding = asyncio.create_task(flood(publisher))
+    async with flooded(path) as (broker, events):
         await events.get(timeout=10)
         await asyncio.sleep(3 * STALL)
         assert broker.statistics().dropped["overflow"] > 0
-        flooding.cancel()
