@@ -152,21 +152,19 @@ async def test_a_second_task_at_the_same_time_costs_the_first_nothing(pair: Pair
 
 @pytest.mark.parametrize("way", ["publish", *READS])
 async def test_a_second_await_while_others_have_a_turn_costs_the_first_nothing(pair: Pair, way):
-    count = 300  # more than the loop waits for, however fast they go
+    count = 2_100  # more than one turn has room for, of either kind
     async with pair.sub.subscribe("events.#") as events:
         if way != "publish":
             await pair.pub.publish_many([process(pid) for pid in range(count)])
             await eventually(lambda: events.pending == count, what="pending")
-        for pid in range(count):
-            made = pair.pub.publish(process(pid)) if way == "publish" else READS[way](events)
-            first = asyncio.create_task(made)
-            await asyncio.sleep(0)
-            if not first.done():
-                break
-        await refused_beside(first, made)
-        await asyncio.wait_for(first, 5)
-        got = pids(await collect(events, pid + 1)) if way == "publish" else [first.result().event.pid]
-        assert got[-1] == pid
+        made = [pair.pub.publish(process(pid)) if way == "publish" else READS[way](events) for pid in range(count)]
+        tasks = [asyncio.create_task(each) for each in made]
+        await asyncio.sleep(0)
+        at = next(at for at, task in enumerate(tasks) if not task.done())
+        await refused_beside(tasks[at], made[at])
+        async with asyncio.timeout(5):
+            results = await asyncio.gather(*tasks)
+        assert pids(await collect(events, count) if way == "publish" else results) == list(range(count))
 
 
 async def test_anext_with_a_default(pair: Pair):

@@ -125,29 +125,82 @@ async def test_an_end_waits_for_nobody_who_does_not_come_back(broker):
         left.close()
 
 
-async def test_a_loop_with_other_work_publishes_and_reads_as_much_in_each_turn(kind, broker, path):
-    """What others had taken of the loop's time was counted as the bus's own: it went on with one event a turn."""
-    turns = 0
+class Busy:
+    """A task with 2 ms of work for each turn of the loop, and the turns that it counts."""
 
-    async def work():
-        nonlocal turns
+    def __init__(self):
+        self.turns = 0
+        self.task = asyncio.create_task(self.work())
+
+    async def work(self):
         while True:
-            turns += 1
+            self.turns += 1
             end = time.perf_counter() + 0.002
             while time.perf_counter() < end:
                 pass
             await asyncio.sleep(0)
 
+
+async def test_a_loop_with_other_work_publishes_and_reads_as_much_in_each_turn(kind, broker, path):
+    """What others had taken of the loop's time was counted as the bus's own: it went on with one event a turn."""
     async with await open_bus(kind, broker, path) as bus, bus.subscribe("events.#") as events:
-        working = asyncio.create_task(work())
+        busy = Busy()
         for number in range(500):
             await bus.publish(process(number))
-        published = turns
+        published = busy.turns
         assert published < 150
         await bus.flush()
         while events.pending < 500:
             await asyncio.sleep(0)
-        before = turns
+        before = busy.turns
         assert pids([await events.get() for _ in range(500)]) == list(range(500))
-        assert turns - before < 100
-        working.cancel()
+        assert busy.turns - before < 100
+        busy.task.cancel()
+
+
+@pytest.mark.parametrize("call", ["publish", "publish_many", "get", "get_many"])
+async def test_a_call_in_a_new_turn_goes_on_at_once(kind, broker, path, call):
+    """After a millisecond each waited for one more turn, also where the loop had had many since the last."""
+    async with await open_bus(kind, broker, path) as bus, bus.subscribe("events.#") as events:
+        await bus.publish_many([process(number) for number in range(100)])
+        await bus.flush()
+        while events.pending < 100:
+            await asyncio.sleep(0)
+        calls = {
+            "publish": lambda: bus.publish(process(1)),
+            "publish_many": lambda: bus.publish_many([process(1), process(2)]),
+            "get": events.get,
+            "get_many": lambda: events.get_many(2),
+        }
+        busy = Busy()
+        waited = 0
+        for _ in range(40):
+            await asyncio.sleep(0)
+            before = busy.turns
+            await calls[call]()
+            waited += busy.turns - before
+        assert waited < 10
+        busy.task.cancel()
+
+
+async def test_a_task_that_keeps_the_loop_gives_it_its_turns(kind, broker, path):
+    """However long it has worked itself, and although the loop had turns before."""
+    async with await open_bus(kind, broker, path) as bus, bus.subscribe("events.#"):
+        turns = 0
+
+        async def count():
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        await asyncio.sleep(0)
+        before = turns
+        for number in range(20):
+            end = time.perf_counter() + 0.002
+            while time.perf_counter() < end:
+                pass
+            await bus.publish(process(number))
+        assert turns - before >= 10
+        counting.cancel()

@@ -170,7 +170,7 @@ class Subscription(SubscriptionCore[T_co]):
             raise ValueError(f"max: must be at least 1{got(most)}")
         loop = self._bridge.check()
         deadline = None if timeout is None else Deadline("get_many", timeout, loop)
-        if self._must_yield():
+        if self._must_yield(deadline is None):
             try:
                 await asyncio.sleep(0)
             finally:

@@ -42,7 +42,7 @@ async def read(events, take):
     for at in range(ALLOCATIONS):
         pending = events.pending
         # A turn of the loop, which would not survive it, is behind us: the one that yields for it is given up.
-        while not events._must_yield():
+        while not events._must_yield(False):
             pass
         yielded = events.get()
         yielded.send(None)

@@ -1,8 +1,13 @@
 //! A cooperative budget: how many steps tasks take before the loop has a turn, for calls that never have to wait.
 //!
-//! Guarantees: one task keeps the loop for about [`SLICE`] at most, and for no more steps than the limit; tasks keep their order.
+//! Guarantees: one task keeps the loop for about [`SLICE`] at most (for two where the loop had a turn in the first), and for no more steps
+//! than the limit; tasks keep their order. A step that comes later than that goes on at once if the loop has had a turn meanwhile.
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+
+use crate::loop_thread::OwnLoop;
 
 /// The longest that tasks run before the loop has a turn.
 const SLICE: Duration = Duration::from_millis(1);
@@ -17,9 +22,11 @@ const SHORT: Duration = Duration::from_micros(100);
 /// it yield too, until the first of them resumes. So a task that takes step after step still gets its whole budget.
 pub(crate) struct Budget {
     start: Instant,
-    /// Nanoseconds from `start` to the last turn, and to when the clock was last read.
-    last_turn: AtomicU64,
+    /// Nanoseconds from `start` to the beginning of the slice, and to when the clock was last read.
+    slice_begin: AtomicU64,
     last_read: AtomicU64,
+    /// Turns of the loop that were counted when the slice began, if the next is watched for.
+    turns_at_begin: AtomicU64,
     steps: AtomicU32,
     /// The step before which the clock is read next.
     next_read: AtomicU32,
@@ -38,8 +45,9 @@ impl Budget {
     pub(crate) fn new(limit: u32) -> Self {
         Self {
             start: Instant::now(),
-            last_turn: AtomicU64::new(0),
+            slice_begin: AtomicU64::new(0),
             last_read: AtomicU64::new(0),
+            turns_at_begin: AtomicU64::new(0),
             steps: AtomicU32::new(0),
             next_read: AtomicU32::new(0),
             limit: AtomicU32::new(limit),
@@ -62,24 +70,39 @@ impl Budget {
     }
 
     /// Counts one step. True if the loop should have a turn first, after which the caller calls [`resume`](Self::resume) for that step;
-    /// also true behind somebody who has yet to do so.
+    /// also true behind somebody who has yet to do so. Not for a step that `waits`, which gives the loop its turn.
     #[inline]
-    pub(crate) fn must_yield(&self) -> bool {
-        self.count_without_clock().is_some_and(|steps| {
-            let must = self.yielded.load(Ordering::Relaxed) || self.read_clock(steps);
-            self.yielded.store(must, Ordering::Relaxed);
-            let standing = self.standing.load(Ordering::Relaxed);
-            self.standing.store(standing + u64::from(must), Ordering::Relaxed);
-            must
-        })
+    pub(crate) fn must_yield(
+        &self,
+        py: Python<'_>,
+        own_loop: &OwnLoop,
+        waits: impl FnOnce() -> bool,
+    ) -> PyResult<bool> {
+        let Some(steps) = self.count_without_clock() else {
+            return Ok(false);
+        };
+        let must = self.yielded.load(Ordering::Relaxed) || self.read_clock(py, own_loop, steps, waits)?;
+        self.yielded.store(must, Ordering::Relaxed);
+        let standing = self.standing.load(Ordering::Relaxed);
+        self.standing.store(standing + u64::from(must), Ordering::Relaxed);
+        Ok(must)
     }
 
     /// The loop has had the turn, and the step that waited for it is taken now. What the loop did meanwhile is not the tasks' time.
-    pub(crate) fn resume(&self) {
+    pub(crate) fn resume(&self, py: Python<'_>, own_loop: &OwnLoop) -> PyResult<()> {
+        if self.yielded.load(Ordering::Relaxed) {
+            own_loop.turns().has_had_turn(self.turns_at_begin.load(Ordering::Relaxed));
+        }
         self.cancel();
         self.steps.fetch_add(1, Ordering::Relaxed);
-        self.last_turn
+        self.slice_begin
             .store(nanoseconds(self.start.elapsed()), Ordering::Relaxed);
+        self.watch_turn(py, own_loop)
+    }
+
+    /// A step that waited is taken now, in a turn of its own.
+    pub(crate) fn begin_after_wait(&self) {
+        self.begin_slice(nanoseconds(self.start.elapsed()), 1);
     }
 
     /// The step that waited is not taken after all. Without this call the next operation would yield once
@@ -110,27 +133,47 @@ impl Budget {
         (!counted).then_some(steps)
     }
 
-    fn read_clock(&self, steps: u32) -> bool {
+    fn read_clock(
+        &self,
+        py: Python<'_>,
+        own_loop: &OwnLoop,
+        steps: u32,
+        waits: impl FnOnce() -> bool,
+    ) -> PyResult<bool> {
         let now = nanoseconds(self.start.elapsed());
         // Not swapped: only one thread is here, and an atomic step costs as much as the rest.
         let since = now.saturating_sub(self.last_read.load(Ordering::Relaxed));
         self.last_read.store(now, Ordering::Relaxed);
-        if steps < self.limit.load(Ordering::Relaxed)
-            && now.saturating_sub(self.last_turn.load(Ordering::Relaxed)) < nanoseconds(SLICE)
-        {
+        let has_steps = steps < self.limit.load(Ordering::Relaxed);
+        if has_steps && now.saturating_sub(self.slice_begin.load(Ordering::Relaxed)) < nanoseconds(SLICE) {
             // With a stride of 1, each operation comes here and sees that another one has yielded.
             let is_short = since < nanoseconds(SHORT) && !self.yielded.load(Ordering::Relaxed);
             let stride = if is_short { STRIDE } else { 1 };
             self.next_read.store(steps + stride, Ordering::Relaxed);
             self.steps.store(steps + 1, Ordering::Relaxed);
-            return false;
+            return Ok(false);
         }
-        self.last_turn.store(now, Ordering::Relaxed);
+        let had_turn = own_loop.turns().counted() != self.turns_at_begin.load(Ordering::Relaxed);
+        let goes_on = steps == 0 || has_steps && had_turn;
+        let gives_turn = !goes_on && waits();
+        let is_due = !goes_on && !gives_turn;
+        self.begin_slice(now, u32::from(!is_due));
+        if goes_on {
+            self.watch_turn(py, own_loop)?;
+        }
+        Ok(is_due)
+    }
+
+    fn begin_slice(&self, now: u64, steps: u32) {
+        self.slice_begin.store(now, Ordering::Relaxed);
         self.next_read.store(0, Ordering::Relaxed);
-        // Only a loop that was kept busy needs the turn; after a pause the first step goes on.
-        let is_due = steps > 0;
-        self.steps.store(u32::from(!is_due), Ordering::Relaxed);
-        is_due
+        self.steps.store(steps, Ordering::Relaxed);
+    }
+
+    /// So that the next slice knows whether the loop had a turn in this one.
+    fn watch_turn(&self, py: Python<'_>, own_loop: &OwnLoop) -> PyResult<()> {
+        self.turns_at_begin.store(own_loop.turns().counted(), Ordering::Relaxed);
+        own_loop.watch_turn(py)
     }
 }
 

@@ -14,7 +14,7 @@
 //! * awaitables: [`operation`] (one step, then a coroutine), [`second_await`], [`stop_iteration`], [`slots`] (how the interpreter calls us)
 //! * waiting and waking: [`waiter`] (a future), [`pending_reply`], [`loop_waker`] (from any thread), [`all_loops`], [`loop_thread`],
 //!   [`callback`] (for the loop's next turn)
-//! * whose turn it is: [`budget`] (of a task), [`allowance`] (of all tasks of a bus)
+//! * whose turn it is: [`budget`] (of a task), [`allowance`] (of all tasks of a bus), [`loop_turns`] (whether the loop has had one)
 //! * brokers and connections: [`broker`], [`link`] (by a socket), [`local_link`] (in the broker's process), [`source`] (a queue on its
 //!   way to its subscription)
 //! * ends: [`lifecycle`] (forks, the interpreter's end), [`fork_safe`], [`deferred_drops`], [`saved_exception`], [`calls`] (Python code
@@ -43,6 +43,7 @@ mod link;
 mod local_link;
 mod logs;
 mod loop_thread;
+mod loop_turns;
 mod loop_waker;
 mod mapping;
 mod objects;

@@ -7,7 +7,7 @@
 //! So who is admitted need not run in the loop, which may meanwhile run in another thread. Whatever would be left to the loop asks first
 //! ([`OwnLoop::running`], [`OwnLoop::has_moved`]): a loop that sleeps elsewhere is woken by its socket only.
 //!
-//! There is one [`LoopThread`] per loop, which everything that belongs to the loop shares.
+//! There is one [`LoopThread`] and one [`LoopTurns`] per loop, which everything that belongs to the loop shares.
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +21,7 @@ use pyo3::types::{PyModule, PyWeakrefMethods, PyWeakrefReference};
 use crate::calls;
 use crate::errors::to_py;
 use crate::fork_safe::ForkSafe;
+use crate::loop_turns::LoopTurns;
 
 thread_local! {
     /// Zero until the thread asks for it.
@@ -57,6 +58,7 @@ impl LoopThread {
 pub(crate) struct OwnLoop {
     thread: Arc<LoopThread>,
     event_loop: ForkSafe<Py<PyWeakrefReference>>,
+    turns: Py<LoopTurns>,
 }
 
 impl OwnLoop {
@@ -65,6 +67,7 @@ impl OwnLoop {
         Ok(Self {
             thread: Arc::new(LoopThread(AtomicU64::new(number()))),
             event_loop: ForkSafe::new(PyWeakrefReference::new(event_loop)?.unbind()),
+            turns: Py::new(event_loop.py(), LoopTurns::new())?,
         })
     }
 
@@ -73,7 +76,21 @@ impl OwnLoop {
         Ok(Self {
             thread: self.thread(),
             event_loop: ForkSafe::new(self.event_loop.get(py)?.clone_ref(py)),
+            turns: self.turns.clone_ref(py),
         })
+    }
+
+    pub(crate) fn turns(&self) -> &LoopTurns {
+        self.turns.get()
+    }
+
+    /// Has its next turn counted, if the caller runs in it.
+    #[cold]
+    pub(crate) fn watch_turn(&self, py: Python<'_>) -> PyResult<()> {
+        match self.running(py)? {
+            Some(running) => LoopTurns::watch(self.turns.bind(py), &running),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn thread(&self) -> Arc<LoopThread> {

@@ -174,7 +174,7 @@ impl Operation {
     ) -> PyResult<Sent> {
         let (kind, woken) = match self.take() {
             State::New(kind) => {
-                if let Some(pass) = kind.must_yield() {
+                if let Some(pass) = kind.must_yield(py)? {
                     let iterates = matches!(kind, Kind::Next { .. });
                     let task = iterates.then(|| running_task(py)).transpose()?;
                     return Ok(self.stand_back(py, kind, task, pass));
@@ -182,7 +182,7 @@ impl Operation {
                 (kind, false)
             }
             State::Yielded(kind, task) => {
-                if let Some(pass) = kind.come_back(self.pass()) {
+                if let Some(pass) = kind.come_back(py, self.pass())? {
                     return Ok(self.stand_back(py, kind, task, pass));
                 }
                 (kind, false)
@@ -197,6 +197,7 @@ impl Operation {
                     kind.remove_waiter(py, &waiter)?;
                     return Err(error);
                 }
+                kind.begin_after_wait();
                 (kind, true)
             }
             State::Coroutine(coroutine) => {

@@ -29,6 +29,11 @@ use crate::waiter::Waiter;
 /// Topics whose best pattern a subscription with several patterns remembers.
 const REMEMBERED_TOPICS: usize = 1024;
 
+/// Nothing more can come in.
+fn ended(queue: &Queue) -> bool {
+    queue.is_closed() || queue.wants_disconnect()
+}
+
 /// What the queue had.
 pub(crate) enum Taken {
     Message(Py<PyAny>),
@@ -76,6 +81,19 @@ impl SubscriptionCore {
     fn pop(&self, py: Python<'_>) -> PyResult<Result<Popped<Py<PyBytes>>, PopError>> {
         self.queue(py)?
             .pop_as(|frame| objects::copied(py, frame.get(PREFIX..).unwrap_or_default()))
+    }
+
+    /// Whether the loop should have a turn before the next message. Not where there is none to take: a reader that `waits` then gives it
+    /// the turn.
+    #[inline]
+    pub(crate) fn must_yield(&self, py: Python<'_>, waits: bool) -> PyResult<bool> {
+        let waits = || waits && self.queue(py).is_ok_and(|queue| queue.is_empty() && !ended(queue));
+        self.budget.must_yield(py, &self.own_loop, waits)
+    }
+
+    /// The loop has had that turn.
+    pub(crate) fn resume(&self, py: Python<'_>) -> PyResult<()> {
+        self.budget.resume(py, &self.own_loop)
     }
 
     /// One message for a reader in the thread of the subscription's own loop; any other is refused.

@@ -233,8 +233,8 @@ impl BusCore {
         slf.get().own_loop.check(py)?;
         loop {
             let pass = match stood_back.take() {
-                Some(number) => slf.get().come_back(Pass(number)),
-                None => slf.get().must_yield(),
+                Some(number) => slf.get().come_back(py, Pass(number))?,
+                None => slf.get().must_yield(py)?,
             };
             if let Some(Pass(number)) = pass {
                 return Ok(number.into_pyobject(py)?.into_any().unbind());

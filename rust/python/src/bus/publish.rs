@@ -79,17 +79,18 @@ impl BusCore {
 
     /// Whether the loop should have a turn before the next publish; then with what that stands back.
     #[inline]
-    pub(crate) fn must_yield(&self) -> Option<Pass> {
-        self.budget.must_yield().then(|| self.allowance.pass())
+    pub(crate) fn must_yield(&self, py: Python<'_>) -> PyResult<Option<Pass>> {
+        let must = self.budget.must_yield(py, &self.own_loop, || false)?;
+        Ok(must.then(|| self.allowance.pass()))
     }
 
     /// A publish that has given the loop a turn goes on: `None` if it may be taken, else what it stands back with once more.
-    pub(crate) fn come_back(&self, pass: Pass) -> Option<Pass> {
+    pub(crate) fn come_back(&self, py: Python<'_>, pass: Pass) -> PyResult<Option<Pass>> {
         let again = self.allowance.come_back(pass);
         if again.is_none() {
-            self.budget.resume();
+            self.budget.resume(py, &self.own_loop)?;
         }
-        again
+        Ok(again)
     }
 
     /// One that stood back is not taken after all.

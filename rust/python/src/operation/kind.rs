@@ -51,23 +51,30 @@ impl Kind {
 
     /// Whether the loop should have a turn before the step; then with what it stands back.
     #[inline]
-    pub(super) fn must_yield(&self) -> Option<Pass> {
+    pub(super) fn must_yield(&self, py: Python<'_>) -> PyResult<Option<Pass>> {
         match self {
-            Self::Publish { bus, .. } => bus.get().must_yield(),
-            Self::Get { subscription, .. } | Self::Next { subscription, .. } => {
-                subscription.get().budget.must_yield().then(Pass::default)
-            }
+            Self::Publish { bus, .. } => bus.get().must_yield(py),
+            Self::Get {
+                subscription, timeout, ..
+            } => Ok(subscription.get().must_yield(py, timeout.is_none())?.then(Pass::default)),
+            Self::Next { subscription, .. } => Ok(subscription.get().must_yield(py, true)?.then(Pass::default)),
         }
     }
 
     /// The loop has had that turn: `None` if the step may be taken, else what it stands back with once more.
-    pub(super) fn come_back(&self, pass: Pass) -> Option<Pass> {
+    pub(super) fn come_back(&self, py: Python<'_>, pass: Pass) -> PyResult<Option<Pass>> {
         match self {
-            Self::Publish { bus, .. } => bus.get().come_back(pass),
+            Self::Publish { bus, .. } => bus.get().come_back(py, pass),
             Self::Get { subscription, .. } | Self::Next { subscription, .. } => {
-                subscription.get().budget.resume();
-                None
+                subscription.get().resume(py).map(|()| None)
             }
+        }
+    }
+
+    /// The step has waited, and is taken now.
+    pub(super) fn begin_after_wait(&self) {
+        if let Some(subscription) = self.subscription() {
+            subscription.get().budget.begin_after_wait();
         }
     }
 

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple, PyType};
 
-use super::{SubscriptionCore, Taken};
+use super::{SubscriptionCore, Taken, ended};
 use crate::budget::Budget;
 use crate::errors::to_py;
 use crate::loop_waker::LoopWaker;
@@ -104,8 +104,7 @@ impl SubscriptionCore {
     /// True once nothing more can come in.
     #[getter]
     fn _ended(&self, py: Python<'_>) -> PyResult<bool> {
-        let queue = self.queue(py)?;
-        Ok(queue.is_closed() || queue.wants_disconnect())
+        self.queue(py).map(ended)
     }
 
     /// Ends the in-process subscription; what waits is dropped.
@@ -113,14 +112,14 @@ impl SubscriptionCore {
         self.leave(py)
     }
 
-    /// True if the loop should have a turn before the next message.
-    fn _must_yield(&self) -> bool {
-        self.budget.must_yield()
+    /// True if the loop should have a turn before the next message, for a reader that `waits` where there is none.
+    fn _must_yield(&self, py: Python<'_>, waits: bool) -> PyResult<bool> {
+        self.must_yield(py, waits)
     }
 
     /// The loop has had that turn.
-    fn _resume(&self) {
-        self.budget.resume();
+    fn _resume(&self, py: Python<'_>) -> PyResult<()> {
+        self.resume(py)
     }
 
     /// After a wake-up: wakes the next in `waiters`, a deque.
