@@ -5,9 +5,9 @@ use std::time::Duration;
 /// When the original checks its connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OriginalTiming {
-    /// From one check, or the connect, to the time at which the next may come.
-    pub(super) quiet_after: Duration,
-    /// How long it is waited for.
+    /// It checks at multiples of this, by a clock of its own.
+    pub(super) interval: Duration,
+    /// How long a check is waited for, half of it before it is due.
     pub(super) quiet_for: Duration,
     /// Within which a token must have been proved: a check, and some.
     pub(super) proof: Duration,
@@ -16,7 +16,7 @@ pub(super) struct OriginalTiming {
 impl Default for OriginalTiming {
     fn default() -> Self {
         Self {
-            quiet_after: Duration::from_millis(29_500),
+            interval: Duration::from_secs(30),
             quiet_for: Duration::from_secs(1),
             proof: Duration::from_secs(35),
         }

@@ -1,9 +1,10 @@
 //! When a peer of the original may be sent something.
 //!
-//! Its health check sends `PING` every 30 s and takes the very next frame as the answer, whatever it is. So one frame is in flight at a
-//! time, and none from shortly before a check is due until it has come.
+//! Its health check sends `PING` and takes the very next frame as the answer, whatever it is. So one frame is in flight at a time, and none
+//! from shortly before a check may be due until it has come. One may be due at every multiple of 30 s after the last: it leaves out those
+//! that it begins a little early.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::broker::original_timing::OriginalTiming;
 
@@ -26,16 +27,18 @@ impl Pace {
 
     /// Until when nothing may be sent, if that is so now.
     pub(super) fn quiet_until(&self, now: Instant) -> Option<Instant> {
-        let from = self.checked + self.timing.quiet_after;
-        let until = from + self.timing.quiet_for;
-        (from <= now && now < until).then_some(until)
+        let OriginalTiming { interval, quiet_for, .. } = self.timing;
+        let late = quiet_for / 2;
+        let passed = now.saturating_duration_since(self.checked);
+        // Since the end of the last quiet time.
+        let since = (passed + interval).saturating_sub(late).as_nanos() % interval.as_nanos();
+        let left = interval.saturating_sub(Duration::from_nanos(u64::try_from(since).unwrap_or_default()));
+        (passed > late && left <= quiet_for).then(|| now + left)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -48,6 +51,11 @@ mod tests {
         assert_eq!(pace.quiet_until(at(29.5)), Some(at(30.5)));
         assert_eq!(pace.quiet_until(at(30.49)), Some(at(30.5)));
         assert_eq!(pace.quiet_until(at(30.5)), None);
+        // It has left one out.
+        assert_eq!(pace.quiet_until(at(59.49)), None);
+        assert_eq!(pace.quiet_until(at(60.0)), Some(at(60.5)));
+        assert_eq!(pace.quiet_until(at(3600.49)), Some(at(3600.5)));
+        assert_eq!(pace.quiet_until(at(3600.5)), None);
         pace.note_check(at(30.1));
         assert_eq!(pace.quiet_until(at(30.1)), None);
         assert_eq!(pace.quiet_until(at(59.7)), Some(at(60.6)));

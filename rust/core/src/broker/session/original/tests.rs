@@ -15,11 +15,11 @@ use crate::wire::{self, Dialect, Draft, Payload};
 
 /// The same half second on either side of a check as in reality.
 const TIMING: OriginalTiming = OriginalTiming {
-    quiet_after: Duration::from_millis(500),
+    interval: CHECK,
     quiet_for: Duration::from_secs(1),
     proof: Duration::from_millis(700),
 };
-const CHECK: Duration = Duration::from_secs(1);
+const CHECK: Duration = Duration::from_secs(2);
 
 struct Bus {
     broker: Broker,
@@ -179,7 +179,7 @@ fn around_a_check_there_is_quiet_but_not_for_ever() {
         "before its first message"
     );
     assert_eq!(pid(&read_like_the_original(&mut peer).unwrap()), 0);
-    std::thread::sleep((checked + Duration::from_millis(650)).saturating_duration_since(Instant::now()));
+    std::thread::sleep((checked + Duration::from_millis(1650)).saturating_duration_since(Instant::now()));
     bus.publish(1..3);
     peer.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     assert_eq!(read_like_the_original(&mut peer), None);
@@ -191,12 +191,12 @@ fn around_a_check_there_is_quiet_but_not_for_ever() {
         assert_eq!(pid(&read_like_the_original(&mut peer).unwrap()), wanted);
     }
     // One that does not check is waited for no longer than it may take.
-    std::thread::sleep((checked + Duration::from_millis(650)).saturating_duration_since(Instant::now()));
+    std::thread::sleep((checked + Duration::from_millis(1650)).saturating_duration_since(Instant::now()));
     bus.publish(3..4);
     assert_eq!(pid(&read_like_the_original(&mut peer).unwrap()), 3);
     let passed = checked.elapsed();
     assert!(
-        passed >= Duration::from_millis(1450) && passed < Duration::from_millis(2500),
+        passed >= Duration::from_millis(2450) && passed < Duration::from_millis(3450),
         "{passed:?}"
     );
 }
