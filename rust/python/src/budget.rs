@@ -91,7 +91,9 @@ impl Budget {
     /// The loop has had the turn, and the step that waited for it is taken now. What the loop did meanwhile is not the tasks' time.
     pub(crate) fn resume(&self, py: Python<'_>, own_loop: &OwnLoop) -> PyResult<()> {
         if self.yielded.load(Ordering::Relaxed) {
-            own_loop.turns().has_had_turn(self.turns_at_begin.load(Ordering::Relaxed));
+            own_loop
+                .turns()
+                .has_had_turn(self.turns_at_begin.load(Ordering::Relaxed));
         }
         self.cancel();
         self.steps.fetch_add(1, Ordering::Relaxed);

@@ -56,7 +56,10 @@ impl Kind {
             Self::Publish { bus, .. } => bus.get().must_yield(py),
             Self::Get {
                 subscription, timeout, ..
-            } => Ok(subscription.get().must_yield(py, timeout.is_none())?.then(Pass::default)),
+            } => Ok(subscription
+                .get()
+                .must_yield(py, timeout.is_none())?
+                .then(Pass::default)),
             Self::Next { subscription, .. } => Ok(subscription.get().must_yield(py, true)?.then(Pass::default)),
         }
     }

@@ -27,7 +27,9 @@ impl Pace {
 
     /// Until when nothing may be sent, if that is so now.
     pub(super) fn quiet_until(&self, now: Instant) -> Option<Instant> {
-        let OriginalTiming { interval, quiet_for, .. } = self.timing;
+        let OriginalTiming {
+            interval, quiet_for, ..
+        } = self.timing;
         let late = quiet_for / 2;
         let passed = now.saturating_duration_since(self.checked);
         // Since the end of the last quiet time.
