@@ -149,7 +149,6 @@ class EventBus(Publisher):
         self._retry_timer = None
         self._pid = os.getpid()
         self._closing = Closing()
-        backend.bridge.limit_bus(self)
         return self
 
     # -- publishing, the native half apart
@@ -279,7 +278,6 @@ class EventBus(Publisher):
             subscription._abandon()
             raise
         self._track(subscription)
-        self._bridge.limit_publishes(id(subscription), options.queue_messages, options.queue_bytes)
         self._subscriptions[spec.subscriber_id] = weakref.ref(subscription)
         return subscription
 
@@ -292,7 +290,6 @@ class EventBus(Publisher):
         reference = self._subscriptions.get(subscription.subscriber_id)
         if reference is not None and reference() in {None, subscription}:
             self._subscriptions.pop(subscription.subscriber_id, None)
-        self._bridge.lift_publish_limit(id(subscription))
 
     def _open_subscriptions(self) -> list[Subscription[Any]]:
         # Any thread may collect one meanwhile, which takes it out; a copy is one step.
@@ -464,7 +461,6 @@ class EventBus(Publisher):
             for subscription in open_now:
                 subscription._begin_close(waits=goodbye > 0)
         finally:
-            self._bridge.release_bus(self)
             await self._backend.close(goodbye)
             self._backend.room.call()
         for subscription in open_now:

@@ -12,12 +12,10 @@ import itertools
 import logging
 import os
 import weakref
-from collections import Counter
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import _logs
-from daemoneye_eventbus._bindings import BusCore, LoopWaker, PendingReply, SubscriptionCore, Waiter
+from daemoneye_eventbus._bindings import LoopWaker, PendingReply, Waiter
 from daemoneye_eventbus._native import _wake_for_logs
 from daemoneye_eventbus._wakeup_reader import dispatch_by_reading
 from daemoneye_eventbus.errors import ForkedProcess, WrongLoop
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Bridge"]
 
 _log = logging.getLogger("daemoneye_eventbus.client")
-
-_UNLIMITED: Final = (2**63, 2**63)
 
 
 class Bridge:
@@ -42,10 +38,6 @@ class Bridge:
         self.waker = LoopWaker(loop)
         self._tokens = itertools.count(1)
         self._listeners: dict[int, Callable[[], Callable[[], object] | None]] = {}
-        self._limits: dict[int, tuple[int, int]] = {}
-        self._limit_uses: Counter[tuple[int, int]] = Counter()
-        self._limited_buses: weakref.WeakSet[BusCore] = weakref.WeakSet()
-        self._shares = 1
         self._fork_is_warned_of = False
         self.watches_descriptors = self._watch_waker(loop)
         if not self.watches_descriptors:
@@ -183,60 +175,6 @@ class Bridge:
 
     def _log(self) -> None:
         _logs.emit()
-
-    def limit_publishes(self, owner: int, queue_messages: int, queue_bytes: int) -> None:
-        """Has the buses of this loop give it a turn well before the queue of ``owner``, of this size, is full."""
-        limit = (queue_messages, queue_bytes)
-        is_new = limit not in self._limit_uses
-        self._limit_uses[limit] += 1
-        self._limits[owner] = limit
-        # Most queues have the same size, and there may be thousands.
-        if is_new:
-            self._apply_publish_limits()
-
-    def lift_publish_limit(self, owner: int) -> None:
-        """Ends that limit; from any thread."""
-        limit = self._limits.pop(owner, None)
-        if limit is not None:
-            self.call(partial(self._forget_publish_limit, limit))
-
-    def _forget_publish_limit(self, limit: tuple[int, int]) -> None:
-        self._limit_uses[limit] -= 1
-        if self._limit_uses[limit] <= 0:
-            del self._limit_uses[limit]
-            self._apply_publish_limits()
-
-    def limit_bus(self, bus: BusCore) -> None:
-        """Holds a bus of this loop to the limits, until it is closed."""
-        self._limited_buses.add(bus)
-        self._share_limits()
-        bus._limit_budget(*self._publish_limits())
-
-    def release_bus(self, bus: BusCore) -> None:
-        """Leaves its share to the others."""
-        self._limited_buses.discard(bus)
-        self._share_limits()
-
-    def _share_limits(self) -> None:
-        # In steps of two, since there may be thousands, and each would have all the others changed.
-        shares = 1 << max(0, len(self._limited_buses) - 1).bit_length()
-        if shares != self._shares:
-            self._shares = shares
-            self._apply_publish_limits()
-
-    def _publish_limits(self) -> tuple[int, int]:
-        """What each bus may publish in a turn: an eighth of the smallest queue, and all together a quarter."""
-        messages, bytes_ = (min(sizes) for sizes in zip(_UNLIMITED, *self._limit_uses, strict=True))
-        if not self._limit_uses:
-            return messages, bytes_
-        # More than a reader takes in each turn would overflow any queue in the end.
-        together = min(messages // 4, SubscriptionCore._MESSAGES_A_TURN)
-        return min(messages // 8, together // self._shares), min(bytes_ // 8, bytes_ // 4 // self._shares)
-
-    def _apply_publish_limits(self) -> None:
-        limits = self._publish_limits()
-        for bus in self._limited_buses:
-            bus._limit_budget(*limits)
 
     async def ask(self, question: Callable[[LoopWaker, int], PendingReply]) -> Any:
         """Asks, and waits for the answer; raises what was refused."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from daemoneye_eventbus._backend import Backend
 from daemoneye_eventbus._backpressure import PublishCall, WaitingPublish
-from daemoneye_eventbus._bindings import BusCore, PublishProgress
+from daemoneye_eventbus._bindings import BusCore, PublishProgress, Waiter
 from daemoneye_eventbus._checks import text, wrong_type
 from daemoneye_eventbus._closing import Closing
 from daemoneye_eventbus._fields import CorrelationMetadata
@@ -22,7 +22,6 @@ from daemoneye_eventbus.errors import ConnectionClosed, PublishTimeout
 __all__ = ["Publisher"]
 
 _SERVED_A_TURN: Final = 256
-_IDLE_TURNS: Final = 2
 
 
 class Publisher(BusCore):
@@ -171,38 +170,31 @@ class Publisher(BusCore):
 
     async def _yield_to_earlier(self) -> None:
         """Lets publishes that other tasks began before, and that gave the loop a turn, go on first."""
-        standing, settled = self._standing_publishes()
-        last = settled + standing
-        # Whoever stands behind one that nobody drives any more goes on a turn later; who is left then does not.
-        idle_turns = 0
-        while standing and settled < last and idle_turns < _IDLE_TURNS:
-            before = settled
+        places = self._standing_publishes()
+        last = places[1] if places else 0
+        while places and places[0] <= last:
             await asyncio.sleep(0)
-            standing, settled = self._standing_publishes()
-            idle_turns = 0 if settled != before else idle_turns + 1
+            places = self._standing_publishes()
 
     async def _publish_many(
         self, events: Iterable[CollectionEvent], correlation: str | CorrelationMetadata | None, topic: str | None
     ) -> int:
         progress = PublishProgress()
-        stood_back: int | None = None
+        served = False
         try:
             self._bridge.check()
             self._check()
             source = _checked_many(events, correlation, topic)
             while True:
-                given, stood_back = stood_back, None
-                then = self._try_publish_many(source, correlation, topic, given, progress)
+                then = self._try_publish_many(source, correlation, topic, served, progress)
                 if then is None:
                     return progress.accepted
-                if isinstance(then, int):
-                    stood_back = then
-                    await asyncio.sleep(0)
+                served = isinstance(then, Waiter)
+                if isinstance(then, Waiter):
+                    await then
                 else:
                     await self._publish_slow(*then, correlation, topic, "publish_many", progress)
         except BaseException as error:
-            if stood_back is not None:
-                self._forget_publish(stood_back)
             # On errors of the iterator and on cancellation too, so that a caller who continues publishes none twice.
             _set_accepted(error, progress.give_up())
             raise

@@ -15,8 +15,6 @@ use daemoneye_eventbus_core::lock::Mutex;
 use daemoneye_eventbus_core::queue::Wake;
 use pyo3::prelude::*;
 
-use crate::allowance::Allowance;
-use crate::budget::Budget;
 use crate::fork_safe::ForkSafe;
 use crate::link::Link;
 use crate::local_link::LocalLink;
@@ -43,8 +41,6 @@ impl Backend {
 #[pyclass(name = "EventBus", subclass, frozen, weakref, module = "daemoneye_eventbus._native")]
 pub(crate) struct BusCore {
     backend: Backend,
-    budget: Budget,
-    allowance: Allowance,
     /// How many coroutines wait for room. A new publish queues behind them, so that it overtakes none.
     waiter_count: AtomicUsize,
     own_loop: OwnLoop,

@@ -14,7 +14,7 @@
 //! * awaitables: [`operation`] (one step, then a coroutine), [`second_await`], [`stop_iteration`], [`slots`] (how the interpreter calls us)
 //! * waiting and waking: [`waiter`] (a future), [`pending_reply`], [`loop_waker`] (from any thread), [`all_loops`], [`loop_thread`],
 //!   [`callback`] (for the loop's next turn)
-//! * whose turn it is: [`budget`] (of a task), [`allowance`] (of all tasks of a bus), [`loop_turns`] (whether the loop has had one)
+//! * whose turn it is: [`budget`] (of tasks), [`loop_turns`] (whether the loop has had one), [`publish_line`] (who publishes in the next)
 //! * brokers and connections: [`broker`], [`link`] (by a socket), [`local_link`] (in the broker's process), [`source`] (a queue on its
 //!   way to its subscription)
 //! * ends: [`lifecycle`] (forks, the interpreter's end), [`fork_safe`], [`deferred_drops`], [`saved_exception`], [`calls`] (Python code
@@ -24,7 +24,6 @@ use pyo3::prelude::*;
 
 mod address;
 mod all_loops;
-mod allowance;
 mod args;
 mod broker;
 mod broker_info;
@@ -49,6 +48,7 @@ mod mapping;
 mod objects;
 mod operation;
 mod pending_reply;
+mod publish_line;
 mod publish_progress;
 mod publish_request;
 #[cfg(debug_assertions)]

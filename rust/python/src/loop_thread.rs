@@ -41,6 +41,11 @@ pub(crate) fn number() -> u64 {
 pub(crate) struct LoopThread(AtomicU64);
 
 impl LoopThread {
+    /// The calling thread.
+    pub(crate) fn current() -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(number())))
+    }
+
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
         self.0.load(Ordering::Relaxed) == NUMBER.get()
@@ -62,12 +67,12 @@ pub(crate) struct OwnLoop {
 }
 
 impl OwnLoop {
-    /// That of the caller, who runs in it.
-    pub(crate) fn new(event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
+    /// That of the caller, who runs in it, in `thread`.
+    pub(crate) fn new(event_loop: &Bound<'_, PyAny>, thread: Arc<LoopThread>, turns: LoopTurns) -> PyResult<Self> {
         Ok(Self {
-            thread: Arc::new(LoopThread(AtomicU64::new(number()))),
+            thread,
             event_loop: ForkSafe::new(PyWeakrefReference::new(event_loop)?.unbind()),
-            turns: Py::new(event_loop.py(), LoopTurns::new())?,
+            turns: Py::new(event_loop.py(), turns)?,
         })
     }
 
@@ -82,6 +87,11 @@ impl OwnLoop {
 
     pub(crate) fn turns(&self) -> &LoopTurns {
         self.turns.get()
+    }
+
+    /// Has its next turn counted if somebody stands in its line; for a callback of it.
+    pub(crate) fn watch_for_line(&self, py: Python<'_>) -> PyResult<()> {
+        LoopTurns::watch_for_line(self.turns.bind(py))
     }
 
     /// Has its next turn counted, if the caller runs in it.
@@ -132,18 +142,24 @@ impl OwnLoop {
     /// The loop, if the calling thread runs it.
     #[cold]
     pub(crate) fn running<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        static ASYNCIO: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
         let own = self.event_loop.get(py)?.bind(py).upgrade();
-        // Looked up each time: what has a loop run by its own tasks (`nest_asyncio`) may replace it.
-        let asyncio = ASYNCIO.get_or_try_init(py, || py.import("asyncio").map(Bound::unbind))?;
-        let ask = asyncio.bind(py).getattr(intern!(py, "_get_running_loop"))?;
-        let running = calls::call(&ask, [], None)?;
+        let running = running(py)?;
         let is_own = own.is_some_and(|own| own.is(&running));
         if is_own {
             self.thread.set_current();
         }
         Ok(is_own.then_some(running))
     }
+}
+
+/// The loop that the calling thread runs, or `None`, as a Python object.
+#[cold]
+pub(crate) fn running(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    static ASYNCIO: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    // Looked up each time: what has a loop run by its own tasks (`nest_asyncio`) may replace it.
+    let asyncio = ASYNCIO.get_or_try_init(py, || py.import("asyncio").map(Bound::unbind))?;
+    let ask = asyncio.bind(py).getattr(intern!(py, "_get_running_loop"))?;
+    calls::call(&ask, [], None)
 }
 
 #[cold]

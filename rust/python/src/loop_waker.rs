@@ -17,6 +17,7 @@ use crate::deferred_drops;
 use crate::errors::raise;
 use crate::fork_safe::ForkSafe;
 use crate::loop_thread::{LoopThread, OwnLoop, wrong_loop};
+use crate::loop_turns::LoopTurns;
 
 /// A pair of sockets, which loops of every kind can wait for.
 #[cfg(unix)]
@@ -71,6 +72,8 @@ pub(crate) struct Notifier {
     /// Used on the loop's thread only: whether wake-ups are deferred, and whether there was one.
     is_deferring: AtomicBool,
     is_due: AtomicBool,
+    /// The queue of a reader of this loop is more than half full, and it can take from it in the next turn.
+    has_backlog: AtomicBool,
 }
 
 impl Notifier {
@@ -104,6 +107,12 @@ impl Notifier {
     pub(crate) fn wake_loop(&self) {
         // One that is full is readable as well.
         let _full = (&self.socket).write(&[1]);
+    }
+
+    /// Whether a reader of the loop was told of a backlog since this was last asked, on the loop's thread.
+    #[inline]
+    pub(crate) fn take_backlog(&self) -> bool {
+        self.has_backlog.load(Ordering::Relaxed) && self.has_backlog.swap(false, Ordering::Relaxed)
     }
 
     /// Begins a step on the loop's thread whose wake-ups are deferred.
@@ -153,6 +162,10 @@ impl Wake for TokenWaker {
     fn wake(&self) {
         self.notifier.notify(self.token);
     }
+
+    fn tell_backlog(&self) {
+        self.notifier.has_backlog.store(true, Ordering::Relaxed);
+    }
 }
 
 /// One per event loop.
@@ -193,7 +206,6 @@ impl LoopWaker {
     /// For `event_loop`, in which the caller runs.
     #[new]
     fn new(py: Python<'_>, event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let own_loop = OwnLoop::new(event_loop)?;
         let ends = socket_pair::pair().and_then(|(read, socket)| {
             read.set_nonblocking(true)?;
             socket.set_nonblocking(true)?;
@@ -201,17 +213,19 @@ impl LoopWaker {
         });
         let failed = |cause| Error::io("make the pair of sockets that wakes the event loop", &cause);
         let (read, socket) = raise(py, ends.map_err(failed))?;
-        let notifier = Notifier {
+        let thread = LoopThread::current();
+        let notifier = Arc::new(Notifier {
             tokens: Mutex::new(Vec::new()),
             is_notified: AtomicBool::new(false),
             socket,
-            thread: own_loop.thread(),
+            thread: Arc::clone(&thread),
             is_deferring: AtomicBool::new(false),
             is_due: AtomicBool::new(false),
-        };
+            has_backlog: AtomicBool::new(false),
+        });
         Ok(Self {
-            inner: ForkSafe::new((Arc::new(notifier), read)),
-            own_loop,
+            own_loop: OwnLoop::new(event_loop, thread, LoopTurns::new(Arc::clone(&notifier)))?,
+            inner: ForkSafe::new((notifier, read)),
         })
     }
 
@@ -259,6 +273,7 @@ impl LoopWaker {
     fn take(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
         let (notifier, _) = self.inner.get(py)?;
         notifier.thread.set_current();
+        self.own_loop.watch_for_line(py)?;
         // Cleared before the tokens are taken, so that a wake-up after that writes again.
         notifier.is_notified.store(false, Ordering::Release);
         let tokens = std::mem::take(&mut *notifier.tokens.lock());

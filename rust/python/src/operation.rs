@@ -13,7 +13,7 @@
 mod kind;
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use atomic_refcell::AtomicRefCell;
 use pyo3::exceptions::PyRuntimeError;
@@ -23,8 +23,7 @@ use pyo3::prelude::*;
 
 pub(crate) use self::kind::Kind;
 
-use self::kind::Step;
-use crate::allowance::Pass;
+use self::kind::{StandBack, Step};
 use crate::calls::{self, Sent};
 use crate::deferred_drops;
 use crate::objects;
@@ -50,8 +49,6 @@ pub(crate) struct Operation {
     state: AtomicRefCell<(State, &'static str)>,
     /// Has yielded, so that an await of it is under way or over. Outside of the cell, which most awaits need not borrow then.
     has_yielded: AtomicBool,
-    /// With what it stands back, while it gives the loop a turn. Out here too, where it makes no state larger.
-    pass: AtomicU64,
 }
 
 thread_local! {
@@ -90,15 +87,8 @@ impl Operation {
     #[cold]
     fn create(py: Python<'_>, kind: Kind, name: &'static str) -> PyResult<Py<Self>> {
         let state = AtomicRefCell::new((State::New(kind), name));
-        let (has_yielded, pass) = (AtomicBool::new(false), AtomicU64::new(0));
-        Py::new(
-            py,
-            Self {
-                state,
-                has_yielded,
-                pass,
-            },
-        )
+        let has_yielded = AtomicBool::new(false);
+        Py::new(py, Self { state, has_yielded })
     }
 
     /// Keeps an operation that has returned for reuse.
@@ -148,17 +138,6 @@ impl Operation {
         }
     }
 
-    fn pass(&self) -> Pass {
-        Pass(self.pass.load(Ordering::Relaxed))
-    }
-
-    /// Gives the loop a turn.
-    fn stand_back(&self, py: Python<'_>, kind: Kind, task: Option<Py<PyAny>>, pass: Pass) -> Sent {
-        self.pass.store(pass.0, Ordering::Relaxed);
-        self.suspend_as(State::Yielded(kind, task));
-        Sent::Yielded(py.None())
-    }
-
     /// Suspends; the next `send` continues with `state`.
     fn suspend_as(&self, state: State) {
         self.has_yielded.store(true, Ordering::Relaxed);
@@ -174,17 +153,20 @@ impl Operation {
     ) -> PyResult<Sent> {
         let (kind, woken) = match self.take() {
             State::New(kind) => {
-                if let Some(pass) = kind.must_yield(py)? {
-                    let iterates = matches!(kind, Kind::Next { .. });
-                    let task = iterates.then(|| running_task(py)).transpose()?;
-                    return Ok(self.stand_back(py, kind, task, pass));
+                match kind.stand_back(py)? {
+                    None => {}
+                    Some(StandBack::InLine(waiter)) => return Ok(self.wait(py, kind, waiter)),
+                    Some(StandBack::Yield) => {
+                        let iterates = matches!(kind, Kind::Next { .. });
+                        let task = iterates.then(|| running_task(py)).transpose()?;
+                        self.suspend_as(State::Yielded(kind, task));
+                        return Ok(Sent::Yielded(py.None()));
+                    }
                 }
                 (kind, false)
             }
-            State::Yielded(kind, task) => {
-                if let Some(pass) = kind.come_back(py, self.pass())? {
-                    return Ok(self.stand_back(py, kind, task, pass));
-                }
+            State::Yielded(kind, _) => {
+                kind.resume(py)?;
                 (kind, false)
             }
             State::Waiting(kind, waiter) if !waiter.get().done() => {
@@ -220,13 +202,15 @@ impl Operation {
                 Ok(Sent::Returned(value))
             }
             Step::Become(coroutine) => self.delegate(coroutine, py.None().bind(py)),
-            Step::Wait(waiter) => {
-                waiter.get().set_blocking(true);
-                let yielded = waiter.clone_ref(py).into_any();
-                self.suspend_as(State::Waiting(kind, waiter));
-                Ok(Sent::Yielded(yielded))
-            }
+            Step::Wait(waiter) => Ok(self.wait(py, kind, waiter)),
         }
+    }
+
+    fn wait(&self, py: Python<'_>, kind: Kind, waiter: Py<Waiter>) -> Sent {
+        waiter.get().set_blocking(true);
+        let yielded = waiter.clone_ref(py).into_any();
+        self.suspend_as(State::Waiting(kind, waiter));
+        Sent::Yielded(yielded)
     }
 
     /// One `send` whose result is raised as `StopIteration`.
@@ -301,7 +285,7 @@ impl Operation {
             // A task that is suspended here is settled before it is stepped, so this is another, cancelled before it began.
             State::Waiting(kind, waiter) if waiter.get().is_awaited() => drop(self.set(State::Waiting(kind, waiter))),
             State::Waiting(kind, waiter) => kind.remove_waiter(py, &waiter)?,
-            State::Yielded(kind, _) => kind.forget(self.pass()),
+            State::Yielded(kind, _) => kind.forget(),
             State::New(_) | State::Done => {}
         }
         // The operation is over, or is not this caller's: all that is left is to raise.
@@ -352,7 +336,7 @@ impl Operation {
         // Dropped when it is borrowed no more, since a destructor may come back here.
         let state = self.take();
         if let State::Yielded(kind, _) = &state {
-            kind.forget(self.pass());
+            kind.forget();
         }
     }
 
@@ -361,7 +345,7 @@ impl Operation {
             State::Coroutine(coroutine) => calls::method(intern!(py, "close"), [coroutine.bind(py)], None).map(drop),
             State::Waiting(kind, waiter) => kind.remove_waiter(py, &waiter),
             State::Yielded(kind, _) => {
-                kind.forget(self.pass());
+                kind.forget();
                 Ok(())
             }
             State::New(_) | State::Done => Ok(()),
@@ -373,7 +357,7 @@ impl Drop for Operation {
     fn drop(&mut self) {
         let state = std::mem::replace(&mut self.state.get_mut().0, State::Done);
         if let State::Yielded(kind, _) = &state {
-            kind.forget(self.pass());
+            kind.forget();
         }
         if !matches!(state, State::New(_) | State::Waiting(..)) {
             return;

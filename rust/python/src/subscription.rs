@@ -4,6 +4,7 @@
 mod methods;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use daemoneye_eventbus_core::event::Utf8;
 use daemoneye_eventbus_core::lock::Mutex;
@@ -57,7 +58,10 @@ pub(crate) struct SubscriptionCore {
     /// The best pattern by topic, where there are several.
     best: Mutex<HashMap<Box<[u8]>, usize>>,
     dialect: Dialect,
-    pub(crate) budget: Budget,
+    budget: Budget,
+    /// A read has given the loop a turn, and none has gone on since. Those behind it do so too, so that reads keep their order, until the
+    /// first goes on: so a task that reads on and on still gets its whole budget.
+    has_yielded: AtomicBool,
     own_loop: OwnLoop,
 }
 
@@ -87,13 +91,35 @@ impl SubscriptionCore {
     /// the turn.
     #[inline]
     pub(crate) fn must_yield(&self, py: Python<'_>, waits: bool) -> PyResult<bool> {
+        if self.budget.take_short_step() {
+            return Ok(false);
+        }
         let waits = || waits && self.queue(py).is_ok_and(|queue| queue.is_empty() && !ended(queue));
-        self.budget.must_yield(py, &self.own_loop, waits)
+        let must = self.has_yielded.load(Ordering::Relaxed) || !self.budget.take_step(py, &self.own_loop, waits)?;
+        self.has_yielded.store(must, Ordering::Relaxed);
+        Ok(must)
     }
 
-    /// The loop has had that turn.
+    /// The loop has had that turn. What it did meanwhile is not the readers' time.
     pub(crate) fn resume(&self, py: Python<'_>) -> PyResult<()> {
-        self.budget.resume(py, &self.own_loop)
+        let begins = self.has_yielded.swap(false, Ordering::Relaxed);
+        if begins {
+            self.budget.begin_slice(1);
+            self.budget.watch_turn(py, &self.own_loop)
+        } else {
+            self.budget.count_step();
+            Ok(())
+        }
+    }
+
+    /// A message that was waited for is taken now, in a turn of its own.
+    pub(crate) fn begin_after_wait(&self) {
+        self.budget.begin_slice(1);
+    }
+
+    /// The read that has yielded is not done after all. Otherwise the next would yield in vain.
+    pub(crate) fn forget_yield(&self) {
+        self.has_yielded.store(false, Ordering::Relaxed);
     }
 
     /// One message for a reader in the thread of the subscription's own loop; any other is refused.

@@ -140,7 +140,7 @@ impl Waiter {
     /// Behind all others, unless a `place` is given.
     #[new]
     #[pyo3(signature = (event_loop, place=None))]
-    fn new(event_loop: Py<PyAny>, place: Option<u64>) -> Self {
+    pub(crate) fn new(event_loop: Py<PyAny>, place: Option<u64>) -> Self {
         Self {
             event_loop,
             place: place.unwrap_or_else(|| NEXT_PLACE.fetch_add(1, Ordering::Relaxed)),
@@ -156,7 +156,7 @@ impl Waiter {
     /// Lets the awaiting task go on; false if it was settled before. `direct`, only for callers that are a callback of the loop: at
     /// once, before this returns.
     #[pyo3(signature = (direct=false))]
-    fn wake(slf: &Bound<'_, Self>, direct: bool) -> PyResult<bool> {
+    pub(crate) fn wake(slf: &Bound<'_, Self>, direct: bool) -> PyResult<bool> {
         if !direct {
             return Self::settle_and_schedule(slf, Outcome::Woken);
         }

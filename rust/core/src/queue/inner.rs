@@ -5,6 +5,7 @@
 
 mod drain;
 mod fill;
+mod pace;
 mod waiters;
 
 use std::collections::VecDeque;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use self::pace::Pace;
 use self::waiters::Waiters;
 use super::budget::list_charge;
 use super::{
@@ -69,21 +71,12 @@ pub(super) struct Inner {
     pub(super) armed: bool,
     /// The reader found nothing and waits to be woken.
     idle: bool,
+    /// It was told that the queue is half full, and has taken nothing since.
+    backlog_told: bool,
     pub(super) waiters: Waiters,
     /// `None`: its reader is never counted as stalled, and no clock is read for it.
     stall: Option<Duration>,
     pace: Pace,
-}
-
-/// What its reader is to those who wait for room.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    /// Nobody has found too little room, or the reader has made room since, or the queue has been empty.
-    Room,
-    /// Since somebody found too little room, or since the reader last took something, if there is too little still.
-    ShortSince(Instant),
-    /// It took nothing for the stall timeout, and has not brought its queue down to half since.
-    Stalled,
 }
 
 impl Inner {
@@ -114,6 +107,7 @@ impl Inner {
             fed_by_blocking: false,
             armed: false,
             idle: true,
+            backlog_told: false,
             waiters: Waiters::default(),
             stall,
             pace: Pace::Room,
@@ -248,39 +242,6 @@ impl Inner {
         if let Some(late) = &self.late_losses {
             late.add(reason, pairs);
         }
-    }
-
-    fn is_full(&self) -> bool {
-        self.messages >= self.limits.messages || self.bytes >= self.limits.bytes
-    }
-
-    fn below_half(&self) -> bool {
-        self.messages <= self.limits.messages / 2 && self.bytes <= self.limits.bytes / 2
-    }
-
-    fn is_short(&self) -> bool {
-        self.is_full() || self.keeps_producers_waiting()
-    }
-
-    fn has_stalled(&mut self) -> bool {
-        if let (Pace::ShortSince(since), Some(stall)) = (self.pace, self.stall)
-            && since.elapsed() >= stall
-        {
-            // Who found too little room may have given up.
-            self.pace = if self.is_short() { Pace::Stalled } else { Pace::Room };
-        }
-        self.pace == Pace::Stalled
-    }
-
-    /// The reader took something, which is off the counts already: its stall clock starts anew, or ends. What was dropped is no
-    /// progress of the reader's, however much room it makes.
-    pub(super) fn note_progress(&mut self) {
-        self.pace = match self.pace {
-            Pace::Room => return,
-            Pace::Stalled if !self.below_half() => return,
-            Pace::ShortSince(_) if self.is_short() => Pace::ShortSince(Instant::now()),
-            Pace::ShortSince(_) | Pace::Stalled => Pace::Room,
-        };
     }
 
     /// Adds to the gap of this reason among those right before `at`, or makes one there.

@@ -50,6 +50,10 @@ use inner::Inner;
 pub trait Wake: Send + Sync {
     /// May be called from any thread, also when nobody waits.
     fn wake(&self);
+
+    /// For a reader: its queue is more than half full, and it has taken something since it was last told so. Whoever feeds the queue on the
+    /// reader's own thread should let it run.
+    fn tell_backlog(&self) {}
 }
 
 /// How much may wait. At least one message is always taken when nothing waits, however large.
@@ -424,9 +428,13 @@ impl Queue {
         let result = put(&mut inner);
         // A reader to be cut is told also while it waits for the kernel.
         let wake = inner.take_idle() || (inner.must_disconnect() && !cut_before);
+        let backlog = inner.take_backlog();
         drop(inner);
         if wake {
             self.reader.wake();
+        }
+        if backlog {
+            self.reader.tell_backlog();
         }
         result
     }

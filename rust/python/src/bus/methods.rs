@@ -11,8 +11,6 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::publish::PublishMode;
 use super::{Backend, BusCore};
-use crate::allowance::{Allowance, Pass};
-use crate::budget::Budget;
 use crate::calls;
 use crate::errors::{raise, to_py};
 use crate::fork_safe::ForkSafe;
@@ -25,9 +23,6 @@ use crate::publish_progress::PublishProgress;
 use crate::publish_request::{PublishCall, PublishOutcome, PublishRequest};
 use crate::statistics;
 use crate::subscription::SubscriptionCore;
-
-/// Publishes taken without giving the loop a turn: promised, so more would not do.
-const PUBLISHES_A_TURN: u32 = 64;
 
 #[pymethods]
 impl BusCore {
@@ -52,8 +47,6 @@ impl BusCore {
         };
         Ok(Self {
             backend,
-            budget: Budget::new(PUBLISHES_A_TURN),
-            allowance: Allowance::new(),
             waiter_count: AtomicUsize::new(0),
             own_loop: waker.own_loop(py)?,
             room_waker: waker.for_token(py, token)?,
@@ -203,41 +196,28 @@ impl BusCore {
         self.waiter_count.store(count, Ordering::Relaxed);
     }
 
-    /// Limits what is published per turn of the loop, so that its readers have one before that fills their queues.
-    fn _limit_budget(&self, publishes: u64, bytes: u64) {
-        self.budget.limit(publishes);
-        self.allowance.limit(publishes, bytes);
-    }
-
-    /// One of `_try_publish_many` that has stood back does not go on.
-    fn _forget_publish(&self, stood_back: u64) {
-        self.forget(Pass(stood_back));
-    }
-
-    /// How many publishes gave the loop a turn and are neither taken nor given up yet, and how many ever were.
-    fn _standing_publishes(&self) -> (u64, u64) {
-        self.budget.standing()
+    /// The places of the first and the last publish that stand in the loop's line, of any bus.
+    fn _standing_publishes(&self) -> Option<(u64, u64)> {
+        self.own_loop.turns().line().places()
     }
 
     /// Publishes from the iterator until it ends, the loop is due a turn, or there is no room. Returns why it stopped: `None` = ended, a
-    /// number = turn, after which it is called with that as `stood_back`; else the event that found no room, alone in a tuple.
+    /// `Waiter` = turn, after whose end it is called `served`; else the event that found no room, alone in a tuple.
     fn _try_publish_many(
         slf: &Bound<'_, Self>,
         events: &Bound<'_, PyAny>,
         correlation: Option<Py<PyAny>>,
         topic: Option<Py<PyAny>>,
-        mut stood_back: Option<u64>,
+        mut served: bool,
         progress: &PublishProgress,
     ) -> PyResult<Py<PyAny>> {
-        let py = slf.py();
-        slf.get().own_loop.check(py)?;
+        let (py, bus) = (slf.py(), slf.get());
+        bus.own_loop.check(py)?;
         loop {
-            let pass = match stood_back.take() {
-                Some(number) => slf.get().come_back(py, Pass(number))?,
-                None => slf.get().must_yield(py)?,
-            };
-            if let Some(Pass(number)) = pass {
-                return Ok(number.into_pyobject(py)?.into_any().unbind());
+            if std::mem::take(&mut served) {
+                bus.take_served_step();
+            } else if let Some(waiter) = bus.join_line(py)? {
+                return Ok(waiter.into_any());
             }
             let Some(event) = calls::next(events)? else {
                 return Ok(py.None());

@@ -19,7 +19,6 @@ use pyo3::types::{PyBytes, PyString};
 use uuid::Uuid;
 
 use super::{Backend, BusCore};
-use crate::allowance::Pass;
 use crate::calls;
 use crate::deferred_drops;
 use crate::errors::{raise, to_py};
@@ -28,10 +27,12 @@ use crate::fork_safe::ForkSafe;
 use crate::link::Link;
 use crate::local_link::LocalLink;
 use crate::loop_waker::Deferral;
+use crate::publish_line::PublishLine;
 use crate::publish_request::{
     LocalContents, LocalMessage, PublishOutcome, PublishRequest, Publishable, control_payload, default_topic_text,
     exact_payload, topic_text, trigger_in,
 };
+use crate::waiter::Waiter;
 
 /// Whether the caller waits where there is no room.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,34 +70,21 @@ impl BusCore {
         Self::try_publish(slf, request, PublishMode::Await)
     }
 
+    /// Before a publish: `None` if it may be taken now, else what it waits for until the loop has had a turn.
+    #[inline]
+    pub(crate) fn join_line(&self, py: Python<'_>) -> PyResult<Option<Py<Waiter>>> {
+        PublishLine::join(py, &self.own_loop)
+    }
+
+    /// A publish that has waited so is taken now.
+    pub(crate) fn take_served_step(&self) {
+        self.own_loop.turns().line().take_served_step();
+    }
+
     /// Counts what an awaited publish has added to this turn of the loop.
     #[inline]
     fn spend(&self, bytes: usize) {
-        if self.allowance.spend(bytes) {
-            self.budget.exhaust();
-        }
-    }
-
-    /// Whether the loop should have a turn before the next publish; then with what that stands back.
-    #[inline]
-    pub(crate) fn must_yield(&self, py: Python<'_>) -> PyResult<Option<Pass>> {
-        let must = self.budget.must_yield(py, &self.own_loop, || false)?;
-        Ok(must.then(|| self.allowance.pass()))
-    }
-
-    /// A publish that has given the loop a turn goes on: `None` if it may be taken, else what it stands back with once more.
-    pub(crate) fn come_back(&self, py: Python<'_>, pass: Pass) -> PyResult<Option<Pass>> {
-        let again = self.allowance.come_back(pass);
-        if again.is_none() {
-            self.budget.resume(py, &self.own_loop)?;
-        }
-        Ok(again)
-    }
-
-    /// One that stood back is not taken after all.
-    pub(crate) fn forget(&self, pass: Pass) {
-        self.allowance.forget(pass);
-        self.budget.cancel();
+        self.own_loop.turns().line().spend(bytes, &self.notifier);
     }
 
     /// Whether its loop can still run anything.

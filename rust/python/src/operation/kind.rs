@@ -8,7 +8,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt};
 
-use crate::allowance::Pass;
 use crate::bus::BusCore;
 use crate::calls;
 use crate::publish_request::{PublishOutcome, PublishRequest};
@@ -40,6 +39,13 @@ pub(super) enum Step {
     Wait(Py<Waiter>),
 }
 
+/// How a step gives the loop a turn first.
+pub(super) enum StandBack {
+    Yield,
+    /// By waiting for this, in the line of those who publish.
+    InLine(Py<Waiter>),
+}
+
 impl Kind {
     pub(super) const fn name(&self) -> &'static str {
         match self {
@@ -49,43 +55,37 @@ impl Kind {
         }
     }
 
-    /// Whether the loop should have a turn before the step; then with what it stands back.
+    /// What the step waits for first, if the loop should have a turn before.
     #[inline]
-    pub(super) fn must_yield(&self, py: Python<'_>) -> PyResult<Option<Pass>> {
-        match self {
-            Self::Publish { bus, .. } => bus.get().must_yield(py),
+    pub(super) fn stand_back(&self, py: Python<'_>) -> PyResult<Option<StandBack>> {
+        let (subscription, waits) = match self {
+            Self::Publish { bus, .. } => return Ok(bus.get().join_line(py)?.map(StandBack::InLine)),
             Self::Get {
                 subscription, timeout, ..
-            } => Ok(subscription
-                .get()
-                .must_yield(py, timeout.is_none())?
-                .then(Pass::default)),
-            Self::Next { subscription, .. } => Ok(subscription.get().must_yield(py, true)?.then(Pass::default)),
-        }
+            } => (subscription, timeout.is_none()),
+            Self::Next { subscription, .. } => (subscription, true),
+        };
+        Ok(subscription.get().must_yield(py, waits)?.then_some(StandBack::Yield))
     }
 
-    /// The loop has had that turn: `None` if the step may be taken, else what it stands back with once more.
-    pub(super) fn come_back(&self, py: Python<'_>, pass: Pass) -> PyResult<Option<Pass>> {
-        match self {
-            Self::Publish { bus, .. } => bus.get().come_back(py, pass),
-            Self::Get { subscription, .. } | Self::Next { subscription, .. } => {
-                subscription.get().resume(py).map(|()| None)
-            }
-        }
+    /// It has given the loop a turn, and is taken now.
+    pub(super) fn resume(&self, py: Python<'_>) -> PyResult<()> {
+        self.subscription()
+            .map_or(Ok(()), |subscription| subscription.get().resume(py))
     }
 
-    /// The step has waited, and is taken now.
+    /// It has waited, and is taken now.
     pub(super) fn begin_after_wait(&self) {
-        if let Some(subscription) = self.subscription() {
-            subscription.get().budget.begin_after_wait();
+        match self {
+            Self::Publish { bus, .. } => bus.get().take_served_step(),
+            Self::Get { subscription, .. } | Self::Next { subscription, .. } => subscription.get().begin_after_wait(),
         }
     }
 
-    /// The step that stood back is not taken after all.
-    pub(super) fn forget(&self, pass: Pass) {
-        match self {
-            Self::Publish { bus, .. } => bus.get().forget(pass),
-            Self::Get { subscription, .. } | Self::Next { subscription, .. } => subscription.get().budget.cancel(),
+    /// It gave the loop a turn, and is not taken after all.
+    pub(super) fn forget(&self) {
+        if let Some(subscription) = self.subscription() {
+            subscription.get().forget_yield();
         }
     }
 

@@ -1,5 +1,6 @@
 //! The methods of `Subscription` that are native. A module of its own, since they issue operations, which in turn read the subscription.
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 
 use daemoneye_eventbus_core::lock::Mutex;
 use daemoneye_eventbus_core::queue::PopError;
@@ -20,9 +21,6 @@ const MESSAGES_A_TURN: u32 = 2048;
 
 #[pymethods]
 impl SubscriptionCore {
-    #[classattr]
-    const _MESSAGES_A_TURN: u32 = MESSAGES_A_TURN;
-
     #[new]
     #[pyo3(signature = (source, subscriber_id, waker, *_args, **_kwargs))]
     fn new(
@@ -47,6 +45,7 @@ impl SubscriptionCore {
             best: Mutex::new(HashMap::new()),
             dialect: source.dialect,
             budget: Budget::new(MESSAGES_A_TURN),
+            has_yielded: AtomicBool::new(false),
             own_loop: waker.own_loop(py)?,
         })
     }
