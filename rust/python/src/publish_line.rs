@@ -25,7 +25,7 @@ const BYTES_A_TURN: usize = 512 * 1024;
 /// Turns that nobody publishes in while a reader catches up: in the first it is woken, in the second a task that it wakes runs.
 const CATCH_UP_TURNS: u32 = 2;
 /// Publishes of one task before the next in the line is served.
-const QUANTUM: u32 = 8;
+const QUANTUM: u32 = 16;
 
 /// One per loop; used on its thread only.
 pub(crate) struct PublishLine {
