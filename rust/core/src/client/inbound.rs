@@ -210,6 +210,11 @@ impl Inbound {
         self.blocking > 0
     }
 
+    /// The inbox that is full and keeps the connection from being read.
+    pub(super) fn held_inbox(&self) -> Option<&Inbox> {
+        self.held.as_ref().map(|(inbox, _)| &**inbox)
+    }
+
     /// Closes an inbox that left the table.
     pub(super) fn close_inbox(&mut self, inbox: &Inbox, discard: Option<DropReason>) {
         // It has come and is counted, so it is taken beyond the limits this once.

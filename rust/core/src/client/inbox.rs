@@ -29,6 +29,8 @@ pub struct Inbox {
     /// The list of subscriptions that the queue counts for: one.
     pub(super) account: Subscriptions,
     gaps: AtomicU64,
+    /// How many messages had been taken out when the broker was told so last.
+    told_taken: AtomicU64,
     detached: AtomicBool,
     refusal: OnceLock<Error>,
 }
@@ -56,6 +58,7 @@ impl Inbox {
             block: options.block,
             account: Subscriptions::One(0),
             gaps: AtomicU64::new(0),
+            told_taken: AtomicU64::new(0),
             detached: AtomicBool::new(false),
             refusal: OnceLock::new(),
         }
@@ -79,6 +82,16 @@ impl Inbox {
     /// Takes back what was just taken out; see [`Queue::put_back`].
     pub fn put_back(&self, popped: Popped<&[u8]>) {
         self.queue.put_back(popped, &self.account);
+    }
+
+    /// Has `tell` say that messages were taken out, if any were since it last could. True if it has.
+    pub(super) fn tell_taken(&self, tell: impl FnOnce() -> bool) -> bool {
+        let taken = self.queue.snapshot().delivered;
+        let tells = taken != self.told_taken.load(Ordering::Relaxed) && tell();
+        if tells {
+            self.told_taken.store(taken, Ordering::Relaxed);
+        }
+        tells
     }
 
     /// To be called before the queue is closed, so that whoever sees the end finds the reason.

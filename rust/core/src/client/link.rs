@@ -123,7 +123,6 @@ impl Link {
             return Read::Ended;
         }
         connection.paused = false;
-        self.shared.tell_taken(&mut connection);
         let read = self.shared.process_read(connection);
         if self.shared.reader == Reader::Link {
             self.shared.notify.notify_one();

@@ -25,6 +25,8 @@ const CONFIRM_BYTES: usize = 1024 * 1024;
 const COMPACT: usize = 256 * 1024;
 /// What an idle bus may keep.
 const KEPT: usize = 256 * 1024;
+/// Unsent bytes behind which a TAKEN would not be read in time, and would make the buffer grow.
+const TAKEN_BEHIND: usize = 256 * 1024;
 
 /// Where a publish went, or what is left of a flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,9 +193,9 @@ impl Outbox {
         }
     }
 
-    /// Appends a TAKEN, if the broker knows it, and unless so much is unsent that it is not read. True if it did.
+    /// Appends a TAKEN, if the broker knows it, and unless too much is unsent. True if it did.
     pub(super) fn taken(&mut self) -> bool {
-        let tells = self.knows_taken && self.pending() < KEPT;
+        let tells = self.knows_taken && self.pending() < TAKEN_BEHIND;
         if tells {
             self.append_text(&FromClient::Taken.frame());
         }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connection::{Connection, Read};
-use super::inbound::ControlEvent;
+use super::inbound::{ControlEvent, Inbound};
+use super::outbox::Outbox;
 use super::shared::Shared;
 use super::ticket::Answer;
 use crate::error::Error;
@@ -118,13 +119,17 @@ impl Shared {
         read
     }
 
-    /// The program has taken messages of a subscription that was full. What is read ahead may last it for longer than the broker waits
-    /// for a reader, which would count as stalled then.
-    pub(super) fn tell_taken(&self, connection: &mut Connection) {
+    /// Tells the broker, from time to time, that messages are taken of the subscription that keeps the connection from being read. What was
+    /// read ahead, and what the kernel holds, may last its reader for longer than the broker waits for one, which would count as stalled.
+    /// Not at each message, or when one has made room: a much larger one may wait behind those that are taken.
+    pub(super) fn tell_taken(&self, connection: &mut Connection, inbound: &Inbound, outbox: &mut Outbox) {
         let is_due = |told: Instant| told.elapsed() >= TELL_TAKEN;
-        if connection.told_taken.is_none_or(is_due) && self.outbox.lock().taken() {
+        if connection.paused
+            && connection.told_taken.is_none_or(is_due)
+            && let Some(inbox) = inbound.held_inbox()
+            && inbox.tell_taken(|| outbox.taken())
+        {
             connection.told_taken = Some(Instant::now());
-            self.flush();
         }
     }
 

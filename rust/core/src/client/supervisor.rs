@@ -1,7 +1,8 @@
 //! The task behind a link: dials, shakes hands, subscribes again, keeps alive, and redials with full jitter.
 //!
 //! It owns the socket only until the broker has answered everything of the handshake; from then on the host reads (unless it cannot)
-//! and publishers write. It flushes for callers that have no event loop, and sends keep-alives, whatever the host is busy with.
+//! and publishers write. It flushes for callers that have no event loop, and tells the broker that this end lives, and that its reader takes
+//! messages, whatever the host is busy with.
 
 use std::future::pending;
 use std::io::{self, IoSlice};
@@ -43,8 +44,9 @@ const STABLE_AFTER: Duration = Duration::from_millis(200);
 const FALLBACK_PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Nobody is asked more often, whatever a broker says.
 const MIN_PING_INTERVAL: Duration = Duration::from_millis(10);
-/// How often the peer of a connection is checked that a full subscription keeps from being read: it may be gone.
-const PEER_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often a connection is looked at that a full subscription keeps from being read: its broker may be gone, or has to be told that the
+/// program takes messages.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Ends the link if its supervisor panics, so that nobody waits for it for ever, and with its supervisor if nobody else has it.
 struct EndWithSupervisor(Arc<Shared>);
@@ -394,10 +396,13 @@ async fn maintain(shared: &Arc<Shared>, keep_alive: Duration) {
             return finish_lost(shared, &stream, readable.as_ref(), shared.closed_without_reason()).await;
         }
         let (blocked, failed, may_pause, reads, forgotten) = {
-            let connection = shared.connection.lock();
+            let mut connection = shared.connection.lock();
             let reads = readable.as_ref().filter(|_| !connection.paused);
-            let may_pause = shared.inbound.lock().may_pause();
+            let inbound = shared.inbound.lock();
+            let may_pause = inbound.may_pause();
             let mut outbox = shared.outbox.lock();
+            shared.tell_taken(&mut connection, &inbound, &mut outbox);
+            drop(inbound);
             if connection.forgotten.is_some() {
                 // The host's loop may wait for the kernel too, or have waited when it ended.
                 outbox.disarm();
@@ -415,10 +420,10 @@ async fn maintain(shared: &Arc<Shared>, keep_alive: Duration) {
                 return;
             }
             // The host's loop may send the rest, and tells nobody.
-            due = due.min(end).min(Instant::now() + PEER_CHECK_INTERVAL);
+            due = due.min(end).min(Instant::now() + LOOK_INTERVAL);
         }
         if may_pause {
-            due = due.min(Instant::now() + PEER_CHECK_INTERVAL);
+            due = due.min(Instant::now() + LOOK_INTERVAL);
         }
         Shared::log_suppressed(shared.log.take_overdue());
         if let Some(next) = shared.log.next_overdue() {
