@@ -75,6 +75,23 @@ async def eventually(condition: Callable[[], Any], timeout: float = 20.0, what: 
         await asyncio.sleep(0.01)
 
 
+class Reader:
+    """A task that reads all that comes."""
+
+    def __init__(self, events: Any) -> None:
+        self.events = events
+        self.got: list[int] = []
+        self.task = asyncio.create_task(self.read())
+
+    async def read(self) -> None:
+        async for received in self.events:
+            self.got.append(received.event.pid)
+
+    async def end(self) -> None:
+        await self.events.close()
+        await self.task
+
+
 @dataclass
 class Pair:
     """A publisher's and a subscriber's bus on the same broker, in process or through the socket."""

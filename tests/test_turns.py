@@ -6,24 +6,7 @@ import time
 import pytest
 
 from daemoneye_eventbus import Broker, EventBus
-from support import open_bus, pids, process
-
-
-class Reader:
-    """A task that reads all that comes."""
-
-    def __init__(self, events):
-        self.events = events
-        self.got = []
-        self.task = asyncio.create_task(self.read())
-
-    async def read(self):
-        async for received in self.events:
-            self.got.append(received.event.pid)
-
-    async def end(self):
-        await self.events.close()
-        await self.task
+from support import Reader, open_bus, pids, process
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["publish", "publish_many"])
