@@ -9,7 +9,7 @@ import pytest
 from daemoneye_eventbus import Broker, EventBus
 from support import Reader, open_bus, process
 
-ROOM = 64  # of a reader's queue: an eighth of it is published in each turn of the loop
+ROOM = 64  # of a turn of the loop, in messages
 
 
 class Publisher:
@@ -54,7 +54,7 @@ def test_later_ones_that_are_given_up_are_not_taken_for_them(run, kind, path, en
                     async with asyncio.timeout(0 if how == "timed out" else None):
                         await publisher.bus.publish(process(0))
 
-            earlier = [asyncio.create_task(publisher.publish(number)) for number in range(1, 101)]
+            earlier = [asyncio.create_task(publisher.publish(number)) for number in range(1, 301)]
             await asyncio.sleep(0)
             assert len(publisher.begun) > ROOM
             ending = asyncio.create_task(publisher.end(end))
