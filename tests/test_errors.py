@@ -56,7 +56,7 @@ SAMPLES = {
     "BrokerBusy": {},
     "BrokerAlreadyRunning": {"path": "/run/bus.sock", "pid": 7},
     "PathRefused": {"path": "/run/bus.sock", "reason": "why"},
-    "PermissionRefused": {"uid": 1000, "reason": "why"},
+    "PermissionRefused": {"uid": 1000, "reason": "why", "topic": "events.a"},
     "AuthenticationFailed": {},
     "ProtocolError": {},
     "DecodeError": {"dialect": "bincode", "offset": 3, "reason": "why"},

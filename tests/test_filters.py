@@ -211,6 +211,18 @@ async def test_the_error_for_an_odd_capability_names_the_field(pair: Pair):
     assert caught.value.pattern == "events.Process.*"
 
 
+@pytest.mark.parametrize("word", ["proces", "Process", "event"])
+async def test_the_error_for_a_capability_that_is_no_event_type_says_which_are(pair: Pair, word):
+    """A misspelt one gave a subscription on topics where nobody publishes."""
+    caps = SourceCaps(event_types=["process", word])
+    known = "process, network, filesystem, performance, trigger"
+    with pytest.raises(PatternError, match=rf'capabilities\.event_types: "{word}": .*; the event types are {known};'):
+        await pair.sub.subscribe(EventSubscription("s", capabilities=caps))
+    # They say nothing where the patterns are given.
+    async with pair.sub.subscribe(EventSubscription("s", capabilities=caps, topic_patterns=["events.process.*"])):
+        pass
+
+
 async def test_the_broker_filters_itself(eventbus_broker, raw):
     """A filtered event must not cross the socket: seen by a client without any matcher."""
     import raw as wire

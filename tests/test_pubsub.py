@@ -329,6 +329,17 @@ async def test_capabilities_give_patterns_and_filter_nothing(pair: Pair):
         assert [type(g.event) for g in got] == [NetworkEvent, FilesystemEvent]
 
 
+async def test_the_capability_for_trigger_requests_gives_them_where_they_are_published(pair: Pair):
+    caps = SourceCaps(event_types=["trigger"])
+    async with pair.sub.subscribe(EventSubscription("caps", capabilities=caps)) as events:
+        assert set(events.patterns) == {"events.trigger.*", "control.trigger.request"}
+        await pair.pub.publish(TriggerRequest("r", "process"))
+        await pair.pub.publish_control("control.trigger.request", b"no trigger request")
+        await pair.pub.publish(process(1), topic="events.trigger.x")
+        got = await collect(events, 2)
+        assert [type(g.event) for g in got] == [TriggerRequest, ProcessEvent]
+
+
 async def test_without_wildcards_only_exact_patterns(pair: Pair):
     def wish(pattern):
         return EventSubscription(

@@ -18,6 +18,7 @@ from daemoneye_eventbus import (
     ClientConfig,
     EventBus,
     EventFilter,
+    NetworkEvent,
     PermissionRefused,
     Rule,
     Sender,
@@ -110,6 +111,32 @@ async def test_rules_for_tokens(path):
                 await agent.publish_control("control.agent.stop", b"")
                 await collect(heard, 1)
             assert agent.local_statistics()["refused"] == 0
+
+
+async def test_who_is_refused_by_a_rule_for_tokens_is_told_and_logged_by_the_name_of_its_token(path, caplog):
+    rules = [Rule(tokens=["collector"], publish=["events.x"], subscribe=["#"], allow=False)]
+    who = f'uid {OWN} with the token "collector" may not'
+    async with Broker(path, config=BrokerConfig(token=SECRETS, rules=rules)):
+        config = ClientConfig(client="procmond", pool=False, token=SECRETS["collector"][0])
+        async with EventBus.connect(path, config=config) as collector:
+            with pytest.raises(PermissionRefused, match=who):
+                await collector.subscribe("events.#")
+            await eventually(lambda: f'refused: {who} subscribe "events.#"' in caplog.text)
+            await collector.publish(process(1), topic="events.x")
+            await collector.flush()
+            await eventually(lambda: f"the broker refused what was published: {who} publish on this" in caplog.text)
+    assert "cccc" not in caplog.text
+
+
+async def test_a_refused_publish_of_the_own_process_says_on_which_topic(broker_with):
+    broker = await broker_with(rules=[Rule(publish=["events.network.*"], allow=False)])
+    async with EventBus.from_broker(broker) as bus:
+        with pytest.raises(PermissionRefused, match=f'uid {OWN} may not publish on "events.network.new"') as caught:
+            await bus.publish_many([process(1), NetworkEvent("c", "a", "b", "tcp")])
+        assert (caught.value.topic, caught.value.accepted) == ("events.network.new", 1)
+        with pytest.raises(PermissionRefused) as caught:
+            await bus.publish(process(1), topic="events.network.stop")
+        assert caught.value.topic == "events.network.stop"
 
 
 async def test_a_rule_for_everybody_names_buses_of_the_own_process_too(broker_with):

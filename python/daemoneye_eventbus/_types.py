@@ -127,10 +127,11 @@ class SourceCaps(_Value):
     """What a subscriber can process.
 
     Capabilities filter nothing. A subscription without patterns subscribes to ``events.{type}.*`` of each of
-    ``event_types``.
+    ``event_types``, and for ``trigger`` also to ``control.trigger.request``, where trigger requests are published.
 
     Attributes:
-        event_types: Any of process, network, filesystem, performance, trigger.
+        event_types: Any of process, network, filesystem, performance, trigger. A subscription without patterns refuses
+            other words (`PatternError`); with patterns they are informative.
         collectors: Names of collectors; informative, the bus does not use them.
         max_priority: 0 to 255; informative, the bus does not use it.
     """

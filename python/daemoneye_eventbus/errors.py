@@ -143,18 +143,26 @@ class PathRefused(EventBusError, OSError):
 
 
 class PermissionRefused(EventBusError, PermissionError):
-    """``uid`` may not do this: ``reason``."""
+    """``uid`` may not do this: ``reason``. ``topic`` is that of a refused publish, else ``None``."""
 
-    _facts = ("uid", "reason")
+    _facts = ("uid", "reason", "topic")
     uid: int | None
     reason: str | None
+    topic: str | None
 
     def __init__(
-        self, message: str = "", *, uid: int | None = None, reason: str | None = None, accepted: int | None = None
+        self,
+        message: str = "",
+        *,
+        uid: int | None = None,
+        reason: str | None = None,
+        topic: str | None = None,
+        accepted: int | None = None,
     ) -> None:
         super().__init__(message, accepted=accepted)
         self.uid = uid
         self.reason = reason
+        self.topic = topic
 
 
 class AuthenticationFailed(EventBusError, PermissionError):

@@ -45,9 +45,13 @@ pub enum Error {
     },
     #[error("refused to use {}: {}", printable_path(.path), printable(.reason))]
     PathRefused { path: PathBuf, reason: String },
-    /// `reason` names the uid where it is about one.
+    /// `reason` names the uid where it is about one, and `topic` what was to be published on, if it is about that.
     #[error("not permitted: {}", printable(.reason))]
-    PermissionRefused { uid: u32, reason: String },
+    PermissionRefused {
+        uid: u32,
+        reason: String,
+        topic: Option<String>,
+    },
     /// Why, and what to do, as this side knows it; a broker tells nobody more than that it failed.
     #[error("authentication failed: {0}")]
     AuthenticationFailed(&'static str),

@@ -53,9 +53,10 @@ fn convert(py: Python<'_>, error: Error) -> PyResult<PyErr> {
             facts.set_item("reason", reason)?;
             ("PathRefused", facts)
         }
-        Error::PermissionRefused { uid, reason } => {
+        Error::PermissionRefused { uid, reason, topic } => {
             let facts = [("reason", reason)].into_py_dict(py)?;
             facts.set_item("uid", uid)?;
+            facts.set_item("topic", topic)?;
             ("PermissionRefused", facts)
         }
         Error::AuthenticationFailed(_) => ("AuthenticationFailed", PyDict::new(py)),

@@ -139,6 +139,7 @@ pub(crate) fn _error_samples(py: Python<'_>) -> Vec<Py<PyAny>> {
         Error::PermissionRefused {
             uid: 1000,
             reason: text(),
+            topic: Some("events.a".to_owned()),
         },
         Error::AuthenticationFailed("it was another token"),
         Error::Protocol(text()),

@@ -280,7 +280,11 @@ impl Broker {
         let rights = connection.rights.as_ref();
         if let Some(reason) = rights.and_then(|rights| rights.refuse_subscription(&patterns)) {
             let uid = connection.peer.uid;
-            return Err(Error::PermissionRefused { uid, reason });
+            return Err(Error::PermissionRefused {
+                uid,
+                reason,
+                topic: None,
+            });
         }
         let mut held = held.lock();
         // It may have been replaced meanwhile, which the lock forbids from here on.

@@ -156,7 +156,7 @@ impl Port {
         let route = routes.get_or_insert_with(draft.topic, generation, || rights::look_up(router, rights, draft.topic));
         match route.status() {
             RouteStatus::Usable => {}
-            RouteStatus::Refused => return Err(self.refused(rights::publish_refusal(self.shared.own_uid))),
+            RouteStatus::Refused => return Err(self.refused_on(draft.topic)),
             RouteStatus::NoMemory => {
                 routes.forget();
                 return Err(Error::NoMemory(size));
@@ -296,11 +296,19 @@ impl Port {
         self.published.load(Ordering::Relaxed)
     }
 
-    fn refused(&self, reason: String) -> Error {
+    #[cold]
+    fn refused_on(&self, topic: &str) -> Error {
+        let on = format!("{topic:?}");
+        let why = self.rights.as_ref().map(|rights| rights.publish_refusal(&on));
+        self.refused(why.unwrap_or_default(), Some(topic.to_owned()))
+    }
+
+    fn refused(&self, reason: String, topic: Option<String>) -> Error {
         self.shared.counters.note(Refusal::Rights);
         Error::PermissionRefused {
             uid: self.shared.own_uid,
             reason,
+            topic,
         }
     }
 
@@ -399,7 +407,7 @@ impl Port {
             .inspect_err(|error| self.shared.counters.note(Refusal::of(error.code())))?;
         let rights = self.rights.as_ref();
         if let Some(why) = rights.and_then(|rights| rights.refuse_subscription(&interest.patterns)) {
-            return Err(self.refused(why));
+            return Err(self.refused(why, None));
         }
         let (load, patterns) = (Load::of(&interest), interest.patterns.clone());
         let queue = Arc::new(Queue::new(

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::route::Route;
 use super::router::Router;
 use crate::error::{Error, Result};
-use crate::topic::Pattern;
 use crate::topic::cover::{self, Cover, TopicRule};
+use crate::topic::{Pattern, excerpt};
 use crate::transport::{Sid, User};
 use crate::wire::auth::Token;
 
@@ -89,7 +89,8 @@ impl Rule {
 
 /// What one client may not do.
 pub(super) struct Rights {
-    uid: u32,
+    /// As whom the rules know it, for texts: the secret of a token is in none.
+    who: String,
     publish: Vec<TopicRule>,
     subscribe: Vec<TopicRule>,
     max_depth: usize,
@@ -107,7 +108,10 @@ impl Rights {
         token: Option<&str>,
     ) -> Option<Arc<Self>> {
         let mut rights = Self {
-            uid: user.uid,
+            who: match token {
+                Some(name) => format!("uid {} with the token {:?}", user.uid, excerpt(name)),
+                None => format!("uid {}", user.uid),
+            },
             publish: Vec::new(),
             subscribe: Vec::new(),
             max_depth,
@@ -150,20 +154,17 @@ impl Rights {
                 Cover::NotEvery => "not every topic that it matches is allowed",
                 Cover::Undecided => "what it matches meets too many rules to decide",
             };
-            let (uid, pattern) = (self.uid, pattern.as_str());
+            let (who, pattern) = (&self.who, pattern.as_str());
             Some(format!(
-                "uid {uid} may not subscribe {pattern:?}: {why}; name what the broker's rules allow (without rules all but control.#), or have them allow this"
+                "{who} may not subscribe {pattern:?}: {why}; name what the broker's rules allow (without rules all but control.#), or have them allow this"
             ))
         })
     }
 
-    pub(super) fn publish_refusal(&self) -> String {
-        publish_refusal(self.uid)
+    /// `on`: which topic, as far as it is not told apart from this.
+    pub(super) fn publish_refusal(&self, on: &str) -> String {
+        format!("{} may not publish on {on}; have the broker's rules allow it", self.who)
     }
-}
-
-pub(super) fn publish_refusal(uid: u32) -> String {
-    format!("uid {uid} may not publish on this topic; have the broker's rules allow it")
 }
 
 /// Who reads a topic, if the publisher may publish there.
@@ -257,6 +258,6 @@ mod tests {
             let why = refused(pattern).unwrap();
             assert!(why.contains("uid 2 ") && why.contains(pattern), "{why}");
         }
-        assert!(rights.publish_refusal().contains("uid 2 "));
+        assert!(rights.publish_refusal("this topic").contains("uid 2 "));
     }
 }

@@ -8,7 +8,7 @@ use super::{CorrelationFilter, EventFilter, Text};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SourceCaps {
-    /// Words of [`EventKind`](super::EventKind).
+    /// Words of [`EventKind`](super::EventKind); held to them only where patterns come from them.
     #[serde(deserialize_with = "list")]
     pub event_types: Vec<Text>,
     #[serde(deserialize_with = "list")]

@@ -90,7 +90,7 @@ pub const fn default_topic(kind: EventKind) -> &'static str {
     }
 }
 
-/// The pattern that an event type stands for in a subscriber's capabilities. Not checked: `event_type` is a caller's.
-pub(crate) fn capability_pattern(event_type: &str) -> String {
+/// The topics named after an event type. Not checked: `event_type` is a caller's.
+pub(super) fn family(event_type: &str) -> String {
     format!("events.{event_type}.*")
 }

@@ -3,7 +3,7 @@ use hashbrown::HashSet;
 
 use super::{Pattern, excerpt, names};
 use crate::error::{Error, PatternError, Result};
-use crate::event::EventSubscription;
+use crate::event::{EventKind, EventSubscription};
 
 /// The patterns of `asked`: its own, or without any those of its capabilities; each once. The same at client and broker.
 pub fn subscription_patterns(asked: &EventSubscription, max_depth: usize) -> Result<Vec<Pattern>> {
@@ -22,12 +22,8 @@ pub fn subscription_patterns(asked: &EventSubscription, max_depth: usize) -> Res
     }
     if named.is_empty() {
         // These have wildcards by their nature.
-        for kind in &asked.capabilities.event_types {
-            let pattern = Pattern::parse(&names::capability_pattern(kind), max_depth);
-            patterns.push(pattern.map_err(|error| PatternError {
-                kind: format!("capabilities.event_types: {:?}: {}", excerpt(kind), error.kind),
-                pattern: error.pattern,
-            })?);
+        for event_type in &asked.capabilities.event_types {
+            add_patterns_of(event_type, max_depth, &mut patterns)?;
         }
     }
     if patterns.is_empty() {
@@ -41,4 +37,29 @@ pub fn subscription_patterns(asked: &EventSubscription, max_depth: usize) -> Res
     let mut seen = HashSet::new();
     patterns.retain(|pattern| seen.insert(pattern.clone()));
     Ok(patterns)
+}
+
+/// Adds what an event type in capabilities stands for: the topics named after it and, if that is none of these, its default topic.
+fn add_patterns_of(event_type: &str, max_depth: usize, patterns: &mut Vec<Pattern>) -> Result<(), PatternError> {
+    let refused = |pattern: &str, why: &str| PatternError {
+        pattern: excerpt(pattern),
+        kind: format!("capabilities.event_types: {:?}: {why}", excerpt(event_type)),
+    };
+    let parse = |text: &str| Pattern::parse(text, max_depth).map_err(|error| error.kind);
+    let family = names::family(event_type);
+    let parsed = parse(&family);
+    let Some(kind) = EventKind::from_name(event_type) else {
+        let known = EventKind::ALL.map(EventKind::name).join(", ");
+        let why = parsed.err().unwrap_or_else(|| "unknown".to_owned());
+        let why = format!("{why}; the event types are {known}; name other topics in topic_patterns");
+        return Err(refused(&family, &why));
+    };
+    let parsed = parsed.map_err(|why| refused(&family, &why))?;
+    let default = names::default_topic(kind);
+    let is_covered = parsed.matches(default);
+    patterns.push(parsed);
+    if !is_covered {
+        patterns.push(parse(default).map_err(|why| refused(default, &why))?);
+    }
+    Ok(())
 }

@@ -312,7 +312,7 @@ impl Session {
         }
         match fit {
             Fit::Refused => {
-                let why = self.rights.as_ref().map(|rights| rights.publish_refusal());
+                let why = self.rights.as_ref().map(|rights| rights.publish_refusal("this topic"));
                 self.refuse_publish(
                     Code::Rights,
                     &why.unwrap_or_default(),

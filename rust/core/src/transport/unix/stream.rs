@@ -76,6 +76,7 @@ impl Stream {
                     "the broker at {} runs as uid {uid}, and server_uids is {server_uids:?}; check who made the socket, or add that uid",
                     path_text(path)
                 ),
+                topic: None,
             }));
         }
         Ok(stream)
@@ -311,6 +312,7 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
                 "uid {uid} may not write to the socket at {} or not enter its directory; run as the broker's user, or have the broker use socket_group",
                 path_text(path)
             ),
+            topic: None,
         });
     }
     let passes = matches!(

@@ -91,6 +91,7 @@ impl Stream {
                     "the pipe {} is {stranger}'s, and server_sids is {known:?}; check who made the pipe, or add the SID",
                     path.display()
                 ),
+                topic: None,
             }));
         }
         let peer = Peer {
@@ -314,6 +315,7 @@ fn explain(path: &Path, cause: &io::Error) -> DialError {
                  broker use allowed_sids",
                 path.display()
             ),
+            topic: None,
         },
         ERROR_INVALID_NAME => refused(path, "the system takes no such name for a pipe; choose another one"),
         ERROR_PIPE_BUSY => Error::io(

@@ -158,7 +158,10 @@ impl From<&Error> for ErrText {
             | Error::Protocol(text)
             | Error::SubscriptionClosed(text)
             | Error::PublishNotSupported(text) => err.message.clone_from(text),
-            Error::PermissionRefused { reason, .. } => err.message.clone_from(reason),
+            Error::PermissionRefused { reason, topic, .. } => {
+                err.message.clone_from(reason);
+                err.topic.clone_from(topic);
+            }
             _ => {}
         }
         err
@@ -184,6 +187,7 @@ impl ErrText {
             Code::NotPermitted | Code::Rights => Error::PermissionRefused {
                 uid: own_uid,
                 reason: message,
+                topic,
             },
             Code::AuthenticationFailed => Error::AuthenticationFailed(TOKEN_REJECTED),
             Code::UnsupportedVersion => Error::Protocol(match highest {

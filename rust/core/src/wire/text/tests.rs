@@ -231,6 +231,7 @@ fn errors_that_cross_the_wire_come_back_as_their_kind() {
         Error::PermissionRefused {
             uid: 7,
             reason: "not you".into(),
+            topic: Some("events.a".into()),
         },
         Error::AuthenticationFailed(super::code::TOKEN_REJECTED),
         Error::Protocol("bad".into()),
