@@ -25,7 +25,7 @@ def table(scenario: Any, results: Rounds) -> str:
     reference = results.get(scenario.REFERENCE)
     head = ["", *scenario.COLUMNS.values()]
     if reference is not None:
-        head.append(f"x {scenario.REFERENCE}")
+        head.append(f"{scenario.COLUMNS[first]}, x {scenario.REFERENCE}")
     rows = [head, ["---"] + ["---:"] * (len(head) - 1)]
     for who, rounds in results.items():
         row = [who]

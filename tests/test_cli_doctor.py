@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -17,7 +19,7 @@ import pytest
 import raw as raw_by_hand
 from commands import DEADLINE, findings_of, wait_for
 from daemoneye_eventbus import EventBus, ProcessEvent, __version__
-from daemoneye_eventbus._cli import examine
+from daemoneye_eventbus._cli import alerts, examine
 from daemoneye_eventbus._native import Address
 from support import NOBODY
 
@@ -312,6 +314,80 @@ async def test_drops_and_a_reader_that_does_not_read(cli, path, raw):
     assert 'overflow="block"' in found["drops"]["advice"]
     assert found["clients"]["text"].startswith(f"slow (pid {os.getpid()}) lets 2 messages wait, of 2")
     wait_for(lambda: "protocol 1" in findings_of(cli, 7)["refused"]["text"])
+
+
+async def test_what_a_reader_loses_in_its_own_queue_is_not_seen(cli, cli_broker, path):
+    """And it is not said that nothing was lost."""
+    async with EventBus.connect(path) as bus, bus.subscribe(ProcessEvent, queue_messages=10) as events:
+        await bus.publish_many(ProcessEvent(pid, "x") for pid in range(1000))
+        await bus.flush()
+        assert events.dropped == 990
+        assert findings_of(cli, 0)["drops"]["text"] == "none at the broker"
+
+
+def refusing(path, *looks):
+    """Somebody who says at each look that so much was refused."""
+    told = iter(looks)
+
+    def answer(verb, said):
+        if verb == "CONNECT":
+            return {"protocol": 1}
+        if said.get("clients"):
+            return {"clients": [CLIENT | {"dropped": {}}]}
+        return FIVE | {"detail": DETAIL | {"refused": next(told)}}
+
+    return answering(path, answer)
+
+
+LONG_AGO = dict.fromkeys(alerts.ADVICE, 17) | {"decode": 2}
+
+
+def refusals_of(cli, code):
+    """Level and text of each finding about refusals."""
+    shown = [json.loads(line) for line in cli("doctor", "--json").ends(code, "").stdout.splitlines()]
+    refused = [one for one in shown if one["subject"] == "refused"]
+    assert all(one["advice"] and one["code"] == (7 if one["level"] == "warn" else 0) for one in refused)
+    return [(one["level"], one["text"]) for one in refused]
+
+
+def test_refusals_worth_an_alert_that_go_on(cli, path):
+    with refusing(path, LONG_AGO, {reason: count + 3 for reason, count in LONG_AGO.items()}):
+        *alerting, other = refusals_of(cli, 7)
+    assert alerting == [("warn", f"{reason} 20, 3 of them just now") for reason in alerts.ADVICE]
+    assert other == ("note", "decode 5")
+
+
+def test_refusals_of_long_ago_are_noted(cli, path):
+    """Counters only grow: a job that looks now and then would fail for ever. A defect is one for as long as it runs."""
+    with refusing(path, LONG_AGO, LONG_AGO):
+        alerting = refusals_of(cli, 7)
+    assert ("warn", "panic 17") in alerting
+    assert {level for level, text in alerting if text != "panic 17"} == {"note"}
+
+
+def test_refusals_not_worth_an_alert_are_asked_for_once(cli, path):
+    with refusing(path, {"decode": 17}):
+        assert refusals_of(cli, 0) == [("note", "decode 17")]
+
+
+def test_connections_that_were_used_up(cli, path, raw):
+    cli("broker", path, "--max-connections", "2").until("listening", "stdout")
+    first, second = raw(str(path)), raw(str(path))
+    for one in (first, second):
+        one.connect()
+    assert findings_of(cli, 5)["broker"]["level"] == "bad"
+    first.close()
+    wait_for(lambda: cli("doctor").process.wait(DEADLINE) == 0)
+    found = findings_of(cli, 0)["refused"]
+    assert (found["level"], found["text"][:5]) == ("note", "busy ")
+    assert "--max-connections" in found["advice"]
+
+
+def test_operations_names_the_same_refusals():
+    page = (Path(__file__).parent.parent / "docs/operations.md").read_text(encoding="utf-8")
+    rows = page.split("Worth an alert", 1)[1].split("| `queued_bytes`")[0]
+    cells = re.findall(r"^\| `refused`: ([^|]*) \|", rows, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(cells))) == sorted(alerts.ADVICE)
 
 
 async def test_a_reader_that_asked_for_a_small_queue(cli, cli_broker, path, raw):

@@ -346,6 +346,8 @@ def test_documented_codes_are_those_of_the_help(cli):
         ("sub --nope --type process --neither=5", "sub: unrecognized arguments: --nope --neither=5; see"),
         ("sub", "sub: the following arguments are required: PATTERN; see"),
         ("sub -- --nope", "sub: Topic error: "),
+        ("sub events.# /run/x.sock", "/run/x.sock; give the broker's path with --path\n"),
+        ("decode --live --subscribe /run/x.sock", "/run/x.sock; give the broker's path with --path\n"),
         (
             "pub process --quiet --nope",
             "pub process: unrecognized arguments: --nope; see daemoneye-eventbus pub process --",
@@ -354,6 +356,10 @@ def test_documented_codes_are_those_of_the_help(cli):
             "pub --nope process --pid 1 --name x",
             "pub: unrecognized arguments: --nope; see daemoneye-eventbus pub --help",
         ),
+        (
+            "pub process --pid 1 --name x --start-time-ns 5",
+            "pub process: unrecognized arguments: --start-time-ns; see daemoneye-eventbus pub process --help",
+        ),
         ("pub process --pid 1", "pub process: the following arguments are required: --name; see"),
         ("decode --nope --live", "decode: unrecognized arguments: --nope; see daemoneye-eventbus decode --help"),
         ("stats one extra", "stats: unrecognized arguments: extra; see daemoneye-eventbus stats --help"),
@@ -361,7 +367,7 @@ def test_documented_codes_are_those_of_the_help(cli):
     ],
 )
 def test_an_unknown_option_is_named(cli, line, said):
-    """Whatever else is missing: it may be missing because of the misspelling."""
+    """Whatever else is missing: it may be missing because of the misspelling. So is what stands in a wrong place."""
     assert said in cli(*line.split()).ends(2).stderr
 
 
@@ -385,6 +391,19 @@ def test_an_unknown_option_is_named(cli, line, said):
 )
 def test_what_cannot_be_meant_is_refused(cli, cli_broker, line, said):
     assert said in cli(*line).ends(2).stderr
+
+
+@pytest.mark.parametrize("words", [("stats",), ("sub", "events.#"), ("pub", "process", "--pid", "1", "--name", "x")])
+def test_a_broker_that_hangs_is_said_to(cli, cli_broker, words):
+    """It was said to start one there, and to set what no command has."""
+    cli_broker.signal(signal.SIGSTOP)
+    try:
+        said = cli(*words, "--connect-timeout", "0.3").ends(5).stderr
+    finally:
+        cli_broker.signal(signal.SIGCONT)
+    assert "did not answer CONNECT: a broker that hangs, or " in said
+    assert "start one" not in said
+    assert "peer=" not in said
 
 
 @pytest.mark.parametrize("command", ["stats", "doctor", "--help"])

@@ -14,7 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from daemoneye_eventbus import BrokerConfig, BrokerStatistics, ClientConfig, ClientInfo, EventBus
+from daemoneye_eventbus import (
+    Broker,
+    BrokerConfig,
+    BrokerStatistics,
+    ClientConfig,
+    ClientInfo,
+    ConnectionLost,
+    EventBus,
+    ProcessEvent,
+)
 from daemoneye_eventbus._cli.address import token_from
 from programs import DEADLINE, complete, wait_for
 
@@ -244,6 +253,22 @@ def test_operations_lists_every_reason():
         r'^ {4}\w+ = "(\w+)",$', (core / "broker/statistics.rs").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert [sorted(one) for one in documented] == [sorted(dropped), sorted(refused)]
+
+
+async def test_the_policy_that_disconnects_does(path):
+    """With any other ``overflow``, a reader whose loop runs is never disconnected."""
+    rows = (ROOT / "docs/how-to-loss.md").read_text(encoding="utf-8").split("| the reader wants |")[1]
+    (overflow, policy) = re.search(r'to be disconnected.*\| `"(\w+)"` \| `"(\w+)"` \|', rows).groups()
+    config = ClientConfig(broker_overflow=policy)
+    async with Broker(path) as broker, EventBus.from_broker(broker) as bus:
+        async with (
+            EventBus.from_broker(broker, config=config) as reading,
+            reading.subscribe(ProcessEvent, overflow=overflow, queue_messages=10) as events,
+        ):
+            await bus.publish_many(ProcessEvent(pid, "x") for pid in range(100))
+            with pytest.raises(ConnectionLost):
+                while True:
+                    await events.get(timeout=DEADLINE)
 
 
 def test_the_wire_lists_every_code():

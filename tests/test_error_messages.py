@@ -13,8 +13,10 @@ import pytest
 from daemoneye_eventbus import (
     Broker,
     BrokerConfig,
+    BusEvent,
     ClientConfig,
     ConnectTimeout,
+    ControlMessage,
     EventBus,
     EventSubscription,
     ProcessEvent,
@@ -180,6 +182,15 @@ async def test_an_unknown_client_id_says_where_to_find_ids(broker):
     for call in (lambda: broker.disconnect_client("zz"), lambda: broker.subscribe_client("zz", [])):
         text = await error_text(ValueError, call)
         assert text.endswith("is not the id of a client; take one from clients()")
+
+
+@pytest.mark.parametrize("cls", [ControlMessage, BusEvent, int])
+async def test_a_class_that_is_no_event_type_is_named(path, cls):
+    """It is a type, and an argument of its own, which was all that the error asked for."""
+    async with Broker(path) as broker, EventBus.from_broker(broker) as bus:
+        text = await error_text(TypeError, lambda: bus.subscribe(ProcessEvent, cls))
+    assert text.startswith(f"subscribe: the class {cls.__name__} is none of the event types ProcessEvent, ")
+    assert text.endswith('give a pattern such as "control.#" and include_control=True')
 
 
 async def test_no_message_repeats_all_of_a_long_value(path):

@@ -143,7 +143,7 @@ class BrokerConfig:
         handshake_timeout: Seconds from accept to CONNECT, and from INFO to the proof of a token.
         frame_timeout: Seconds from the first byte of a frame to its last.
         write_timeout: Seconds within which a connection that is being closed must take some of what is left for it.
-        stall_timeout: Seconds after which publishers no longer wait for a full queue whose reader takes nothing.
+        stall_timeout: Seconds after which publishers no longer wait for a full queue whose reader takes no message.
         ping_interval: Seconds of silence after which a client is pinged.
         ping_timeout: Seconds of silence after which a client is disconnected.
         queue_messages: Messages queued for one connection, at most.

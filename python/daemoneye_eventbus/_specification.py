@@ -59,7 +59,7 @@ def specification(
             kinds.append(kind)
             patterns.append(pattern)
         else:
-            raise wrong_type("subscribe", "patterns or event types, each an argument of its own", item)
+            raise _neither(item)
     asked = EventSubscription(
         subscriber_id=str(uuid.uuid4()),
         event_filter=event_filter,
@@ -71,6 +71,15 @@ def specification(
         return asked
     # Of what its constructor has found to be a filter.
     return replace(asked, event_filter=_only(kinds, asked.event_filter, include_control=include_control))
+
+
+def _neither(item: object) -> TypeError:
+    """The error for what is no pattern and no event type."""
+    if isinstance(item, type):
+        known = ", ".join(kind.__name__ for kind in _FAMILIES)
+        advice = 'for control messages give a pattern such as "control.#" and include_control=True'
+        return TypeError(f"subscribe: the class {item.__name__} is none of the event types {known}; {advice}")
+    return wrong_type("subscribe", "patterns or event types, each an argument of its own", item)
 
 
 def _only(kinds: list[str], event_filter: EventFilter | None, *, include_control: bool) -> EventFilter | None:

@@ -12,7 +12,7 @@ import io
 import itertools
 import re
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from daemoneye_eventbus import __version__
 from daemoneye_eventbus._cli import broker, clients, decode, demo, doctor, pub, stats, sub, termination, top
@@ -36,6 +36,13 @@ class _Parser(argparse.ArgumentParser):
 
     words: Sequence[str] = ()
     """The whole command line."""
+
+    def parse_known_args(self, *args: Any, **named: Any) -> tuple[Any, list[str]]:
+        """Leaves nothing to whoever is above: the help of the innermost parser has the options that could be meant."""
+        found, left = super().parse_known_args(*args, **named)
+        if left:
+            self.error(f"unrecognized arguments: {' '.join(left)}")
+        return found, left
 
     def error(self, message: str) -> NoReturn:
         # Where something is missing as well, argparse tells that and not the misspelt option, which often is the cause.
@@ -130,11 +137,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace | None:
     try:
         # argparse ignores that nobody reads what it prints.
         with contextlib.redirect_stdout(printed):
-            arguments, left = _parser(words).parse_known_args(words)
+            return _parser(words).parse_args(words)
     except SystemExit:
         write(printed.getvalue())
         return None
-    if left:
-        prog = f"{_NAME} {arguments.command}"
-        raise CliError(f"unrecognized arguments: {' '.join(left)}; see {prog} --help", USAGE, prog=prog)
-    return arguments

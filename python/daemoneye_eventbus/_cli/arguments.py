@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from daemoneye_eventbus import CorrelationMetadata, Timestamp, _native, os_text
@@ -109,7 +110,9 @@ def check_patterns(patterns: Iterable[str]) -> None:
         except UnicodeEncodeError:
             refusal = f"{pattern[:_SHOWN]!r} is not Unicode, and no topic has that"
         if refusal is not None:
-            raise CliError(refusal, USAGE)
+            # Commands that take nothing else take the broker's path so.
+            is_path = Path(pattern).is_absolute()
+            raise CliError(refusal + "; give the broker's path with --path" * is_path, USAGE)
 
 
 def timestamp(said: str) -> Timestamp:

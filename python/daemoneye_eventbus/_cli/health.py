@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from daemoneye_eventbus import __version__
+from daemoneye_eventbus._cli import alerts
 from daemoneye_eventbus._cli.examine import Finding, starters, strange
 from daemoneye_eventbus._cli.exits import NO_BROKER, REFUSED, WARN
 from daemoneye_eventbus._cli.numbers import counted, duration
@@ -150,7 +151,14 @@ def _numbers(raw: RawConnection, info: dict[str, Any], timeout: float) -> list[F
         text = "this broker tells its totals only"
         return [_totals(now), Finding("note", "clients", text, "update it to see its clients and its drops")]
     detail: dict[str, Any] = now["detail"]
-    return [_totals(now), *_drops(detail), _refusals(detail), *_clients(raw, info, detail, timeout)]
+
+    def refused_now() -> dict[str, int]:
+        raw.send("STATS", {"id": 4, "detail": True})
+        later: dict[str, int] = answer(raw, "OK", timeout)["detail"]["refused"]
+        return later
+
+    refused = alerts.refusals(detail["refused"], refused_now)
+    return [_totals(now), *_drops(detail), *refused, *_clients(raw, info, detail, timeout)]
 
 
 def _totals(now: dict[str, Any]) -> Finding:
@@ -166,20 +174,11 @@ def _drops(detail: dict[str, Any]) -> list[Finding]:
     left = sum(count for reason, count in detail["dropped"].items() if reason in _USUAL)
     usual = f"; {left} waited for readers that went" if left else ""
     if not lost:
-        return [Finding("ok", "drops", f"none{usual}")]
+        return [Finding("ok", "drops", f"none at the broker{usual}")]
     return [
         Finding("warn", "drops", f"{count} lost: {reason}{usual}", _ADVICE.get(reason), WARN)
         for reason, count in lost.items()
     ]
-
-
-def _refusals(detail: dict[str, Any]) -> Finding:
-    refused: dict[str, int] = detail["refused"]
-    if not refused:
-        return Finding("ok", "refused", "nothing")
-    counts = ", ".join(f"{reason} {count}" for reason, count in refused.items())
-    advice = "what each reason means is in docs/operations.md; the broker's log has one line per second and reason"
-    return Finding("note", "refused", counts, advice)
 
 
 def _clients(raw: RawConnection, info: dict[str, Any], detail: dict[str, Any], timeout: float) -> list[Finding]:

@@ -19,6 +19,10 @@ _WORDS: Final = {
     "a later one or None": "a later one or none",
     "escape it with os_text()": "escape it",
     'congestion "block"': "--congestion block",
+    "start one there, or check the path; last cause: the connection to the broker was lost: something accepted the "
+    'connection and did not answer CONNECT; if it is a broker of the original, set peer="original"': "something "
+    "accepted the connection and did not answer CONNECT: a broker that hangs, or one of the original, to which this "
+    "command cannot speak",
     'per="uid"': "per=uid",
 }
 """Whole phrases, since text from elsewhere may stand beside them."""
