@@ -105,13 +105,14 @@ impl Budget {
         self.steps() < self.limit && self.is_within_slice(nanoseconds(self.start.elapsed()))
     }
 
-    /// The loop has had a turn: a slice begins, of which `steps` are taken.
-    pub(crate) fn begin_slice(&self, steps: u32) {
+    /// The loop has had a turn, by which `turns` are counted: a slice begins, of which `steps` are taken.
+    pub(crate) fn begin_slice(&self, steps: u32, turns: u64) {
         self.begin_slice_at(nanoseconds(self.start.elapsed()), steps);
+        self.turns_at_begin.store(turns, Ordering::Relaxed);
     }
 
     /// So that the next slice knows whether the loop had a turn in this one.
-    pub(crate) fn watch_turn(&self, py: Python<'_>, own_loop: &OwnLoop) -> PyResult<()> {
+    fn watch_turn(&self, py: Python<'_>, own_loop: &OwnLoop) -> PyResult<()> {
         self.turns_at_begin.store(own_loop.turns().counted(), Ordering::Relaxed);
         own_loop.watch_turn(py)
     }

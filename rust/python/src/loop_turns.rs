@@ -49,6 +49,10 @@ impl LoopTurns {
         if slf.get().line.is_empty() {
             return Ok(());
         }
+        Self::watch_running(slf)
+    }
+
+    fn watch_running(slf: &Bound<'_, Self>) -> PyResult<()> {
         let running = loop_thread::running(slf.py())?;
         if running.is_none() {
             Ok(())
@@ -84,7 +88,11 @@ impl LoopTurns {
         let turns = slf.get();
         turns.is_scheduled.store(false, Ordering::Relaxed);
         turns.counted.store(turns.counted() + 1, Ordering::Relaxed);
-        turns.line.serve(slf.py())?;
-        Self::watch_for_line(slf)
+        let has_served = turns.line.serve(slf.py(), turns.counted())?;
+        // Also for the slice that has begun: whoever publishes after it is to know of a turn in between.
+        if has_served || !turns.line.is_empty() {
+            Self::watch_running(slf)?;
+        }
+        Ok(())
     }
 }

@@ -65,18 +65,18 @@ impl PublishLine {
 
     #[cold]
     fn join_or_step(&self, py: Python<'_>, own_loop: &OwnLoop) -> PyResult<Option<Py<Waiter>>> {
-        let Some(running) = own_loop.running(py)? else {
-            // Nobody would serve it.
-            return Ok(None);
-        };
-        let goes_on = self.is_empty() || self.has_quantum();
-        if goes_on && self.budget.take_step(py, own_loop, || false)? {
+        let is_next = self.is_empty() || self.has_quantum();
+        if is_next && self.budget.take_step(py, own_loop, || false)? {
             if self.budget.steps() == 1 {
                 self.bytes.store(0, Ordering::Relaxed);
             }
             return Ok(None);
         }
-        let waiter = Bound::new(py, Waiter::new(running.clone().unbind(), None))?;
+        let Some(running) = own_loop.running(py)? else {
+            // Nobody would serve it.
+            return Ok(None);
+        };
+        let waiter = Bound::new(py, Waiter::new(running.unbind(), None))?;
         let place = (waiter.get().place, PyWeakrefReference::new(&waiter)?.unbind());
         self.standing.borrow_mut().push_back(place);
         self.budget.hold();
@@ -102,21 +102,19 @@ impl PublishLine {
         }
     }
 
-    /// The loop has had a turn. Only for a callback of the loop: tasks go on within this.
-    pub(crate) fn serve(&self, py: Python<'_>) -> PyResult<()> {
-        if self.is_empty() {
-            return Ok(());
-        }
+    /// The loop has had a turn, by which `turns` are counted. Only for a callback of the loop: tasks go on within this. True if some may
+    /// have, so that a slice has begun.
+    pub(crate) fn serve(&self, py: Python<'_>, turns: u64) -> PyResult<bool> {
         let catch_up = self.catch_up.load(Ordering::Relaxed);
         self.catch_up.store(catch_up.saturating_sub(1), Ordering::Relaxed);
-        if catch_up > 0 {
-            return Ok(());
+        if catch_up > 0 || self.is_empty() {
+            return Ok(false);
         }
-        self.budget.begin_slice(0);
+        self.budget.begin_slice(0, turns);
         self.bytes.store(0, Ordering::Relaxed);
         while self.budget.has_room() {
             let Some((_, waiter)) = self.standing.borrow_mut().pop_front() else {
-                return Ok(());
+                break;
             };
             let Some(waiter) = waiter.bind(py).upgrade() else {
                 continue;
@@ -131,7 +129,7 @@ impl PublishLine {
             self.budget.hold();
             woken?;
         }
-        Ok(())
+        Ok(true)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -104,8 +104,8 @@ impl SubscriptionCore {
     pub(crate) fn resume(&self, py: Python<'_>) -> PyResult<()> {
         let begins = self.has_yielded.swap(false, Ordering::Relaxed);
         if begins {
-            self.budget.begin_slice(1);
-            self.budget.watch_turn(py, &self.own_loop)
+            self.begin_after_wait();
+            self.own_loop.watch_turn(py)
         } else {
             self.budget.count_step();
             Ok(())
@@ -114,7 +114,7 @@ impl SubscriptionCore {
 
     /// A message that was waited for is taken now, in a turn of its own.
     pub(crate) fn begin_after_wait(&self) {
-        self.budget.begin_slice(1);
+        self.budget.begin_slice(1, self.own_loop.turns().counted());
     }
 
     /// The read that has yielded is not done after all. Otherwise the next would yield in vain.
