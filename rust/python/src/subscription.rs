@@ -120,6 +120,7 @@ impl SubscriptionCore {
     /// The read that has yielded is not done after all. Otherwise the next would yield in vain.
     pub(crate) fn forget_yield(&self) {
         self.has_yielded.store(false, Ordering::Relaxed);
+        self.budget.begin_slice(0, self.own_loop.turns().counted());
     }
 
     /// One message for a reader in the thread of the subscription's own loop; any other is refused.

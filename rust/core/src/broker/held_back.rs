@@ -204,6 +204,12 @@ impl Release {
     }
 }
 
+// Never inlined, so that the trace of a panic names the task.
+#[inline(never)]
+fn late() -> tokio::time::Sleep {
+    tokio::time::sleep(LATE)
+}
+
 /// Has the broker's thread write what was held back and not written by its own loop in time.
 #[derive(Default)]
 pub(super) struct FlushWatchdog {
@@ -224,7 +230,7 @@ impl FlushWatchdog {
             self.begun.notified().await;
         }
         loop {
-            tokio::time::sleep(LATE).await;
+            late().await;
             if !self.look(shared) {
                 return;
             }

@@ -51,7 +51,7 @@ pub trait Wake: Send + Sync {
     /// May be called from any thread, also when nobody waits.
     fn wake(&self);
 
-    /// For a reader: its queue is more than half full, and it has taken something since it was last told so. Whoever feeds the queue on the
+    /// For a reader: its queue is more than half full, and it has taken something since it was last told so. Whoever feeds it on the
     /// reader's own thread should let it run.
     fn tell_backlog(&self) {}
 }

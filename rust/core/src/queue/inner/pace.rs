@@ -49,8 +49,8 @@ impl Inner {
         };
     }
 
-    /// True where the reader is to be told that the queue is more than half full.
+    /// True where the reader is to be told that the queue is more than half full. Not where those who feed it wait for room anyway.
     pub(in crate::queue) fn take_backlog(&mut self) -> bool {
-        !self.below_half() && !std::mem::replace(&mut self.backlog_told, true)
+        !self.below_half() && !self.is_lossless() && !std::mem::replace(&mut self.backlog_told, true)
     }
 }
