@@ -11,13 +11,15 @@ import json
 import os
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,42 @@ async def make_pair(
         finally:
             await subscriber.shutdown()
             await publisher.shutdown()
+
+
+@contextmanager
+def foreign(path: Path, words: bytes = b"HTTP/1.1 400 Bad Request\r\n\r\n") -> Any:
+    """A listener of another program, which says `words` to whoever comes, and hangs up."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    accepted, _ = listener.accept()
+                    with accepted:
+                        accepted.sendall(words)
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        try:
+            yield
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            serving.join()
+
+
+@contextmanager
+def no_descriptors() -> Any:
+    """The system gives this process no more of them."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def on_a_terminal_of_its_own(arguments: list[str], environment: dict[str, str]) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import raw as wire_by_hand
 from commands import DEADLINE, events, publish_lines, wait_for
 from daemoneye_eventbus import CollectionEvent, ProcessEvent, wire
 from daemoneye_eventbus._cli import frames
+from support import foreign
 
 pytest_plugins = ["commands"]
 pytestmark = [
@@ -287,6 +289,31 @@ def test_live_ends(cli, cli_broker, path):
     tap.ends(141)
     cli_broker.signal(signal.SIGTERM).ends(0)
     assert str(path) in cli("decode", "--live", "--connect-timeout", "0.2").ends(5).stderr
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "said"),
+    [
+        ("file", 4, "what is there is not a socket; check the path"),
+        ("datagrams", 4, "the socket there is of another type"),
+        ("below", 1, "Not a directory"),
+        ("foreign", 4, "is no broker"),
+    ],
+)
+def test_live_ends_as_other_commands_where_no_broker_can_be(cli, path, what, code, said):
+    """It waited for all of --connect-timeout, and then said that there was no broker."""
+    with contextlib.ExitStack() as there:
+        place = path = Path(path)
+        if what == "datagrams":
+            there.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)).bind(str(path))
+        elif what == "foreign":
+            there.enter_context(foreign(path))
+        else:
+            path.touch()
+            place = path / "b.sock" if what == "below" else path
+        for command in (["decode", "--live"], ["stats"]):
+            child = cli(*command, "--path", place, "--connect-timeout", "1000").ends(code)
+            assert said in child.stderr, command
 
 
 def test_live_whose_subscription_is_refused(cli, path, folder):

@@ -21,7 +21,7 @@ from commands import DEADLINE, findings_of, wait_for
 from daemoneye_eventbus import EventBus, ProcessEvent, __version__
 from daemoneye_eventbus._cli import alerts, examine
 from daemoneye_eventbus._native import Address
-from support import NOBODY
+from support import NOBODY, foreign
 
 pytest_plugins = ["commands"]
 pytestmark = [
@@ -262,6 +262,14 @@ def test_a_listener_that_answers_nonsense(cli, path, numbers, clients):
 
     with telling(path, numbers, endless if clients is None else lambda: clients):
         found = findings_of(cli, 5, "--connect-timeout", "2")
+    assert "answers as no broker does" in found["broker"]["text"]
+
+
+def test_another_program(cli, path):
+    """All other findings were lost with it, and 1 was the code."""
+    with foreign(Path(path)):
+        found = findings_of(cli, 5)
+    assert found.keys() >= {"path", "directory", "socket", "lock"}
     assert "answers as no broker does" in found["broker"]["text"]
 
 

@@ -1,11 +1,20 @@
 """What a subscription has not got when it ends: in its queue, on the way there, in the kernel and at the broker."""
 
+import gc
 import sys
 import time
+from contextlib import AsyncExitStack
 
 import pytest
 
-from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, ConnectionLost, EventBus
+from daemoneye_eventbus import (
+    Broker,
+    BrokerConfig,
+    ClientConfig,
+    ConnectionLost,
+    EventBus,
+    SubscriptionClosed,
+)
 from support import eventually, pids, process
 
 SOLO = ClientConfig(pool=False)
@@ -148,3 +157,70 @@ async def test_who_is_told_that_it_was_cut_matches_nothing_more(path):
             assert broker.statistics().dropped["overflow"] - before == 3
             await events.close()
             assert events.dropped == 3
+
+
+@pytest.fixture(params=["broker gone", "disconnected", "own connection disconnected", "refused again"])
+async def lost(request, path):
+    """A bus, and a subscription with three messages to which nothing more can come."""
+    config = ClientConfig(pool=False, reconnect=request.param != "broker gone")
+    overflow = "block" if request.param.startswith("own") else "drop_oldest"
+    async with AsyncExitStack() as running:
+        broker = await running.enter_async_context(Broker(path))
+        bus = await running.enter_async_context(EventBus.connect(path, config=config))
+        others = {client.id for client in broker.clients()}
+        events = await bus.subscribe("events.#", "health.#", overflow=overflow)
+        await publish_all(bus, range(3), 10)
+        await eventually(lambda: events.pending == 3, what="what is queued")
+        if request.param == "broker gone":
+            await broker.shutdown()
+            await eventually(lambda: bus.state == "closed", what="its bus")
+        elif request.param == "refused again":
+            await broker.shutdown()
+            await running.enter_async_context(Broker(path, config=BrokerConfig(max_patterns_per_client=1)))
+            await eventually(lambda: bus.local_statistics()["reconnects"] == 1, what="the reconnects")
+        else:
+            for client in broker.clients():
+                if overflow != "block" or client.id not in others:
+                    broker.disconnect_client(client.id)
+            await eventually(lambda: len(broker.clients()) == (overflow == "block"), what="its connections")
+            await eventually(lambda: overflow == "block" or bus.state == "closed", what="its bus")
+        yield bus, events
+
+
+@pytest.mark.parametrize("way", ["close", "unsubscribe", "leave", "shutdown", "drain"])
+async def test_what_is_closed_after_it_was_lost_for_good_is_closed(lost, way):
+    """It could be read on for ever, and what it had was counted nowhere."""
+    bus, events = lost
+    assert pids([await events.get()]) == [0], "what came before stays readable until it is closed"
+    if way == "close":
+        await events.close()
+    elif way == "unsubscribe":
+        await bus.unsubscribe(events.subscriber_id)
+    elif way == "leave":
+        async with events:
+            pass
+    elif way == "shutdown":
+        await bus.shutdown()
+    else:
+        with pytest.raises((ConnectionLost, TimeoutError)):
+            await bus.drain(0.1)
+    for read in (events.get, events.get_nowait, lambda: events.get_many(5)):
+        with pytest.raises(SubscriptionClosed):
+            await read()
+    assert [message async for message in events] == []
+    assert (events.pending, events.dropped) == (0, 2)
+    counted = bus.local_statistics()
+    assert (counted["delivered"], counted["dropped"]) == (1, {"closed": 2})
+
+
+async def test_what_is_forgotten_after_it_was_lost_for_good_is_counted(path):
+    async with Broker(path) as broker, EventBus.connect(path, config=SOLO) as bus:
+        held = [await bus.subscribe("events.#")]
+        await publish_all(bus, range(3), 10)
+        await eventually(lambda: held[0].pending == 3, what="what is queued")
+        broker.disconnect_client(broker.clients()[0].id)
+        await eventually(lambda: bus.state == "closed", what="its bus")
+        with pytest.warns(ResourceWarning, match="was forgotten"):
+            held.clear()
+            gc.collect()
+        assert bus.local_statistics()["dropped"] == {"closed": 3}

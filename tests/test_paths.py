@@ -18,12 +18,13 @@ from daemoneye_eventbus import (
     ClientConfig,
     ConnectTimeout,
     EventBus,
+    FrameTooLarge,
     PathRefused,
     PermissionRefused,
     os_bytes,
     os_text,
 )
-from support import NOBODY, collect, pids, process
+from support import NOBODY, collect, foreign, pids, process
 
 SOLO = ClientConfig(pool=False)
 
@@ -116,7 +117,10 @@ async def test_a_socket_of_another_type_is_named_and_kept(folder, kind):
         assert os.lstat(path).st_ino == inode
 
 
-@pytest.mark.parametrize("words", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-x\r\n", b"+OK\r\n", b"\0\0\0\0\0\0"])
+FOREIGN = [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-x\r\n", b"+OK\r\n", b"\0\0\0\0\0\0"]
+
+
+@pytest.mark.parametrize("words", FOREIGN)
 async def test_who_speaks_something_else_is_no_broker(folder, words):
     path = folder / "b.sock"
 
@@ -136,6 +140,26 @@ async def test_who_speaks_something_else_is_no_broker(folder, words):
         assert path.is_socket()
     if sys.platform == "linux":
         assert f"pid {os.getpid()}" in said.reason
+
+
+@pytest.mark.parametrize("config", [ClientConfig(), ClientConfig(peer="original", token=b"t" * 32)])
+@pytest.mark.parametrize("words", FOREIGN[:3])
+async def test_a_client_is_told_the_same(folder, words, config):
+    """It was told that its messages were too large."""
+    path = folder / "b.sock"
+    with foreign(path, words), pytest.raises(PathRefused, match="is no broker: its answer is none of the bus") as said:
+        await EventBus.connect(path, config=config)
+    assert said.value.path == str(path)
+    assert "check the path" in said.value.reason
+    if sys.platform == "linux":
+        assert f"pid {os.getpid()}" in said.value.reason
+
+
+async def test_a_broker_whose_messages_are_larger_than_ours_may_be_is_one(folder):
+    """As it may send them to whom it has taken for a peer of the original."""
+    path = folder / "b.sock"
+    with foreign(path, b"\1\0\x10\0\x10"), pytest.raises(FrameTooLarge, match="raise max_frame on both sides"):
+        await EventBus.connect(path)
 
 
 @pytest.mark.parametrize("words", [b"", b"\x04\0\0\0PONG", b"\x10\0\0\0\0payload"])

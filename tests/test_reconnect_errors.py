@@ -3,17 +3,15 @@
 import asyncio
 import contextlib
 import os
-import resource
 import shutil
 import socket
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from daemoneye_eventbus import Broker, BrokerConfig, ClientConfig, EventBus
-from support import eventually, process
+from support import eventually, foreign, no_descriptors, process
 
 FAST = ClientConfig(reconnect_initial=0.02, reconnect_max=0.2, pool=False)
 GUEST, GROUP = 12345, 54321
@@ -56,34 +54,16 @@ def a_link_to_itself_on_the_way(path):
 
 @contextlib.contextmanager
 def no_descriptor(path):
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-    try:
+    with no_descriptors():
         yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @contextlib.contextmanager
 def another_program(path):
     """It has the path while the broker is away, and answers as its own clients would have it."""
     path.unlink()
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
-
-        def serve():
-            with contextlib.suppress(OSError):
-                while True:
-                    accepted, _ = listener.accept()
-                    with accepted:
-                        accepted.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-        serving = threading.Thread(target=serve)
-        serving.start()
+    with foreign(path):
         yield
-        listener.shutdown(socket.SHUT_RDWR)
-        serving.join()
     path.unlink()
 
 

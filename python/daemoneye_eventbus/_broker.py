@@ -21,7 +21,7 @@ from daemoneye_eventbus._lifecycle import is_forked, is_left_in_fork, watch_brok
 from daemoneye_eventbus._loop import Bridge
 from daemoneye_eventbus._signals import with_signals_blocked
 from daemoneye_eventbus._types import BrokerStatistics, ClientInfo
-from daemoneye_eventbus.errors import ForkedProcess
+from daemoneye_eventbus.errors import EventBusError, ForkedProcess
 
 __all__ = ["Broker"]
 
@@ -50,7 +50,8 @@ class Broker:
     Use it as ``async with Broker(path)``, or `start` and `shutdown` it. Give either the socket's ``path`` or an
     ``instance``: ``"x"`` stands for ``/tmp/daemoneye-x.sock``. ``config`` holds all limits; its defaults are those of
     `BrokerConfig`. Starting raises `BrokerAlreadyRunning`, `PathRefused` and, for other errors of the system,
-    `TransportError`; an invalid argument is ``ValueError``. A broker that was shut down cannot be started again.
+    `TransportError`; an invalid argument is ``ValueError``. A broker that was shut down cannot be started again; one
+    whose start has failed can.
     """
 
     def __init__(
@@ -113,7 +114,10 @@ class Broker:
         return self._core.reachable
 
     def start(self) -> Coroutine[None, None, None]:
-        """Starts listening; when it returns, clients can connect. If it is cancelled, the broker is shut down."""
+        """Starts listening; when it returns, clients can connect.
+
+        If it raises, nothing is left of it, and it can be called again. If it is cancelled, the broker is shut down.
+        """
         return self._start()
 
     async def _start(self) -> None:
@@ -129,9 +133,13 @@ class Broker:
             begun = True
             return reply
 
-        watch_broker(self._core)
+        unwatch = watch_broker(self._core)
         try:
             await bridge.ask(lambda waker, token: with_signals_blocked(lambda: begin(waker, token)))
+        except EventBusError:
+            # It has failed by itself, and nothing is left of it.
+            unwatch()
+            raise
         except BaseException:
             if begun:
                 # Otherwise its thread would still begin to listen, with nobody to stop it.

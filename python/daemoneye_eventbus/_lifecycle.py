@@ -56,9 +56,9 @@ _links: Final[_WeakRegistry[_native.Link]] = _WeakRegistry()
 _forgetters: Final[list[Callable[[], object]]] = []
 
 
-def watch_broker(broker: _native.BrokerCore) -> None:
-    """Stops it at exit, if it still runs then."""
-    _brokers.add(broker)
+def watch_broker(broker: _native.BrokerCore) -> Callable[[], object]:
+    """Stops it at exit, if it still runs then. The result ends that."""
+    return _brokers.add(broker)
 
 
 def watch_link(link: _native.Link) -> Callable[[], object]:

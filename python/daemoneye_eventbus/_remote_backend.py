@@ -109,7 +109,7 @@ class RemoteBackend:
 
         def end(at_once: bool) -> Callable[[], Any] | None:
             gone = link.state != "connected"
-            link.unsubscribe(number, True, bridge.waker, 0)
+            link.unsubscribe(number, source, True, bridge.waker, 0)
             if at_once or gone:
                 if own:
                     (connection.abandon if at_once else connection.close)()

@@ -15,7 +15,7 @@ from daemoneye_eventbus._cli.numbers import counted, duration
 from daemoneye_eventbus._cli.raw import UNKNOWN, UNPROVED, RawConnection, Refusal, answer, handshake
 from daemoneye_eventbus._cli.users import effective_uid, shown
 from daemoneye_eventbus._listing import Listing
-from daemoneye_eventbus.errors import ConnectionLost
+from daemoneye_eventbus.errors import ConnectionLost, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -56,7 +56,7 @@ def broker(path: Path, token: bytes | None, trusted: Collection[int], timeout: f
         return [Finding("bad", "broker", str(error), "look at the broker's log; it says why it cut", NO_BROKER)]
     except OSError as error:
         return [_unreachable(error, path, starters(path, trusted))]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ProtocolError, KeyError, TypeError, ValueError, AttributeError) as error:
         text = f"somebody listens who answers as no broker does ({type(error).__name__}: {str(error)[:_SHOWN]})"
         return [Finding("bad", "broker", text, "find out who it is, as with ss -xlp, and stop it", NO_BROKER)]
 

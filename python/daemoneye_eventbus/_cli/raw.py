@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
-from daemoneye_eventbus import ConnectionLost, _native
+from daemoneye_eventbus import ConnectionLost, ProtocolError, _native
 from daemoneye_eventbus._cli import strict_json
 from daemoneye_eventbus._cli.exits import CliError
 
@@ -60,7 +60,8 @@ def _unix_socket() -> socket.socket:
 
 
 class RawConnection:
-    """Raises ``OSError`` for what the kernel refuses, ``TimeoutError`` for what does not come."""
+    """Raises ``OSError`` for what the kernel refuses, ``TimeoutError`` for what does not come, `ProtocolError` for what
+    can be no frame."""
 
     def __init__(self, path: Path, timeout: float, watch: Watch | None = None) -> None:
         self.sent = self.received = self.frames = 0
@@ -107,7 +108,7 @@ class RawConnection:
             if len(self._buffer) >= PREFIX:
                 size = int.from_bytes(self._buffer[:PREFIX], "little")
                 if size > MAX_BODY:
-                    raise CliError(f"byte {self.received}: a frame of {size} bytes, more than any broker allows")
+                    raise ProtocolError(f"byte {self.received}: a frame of {size} bytes, more than any broker allows")
                 if len(self._buffer) >= PREFIX + size:
                     body = bytes(self._buffer[PREFIX : PREFIX + size])
                     del self._buffer[: PREFIX + size]

@@ -13,11 +13,12 @@ from daemoneye_eventbus._cli.arguments import check_patterns
 from daemoneye_eventbus._cli.exits import ERROR, NO_BROKER, OK, REFUSED, TOO_FEW, USAGE, CliError
 from daemoneye_eventbus._cli.raw import UNPROVED, RawConnection, Refusal, Watch, handshake, text_parts
 from daemoneye_eventbus._cli.users import effective_uid
-from daemoneye_eventbus.errors import ConnectionLost
+from daemoneye_eventbus.errors import ConnectionLost, EventBusError, ProtocolError
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
+
+    from daemoneye_eventbus._native import Address
 
 __all__ = ["follow"]
 
@@ -41,7 +42,7 @@ class Show(Protocol):
 def follow(arguments: argparse.Namespace, show: Show) -> int:
     """Subscribes, or stays silent as an original client does, and shows what crosses the socket."""
     _check(arguments)
-    path = address(arguments).path
+    place = address(arguments)
     began = time.monotonic()
 
     def watch(direction: str, offset: int, body: bytes) -> None:
@@ -49,31 +50,35 @@ def follow(arguments: argparse.Namespace, show: Show) -> int:
 
     patience: float = getattr(arguments, "connect_timeout", 5.0)
     try:
-        with _connect(path, patience, watch) as raw:
+        with _connect(place, patience, watch) as raw:
             _check_peer(arguments, raw)
             if not arguments.as_original:
                 _subscribe(arguments, raw, patience)
             return _read(arguments, raw)
     except Refusal as refusal:
         raise CliError(str(refusal), _CODES.get(refusal.code, NO_BROKER)) from None
-    except PermissionError as error:
-        raise CliError(f"connect to {path}: {error.strerror}", REFUSED) from None
-    except ConnectionLost:
+    except ProtocolError as error:
+        said = f"{place.path}: who listens there is no broker: {error}; check the path"
+        raise CliError(said, REFUSED) from None
+    except EventBusError:
         raise
     except OSError as error:
-        raise CliError(f"{path}: {error.strerror or error}", NO_BROKER) from None
+        raise CliError(f"{place.path}: {error.strerror or error}", NO_BROKER) from None
 
 
-def _connect(path: Path, patience: float, watch: Watch) -> RawConnection:
-    """Tries again what may pass, as the library does: no such file, refused, a full queue of new connections."""
+def _connect(place: Address, patience: float, watch: Watch) -> RawConnection:
+    """Tries again what the library tries again, and raises what it raises for the rest."""
     ends = time.monotonic() + patience
     while True:
         try:
-            return RawConnection(path, patience, watch)
-        except (FileNotFoundError, ConnectionRefusedError, BlockingIOError):
-            if time.monotonic() + _TICK / 10 >= ends:
-                raise
-            time.sleep(_TICK / 10)
+            return RawConnection(place.path, patience, watch)
+        except OSError as cause:
+            refused, may_pass = place.dial_error(cause.errno or 0)
+        if not may_pass:
+            raise refused
+        if time.monotonic() + _TICK / 10 >= ends:
+            raise CliError(str(refused), NO_BROKER)
+        time.sleep(_TICK / 10)
 
 
 def _check(arguments: argparse.Namespace) -> None:

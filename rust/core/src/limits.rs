@@ -8,8 +8,11 @@ use crate::error::{Error, Result};
 /// A longer wait is a mistake, and adding this to a clock does not overflow.
 pub(crate) const MAX_DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// No broker sends more. Words of other protocols, read as a length, are above it.
+pub(crate) const LARGEST_FRAME: usize = 64 * 1024 * 1024;
+
 /// Bytes that `max_frame` may be, at either end.
-pub(crate) const MAX_FRAME_RANGE: RangeInclusive<usize> = 1024..=64 * 1024 * 1024;
+pub(crate) const MAX_FRAME_RANGE: RangeInclusive<usize> = 1024..=LARGEST_FRAME;
 
 pub(crate) fn check_range(field: &'static str, value: usize, bounds: RangeInclusive<usize>) -> Result<()> {
     if bounds.contains(&value) {

@@ -5,7 +5,7 @@ use daemoneye_eventbus_core::transport;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::errors::raise;
+use crate::errors::{raise, to_py};
 
 #[pyclass(frozen, eq, hash, module = "daemoneye_eventbus._native")]
 #[derive(PartialEq, Eq, Hash)]
@@ -61,5 +61,15 @@ impl Address {
             Some(directory) => raise(py, transport::is_trusted(directory, uid)),
             None => Ok(false),
         }
+    }
+
+    /// What the library raises where the system refuses to connect here with `errno`, and whether it tries again, for what has not been
+    /// connected before.
+    #[cfg(unix)]
+    fn dial_error(&self, py: Python<'_>, errno: i32) -> (Py<PyAny>, bool) {
+        let cause = std::io::Error::from_raw_os_error(errno);
+        let refused = transport::dial_error(self.0.path(), &cause);
+        let error = to_py(py, refused.error).into_value(py).into_any();
+        (error, refused.retry == transport::Retry::Yes)
     }
 }

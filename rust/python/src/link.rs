@@ -209,18 +209,19 @@ impl Link {
         Ok((id, reply))
     }
 
-    /// Ends a subscription; what waits in it is kept for its reader unless `discard`.
+    /// Ends the subscription `id` with the queue of `source`; what waits in it is kept for its reader unless `discard`.
     fn unsubscribe(
         &self,
         py: Python<'_>,
         id: u64,
+        source: &Source,
         discard: bool,
         waker: &LoopWaker,
         token: u64,
     ) -> PyResult<PendingReply> {
         let (reply, question) = PendingReply::for_link(py, waker, token)?;
         let reason = discard.then_some(DropReason::Closed);
-        self.core(py)?.unsubscribe(id, question, reason);
+        self.core(py)?.unsubscribe(id, &*source.inbox(py)?, question, reason);
         Ok(reply)
     }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use super::shared::Shared;
 use super::statistics::Undelivered;
 use crate::lock::Mutex;
 use crate::transport::PathState;
@@ -65,6 +66,14 @@ impl Control {
         drop(state);
         for done in waiting {
             done(result);
+        }
+    }
+
+    /// Ends a broker that does not run and whose end was ordered. Whoever orders it asks for this afterwards, and so does a start that has
+    /// come to nothing, so that one of them finds both.
+    pub(super) fn finish_new(&self, shared: &Shared) {
+        if self.order().is_some() && shared.advance_from_new_to_stopped() {
+            self.finish(Undelivered::default());
         }
     }
 

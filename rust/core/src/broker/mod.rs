@@ -95,8 +95,8 @@ pub struct Broker(Arc<Handle>);
 
 struct Handle {
     address: Address,
-    /// A socket that listens already, until the broker starts.
-    given: Mutex<Option<Given>>,
+    /// A socket that listens already, until the broker has started.
+    given: Arc<Mutex<Option<Given>>>,
     shared: Arc<Shared>,
     control: Arc<Control>,
     process: u32,
@@ -142,7 +142,7 @@ impl Broker {
     fn of(address: Address, given: Option<Given>, shared: Shared) -> Self {
         Self(Arc::new(Handle {
             address,
-            given: Mutex::new(given),
+            given: Arc::new(Mutex::new(given)),
             shared: Arc::new(shared),
             control: Arc::default(),
             process: std::process::id(),
@@ -150,7 +150,7 @@ impl Broker {
     }
 
     /// Starts the broker's thread. `done` is called once: from there when it listens or cannot, or at once if this broker was started
-    /// before.
+    /// before. One that could not can be started again.
     pub fn start(&self, done: impl FnOnce(Result<()>) + Send + 'static) {
         let Handle {
             address,
@@ -174,13 +174,13 @@ impl Broker {
             }
         };
         let work = {
-            let (address, shared, control, done) = (
+            let (address, given, shared, control, done) = (
                 address.clone(),
+                Arc::clone(given),
                 Arc::clone(shared),
                 Arc::clone(control),
                 Arc::clone(&done),
             );
-            let given = given.lock().take();
             move || {
                 let started = Box::new({
                     let done = Arc::clone(&done);
@@ -188,15 +188,14 @@ impl Broker {
                 });
                 // However it ends, who waits for the start hears of it.
                 let _reported = catch_unwind(AssertUnwindSafe(|| {
-                    server::run(&shared, &control, &address, given, started);
+                    server::run(&shared, &control, &address, &given, started);
                 }));
                 let defect = "the broker ended by a defect while it started; please report it";
                 call(&done, Err(Error::Lifecycle(defect)));
             }
         };
         if let Err(cause) = own_thread::spawn("daemoneye-broker", work) {
-            shared.advance(Phase::Stopped);
-            control.finish(Undelivered::default());
+            drop(server::End(shared, control));
             call(&done, Err(Error::io("start the broker's thread", &cause)));
         }
     }
@@ -204,11 +203,9 @@ impl Broker {
     /// Stops accepting, routes what has been read, writes what is queued and `BYE` to each client, for `timeout` at most. `done` is
     /// called once with what could not be delivered: from the broker's thread, or at once if it has ended or never began.
     pub fn shutdown(&self, timeout: Duration, done: impl FnOnce(Undelivered) + Send + 'static) {
-        let Handle { shared, control, .. } = &*self.0;
-        if shared.advance_from_new_to_stopped() {
-            control.finish(Undelivered::default());
-        }
-        control.stop(Instant::now() + timeout.min(LONGEST_SHUTDOWN), Box::new(done));
+        let deadline = Instant::now() + timeout.min(LONGEST_SHUTDOWN);
+        self.0.control.stop(deadline, Box::new(done));
+        self.0.finish_new();
     }
 
     /// Ends without waiting for anything, for the end of a process. In a forked child only marks the broker as gone: its thread
@@ -310,12 +307,18 @@ impl Broker {
 }
 
 impl Handle {
+    /// To be called when the end was ordered: there may be no thread that obeys.
+    fn finish_new(&self) {
+        self.control.finish_new(&self.shared);
+        if self.shared.phase() == Phase::Stopped {
+            self.given.lock().take();
+        }
+    }
+
     fn abandon(&self) {
         if self.process == std::process::id() {
-            if self.shared.advance_from_new_to_stopped() {
-                self.control.finish(Undelivered::default());
-            }
             self.control.abandon();
+            self.finish_new();
         } else {
             // Locks may have been held by threads that do not exist here.
             self.shared.advance(Phase::Stopped);

@@ -24,6 +24,7 @@ use super::shared::{Phase, Shared};
 use super::statistics::Refusal;
 use super::{Given, session};
 use crate::error::{Error, Result};
+use crate::lock::Mutex;
 use crate::printable::path_text;
 use crate::queue::{DropReason, Wake};
 use crate::transport::{Address, Listener, PathState, Peer, Stream};
@@ -40,18 +41,23 @@ const ENDED: &str = "the broker was shut down while it started; make a new one";
 
 pub(super) type Started = Box<dyn FnOnce(Result<()>) + Send>;
 
-/// However the thread ends, nobody is left waiting.
-struct End<'a>(&'a Shared, &'a Control);
+/// However the thread ends, or if there is none, nobody is left waiting.
+pub(super) struct End<'a>(pub(super) &'a Shared, pub(super) &'a Control);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        self.0.advance(Phase::Stopped);
-        for connection in self.0.connections() {
-            self.0.retire(&connection, 0, |_| DropReason::Disconnected);
+        let Self(shared, control) = *self;
+        if shared.retract_start() {
+            // It never ran, and can be started again, unless somebody has ended it meanwhile.
+            return control.finish_new(shared);
+        }
+        shared.advance(Phase::Stopped);
+        for connection in shared.connections() {
+            shared.retire(&connection, 0, |_| DropReason::Disconnected);
             connection.stream.shut_down();
         }
-        self.0.finish_locals();
-        self.1.finish(self.0.lost_at_end());
+        shared.finish_locals();
+        control.finish(shared.lost_at_end());
     }
 }
 
@@ -60,7 +66,7 @@ pub(super) fn run(
     shared: &Arc<Shared>,
     control: &Arc<Control>,
     address: &Address,
-    given: Option<Given>,
+    given: &Mutex<Option<Given>>,
     started: Started,
 ) {
     let end = End(shared, control);
@@ -103,14 +109,12 @@ async fn serve(
     control: &Arc<Control>,
     file_thread: &FileThread,
     address: &Address,
-    given: Option<Given>,
+    given: &Mutex<Option<Given>>,
     started: Started,
 ) -> Result<(), (Started, Error)> {
-    let listener = match given {
-        #[cfg(unix)]
-        Some(fd) => Listener::from_fd(fd),
-        #[cfg(not(unix))]
-        Some(never) => match never {},
+    let taken_over = given.lock().as_ref().map(take_over);
+    let listener = match taken_over {
+        Some(listener) => listener,
         None => tokio::select! {
             listener = listen(shared, file_thread, address) => listener,
             () = control.overdue() => Err(Error::Lifecycle(ENDED)),
@@ -118,11 +122,9 @@ async fn serve(
     };
     let listener = match listener {
         Ok(listener) => listener,
-        Err(error) => {
-            shared.advance(Phase::Stopped);
-            return Err((started, error));
-        }
+        Err(error) => return Err((started, error)),
     };
+    given.lock().take();
     if !shared.advance(Phase::Running) || control.order().is_some() {
         close(listener, file_thread);
         return Err((started, Error::Lifecycle(ENDED)));
@@ -145,6 +147,18 @@ async fn serve(
         server.stop(deadline).await;
     }
     Ok(())
+}
+
+/// Of a copy: where it fails, the next start has the same.
+#[cfg(unix)]
+fn take_over(given: &Given) -> Result<Listener> {
+    let copied = given.try_clone();
+    Listener::from_fd(copied.map_err(|cause| Error::io("copy the listener's descriptor", &cause))?)
+}
+
+#[cfg(not(unix))]
+fn take_over(given: &Given) -> Result<Listener> {
+    match *given {}
 }
 
 fn close(listener: Listener, file_thread: &FileThread) {

@@ -137,13 +137,17 @@ impl Shared {
 
     /// For a broker that ends before it began.
     pub(super) fn advance_from_new_to_stopped(&self) -> bool {
+        self.exchange(Phase::New, Phase::Stopped)
+    }
+
+    /// For a start that came to nothing: the only way back.
+    pub(super) fn retract_start(&self) -> bool {
+        self.exchange(Phase::Starting, Phase::New)
+    }
+
+    fn exchange(&self, from: Phase, to: Phase) -> bool {
         self.phase
-            .compare_exchange(
-                Phase::New as u8,
-                Phase::Stopped as u8,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            )
+            .compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
     }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::config::ClientConfig;
 use super::read_buffer::append_read;
 use crate::error::Error;
+use crate::limits::LARGEST_FRAME;
 use crate::printable::printable;
-use crate::transport::{Address, DialError, Peer, Readable, Retry, Stream};
+use crate::transport::{self, Address, DialError, Peer, Readable, Retry, Stream};
 use crate::wire::auth::{self, Role};
-use crate::wire::frame::{self, Kind, PREFIX};
+use crate::wire::frame::{self, FrameError, Kind, PREFIX};
 use crate::wire::text::{self, Auth, Connect, FromBroker, FromClient, Info, PROTOCOL};
 
 const TOKEN_REQUIRED: &str =
@@ -18,6 +19,7 @@ const TOKEN_NOT_REQUIRED: &str =
     "the broker does not ask for the token that this client has, so that it proves nothing; set BrokerConfig.token too";
 const PROOF_UNKNOWN: &str = "the broker asks for a proof of a kind that this client does not know, or without the nonce that it takes; \
      use the broker's version of this package, or check who listens there";
+const CHECK_PATH_OR_PEER: &str = "check the path; for a broker of the original, set peer=\"original\"";
 const PROOF_MISSING: &str = "the broker did not prove that it holds our token; check who listens there";
 
 /// A connection after its handshake, with the bytes that came behind that.
@@ -60,6 +62,7 @@ pub(super) async fn connect(
         .readable()
         .map_err(|error| Retry::Yes.because(Error::io("watching the connection", &error)))?;
     let mut texts = TextStream {
+        address,
         stream,
         readable,
         buf: Vec::new(),
@@ -155,13 +158,14 @@ pub(super) fn dial(address: &Address, config: &ClientConfig) -> Result<Stream, D
 }
 
 /// A connection during its handshake: control texts, one at a time.
-struct TextStream {
+struct TextStream<'a> {
+    address: &'a Address,
     stream: Arc<Stream>,
     readable: Readable,
     buf: Vec<u8>,
 }
 
-impl TextStream {
+impl TextStream<'_> {
     /// A write error is not judged here: an ERR that explains it may be waiting to be read.
     async fn send(&self, text: &FromClient) -> Result<(), DialError> {
         let frame = text.frame();
@@ -183,7 +187,8 @@ impl TextStream {
     /// The next text; `None` for a message, which nobody asked for yet.
     async fn receive(&mut self, max_frame: usize) -> Result<Option<FromBroker>, DialError> {
         loop {
-            let found = frame::next(&self.buf, max_frame).map_err(|error| not_a_broker(error.into()))?;
+            let found = frame::next(&self.buf, max_frame)
+                .map_err(|error| no_frame(self.address, &self.stream, error, CHECK_PATH_OR_PEER))?;
             if let Some((kind, body)) = found {
                 let text = if kind == Kind::Message {
                     None
@@ -209,8 +214,17 @@ impl TextStream {
 }
 
 /// The peer does not speak this protocol: the path is wrong, or another program has it while the broker is away.
-pub(super) const fn not_a_broker(error: Error) -> DialError {
+const fn not_a_broker(error: Error) -> DialError {
     Retry::OnceConnected.because(error)
+}
+
+/// The same, seen by what came in place of a frame. One that is only above our own limit may be a broker's.
+pub(super) fn no_frame(address: &Address, stream: &Stream, found: FrameError, advice: &str) -> DialError {
+    if matches!(found, FrameError::TooLarge { size, .. } if size <= LARGEST_FRAME) {
+        return not_a_broker(found.into());
+    }
+    let why = format!("its answer is none of the bus ({found}); {advice}");
+    not_a_broker(transport::no_broker(address.path(), stream.peer().pid, &why))
 }
 
 pub(super) fn hung_up() -> DialError {

@@ -205,15 +205,17 @@ impl Link {
         Ok(id)
     }
 
-    /// Ends a subscription; `ticket` is resolved when the broker has confirmed, or with [`Error::ConnectionLost`] when the connection is
-    /// gone, and the subscription with it. What is in the inbox can still be read unless `discard` is given.
-    pub fn unsubscribe(&self, id: u64, ticket: Ticket, discard: Option<DropReason>) {
+    /// Ends the subscription `id` with its `inbox`, which is its owner's also where the link or the broker has ended it before. `ticket` is
+    /// resolved when the broker has confirmed, or with [`Error::ConnectionLost`] when the connection is gone, and the subscription with it.
+    /// What is in the inbox can still be read unless `discard` is given.
+    pub fn unsubscribe(&self, id: u64, inbox: &Inbox, ticket: Ticket, discard: Option<DropReason>) {
         let connection = self.shared.connection.lock();
         let mut inbound = self.shared.inbound.lock();
-        let Some(entry) = inbound.remove(id) else {
+        let entry = inbound.remove(id);
+        inbound.close_inbox(inbox, discard);
+        let Some(entry) = entry else {
             return ticket.resolve(Ok(Answer::Done));
         };
-        inbound.close_inbox(&entry.inbox, discard);
         let asked = entry.sent && !self.shared.is_original();
         if asked && connection.state == State::Connected {
             inbound.begin_unsubscribe(id, entry, Some(ticket));

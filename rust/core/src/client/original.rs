@@ -56,17 +56,17 @@ pub(super) async fn connect(address: &Address, config: &ClientConfig, first: boo
             };
             sent.map_err(|cause| retry("sending the proof of the token", cause))?;
         }
-        dialled.pong(config.max_frame, first).await?;
+        dialled.pong(address, config.max_frame, first).await?;
     }
     Ok(dialled)
 }
 
 impl Dialled {
     /// Waits for the answer to the proof; whoever did not accept it closes without a word.
-    async fn pong(&mut self, max_frame: usize, first: bool) -> Result<(), DialError> {
+    async fn pong(&mut self, address: &Address, max_frame: usize, first: bool) -> Result<(), DialError> {
         loop {
-            let found =
-                original::next(&self.leftover, max_frame).map_err(|error| handshake::not_a_broker(error.into()))?;
+            let found = original::next(&self.leftover, max_frame)
+                .map_err(|error| handshake::no_frame(address, &self.stream, error, "check the path"))?;
             if let Some(body) = found {
                 let (answered, len) = (
                     OriginalFrame::classify(body) == OriginalFrame::Pong,

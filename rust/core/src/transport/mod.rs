@@ -15,12 +15,15 @@ mod unix;
 #[cfg(windows)]
 mod windows;
 
+use std::path::Path;
+
 pub use address::Address;
 pub use identity::{Peer, User};
 pub use sid::Sid;
 #[cfg(unix)]
 pub use unix::{
-    Listener, PathWatch, Prepared, Readable, Stream, close_in_forked_child, duplicate, given_path, is_trusted, peer_of,
+    Listener, PathWatch, Prepared, Readable, Stream, close_in_forked_child, dial_error, duplicate, given_path,
+    is_trusted, peer_of,
 };
 #[cfg(windows)]
 pub use windows::{Listener, PathWatch, Prepared, Readable, Stream, close_in_forked_child, own_sid};
@@ -61,6 +64,15 @@ pub enum PathState {
 pub(crate) fn is_gone(failed: &std::io::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionReset, NotConnected};
     matches!(failed.kind(), BrokenPipe | ConnectionReset | NotConnected)
+}
+
+/// Another program has the path; `why` says how that shows, and what to do.
+pub(crate) fn no_broker(path: &Path, pid: Option<u32>, why: &str) -> crate::Error {
+    let who = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+    crate::Error::PathRefused {
+        path: path.to_path_buf(),
+        reason: format!("who listens there{who} is no broker: {why}"),
+    }
 }
 
 /// Why dialling failed, and whether trying again may help.

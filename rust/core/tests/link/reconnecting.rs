@@ -40,7 +40,7 @@ fn a_subscription_ended_during_resubscription_is_ended_at_the_broker_too() {
     assert!(matches!(next_text(&broker, &client, &mut read), FromClient::Sub(sub) if sub.id == id));
     // The broker is slow to answer, and nobody wants it any more.
     let ticket = Ticket::new(Arc::<TestWaker>::clone(&waker) as _);
-    link.unsubscribe(id, ticket.clone(), None);
+    link.unsubscribe(id, &first, ticket.clone(), None);
     wait_done(&waker, &ticket);
     assert!(first.queue.is_closed());
     broker.send(&client, &ok_frame(id));

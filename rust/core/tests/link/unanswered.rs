@@ -161,8 +161,8 @@ fn abandoned_subscriptions_without_an_answer_are_bounded() {
     for _ in 0..REQUESTS {
         let inbox = inbox(&waker, &["events.#"], 10, false);
         given_up.push(Arc::downgrade(&inbox));
-        let id = link.subscribe(inbox, ticket(&waker)).unwrap();
-        link.unsubscribe(id, ticket(&waker), Some(DropReason::Closed));
+        let id = link.subscribe(Arc::clone(&inbox), ticket(&waker)).unwrap();
+        link.unsubscribe(id, &inbox, ticket(&waker), Some(DropReason::Closed));
     }
     // A queue keeps whom it wakes, as its ticket does.
     let kept = Arc::strong_count(&waker) - before;

@@ -23,7 +23,7 @@ pub use listener::{Listener, Prepared, given_path};
 pub use socket_file::PathWatch;
 #[cfg(target_os = "linux")]
 pub(super) use stream::peer_credentials;
-pub use stream::{Readable, Stream};
+pub use stream::{Readable, Stream, dial_error};
 
 use super::Peer;
 use crate::error::Error;

@@ -13,13 +13,14 @@ use super::descriptor::Descriptor;
 use super::stream::{NOT_A_STREAM, Stream, connect};
 use super::{directory, refused, system};
 use crate::error::{Error, Result};
+use crate::limits::LARGEST_FRAME;
 use crate::printable::path_text;
-use crate::transport::{Address, PathState, Peer};
+use crate::transport::{Address, PathState, Peer, no_broker};
+use crate::wire::frame::PREFIX;
 
 /// A text frame that every dialect's broker answers.
 const PING: &[u8] = b"\x04\0\0\0PING";
-/// No broker may be set to send larger frames; words of other protocols, read as a length, are.
-const MAX_FRAME: u32 = 64 * 1024 * 1024;
+const FOREIGN: &str = "its answer is none of the bus; stop it and remove its socket, or choose another path";
 
 /// What comes back from whoever listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,18 +115,8 @@ impl SocketPath {
         match answer(&stream, timeout).await {
             Answer::Plausible => self.taken(pid, false),
             Answer::Nothing => self.taken(pid, true),
-            Answer::Foreign => self.foreign(pid),
+            Answer::Foreign => no_broker(&self.path, pid, FOREIGN),
         }
-    }
-
-    fn foreign(&self, pid: Option<u32>) -> Error {
-        let who = pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-        refused(
-            &self.path,
-            format!(
-                "who listens there{who} is no broker: its answer is none of the bus; stop it and remove its socket, or choose another path"
-            ),
-        )
     }
 
     fn taken(&self, pid: Option<u32>, silent: bool) -> Error {
@@ -175,14 +166,19 @@ async fn answer(stream: &Stream, timeout: Duration) -> Answer {
         stream.try_write(&[std::io::IoSlice::new(PING)])?;
         let mut bytes = [0; 64];
         let length = stream.readable()?.read_with(|| stream.try_read(&mut bytes)).await?;
-        std::io::Result::Ok(bytes.first_chunk().filter(|_| length >= 4).copied())
+        std::io::Result::Ok(bytes.first_chunk().filter(|_| length >= PREFIX).copied())
     };
     match tokio::time::timeout(timeout, exchange).await {
         Err(_) => Answer::Nothing,
-        Ok(Ok(Some(prefix))) if !(1..=MAX_FRAME).contains(&u32::from_le_bytes(prefix)) => Answer::Foreign,
+        Ok(Ok(Some(prefix))) if !is_size(prefix) => Answer::Foreign,
         // Too little to tell, too.
         Ok(_) => Answer::Plausible,
     }
+}
+
+/// Whether a frame may begin so.
+fn is_size(prefix: [u8; PREFIX]) -> bool {
+    usize::try_from(u32::from_le_bytes(prefix)).is_ok_and(|size| (1..=LARGEST_FRAME).contains(&size))
 }
 
 pub(super) fn same_file(a: &Stat, b: &Stat) -> bool {

@@ -64,7 +64,7 @@ impl Stream {
     /// refused may be tried again; what else the system says only by who was connected before; a wrong uid not.
     pub fn dial(address: &Address, server_uids: &[u32]) -> Result<Self, DialError> {
         let path = address.path();
-        let fd = connect(path).map_err(|cause| explain(path, &cause))?;
+        let fd = connect(path).map_err(|cause| dial_error(path, &cause))?;
         let stream = Self::adopt(fd).map_err(|cause| {
             Retry::Yes.because(Error::io(format!("ask who listens at {}", path_text(path)), &cause))
         })?;
@@ -293,7 +293,8 @@ pub(super) fn connect(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
-fn explain(path: &Path, cause: &io::Error) -> DialError {
+/// What it means that the system refuses to connect to `path`.
+pub fn dial_error(path: &Path, cause: &io::Error) -> DialError {
     let errno = Errno::from_io_error(cause);
     // Some systems say "refused" for any file that is not a listening socket, which no retry would change.
     if matches!(errno, Some(Errno::CONNREFUSED | Errno::NOTSOCK))
