@@ -189,11 +189,13 @@ class Publisher(BusCore):
                 then = self._try_publish_many(source, correlation, topic, served, progress)
                 if then is None:
                     return progress.accepted
-                served = isinstance(then, Waiter)
-                if isinstance(then, Waiter):
+                served = not isinstance(then, tuple)
+                if isinstance(then, tuple):
+                    await self._publish_slow(*then, correlation, topic, "publish_many", progress)
+                elif isinstance(then, Waiter):
                     await then
                 else:
-                    await self._publish_slow(*then, correlation, topic, "publish_many", progress)
+                    await asyncio.sleep(0)
         except BaseException as error:
             # On errors of the iterator and on cancellation too, so that a caller who continues publishes none twice.
             _set_accepted(error, progress.give_up())

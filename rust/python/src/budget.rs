@@ -1,7 +1,7 @@
 //! A cooperative budget: how many steps tasks take before the loop has a turn, for calls that never have to wait.
 //!
-//! Guarantees: one task keeps the loop for about [`SLICE`] at most (for two where the loop had a turn in the first), and for no more steps
-//! than the limit. A step that comes later than that goes on at once if the loop has had a turn meanwhile.
+//! Guarantees: one task keeps the loop for about two [`SLICE`]s at most, and for no more steps than the limit. A step that comes later than
+//! that goes on at once if the loop has had a turn meanwhile.
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,15 @@ use pyo3::prelude::*;
 
 use crate::loop_thread::OwnLoop;
 
-/// The longest that tasks run before the loop has a turn.
+/// How long tasks run before it is asked whether the loop has had a turn.
 const SLICE: Duration = Duration::from_millis(1);
 /// Reading the clock costs a tenth of a step: while steps are short, it is read once for so many.
 const STRIDE: u32 = 4;
 /// Steps are short if a stride of them takes a small part of the slice.
 const SHORT: Duration = Duration::from_micros(100);
+
+/// Nobody has counted turns in this slice. Most slices end by their steps, long before anybody would ask.
+const UNWATCHED: u64 = u64::MAX;
 
 /// Counts steps taken without giving the loop a turn; used on the loop's thread only.
 pub(crate) struct Budget {
@@ -22,7 +25,7 @@ pub(crate) struct Budget {
     /// Nanoseconds from `start` to the beginning of the slice, and to when the clock was last read.
     slice_begin: AtomicU64,
     last_read: AtomicU64,
-    /// Turns of the loop that were counted when the slice began, if the next is watched for.
+    /// Turns of the loop that were counted when the slice began, or [`UNWATCHED`].
     turns_at_begin: AtomicU64,
     steps: AtomicU32,
     /// The step before which the clock is read next.
@@ -37,7 +40,7 @@ impl Budget {
             start: Instant::now(),
             slice_begin: AtomicU64::new(0),
             last_read: AtomicU64::new(0),
-            turns_at_begin: AtomicU64::new(0),
+            turns_at_begin: AtomicU64::new(UNWATCHED),
             steps: AtomicU32::new(0),
             next_read: AtomicU32::new(0),
             limit,
@@ -89,13 +92,14 @@ impl Budget {
             return Ok(true);
         }
         let had_turn = own_loop.turns().counted() != self.turns_at_begin.load(Ordering::Relaxed);
-        let goes_on = steps == 0 || steps < self.limit && had_turn;
-        if !goes_on && !waits() {
+        if steps < self.limit && had_turn {
+            self.begin_slice_at(now, 1);
+            self.turns_at_begin.store(own_loop.turns().counted(), Ordering::Relaxed);
+            own_loop.watch_turn(py)?;
+        } else if waits() {
+            self.begin_slice_at(now, 1);
+        } else {
             return Ok(false);
-        }
-        self.begin_slice_at(now, 1);
-        if goes_on {
-            self.watch_turn(py, own_loop)?;
         }
         Ok(true)
     }
@@ -105,16 +109,9 @@ impl Budget {
         self.steps() < self.limit && self.is_within_slice(nanoseconds(self.start.elapsed()))
     }
 
-    /// The loop has had a turn, by which `turns` are counted: a slice begins, of which `steps` are taken.
-    pub(crate) fn begin_slice(&self, steps: u32, turns: u64) {
+    /// The loop has had a turn: a slice begins, of which `steps` are taken.
+    pub(crate) fn begin_slice(&self, steps: u32) {
         self.begin_slice_at(nanoseconds(self.start.elapsed()), steps);
-        self.turns_at_begin.store(turns, Ordering::Relaxed);
-    }
-
-    /// So that the next slice knows whether the loop had a turn in this one.
-    fn watch_turn(&self, py: Python<'_>, own_loop: &OwnLoop) -> PyResult<()> {
-        self.turns_at_begin.store(own_loop.turns().counted(), Ordering::Relaxed);
-        own_loop.watch_turn(py)
     }
 
     fn is_within_slice(&self, now: u64) -> bool {
@@ -123,6 +120,7 @@ impl Budget {
 
     fn begin_slice_at(&self, now: u64, steps: u32) {
         self.slice_begin.store(now, Ordering::Relaxed);
+        self.turns_at_begin.store(UNWATCHED, Ordering::Relaxed);
         self.next_read.store(0, Ordering::Relaxed);
         self.steps.store(steps, Ordering::Relaxed);
     }

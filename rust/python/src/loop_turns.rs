@@ -44,15 +44,11 @@ impl LoopTurns {
         &self.line
     }
 
-    /// Has the next turn of the running loop counted if somebody stands in the line.
+    /// Has the next turn of the running loop counted if somebody waits in the line.
     pub(crate) fn watch_for_line(slf: &Bound<'_, Self>) -> PyResult<()> {
-        if slf.get().line.is_empty() {
+        if !slf.get().line.has_waiters() {
             return Ok(());
         }
-        Self::watch_running(slf)
-    }
-
-    fn watch_running(slf: &Bound<'_, Self>) -> PyResult<()> {
         let running = loop_thread::running(slf.py())?;
         if running.is_none() {
             Ok(())
@@ -88,11 +84,7 @@ impl LoopTurns {
         let turns = slf.get();
         turns.is_scheduled.store(false, Ordering::Relaxed);
         turns.counted.store(turns.counted() + 1, Ordering::Relaxed);
-        let has_served = turns.line.serve(slf.py(), turns.counted())?;
-        // Also for the slice that has begun: whoever publishes after it is to know of a turn in between.
-        if has_served || !turns.line.is_empty() {
-            Self::watch_running(slf)?;
-        }
-        Ok(())
+        turns.line.serve(slf.py())?;
+        Self::watch_for_line(slf)
     }
 }

@@ -23,10 +23,11 @@ use pyo3::prelude::*;
 
 pub(crate) use self::kind::Kind;
 
-use self::kind::{StandBack, Step};
+use self::kind::Step;
 use crate::calls::{self, Sent};
 use crate::deferred_drops;
 use crate::objects;
+use crate::publish_line::StandBack;
 use crate::saved_exception;
 use crate::second_await::{SecondAwait, running_task};
 use crate::stop_iteration::StopIteration;
@@ -166,7 +167,7 @@ impl Operation {
                 (kind, false)
             }
             State::Yielded(kind, _) => {
-                kind.resume(py)?;
+                kind.resume();
                 (kind, false)
             }
             State::Waiting(kind, waiter) if !waiter.get().done() => {

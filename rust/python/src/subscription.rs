@@ -101,26 +101,23 @@ impl SubscriptionCore {
     }
 
     /// The loop has had that turn. What it did meanwhile is not the readers' time.
-    pub(crate) fn resume(&self, py: Python<'_>) -> PyResult<()> {
-        let begins = self.has_yielded.swap(false, Ordering::Relaxed);
-        if begins {
-            self.begin_after_wait();
-            self.own_loop.watch_turn(py)
+    pub(crate) fn resume(&self) {
+        if self.has_yielded.swap(false, Ordering::Relaxed) {
+            self.budget.begin_slice(1);
         } else {
             self.budget.count_step();
-            Ok(())
         }
     }
 
     /// A message that was waited for is taken now, in a turn of its own.
     pub(crate) fn begin_after_wait(&self) {
-        self.budget.begin_slice(1, self.own_loop.turns().counted());
+        self.budget.begin_slice(1);
     }
 
     /// The read that has yielded is not done after all. Otherwise the next would yield in vain.
     pub(crate) fn forget_yield(&self) {
         self.has_yielded.store(false, Ordering::Relaxed);
-        self.budget.begin_slice(0, self.own_loop.turns().counted());
+        self.budget.begin_slice(0);
     }
 
     /// One message for a reader in the thread of the subscription's own loop; any other is refused.

@@ -44,8 +44,8 @@ struct Inner {
 /// How often `call_soon` is tried again when it raises; a signal handler does not raise so often in a row.
 const ATTEMPTS: usize = 8;
 
-/// The place of the next waiter that is given none.
-static NEXT_PLACE: AtomicU64 = AtomicU64::new(0);
+/// The place of the next waiter that is given none; zero is nobody's.
+static NEXT_PLACE: AtomicU64 = AtomicU64::new(1);
 
 #[pyclass(frozen, weakref, module = "daemoneye_eventbus._native")]
 pub(crate) struct Waiter {
@@ -57,6 +57,11 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
+    /// A place behind all others.
+    pub(crate) fn next_place() -> u64 {
+        NEXT_PLACE.fetch_add(1, Ordering::Relaxed)
+    }
+
     /// Settles it if it is pending; returns the callbacks, or `None` if it was settled before.
     fn settle(&self, outcome: Outcome) -> Option<SmallVec<[Callback; 1]>> {
         let mut inner = self.inner.lock();
@@ -143,7 +148,7 @@ impl Waiter {
     pub(crate) fn new(event_loop: Py<PyAny>, place: Option<u64>) -> Self {
         Self {
             event_loop,
-            place: place.unwrap_or_else(|| NEXT_PLACE.fetch_add(1, Ordering::Relaxed)),
+            place: place.unwrap_or_else(Self::next_place),
             inner: Mutex::new(Inner {
                 outcome: Outcome::Pending,
                 callbacks: SmallVec::new(),

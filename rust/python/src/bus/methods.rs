@@ -7,7 +7,7 @@ use daemoneye_eventbus_core::broker::{PendingPublish, Published};
 use daemoneye_eventbus_core::lock::Mutex;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyTuple};
 
 use super::publish::PublishMode;
 use super::{Backend, BusCore};
@@ -19,6 +19,7 @@ use crate::link::Link;
 use crate::local_link::LocalLink;
 use crate::loop_waker::LoopWaker;
 use crate::operation::{Kind, Operation};
+use crate::publish_line::{PublishLine, StandBack};
 use crate::publish_progress::PublishProgress;
 use crate::publish_request::{PublishCall, PublishOutcome, PublishRequest};
 use crate::statistics;
@@ -197,12 +198,12 @@ impl BusCore {
     }
 
     /// The places of the first and the last publish that stand in the loop's line, of any bus.
-    fn _standing_publishes(&self) -> Option<(u64, u64)> {
-        self.own_loop.turns().line().places()
+    fn _standing_publishes(&self, py: Python<'_>) -> PyResult<Option<(u64, u64)>> {
+        PublishLine::places(py, &self.own_loop)
     }
 
-    /// Publishes from the iterator until it ends, the loop is due a turn, or there is no room. Returns why it stopped: `None` = ended, a
-    /// `Waiter` = turn, after whose end it is called `served`; else the event that found no room, alone in a tuple.
+    /// Publishes from the iterator until it ends, the loop is due a turn, or there is no room. Returns why it stopped: `None` = ended, true
+    /// or a `Waiter` = a turn, or the wait for one, after which it is called `served`; else the event that found no room, alone in a tuple.
     fn _try_publish_many(
         slf: &Bound<'_, Self>,
         events: &Bound<'_, PyAny>,
@@ -215,9 +216,13 @@ impl BusCore {
         bus.own_loop.check(py)?;
         loop {
             if std::mem::take(&mut served) {
-                bus.take_served_step();
-            } else if let Some(waiter) = bus.join_line(py)? {
-                return Ok(waiter.into_any());
+                bus.line().resume();
+            } else {
+                match bus.join_line(py)? {
+                    None => {}
+                    Some(StandBack::Yield) => return Ok(PyBool::new(py, true).to_owned().into_any().unbind()),
+                    Some(StandBack::InLine(waiter)) => return Ok(waiter.into_any()),
+                }
             }
             let Some(event) = calls::next(events)? else {
                 return Ok(py.None());

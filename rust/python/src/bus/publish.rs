@@ -27,12 +27,11 @@ use crate::fork_safe::ForkSafe;
 use crate::link::Link;
 use crate::local_link::LocalLink;
 use crate::loop_waker::Deferral;
-use crate::publish_line::PublishLine;
+use crate::publish_line::{PublishLine, StandBack};
 use crate::publish_request::{
     LocalContents, LocalMessage, PublishOutcome, PublishRequest, Publishable, control_payload, default_topic_text,
     exact_payload, topic_text, trigger_in,
 };
-use crate::waiter::Waiter;
 
 /// Whether the caller waits where there is no room.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,21 +69,21 @@ impl BusCore {
         Self::try_publish(slf, request, PublishMode::Await)
     }
 
-    /// Before a publish: `None` if it may be taken now, else what it waits for until the loop has had a turn.
+    /// Before a publish: `None` if it may be taken now, else how it gives the loop a turn first.
     #[inline]
-    pub(crate) fn join_line(&self, py: Python<'_>) -> PyResult<Option<Py<Waiter>>> {
+    pub(crate) fn join_line(&self, py: Python<'_>) -> PyResult<Option<StandBack>> {
         PublishLine::join(py, &self.own_loop)
     }
 
-    /// A publish that has waited so is taken now.
-    pub(crate) fn take_served_step(&self) {
-        self.own_loop.turns().line().take_served_step();
+    /// That of its loop.
+    pub(crate) fn line(&self) -> &PublishLine {
+        self.own_loop.turns().line()
     }
 
     /// Counts what an awaited publish has added to this turn of the loop.
     #[inline]
     fn spend(&self, bytes: usize) {
-        self.own_loop.turns().line().spend(bytes, &self.notifier);
+        self.line().spend(bytes, &self.notifier);
     }
 
     /// Whether its loop can still run anything.

@@ -10,6 +10,7 @@ use pyo3::types::{PyFloat, PyInt};
 
 use crate::bus::BusCore;
 use crate::calls;
+use crate::publish_line::StandBack;
 use crate::publish_request::{PublishOutcome, PublishRequest};
 use crate::subscription::{SubscriptionCore, Taken};
 use crate::waiter::Waiter;
@@ -39,13 +40,6 @@ pub(super) enum Step {
     Wait(Py<Waiter>),
 }
 
-/// How a step gives the loop a turn first.
-pub(super) enum StandBack {
-    Yield,
-    /// By waiting for this, in the line of those who publish.
-    InLine(Py<Waiter>),
-}
-
 impl Kind {
     pub(super) const fn name(&self) -> &'static str {
         match self {
@@ -59,7 +53,7 @@ impl Kind {
     #[inline]
     pub(super) fn stand_back(&self, py: Python<'_>) -> PyResult<Option<StandBack>> {
         let (subscription, waits) = match self {
-            Self::Publish { bus, .. } => return Ok(bus.get().join_line(py)?.map(StandBack::InLine)),
+            Self::Publish { bus, .. } => return bus.get().join_line(py),
             Self::Get {
                 subscription, timeout, ..
             } => (subscription, timeout.is_none()),
@@ -69,20 +63,22 @@ impl Kind {
     }
 
     /// It has given the loop a turn, and is taken now.
-    pub(super) fn resume(&self, py: Python<'_>) -> PyResult<()> {
-        self.subscription()
-            .map_or(Ok(()), |subscription| subscription.get().resume(py))
+    pub(super) fn resume(&self) {
+        match self {
+            Self::Publish { bus, .. } => bus.get().line().resume(),
+            Self::Get { subscription, .. } | Self::Next { subscription, .. } => subscription.get().resume(),
+        }
     }
 
     /// It has waited, and is taken now.
     pub(super) fn begin_after_wait(&self) {
         match self {
-            Self::Publish { bus, .. } => bus.get().take_served_step(),
+            Self::Publish { bus, .. } => bus.get().line().resume(),
             Self::Get { subscription, .. } | Self::Next { subscription, .. } => subscription.get().begin_after_wait(),
         }
     }
 
-    /// It gave the loop a turn, and is not taken after all.
+    /// It gave the loop a turn, and is not taken after all. A publish is passed over without that.
     pub(super) fn forget(&self) {
         if let Some(subscription) = self.subscription() {
             subscription.get().forget_yield();

@@ -117,8 +117,8 @@ impl SubscriptionCore {
     }
 
     /// The loop has had that turn.
-    fn _resume(&self, py: Python<'_>) -> PyResult<()> {
-        self.resume(py)
+    fn _resume(&self) {
+        self.resume();
     }
 
     /// After a wake-up: wakes the next in `waiters`, a deque.
