@@ -87,6 +87,7 @@ async def test_errors_for_lack_of_room_name_the_call_and_the_remedy(kind, path):
         ):
             text = await error_text(PublishTimeout, functools.partial(publish_on, publish))
             assert text.startswith(f"{name}: no room for 0.05 s (publish_timeout): ")
+            assert "takes less than is published, or nothing, or this event loop was blocked; " in text
             assert text.endswith("try again later, or give more time")
         text = await error_text(WouldBlock, lambda: pair.pub.publish_nowait(process(1, command_line="x" * 10_000)))
         assert text == "publish_nowait: there is no room now; await publish(), which waits for some, or try again later"

@@ -3,6 +3,9 @@
 No waiting task tries by itself. When there is room, the publishes of a queue are tried in order until one finds too
 little. So a large event is not overtaken by smaller ones behind it, and all the room that there is is used in one turn
 of the loop, however many tasks wait for it.
+
+The buses of one connection are tried in turn: a bus that got something stands behind the others from then on, and one
+that got nothing keeps its place.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ class RoomCallbacks:
         self._callbacks: dict[Callable[[], None], None] = {}
 
     def add(self, retry: Callable[[], None]) -> None:
-        """Has ``retry`` called from now on; once each time, however often it is added."""
+        """Has ``retry`` called from now on, behind the others; once each time, however often it is added."""
         self._callbacks[retry] = None
 
     def discard(self, retry: Callable[[], None]) -> None:

@@ -135,6 +135,7 @@ class Publisher(BusCore):
     def _try_waiting(self) -> None:
         """Tries the waiting publishes in order, until one finds too little room."""
         queue = self._waiting_publishes
+        was_served = False
         for _ in range(_SERVED_A_TURN):
             if not queue:
                 break
@@ -144,6 +145,7 @@ class Publisher(BusCore):
                     self._check()
                     if not self._try_publish(*entry.message, entry.progress):
                         break
+                    was_served = True
                     entry.end()
                 except BaseException as error:  # noqa: BLE001  # it is raised where the publish is awaited
                     entry.end(error)
@@ -153,6 +155,9 @@ class Publisher(BusCore):
         else:
             # The loop has other work, too.
             self._bridge.call(self._retry_waiting)
+        if was_served:
+            # It is added again, behind the other buses of the connection, if more of its publishes wait.
+            self._backend.room.discard(self._retry_waiting)
         self._update_front()
 
     def _leave_queue(self, entry: WaitingPublish) -> None:
@@ -218,7 +223,8 @@ def _checked_many(
 def _timeout_error(call: PublishCall, timeout: float, accepted: int) -> PublishTimeout:
     error = PublishTimeout(
         f"{call}: no room for {timeout:g} s (publish_timeout): the broker, or a reader that "
-        'congestion="block" waits for, takes nothing; try again later, or give more time',
+        'congestion="block" waits for, takes less than is published, or nothing, or this event loop was blocked; '
+        "publish less, try again later, or give more time",
         timeout=timeout,
     )
     _set_accepted(error, accepted)

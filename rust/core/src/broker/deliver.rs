@@ -262,7 +262,7 @@ impl<'a> Delivery<'a> {
 
     fn first_try(&self) -> OnFull<'a> {
         match self.on_full {
-            OnFull::Wait(_) => OnFull::Try { block: true },
+            OnFull::Wait(waker) | OnFull::TryFirst(waker) => OnFull::TryFirst(waker),
             exceed @ OnFull::Exceed { .. } => exceed,
             OnFull::Overflow | OnFull::Try { .. } => OnFull::Try { block: false },
         }

@@ -27,7 +27,7 @@ mod tests;
 use std::convert::Infallible;
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -446,7 +446,7 @@ impl Queue {
         let result = take(&mut inner);
         let ready = inner.take_ready();
         drop(inner);
-        for waker in ready.iter().filter_map(Weak::upgrade) {
+        for waker in ready {
             waker.wake();
         }
         result
@@ -458,7 +458,7 @@ impl Queue {
         let result = end(&mut inner);
         let waiting = inner.take_all_waiters();
         drop(inner);
-        for waker in waiting.filter_map(|waker| waker.upgrade()) {
+        for waker in waiting {
             waker.wake();
         }
         self.reader.wake();

@@ -16,12 +16,25 @@ pub enum OnFull<'a> {
     /// What fits is taken; the rest is left with the producer, whom nobody wakes. Nothing is dropped, and no stall clock starts.
     /// `block`: for a producer who will wait for the rest, and so minds the budget.
     Try { block: bool },
+    /// As `Try { block: true }`, for a producer who comes with `Wait` for the rest at once: what it gets counts as its turn among those
+    /// who wait.
+    TryFirst(&'a Arc<dyn Wake>),
     /// Taken whatever the limits say, unless the queue has stalled: for a producer that asked [`accepts`](super::Queue::accepts) of several
     /// queues a moment ago and must not be left with half a delivery; then they are exceeded by what racing producers asked for, at most
     /// once each. Also for what a connection that is over has left in the kernel, which is bounded: once, until the queue is within its
     /// limits again.
     /// `block`: for a producer who waits where there is no room.
     Exceed { block: bool },
+}
+
+impl<'a> OnFull<'a> {
+    /// The waker of a producer who waits, or will.
+    pub(super) const fn waker(self) -> Option<&'a Arc<dyn Wake>> {
+        match self {
+            Self::Wait(waker) | Self::TryFirst(waker) => Some(waker),
+            Self::Overflow | Self::Try { .. } | Self::Exceed { .. } => None,
+        }
+    }
 }
 
 /// What became of a push.

@@ -13,6 +13,7 @@ mod flow;
 mod gathered;
 mod handshake;
 mod held_back;
+mod in_turn;
 mod life;
 mod limits;
 mod local;

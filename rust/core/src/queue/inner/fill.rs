@@ -33,17 +33,18 @@ impl Inner {
         // The usual case first: everything fits.
         if self.fits_whole(run, budget) || (matches!(on_full, OnFull::Exceed { .. }) && !self.has_stalled()) {
             self.append(run.clone(), subscriptions.clone());
+            self.note_served(on_full.waker());
             return Pushed::Done;
         }
-        if matches!(on_full, OnFull::Try { .. }) {
-            let taken = self.take_part(run, subscriptions, budget);
+        if matches!(on_full, OnFull::Try { .. } | OnFull::TryFirst(_)) {
+            let taken = self.take_part(run, subscriptions, budget, on_full);
             return Self::push_result(run, taken, self.stalls_at());
         }
         if waits.is_some() || self.is_full() {
             self.note_short();
         }
         if let Some(waker) = waits {
-            let taken = self.take_part(run, subscriptions, budget);
+            let taken = self.take_part(run, subscriptions, budget, on_full);
             let mut retry_at = self.stalls_at();
             if taken < run.messages {
                 let next = run.clone().skip_first(taken).first_len();
@@ -56,7 +57,7 @@ impl Inner {
             return Self::push_result(run, taken, retry_at);
         }
         if run.charged() > budget {
-            let taken = self.take_part(run, subscriptions, budget);
+            let taken = self.take_part(run, subscriptions, budget, on_full);
             if taken < run.messages {
                 self.gap_at_tail(u64::from(run.messages - taken), subscriptions, DropReason::Budget);
             }
@@ -97,6 +98,7 @@ impl Inner {
             return Some((run, subscriptions));
         }
         self.append(run, subscriptions);
+        self.note_served(on_full.waker());
         None
     }
 
@@ -113,7 +115,7 @@ impl Inner {
     fn budget_for(&mut self, on_full: OnFull<'_>) -> usize {
         self.fed_by_blocking |= matches!(
             on_full,
-            OnFull::Wait(_) | OnFull::Try { block: true } | OnFull::Exceed { block: true }
+            OnFull::Wait(_) | OnFull::TryFirst(_) | OnFull::Try { block: true } | OnFull::Exceed { block: true }
         );
         // What is to be lossless is never trimmed for the budget; so it must not grow beyond it either, whoever feeds it.
         if self.is_lossless() {
@@ -146,13 +148,14 @@ impl Inner {
 
     /// Takes what fits into the queue and into `budget` bytes; an empty queue takes one message whatever it holds, so that no reader
     /// is starved by the others.
-    fn take_part(&mut self, run: &Run, subscriptions: &Subscriptions, budget: usize) -> u32 {
+    fn take_part(&mut self, run: &Run, subscriptions: &Subscriptions, budget: usize, on_full: OnFull<'_>) -> u32 {
         let mut rest = run.clone();
         let Some(part) = self.split_what_fits(&mut rest, budget) else {
             return 0;
         };
         let taken = part.messages;
         self.append(part.unshared_from(run), subscriptions.clone());
+        self.note_served(on_full.waker());
         taken
     }
 
