@@ -2,7 +2,7 @@
 
 import bisect
 import operator
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 
 import pytest
 from hypothesis import given
@@ -180,6 +180,17 @@ def test_what_is_no_moment(other):
             one - other
     with pytest.raises(TypeError, match="unsupported operand"):
         other - one
+
+
+@pytest.mark.parametrize("nanosecond", [0, 1])
+def test_a_date_is_no_moment(nanosecond):
+    """Its day was compared, so that every moment of the day was equal to it."""
+    one, day = Timestamp(2026, 1, 9, nanosecond=nanosecond), date(2026, 1, 9)
+    assert (one == day, day == one, one != day, day != one) == (False, False, True, True)
+    for compare in ORDERINGS:
+        for x, y in ((one, day), (day, one)):
+            with pytest.raises(TypeError, match="datetime.datetime"):
+                compare(x, y)
 
 
 class Agreeing:
