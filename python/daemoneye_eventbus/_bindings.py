@@ -13,6 +13,7 @@ from daemoneye_eventbus._native import (
     PendingReply,
     PublishProgress,
     Source,
+    TimestampCore,
     Waiter,
 )
 from daemoneye_eventbus._native import EventBus as BusCore
@@ -30,5 +31,6 @@ __all__ = [
     "PublishProgress",
     "Source",
     "SubscriptionCore",
+    "TimestampCore",
     "Waiter",
 ]

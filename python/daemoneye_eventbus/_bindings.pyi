@@ -2,6 +2,7 @@ from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextvars import Context
+from datetime import datetime
 from pathlib import Path
 from types import GenericAlias
 from typing import Any, Generic, Self, final
@@ -27,6 +28,7 @@ __all__ = [
     "PublishProgress",
     "Source",
     "SubscriptionCore",
+    "TimestampCore",
     "Waiter",
 ]
 
@@ -265,3 +267,16 @@ class SubscriptionCore(Generic[_Message_co]):
     def __class_getitem__(cls, item: Any) -> GenericAlias: ...
     def __aiter__(self) -> Self: ...
     def __anext__(self) -> Coroutine[None, None, _Message_co]: ...
+
+# At run time it stands beside `datetime`, but nothing derives from it alone; its operators have the types of that.
+class TimestampCore(datetime):
+    @classmethod
+    def from_ns(cls, ns: int) -> Self:
+        """Make the moment ``ns`` nanoseconds after 1970; ``OverflowError`` beyond the years 1 to 9999."""
+
+    @classmethod
+    def _of(cls, value: datetime, nanosecond: int) -> Self: ...
+    def _plain(self) -> datetime: ...
+    @property
+    def ns(self) -> int:
+        """Nanoseconds since 1970."""

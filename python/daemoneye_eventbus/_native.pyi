@@ -17,6 +17,7 @@ from daemoneye_eventbus._bindings import Operation as Operation
 from daemoneye_eventbus._bindings import PendingReply as PendingReply
 from daemoneye_eventbus._bindings import PublishProgress as PublishProgress
 from daemoneye_eventbus._bindings import Source as Source
+from daemoneye_eventbus._bindings import TimestampCore as TimestampCore
 from daemoneye_eventbus._bindings import Waiter as Waiter
 from daemoneye_eventbus._timestamp import Timestamp
 from daemoneye_eventbus._types import Sender

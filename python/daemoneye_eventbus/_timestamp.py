@@ -3,6 +3,8 @@
 It is what ``datetime`` is, plus the 0 to 999 nanoseconds beyond its microsecond. Sums with a ``timedelta`` keep them; a
 difference of two is a ``timedelta`` and has microseconds only (subtract ``ns`` for the exact one). What would leave UTC
 gives a plain ``datetime``.
+
+Its operators are native, as those of a ``datetime`` are (``TimestampCore``); here is what they leave to ``datetime``.
 """
 
 from __future__ import annotations
@@ -11,24 +13,24 @@ import datetime as dt
 import operator
 import re
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any, ClassVar, Final, Self, SupportsIndex, overload
+from datetime import UTC, datetime, tzinfo
+from typing import Any, ClassVar, Final, Self, SupportsIndex
 
+from daemoneye_eventbus._bindings import TimestampCore
 from daemoneye_eventbus._checks import integer, wrong_type
 
 __all__ = ["Timestamp"]
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _NANOSECONDS: Final = 1000
+# A moment that is nanoseconds behind its microsecond, compared by that.
+_BEHIND: Final = {"__le__": "__lt__", "__gt__": "__ge__"}
 # Of the time: an offset may have one as well.
 _FRACTION = re.compile(
     r"(?:\d{4}-\d\d-\d\d|\d{8}|\d{4}-?W\d\d(?:-?\d)?).(?:\d\d:\d\d:\d\d|\d{6})[.,]\d{6}(\d+)", re.ASCII | re.DOTALL
 )
 
 
-class Timestamp(datetime):
+class Timestamp(TimestampCore, datetime):
     """A moment in UTC, to the nanosecond.
 
     Equal to a plain ``datetime`` only if its nanoseconds are whole microseconds. ``Timestamp.from_ns(n)`` and ``ns``
@@ -61,21 +63,9 @@ class Timestamp(datetime):
             raise ValueError("tzinfo: a Timestamp is in UTC; convert with Timestamp.of(value) from another zone")
         if type(nanosecond) is not int or not 0 <= nanosecond < _NANOSECONDS:
             nanosecond = integer("nanosecond", nanosecond, 0, _NANOSECONDS - 1)
-        self = super().__new__(cls, year, month, day, hour, minute, second, microsecond, UTC, fold=fold)
+        self = datetime.__new__(cls, year, month, day, hour, minute, second, microsecond, UTC, fold=fold)
         self._nanosecond = nanosecond
         return self
-
-    @classmethod
-    def from_ns(cls, ns: int) -> Self:
-        """Make the moment ``ns`` nanoseconds after 1970; ``OverflowError`` beyond the years 1 to 9999."""
-        if type(ns) is bool or not isinstance(ns, int):
-            raise TypeError(f"ns: expected int, got {type(ns).__name__}")
-        microseconds, nanosecond = divmod(ns, _NANOSECONDS)
-        try:
-            value = _EPOCH + timedelta(microseconds=microseconds)
-        except OverflowError:
-            raise OverflowError("ns: lies beyond the years 1 to 9999, which is all that a datetime holds") from None
-        return cls._of(value, nanosecond)
 
     @classmethod
     def of(cls, value: datetime) -> Self:
@@ -93,19 +83,6 @@ class Timestamp(datetime):
         except OverflowError:
             raise OverflowError("value: lies beyond the years 1 to 9999 in UTC") from None
         return cls._of(moment, value._nanosecond if isinstance(value, Timestamp) else 0)
-
-    @classmethod
-    def _of(cls, value: datetime, nanosecond: int) -> Self:
-        return cls(
-            value.year,
-            value.month,
-            value.day,
-            value.hour,
-            value.minute,
-            value.second,
-            value.microsecond,
-            nanosecond=nanosecond,
-        )
 
     @classmethod
     def now(cls, tz: tzinfo | None = UTC) -> Self:
@@ -157,14 +134,6 @@ class Timestamp(datetime):
     def nanosecond(self) -> int:
         """Nanoseconds beyond the microsecond, 0 to 999."""
         return self._nanosecond
-
-    @property
-    def ns(self) -> int:
-        """Nanoseconds since 1970."""
-        return (self._plain() - _EPOCH) // _MICROSECOND * _NANOSECONDS + self._nanosecond
-
-    def _plain(self) -> datetime:
-        return datetime(self.year, self.month, self.day, self.hour, self.minute, self.second, self.microsecond, UTC)
 
     def replace(  # type: ignore[override]  # `nanosecond` is ours, and leaving UTC leaves the class
         self,
@@ -228,61 +197,17 @@ class Timestamp(datetime):
             texts.append(f"nanosecond={self._nanosecond}")
         return f"Timestamp({', '.join(texts)})"
 
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, Timestamp):
-            return super().__eq__(other) and self._nanosecond == other._nanosecond
-        if isinstance(other, datetime):
-            return super().__eq__(other) and self._nanosecond == 0
-        return NotImplemented
+    def _compare(self, other: dt.date, name: str) -> Any:
+        """Compare, by the operator ``name``, with a date, or with a ``datetime`` of another zone or a derived class."""
+        if self._nanosecond:
+            if name in {"__eq__", "__ne__"}:
+                return name == "__ne__"
+            name = _BEHIND.get(name, name)
+        return getattr(operator, name)(self._plain(), other)
 
-    def __ne__(self, other: object) -> bool:
-        # datetime has a __ne__ of its own, which knows nothing of nanoseconds.
-        equal = self.__eq__(other)
-        return NotImplemented if equal is NotImplemented else not equal
-
-    def __hash__(self) -> int:
-        return hash((self.ns,)) if self._nanosecond else super().__hash__()
-
-    def _ordered(self, other: datetime, compare: Callable[[Any, Any], bool]) -> bool:
-        if not isinstance(other, datetime):
-            return NotImplemented
-        beyond = other._nanosecond if isinstance(other, Timestamp) else 0
-        mine, plain = self._plain(), other._plain() if isinstance(other, Timestamp) else other
-        # An hour that a zone has twice equals no moment (PEP 495), but has its place among them.
-        if mine < plain or mine > plain:
-            return compare(mine, plain)
-        return compare(self._nanosecond, beyond)
-
-    def __lt__(self, other: datetime) -> bool:  # type: ignore[override]  # as in datetime itself
-        return self._ordered(other, operator.lt)
-
-    def __le__(self, other: datetime) -> bool:  # type: ignore[override]  # as in datetime itself
-        return self._ordered(other, operator.le)
-
-    def __gt__(self, other: datetime) -> bool:  # type: ignore[override]  # as in datetime itself
-        return self._ordered(other, operator.gt)
-
-    def __ge__(self, other: datetime) -> bool:  # type: ignore[override]  # as in datetime itself
-        return self._ordered(other, operator.ge)
-
-    def __add__(self, other: timedelta) -> Self:
-        if not isinstance(other, timedelta):
-            return NotImplemented
-        return type(self)._of(self._plain() + other, self._nanosecond)
-
-    def __radd__(self, other: timedelta) -> Self:
-        return self.__add__(other)
-
-    @overload  # type: ignore[override]  # a plain datetime minus a Timestamp is datetime's own affair
-    def __sub__(self, other: datetime) -> timedelta: ...
-    @overload
-    def __sub__(self, other: timedelta) -> Self: ...
-    def __sub__(self, other: datetime | timedelta) -> timedelta | Self:
-        if isinstance(other, timedelta):
-            return type(self)._of(self._plain() - other, self._nanosecond)
-        if isinstance(other, datetime):
-            return self._plain() - (other._plain() if isinstance(other, Timestamp) else other)
-        return NotImplemented
+    def _subtract(self, other: datetime) -> Any:
+        """Subtract a ``datetime`` of another zone or a derived class."""
+        return self._plain() - other
 
     def __copy__(self) -> Self:
         return self

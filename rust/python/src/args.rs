@@ -59,7 +59,7 @@ pub(crate) enum Origin {
 }
 
 /// Whether it is an integer; `bool` is none, since `True` as a number is a mistake more often than not.
-fn is_int(ob: &Bound<'_, PyAny>) -> bool {
+pub(crate) fn is_int(ob: &Bound<'_, PyAny>) -> bool {
     ob.is_exact_instance_of::<PyInt>() || (ob.is_instance_of::<PyInt>() && !ob.is_instance_of::<PyBool>())
 }
 

@@ -6,8 +6,8 @@
 //!
 //! Where to look:
 //!
-//! * what users hold: [`bus`] and [`subscription`] (native bases of `EventBus` and `Subscription`), [`events`], [`mapping`], [`timestamp`],
-//!   [`topic_pattern`]
+//! * what users hold: [`bus`], [`subscription`] and [`timestamp_core`] (native bases of `EventBus`, `Subscription` and `Timestamp`),
+//!   [`events`], [`mapping`], [`timestamp`], [`topic_pattern`]
 //! * from Python to the core: [`args`] (checks of arguments), [`config`], [`types`] (what is off the hot path), [`text`], [`address`],
 //!   [`wire`]; and back: [`errors`], [`broker_info`], [`statistics`]
 //! * a publish: [`publish_request`], then [`publish_progress`] where one step is not enough, [`flush_scheduled`]
@@ -62,6 +62,7 @@ mod stop_iteration;
 mod subscription;
 mod text;
 mod timestamp;
+mod timestamp_core;
 mod topic_pattern;
 mod types;
 mod waiter;
@@ -119,6 +120,8 @@ mod _native {
     use super::source::Source;
     #[pymodule_export]
     use super::subscription::SubscriptionCore;
+    #[pymodule_export]
+    use super::timestamp_core::TimestampCore;
     #[pymodule_export]
     use super::waiter::Waiter;
 

@@ -1,20 +1,25 @@
-//! Times: `datetime` in, `Timestamp` (a `datetime` with nanoseconds, written in Python) out.
+//! Times: `datetime` in, `Timestamp` (a `datetime` with nanoseconds, written in Python on a native base) out.
 //!
 //! Inside, a time is what the wire has: seconds and nanoseconds since 1970. A wire time may lie beyond year 9999, which
 //! no `datetime` can; the field then raises `OverflowError` and its `..._ns` twin still tells.
 #![expect(unsafe_code, reason = "a datetime with a time zone is made by the C API alone")]
 use daemoneye_eventbus_core::event::Timestamp;
+use pyo3::PyTypeInfo;
 use pyo3::exceptions::{PyOverflowError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
-    PyDateAccess, PyDateTime, PyDelta, PyDeltaAccess, PyInt, PyTimeAccess, PyType, PyTzInfo, PyTzInfoAccess,
+    PyDateAccess, PyDateTime, PyDelta, PyDeltaAccess, PyDict, PyInt, PyTimeAccess, PyType, PyTzInfo, PyTzInfoAccess,
 };
 use pyo3::{ffi, intern};
 
 use crate::args::{Field, Origin};
 use crate::calls;
+use crate::timestamp_core::TimestampCore;
 
+/// In microseconds.
+const SECOND: i64 = 1_000_000;
+/// In seconds.
 const DAY: i64 = 86_400;
 /// The last second of year 9999.
 const MAX_SECONDS: u64 = 253_402_300_799;
@@ -48,32 +53,21 @@ pub(crate) fn take(field: Field, ob: Borrowed<'_, '_, PyAny>, origin: Origin) ->
         });
     }
     let time = ob.cast::<PyDateTime>().map_err(|_| field.type_error("datetime", &ob))?;
-    let days = days_from_civil(time.get_year().into(), time.get_month().into(), time.get_day().into());
-    let seconds = i64::from(time.get_hour()) * 3600 + i64::from(time.get_minute()) * 60 + i64::from(time.get_second());
-    let mut micros = (days * DAY + seconds) * 1_000_000 + i64::from(time.get_microsecond());
-    if !time
-        .get_tzinfo()
-        .is_some_and(|zone| utc(py).is_ok_and(|utc| zone.is(utc)))
-    {
+    let mut micros = micros(&time);
+    if !is_utc(&time) {
         let offset = calls::method(intern!(py, "utcoffset"), [&ob], None)?;
         let offset = offset
             .cast::<PyDelta>()
             .map_err(|_| field.value_error("a naive datetime does not say which moment it means; give it a tzinfo"))?;
-        micros -= (i64::from(offset.get_days()) * DAY + i64::from(offset.get_seconds())) * 1_000_000
-            + i64::from(offset.get_microseconds());
+        micros -= i64::try_from(delta_micros(offset))?;
     }
-    let kind = ob.get_type();
-    let beyond: u32 = if kind.is(class(py)?) || kind.is_subclass(class(py)?)? {
-        ob.getattr(intern!(py, "_nanosecond"))?.extract()?
-    } else {
-        0
-    };
-    let secs = u64::try_from(micros.div_euclid(1_000_000))
+    let beyond = nanosecond(&ob)?;
+    let secs = u64::try_from(micros.div_euclid(SECOND))
         .map_err(|_| field.value_error("times before 1970 cannot be written; give a later one or None"))?;
     if secs > MAX_SECONDS {
         return Err(field.value_error("times beyond the year 9999 in UTC cannot be read; give an earlier one or None"));
     }
-    let nanos = u32::try_from(micros.rem_euclid(1_000_000))? * 1000 + beyond;
+    let nanos = u32::try_from(micros.rem_euclid(SECOND))? * 1000 + beyond;
     Ok(Timestamp { secs, nanos })
 }
 
@@ -84,29 +78,95 @@ pub(crate) fn to_py<'py>(py: Python<'py>, time: Timestamp, field: &str) -> PyRes
             "{field} lies beyond year 9999, which no datetime can hold; read {field}_ns"
         )));
     }
-    let seconds = i64::try_from(time.secs)?;
-    let (year, month, day) = civil_from_days(seconds / DAY);
-    let second = seconds % DAY;
-    let (hour, minute, second) = (second / 3600, second % 3600 / 60, second % 60);
-    let made = new(
+    make_own(
         py,
-        [year, month, day, hour, minute, second, i64::from(time.nanos / 1000)],
-    )?;
-    made.setattr(intern!(py, "_nanosecond"), time.nanos % 1000)?;
+        i64::try_from(time.secs)? * SECOND + i64::from(time.nanos / 1000),
+        time.nanos % 1000,
+    )
+}
+
+/// The `Timestamp` at `micros`, which lie in the years 1 to 9999, and `nanosecond`.
+fn make_own(py: Python<'_>, micros: i64, nanosecond: u32) -> PyResult<Bound<'_, PyAny>> {
+    let made = new(py, class(py)?, parts(micros))?;
+    made.setattr(intern!(py, "_nanosecond"), nanosecond)?;
     Ok(made)
 }
 
-/// An instance of the subclass without its Python-level constructor, which would cost ten times as much.
-fn new<'py>(py: Python<'py>, parts: [i64; 7]) -> PyResult<Bound<'py, PyAny>> {
-    let class = class(py)?;
+/// The same of `class`, which is `Timestamp` or derives from it.
+pub(crate) fn make<'py>(class: &Bound<'py, PyType>, micros: i64, nanosecond: u32) -> PyResult<Bound<'py, PyAny>> {
+    let py = class.py();
+    if class.is(self::class(py)?) {
+        return make_own(py, micros, nanosecond);
+    }
+    let [year, month, day, hour, minute, second, micro] = parts(micros).map(|part| PyInt::new(py, part).into_any());
+    let named = PyDict::new(py);
+    named.set_item(intern!(py, "nanosecond"), nanosecond)?;
+    calls::call(
+        class,
+        [&year, &month, &day, &hour, &minute, &second, &micro],
+        Some(&named),
+    )
+}
+
+/// The plain `datetime` at `micros`, in UTC.
+pub(crate) fn make_plain(py: Python<'_>, micros: i64) -> PyResult<Bound<'_, PyAny>> {
+    new(py, &PyDateTime::type_object(py), parts(micros))
+}
+
+/// The nanoseconds beyond the microsecond; of a `datetime` that is no `Timestamp` none.
+pub(crate) fn nanosecond(ob: &Bound<'_, PyAny>) -> PyResult<u32> {
+    if ob.is_instance_of::<TimestampCore>() {
+        ob.getattr(intern!(ob.py(), "_nanosecond"))?.extract()
+    } else {
+        Ok(0)
+    }
+}
+
+/// Whether its zone is the object `datetime.UTC`, as that of each `Timestamp` is.
+pub(crate) fn is_utc(time: &Bound<'_, PyDateTime>) -> bool {
+    time.get_tzinfo()
+        .is_some_and(|zone| utc(time.py()).is_ok_and(|utc| zone.is(utc)))
+}
+
+/// What its clock shows, in microseconds since 1970.
+pub(crate) fn micros(time: &Bound<'_, PyDateTime>) -> i64 {
+    let days = days_from_civil(time.get_year().into(), time.get_month().into(), time.get_day().into());
+    let seconds = i64::from(time.get_hour()) * 3600 + i64::from(time.get_minute()) * 60 + i64::from(time.get_second());
+    (days * DAY + seconds) * SECOND + i64::from(time.get_microsecond())
+}
+
+/// All of it; an `i64` holds the difference of two moments, but not any `timedelta`.
+pub(crate) fn delta_micros(delta: &Bound<'_, PyDelta>) -> i128 {
+    let seconds = i64::from(delta.get_days()) * DAY + i64::from(delta.get_seconds());
+    i128::from(seconds) * i128::from(SECOND) + i128::from(delta.get_microseconds())
+}
+
+/// Date and time of day, as a constructor takes them.
+fn parts(micros: i64) -> [i64; 7] {
+    let seconds = micros.div_euclid(SECOND);
+    let (year, month, day) = civil_from_days(seconds.div_euclid(DAY));
+    let second = seconds.rem_euclid(DAY);
+    [
+        year,
+        month,
+        day,
+        second / 3600,
+        second % 3600 / 60,
+        second % 60,
+        micros.rem_euclid(SECOND),
+    ]
+}
+
+/// An instance of `datetime` or of `Timestamp`, without its Python-level constructor, which would cost ten times as much.
+fn new<'py>(py: Python<'py>, class: &Bound<'py, PyType>, parts: [i64; 7]) -> PyResult<Bound<'py, PyAny>> {
     let zone = utc(py)?;
     let mut given = [0; 7];
     for (slot, part) in given.iter_mut().zip(parts) {
         *slot = std::ffi::c_int::try_from(part)?;
     }
     let [year, month, day, hour, minute, second, micro] = given;
-    // SAFETY: `utc` has imported the datetime C API (checked for null all the same); the class is a subclass of
-    // datetime.datetime that adds slots only, the constructor checks the ranges and returns a new reference or null.
+    // SAFETY: `utc` has imported the datetime C API (checked for null all the same); the class is
+    // datetime.datetime or a subclass that adds slots only, the constructor checks the ranges and returns a new reference or null.
     unsafe {
         let api = ffi::PyDateTimeAPI()
             .as_ref()
