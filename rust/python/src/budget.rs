@@ -12,7 +12,7 @@ use crate::loop_thread::OwnLoop;
 /// How long tasks run before it is asked whether the loop has had a turn.
 const SLICE: Duration = Duration::from_millis(1);
 /// Reading the clock costs a tenth of a step: while steps are short, it is read once for so many.
-const STRIDE: u32 = 4;
+const STRIDE: u32 = 8;
 /// Steps are short if a stride of them takes a small part of the slice.
 const SHORT: Duration = Duration::from_micros(100);
 
