@@ -9,6 +9,8 @@ mod tests;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::inbox::Inbox;
 use super::requests::{self, MAX_IN_FLIGHT, StatsRequests};
 use super::run_builder::RunBuilder;
@@ -232,10 +234,12 @@ impl Inbound {
     }
 
     /// Processes the whole frames at the front of `data`. Gives how many bytes they have and whether a full inbox stopped it (`resume` is
-    /// woken when there is room again). What came before an invalid frame is delivered all the same.
+    /// woken when there is room again). What came before an invalid frame is delivered all the same. `whole` is `data`, if that is one
+    /// frame, which may be kept then.
     pub(super) fn ingest(
         &mut self,
         data: &[u8],
+        whole: Option<&Bytes>,
         resume: &Arc<dyn Wake>,
         events: &mut Vec<ControlEvent>,
     ) -> Result<(usize, bool)> {
@@ -247,7 +251,7 @@ impl Inbound {
         let mut at = 0;
         let mut run: Option<RunBuilder<'_>> = None;
         let mut stopped = false;
-        let whole = loop {
+        let end = loop {
             let rest = data.get(at..).unwrap_or_default();
             let (kind, body) = match frame::next(rest, self.max_frame) {
                 Ok(Some(found)) => found,
@@ -263,7 +267,7 @@ impl Inbound {
                 match &mut run {
                     Some(builder) if builder.accepts(&summary, len) => builder.add(len),
                     _ => {
-                        if self.deliver(data, run.take(), resume) {
+                        if self.deliver(data, whole, run.take(), resume) {
                             stopped = true;
                             break Ok(());
                         }
@@ -271,7 +275,7 @@ impl Inbound {
                     }
                 }
             } else {
-                if self.deliver(data, run.take(), resume) {
+                if self.deliver(data, whole, run.take(), resume) {
                     stopped = true;
                     break Ok(());
                 }
@@ -279,8 +283,8 @@ impl Inbound {
             }
             at += len;
         };
-        stopped |= self.deliver(data, run.take(), resume);
-        whole.map(|()| (at, stopped))
+        stopped |= self.deliver(data, whole, run.take(), resume);
+        end.map(|()| (at, stopped))
     }
 
     fn check<'d>(&mut self, body: &'d [u8]) -> Result<Summary<'d>> {
@@ -313,7 +317,13 @@ impl Inbound {
     }
 
     /// Pushes a finished run to its inboxes. True if a blocking inbox is full; then what it has not taken is held.
-    fn deliver(&mut self, data: &[u8], run: Option<RunBuilder<'_>>, resume: &Arc<dyn Wake>) -> bool {
+    fn deliver(
+        &mut self,
+        data: &[u8],
+        whole: Option<&Bytes>,
+        run: Option<RunBuilder<'_>>,
+        resume: &Arc<dyn Wake>,
+    ) -> bool {
         let Some(builder) = run else { return false };
         let receivers = || {
             builder
@@ -331,7 +341,8 @@ impl Inbound {
         if receivers().next().is_none() {
             return false;
         }
-        let Some(run) = self.headroom.copy(bytes, builder.messages) else {
+        let copy = || self.headroom.copy(bytes, builder.messages);
+        let Some(run) = whole.map_or_else(copy, |frame| self.headroom.keep(frame)) else {
             receivers().for_each(|inbox| inbox.push_gap(u64::from(builder.messages), DropReason::NoMemory));
             return false;
         };

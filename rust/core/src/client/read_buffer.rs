@@ -1,7 +1,14 @@
 //! What was read from a connection and is not processed yet.
 //!
-//! The buffer grows for a frame that is larger, and gives the memory back with it. The sender decides how large a frame is, so growth may
-//! fail: that costs the connection, not the process.
+//! The buffer grows for a frame that is larger, to its size in the end, and goes with it: to whom the frame is delivered if it has come
+//! alone, else it is freed. The sender decides how large a frame is, so growth may fail: that costs the connection, not the process.
+//!
+//! Guarantee: it grows to [`MAX_READ`], or to three times what has come at most.
+
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
 
 use crate::error::{Error, Result};
 use crate::growth;
@@ -40,27 +47,45 @@ impl ReadBuffer {
             self.end -= std::mem::take(&mut self.start);
         }
         if self.buf.len() - self.end < MAX_READ / 4 {
-            // A frame larger than the buffer is under way, or this is the first read.
+            // A frame larger than the buffer is under way, or one as large is nearly whole, or this is the first read.
             self.grow()?;
         }
         Ok(self.buf.get_mut(self.end..).unwrap_or_default())
     }
 
-    /// To twice the size or, where there is no memory for that, to what the frame under way needs.
+    /// To twice the size or, if that is less, to that of the large frame under way, which then [fills](Self::take_frame) it; where there is
+    /// no memory for that, by a little.
     fn grow(&mut self) -> Result<()> {
-        let doubled = (self.buf.len() * 2).max(MAX_READ);
-        let needed = frame::claimed_len(self.unprocessed())
-            .unwrap_or(0)
-            .min(doubled)
-            .max(self.end + MIN_READ);
-        for size in [doubled, needed] {
-            let more = size.saturating_sub(self.buf.len());
+        let (len, doubled) = (self.buf.len(), (self.buf.len() * 2).max(MAX_READ));
+        let frame = frame::claimed_len(self.unprocessed()).unwrap_or(0);
+        let wanted = if frame > self.end {
+            frame.clamp(MAX_READ, doubled)
+        } else {
+            doubled
+        };
+        for size in [wanted, self.end + MIN_READ] {
+            let more = size.saturating_sub(len);
             if self.buf.try_reserve_exact(more).is_ok() {
-                self.buf.resize(self.buf.len() + more, 0);
+                self.buf.resize(len + more, 0);
                 return Ok(());
             }
         }
         Err(no_memory())
+    }
+
+    /// The buffer itself, if a large frame fills it: whoever keeps that needs no copy, which would be as much new memory again.
+    pub(super) fn take_frame(&mut self) -> Option<Bytes> {
+        let is_full = self.end > MAX_READ && self.start == 0 && self.end == self.buf.capacity();
+        if !is_full || frame::claimed_len(&self.buf) != Some(self.end) {
+            return None;
+        }
+        self.end = 0;
+        Some(Bytes::from(std::mem::take(&mut self.buf)))
+    }
+
+    /// What [`take_frame`](Self::take_frame) gave could not be processed yet.
+    pub(super) fn put_back(&mut self, frame: Bytes) {
+        *self = Self::from(Vec::from(frame));
     }
 
     /// `len` bytes were read into [`spare`](Self::spare).
@@ -106,44 +131,4 @@ pub(super) fn append_read(buf: &mut Vec<u8>, data: &[u8]) -> Result<()> {
 
 fn no_memory() -> Error {
     Error::ConnectionLost("there is no memory for a frame of the broker".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(read_buffer: &mut ReadBuffer, data: &[u8]) {
-        read_buffer.spare().unwrap()[..data.len()].copy_from_slice(data);
-        read_buffer.advance(data.len());
-    }
-
-    #[test]
-    #[cfg_attr(miri, ignore = "a buffer of 256 KiB is filled there byte by byte, for minutes")]
-    fn unprocessed_bytes_stay_in_front_of_what_is_read_next() {
-        let mut read_buffer = ReadBuffer::default();
-        read(&mut read_buffer, b"abcdef");
-        read_buffer.consume(4);
-        read(&mut read_buffer, b"gh");
-        assert_eq!(read_buffer.unprocessed(), b"efgh");
-        read_buffer.append(b"ij").unwrap();
-        assert_eq!(read_buffer.unprocessed(), b"efghij");
-        read(&mut read_buffer, b"kl");
-        read_buffer.consume(2);
-        assert_eq!(read_buffer.unprocessed(), b"ghijkl");
-        read_buffer.clear();
-        assert_eq!(read_buffer.unprocessed(), b"");
-    }
-
-    #[test]
-    #[cfg_attr(miri, ignore = "a buffer of 256 KiB is filled there byte by byte, for minutes")]
-    fn a_large_frame_has_room_and_its_memory_goes_with_it() {
-        let mut read_buffer = ReadBuffer::default();
-        let part = [7; MAX_READ / 4];
-        for parts in 1..=12 {
-            read(&mut read_buffer, &part);
-            assert_eq!(read_buffer.unprocessed().len(), parts * part.len());
-        }
-        read_buffer.consume(12 * part.len());
-        assert!(read_buffer.buf.capacity() <= MAX_READ);
-    }
 }

@@ -91,16 +91,21 @@ impl Shared {
     pub(super) fn process_read(&self, mut connection: MutexGuard<'_, Connection>) -> Read {
         let mut events = Vec::new();
         let mut inbound = self.inbound.lock();
-        let data = connection.read_buffer.unprocessed();
+        let frame = connection.read_buffer.take_frame();
+        let data = frame.as_deref().unwrap_or(connection.read_buffer.unprocessed());
         let used = if self.is_original() {
             inbound.ingest_original(data, &mut events).map(|used| (used, false))
         } else {
-            inbound.ingest(data, &self.resume, &mut events)
+            inbound.ingest(data, frame.as_ref(), &self.resume, &mut events)
         };
         drop(inbound);
         let (read, broken) = match used {
             Ok((used, paused)) => {
-                connection.read_buffer.consume(used);
+                match frame {
+                    None => connection.read_buffer.consume(used),
+                    Some(frame) if used == 0 => connection.read_buffer.put_back(frame),
+                    Some(_) => {}
+                }
                 connection.paused = paused;
                 (if paused { Read::Paused } else { Read::Open }, None)
             }

@@ -265,7 +265,7 @@ async fn resubscribe(
         let mut events = Vec::new();
         let (ingested, left) = {
             let mut inbound = shared.inbound.lock();
-            let ingested = inbound.ingest(&established.leftover, &shared.resume, &mut events);
+            let ingested = inbound.ingest(&established.leftover, None, &shared.resume, &mut events);
             out.extend(sub_frames(inbound.take_unsent()).flatten());
             (ingested, inbound.subscriptions.unconfirmed())
         };

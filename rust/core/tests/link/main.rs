@@ -12,6 +12,7 @@ mod blocked_host;
 mod final_frames;
 mod impossible_numbers;
 mod keep_alive;
+mod large_messages;
 mod native;
 mod original;
 mod proof;
