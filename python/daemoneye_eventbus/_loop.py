@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from daemoneye_eventbus import _logs
 from daemoneye_eventbus._bindings import LoopWaker, PendingReply, Waiter
 from daemoneye_eventbus._native import _wake_for_logs
+from daemoneye_eventbus._waiters import may_run_tasks
 from daemoneye_eventbus._wakeup_reader import dispatch_by_reading
 from daemoneye_eventbus.errors import ForkedProcess, WrongLoop
 
@@ -43,6 +44,7 @@ class Bridge:
         if not self.watches_descriptors:
             dispatch_by_reading(loop, self.waker, self.dispatch)
         _wake_for_logs(self.waker, self.listen(self._log))
+        self.waker.wake_for_publishers(self.listen(self._serve_publishers))
         # Lines that were logged before there was a loop to take them.
         loop.call_soon(self._log)
 
@@ -64,6 +66,10 @@ class Bridge:
         loop = asyncio.get_running_loop()
         bridge = cls._bridges.get(loop)
         if bridge is None:
+            for known in cls._bridges.copy().values():
+                if known.is_closed:
+                    # Tasks that wait there hold their loop, which would hold its bridge, and so them.
+                    known.waker.forget_publishers()
             bridge = cls._bridges[loop] = cls(loop)
         try:
             bridge.waker.check()
@@ -175,6 +181,9 @@ class Bridge:
 
     def _log(self) -> None:
         _logs.emit()
+
+    def _serve_publishers(self) -> None:
+        self.waker.serve_publishers(may_run_tasks(self.loop))
 
     async def ask(self, question: Callable[[LoopWaker, int], PendingReply]) -> Any:
         """Asks, and waits for the answer; raises what was refused."""

@@ -185,16 +185,16 @@ class Publisher(BusCore):
         self, events: Iterable[CollectionEvent], correlation: str | CorrelationMetadata | None, topic: str | None
     ) -> int:
         progress = PublishProgress()
-        served = False
+        stood_back: Waiter | bool | None = None
         try:
             self._bridge.check()
             self._check()
             source = _checked_many(events, correlation, topic)
             while True:
-                then = self._try_publish_many(source, correlation, topic, served, progress)
+                then = self._try_publish_many(source, correlation, topic, stood_back, progress)
                 if then is None:
                     return progress.accepted
-                served = not isinstance(then, tuple)
+                stood_back = None if isinstance(then, tuple) else then
                 if isinstance(then, tuple):
                     await self._publish_slow(*then, correlation, topic, "publish_many", progress)
                 elif isinstance(then, Waiter):
@@ -202,6 +202,8 @@ class Publisher(BusCore):
                 else:
                     await asyncio.sleep(0)
         except BaseException as error:
+            if isinstance(stood_back, Waiter):
+                self._leave_line(stood_back)
             # On errors of the iterator and on cancellation too, so that a caller who continues publishes none twice.
             _set_accepted(error, progress.give_up())
             raise

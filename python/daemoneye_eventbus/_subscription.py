@@ -24,7 +24,7 @@ from daemoneye_eventbus._closing import Closing
 from daemoneye_eventbus._deadline import Deadline
 from daemoneye_eventbus._lifecycle import is_forked, is_left_in_fork
 from daemoneye_eventbus._loop import Bridge
-from daemoneye_eventbus._waiters import Waiters
+from daemoneye_eventbus._waiters import Waiters, may_run_tasks
 from daemoneye_eventbus.errors import ConnectionClosed, SubscriptionClosed, WouldBlock
 
 __all__ = ["QueueListener", "Subscription"]
@@ -49,10 +49,7 @@ class QueueListener:
         if subscription is not None and subscription._ended:
             self.waiting.wake_all()
         else:
-            # A task that may run the loop itself, as with nest_asyncio, must not run within this callback, which the
-            # loop could not call again meanwhile. In debug mode the loop names what was slow: the task, and not this.
-            loop = asyncio.get_running_loop()
-            self.waiting.wake_one(direct=not (hasattr(loop, "_nest_patched") or loop.get_debug()))
+            self.waiting.wake_one(direct=may_run_tasks(asyncio.get_running_loop()))
 
 
 class Subscription(SubscriptionCore[T_co]):

@@ -12,9 +12,16 @@ from daemoneye_eventbus._bindings import Waiter
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Waiters"]
+__all__ = ["Waiters", "may_run_tasks"]
 
 _place = attrgetter("place")
+
+
+def may_run_tasks(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a task that is woken may run within a callback of ``loop``, which saves it a turn."""
+    # Not a task that may run the loop itself, as with nest_asyncio: the loop could not call again meanwhile. In debug
+    # mode the loop names what was slow: the task, and not this.
+    return not (hasattr(loop, "_nest_patched") or loop.get_debug())
 
 
 class Waiters:

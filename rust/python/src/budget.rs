@@ -64,7 +64,13 @@ impl Budget {
 
     /// Has the next step taken with [`take_step`](Self::take_step).
     pub(crate) fn hold(&self) {
-        self.next_read.store(0, Ordering::Relaxed);
+        self.hold_from(0);
+    }
+
+    /// Has a step behind so many taken with that.
+    pub(crate) fn hold_from(&self, steps: u32) {
+        let next_read = self.next_read.load(Ordering::Relaxed).min(steps);
+        self.next_read.store(next_read, Ordering::Relaxed);
     }
 
     /// Takes one step if there is nothing to look at first.
@@ -91,17 +97,26 @@ impl Budget {
             self.steps.store(steps + 1, Ordering::Relaxed);
             return Ok(true);
         }
-        let had_turn = own_loop.turns().counted() != self.turns_at_begin.load(Ordering::Relaxed);
-        if steps < self.limit && had_turn {
-            self.begin_slice_at(now, 1);
-            self.turns_at_begin.store(own_loop.turns().counted(), Ordering::Relaxed);
-            own_loop.watch_turn(py)?;
-        } else if waits() {
-            self.begin_slice_at(now, 1);
-        } else {
-            return Ok(false);
+        let counted = own_loop.turns().counted();
+        match self.turns_at_begin.load(Ordering::Relaxed) {
+            // It cannot be told. The slice goes on for as long again, in which it can.
+            UNWATCHED if steps < self.limit => {
+                self.begin_slice_at(now, steps + 1);
+                self.watch_turn(py, own_loop, counted)?;
+            }
+            before if steps < self.limit && before != counted => {
+                self.begin_slice_at(now, 1);
+                self.watch_turn(py, own_loop, counted)?;
+            }
+            _ if waits() => self.begin_slice_at(now, 1),
+            _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    fn watch_turn(&self, py: Python<'_>, own_loop: &OwnLoop, counted: u64) -> PyResult<()> {
+        self.turns_at_begin.store(counted, Ordering::Relaxed);
+        own_loop.watch_turn(py)
     }
 
     /// Whether the loop is due no turn before the next step.

@@ -7,7 +7,7 @@
 //! So who is admitted need not run in the loop, which may meanwhile run in another thread. Whatever would be left to the loop asks first
 //! ([`OwnLoop::running`], [`OwnLoop::has_moved`]): a loop that sleeps elsewhere is woken by its socket only.
 //!
-//! There is one [`LoopThread`] and one [`LoopTurns`] per loop, which everything that belongs to the loop shares.
+//! There is one [`LoopThread`], one [`LoopTurns`] and one [`PublishLine`] per loop, which everything that belongs to the loop shares.
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +22,7 @@ use crate::calls;
 use crate::errors::to_py;
 use crate::fork_safe::ForkSafe;
 use crate::loop_turns::LoopTurns;
+use crate::publish_line::PublishLine;
 
 thread_local! {
     /// Zero until the thread asks for it.
@@ -64,15 +65,17 @@ pub(crate) struct OwnLoop {
     thread: Arc<LoopThread>,
     event_loop: ForkSafe<Py<PyWeakrefReference>>,
     turns: Py<LoopTurns>,
+    line: Arc<PublishLine>,
 }
 
 impl OwnLoop {
     /// That of the caller, who runs in it, in `thread`.
-    pub(crate) fn new(event_loop: &Bound<'_, PyAny>, thread: Arc<LoopThread>, turns: LoopTurns) -> PyResult<Self> {
+    pub(crate) fn new(event_loop: &Bound<'_, PyAny>, thread: Arc<LoopThread>, line: PublishLine) -> PyResult<Self> {
         Ok(Self {
             thread,
             event_loop: ForkSafe::new(PyWeakrefReference::new(event_loop)?.unbind()),
-            turns: Py::new(event_loop.py(), turns)?,
+            turns: Py::new(event_loop.py(), LoopTurns::new())?,
+            line: Arc::new(line),
         })
     }
 
@@ -82,6 +85,7 @@ impl OwnLoop {
             thread: self.thread(),
             event_loop: ForkSafe::new(self.event_loop.get(py)?.clone_ref(py)),
             turns: self.turns.clone_ref(py),
+            line: Arc::clone(&self.line),
         })
     }
 
@@ -89,9 +93,8 @@ impl OwnLoop {
         self.turns.get()
     }
 
-    /// Has its next turn counted if somebody stands in its line; for a callback of it.
-    pub(crate) fn watch_for_line(&self, py: Python<'_>) -> PyResult<()> {
-        LoopTurns::watch_for_line(self.turns.bind(py))
+    pub(crate) fn line(&self) -> &PublishLine {
+        &self.line
     }
 
     /// Has its next turn counted, if the caller runs in it.
@@ -142,24 +145,18 @@ impl OwnLoop {
     /// The loop, if the calling thread runs it.
     #[cold]
     pub(crate) fn running<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        static ASYNCIO: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
         let own = self.event_loop.get(py)?.bind(py).upgrade();
-        let running = running(py)?;
+        // Looked up each time: what has a loop run by its own tasks (`nest_asyncio`) may replace it.
+        let asyncio = ASYNCIO.get_or_try_init(py, || py.import("asyncio").map(Bound::unbind))?;
+        let ask = asyncio.bind(py).getattr(intern!(py, "_get_running_loop"))?;
+        let running = calls::call(&ask, [], None)?;
         let is_own = own.is_some_and(|own| own.is(&running));
         if is_own {
             self.thread.set_current();
         }
         Ok(is_own.then_some(running))
     }
-}
-
-/// The loop that the calling thread runs, or `None`, as a Python object.
-#[cold]
-pub(crate) fn running(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    static ASYNCIO: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    // Looked up each time: what has a loop run by its own tasks (`nest_asyncio`) may replace it.
-    let asyncio = ASYNCIO.get_or_try_init(py, || py.import("asyncio").map(Bound::unbind))?;
-    let ask = asyncio.bind(py).getattr(intern!(py, "_get_running_loop"))?;
-    calls::call(&ask, [], None)
 }
 
 #[cold]

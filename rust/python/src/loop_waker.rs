@@ -17,7 +17,7 @@ use crate::deferred_drops;
 use crate::errors::raise;
 use crate::fork_safe::ForkSafe;
 use crate::loop_thread::{LoopThread, OwnLoop, wrong_loop};
-use crate::loop_turns::LoopTurns;
+use crate::publish_line::PublishLine;
 
 /// A pair of sockets, which loops of every kind can wait for.
 #[cfg(unix)]
@@ -224,7 +224,7 @@ impl LoopWaker {
             has_backlog: AtomicBool::new(false),
         });
         Ok(Self {
-            own_loop: OwnLoop::new(event_loop, thread, LoopTurns::new(Arc::clone(&notifier)))?,
+            own_loop: OwnLoop::new(event_loop, thread, PublishLine::new(Arc::clone(&notifier)))?,
             inner: ForkSafe::new((notifier, read)),
         })
     }
@@ -242,6 +242,21 @@ impl LoopWaker {
     /// The loop, if it is the running one; raises `WrongLoop` elsewhere, and `ForkedProcess` in a forked child.
     fn check_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.own_loop.running(py)?.ok_or_else(|| wrong_loop(py))
+    }
+
+    /// Has the loop woken for `token` when publishers of it stand in the line.
+    fn wake_for_publishers(&self, token: u64) {
+        self.own_loop.line().wake_with(token);
+    }
+
+    /// Serves the publishers that stand in the line; for a callback of the loop. With `direct`, their tasks go on within this.
+    fn serve_publishers(&self, py: Python<'_>, direct: bool) -> PyResult<()> {
+        self.own_loop.line().serve(py, direct)
+    }
+
+    /// Lets go of publishers that stood in the line of a loop when it was closed.
+    fn forget_publishers(&self) {
+        self.own_loop.line().clear();
     }
 
     /// Has no byte written until the next `take`: the caller will take the tokens by itself.
@@ -273,7 +288,6 @@ impl LoopWaker {
     fn take(&self, py: Python<'_>) -> PyResult<Vec<u64>> {
         let (notifier, _) = self.inner.get(py)?;
         notifier.thread.set_current();
-        self.own_loop.watch_for_line(py)?;
         // Cleared before the tokens are taken, so that a wake-up after that writes again.
         notifier.is_notified.store(false, Ordering::Release);
         let tokens = std::mem::take(&mut *notifier.tokens.lock());

@@ -180,7 +180,7 @@ impl Operation {
                     kind.remove_waiter(py, &waiter)?;
                     return Err(error);
                 }
-                kind.begin_after_wait();
+                kind.begin_after_wait(waiter.get());
                 (kind, true)
             }
             State::Coroutine(coroutine) => {

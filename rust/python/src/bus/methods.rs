@@ -19,11 +19,12 @@ use crate::link::Link;
 use crate::local_link::LocalLink;
 use crate::loop_waker::LoopWaker;
 use crate::operation::{Kind, Operation};
-use crate::publish_line::{PublishLine, StandBack};
+use crate::publish_line::StandBack;
 use crate::publish_progress::PublishProgress;
 use crate::publish_request::{PublishCall, PublishOutcome, PublishRequest};
 use crate::statistics;
 use crate::subscription::SubscriptionCore;
+use crate::waiter::Waiter;
 
 #[pymethods]
 impl BusCore {
@@ -198,25 +199,34 @@ impl BusCore {
     }
 
     /// The places of the first and the last publish that stand in the loop's line, of any bus.
-    fn _standing_publishes(&self, py: Python<'_>) -> PyResult<Option<(u64, u64)>> {
-        PublishLine::places(py, &self.own_loop)
+    fn _standing_publishes(&self) -> Option<(u64, u64)> {
+        self.line().places()
+    }
+
+    /// One of `_try_publish_many` that waited in the line does not go on.
+    fn _leave_line(&self, waiter: &Waiter) {
+        self.line().leave(waiter);
     }
 
     /// Publishes from the iterator until it ends, the loop is due a turn, or there is no room. Returns why it stopped: `None` = ended, true
-    /// or a `Waiter` = a turn, or the wait for one, after which it is called `served`; else the event that found no room, alone in a tuple.
+    /// = a turn, a `Waiter` = the wait for one; after these it is called with that as `stood_back`. Else the event that found no room, alone
+    /// in a tuple.
     fn _try_publish_many(
         slf: &Bound<'_, Self>,
         events: &Bound<'_, PyAny>,
         correlation: Option<Py<PyAny>>,
         topic: Option<Py<PyAny>>,
-        mut served: bool,
+        mut stood_back: Option<Bound<'_, PyAny>>,
         progress: &PublishProgress,
     ) -> PyResult<Py<PyAny>> {
         let (py, bus) = (slf.py(), slf.get());
         bus.own_loop.check(py)?;
         loop {
-            if std::mem::take(&mut served) {
-                bus.line().resume();
+            if let Some(stood_back) = stood_back.take() {
+                match stood_back.cast::<Waiter>() {
+                    Ok(waiter) => bus.line().resume_waiting(waiter.get()),
+                    Err(_) => bus.line().resume(),
+                }
             } else {
                 match bus.join_line(py)? {
                     None => {}

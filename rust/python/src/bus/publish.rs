@@ -72,12 +72,12 @@ impl BusCore {
     /// Before a publish: `None` if it may be taken now, else how it gives the loop a turn first.
     #[inline]
     pub(crate) fn join_line(&self, py: Python<'_>) -> PyResult<Option<StandBack>> {
-        PublishLine::join(py, &self.own_loop)
+        self.line().join(py, &self.own_loop)
     }
 
     /// That of its loop.
     pub(crate) fn line(&self) -> &PublishLine {
-        self.own_loop.turns().line()
+        self.own_loop.line()
     }
 
     /// Counts what an awaited publish has added to this turn of the loop.

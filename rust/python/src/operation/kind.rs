@@ -71,9 +71,9 @@ impl Kind {
     }
 
     /// It has waited, and is taken now.
-    pub(super) fn begin_after_wait(&self) {
+    pub(super) fn begin_after_wait(&self, waiter: &Waiter) {
         match self {
-            Self::Publish { bus, .. } => bus.get().line().resume(),
+            Self::Publish { bus, .. } => bus.get().line().resume_waiting(waiter),
             Self::Get { subscription, .. } | Self::Next { subscription, .. } => subscription.get().begin_after_wait(),
         }
     }
@@ -169,16 +169,19 @@ impl Kind {
 
     /// Stops waiting; if it was woken already, another waiter is woken in its place.
     pub(super) fn remove_waiter(&self, py: Python<'_>, waiter: &Py<Waiter>) -> PyResult<()> {
-        if let Some(subscription) = self.subscription() {
-            let arguments = [subscription.bind(py).as_any(), waiter.bind(py)];
-            calls::method(intern!(py, "_remove_waiter"), arguments, None)?;
+        match self {
+            Self::Publish { bus, .. } => bus.get().line().leave(waiter.get()),
+            Self::Get { subscription, .. } | Self::Next { subscription, .. } => {
+                let arguments = [subscription.bind(py).as_any(), waiter.bind(py)];
+                calls::method(intern!(py, "_remove_waiter"), arguments, None)?;
+            }
         }
         Ok(())
     }
 
     /// The same for one that is collected: in a loop that is closed, or half collected itself, no other can be woken.
     pub(super) fn remove_waiter_if_open(&self, py: Python<'_>, waiter: &Py<Waiter>) -> PyResult<()> {
-        if waiter.get().has_loop(py) {
+        if self.subscription().is_none() || waiter.get().has_loop(py) {
             self.remove_waiter(py, waiter)?;
         }
         Ok(())
