@@ -1,5 +1,6 @@
 """A broker whose start has failed: as if it had not been started."""
 
+import asyncio
 import contextlib
 import socket
 from pathlib import Path
@@ -79,12 +80,16 @@ async def test_it_can_be_shut_down(path):
     assert not Path(path).exists()
 
 
-async def test_a_listener_that_was_given_goes_with_it(path):
+@pytest.mark.parametrize("meanwhile", [False, True], ids=["afterwards", "while it starts"])
+async def test_a_listener_that_was_given_goes_with_it(path, meanwhile):
     """Whoever connects is refused, and does not wait for a broker that will not come."""
     broker = given(path)
     async with hindered(path, "descriptors"):
+        starting = asyncio.create_task(broker.start())
+        await asyncio.sleep(0)
+        ending = asyncio.create_task(broker.shutdown()) if meanwhile else None
         with pytest.raises(TransportError):
-            await broker.start()
-    await broker.shutdown()
+            await starting
+    await (ending or broker.shutdown())
     with socket.socket(socket.AF_UNIX) as client, pytest.raises(ConnectionRefusedError):
         client.connect(path)

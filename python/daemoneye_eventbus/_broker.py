@@ -116,7 +116,8 @@ class Broker:
     def start(self) -> Coroutine[None, None, None]:
         """Starts listening; when it returns, clients can connect.
 
-        If it raises, nothing is left of it, and it can be called again. If it is cancelled, the broker is shut down.
+        If it fails, nothing is left of it, and it can be called again. If it is cancelled, the broker is shut down.
+        ``ConnectionClosed`` if the broker was started already, or shut down.
         """
         return self._start()
 

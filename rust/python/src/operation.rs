@@ -1,8 +1,8 @@
 //! Awaitables that finish without suspending when they can.
 //!
-//! An operation does nothing until it is first awaited. Then it takes one native step. A reader whose queue is empty waits and tries again
-//! when it is woken; everything else that cannot finish delegates to a Python coroutine that does the same (`_publish_slow`, `_get_slow`).
-//! It has the whole coroutine protocol, so that `create_task`, `gather` and `wait_for` take it.
+//! An operation does nothing until it is first awaited. Then it takes one native step. A reader whose queue is empty, or a publish that
+//! gives way to others, waits and tries again when it is woken; everything else that cannot finish delegates to a Python coroutine that
+//! does the same (`_publish_slow`, `_get_slow`). It has the whole coroutine protocol, so that `create_task`, `gather` and `wait_for` take it.
 //!
 //! Guarantees: nothing happens before the first await; a second `await` raises and costs the first nothing, and neither does another task
 //! over an operation that waits for a message; one that is cancelled, closed or dropped while it waits loses no message and no other's
@@ -37,7 +37,7 @@ enum State {
     New(Kind),
     /// Gave the loop a turn before its step. With its task, if it is a step of an iteration, which `anext` may have wrapped.
     Yielded(Kind, Option<Py<PyAny>>),
-    /// Waits for a message with this waiter.
+    /// Waits for a message, or in the line of publishers, with this waiter.
     Waiting(Kind, Py<Waiter>),
     /// Delegates to this coroutine.
     Coroutine(Py<PyAny>),

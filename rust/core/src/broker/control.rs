@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
+use super::Given;
 use super::shared::Shared;
 use super::statistics::Undelivered;
 use crate::lock::Mutex;
@@ -70,9 +71,10 @@ impl Control {
     }
 
     /// Ends a broker that does not run and whose end was ordered. Whoever orders it asks for this afterwards, and so does a start that has
-    /// come to nothing, so that one of them finds both.
-    pub(super) fn finish_new(&self, shared: &Shared) {
+    /// come to nothing, so that one of them finds both. A listener that was `given` to it is closed.
+    pub(super) fn finish_new(&self, shared: &Shared, given: &Mutex<Option<Given>>) {
         if self.order().is_some() && shared.advance_from_new_to_stopped() {
+            drop(given.lock().take());
             self.finish(Undelivered::default());
         }
     }

@@ -195,7 +195,7 @@ impl Broker {
             }
         };
         if let Err(cause) = own_thread::spawn("daemoneye-broker", work) {
-            drop(server::End(shared, control));
+            drop(server::End(shared, control, given));
             call(&done, Err(Error::io("start the broker's thread", &cause)));
         }
     }
@@ -309,10 +309,7 @@ impl Broker {
 impl Handle {
     /// To be called when the end was ordered: there may be no thread that obeys.
     fn finish_new(&self) {
-        self.control.finish_new(&self.shared);
-        if self.shared.phase() == Phase::Stopped {
-            self.given.lock().take();
-        }
+        self.control.finish_new(&self.shared, &self.given);
     }
 
     fn abandon(&self) {

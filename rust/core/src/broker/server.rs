@@ -42,14 +42,18 @@ const ENDED: &str = "the broker was shut down while it started; make a new one";
 pub(super) type Started = Box<dyn FnOnce(Result<()>) + Send>;
 
 /// However the thread ends, or if there is none, nobody is left waiting.
-pub(super) struct End<'a>(pub(super) &'a Shared, pub(super) &'a Control);
+pub(super) struct End<'a>(
+    pub(super) &'a Shared,
+    pub(super) &'a Control,
+    pub(super) &'a Mutex<Option<Given>>,
+);
 
 impl Drop for End<'_> {
     fn drop(&mut self) {
-        let Self(shared, control) = *self;
+        let Self(shared, control, given) = *self;
         if shared.retract_start() {
             // It never ran, and can be started again, unless somebody has ended it meanwhile.
-            return control.finish_new(shared);
+            return control.finish_new(shared, given);
         }
         shared.advance(Phase::Stopped);
         for connection in shared.connections() {
@@ -69,7 +73,7 @@ pub(super) fn run(
     given: &Mutex<Option<Given>>,
     started: Started,
 ) {
-    let end = End(shared, control);
+    let end = End(shared, control, given);
     let (file_thread, runtime) = match begin() {
         Ok(begun) => begun,
         Err(error) => {
