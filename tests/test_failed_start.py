@@ -86,7 +86,6 @@ async def test_a_listener_that_was_given_goes_with_it(path, meanwhile):
     broker = given(path)
     async with hindered(path, "descriptors"):
         starting = asyncio.create_task(broker.start())
-        await asyncio.sleep(0)
         ending = asyncio.create_task(broker.shutdown()) if meanwhile else None
         with pytest.raises(TransportError):
             await starting

@@ -1,4 +1,4 @@
-"""Publishers that give their loop a turn stand in one line: it is served whatever happens to the loop, and in what order."""
+"""Publishers that give their loop a turn stand in one line, which is served whatever happens to the loop."""
 
 import asyncio
 import gc
@@ -15,7 +15,7 @@ MANY = 300  # more than four turns of a loop have room for
 
 @pytest.mark.parametrize("kind", ["inproc", "socket"])
 def test_the_line_is_served_while_an_interrupt_is_being_handled(kind, path, monkeypatch):
-    """Its exception holds the callback that it came before, which nobody else scheduled then: all slept, or span, for good."""
+    """Its exception holds the callback that it came before, and nobody scheduled another: all slept for good."""
     run_handle = asyncio.Handle._run
     left = None
 
