@@ -314,6 +314,7 @@ def test_live_ends_as_other_commands_where_no_broker_can_be(cli, path, what, cod
         for command in (["decode", "--live"], ["stats"]):
             child = cli(*command, "--path", place, "--connect-timeout", "1000").ends(code)
             assert said in child.stderr, command
+            assert "peer=" not in child.stderr, "an option that no command has"
 
 
 def test_live_whose_subscription_is_refused(cli, path, folder):

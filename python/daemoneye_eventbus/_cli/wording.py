@@ -23,6 +23,8 @@ _WORDS: Final = {
     'connection and did not answer CONNECT; if it is a broker of the original, set peer="original"': "something "
     "accepted the connection and did not answer CONNECT: a broker that hangs, or one of the original, to which this "
     "command cannot speak",
+    'check the path; for a broker of the original, set peer="original"': "check the path; to a broker of the original "
+    "this command cannot speak",
     'per="uid"': "per=uid",
 }
 """Whole phrases, since text from elsewhere may stand beside them."""
