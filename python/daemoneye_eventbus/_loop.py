@@ -66,10 +66,7 @@ class Bridge:
         loop = asyncio.get_running_loop()
         bridge = cls._bridges.get(loop)
         if bridge is None:
-            for known in cls._bridges.copy().values():
-                if known.is_closed:
-                    # Tasks that wait there hold their loop, which would hold its bridge, and so them.
-                    known.waker.forget_publishers()
+            cls._forget_closed()
             bridge = cls._bridges[loop] = cls(loop)
         try:
             bridge.waker.check()
@@ -82,6 +79,16 @@ class Bridge:
                 current_pid=current,
             ) from None
         return bridge
+
+    @classmethod
+    def _forget_closed(cls) -> None:
+        """Lets go of tasks that publish in closed loops: they hold their loop, which would hold its bridge, and so them."""
+        # Other threads' loops come and go meanwhile: a list of the references is one step.
+        for reference in cls._bridges.keyrefs():
+            loop = reference()
+            bridge = None if loop is None else cls._bridges.get(loop)
+            if bridge is not None and bridge.is_closed:
+                bridge.waker.forget_publishers()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

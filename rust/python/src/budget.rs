@@ -30,7 +30,9 @@ pub(crate) struct Budget {
     steps: AtomicU32,
     /// The step before which the clock is read next.
     next_read: AtomicU32,
-    limit: u32,
+    /// Steps that this slice allows, and that any does.
+    limit: AtomicU32,
+    max_limit: u32,
 }
 
 impl Budget {
@@ -43,7 +45,8 @@ impl Budget {
             turns_at_begin: AtomicU64::new(UNWATCHED),
             steps: AtomicU32::new(0),
             next_read: AtomicU32::new(0),
-            limit,
+            limit: AtomicU32::new(limit),
+            max_limit: limit,
         }
     }
 
@@ -59,7 +62,7 @@ impl Budget {
 
     /// Leaves no step, so that the loop is due a turn.
     pub(crate) fn exhaust(&self) {
-        self.steps.store(self.limit, Ordering::Relaxed);
+        self.limit.store(self.steps(), Ordering::Relaxed);
     }
 
     /// Has the next step taken with [`take_step`](Self::take_step).
@@ -77,7 +80,7 @@ impl Budget {
     #[inline]
     pub(crate) fn take_short_step(&self) -> bool {
         let steps = self.steps();
-        let taken = steps < self.next_read.load(Ordering::Relaxed) && steps < self.limit;
+        let taken = steps < self.next_read.load(Ordering::Relaxed) && steps < self.limit();
         if taken {
             self.steps.store(steps + 1, Ordering::Relaxed);
         }
@@ -91,7 +94,7 @@ impl Budget {
         // Not swapped: only one thread is here, and an atomic step costs as much as the rest.
         let since = now.saturating_sub(self.last_read.load(Ordering::Relaxed));
         self.last_read.store(now, Ordering::Relaxed);
-        if steps < self.limit && self.is_within_slice(now) {
+        if steps < self.limit() && self.is_within_slice(now) {
             let stride = if since < nanoseconds(SHORT) { STRIDE } else { 1 };
             self.next_read.store(steps + stride, Ordering::Relaxed);
             self.steps.store(steps + 1, Ordering::Relaxed);
@@ -100,11 +103,11 @@ impl Budget {
         let counted = own_loop.turns().counted();
         match self.turns_at_begin.load(Ordering::Relaxed) {
             // It cannot be told. The slice goes on for as long again, in which it can.
-            UNWATCHED if steps < self.limit => {
+            UNWATCHED if steps < self.limit() => {
                 self.begin_slice_at(now, steps + 1);
                 self.watch_turn(py, own_loop, counted)?;
             }
-            before if steps < self.limit && before != counted => {
+            before if steps < self.limit() && before != counted => {
                 self.begin_slice_at(now, 1);
                 self.watch_turn(py, own_loop, counted)?;
             }
@@ -121,7 +124,7 @@ impl Budget {
 
     /// Whether the loop is due no turn before the next step.
     pub(crate) fn has_room(&self) -> bool {
-        self.steps() < self.limit && self.is_within_slice(nanoseconds(self.start.elapsed()))
+        self.steps() < self.limit() && self.is_within_slice(nanoseconds(self.start.elapsed()))
     }
 
     /// The loop has had a turn: a slice begins, of which `steps` are taken.
@@ -133,7 +136,12 @@ impl Budget {
         now.saturating_sub(self.slice_begin.load(Ordering::Relaxed)) < nanoseconds(SLICE)
     }
 
+    fn limit(&self) -> u32 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
     fn begin_slice_at(&self, now: u64, steps: u32) {
+        self.limit.store(self.max_limit, Ordering::Relaxed);
         self.slice_begin.store(now, Ordering::Relaxed);
         self.turns_at_begin.store(UNWATCHED, Ordering::Relaxed);
         self.next_read.store(0, Ordering::Relaxed);

@@ -3,7 +3,7 @@
 //! All buses of a loop share what a turn has room for: [`PUBLISHES_A_TURN`], [`BYTES_A_TURN`], and the time of a [`Budget`]; less where a
 //! reader of this loop has to catch up ([`Notifier::take_backlog`]). Whoever publishes beside a line joins its end. Who is served goes on
 //! with what it publishes next, for [`QUANTUM`] steps if others stand behind it, so that a task that publishes much is not woken for
-//! each. Where nobody else stands, a task yields to the loop and comes back by itself, which costs less than to be woken.
+//! each; if the turn ends before, it is the first in the next, for the rest of them. Where nobody else stands, a task yields to the loop and comes back by itself, which costs less than to be woken.
 //!
 //! The loop serves the line when it is woken for it, as for what other threads have for it: no interrupt can lose that.
 //!
@@ -65,8 +65,12 @@ pub(crate) struct PublishLine {
     /// Turns that are left to a reader.
     catch_up: AtomicU32,
     is_serving: AtomicBool,
-    /// Steps that were taken when the task that is being served was woken.
-    served_from: AtomicU32,
+    /// Of the task that is being served: its place, until it stands again, and the steps at which its quantum ends.
+    served_place: AtomicU64,
+    quantum_ends: AtomicU32,
+    /// The place of the one that the end of a turn has interrupted, and what it has left.
+    interrupted_place: AtomicU64,
+    quantum_left: AtomicU32,
     notifier: ForkSafe<Arc<Notifier>>,
     /// For what the loop is woken.
     token: AtomicU64,
@@ -83,7 +87,10 @@ impl PublishLine {
             waiting: AtomicRefCell::default(),
             catch_up: AtomicU32::new(0),
             is_serving: AtomicBool::new(false),
-            served_from: AtomicU32::new(0),
+            served_place: AtomicU64::new(0),
+            quantum_ends: AtomicU32::new(0),
+            interrupted_place: AtomicU64::new(0),
+            quantum_left: AtomicU32::new(0),
             notifier: ForkSafe::new(notifier),
             token: AtomicU64::new(0),
         }
@@ -107,7 +114,7 @@ impl PublishLine {
     fn join_or_step(&self, py: Python<'_>, own_loop: &OwnLoop) -> PyResult<Option<StandBack>> {
         let is_empty = self.yielded.load(Ordering::Relaxed) == 0 && self.waiting.borrow().is_empty();
         let is_serving = self.is_serving.load(Ordering::Relaxed);
-        let ends = self.served_from.load(Ordering::Relaxed).saturating_add(QUANTUM);
+        let ends = self.quantum_ends.load(Ordering::Relaxed);
         let goes_on = if is_serving {
             (is_empty || self.budget.steps() < ends) && self.budget.has_room()
         } else {
@@ -132,14 +139,33 @@ impl PublishLine {
             // Nobody would serve it.
             return Ok(None);
         };
-        let waiter = Py::new(py, Waiter::new(running.unbind(), None))?;
-        self.waiting.borrow_mut().push_back(Standing {
+        let former = self.interrupted_place(is_serving, ends);
+        let waiter = Py::new(py, Waiter::new(running.unbind(), former))?;
+        let standing = Standing {
             place: waiter.get().place,
             waiter: Some(waiter.clone_ref(py)),
             turns: 0,
-        });
+        };
+        if former.is_some() {
+            self.waiting.borrow_mut().push_front(standing);
+        } else {
+            self.waiting.borrow_mut().push_back(standing);
+        }
         self.wake_loop();
         Ok(Some(StandBack::InLine(waiter)))
+    }
+
+    /// The place that the task which is being served keeps, if its quantum has not ended.
+    fn interrupted_place(&self, is_serving: bool, ends: u32) -> Option<u64> {
+        let left = ends.saturating_sub(self.budget.steps());
+        if !is_serving || left == 0 {
+            return None;
+        }
+        // Not for another task, which that one has run.
+        let place = self.served_place.swap(0, Ordering::Relaxed);
+        self.interrupted_place.store(place, Ordering::Relaxed);
+        self.quantum_left.store(left, Ordering::Relaxed);
+        (place > 0).then_some(place)
     }
 
     /// A publish that has yielded is taken now.
@@ -216,7 +242,7 @@ impl PublishLine {
             }
             // Whoever is stepped by hand is not called; it goes on when somebody steps it.
             self.leave(waiter.get());
-            self.served_from.store(self.budget.steps(), Ordering::Relaxed);
+            self.begin_quantum(waiter.get().place);
             self.is_serving.store(is_awaited, Ordering::Relaxed);
             let woken = Waiter::wake(waiter, is_awaited);
             self.is_serving.store(false, Ordering::Relaxed);
@@ -274,6 +300,18 @@ impl PublishLine {
             self.yielded.store(0, Ordering::Relaxed);
         }
         is_awaited
+    }
+
+    fn begin_quantum(&self, place: u64) {
+        let goes_on = self.interrupted_place.swap(0, Ordering::Relaxed) == place;
+        let quantum = if goes_on {
+            self.quantum_left.load(Ordering::Relaxed)
+        } else {
+            QUANTUM
+        };
+        self.served_place.store(place, Ordering::Relaxed);
+        self.quantum_ends
+            .store(self.budget.steps() + quantum, Ordering::Relaxed);
     }
 
     fn begin_turn(&self, steps: u32) {
