@@ -82,7 +82,7 @@ class Bridge:
 
     @classmethod
     def _forget_closed(cls) -> None:
-        """Lets go of tasks that publish in closed loops: they hold their loop, which would hold its bridge, and so them."""
+        """Lets go of tasks that publish in closed loops: they hold their loop, which holds its bridge, and so them."""
         # Other threads' loops come and go meanwhile: a list of the references is one step.
         for reference in cls._bridges.keyrefs():
             loop = reference()
