@@ -120,3 +120,26 @@ async def test_a_task_goes_on_for_sixteen_publishes_beside_others(broker, kind, 
     rows = [len(list(group)) for _, group in itertools.groupby(together)]
     # The first has a turn to itself before there are others.
     assert sorted(rows)[-2] <= 16
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["publish", "publish_many"])
+async def test_the_first_that_is_given_up_holds_up_nobody(broker, many):
+    """The others waited for eight turns of the loop, as for one that nobody drives any more."""
+    async with EventBus.from_broker(broker) as bus:
+
+        async def publish_on():
+            if many:
+                await bus.publish_many(map(process, itertools.count()))
+            while True:
+                await bus.publish(process(0))
+
+        first = asyncio.create_task(publish_on())
+        others = [asyncio.create_task(bus.publish(process(number))) for number in range(10)]
+        await asyncio.sleep(0)
+        assert not any(other.done() for other in others)
+        first.cancel()
+        turns = 0
+        while not all(other.done() for other in others):
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns <= 5

@@ -202,7 +202,7 @@ class Publisher(BusCore):
                 else:
                     await asyncio.sleep(0)
         except BaseException as error:
-            if isinstance(stood_back, Waiter):
+            if stood_back is not None:
                 self._leave_line(stood_back)
             # On errors of the iterator and on cancellation too, so that a caller who continues publishes none twice.
             _set_accepted(error, progress.give_up())

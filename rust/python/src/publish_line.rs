@@ -2,8 +2,9 @@
 //!
 //! All buses of a loop share what a turn has room for: [`PUBLISHES_A_TURN`], [`BYTES_A_TURN`], and the time of a [`Budget`]; less where a
 //! reader of this loop has to catch up ([`Notifier::take_backlog`]). Whoever publishes beside a line joins its end. Who is served goes on
-//! with what it publishes next, for [`QUANTUM`] steps if others stand behind it, so that a task that publishes much is not woken for
-//! each; if the turn ends before, it is the first in the next, for the rest of them. Where nobody else stands, a task yields to the loop and comes back by itself, which costs less than to be woken.
+//! with what it publishes next, for [`QUANTUM`] steps if others stand behind it, so that a task that publishes much is not woken for each;
+//! if the turn ends before, it is the first in the next, for the rest of them. Where nobody else stands, a task yields to the loop and
+//! comes back by itself, which costs less than to be woken.
 //!
 //! The loop serves the line when it is woken for it, as for what other threads have for it: no interrupt can lose that.
 //!
@@ -175,6 +176,11 @@ impl PublishLine {
         }
         self.begin_turn(1);
         self.has_resumed.store(true, Ordering::Relaxed);
+    }
+
+    /// One that has yielded is given up.
+    pub(crate) fn forget_yielded(&self) {
+        self.yielded.store(0, Ordering::Relaxed);
     }
 
     /// One that has waited is taken now.

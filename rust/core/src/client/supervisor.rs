@@ -1,8 +1,8 @@
 //! The task behind a link: dials, shakes hands, subscribes again, keeps alive, and redials with full jitter.
 //!
 //! It owns the socket only until the broker has answered everything of the handshake; from then on the host reads (unless it cannot)
-//! and publishers write. It flushes for callers that have no event loop, and tells the broker that this end lives, and that its reader takes
-//! messages, whatever the host is busy with.
+//! and publishers write. It flushes for callers that have no event loop, and tells the broker that this end lives, and that its reader
+//! takes messages, whatever the host is busy with.
 
 use std::future::pending;
 use std::io::{self, IoSlice};

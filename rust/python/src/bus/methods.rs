@@ -203,9 +203,12 @@ impl BusCore {
         self.line().places()
     }
 
-    /// One of `_try_publish_many` that waited in the line does not go on.
-    fn _leave_line(&self, waiter: &Waiter) {
-        self.line().leave(waiter);
+    /// One of `_try_publish_many` that has `stood_back` with this does not go on.
+    fn _leave_line(&self, stood_back: &Bound<'_, PyAny>) {
+        match stood_back.cast::<Waiter>() {
+            Ok(waiter) => self.line().leave(waiter.get()),
+            Err(_) => self.line().forget_yielded(),
+        }
     }
 
     /// Publishes from the iterator until it ends, the loop is due a turn, or there is no room. Returns why it stopped: `None` = ended, true

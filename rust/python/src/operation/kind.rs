@@ -78,10 +78,11 @@ impl Kind {
         }
     }
 
-    /// It gave the loop a turn, and is not taken after all. A publish is passed over without that.
+    /// It gave the loop a turn, and is not taken after all.
     pub(super) fn forget(&self) {
-        if let Some(subscription) = self.subscription() {
-            subscription.get().forget_yield();
+        match self {
+            Self::Publish { bus, .. } => bus.get().line().forget_yielded(),
+            Self::Get { subscription, .. } | Self::Next { subscription, .. } => subscription.get().forget_yield(),
         }
     }
 
