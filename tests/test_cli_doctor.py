@@ -265,9 +265,19 @@ def test_a_listener_that_answers_nonsense(cli, path, numbers, clients):
     assert "answers as no broker does" in found["broker"]["text"]
 
 
-def test_another_program(cli, path):
-    """All other findings were lost with it, and 1 was the code."""
-    with foreign(Path(path)):
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        # Of a length that a frame may have.
+        b"\x05\0\0\0hello",
+        b"\x04\0\0\0OK {",
+        b"\0\0\0\0",
+    ],
+)
+def test_another_program(cli, path, words):
+    """All other findings were lost with it, and 1 was the code; some were said not to answer."""
+    with foreign(Path(path), words):
         found = findings_of(cli, 5)
     assert found.keys() >= {"path", "directory", "socket", "lock"}
     assert "answers as no broker does" in found["broker"]["text"]

@@ -8,12 +8,11 @@ from typing import Any, Final
 from daemoneye_eventbus import CollectionEvent, CorrelationMetadata, TriggerRequest, _native, topics, wire
 from daemoneye_eventbus._cli import jsonlines
 from daemoneye_eventbus._cli.kinds import name_of
-from daemoneye_eventbus._cli.raw import text_parts
+from daemoneye_eventbus._cli.raw import MESSAGE, text_parts
 from daemoneye_eventbus.errors import DecodeError
 
 __all__ = ["read"]
 
-_MESSAGE: Final = 0x10
 _TEXT: Final = range(ord("A"), ord("Z") + 1)
 _AUTHENTICATION: Final = b"0123456789abcdef"
 _KINDS: Final = range(5)
@@ -26,7 +25,7 @@ def read(body: bytes, at: int, dialect: str | None) -> dict[str, Any]:
     if not body:
         return found | {"kind": "empty", "error": "empty frame", "error_offset": at}
     first = body[0]
-    if first == _MESSAGE:
+    if first == MESSAGE:
         return found | {"kind": "message"} | _message(body, at, dialect)
     if first in _TEXT:
         return found | {"kind": "text"} | _text(body, at)

@@ -58,7 +58,10 @@ def broker(path: Path, token: bytes | None, trusted: Collection[int], timeout: f
         return [_unreachable(error, path, starters(path, trusted))]
     except (ProtocolError, KeyError, TypeError, ValueError, AttributeError) as error:
         text = f"somebody listens who answers as no broker does ({type(error).__name__}: {str(error)[:_SHOWN]})"
-        return [Finding("bad", "broker", text, "find out who it is, as with ss -xlp, and stop it", NO_BROKER)]
+        advice = (
+            'find out who it is, as with ss -xlp, and stop it; use peer="original" for one of DaemonEye\'s own crate'
+        )
+        return [Finding("bad", "broker", text, advice, NO_BROKER)]
 
 
 def _findings(raw: RawConnection, token: bytes | None, trusted: Collection[int], timeout: float) -> list[Finding]:

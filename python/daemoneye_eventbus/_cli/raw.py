@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_BODY",
+    "MESSAGE",
     "PREFIX",
     "UNKNOWN",
     "UNPROVED",
@@ -40,6 +41,10 @@ __all__ = [
 PREFIX: Final = 4
 MAX_BODY: Final = 256 * 1024 * 1024
 _CHUNK: Final = 256 * 1024
+MESSAGE: Final = 0x10
+"""The first byte of a message's body."""
+_SHOWN: Final = 20
+"""Characters of what is no verb."""
 
 Watch: TypeAlias = Callable[[str, int, bytes], None]
 """Told of each frame: ``sent`` or ``received``, where it begins in that direction's stream, its body."""
@@ -107,6 +112,8 @@ class RawConnection:
         while True:
             if len(self._buffer) >= PREFIX:
                 size = int.from_bytes(self._buffer[:PREFIX], "little")
+                if size == 0:
+                    raise ProtocolError(f"byte {self.received}: an empty frame")
                 if size > MAX_BODY:
                     raise ProtocolError(f"byte {self.received}: a frame of {size} bytes, more than any broker allows")
                 if len(self._buffer) >= PREFIX + size:
@@ -185,13 +192,17 @@ def _unproved(message: str) -> Refusal:
 
 
 def answer(raw: RawConnection, verb: str, timeout: float) -> dict[str, Any]:
-    """What the next frame of this verb says; others are passed over. Raises `Refusal` for ``ERR``."""
+    """What the next frame of this verb says; messages and other texts are passed over. Raises `Refusal` for ``ERR``."""
     deadline = time.monotonic() + timeout
     while (body := raw.body(max(deadline - time.monotonic(), 0.001))) is not None:
+        if body[0] == MESSAGE:
+            continue
         try:
             found, said = text_parts(body)
-        except ValueError:
-            continue
+        except ValueError as error:
+            raise ProtocolError(f"a frame that is neither a message nor a control text: {error}") from None
+        if not found.isupper():
+            raise ProtocolError(f"a frame that begins with {found[:_SHOWN]!r}, which is no verb")
         if found == "ERR":
             raise Refusal(said or {})
         if found == verb:
