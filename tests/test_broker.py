@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import socket
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ import pytest
 from daemoneye_eventbus import (
     AuthenticationFailed,
     Broker,
+    BrokerAlreadyRunning,
     BrokerConfig,
     ClientConfig,
     ClientInfo,
@@ -259,6 +261,18 @@ async def test_a_second_start_is_refused_with_the_reason(path, then, said):
         with pytest.raises(ConnectionClosed) as caught:
             await then(broker)
     assert str(caught.value) == said
+
+
+async def test_a_start_beside_one_that_fails(path):
+    """It was told that the broker had been started already."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        broker = Broker(path)
+        first, second = await asyncio.gather(broker.start(), broker.start(), return_exceptions=True)
+    assert isinstance(first, BrokerAlreadyRunning)
+    assert isinstance(second, ConnectionClosed)
+    assert str(second) == "this broker is being started; wait for the end of that start"
 
 
 async def _stopped(broker: Broker) -> None:

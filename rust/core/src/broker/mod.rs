@@ -161,7 +161,8 @@ impl Broker {
         } = &*self.0;
         if !shared.advance(Phase::Starting) {
             return done(Err(Error::Lifecycle(match shared.phase() {
-                Phase::Starting | Phase::Running => "this broker has been started already; start each broker once",
+                Phase::Starting => "this broker is being started; wait for the end of that start",
+                Phase::Running => "this broker has been started already; start each broker once",
                 _ => "a broker that was shut down cannot be started again; make a new one",
             })));
         }
