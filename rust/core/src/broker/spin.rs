@@ -82,6 +82,8 @@ impl Spin {
         loop {
             self.begun.notified().await;
             while self.goes_on(Instant::now()) {
+                // Whoever is to answer may have been woken on this very processor.
+                std::thread::yield_now();
                 tokio::task::yield_now().await;
             }
         }
