@@ -4,11 +4,16 @@
 //! it has just been sent, and is answered. There the thread spins until the next message has come. A stream one way is no conversation
 //! however fast it is, since its publisher is sent nothing: there the others need the processors more.
 //!
+//! The process that is to answer may have been woken on the very processor that spins, so the thread gives way each time it looks. Where
+//! programs that never sleep share the processor, one of them then has it for milliseconds, while a thread that sleeps is run as soon as it
+//! is woken. So after a turn of such a one it does not spin for the next [`REST`] messages.
+//!
 //! Guarantee: it spins for [`LONGEST`] at most after the last answer, and not at all where answers take longer than [`WORTH`].
 
 use std::array;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -19,6 +24,10 @@ const WORTH: Duration = Duration::from_micros(100);
 /// What a message counts as that answers nothing, or comes later.
 const UNLIKE: Duration = Duration::from_micros(300);
 const LONGEST: Duration = Duration::from_micros(125);
+/// Nobody who answers has the processor for so long.
+const HOGGED: Duration = Duration::from_millis(1);
+/// Beside programs that never sleep a round trip takes 40 us without spinning: one turn of such a one in so many messages is 1 us of each.
+const REST: u32 = 4096;
 /// Counters that all processes share: who shares one with a process that is sent something seems to answer.
 const COUNTERS: usize = 64;
 
@@ -29,6 +38,8 @@ pub(super) struct Spin {
     last: AtomicU64,
     /// A moving mean, in nanoseconds.
     pause: AtomicU64,
+    /// Messages that it does not spin for.
+    rest: AtomicU32,
     begun: Notify,
     sent: [Arc<AtomicU64>; COUNTERS],
 }
@@ -39,6 +50,7 @@ impl Default for Spin {
             made: Instant::now(),
             last: AtomicU64::new(0),
             pause: AtomicU64::new(nanos(UNLIKE)),
+            rest: AtomicU32::new(0),
             begun: Notify::new(),
             sent: array::from_fn(|_| Arc::default()),
         }
@@ -63,7 +75,9 @@ impl Spin {
         };
         let mean = self.pause.load(Ordering::Relaxed);
         self.pause.store(mean - mean / 4 + pause / 4, Ordering::Relaxed);
-        if self.is_conversation() {
+        let rest = self.rest.load(Ordering::Relaxed);
+        self.rest.store(rest.saturating_sub(1), Ordering::Relaxed);
+        if self.goes_on(now) {
             self.begun.notify_one();
         }
     }
@@ -74,16 +88,27 @@ impl Spin {
 
     fn goes_on(&self, now: Instant) -> bool {
         let since = nanos(now.saturating_duration_since(self.made)).saturating_sub(self.last.load(Ordering::Relaxed));
-        self.is_conversation() && since < nanos(LONGEST)
+        self.is_conversation() && since < nanos(LONGEST) && self.rest.load(Ordering::Relaxed) == 0
+    }
+
+    /// It has given way to others for so long.
+    fn gave_way(&self, time: Duration) {
+        if time > HOGGED {
+            self.rest.store(REST, Ordering::Relaxed);
+        }
     }
 
     /// Spins when it is worth it; each turn the runtime asks the kernel what is ready, without waiting.
     pub(super) async fn run(&self) {
         loop {
             self.begun.notified().await;
-            while self.goes_on(Instant::now()) {
-                // Whoever is to answer may have been woken on this very processor.
-                std::thread::yield_now();
+            loop {
+                let now = Instant::now();
+                if !self.goes_on(now) {
+                    break;
+                }
+                thread::yield_now();
+                self.gave_way(now.elapsed());
                 tokio::task::yield_now().await;
             }
         }
@@ -134,6 +159,19 @@ mod tests {
         now += Duration::from_secs(1);
         spin.note(now, true);
         assert!(!spin.goes_on(now));
+    }
+
+    #[test]
+    fn who_has_lost_the_processor_in_a_spin_sleeps_for_a_while() {
+        let spin = Spin::default();
+        let (now, goes_on) = after(&spin, &[(30, true); 20]);
+        spin.gave_way(HOGGED);
+        assert!(goes_on && spin.goes_on(now));
+        spin.gave_way(HOGGED * 4);
+        assert!(!spin.goes_on(now));
+        let rest = vec![(30, true); REST as usize];
+        assert!(!after(&spin, &rest[1..]).1);
+        assert!(after(&spin, &rest).1);
     }
 
     #[test]
