@@ -1,7 +1,8 @@
 //! When small writes are held back to share one system call and one wake-up of the reader.
 //!
 //! A write some time after the last one goes out at once, from whoever has it. Closer ones share the next flush, which the host's loop
-//! does at the end of its turn. While turn after turn is full, the writes between two flushes are rarer.
+//! does at the end of its turn. While turn after turn has something, they share one as long as it comes soon enough; while turn after turn
+//! is full, the writes between two flushes are rarer still. A turn that adds nothing ends either at once.
 
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ const CORK: Duration = Duration::from_micros(50);
 const STREAM_CORK: Duration = Duration::from_micros(500);
 /// Messages between two flushes from which on it counts as doing so.
 const STREAM_MESSAGES: u64 = 48;
+/// Turns in a row with something to write from which on they share a write: a collector that publishes one event in each turn of its loop.
+const ROW: u32 = 8;
 /// Bytes that are written without waiting for the flush: about what a broker's socket takes at once, by Linux's default (208 KiB with what
 /// the kernel needs beside them).
 const MAX_CORKED: usize = 192 * 1024;
@@ -25,6 +28,8 @@ pub(crate) struct Cork {
     taken_before: u64,
     /// The last turn was full of messages.
     streaming: bool,
+    /// Turns in a row that had any.
+    row: u32,
 }
 
 impl Cork {
@@ -33,6 +38,7 @@ impl Cork {
             last_write: Timestamp { secs: 0, nanos: 0 },
             taken_before: 0,
             streaming: false,
+            row: 0,
         }
     }
 
@@ -42,11 +48,13 @@ impl Cork {
         pending < MAX_CORKED && now.since(self.last_write).is_some_and(|passed| passed < cork)
     }
 
-    /// The end of a turn, with `taken` messages so far. True if it was full of them.
+    /// The end of a turn, with `taken` messages so far. True if what it had may wait for that of the next.
     pub(crate) const fn end_turn(&mut self, taken: u64) -> bool {
-        self.streaming = taken - self.taken_before >= STREAM_MESSAGES;
+        let added = taken - self.taken_before;
         self.taken_before = taken;
-        self.streaming
+        self.streaming = added >= STREAM_MESSAGES;
+        self.row = if added > 0 { self.row.saturating_add(1) } else { 0 };
+        self.streaming || self.row >= ROW
     }
 
     pub(crate) const fn note_write(&mut self, now: Timestamp) {

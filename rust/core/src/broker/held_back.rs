@@ -1,5 +1,5 @@
 //! What a bus of this process has for readers behind sockets and has not written: its host's loop does that at the end of a turn, or of
-//! the next ones while each is full of messages ([`Cork`]).
+//! the next ones while each has more ([`Cork`]).
 //!
 //! Model: small messages for the same readers gather ([`Gathered`]) and go into their queues as one run, without waking anybody for it:
 //! when one comes that does not go with them, at the end, and when another publisher comes, who reads what changes, or somebody asks for
@@ -150,10 +150,10 @@ impl HeldBack {
         }
     }
 
-    /// The end of a turn. `None` if it was full of messages, and those of the next turn are to share the write.
+    /// The end of a turn. `None` if those of the next turn are to share the write.
     pub(super) fn end_turn(&mut self, shared: &Shared, now: Timestamp) -> Option<Release> {
-        let full = self.cork.end_turn(self.taken);
-        if full && !self.is_empty() && self.cork.holds(now, self.bytes) {
+        let may_wait = self.cork.end_turn(self.taken);
+        if may_wait && !self.is_empty() && self.cork.holds(now, self.bytes) {
             return None;
         }
         Some(self.release(shared, now))

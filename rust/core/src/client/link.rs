@@ -162,8 +162,8 @@ impl Link {
         Ok((sent, size))
     }
 
-    /// The end of a turn of the host's loop: writes what is buffered, as far as the kernel takes it. `Buffered`: the turn was full of
-    /// publishes and more are to share the write; call again at the end of the next. Never `Full`.
+    /// The end of a turn of the host's loop: writes what is buffered, as far as the kernel takes it. `Buffered`: those of the
+    /// next turn are to share the write; call again at its end. Never `Full`.
     pub fn flush(&self) -> Sent {
         let mut outbox = self.shared.outbox.lock();
         if !outbox.flush_is_due(Timestamp::now()) {

@@ -299,11 +299,11 @@ impl Outbox {
         }
     }
 
-    /// The end of a turn: true if what is buffered goes out now, false if the turn was full and a later one will see to it. Whoever
-    /// publishes no more is never kept waiting for more than that one turn.
+    /// The end of a turn: true if what is buffered goes out now, false if a later one will see to it. Whoever publishes no more is never
+    /// kept waiting for more than that one turn.
     pub(super) fn flush_is_due(&mut self, now: Timestamp) -> bool {
-        let full = self.cork.end_turn(self.appended);
-        !(full && self.cork.holds(now, self.pending()))
+        let may_wait = self.cork.end_turn(self.appended);
+        !(may_wait && self.cork.holds(now, self.pending()))
     }
 
     /// What was kept is sent next, except messages for which this broker would end the connection: its `max_frame` may be less than that of
