@@ -61,3 +61,37 @@ impl Cork {
         self.last_write = now;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(micros: u32) -> Timestamp {
+        Timestamp {
+            secs: 1_800_000_000,
+            nanos: micros * 1000,
+        }
+    }
+
+    #[test]
+    fn turns_in_a_row_share_a_write_and_one_without_messages_ends_it() {
+        let mut cork = Cork::new();
+        assert!((1..u64::from(ROW)).all(|taken| !cork.end_turn(taken)));
+        assert!(cork.end_turn(8) && cork.end_turn(9));
+        cork.note_write(at(0));
+        assert!(cork.holds(at(49), 1) && !cork.holds(at(50), 1));
+        assert!(!cork.holds(at(49), MAX_CORKED));
+        assert!(!cork.end_turn(9));
+        assert!(!cork.end_turn(10));
+    }
+
+    #[test]
+    fn full_turns_share_one_for_longer() {
+        let mut cork = Cork::new();
+        cork.note_write(at(0));
+        assert!(cork.end_turn(STREAM_MESSAGES));
+        assert!(cork.holds(at(499), 1) && !cork.holds(at(500), 1));
+        assert!(!cork.end_turn(STREAM_MESSAGES));
+        assert!(!cork.holds(at(499), 1));
+    }
+}
