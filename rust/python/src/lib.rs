@@ -37,6 +37,7 @@ mod errors;
 mod events;
 mod flush_scheduled;
 mod fork_safe;
+mod key_cache;
 mod lifecycle;
 mod link;
 mod local_link;

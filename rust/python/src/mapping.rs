@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use crate::args::{Arg, Field, Origin};
 use crate::calls;
+use crate::key_cache::Cached;
 use crate::objects;
 
 /// Checked entries, as an event keeps them; few are no allocation of their own.
@@ -142,8 +143,9 @@ impl FrozenMap {
     /// Of a repeated key the last value wins, at the first place.
     pub(crate) fn of_wire(py: Python<'_>, entries: &wire::Entries<'_>) -> PyResult<Py<Self>> {
         let dict = PyDict::new(py);
+        let mut keys = Cached::new();
         for (key, value) in entries {
-            dict.set_item(PyString::from_bytes(py, key.0)?, PyString::from_bytes(py, value.0)?)?;
+            dict.set_item(keys.text(py, key.0)?, PyString::from_bytes(py, value.0)?)?;
         }
         Py::new(py, Self { dict: dict.unbind() }).map(objects::untrack)
     }
