@@ -27,7 +27,7 @@ impl Frame {
 }
 
 /// A range of a frame's body.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq)]
 pub(crate) struct Span {
     start: u32,
     end: u32,
@@ -57,6 +57,10 @@ impl Span {
     pub(crate) fn slice(self, body: &[u8]) -> PyResult<&[u8]> {
         let range = usize::try_from(self.start)?..usize::try_from(self.end)?;
         body.get(range).ok_or_else(inconsistent)
+    }
+
+    pub(crate) fn len(self) -> u32 {
+        self.end.saturating_sub(self.start)
     }
 
     /// As Python's own; its decoder looks at the UTF-8 itself.
@@ -112,14 +116,6 @@ impl Text {
 }
 
 /// The same for a field that may be absent.
-pub(crate) fn get_optional<'py>(
-    text: Option<&Text>,
-    py: Python<'py>,
-    frame: Option<&Frame>,
-) -> PyResult<Option<Bound<'py, PyString>>> {
-    text.map(|text| text.get(py, frame)).transpose()
-}
-
 pub(crate) fn as_optional_str<'a>(
     text: Option<&'a Text>,
     py: Python<'a>,

@@ -143,7 +143,7 @@ pub(crate) fn event_of(py: Python<'_>, frame: &Frame, payload: &[u8]) -> PyResul
     };
     let span = Span::of(frame.bytes(py), payload)?;
     let frame = frame.clone_ref(py);
-    super::of_wire(py, event, Payload { frame, span })
+    super::of_wire(py, event, Payload::new(frame, span))
 }
 
 #[pymethods]

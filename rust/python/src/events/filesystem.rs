@@ -3,7 +3,7 @@ use daemoneye_eventbus_core::event::{CollectionEvent, FilesystemEvent as View, M
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::frame::{Metadata, Payload, mismatch};
+use super::frame::{self, Metadata, Payload, mismatch};
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
 use crate::mapping::FrozenMap;
@@ -46,7 +46,7 @@ impl FilesystemEvent {
 
     /// An event that stays in its frame; `view` borrows from it.
     pub(crate) fn of_wire<T: AsRef<[u8]>>(py: Python<'_>, view: &View<T, Walk>, payload: Payload) -> PyResult<Self> {
-        let body = payload.frame.bytes(py);
+        let body = payload.body(py);
         Ok(Self {
             path: Text::wire(body, view.path.as_ref())?,
             event_type: Text::wire(body, view.event_type.as_ref())?,
@@ -97,13 +97,13 @@ impl FilesystemEvent {
     /// Path of the file; use `os_text` to make it Unicode.
     #[getter]
     fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.path.get(py, self.frame())
+        frame::text(py, &self.path, self.payload.as_ref())
     }
 
     /// What happened, such as ``write``.
     #[getter]
     fn event_type<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.event_type.get(py, self.frame())
+        frame::text(py, &self.event_type, self.payload.as_ref())
     }
 
     /// Size of the file in bytes, 0 to 2**64 - 1; ``None`` if unknown.
@@ -116,11 +116,5 @@ impl FilesystemEvent {
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
         self.metadata.get(py, self.payload.as_ref())
-    }
-}
-
-impl FilesystemEvent {
-    fn frame(&self) -> Option<&crate::text::Frame> {
-        self.payload.as_ref().map(|payload| &payload.frame)
     }
 }

@@ -4,19 +4,61 @@ use daemoneye_eventbus_core::event::{CollectionEvent, Map};
 use daemoneye_eventbus_core::wire;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
 
 use crate::args::{Arg, Field, Origin};
 use crate::errors::decode_error;
 use crate::mapping::{self, Entries, FrozenMap, Limits};
-use crate::text::{Frame, Span, inconsistent};
+use crate::text::{Frame, Span, Text, inconsistent};
+
+/// Bytes of a text from which on it is kept once read; a shorter one costs less to decode anew.
+const LONG: u32 = 64;
 
 /// The encoded `CollectionEvent` of an event that came over the wire.
 pub(crate) struct Payload {
-    pub frame: Frame,
-    pub span: Span,
+    frame: Frame,
+    span: Span,
+    read: Read,
+}
+
+/// The long texts of an event that were read: a list that grows at its end, by no more than the event has fields.
+struct Read(PyOnceLock<Box<(Span, Py<PyString>, Read)>>);
+
+impl Read {
+    const fn new() -> Self {
+        Self(PyOnceLock::new())
+    }
+
+    fn text<'py>(&self, py: Python<'py>, span: Span, body: &[u8]) -> PyResult<Bound<'py, PyString>> {
+        let mut place = self;
+        loop {
+            let made = place.0.get_or_try_init(py, || {
+                span.text(py, body)
+                    .map(|text| Box::new((span, text.unbind(), Self::new())))
+            });
+            let (of, text, next) = made?.as_ref();
+            if *of == span {
+                return Ok(text.bind(py).clone());
+            }
+            place = next;
+        }
+    }
 }
 
 impl Payload {
+    pub(crate) fn new(frame: Frame, span: Span) -> Self {
+        Self {
+            frame,
+            span,
+            read: Read::new(),
+        }
+    }
+
+    /// The frame's body, in which the event's spans lie.
+    pub(crate) fn body<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
+        self.frame.bytes(py)
+    }
+
     /// The whole event, its map included, as its fields show it: what is written of it has each key once.
     pub(crate) fn decode<'a>(&'a self, py: Python<'a>) -> PyResult<CollectionEvent<'a>> {
         let bytes = self.span.slice(self.frame.bytes(py))?;
@@ -94,6 +136,25 @@ impl Metadata {
     pub(crate) fn given(&self) -> &Entries {
         &self.given
     }
+}
+
+/// A text field of an event, which came over the wire if there is a `payload`.
+#[inline]
+pub(crate) fn text<'py>(py: Python<'py>, text: &Text, payload: Option<&Payload>) -> PyResult<Bound<'py, PyString>> {
+    match (text, payload) {
+        (Text::Wire(span), Some(payload)) if span.len() >= LONG => payload.read.text(py, *span, payload.body(py)),
+        _ => text.get(py, payload.map(|payload| &payload.frame)),
+    }
+}
+
+/// The same of a field that may be absent.
+#[inline]
+pub(crate) fn optional_text<'py>(
+    py: Python<'py>,
+    field: Option<&Text>,
+    payload: Option<&Payload>,
+) -> PyResult<Option<Bound<'py, PyString>>> {
+    field.map(|field| text(py, field, payload)).transpose()
 }
 
 /// `view` of a class found another class's event in its frame.

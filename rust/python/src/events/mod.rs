@@ -257,12 +257,5 @@ pub(crate) fn decode_event(py: Python<'_>, bytes: &[u8], dialect: Dialect) -> Py
     let body = frame.bytes(py);
     let span = crate::text::Span::of(body, body)?;
     let event = dialect.event(body).map_err(|error| decode_error(py, error))?;
-    of_wire(
-        py,
-        &event,
-        Payload {
-            frame: frame.clone_ref(py),
-            span,
-        },
-    )
+    of_wire(py, &event, Payload::new(frame.clone_ref(py), span))
 }

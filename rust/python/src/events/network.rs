@@ -3,7 +3,7 @@ use daemoneye_eventbus_core::event::{CollectionEvent, Map, NetworkEvent as View,
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::frame::{Metadata, Payload, mismatch};
+use super::frame::{self, Metadata, Payload, mismatch};
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
 use crate::mapping::FrozenMap;
@@ -49,7 +49,7 @@ impl NetworkEvent {
 
     /// An event that stays in its frame; `view` borrows from it.
     pub(crate) fn of_wire<T: AsRef<[u8]>>(py: Python<'_>, view: &View<T, Walk>, payload: Payload) -> PyResult<Self> {
-        let body = payload.frame.bytes(py);
+        let body = payload.body(py);
         Ok(Self {
             connection_id: Text::wire(body, view.connection_id.as_ref())?,
             source_address: Text::wire(body, view.source_address.as_ref())?,
@@ -112,36 +112,30 @@ impl NetworkEvent {
     /// The collector's id of the connection.
     #[getter]
     fn connection_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.connection_id.get(py, self.frame())
+        frame::text(py, &self.connection_id, self.payload.as_ref())
     }
 
     /// Source address and port, in the collector's notation.
     #[getter]
     fn source_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.source_address.get(py, self.frame())
+        frame::text(py, &self.source_address, self.payload.as_ref())
     }
 
     /// Destination address and port, in the same notation.
     #[getter]
     fn destination_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.destination_address.get(py, self.frame())
+        frame::text(py, &self.destination_address, self.payload.as_ref())
     }
 
     /// Such as ``tcp``.
     #[getter]
     fn protocol<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.protocol.get(py, self.frame())
+        frame::text(py, &self.protocol, self.payload.as_ref())
     }
 
     /// Anything else that the collector reports, as text keys and values.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
         self.metadata.get(py, self.payload.as_ref())
-    }
-}
-
-impl NetworkEvent {
-    fn frame(&self) -> Option<&crate::text::Frame> {
-        self.payload.as_ref().map(|payload| &payload.frame)
     }
 }

@@ -3,7 +3,7 @@ use daemoneye_eventbus_core::event::{CollectionEvent, Map, PerformanceEvent as V
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::frame::{Metadata, Payload, mismatch};
+use super::frame::{self, Metadata, Payload, mismatch};
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
 use crate::mapping::FrozenMap;
@@ -46,7 +46,7 @@ impl PerformanceEvent {
 
     /// An event that stays in its frame; `view` borrows from it.
     pub(crate) fn of_wire<T: AsRef<[u8]>>(py: Python<'_>, view: &View<T, Walk>, payload: Payload) -> PyResult<Self> {
-        let body = payload.frame.bytes(py);
+        let body = payload.body(py);
         Ok(Self {
             metric_name: Text::wire(body, view.metric_name.as_ref())?,
             value: view.value,
@@ -97,7 +97,7 @@ impl PerformanceEvent {
     /// What was measured, such as ``cpu``.
     #[getter]
     fn metric_name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.metric_name.get(py, self.frame())
+        frame::text(py, &self.metric_name, self.payload.as_ref())
     }
 
     /// The measured value, NaN and infinities included.
@@ -109,18 +109,12 @@ impl PerformanceEvent {
     /// Unit of `value`, such as ``ratio``.
     #[getter]
     fn unit<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.unit.get(py, self.frame())
+        frame::text(py, &self.unit, self.payload.as_ref())
     }
 
     /// Anything else that the collector reports, as text keys and values.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
         self.metadata.get(py, self.payload.as_ref())
-    }
-}
-
-impl PerformanceEvent {
-    fn frame(&self) -> Option<&crate::text::Frame> {
-        self.payload.as_ref().map(|payload| &payload.frame)
     }
 }

@@ -3,11 +3,11 @@ use daemoneye_eventbus_core::event::{CollectionEvent, Map, ProcessEvent as View,
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::frame::{Metadata, Payload, mismatch};
+use super::frame::{self, Metadata, Payload, mismatch};
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
 use crate::mapping::FrozenMap;
-use crate::text::{Text, as_optional_str, get_optional};
+use crate::text::{Text, as_optional_str};
 use crate::timestamp;
 
 /// A process as a collector saw it.
@@ -59,7 +59,7 @@ impl ProcessEvent {
 
     /// An event that stays in its frame; `view` borrows from it.
     pub(crate) fn of_wire<T: AsRef<[u8]>>(py: Python<'_>, view: &View<T, Walk>, payload: Payload) -> PyResult<Self> {
-        let body = payload.frame.bytes(py);
+        let body = payload.body(py);
         Ok(Self {
             pid: view.pid,
             name: Text::wire(body, view.name.as_ref())?,
@@ -136,19 +136,19 @@ impl ProcessEvent {
     /// Name as the system has it; use `os_text` to make it Unicode.
     #[getter]
     fn name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.name.get(py, self.frame())
+        frame::text(py, &self.name, self.payload.as_ref())
     }
 
     /// Command line as one text; ``None`` if unknown.
     #[getter]
     fn command_line<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
-        get_optional(self.command_line.as_ref(), py, self.frame())
+        frame::optional_text(py, self.command_line.as_ref(), self.payload.as_ref())
     }
 
     /// Path of the program; ``None`` if unknown.
     #[getter]
     fn executable_path<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
-        get_optional(self.executable_path.as_ref(), py, self.frame())
+        frame::optional_text(py, self.executable_path.as_ref(), self.payload.as_ref())
     }
 
     /// Process id of the parent; ``None`` if unknown.
@@ -175,11 +175,5 @@ impl ProcessEvent {
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
         self.metadata.get(py, self.payload.as_ref())
-    }
-}
-
-impl ProcessEvent {
-    fn frame(&self) -> Option<&crate::text::Frame> {
-        self.payload.as_ref().map(|payload| &payload.frame)
     }
 }

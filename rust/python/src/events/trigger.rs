@@ -1,18 +1,20 @@
 //! `TriggerRequest`.
 use daemoneye_eventbus_core::event::{CollectionEvent, TriggerRequest as View, Walk};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString};
 
-use super::frame::{Metadata, Payload, mismatch};
+use super::frame::{self, Metadata, Payload, mismatch};
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
 use crate::mapping::FrozenMap;
+use crate::objects;
 use crate::text::{Span, Text};
 
-/// The request itself: the caller's bytes, or a range of the frame.
+/// The request itself: the caller's bytes, or a range of the frame, which is copied when it is first read.
 enum Request {
     Owned(Py<PyBytes>),
-    Wire(Span),
+    Wire(Span, PyOnceLock<Py<PyBytes>>),
 }
 
 /// A request to a collector to examine something.
@@ -63,12 +65,12 @@ impl TriggerRequest {
         view: &View<'_, T, Walk>,
         payload: Payload,
     ) -> PyResult<Self> {
-        let body = payload.frame.bytes(py);
+        let body = payload.body(py);
         Ok(Self {
             request_id: Text::wire(body, view.request_id.as_ref())?,
             collector_type: Text::wire(body, view.collector_type.as_ref())?,
             priority: view.priority,
-            payload: Request::Wire(Span::of(body, view.payload)?),
+            payload: Request::Wire(Span::of(body, view.payload)?, PyOnceLock::new()),
             metadata: Metadata::empty(),
             source: Some(payload),
         })
@@ -95,8 +97,8 @@ impl TriggerRequest {
     fn bytes<'a>(&'a self, py: Python<'a>) -> PyResult<&'a [u8]> {
         match (&self.payload, &self.source) {
             (Request::Owned(bytes), _) => Ok(bytes.bind(py).as_bytes()),
-            (Request::Wire(span), Some(source)) => span.slice(source.frame.bytes(py)),
-            (Request::Wire(_), None) => mismatch(),
+            (Request::Wire(span, _), Some(source)) => span.slice(source.body(py)),
+            (Request::Wire(..), None) => mismatch(),
         }
     }
 }
@@ -131,13 +133,13 @@ impl TriggerRequest {
     /// The requester's id of the request.
     #[getter]
     fn request_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.request_id.get(py, self.frame())
+        frame::text(py, &self.request_id, self.source.as_ref())
     }
 
     /// Which kind of collector should act.
     #[getter]
     fn collector_type<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        self.collector_type.get(py, self.frame())
+        frame::text(py, &self.collector_type, self.source.as_ref())
     }
 
     /// 0 to 255; higher is more urgent.
@@ -151,7 +153,10 @@ impl TriggerRequest {
     fn payload<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         match &self.payload {
             Request::Owned(bytes) => Ok(bytes.bind(py).clone()),
-            Request::Wire(_) => Ok(PyBytes::new(py, self.bytes(py)?)),
+            Request::Wire(_, read) => {
+                let read = read.get_or_try_init(py, || objects::copied(py, self.bytes(py)?));
+                Ok(read?.bind(py).clone())
+            }
         }
     }
 
@@ -159,11 +164,5 @@ impl TriggerRequest {
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
         self.metadata.get(py, self.source.as_ref())
-    }
-}
-
-impl TriggerRequest {
-    fn frame(&self) -> Option<&crate::text::Frame> {
-        self.source.as_ref().map(|payload| &payload.frame)
     }
 }
