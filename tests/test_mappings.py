@@ -170,6 +170,34 @@ def test_what_an_event_has_is_a_mapping_that_nobody_changes():
             assert value == "b"
 
 
+def test_two_maps_are_one_with_the_value_on_the_right():
+    event = ProcessEvent(1, "sh", metadata={"a": "b", "c": "d"})
+    more = {"c": "e", "f": "g"}
+    together = event.metadata | more
+    assert type(together) is FrozenMap
+    assert list(together.items()) == [("a", "b"), ("c", "e"), ("f", "g")]
+    assert list((more | event.metadata).items()) == [("c", "d"), ("f", "g"), ("a", "b")]
+    assert event.metadata | MappingProxyType(more) == together
+    assert event.metadata | FrozenMap(more) == together
+    assert event.metadata == {"a": "b", "c": "d"}
+    enriched = dataclasses.replace(event, metadata=event.metadata | more)
+    assert enriched.metadata == together
+    growing = event.metadata
+    growing |= more
+    assert growing == together
+    assert event.metadata == {"a": "b", "c": "d"}
+    for other in (None, 5, [("c", "e")], {"c"}):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            event.metadata | other
+        with pytest.raises(TypeError, match="unsupported operand"):
+            other | event.metadata
+    with pytest.raises(TypeError, match=r"^FrozenMap\.value: expected str or int, got list$"):
+        event.metadata | {"c": []}
+    half = FrozenMap({f"a{number}": 0 for number in range(40_000)})
+    with pytest.raises(ValueError, match=r"^FrozenMap\.mapping: at least 80000 entries are above the limit of 65536;"):
+        half | {f"b{number}": 0 for number in range(40_000)}
+
+
 def test_a_map_takes_text_and_integers_as_they_are_under_subclasses():
     class Text(str):
         __slots__ = ()

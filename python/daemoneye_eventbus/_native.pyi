@@ -30,6 +30,7 @@ __version__: Final[str]
 """Version of the package."""
 
 _T = TypeVar("_T")
+_V = TypeVar("_V", str, int)
 _V_co = TypeVar("_V_co", str, int, covariant=True, default=str)
 
 @final
@@ -60,6 +61,10 @@ class FrozenMap(Mapping[str, _V_co]):
     def items(self) -> ItemsView[str, _V_co]:
         """Its pairs, in the same order."""
 
+    def __or__(self: FrozenMap[_V], other: Mapping[str, _V], /) -> FrozenMap[_V]:
+        """A map with the entries of both; of a key that both have, the value on the right."""
+
+    def __ror__(self: FrozenMap[_V], other: Mapping[str, _V], /) -> FrozenMap[_V]: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
     def __copy__(self) -> Self: ...

@@ -236,6 +236,8 @@ def test_fields() -> None:
     assert_type(event.ppid, int | None)
     assert_type(event.command_line, str | None)
     assert_type(event.metadata, FrozenMap[str])
+    assert_type(event.metadata | {"pod": "web"}, FrozenMap[str])
+    assert_type({"pod": "web"} | event.metadata, FrozenMap[str])
     assert_type(event.metadata["user"], str)
     assert_type(dataclasses.replace(event, pid=8), ProcessEvent)
     assert_type(PerformanceEvent("cpu", 0.5, "ratio").value, float)

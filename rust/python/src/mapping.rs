@@ -23,6 +23,9 @@ pub(crate) type Entries = SmallVec<[(Py<PyString>, Py<PyString>); 2]>;
 /// Of a `FrozenMap` that a caller makes, as of the other lists and mappings off the hot path.
 const MOST_ENTRIES: usize = 64 * 1024;
 
+/// What a caller makes one of.
+const GIVEN: Field = Field("FrozenMap", "mapping");
+
 /// Characters of a key in a refusal.
 const SHOWN: usize = 64;
 
@@ -89,6 +92,14 @@ fn too_many(field: Field, least: &str, entries: usize, limits: Limits) -> PyErr 
     ))
 }
 
+/// Of a `FrozenMap` that a caller makes.
+#[cold]
+fn above_limit(least: usize) -> PyErr {
+    GIVEN.value_error(format_args!(
+        "at least {least} entries are above the limit of {MOST_ENTRIES}; leave some out"
+    ))
+}
+
 /// The refusal of a value, with its key, a text, behind the name of the field.
 #[cold]
 pub(crate) fn at_key(field: Field, key: &Bound<'_, PyAny>, refusal: &PyErr) -> PyErr {
@@ -150,6 +161,17 @@ impl FrozenMap {
         Py::new(py, Self { dict: dict.unbind() }).map(objects::untrack)
     }
 
+    /// Of a mapping that a caller gives.
+    fn checked(given: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let copy = calls::copied(given, MOST_ENTRIES)?.ok_or_else(|| above_limit(MOST_ENTRIES + 1))?;
+        let dict = PyDict::new(given.py());
+        for (key, value) in &copy {
+            let key = Field("FrozenMap", "key").text(key.as_borrowed())?;
+            dict.set_item(key, Field("FrozenMap", "value").text_or_int(value.as_borrowed())?)?;
+        }
+        Ok(Self { dict: dict.unbind() })
+    }
+
     pub(crate) fn of_map(py: Python<'_>, map: &Map<'_>) -> PyResult<Py<Self>> {
         let dict = PyDict::new(py);
         for (key, value) in &map.0 {
@@ -164,24 +186,22 @@ impl FrozenMap {
     #[new]
     #[pyo3(signature = (mapping = Arg::MISSING, /), text_signature = "(mapping={}, /)")]
     fn new(py: Python<'_>, mapping: Arg<'_, '_>) -> PyResult<Self> {
-        let dict = PyDict::new(py);
-        if let Some(given) = mapping.present() {
-            let field = Field("FrozenMap", "mapping");
-            if !calls::is_mapping(&given)? {
-                return Err(field.type_error("a mapping of str to str or int", &given));
-            }
-            let copy = calls::copied(&given, MOST_ENTRIES)?.ok_or_else(|| {
-                let least = MOST_ENTRIES + 1;
-                field.value_error(format_args!(
-                    "at least {least} entries are above the limit of {MOST_ENTRIES}; leave some out"
-                ))
-            })?;
-            for (key, value) in &copy {
-                let key = Field("FrozenMap", "key").text(key.as_borrowed())?;
-                dict.set_item(key, Field("FrozenMap", "value").text_or_int(value.as_borrowed())?)?;
-            }
+        match mapping.present() {
+            None => Ok(Self {
+                dict: PyDict::new(py).unbind(),
+            }),
+            Some(given) if calls::is_mapping(&given)? => Self::checked(&given),
+            Some(other) => Err(GIVEN.type_error("a mapping of str to str or int", &other)),
         }
-        Ok(Self { dict: dict.unbind() })
+    }
+
+    /// Of a key that both have, the value on the right.
+    fn __or__<'py>(slf: &Bound<'py, Self>, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        merged(slf.as_any(), other)
+    }
+
+    fn __ror__<'py>(slf: &Bound<'py, Self>, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        merged(other, slf.as_any())
     }
 
     fn __len__(&self, py: Python<'_>) -> usize {
@@ -278,6 +298,21 @@ impl FrozenMap {
     fn __class_getitem__<'py>(class: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         generic_alias(class, item)
     }
+}
+
+/// A `FrozenMap` of the entries of both; `NotImplemented` unless both are mappings.
+fn merged<'py>(left: &Bound<'py, PyAny>, right: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = left.py();
+    if !(calls::is_mapping(left)? && calls::is_mapping(right)?) {
+        return Ok(py.NotImplemented().into_bound(py));
+    }
+    let (left, right) = (FrozenMap::checked(left)?, FrozenMap::checked(right)?);
+    let all = left.dict.bind(py);
+    all.update(right.dict.bind(py).as_mapping())?;
+    if all.len() > MOST_ENTRIES {
+        return Err(above_limit(all.len()));
+    }
+    Ok(Bound::new(py, left)?.into_any())
 }
 
 /// `Class[item]`, which only type checkers care about.
