@@ -6,9 +6,9 @@ use daemoneye_eventbus_core::queue::Sender;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
+use super::backing::Payload;
 use super::correlation::CorrelationMetadata;
 use super::envelope::{Correlation, Envelope, Id};
-use super::frame::Payload;
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
 use crate::errors::decode_error;

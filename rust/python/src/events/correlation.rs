@@ -6,7 +6,7 @@ use daemoneye_eventbus_core::filter::{Glob, MAX_GLOB_BYTES};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::frame::Metadata;
+use super::backing::Metadata;
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
 use crate::errors::raise;
@@ -79,7 +79,7 @@ impl CorrelationMetadata {
                 .present()
                 .map_or(Ok(0), |ob| field("sequence_number").u64(ob))?,
             workflow_stage: stage.transpose()?,
-            correlation_tags: Metadata::take_limited(field("correlation_tags"), tags, TAGS, origin)?,
+            correlation_tags: Metadata::take(field("correlation_tags"), tags, TAGS, origin)?,
             created_at: created.unwrap_or_else(|| Ok(Timestamp::now()))?,
         })
     }
@@ -217,7 +217,7 @@ impl CorrelationMetadata {
     /// Anything else, as text keys and values.
     #[getter]
     fn correlation_tags(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
-        self.correlation_tags.get(py, None)
+        Ok(self.correlation_tags.get(py)?.clone_ref(py))
     }
 
     /// When it was created, by default now; any aware ``datetime`` is accepted.

@@ -3,7 +3,7 @@ use daemoneye_eventbus_core::event::{CollectionEvent, FilesystemEvent as View, M
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::frame::{self, Metadata, Payload, mismatch};
+use super::backing::{Backing, Payload, mismatch};
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
 use crate::mapping::FrozenMap;
@@ -15,8 +15,7 @@ pub(crate) struct FilesystemEvent {
     path: Text,
     event_type: Text,
     size: Option<u64>,
-    metadata: Metadata,
-    payload: Option<Payload>,
+    backing: Backing,
 }
 
 impl FilesystemEvent {
@@ -28,8 +27,7 @@ impl FilesystemEvent {
             path: Text::required(field("path"), path)?,
             event_type: Text::required(field("event_type"), event_type)?,
             size: size.optional().map(|ob| field("size").u64(ob)).transpose()?,
-            metadata: Metadata::take("FilesystemEvent", metadata, origin)?,
-            payload: None,
+            backing: Backing::take("FilesystemEvent", metadata, origin)?,
         })
     }
 
@@ -39,8 +37,7 @@ impl FilesystemEvent {
             path: Text::new(py, view.path),
             event_type: Text::new(py, view.event_type),
             size: view.size,
-            metadata: Metadata::of_map(py, &view.metadata)?,
-            payload: None,
+            backing: Backing::of_map(py, &view.metadata)?,
         })
     }
 
@@ -51,14 +48,13 @@ impl FilesystemEvent {
             path: Text::wire(body, view.path.as_ref())?,
             event_type: Text::wire(body, view.event_type.as_ref())?,
             size: view.size,
-            metadata: Metadata::empty(),
-            payload: Some(payload),
+            backing: Backing::Received(payload),
         })
     }
 
     /// What the encoder takes: borrowed from the objects and the frame.
     pub(crate) fn view<'a>(&'a self, py: Python<'a>) -> PyResult<CollectionEvent<'a>> {
-        if let Some(payload) = &self.payload {
+        if let Some(payload) = self.backing.payload() {
             return match payload.decode(py)? {
                 event @ CollectionEvent::Filesystem(_) => Ok(event),
                 _ => mismatch(),
@@ -68,7 +64,7 @@ impl FilesystemEvent {
             path: self.path.as_str(py, None)?,
             event_type: self.event_type.as_str(py, None)?,
             size: self.size,
-            metadata: self.metadata.entries(py)?,
+            metadata: self.backing.entries(py)?,
         }))
     }
 }
@@ -97,13 +93,13 @@ impl FilesystemEvent {
     /// Path of the file; use `os_text` to make it Unicode.
     #[getter]
     fn path<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        frame::text(py, &self.path, self.payload.as_ref())
+        self.backing.text(py, &self.path)
     }
 
     /// What happened, such as ``write``.
     #[getter]
     fn event_type<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        frame::text(py, &self.event_type, self.payload.as_ref())
+        self.backing.text(py, &self.event_type)
     }
 
     /// Size of the file in bytes, 0 to 2**64 - 1; ``None`` if unknown.
@@ -115,6 +111,6 @@ impl FilesystemEvent {
     /// Anything else that the collector reports, as text keys and values.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
-        self.metadata.get(py, self.payload.as_ref())
+        self.backing.metadata(py)
     }
 }

@@ -5,6 +5,7 @@
 //! that never left this process. A received object keeps a copy of its own frame and makes texts, times and maps when
 //! they are read.
 
+mod backing;
 mod bus_event;
 mod compare;
 pub(crate) mod construct;
@@ -12,7 +13,6 @@ mod control;
 mod correlation;
 mod envelope;
 mod filesystem;
-mod frame;
 mod message;
 mod network;
 mod performance;
@@ -29,12 +29,12 @@ use pyo3::pyclass::PyClass;
 use pyo3::types::{PyBytes, PyString};
 use uuid::Uuid;
 
+pub(crate) use self::backing::Payload;
 pub(crate) use self::bus_event::{BusEvent, DeliveryInfo};
 pub(crate) use self::control::ControlMessage;
 pub(crate) use self::correlation::CorrelationMetadata;
 pub(crate) use self::envelope::Correlation;
 pub(crate) use self::filesystem::FilesystemEvent;
-pub(crate) use self::frame::Payload;
 pub(crate) use self::message::Message;
 pub(crate) use self::network::NetworkEvent;
 pub(crate) use self::performance::PerformanceEvent;

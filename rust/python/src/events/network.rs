@@ -3,7 +3,7 @@ use daemoneye_eventbus_core::event::{CollectionEvent, Map, NetworkEvent as View,
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::frame::{self, Metadata, Payload, mismatch};
+use super::backing::{Backing, Payload, mismatch};
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
 use crate::mapping::FrozenMap;
@@ -16,8 +16,7 @@ pub(crate) struct NetworkEvent {
     source_address: Text,
     destination_address: Text,
     protocol: Text,
-    metadata: Metadata,
-    payload: Option<Payload>,
+    backing: Backing,
 }
 
 impl NetworkEvent {
@@ -30,8 +29,7 @@ impl NetworkEvent {
             source_address: Text::required(field("source_address"), source_address)?,
             destination_address: Text::required(field("destination_address"), destination_address)?,
             protocol: Text::required(field("protocol"), protocol)?,
-            metadata: Metadata::take("NetworkEvent", metadata, origin)?,
-            payload: None,
+            backing: Backing::take("NetworkEvent", metadata, origin)?,
         })
     }
 
@@ -42,8 +40,7 @@ impl NetworkEvent {
             source_address: Text::new(py, view.source_address),
             destination_address: Text::new(py, view.destination_address),
             protocol: Text::new(py, view.protocol),
-            metadata: Metadata::of_map(py, &view.metadata)?,
-            payload: None,
+            backing: Backing::of_map(py, &view.metadata)?,
         })
     }
 
@@ -55,14 +52,13 @@ impl NetworkEvent {
             source_address: Text::wire(body, view.source_address.as_ref())?,
             destination_address: Text::wire(body, view.destination_address.as_ref())?,
             protocol: Text::wire(body, view.protocol.as_ref())?,
-            metadata: Metadata::empty(),
-            payload: Some(payload),
+            backing: Backing::Received(payload),
         })
     }
 
     /// What the encoder takes: borrowed from the objects and the frame.
     pub(crate) fn view<'a>(&'a self, py: Python<'a>) -> PyResult<CollectionEvent<'a>> {
-        if let Some(payload) = &self.payload {
+        if let Some(payload) = self.backing.payload() {
             return match payload.decode(py)? {
                 event @ CollectionEvent::Network(_) => Ok(event),
                 _ => mismatch(),
@@ -73,7 +69,7 @@ impl NetworkEvent {
             source_address: self.source_address.as_str(py, None)?,
             destination_address: self.destination_address.as_str(py, None)?,
             protocol: self.protocol.as_str(py, None)?,
-            metadata: self.metadata.entries(py)?,
+            metadata: self.backing.entries(py)?,
         }))
     }
 }
@@ -112,30 +108,30 @@ impl NetworkEvent {
     /// The collector's id of the connection.
     #[getter]
     fn connection_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        frame::text(py, &self.connection_id, self.payload.as_ref())
+        self.backing.text(py, &self.connection_id)
     }
 
     /// Source address and port, in the collector's notation.
     #[getter]
     fn source_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        frame::text(py, &self.source_address, self.payload.as_ref())
+        self.backing.text(py, &self.source_address)
     }
 
     /// Destination address and port, in the same notation.
     #[getter]
     fn destination_address<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        frame::text(py, &self.destination_address, self.payload.as_ref())
+        self.backing.text(py, &self.destination_address)
     }
 
     /// Such as ``tcp``.
     #[getter]
     fn protocol<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        frame::text(py, &self.protocol, self.payload.as_ref())
+        self.backing.text(py, &self.protocol)
     }
 
     /// Anything else that the collector reports, as text keys and values.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
-        self.metadata.get(py, self.payload.as_ref())
+        self.backing.metadata(py)
     }
 }

@@ -3,7 +3,7 @@ use daemoneye_eventbus_core::event::{CollectionEvent, Map, PerformanceEvent as V
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::frame::{self, Metadata, Payload, mismatch};
+use super::backing::{Backing, Payload, mismatch};
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
 use crate::mapping::FrozenMap;
@@ -15,8 +15,7 @@ pub(crate) struct PerformanceEvent {
     metric_name: Text,
     value: f64,
     unit: Text,
-    metadata: Metadata,
-    payload: Option<Payload>,
+    backing: Backing,
 }
 
 impl PerformanceEvent {
@@ -28,8 +27,7 @@ impl PerformanceEvent {
             metric_name: Text::required(field("metric_name"), metric_name)?,
             value: field("value").float(value.required(field("value"))?)?,
             unit: Text::required(field("unit"), unit)?,
-            metadata: Metadata::take("PerformanceEvent", metadata, origin)?,
-            payload: None,
+            backing: Backing::take("PerformanceEvent", metadata, origin)?,
         })
     }
 
@@ -39,8 +37,7 @@ impl PerformanceEvent {
             metric_name: Text::new(py, view.metric_name),
             value: view.value,
             unit: Text::new(py, view.unit),
-            metadata: Metadata::of_map(py, &view.metadata)?,
-            payload: None,
+            backing: Backing::of_map(py, &view.metadata)?,
         })
     }
 
@@ -51,14 +48,13 @@ impl PerformanceEvent {
             metric_name: Text::wire(body, view.metric_name.as_ref())?,
             value: view.value,
             unit: Text::wire(body, view.unit.as_ref())?,
-            metadata: Metadata::empty(),
-            payload: Some(payload),
+            backing: Backing::Received(payload),
         })
     }
 
     /// What the encoder takes: borrowed from the objects and the frame.
     pub(crate) fn view<'a>(&'a self, py: Python<'a>) -> PyResult<CollectionEvent<'a>> {
-        if let Some(payload) = &self.payload {
+        if let Some(payload) = self.backing.payload() {
             return match payload.decode(py)? {
                 event @ CollectionEvent::Performance(_) => Ok(event),
                 _ => mismatch(),
@@ -68,7 +64,7 @@ impl PerformanceEvent {
             metric_name: self.metric_name.as_str(py, None)?,
             value: self.value,
             unit: self.unit.as_str(py, None)?,
-            metadata: self.metadata.entries(py)?,
+            metadata: self.backing.entries(py)?,
         }))
     }
 }
@@ -97,7 +93,7 @@ impl PerformanceEvent {
     /// What was measured, such as ``cpu``.
     #[getter]
     fn metric_name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        frame::text(py, &self.metric_name, self.payload.as_ref())
+        self.backing.text(py, &self.metric_name)
     }
 
     /// The measured value, NaN and infinities included.
@@ -109,12 +105,12 @@ impl PerformanceEvent {
     /// Unit of `value`, such as ``ratio``.
     #[getter]
     fn unit<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        frame::text(py, &self.unit, self.payload.as_ref())
+        self.backing.text(py, &self.unit)
     }
 
     /// Anything else that the collector reports, as text keys and values.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
-        self.metadata.get(py, self.payload.as_ref())
+        self.backing.metadata(py)
     }
 }

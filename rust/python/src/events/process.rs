@@ -3,7 +3,7 @@ use daemoneye_eventbus_core::event::{CollectionEvent, Map, ProcessEvent as View,
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::frame::{self, Metadata, Payload, mismatch};
+use super::backing::{Backing, Payload, mismatch};
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
 use crate::mapping::FrozenMap;
@@ -19,8 +19,7 @@ pub(crate) struct ProcessEvent {
     executable_path: Option<Text>,
     ppid: Option<u32>,
     start_time: Option<Timestamp>,
-    metadata: Metadata,
-    payload: Option<Payload>,
+    backing: Backing,
 }
 
 impl ProcessEvent {
@@ -38,8 +37,7 @@ impl ProcessEvent {
                 .optional()
                 .map(|ob| timestamp::take(field("start_time"), ob, origin))
                 .transpose()?,
-            metadata: Metadata::take("ProcessEvent", metadata, origin)?,
-            payload: None,
+            backing: Backing::take("ProcessEvent", metadata, origin)?,
         })
     }
 
@@ -52,8 +50,7 @@ impl ProcessEvent {
             executable_path: view.executable_path.map(|text| Text::new(py, text)),
             ppid: view.ppid,
             start_time: view.start_time,
-            metadata: Metadata::of_map(py, &view.metadata)?,
-            payload: None,
+            backing: Backing::of_map(py, &view.metadata)?,
         })
     }
 
@@ -67,14 +64,13 @@ impl ProcessEvent {
             executable_path: Text::wire_optional(body, view.executable_path.as_ref())?,
             ppid: view.ppid,
             start_time: view.start_time,
-            metadata: Metadata::empty(),
-            payload: Some(payload),
+            backing: Backing::Received(payload),
         })
     }
 
     /// What the encoder takes: borrowed from the objects and the frame.
     pub(crate) fn view<'a>(&'a self, py: Python<'a>) -> PyResult<CollectionEvent<'a>> {
-        if let Some(payload) = &self.payload {
+        if let Some(payload) = self.backing.payload() {
             return match payload.decode(py)? {
                 event @ CollectionEvent::Process(_) => Ok(event),
                 _ => mismatch(),
@@ -87,7 +83,7 @@ impl ProcessEvent {
             executable_path: as_optional_str(self.executable_path.as_ref(), py, None)?,
             ppid: self.ppid,
             start_time: self.start_time,
-            metadata: self.metadata.entries(py)?,
+            metadata: self.backing.entries(py)?,
         }))
     }
 }
@@ -136,19 +132,19 @@ impl ProcessEvent {
     /// Name as the system has it; use `os_text` to make it Unicode.
     #[getter]
     fn name<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        frame::text(py, &self.name, self.payload.as_ref())
+        self.backing.text(py, &self.name)
     }
 
     /// Command line as one text; ``None`` if unknown.
     #[getter]
     fn command_line<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
-        frame::optional_text(py, self.command_line.as_ref(), self.payload.as_ref())
+        self.backing.optional_text(py, self.command_line.as_ref())
     }
 
     /// Path of the program; ``None`` if unknown.
     #[getter]
     fn executable_path<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
-        frame::optional_text(py, self.executable_path.as_ref(), self.payload.as_ref())
+        self.backing.optional_text(py, self.executable_path.as_ref())
     }
 
     /// Process id of the parent; ``None`` if unknown.
@@ -174,6 +170,6 @@ impl ProcessEvent {
     /// Anything else that the collector reports, as text keys and values.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
-        self.metadata.get(py, self.payload.as_ref())
+        self.backing.metadata(py)
     }
 }

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString};
 
-use super::frame::{self, Metadata, Payload, mismatch};
+use super::backing::{Backing, Payload, mismatch};
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
 use crate::mapping::FrozenMap;
@@ -24,8 +24,7 @@ pub(crate) struct TriggerRequest {
     collector_type: Text,
     priority: u8,
     payload: Request,
-    metadata: Metadata,
-    source: Option<Payload>,
+    backing: Backing,
 }
 
 impl TriggerRequest {
@@ -42,8 +41,7 @@ impl TriggerRequest {
                     .present()
                     .map_or_else(|| Ok(PyBytes::new(py, b"").unbind()), |ob| field("payload").bytes(ob))?,
             ),
-            metadata: Metadata::take("TriggerRequest", metadata, origin)?,
-            source: None,
+            backing: Backing::take("TriggerRequest", metadata, origin)?,
         })
     }
 
@@ -54,8 +52,7 @@ impl TriggerRequest {
             collector_type: Text::new(py, view.collector_type),
             priority: view.priority,
             payload: Request::Owned(PyBytes::new(py, view.payload).unbind()),
-            metadata: Metadata::of_map(py, &view.metadata)?,
-            source: None,
+            backing: Backing::of_map(py, &view.metadata)?,
         })
     }
 
@@ -71,14 +68,13 @@ impl TriggerRequest {
             collector_type: Text::wire(body, view.collector_type.as_ref())?,
             priority: view.priority,
             payload: Request::Wire(Span::of(body, view.payload)?, PyOnceLock::new()),
-            metadata: Metadata::empty(),
-            source: Some(payload),
+            backing: Backing::Received(payload),
         })
     }
 
     /// What the encoder takes: borrowed from the objects and the frame.
     pub(crate) fn view<'a>(&'a self, py: Python<'a>) -> PyResult<CollectionEvent<'a>> {
-        if let Some(payload) = &self.source {
+        if let Some(payload) = self.backing.payload() {
             return match payload.decode(py)? {
                 event @ CollectionEvent::TriggerRequest(_) => Ok(event),
                 _ => mismatch(),
@@ -90,12 +86,12 @@ impl TriggerRequest {
             collector_type: self.collector_type.as_str(py, None)?,
             priority: self.priority,
             payload,
-            metadata: self.metadata.entries(py)?,
+            metadata: self.backing.entries(py)?,
         }))
     }
 
     fn bytes<'a>(&'a self, py: Python<'a>) -> PyResult<&'a [u8]> {
-        match (&self.payload, &self.source) {
+        match (&self.payload, self.backing.payload()) {
             (Request::Owned(bytes), _) => Ok(bytes.bind(py).as_bytes()),
             (Request::Wire(span, _), Some(source)) => span.slice(source.body(py)),
             (Request::Wire(..), None) => mismatch(),
@@ -133,13 +129,13 @@ impl TriggerRequest {
     /// The requester's id of the request.
     #[getter]
     fn request_id<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        frame::text(py, &self.request_id, self.source.as_ref())
+        self.backing.text(py, &self.request_id)
     }
 
     /// Which kind of collector should act.
     #[getter]
     fn collector_type<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        frame::text(py, &self.collector_type, self.source.as_ref())
+        self.backing.text(py, &self.collector_type)
     }
 
     /// 0 to 255; higher is more urgent.
@@ -163,6 +159,6 @@ impl TriggerRequest {
     /// Anything else that the requester states, as text keys and values.
     #[getter]
     fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
-        self.metadata.get(py, self.source.as_ref())
+        self.backing.metadata(py)
     }
 }

@@ -1,4 +1,4 @@
-//! Where a received event keeps its values: a copy of the frame, and the place of the payload in it.
+//! What stands behind the fields of an event: the metadata that it was made with, or a copy of the frame in which it came.
 use daemoneye_eventbus_core::error::DecodeError;
 use daemoneye_eventbus_core::event::{CollectionEvent, Map};
 use daemoneye_eventbus_core::wire;
@@ -19,6 +19,7 @@ pub(crate) struct Payload {
     frame: Frame,
     span: Span,
     read: Read,
+    map: PyOnceLock<Py<FrozenMap>>,
 }
 
 /// The long texts of an event that were read: a list that grows at its end, by no more than the event has fields.
@@ -51,6 +52,7 @@ impl Payload {
             frame,
             span,
             read: Read::new(),
+            map: PyOnceLock::new(),
         }
     }
 
@@ -68,6 +70,20 @@ impl Payload {
         Ok(event)
     }
 
+    /// A text field.
+    #[inline]
+    fn text<'py>(&self, py: Python<'py>, text: &Text) -> PyResult<Bound<'py, PyString>> {
+        match text {
+            Text::Wire(span) if span.len() >= LONG => self.read.text(py, *span, self.body(py)),
+            _ => text.get(py, Some(&self.frame)),
+        }
+    }
+
+    fn metadata(&self, py: Python<'_>) -> PyResult<&Py<FrozenMap>> {
+        self.map
+            .get_or_try_init(py, || FrozenMap::of_wire(py, &self.entries(py)?))
+    }
+
     /// The map alone, as it stands there.
     fn entries<'a>(&'a self, py: Python<'a>) -> PyResult<wire::Entries<'a>> {
         let bytes = self.span.slice(self.frame.bytes(py))?;
@@ -76,7 +92,7 @@ impl Payload {
     }
 }
 
-/// An event's metadata: checked entries as given, or still in the frame; the mapping is made when first read.
+/// Checked entries as given; the mapping is made when first read.
 pub(crate) struct Metadata {
     given: Entries,
     map: PyOnceLock<Py<FrozenMap>>,
@@ -87,11 +103,7 @@ impl Metadata {
         Self::of_entries(Entries::new())
     }
 
-    pub(crate) fn take(class: &'static str, arg: Arg<'_, '_>, origin: Origin) -> PyResult<Self> {
-        Self::take_limited(Field(class, "metadata"), arg, Limits::METADATA, origin)
-    }
-
-    pub(crate) fn take_limited(field: Field, arg: Arg<'_, '_>, limits: Limits, origin: Origin) -> PyResult<Self> {
+    pub(crate) fn take(field: Field, arg: Arg<'_, '_>, limits: Limits, origin: Origin) -> PyResult<Self> {
         mapping::take(field, arg, limits, origin).map(Self::of_entries)
     }
 
@@ -120,17 +132,13 @@ impl Metadata {
         Ok(made)
     }
 
-    /// The entries of an event that a caller made.
+    /// As the encoder takes them.
     pub(crate) fn entries<'a>(&'a self, py: Python<'a>) -> PyResult<Map<'a>> {
         mapping::view(&self.given, py)
     }
 
-    pub(crate) fn get(&self, py: Python<'_>, payload: Option<&Payload>) -> PyResult<Py<FrozenMap>> {
-        let map = self.map.get_or_try_init(py, || match payload {
-            None => FrozenMap::of_entries(py, &self.given),
-            Some(payload) => FrozenMap::of_wire(py, &payload.entries(py)?),
-        });
-        Ok(map?.clone_ref(py))
+    pub(crate) fn get(&self, py: Python<'_>) -> PyResult<&Py<FrozenMap>> {
+        self.map.get_or_try_init(py, || FrozenMap::of_entries(py, &self.given))
     }
 
     pub(crate) fn given(&self) -> &Entries {
@@ -138,23 +146,63 @@ impl Metadata {
     }
 }
 
-/// A text field of an event, which came over the wire if there is a `payload`.
-#[inline]
-pub(crate) fn text<'py>(py: Python<'py>, text: &Text, payload: Option<&Payload>) -> PyResult<Bound<'py, PyString>> {
-    match (text, payload) {
-        (Text::Wire(span), Some(payload)) if span.len() >= LONG => payload.read.text(py, *span, payload.body(py)),
-        _ => text.get(py, payload.map(|payload| &payload.frame)),
-    }
+/// What an event has besides its own fields.
+pub(crate) enum Backing {
+    Made(Metadata),
+    Received(Payload),
 }
 
-/// The same of a field that may be absent.
-#[inline]
-pub(crate) fn optional_text<'py>(
-    py: Python<'py>,
-    field: Option<&Text>,
-    payload: Option<&Payload>,
-) -> PyResult<Option<Bound<'py, PyString>>> {
-    field.map(|field| text(py, field, payload)).transpose()
+impl Backing {
+    /// Of the metadata that a constructor was given.
+    pub(crate) fn take(class: &'static str, arg: Arg<'_, '_>, origin: Origin) -> PyResult<Self> {
+        Metadata::take(Field(class, "metadata"), arg, Limits::METADATA, origin).map(Self::Made)
+    }
+
+    /// Of a decoded event.
+    pub(crate) fn of_map(py: Python<'_>, map: &Map<'_>) -> PyResult<Self> {
+        Metadata::of_map(py, map).map(Self::Made)
+    }
+
+    pub(crate) const fn payload(&self) -> Option<&Payload> {
+        match self {
+            Self::Made(_) => None,
+            Self::Received(payload) => Some(payload),
+        }
+    }
+
+    /// The entries of an event that a caller made.
+    pub(crate) fn entries<'a>(&'a self, py: Python<'a>) -> PyResult<Map<'a>> {
+        match self {
+            Self::Made(metadata) => metadata.entries(py),
+            Self::Received(_) => Err(inconsistent()),
+        }
+    }
+
+    pub(crate) fn metadata(&self, py: Python<'_>) -> PyResult<Py<FrozenMap>> {
+        let map = match self {
+            Self::Made(metadata) => metadata.get(py),
+            Self::Received(payload) => payload.metadata(py),
+        };
+        Ok(map?.clone_ref(py))
+    }
+
+    #[inline]
+    pub(crate) fn text<'py>(&self, py: Python<'py>, text: &Text) -> PyResult<Bound<'py, PyString>> {
+        match self {
+            Self::Made(_) => text.get(py, None),
+            Self::Received(payload) => payload.text(py, text),
+        }
+    }
+
+    /// Of a field that may be absent.
+    #[inline]
+    pub(crate) fn optional_text<'py>(
+        &self,
+        py: Python<'py>,
+        text: Option<&Text>,
+    ) -> PyResult<Option<Bound<'py, PyString>>> {
+        text.map(|text| self.text(py, text)).transpose()
+    }
 }
 
 /// `view` of a class found another class's event in its frame.
