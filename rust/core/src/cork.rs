@@ -21,6 +21,10 @@ const ROW: u32 = 8;
 /// the kernel needs beside them).
 const MAX_CORKED: usize = 192 * 1024;
 
+/// What waits longer than this, and at most twice as long, is written by others: the host's loop stands still, or was stopped before the
+/// turn that was to write it.
+pub(crate) const LATE: Duration = Duration::from_millis(5);
+
 pub(crate) struct Cork {
     /// By the wall clock, which a publish has read anyway; if that is set back or forth, one write comes early.
     last_write: Timestamp,

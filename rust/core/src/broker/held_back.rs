@@ -8,7 +8,6 @@
 //! writes all. A host whose loop stands still is not waited for: the broker's thread writes what has become [`LATE`].
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use hashbrown::HashSet;
 use smallvec::SmallVec;
@@ -18,7 +17,7 @@ use super::deliver::Delivery;
 use super::gathered::{Gathered, LookedUp};
 use super::route::Sink;
 use super::shared::Shared;
-use crate::cork::Cork;
+use crate::cork::{Cork, LATE};
 use crate::event::Timestamp;
 use crate::lock::Mutex;
 use crate::queue::OnFull;
@@ -28,8 +27,6 @@ use crate::wire::text::Congestion;
 /// Connections that are written to on the loop's own thread; the tasks of more than these are woken, so that a loop with very many
 /// readers is not kept from its other work.
 const WRITTEN_HERE: usize = 4;
-/// What stands for longer than this, and at most twice as long, is written by others.
-const LATE: Duration = Duration::from_millis(5);
 
 /// Of one bus.
 pub(super) struct HeldBack {

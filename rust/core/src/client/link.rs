@@ -156,7 +156,7 @@ impl Link {
             Sent::Written => shared.write(&mut outbox),
             later => later,
         };
-        if outbox.wants_confirmation() {
+        if outbox.wants_supervisor(sent) {
             shared.notify.notify_one();
         }
         Ok((sent, size))

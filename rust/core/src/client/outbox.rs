@@ -70,6 +70,10 @@ pub(super) struct Outbox {
     unconfirmed: u64,
     unpinged_bytes: usize,
     confirmation_due: bool,
+    /// The supervisor looks whether the host writes what was left to it.
+    is_watched: bool,
+    /// `appended` and `written` when it last did.
+    last_look: (u64, u64),
     pings: Pings,
     waiters: SmallVec<[Arc<dyn Wake>; 1]>,
     /// The least that any of them waits for, in bytes.
@@ -103,6 +107,8 @@ impl Outbox {
             unconfirmed: 0,
             unpinged_bytes: 0,
             confirmation_due: false,
+            is_watched: false,
+            last_look: (0, 0),
             pings: Pings::default(),
             waiters: SmallVec::new(),
             smallest_wanted: usize::MAX,
@@ -232,9 +238,29 @@ impl Outbox {
         (answered.into_iter().flat_map(|(_, tickets)| tickets), deferred)
     }
 
-    /// True once, when messages were appended and nobody has been asked yet to have them confirmed: the supervisor is to be told.
-    pub(super) const fn wants_confirmation(&mut self) -> bool {
-        self.unpinged_bytes > 0 && !std::mem::replace(&mut self.confirmation_due, true)
+    /// Whether the supervisor is to be told that a message was appended and `sent`: once to have it confirmed, and once to look after what
+    /// is left to the host.
+    pub(super) const fn wants_supervisor(&mut self, sent: Sent) -> bool {
+        let unconfirmed = self.unpinged_bytes > 0 && !std::mem::replace(&mut self.confirmation_due, true);
+        let is_left = matches!(sent, Sent::Buffered | Sent::Blocked);
+        let unwatched = is_left && !std::mem::replace(&mut self.is_watched, true);
+        unconfirmed || unwatched
+    }
+
+    /// The supervisor is to [`look`](Self::look) every [`LATE`](crate::cork::LATE), and to write what it finds.
+    pub(super) const fn is_watched(&self) -> bool {
+        self.is_watched
+    }
+
+    /// A look of the supervisor, which need not come again where nothing was published since the last and all is written, or where it waits
+    /// for the kernel from now on, since the host has written nothing.
+    pub(super) const fn look(&mut self) {
+        let (appended, written) = std::mem::replace(&mut self.last_look, (self.appended, self.written));
+        let stands_still = self.armed && self.written == written;
+        if stands_still {
+            self.disarm();
+        }
+        self.is_watched = !stands_still && (self.pending() > 0 || self.appended != appended);
     }
 
     /// The supervisor was asked to [`confirm`](Self::confirm).
@@ -300,7 +326,7 @@ impl Outbox {
     }
 
     /// The end of a turn: true if what is buffered goes out now, false if a later one will see to it. Whoever publishes no more is never
-    /// kept waiting for more than that one turn.
+    /// kept waiting for more than that one turn, or, where the loop has none, than twice [`LATE`](crate::cork::LATE).
     pub(super) fn flush_is_due(&mut self, now: Timestamp) -> bool {
         let may_wait = self.cork.end_turn(self.appended);
         !(may_wait && self.cork.holds(now, self.pending()))

@@ -1,8 +1,8 @@
 //! The task behind a link: dials, shakes hands, subscribes again, keeps alive, and redials with full jitter.
 //!
 //! It owns the socket only until the broker has answered everything of the handshake; from then on the host reads (unless it cannot)
-//! and publishers write. It flushes for callers that have no event loop, and tells the broker that this end lives, and that its reader
-//! takes messages, whatever the host is busy with.
+//! and publishers write. It flushes for callers that have no event loop, or whose loop stands still, and tells the broker that this end
+//! lives, and that its reader takes messages, whatever the host is busy with.
 
 use std::future::pending;
 use std::io::{self, IoSlice};
@@ -19,6 +19,7 @@ use super::original::{self, Dialled};
 use super::outbox::Sent;
 use super::read_buffer::append_read;
 use super::shared::{Shared, sub_frames};
+use super::timers::Timers;
 use crate::error::Error;
 use crate::limits::MAX_DURATION;
 use crate::topic::{DEFAULT_MAX_DEPTH, LastTopic};
@@ -27,8 +28,6 @@ use crate::wire::text::FromClient;
 
 /// An attempt may take this long, and this long again for each answer, so that a silent listener is left and dialled again.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
-/// What was published is confirmed this soon.
-const CONFIRM_DELAY: Duration = Duration::from_secs(1);
 /// After a failed write the reader has this long to find out why.
 const READ_GRACE: Duration = Duration::from_millis(200);
 /// An attempt that begins at the end of `connect_timeout` still has this long to be answered.
@@ -332,45 +331,6 @@ fn keep_alive_interval(announced: f64) -> Duration {
     asked * 3 / 4
 }
 
-/// What is due on a live connection from time to time.
-struct Timers {
-    keep_alive: Duration,
-    keep_alive_at: Instant,
-    /// When to have confirmed what was published.
-    confirm_at: Option<Instant>,
-}
-
-impl Timers {
-    fn new(keep_alive: Duration) -> Self {
-        Self {
-            keep_alive,
-            keep_alive_at: Instant::now() + keep_alive,
-            confirm_at: None,
-        }
-    }
-
-    fn next_due(&self) -> Instant {
-        self.confirm_at.unwrap_or(self.keep_alive_at).min(self.keep_alive_at)
-    }
-
-    fn run_due(&mut self, shared: &Shared) {
-        let now = Instant::now();
-        if self.confirm_at.is_some_and(|at| at <= now) {
-            self.confirm_at = None;
-            shared.outbox.lock().confirm();
-        }
-        if self.keep_alive_at <= now {
-            self.keep_alive_at = now + self.keep_alive;
-            let mut outbox = shared.outbox.lock();
-            outbox.give_back_if_idle();
-            // Also where the host reads: a slow one takes long to come to a PING that stands behind events.
-            outbox.keep_alive();
-            // A busy host does not notice that the kernel takes bytes again; a closed loop never will.
-            outbox.disarm();
-        }
-    }
-}
-
 /// Maintains a live connection until it is lost.
 async fn maintain(shared: &Arc<Shared>, keep_alive: Duration) {
     let readable = match readable(shared) {
@@ -408,9 +368,7 @@ async fn maintain(shared: &Arc<Shared>, keep_alive: Duration) {
                 outbox.disarm();
             }
             let sent = shared.write_and_wake(&mut outbox);
-            if timers.confirm_at.is_none() && outbox.is_confirmation_due() {
-                timers.confirm_at = Some(Instant::now() + CONFIRM_DELAY);
-            }
+            timers.set(&outbox);
             let forgotten = connection.forgotten.map(|end| (end, outbox.unsent()));
             (sent == Sent::Blocked, outbox.is_failed(), may_pause, reads, forgotten)
         };
