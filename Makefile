@@ -1,5 +1,6 @@
-# From a clone to a running demo and a tested build. Everything is installed into .venv, nothing outside this folder; what
-# has been built is built again only when its sources changed. Needs Python 3.11+ and Rust 1.88+ with cargo.
+# From a clone to a running demo and a tested build. All of it is installed into .venv (for the benches, .bench-venv), nothing outside this
+# folder; only "windows" asks the system for packages. What has been built is built again only when a file in rust changed. Needs Python
+# 3.11+ and Rust 1.88+ with cargo.
 
 PYTHON ?= python3
 SECONDS ?=
@@ -142,5 +143,5 @@ instructions: $(BENCH)/.built ## Count the instructions of the hot path (valgrin
 
 clean: ## Remove everything that was built
 	cargo clean
-	rm -rf $(VENV) $(BENCH) dist site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH) dist site rust/core/fuzz/target .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	find python -name '_native*.so' -delete

@@ -48,7 +48,6 @@ EVENTS = [
         "control.trigger.request",
     ),
 ]
-FAMILY = dict(zip((type(e) for e, _ in EVENTS), (t for _, t in EVENTS), strict=True))
 
 
 @pytest.mark.parametrize(("event", "topic"), EVENTS, ids=lambda v: type(v).__name__)

@@ -1,9 +1,11 @@
 """The fields of a received event, however often, in whatever order and by however many threads they are read."""
 
 import asyncio
+import pickle
 import random
+import tracemalloc
 
-from daemoneye_eventbus import NetworkEvent, ProcessEvent, TriggerRequest
+from daemoneye_eventbus import Broker, EventBus, NetworkEvent, ProcessEvent, TriggerRequest
 from support import Pair, collect, process
 
 TEXTS = ("connection_id", "source_address", "destination_address", "protocol")
@@ -25,6 +27,27 @@ async def test_what_costs_most_to_read_is_made_once(pair: Pair):
     assert received.metadata is received.metadata
     assert request.payload == b"x" * 5000
     assert request.payload is request.payload
+
+
+async def test_a_received_control_message_holds_its_bytes_once_until_they_are_read(path: str):
+    size, count = 400_000, 10
+    async with (
+        Broker(path),
+        EventBus.connect(path) as bus,
+        bus.subscribe("control.#", include_control=True) as messages,
+    ):
+        tracemalloc.start()
+        try:
+            for number in range(count):
+                await bus.publish_control("control.collector.status", bytes([number]) * size)
+            received = await collect(messages, count)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert held < 1.5 * size * count
+    assert [message.payload for message in received] == [bytes([number]) * size for number in range(count)]
+    assert received[0].payload is received[0].payload
+    assert pickle.loads(pickle.dumps(received[1])) == received[1]
 
 
 async def test_texts_are_the_field_s_own_in_any_order(pair: Pair):

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 SECURITY = (ROOT / "SECURITY.md").read_text()
 FAULTS = sorted((ROOT / "tests" / "faults").glob("test_*.py"))
-COUNT = 60
+COUNT = 68
 
 
 def claims() -> list[list[str]]:

@@ -10,11 +10,11 @@ import socket
 import warnings
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Final, Never, Self, cast
+from typing import Final, Never, Self
 
 from daemoneye_eventbus._bindings import Address, BrokerCore, LocalLink, LoopWaker, PendingReply
 from daemoneye_eventbus._broker_end import BrokerEnd
-from daemoneye_eventbus._checks import bounded, file_path, instance_or_default, integer, short, text, wrong_type
+from daemoneye_eventbus._checks import file_path, instance_or_default, integer, items, short, text, wrong_type
 from daemoneye_eventbus._config import BrokerConfig, ClientConfig
 from daemoneye_eventbus._deadline import seconds
 from daemoneye_eventbus._lifecycle import is_forked, is_left_in_fork, watch_broker
@@ -193,16 +193,14 @@ class Broker:
         not allow that peer, and `SubscriptionRefused` for a native client or a bus of this process, which subscribe
         themselves, for one that is not connected, and above ``max_patterns_per_client``.
         """
-        given: object = patterns
-        if isinstance(given, str) or not isinstance(given, Sequence):
-            raise TypeError(f"patterns: expected a sequence of patterns, got {type(given).__name__}")
+        peer = _id(client_id)
         texts: list[str] = []
-        for pattern in bounded("patterns", patterns):
-            if not isinstance(cast("object", pattern), str):
-                raise TypeError(f"patterns: expected patterns as str, got {type(pattern).__name__}")
+        for pattern in items("patterns", patterns, "a sequence of patterns"):
+            if not isinstance(pattern, str):
+                raise wrong_type("patterns", "patterns as str", pattern)
             # What is not Unicode is in no pattern, and is refused by it.
             texts.append(pattern.encode(errors="replace").decode())
-        self._core.subscribe_client(_id(client_id), texts)
+        self._core.subscribe_client(peer, texts)
 
     def disconnect_client(self, client_id: str) -> bool:
         """Disconnects the client with the id ``client_id``, which does not reconnect by itself.

@@ -183,12 +183,12 @@ class Bench:
     def log(self) -> list[str]:
         return [line for line in self.broker.stderr().splitlines() if line.startswith("log ")]
 
-    def back_to_base(self, within: float = 1.0, slack: int = 0) -> Reading:
+    def back_to_base(self, within: float = 1.0) -> Reading:
         """Descriptors, threads and connections are what they were before the fault."""
         expected = 2 if self.canary else 0
         until(lambda: self.statistics()["connections"] == expected, within, "connections back to base")
         return until(
-            lambda: (now := self.reading()).fds <= self.base.fds + slack and now.threads <= self.base.threads and now,
+            lambda: (now := self.reading()).fds <= self.base.fds and now.threads <= self.base.threads and now,
             within,
             f"descriptors and threads back to {self.base}",
         )

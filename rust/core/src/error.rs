@@ -1,7 +1,7 @@
 //! The errors of the bus: one kind per thing that a caller can do about it.
 //!
-//! A kind carries its facts as fields and renders them in its message, which ends in what to do. The bindings map
-//! kinds one to one to Python exceptions; the wire maps those that cross it to [`Code`](crate::wire::text::Code)s.
+//! A kind carries its facts as fields and renders them in its message, which ends in what to do. The bindings have one
+//! Python exception for each kind, which some share; the wire one [`Code`](crate::wire::text::Code) for each that crosses it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

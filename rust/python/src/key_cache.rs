@@ -2,10 +2,11 @@
 //! read makes none of them anew, nor hashes them.
 //!
 //! A cache of fixed size, in which a key has one place: another that falls on it takes it over. What it holds is bounded by [`PLACES`] and
-//! [`LONGEST`], whoever sends what.
+//! [`LONGEST`], whoever sends what. A forked child begins with an empty one.
 use std::hash::BuildHasher;
-use std::sync::{LazyLock, Mutex, MutexGuard};
 
+use daemoneye_eventbus_core::forked::PerProcess;
+use daemoneye_eventbus_core::lock::{Mutex, MutexGuard};
 use hashbrown::DefaultHashBuilder;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -15,7 +16,7 @@ const PLACES: usize = 512;
 /// Bytes of a key that is kept.
 const LONGEST: usize = 64;
 
-static KEYS: LazyLock<Mutex<Keys>> = LazyLock::new(|| Mutex::new(Keys::new()));
+static KEYS: PerProcess<Mutex<Option<Keys>>> = PerProcess::new(Mutex::new(None));
 
 struct Keys {
     hasher: DefaultHashBuilder,
@@ -23,12 +24,17 @@ struct Keys {
 }
 
 /// The cache for the keys of one map.
-pub(crate) struct Cached(Option<MutexGuard<'static, Keys>>);
+pub(crate) struct Cached(Option<MutexGuard<'static, Option<Keys>>>);
+
+/// Called in a forked child.
+pub(crate) fn begin_anew() {
+    KEYS.reset(Mutex::new(None));
+}
 
 impl Cached {
     /// Without the cache where another thread has it: none waits for it.
     pub(crate) fn new() -> Self {
-        Self(KEYS.try_lock().ok())
+        Self(KEYS.get().try_lock())
     }
 
     /// `key` as Python's own; `UnicodeDecodeError` if it is not UTF-8.
@@ -38,7 +44,7 @@ impl Cached {
             && key.len() <= LONGEST
             && key.is_ascii()
         {
-            return keys.text(py, key);
+            return keys.get_or_insert_with(Keys::new).text(py, key);
         }
         PyString::from_bytes(py, key)
     }

@@ -9,7 +9,7 @@
 //! * what users hold: [`bus`], [`subscription`] and [`timestamp_core`] (native bases of `EventBus`, `Subscription` and `Timestamp`),
 //!   [`events`], [`mapping`], [`timestamp`], [`topic_pattern`]
 //! * from Python to the core: [`args`] (checks of arguments), [`config`], [`types`] (what is off the hot path), [`text`], [`address`],
-//!   [`wire`]; and back: [`errors`], [`broker_info`], [`statistics`]
+//!   [`wire`]; and back: [`errors`], [`broker_info`], [`statistics`], [`key_cache`]
 //! * a publish: [`publish_request`], then [`publish_progress`] where one step is not enough, [`flush_scheduled`]
 //! * awaitables: [`operation`] (one step, then a coroutine), [`second_await`], [`stop_iteration`], [`slots`] (how the interpreter calls us)
 //! * waiting and waking: [`waiter`] (a future), [`pending_reply`], [`loop_waker`] (from any thread), [`all_loops`], [`loop_thread`],

@@ -6,7 +6,7 @@ use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use crate::{all_loops, deferred_drops, fork_safe, logs, loop_thread};
+use crate::{all_loops, deferred_drops, fork_safe, key_cache, logs, loop_thread};
 
 /// The number of the thread that ends the interpreter; zero until then.
 static EXITING: AtomicU64 = AtomicU64::new(0);
@@ -54,6 +54,7 @@ pub(crate) fn after_fork_in_child() {
     daemoneye_eventbus_core::client::abandon_after_fork();
     all_loops::begin_anew();
     deferred_drops::begin_anew();
+    key_cache::begin_anew();
     logs::begin_anew();
     // Parent and child must not go on to make the same ids.
     fastrand::seed(u64::from(std::process::id()) ^ fastrand::u64(..).rotate_left(32));

@@ -68,10 +68,6 @@ impl Span {
     pub(crate) fn text<'py>(self, py: Python<'py>, body: &[u8]) -> PyResult<Bound<'py, PyString>> {
         PyString::from_bytes(py, self.slice(body)?)
     }
-
-    pub(crate) fn str(self, body: &[u8]) -> PyResult<&str> {
-        std::str::from_utf8(self.slice(body)?).map_err(|_| inconsistent())
-    }
 }
 
 impl Text {
@@ -99,10 +95,11 @@ impl Text {
         Self::Owned(PyString::new(py, text).unbind())
     }
 
-    pub(crate) fn as_str<'a>(&'a self, py: Python<'a>, frame: Option<&'a Frame>) -> PyResult<&'a str> {
+    /// Of a text as given.
+    pub(crate) fn as_str<'a>(&'a self, py: Python<'a>) -> PyResult<&'a str> {
         match self {
             Self::Owned(text) => text.bind(py).to_str(),
-            Self::Wire(span) => span.str(frame.ok_or_else(inconsistent)?.bytes(py)),
+            Self::Wire(_) => Err(inconsistent()),
         }
     }
 
@@ -116,12 +113,8 @@ impl Text {
 }
 
 /// The same for a field that may be absent.
-pub(crate) fn as_optional_str<'a>(
-    text: Option<&'a Text>,
-    py: Python<'a>,
-    frame: Option<&'a Frame>,
-) -> PyResult<Option<&'a str>> {
-    text.map(|text| text.as_str(py, frame)).transpose()
+pub(crate) fn as_optional_str<'a>(text: Option<&'a Text>, py: Python<'a>) -> PyResult<Option<&'a str>> {
+    text.map(|text| text.as_str(py)).transpose()
 }
 
 /// A frame was read whole when its object was built, so this cannot be reached by any input.

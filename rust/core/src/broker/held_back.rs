@@ -101,16 +101,16 @@ impl HeldBack {
         self.gathered.add_for(shared, event, readers)
     }
 
-    /// True if the broker's thread does not look yet, and from now on is to.
-    pub(super) fn starts_watch(&mut self) -> bool {
-        !std::mem::replace(&mut self.watched, true)
-    }
-
     /// The same, with it as the first. False if it is to stand alone.
     pub(super) fn gather_first(&mut self, shared: &Shared, event: &Draft<'_>, readers: &LookedUp<'_>) -> bool {
         self.hand_on(shared);
         self.gathered
             .begin(shared, event, readers, self.congestion == Congestion::Block)
+    }
+
+    /// True if the broker's thread does not look yet, and from now on is to.
+    pub(super) fn starts_watch(&mut self) -> bool {
+        !std::mem::replace(&mut self.watched, true)
     }
 
     /// What has gathered goes into the queues.

@@ -8,7 +8,8 @@
 //! programs that never sleep share the processor, one of them then has it for milliseconds, while a thread that sleeps is run as soon as it
 //! is woken. So after a turn of such a one it does not spin for the next [`REST`] messages.
 //!
-//! Guarantee: it spins for [`LONGEST`] at most after the last answer, and not at all where answers take longer than [`WORTH`].
+//! Guarantee: it spins for [`LONGEST`] at most after the last message, and not at all where the mean of the last answers is above
+//! [`WORTH`].
 
 use std::array;
 use std::sync::Arc;

@@ -33,15 +33,21 @@ impl Backoff {
 mod tests {
     use super::*;
 
+    /// The longest and the shortest of many first waits of `backoff`.
+    fn range(backoff: &Backoff) -> (Duration, Duration) {
+        let waits = || (0..200).map(|_| Backoff { ..*backoff }.next());
+        (waits().min().unwrap(), waits().max().unwrap())
+    }
+
     #[test]
-    fn waits_stay_below_a_ceiling_that_doubles_up_to_the_limit() {
+    fn waits_lie_anywhere_below_a_ceiling_that_doubles_up_to_the_limit() {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
-        let mut ceiling = Duration::from_millis(50);
-        for _ in 0..20 {
-            assert!(backoff.next() <= ceiling);
-            ceiling = (ceiling * 2).min(Duration::from_secs(5));
+        for ceiling in [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000].map(Duration::from_millis) {
+            let (shortest, longest) = range(&backoff);
+            assert!(shortest < ceiling / 10 && longest > ceiling * 9 / 10 && longest <= ceiling);
+            backoff.next();
         }
         backoff.reset();
-        assert!(backoff.next() <= Duration::from_millis(50));
+        assert!(range(&backoff).1 <= Duration::from_millis(50));
     }
 }

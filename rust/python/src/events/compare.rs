@@ -38,7 +38,7 @@ pub(crate) fn equal(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<bool
     }
     if let (Ok(a), Ok(b)) = (a.cast::<ControlMessage>(), b.cast::<ControlMessage>()) {
         let (a, b) = (a.get(), b.get());
-        return Ok(a.bytes(py) == b.bytes(py) && same_envelope(py, a.envelope(), b.envelope())?);
+        return Ok(a.bytes(py)? == b.bytes(py)? && same_envelope(py, a.envelope(), b.envelope())?);
     }
     if let (Ok(a), Ok(b)) = (a.cast::<Message>(), b.cast::<Message>()) {
         let (a, b) = (a.get().view(py)?, b.get().view(py)?);
@@ -66,7 +66,7 @@ pub(crate) fn hash(ob: &Bound<'_, PyAny>) -> PyResult<u64> {
         hash_event(&view(event.event_object().bind(py))?, &mut state);
     } else if let Ok(message) = ob.cast::<ControlMessage>() {
         hash_envelope(py, message.get().envelope(), &mut state)?;
-        message.get().bytes(py).hash(&mut state);
+        message.get().bytes(py)?.hash(&mut state);
     } else if let Ok(message) = ob.cast::<Message>() {
         let message = message.get().view(py)?;
         (

@@ -3,6 +3,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use super::bus_event::DeliveryInfo;
+use super::bytes::Bytes;
 use super::correlation::CorrelationMetadata;
 use super::envelope::{Correlation, Envelope, Id};
 use super::record::Record;
@@ -15,9 +16,7 @@ use crate::types;
 #[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
 pub(crate) struct ControlMessage {
     envelope: Envelope,
-    /// The bytes as they were published.
-    #[pyo3(get)]
-    payload: Py<PyBytes>,
+    payload: Bytes,
     info: DeliveryInfo,
 }
 
@@ -41,7 +40,7 @@ impl ControlMessage {
             timestamp::take(field("timestamp"), time.required(field("timestamp"))?, origin)?,
             field("sequence").u64(sequence.required(field("sequence"))?)?,
         );
-        let payload = field("payload").bytes(payload.required(field("payload"))?)?;
+        let payload = Bytes::Owned(field("payload").bytes(payload.required(field("payload"))?)?);
         let info = DeliveryInfo {
             dropped_before,
             sender: None,
@@ -49,7 +48,7 @@ impl ControlMessage {
         Ok(Self::of_envelope(envelope, payload, info))
     }
 
-    pub(crate) fn of_envelope(envelope: Envelope, payload: Py<PyBytes>, info: DeliveryInfo) -> Self {
+    pub(crate) fn of_envelope(envelope: Envelope, payload: Bytes, info: DeliveryInfo) -> Self {
         Self {
             envelope,
             payload,
@@ -69,8 +68,12 @@ impl ControlMessage {
         &self.envelope
     }
 
-    pub(crate) fn bytes<'a>(&'a self, py: Python<'a>) -> &'a [u8] {
-        self.payload.bind(py).as_bytes()
+    pub(crate) fn bytes<'a>(&'a self, py: Python<'a>) -> PyResult<&'a [u8]> {
+        self.payload.slice(py, self.body(py))
+    }
+
+    fn body<'a>(&'a self, py: Python<'a>) -> Option<&'a [u8]> {
+        self.envelope.frame.as_ref().map(|frame| frame.bytes(py))
     }
 }
 
@@ -105,6 +108,12 @@ impl ControlMessage {
     #[getter]
     fn topic<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         self.envelope.topic(py)
+    }
+
+    /// The bytes as they were published.
+    #[getter]
+    fn payload<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        self.payload.get(py, self.body(py))
     }
 
     /// The correlation that the publisher passed.

@@ -61,8 +61,8 @@ impl FilesystemEvent {
             };
         }
         Ok(CollectionEvent::Filesystem(View {
-            path: self.path.as_str(py, None)?,
-            event_type: self.event_type.as_str(py, None)?,
+            path: self.path.as_str(py)?,
+            event_type: self.event_type.as_str(py)?,
             size: self.size,
             metadata: self.backing.entries(py)?,
         }))

@@ -7,6 +7,7 @@
 
 mod backing;
 mod bus_event;
+mod bytes;
 mod compare;
 pub(crate) mod construct;
 mod control;
@@ -31,6 +32,7 @@ use uuid::Uuid;
 
 pub(crate) use self::backing::Payload;
 pub(crate) use self::bus_event::{BusEvent, DeliveryInfo};
+use self::bytes::Bytes;
 pub(crate) use self::control::ControlMessage;
 pub(crate) use self::correlation::CorrelationMetadata;
 pub(crate) use self::envelope::Correlation;
@@ -160,7 +162,7 @@ pub(crate) fn received<'s>(
         let made = BusEvent::of_envelope(envelope, event, matched_pattern, subscriber_id, info);
         Ok(made.into_object(py)?.into_any())
     } else {
-        let payload = objects::copied(py, outline.payload)?;
+        let payload = Bytes::wire(frame.bytes(py), outline.payload)?;
         envelope.frame = Some(frame);
         Ok(ControlMessage::of_envelope(envelope, payload, info)
             .into_object(py)?
@@ -210,9 +212,11 @@ pub(crate) fn control_message_local(
     payload: Py<PyBytes>,
     info: DeliveryInfo,
 ) -> PyResult<Py<PyAny>> {
-    Ok(ControlMessage::of_envelope(local.envelope(py), payload, info)
-        .into_object(py)?
-        .into_any())
+    Ok(
+        ControlMessage::of_envelope(local.envelope(py), Bytes::Owned(payload), info)
+            .into_object(py)?
+            .into_any(),
+    )
 }
 
 /// Makes the Python object of a native dataclass. What these hold is their own kind, exact text, bytes and numbers, which refer

@@ -65,10 +65,10 @@ impl NetworkEvent {
             };
         }
         Ok(CollectionEvent::Network(View {
-            connection_id: self.connection_id.as_str(py, None)?,
-            source_address: self.source_address.as_str(py, None)?,
-            destination_address: self.destination_address.as_str(py, None)?,
-            protocol: self.protocol.as_str(py, None)?,
+            connection_id: self.connection_id.as_str(py)?,
+            source_address: self.source_address.as_str(py)?,
+            destination_address: self.destination_address.as_str(py)?,
+            protocol: self.protocol.as_str(py)?,
             metadata: self.backing.entries(py)?,
         }))
     }

@@ -61,9 +61,9 @@ impl PerformanceEvent {
             };
         }
         Ok(CollectionEvent::Performance(View {
-            metric_name: self.metric_name.as_str(py, None)?,
+            metric_name: self.metric_name.as_str(py)?,
             value: self.value,
-            unit: self.unit.as_str(py, None)?,
+            unit: self.unit.as_str(py)?,
             metadata: self.backing.entries(py)?,
         }))
     }

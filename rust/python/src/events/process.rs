@@ -78,9 +78,9 @@ impl ProcessEvent {
         }
         Ok(CollectionEvent::Process(View {
             pid: self.pid,
-            name: self.name.as_str(py, None)?,
-            command_line: as_optional_str(self.command_line.as_ref(), py, None)?,
-            executable_path: as_optional_str(self.executable_path.as_ref(), py, None)?,
+            name: self.name.as_str(py)?,
+            command_line: as_optional_str(self.command_line.as_ref(), py)?,
+            executable_path: as_optional_str(self.executable_path.as_ref(), py)?,
             ppid: self.ppid,
             start_time: self.start_time,
             metadata: self.backing.entries(py)?,

@@ -1,21 +1,14 @@
 //! `TriggerRequest`.
 use daemoneye_eventbus_core::event::{CollectionEvent, TriggerRequest as View, Walk};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString};
 
 use super::backing::{Backing, Payload, mismatch};
+use super::bytes::Bytes;
 use super::record::Record;
 use crate::args::{Arg, Field, Origin};
 use crate::mapping::FrozenMap;
-use crate::objects;
-use crate::text::{Span, Text};
-
-/// The request itself: the caller's bytes, or a range of the frame, which is copied when it is first read.
-enum Request {
-    Owned(Py<PyBytes>),
-    Wire(Span, PyOnceLock<Py<PyBytes>>),
-}
+use crate::text::Text;
 
 /// A request to a collector to examine something.
 #[pyclass(frozen, extends = Record, module = "daemoneye_eventbus")]
@@ -23,7 +16,7 @@ pub(crate) struct TriggerRequest {
     request_id: Text,
     collector_type: Text,
     priority: u8,
-    payload: Request,
+    payload: Bytes,
     backing: Backing,
 }
 
@@ -36,7 +29,7 @@ impl TriggerRequest {
             request_id: Text::required(field("request_id"), request_id)?,
             collector_type: Text::required(field("collector_type"), collector_type)?,
             priority: priority.present().map_or(Ok(0), |ob| field("priority").u8(ob))?,
-            payload: Request::Owned(
+            payload: Bytes::Owned(
                 payload
                     .present()
                     .map_or_else(|| Ok(PyBytes::new(py, b"").unbind()), |ob| field("payload").bytes(ob))?,
@@ -51,7 +44,7 @@ impl TriggerRequest {
             request_id: Text::new(py, view.request_id),
             collector_type: Text::new(py, view.collector_type),
             priority: view.priority,
-            payload: Request::Owned(PyBytes::new(py, view.payload).unbind()),
+            payload: Bytes::Owned(PyBytes::new(py, view.payload).unbind()),
             backing: Backing::of_map(py, &view.metadata)?,
         })
     }
@@ -67,7 +60,7 @@ impl TriggerRequest {
             request_id: Text::wire(body, view.request_id.as_ref())?,
             collector_type: Text::wire(body, view.collector_type.as_ref())?,
             priority: view.priority,
-            payload: Request::Wire(Span::of(body, view.payload)?, PyOnceLock::new()),
+            payload: Bytes::wire(body, view.payload)?,
             backing: Backing::Received(payload),
         })
     }
@@ -80,22 +73,13 @@ impl TriggerRequest {
                 _ => mismatch(),
             };
         }
-        let payload = self.bytes(py)?;
         Ok(CollectionEvent::TriggerRequest(View {
-            request_id: self.request_id.as_str(py, None)?,
-            collector_type: self.collector_type.as_str(py, None)?,
+            request_id: self.request_id.as_str(py)?,
+            collector_type: self.collector_type.as_str(py)?,
             priority: self.priority,
-            payload,
+            payload: self.payload.slice(py, None)?,
             metadata: self.backing.entries(py)?,
         }))
-    }
-
-    fn bytes<'a>(&'a self, py: Python<'a>) -> PyResult<&'a [u8]> {
-        match (&self.payload, self.backing.payload()) {
-            (Request::Owned(bytes), _) => Ok(bytes.bind(py).as_bytes()),
-            (Request::Wire(span, _), Some(source)) => span.slice(source.body(py)),
-            (Request::Wire(..), None) => mismatch(),
-        }
     }
 }
 
@@ -147,13 +131,8 @@ impl TriggerRequest {
     /// Bytes whose meaning requester and collector agree on.
     #[getter]
     fn payload<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        match &self.payload {
-            Request::Owned(bytes) => Ok(bytes.bind(py).clone()),
-            Request::Wire(_, read) => {
-                let read = read.get_or_try_init(py, || objects::copied(py, self.bytes(py)?));
-                Ok(read?.bind(py).clone())
-            }
-        }
+        let body = self.backing.payload().map(|payload| payload.body(py));
+        self.payload.get(py, body)
     }
 
     /// Anything else that the requester states, as text keys and values.

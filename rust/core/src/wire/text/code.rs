@@ -6,7 +6,7 @@ use crate::error::{Error, PatternError, TopicError};
 use crate::printable::printable;
 use crate::topic::excerpt;
 
-/// The reason codes of `ERR`, one to one with [`Error`] kinds; lower_snake_case on the wire.
+/// The reason codes of `ERR`: one for each [`Error`] kind that crosses the wire, and some of their own; lower_snake_case there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
