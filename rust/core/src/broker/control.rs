@@ -74,7 +74,7 @@ impl Control {
     /// come to nothing, so that one of them finds both. A listener that was `given` to it is closed.
     pub(super) fn finish_new(&self, shared: &Shared, given: &Mutex<Option<Given>>) {
         if self.order().is_some() && shared.advance_from_new_to_stopped() {
-            drop(given.lock().take());
+            *given.lock() = None;
             self.finish(Undelivered::default());
         }
     }

@@ -5,7 +5,6 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::printable::path_text;
 
 #[cfg(any(windows, test))]
 mod pipe;
@@ -56,7 +55,10 @@ impl Address {
         }
         let absolute = std::path::absolute(path).map_err(|cause| {
             Error::io(
-                format!("make {} absolute against the working directory", path_text(path)),
+                format!(
+                    "make {} absolute against the working directory",
+                    crate::printable::path_text(path)
+                ),
                 &cause,
             )
         })?;
