@@ -5,7 +5,7 @@ use daemoneye_eventbus_core::transport;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use crate::errors::{raise, to_py};
+use crate::errors::raise;
 
 #[pyclass(frozen, eq, hash, module = "daemoneye_eventbus._native")]
 #[derive(PartialEq, Eq, Hash)]
@@ -69,7 +69,7 @@ impl Address {
     fn dial_error(&self, py: Python<'_>, errno: i32) -> (Py<PyAny>, bool) {
         let cause = std::io::Error::from_raw_os_error(errno);
         let refused = transport::dial_error(self.0.path(), &cause);
-        let error = to_py(py, refused.error).into_value(py).into_any();
+        let error = crate::errors::to_py(py, refused.error).into_value(py).into_any();
         (error, refused.retry == transport::Retry::Yes)
     }
 }
