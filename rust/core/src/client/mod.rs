@@ -17,8 +17,8 @@
 //! * out: [`outbox`], with [`pings`] (what the broker has confirmed)
 //! * in: [`reading`] (from the socket, into a [`read_buffer`]), [`inbound`] (from bytes to inboxes), with [`run_builder`],
 //!   [`subscriptions`] and [`unsubscribes`] (asked for, and ended), [`requests`] (for statistics)
-//! * the connection: [`supervisor`], with its [`timers`], [`handshake`], [`backoff`], on the thread of [`runtime`]; [`awaiting`] (who waits for it); [`shared`]
-//!   (what these do to each other, and the lock order)
+//! * the connection: [`supervisor`] with its [`timers`], [`handshake`], [`backoff`], on the thread of [`runtime`]; [`awaiting`] (who waits
+//!   for it); [`shared`] (what these do to each other, and the lock order)
 //! * a broker of the original at the other end: [`original`], [`unsupported`]
 
 mod awaiting;

@@ -252,15 +252,14 @@ impl Outbox {
         self.is_watched
     }
 
-    /// A look of the supervisor, which need not come again where nothing was published since the last and all is written, or where it waits
-    /// for the kernel from now on, since the host has written nothing.
+    /// A look of the supervisor, which ends a wait for the kernel in which nothing was written: from then on that is its own. It need not
+    /// look again if nothing was published since the last time and all is written.
     pub(super) const fn look(&mut self) {
         let (appended, written) = std::mem::replace(&mut self.last_look, (self.appended, self.written));
-        let stands_still = self.armed && self.written == written;
-        if stands_still {
+        if self.written == written {
             self.disarm();
         }
-        self.is_watched = !stands_still && (self.pending() > 0 || self.appended != appended);
+        self.is_watched = self.pending() > 0 || self.appended != appended;
     }
 
     /// The supervisor was asked to [`confirm`](Self::confirm).

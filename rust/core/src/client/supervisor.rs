@@ -367,10 +367,10 @@ async fn maintain(shared: &Arc<Shared>, keep_alive: Duration) {
                 // The host's loop may wait for the kernel too, or have waited when it ended.
                 outbox.disarm();
             }
-            let sent = shared.write_and_wake(&mut outbox);
-            timers.set(&outbox);
+            let blocked = shared.write_and_wake(&mut outbox) == Sent::Blocked;
+            timers.set(&outbox, blocked);
             let forgotten = connection.forgotten.map(|end| (end, outbox.unsent()));
-            (sent == Sent::Blocked, outbox.is_failed(), may_pause, reads, forgotten)
+            (blocked, outbox.is_failed(), may_pause, reads, forgotten)
         };
         let mut due = timers.next_due();
         if let Some((end, unsent)) = forgotten {

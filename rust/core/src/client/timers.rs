@@ -30,12 +30,12 @@ impl Timers {
         }
     }
 
-    /// Sets what is due for what was published.
-    pub(super) fn set(&mut self, outbox: &Outbox) {
+    /// Sets what is due for what was published. Who is `blocked` waits for the kernel and need not look.
+    pub(super) fn set(&mut self, outbox: &Outbox, blocked: bool) {
         if outbox.is_confirmation_due() {
             self.confirm_at.get_or_insert_with(|| Instant::now() + CONFIRM_DELAY);
         }
-        if outbox.is_watched() {
+        if outbox.is_watched() && !blocked {
             self.look_at.get_or_insert_with(|| Instant::now() + LATE);
         }
     }
