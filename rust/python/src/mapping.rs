@@ -163,9 +163,17 @@ impl FrozenMap {
 
     /// Of a mapping that a caller gives.
     fn checked(given: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let copy = calls::copied(given, MOST_ENTRIES)?.ok_or_else(|| above_limit(MOST_ENTRIES + 1))?;
-        let dict = PyDict::new(given.py());
-        for (key, value) in &copy {
+        let py = given.py();
+        if let Ok(map) = given.cast_exact::<Self>() {
+            let dict = map.get().copy(py)?.unbind();
+            return Ok(Self { dict });
+        }
+        let entries = match given.cast_exact::<PyDict>() {
+            Ok(dict) if dict.len() <= MOST_ENTRIES => dict.clone(),
+            _ => calls::copied(given, MOST_ENTRIES)?.ok_or_else(|| above_limit(MOST_ENTRIES + 1))?,
+        };
+        let dict = PyDict::new(py);
+        for (key, value) in &entries {
             let key = Field("FrozenMap", "key").text(key.as_borrowed())?;
             dict.set_item(key, Field("FrozenMap", "value").text_or_int(value.as_borrowed())?)?;
         }
